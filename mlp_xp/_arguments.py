@@ -1,0 +1,168 @@
+"""What comes in: every check of a network's arguments, each with one sentence that says what was expected and what came.
+
+Only shapes, dtypes, devices, names and Python numbers are looked at: they are known before any arithmetic, so a check
+costs no time on a device and breaks no trace.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, NoReturn, TypeAlias
+
+from mlp_xp._namespace import device_of
+from mlp_xp._typing import Array, Namespace, Op, Params, Pullback
+from mlp_xp.ops import ACTIVATIONS, Rule
+
+Activation: TypeAlias = str | Op | Sequence[str | Op]
+"""One for all hidden layers, or one per hidden layer."""
+
+_ALIASES = {"logistic": "sigmoid"}
+
+
+def one_of(known: Iterable[str], name: object) -> str:
+    """The end of a sentence about a name: ``'a', 'b' or 'c', got 'd'``, and which of them was probably meant."""
+    names = sorted(known)
+    match = difflib.get_close_matches(str(name).lower(), names, n=1)
+    meant = f"; did you mean {match[0]!r}?" if match else ""
+    return f"{', '.join(map(repr, names[:-1]))} or {names[-1]!r}, got {name!r}{meant}"
+
+
+def check_batch(xp: Namespace, X: Array) -> None:
+    """Raise unless ``X`` is a floating (n, d_in) with at least one row and one column."""
+    if X.ndim != 2:
+        raise ValueError(f"X must have shape (n, d_in), got {X.shape}")
+    n, d_in = X.shape
+    if not (isinstance(n, int) and isinstance(d_in, int)):  # Dask, after a boolean mask
+        raise ValueError(f"X must have a known shape, got {X.shape}; call X.compute_chunk_sizes() first")
+    if n == 0 or d_in == 0:
+        raise ValueError(f"X must have at least one row and one column, got shape {X.shape}")
+    if not xp.isdtype(X.dtype, "real floating"):
+        raise TypeError(f"X must be floating, got {X.dtype}")
+
+
+def check_params(params: Params, like: Array) -> None:
+    """Raise unless ``(W1, b1, W2, b2, ...)`` chain from the columns of ``like`` (n, d_in), in its dtype and device."""
+    if not params or len(params) % 2:
+        raise ValueError(f"the parameters must be W1, b1, W2, b2, ... in pairs, got {len(params)} arrays")
+    width, dtype, device = like.shape[1], like.dtype, device_of(like)
+    leading: set[int] = set()
+    for position, array in enumerate(params):
+        shape, rank = array.shape, 2 - position % 2  # a weight, a bias, a weight, ...
+        if len(shape) == rank + 1:
+            leading.add(shape[0])
+        elif len(shape) != rank:
+            _refuse_shape(params, position, width, like)
+        if shape[-rank] != width or shape[-1] == 0:
+            _refuse_shape(params, position, width, like)
+        width = shape[-1]
+        if array.dtype != dtype:
+            raise TypeError(f"{_parameter_name(position)} must have the dtype of X, {dtype}, got {array.dtype}")
+        if device is not None and device_of(array) != device:
+            _refuse_device(_parameter_name(position), array, device)
+    if len(leading) > 1:
+        raise ValueError(f"the leading axes of the parameters must have one size, got {sorted(leading)}")
+
+
+def _parameter_name(position: int) -> str:
+    return f"{'Wb'[position % 2]}{position // 2 + 1}"
+
+
+def _refuse_shape(params: Params, position: int, width: int, like: Array) -> NoReturn:
+    """``W2 must have shape (256, d_out) to follow W1 (784, 256), got (10, 256)``."""
+    before = position - 2 + position % 2  # a weight follows the weight before it, a bias its own
+    follows = f"{_parameter_name(before)} {params[before].shape}" if before >= 0 else f"X {like.shape}"
+    shape = f"({width},)" if position % 2 else f"({width}, d_out)"
+    raise ValueError(
+        f"{_parameter_name(position)} must have shape {shape} to follow {follows}, got {params[position].shape}"
+    )
+
+
+def check_all_or_none_batched(params: Params) -> None:
+    """Raise where some parameters have a leading axis and some have not: a gradient would not have its shape."""
+    if len({array.ndim - 2 + position % 2 for position, array in enumerate(params)}) > 1:
+        raise ValueError(f"either all parameters or none must have a leading axis, got {[p.shape for p in params]}")
+
+
+def check_device(name: str, array: Array, like: Array) -> None:
+    """Raise unless ``array`` is on the device of ``like``. Lazy arrays have no device that could be compared."""
+    device = device_of(like)
+    if device is not None and device_of(array) != device:
+        _refuse_device(name, array, device)
+
+
+def _refuse_device(name: str, array: Array, device: object) -> NoReturn:
+    raise ValueError(f"{name} must be on the device of X, {device}, got {device_of(array)}")
+
+
+def check_number(name: str, value: object, low: float, below: float) -> None:
+    """Raise unless ``value`` is a Python number with ``low <= value < below``."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not low <= value < below:
+        end = "finite" if below == float("inf") else f"below {below:g}"
+        raise ValueError(f"{name} must be at least {low:g} and {end}, got {value}")
+
+
+def check_seed(xp: Namespace, seed: object) -> Any:
+    """``seed`` as an int in 0 ... 2^31 - 1, or the 0-d integer array that it is."""
+    if isinstance(seed, Integral) and not isinstance(seed, bool):
+        if not 0 <= seed < 2**31:
+            raise ValueError(f"seed must be in 0 ... 2**31 - 1, got {seed}")
+        return int(seed)
+    dtype = getattr(seed, "dtype", None)
+    if dtype is None or getattr(seed, "shape", None) != () or not xp.isdtype(dtype, "integral"):
+        raise TypeError(f"seed must be an int or a 0-d integer array, got {seed!r}")
+    return seed
+
+
+def rule_named(kind: str, table: Mapping[str, Rule], name_or_op: str | Op) -> Rule:
+    """The rule of an activation or a criterion, given by its name or as an op of the caller's own."""
+    if isinstance(name_or_op, str):
+        try:
+            return table[_ALIASES.get(name_or_op, name_or_op)]
+        except KeyError:
+            raise ValueError(f"{kind} must be {one_of(table, name_or_op)}") from None
+    if not callable(name_or_op):
+        raise TypeError(f"{kind} must be a name or an op, got {name_or_op!r}")
+    return _rule_of_op(kind, table, name_or_op)
+
+
+def _rule_of_op(kind: str, table: Mapping[str, Rule], op: Op) -> Rule:
+    name = getattr(op, "__name__", repr(op))
+
+    def rule(xp: Namespace, *arrays: Array) -> tuple[Array, Pullback]:
+        result: object = op(*arrays)
+        if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
+            home = "ops" if table is ACTIVATIONS else "losses"
+            hint = f"; the op is mlp_xp.{home}.{name}" if name in table else ""
+            raise TypeError(f"{kind} {name} must return (value, pullback), got {_described(result)}{hint}")
+        value, pull = result
+
+        def pullback(cotangent: Array) -> tuple[Array, ...]:
+            cotangents: object = pull(cotangent)
+            if not (isinstance(cotangents, tuple) and len(cotangents) == 1):
+                raise TypeError(f"the pullback of {kind} {name} must return a tuple of one, got {_described(cotangents)}")
+            return cotangents
+
+        return value, pullback
+
+    return rule
+
+
+def _described(result: object) -> str:
+    if isinstance(result, tuple):
+        return f"a tuple of {len(result)}"
+    return f"{type(result).__module__.partition('.')[0]}.{type(result).__name__}"
+
+
+def activation_rules(activation: Activation, hidden: int) -> list[Rule]:
+    """One rule per hidden layer."""
+    if isinstance(activation, str) or callable(activation):
+        return [rule_named("activation", ACTIVATIONS, activation)] * hidden
+    if not isinstance(activation, Sequence):
+        raise TypeError(f"activation must be a name, an op, or one per hidden layer, got {activation!r}")
+    if len(activation) != hidden:
+        raise ValueError(f"activation must be one or one per hidden layer ({hidden}), got {len(activation)}")
+    return [rule_named("activation", ACTIVATIONS, each) for each in activation]

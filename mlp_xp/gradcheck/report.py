@@ -1,0 +1,80 @@
+"""What a gradient check found: one row per tensor, a verdict over all, and both as text."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeAlias
+
+Verdict: TypeAlias = Literal["pass", "fail", "inconclusive"]
+
+_COLUMNS = ("tensor", "verdict", "relative error", "at", "analytic", "numeric", "resolution")
+
+
+class TensorReport(NamedTuple):
+    """One parameter.
+
+    name: of the parameter.
+    verdict: "pass", "fail" or "inconclusive".
+    relative_error: the largest ``|a - n| / (|a| + |n|)`` among the entries that stand out of the noise.
+    index: of that entry.
+    analytic, numeric: its two values.
+    resolution: the smallest relative error over the whole tensor that this run would have seen.
+    diagnosis: what is wrong, or why nothing can be said; empty for a pass.
+    checked, size: how many of the entries were looked at.
+    """
+
+    name: str
+    verdict: Verdict
+    relative_error: float
+    index: tuple[int, ...]
+    analytic: float
+    numeric: float
+    resolution: float
+    diagnosis: str
+    checked: int
+    size: int
+
+
+class Report(NamedTuple):
+    """All parameters.
+
+    tensors: one row per parameter.
+    evaluations: how often f was called, a vectorised call counted by its width.
+    reference: the dtype in which the numeric side was computed.
+    """
+
+    tensors: tuple[TensorReport, ...]
+    evaluations: int
+    reference: str
+
+    @property
+    def verdict(self) -> Verdict:
+        """ "fail" if any tensor fails, else "inconclusive" if any is, else "pass"."""
+        verdicts = {row.verdict for row in self.tensors}
+        return "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
+
+    @property
+    def ok(self) -> bool:
+        """Whether the verdict is "pass"."""
+        return self.verdict == "pass"
+
+    def raise_if_failed(self, allow_inconclusive: bool = False) -> None:
+        """Raise ``AssertionError`` with the report as its message, unless every tensor passes."""
+        if self.verdict == "fail" or (self.verdict == "inconclusive" and not allow_inconclusive):
+            raise AssertionError(str(self))
+
+    def __str__(self) -> str:
+        rows = [_COLUMNS]
+        for row in self.tensors:
+            at = ", ".join(map(str, row.index))
+            values = f"{row.analytic:.6e}", f"{row.numeric:.6e}", f"{row.resolution:.1e}"
+            rows.append((row.name, row.verdict, f"{row.relative_error:.1e}", f"[{at}]", *values))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        for position in reversed(range(len(self.tensors))):
+            row = self.tensors[position]
+            notes = [row.diagnosis] if row.diagnosis else []
+            if row.checked < row.size:
+                notes.append(f"{row.checked:,} of {row.size:,} entries were checked")
+            lines[position + 2 : position + 2] = [f"    {row.name}: {note}" for note in notes]
+        head = f"gradient check: {self.verdict} ({self.evaluations:,} evaluations, reference in {self.reference})"
+        return "\n".join([head, *lines])
