@@ -1,4 +1,4 @@
-"""What comes in: every check of a network's arguments, each with one sentence that says what was expected and what came.
+"""What comes in: every check of a network's arguments, each in one sentence: what was expected, what came.
 
 Only shapes, dtypes, devices, names and Python numbers are looked at: they are known before any arithmetic, so a check
 costs no time on a device and breaks no trace.
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, NoReturn, TypeAlias
 
-from mlp_xp._namespace import device_of
+from mlp_xp._namespace import device_of, is_floating, is_integral
 from mlp_xp._typing import Array, Namespace, Op, Params, Pullback
 from mlp_xp.ops import ACTIVATIONS, Rule
 
@@ -38,7 +38,7 @@ def check_batch(xp: Namespace, X: Array) -> None:
         raise ValueError(f"X must have a known shape, got {X.shape}; call X.compute_chunk_sizes() first")
     if n == 0 or d_in == 0:
         raise ValueError(f"X must have at least one row and one column, got shape {X.shape}")
-    if not xp.isdtype(X.dtype, "real floating"):
+    if not is_floating(xp, X.dtype):
         raise TypeError(f"X must be floating, got {X.dtype}")
 
 
@@ -59,7 +59,7 @@ def check_params(params: Params, like: Array) -> None:
         width = shape[-1]
         if array.dtype != dtype:
             raise TypeError(f"{_parameter_name(position)} must have the dtype of X, {dtype}, got {array.dtype}")
-        if device is not None and device_of(array) != device:
+        if device is not None and getattr(array, "device", None) != device:
             _refuse_device(_parameter_name(position), array, device)
     if len(leading) > 1:
         raise ValueError(f"the leading axes of the parameters must have one size, got {sorted(leading)}")
@@ -98,9 +98,9 @@ def _refuse_device(name: str, array: Array, device: object) -> NoReturn:
 
 def check_number(name: str, value: object, low: float, below: float) -> None:
     """Raise unless ``value`` is a Python number with ``low <= value < below``."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, (float, int, Real)):  # Real: NumPy's scalars, slow to ask
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if not low <= value < below:
+    if not low <= float(value) < below:
         end = "finite" if below == float("inf") else f"below {below:g}"
         raise ValueError(f"{name} must be at least {low:g} and {end}, got {value}")
 
@@ -108,11 +108,11 @@ def check_number(name: str, value: object, low: float, below: float) -> None:
 def check_seed(xp: Namespace, seed: object) -> Any:
     """``seed`` as an int in 0 ... 2^31 - 1, or the 0-d integer array that it is."""
     if isinstance(seed, Integral) and not isinstance(seed, bool):
-        if not 0 <= seed < 2**31:
+        if not 0 <= int(seed) < 2**31:
             raise ValueError(f"seed must be in 0 ... 2**31 - 1, got {seed}")
         return int(seed)
     dtype = getattr(seed, "dtype", None)
-    if dtype is None or getattr(seed, "shape", None) != () or not xp.isdtype(dtype, "integral"):
+    if dtype is None or getattr(seed, "shape", None) != () or not is_integral(xp, dtype):
         raise TypeError(f"seed must be an int or a 0-d integer array, got {seed!r}")
     return seed
 
@@ -143,7 +143,9 @@ def _rule_of_op(kind: str, table: Mapping[str, Rule], op: Op) -> Rule:
         def pullback(cotangent: Array) -> tuple[Array, ...]:
             cotangents: object = pull(cotangent)
             if not (isinstance(cotangents, tuple) and len(cotangents) == 1):
-                raise TypeError(f"the pullback of {kind} {name} must return a tuple of one, got {_described(cotangents)}")
+                raise TypeError(
+                    f"the pullback of {kind} {name} must return a tuple of one, got {_described(cotangents)}"
+                )
             return cotangents
 
         return value, pullback

@@ -30,7 +30,7 @@ def _scramble(left: Lane, right: Lane, keys: tuple[Lane, Lane]) -> tuple[Lane, L
 def dropout_mask(
     xp: Namespace, shape: tuple[int, int], rate: float, seed: int | Array, layer: int, like: Array
 ) -> Array:
-    """0 with probability ``rate``, else ``1 / (1 - rate)``: the multiplier of inverted dropout (Srivastava et al. 2014).
+    """0 with probability ``rate``, else ``1 / (1 - rate)``: inverted dropout (Srivastava et al. 2014).
 
     Args:
         shape: (n, d_h); the entry at row i and column j depends on i * d_h + j, which must be below 2^31.

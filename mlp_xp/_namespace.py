@@ -14,7 +14,7 @@ def namespace(*arrays: Any) -> Namespace:
 
     Raises ``TypeError`` for something that is not an array, or arrays of two libraries.
     """
-    # arrays of one class are of one library: asking the first is enough, and looking up costs more than most small steps
+    # arrays of one class are of one library: the first one answers for all, and each look-up costs a microsecond
     kind = type(arrays[0])
     for array in arrays:
         if type(array) is not kind:
@@ -30,6 +30,16 @@ def namespace(*arrays: Any) -> Namespace:
 def _kinds(arrays: tuple[Any, ...]) -> str:
     kinds = dict.fromkeys(f"{type(a).__module__.partition('.')[0]}.{type(a).__name__}" for a in arrays)
     return ", ".join(kinds)
+
+
+def is_floating(xp: Namespace, dtype: Any) -> bool:
+    """Whether ``dtype`` is a real floating one. The usual ones are asked for first: ``isdtype`` is slow on NumPy."""
+    return bool(dtype == xp.float64 or dtype == xp.float32 or xp.isdtype(dtype, "real floating"))
+
+
+def is_integral(xp: Namespace, dtype: Any) -> bool:
+    """Whether ``dtype`` is a signed or unsigned integer one."""
+    return bool(dtype == xp.int64 or xp.isdtype(dtype, "integral"))
 
 
 def device_of(x: Array) -> Any:

@@ -1,7 +1,7 @@
 """Criteria: how far the logits are from the targets, each with its derivative worked out by hand.
 
 A criterion is ``criterion(logits, targets, weights) -> (loss, pullback)``: logits (n, k), floating targets (n, k),
-weights (n,) that sum to 1. It sums over the outputs and averages over the batch, and only the logits are differentiated.
+weights (n,) that sum to 1. It sums over the outputs and averages over the batch; only the logits are differentiated.
 ``targets_and_weights`` makes the second and third from what a caller has: labels, smoothing, sample weights.
 
 Before: ``ops``. Next: ``mlp`` puts a network in front of the logits.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array_api_compat import is_numpy_namespace
 
-from mlp_xp._namespace import beside, namespace
+from mlp_xp._namespace import beside, is_floating, is_integral, namespace
 from mlp_xp._typing import Array, Namespace, Op, Pullback
 from mlp_xp.ops import Rule, log1p_exp, logistic, public
 
@@ -53,7 +53,7 @@ def cross_entropy(p: Array, y: Array) -> Array:
     xp = namespace(p, y)
     if p.ndim != 2 or p.shape[0] == 0 or p.shape[1] < 2:
         raise ValueError(f"p must have shape (n, k) with n >= 1 and k >= 2 classes, got {p.shape}")
-    if not xp.isdtype(p.dtype, "real floating"):
+    if not is_floating(xp, p.dtype):
         raise TypeError(f"p must be floating, got {p.dtype}")
     targets, weights = targets_and_weights(xp, y, p)
     zero = p == 0
@@ -77,8 +77,8 @@ def targets_and_weights(
     """Floating targets (n, k) and weights (n,) that sum to 1, in the dtype of ``outputs`` (..., n, k).
 
     Integer labels (n,) become one-hot rows (0/1 when k is 1), smoothed to ``(1 - s) one_hot + s / k``. A label out of
-    range raises on NumPy; elsewhere, where looking would wait for the device, its row gets weight NaN, and so do the loss
-    and every gradient.
+    range raises on NumPy; elsewhere, where looking would wait for the device, its row gets weight NaN, which reaches
+    the loss and every gradient.
     """
     n, k = outputs.shape[-2:]
     dtype = outputs.dtype
@@ -88,7 +88,7 @@ def targets_and_weights(
     else:
         _check_sample_weight(xp, sample_weight, n, dtype)
         weights = sample_weight / xp.sum(sample_weight)
-    if y.dtype == dtype or not xp.isdtype(y.dtype, "integral"):
+    if y.dtype == dtype or not is_integral(xp, y.dtype):
         _check_floating_targets(xp, y, n, k, dtype)
         targets = y
     else:
@@ -121,7 +121,7 @@ def _check_sample_weight(xp: Namespace, sample_weight: Array, n: int, dtype: obj
 
 
 def _check_floating_targets(xp: Namespace, y: Array, n: int, k: int, dtype: object) -> None:
-    if not xp.isdtype(y.dtype, "real floating"):
+    if not is_floating(xp, y.dtype):
         raise TypeError(f"y must be integer labels (n,) or floating targets (n, d_out), got dtype {y.dtype}")
     if y.shape != (n, k):
         hint = "; class labels must be integers" if y.ndim == 1 else ""
@@ -138,18 +138,20 @@ def _per_row(weights: Array, dloss: Array) -> Array:
     return (weights * dloss[..., None])[..., None]
 
 
-def _softmax_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
+def _softmax_cross_entropy(
+    xp: Namespace, logits: Array, targets: Array, weights: Array, mass: Array | float | None = None
+) -> tuple[Array, Pullback]:
     """``-sum_i w_i sum_j t_ij log softmax(z)_ij``: (n, k), (n, k), (n,) -> 0-d.
 
     With one-hot targets and equal weights the pullback is the textbook's ``(p - one_hot(y)) / n``. Targets need not sum
-    to 1: ``dz = w (p sum(t) - t)``.
+    to 1: ``dz = w (p sum(t) - t)``; where that ``mass``, sum(t), is known it need not be computed.
     """
     shifted, exps, total = exp_and_total(xp, logits)
     losses = xp.vecdot(targets, xp.log(total) - shifted)
 
     def pullback(dloss: Array) -> tuple[Array]:
-        mass = xp.sum(targets, axis=-1, keepdims=True)
-        return ((exps / total * mass - targets) * _per_row(weights, dloss),)
+        known = xp.sum(targets, axis=-1, keepdims=True) if mass is None else mass
+        return ((exps * (known / total) - targets) * _per_row(weights, dloss),)
 
     return losses @ weights, pullback
 

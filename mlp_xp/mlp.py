@@ -1,8 +1,8 @@
 """The multilayer perceptron: forward, backward, objective, training step, prediction. Loops over ``ops``.
 
-Parameters are a flat tuple ``(W1, b1, W2, b2, ...)``; depth is half its length. Everything here is a pure function of its
-arguments. The data's way: ``X`` -> ``_network`` (affine, activation, dropout, affine, ...) -> logits -> criterion -> loss,
-and back along the pullbacks.
+Parameters are a flat tuple ``(W1, b1, W2, b2, ...)``; depth is half its length. Everything here is a pure
+function. The data's way: ``X`` -> ``_network`` (affine, activation, dropout, affine, ...) -> logits -> criterion ->
+loss, and back along the pullbacks.
 
 Before: ``ops`` and ``losses``. Next: ``train`` repeats the step, ``gradcheck`` proves it.
 """
@@ -10,8 +10,9 @@ Before: ``ops`` and ``losses``. Next: ``train`` repeats the step, ``gradcheck`` 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from numbers import Real
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack, cast
 
 import numpy as np  # for the host's random numbers alone
 
@@ -28,31 +29,45 @@ from mlp_xp._arguments import (
     rule_named,
 )
 from mlp_xp._dropout import dropout_mask
-from mlp_xp._namespace import beside, constant, namespace
+from mlp_xp._namespace import constant, is_floating, namespace
 from mlp_xp._typing import Array, Namespace, Op, Params, Pullback
-from mlp_xp.losses import CRITERIA, softmax, sigmoid, targets_and_weights
+from mlp_xp.losses import CRITERIA, sigmoid, softmax, targets_and_weights
 from mlp_xp.ops import Rule, affine_rule, constant_input_affine_rule
 
 
-class Options(TypedDict, total=False):
-    """What ``objective``, ``loss_and_grads`` and ``train_step`` take by keyword.
+class PredictOptions(TypedDict, total=False):
+    """What belongs to the network itself.
 
     activation: a name, an op, or one per hidden layer. Default "sigmoid".
     criterion: "softmax_cross_entropy" (default), "sigmoid_cross_entropy", "squared_error", or a criterion op.
-    l2, l1: strength of the penalties ``l2/2 sum ||W||^2`` and ``l1 sum |W|`` on weights, not biases. Default 0.
-    label_smoothing: ``s`` in ``(1 - s) one_hot + s / k``, for softmax cross-entropy alone. Default 0.
-    sample_weight: (n,), of the dtype of X; the loss is ``sum w_i l_i / sum w_i``. Default equal weights.
-    dropout: the share of hidden units dropped, inverted dropout. Default 0.
-    seed: 0 ... 2^31 - 1, which mask to draw; required with dropout.
     """
 
     activation: Activation
     criterion: str | Op
+
+
+class TrainOptions(PredictOptions, total=False):
+    """What belongs to learning, besides.
+
+    l2, l1: strength of the penalties ``l2/2 sum ||W||^2`` and ``l1 sum |W|`` on weights, not biases. Default 0.
+    label_smoothing: ``s`` in ``(1 - s) one_hot + s / k``, for softmax cross-entropy alone. Default 0.
+    sample_weight: (n,), of the dtype of X; the loss is ``sum w_i l_i / sum w_i``. Default equal weights.
+    dropout: the share of hidden units dropped, inverted dropout. Default 0.
+    """
+
     l2: float
     l1: float
     label_smoothing: float
     sample_weight: Array | None
     dropout: float
+
+
+class Options(TrainOptions, total=False):
+    """What ``objective``, ``loss_and_grads`` and ``train_step`` take by keyword: all of these, and the seed of a step.
+
+    seed: 0 ... 2^31 - 1, which units to drop; required with dropout.
+    """
+
     seed: int | Array | None
 
 
@@ -111,12 +126,14 @@ def _logits(
     return _network(xp, X, params, activation_rules(activation, len(params) // 2 - 1), dropout, seed)
 
 
-def _penalties(xp: Namespace, params: Params, l2: float, l1: float) -> tuple[Array, Callable[[Array, Params], Params]]:
+def _penalties(xp: Namespace, params: Params, l2: float, l1: float) -> tuple[Array, Callable[[Params, Array], Params]]:
     """``l2/2 sum ||W||^2 + l1 sum |W|`` over the weights, and a function that adds its gradients to others.
 
     The subgradient of ``|W|`` at 0 is 0.
     """
-    value = sum(0.5 * l2 * xp.sum(W * W, axis=(-2, -1)) + l1 * xp.sum(xp.abs(W), axis=(-2, -1)) for W in params[::2])
+    value = xp.zeros_like(params[0][..., 0, 0])
+    for W in params[::2]:
+        value = value + (0.5 * l2 * xp.sum(W * W, axis=(-2, -1)) + l1 * xp.sum(xp.abs(W), axis=(-2, -1)))
 
     def add_to(grads: Params, dloss: Array) -> Params:
         scale = dloss[..., None, None]
@@ -145,10 +162,14 @@ def _objective(
 ) -> tuple[Namespace, Array, Pullback]:
     """The whole objective as one op of the parameters: its namespace, its value (0-d or (k,)), its pullback."""
     if unknown:
-        raise TypeError(f"options are {one_of(Options.__annotations__, next(iter(unknown)))}")
+        raise TypeError(
+            f"options are {one_of([*TrainOptions.__annotations__, *Options.__annotations__], next(iter(unknown)))}"
+        )
     xp = namespace(X, y, *params)
     logits, pull_params = _logits(xp, X, params, activation, dropout, seed)
-    loss, pull_logits = _data_loss(xp, rule_named("criterion", CRITERIA, criterion), logits, y, sample_weight, label_smoothing)
+    loss, pull_logits = _data_loss(
+        xp, rule_named("criterion", CRITERIA, criterion), logits, y, sample_weight, label_smoothing
+    )
     if not (l2 or l1):
         return xp, loss, lambda dloss: pull_params(*pull_logits(dloss))
 
@@ -165,21 +186,23 @@ def _objective(
 def _data_loss(
     xp: Namespace, criterion: Rule, logits: Array, y: Array, sample_weight: Array | None, label_smoothing: float
 ) -> tuple[Array, Pullback]:
+    """The weighted mean of the criterion, 0-d or (k,), as an op of the logits."""
+    softmax_criterion = criterion is CRITERIA["softmax_cross_entropy"]
     if label_smoothing:
         check_number("label_smoothing", label_smoothing, 0.0, 1.0)
-        if criterion is not CRITERIA["softmax_cross_entropy"]:
+        if not softmax_criterion:
             raise ValueError(f"label_smoothing belongs to softmax_cross_entropy alone, got {label_smoothing} elsewhere")
     check_device("y", y, logits)
     targets, weights = targets_and_weights(xp, y, logits, sample_weight, label_smoothing)
+    if softmax_criterion and y.ndim == 1 and logits.shape[-1] > 1:  # labels: each row of targets sums to 1
+        return criterion(xp, logits, targets, weights, 1.0)
     return criterion(xp, logits, targets, weights)
 
 
 # --- the textbook's functions ------------------------------------------------------------------------------------
 
 
-def init_params(
-    sizes: Sequence[int], xp: Any = np, dtype: Any = None, device: Any = None, seed: int = 0
-) -> Params:
+def init_params(sizes: Sequence[int], xp: Any = np, dtype: Any = None, device: Any = None, seed: int = 0) -> Params:
     """``W ~ Uniform(-r, r)``, ``r = sqrt(6 / (d_in + d_out))``, and ``b = 0``: sizes -> (W1, b1, W2, b2, ...).
 
     The numbers come from ``numpy.random.Generator`` on the host: one seed, the same network on every backend.
@@ -199,11 +222,11 @@ def init_params(
     xp = namespace(xp.empty(0))  # the standard's namespace of this library
     if dtype is None:
         dtype = xp.__array_namespace_info__().default_dtypes()["real floating"]
-    elif not xp.isdtype(dtype, "real floating"):
+    elif not is_floating(xp, dtype):
         raise TypeError(f"dtype must be a real floating dtype, got {dtype}")
     random = np.random.default_rng(seed)
     params: list[Array] = []
-    for d_in, d_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for d_in, d_out in pairwise(sizes):
         r = (6.0 / (d_in + d_out)) ** 0.5
         params.append(xp.asarray(random.uniform(-r, r, (d_in, d_out)), dtype=dtype, device=device))
         params.append(xp.zeros((d_out,), dtype=dtype, device=device))
@@ -283,18 +306,20 @@ def loss_and_grads(X: Array, y: Array, *params: Array, **options: Unpack[Options
 def train_step(
     X: Array, y: Array, *params: Array, lr: float | Array = 0.1, **options: Unpack[Options]
 ) -> tuple[Array, Params]:
-    """``parameter - lr * gradient`` for each: arguments as in ``objective`` -> the loss before the step, new parameters.
+    """``parameter - lr * gradient`` for each: arguments as in ``objective`` -> the loss before, new parameters.
 
     ``lr`` may be a 0-d array, so that a schedule does not recompile a jitted step.
     """
     xp, loss, pullback = _objective(X, y, params, **options)
     if loss.ndim:
         check_all_or_none_batched(params)
-    if isinstance(lr, Real) or not hasattr(lr, "dtype"):
+    if (
+        not isinstance(lr, Real) and getattr(lr, "shape", None) == ()
+    ):  # NumPy's scalars are Real, and checked as numbers
+        minus_lr = -xp.astype(cast(Array, lr), X.dtype)
+    else:
         check_number("lr", lr, 0.0, float("inf"))
         minus_lr = constant(xp, -float(lr), X)
-    else:
-        minus_lr = -xp.astype(lr, X.dtype)
     # the pullback is linear: scaling what goes in costs one number, scaling what comes out a pass over every weight
     return loss, tuple([parameter + change for parameter, change in zip(params, pullback(minus_lr), strict=True)])
 
@@ -328,7 +353,7 @@ def predict(
 ) -> Array:
     """What the network says of each row.
 
-    softmax: the most probable class, ints (n,). sigmoid: each output's 0 or 1, ints (n, d_out), or (n,) when d_out is 1.
+    softmax: the most probable class, ints (n,). sigmoid: 0 or 1 for each output, ints (n, d_out), (n,) when d_out is 1.
     squared error, or a criterion op: the outputs (n, d_out).
     """
     xp = namespace(X, *params)

@@ -39,19 +39,18 @@ def public(rule: Rule) -> Op:
 
 def affine_rule(xp: Namespace, x: Array, weight: Array, bias: Array) -> tuple[Array, Pullback]:
     """``x @ weight + bias``: (n, p), (p, q), (q,) -> (n, q)."""
-    value, pull_parameters = constant_input_affine_rule(xp, x, weight, bias)
 
-    def pullback(dy: Array) -> tuple[Array, ...]:
-        return dy @ xp.matrix_transpose(weight), *pull_parameters(dy)
+    def pullback(dy: Array) -> tuple[Array, Array, Array]:
+        # weight: (input).T @ (gradient of the output); bias: it was broadcast over the batch, so sum it back
+        return dy @ xp.matrix_transpose(weight), xp.matrix_transpose(x) @ dy, xp.sum(dy, axis=-2)
 
-    return value, pullback
+    return x @ weight + bias[..., None, :], pullback
 
 
 def constant_input_affine_rule(xp: Namespace, x: Array, weight: Array, bias: Array) -> tuple[Array, Pullback]:
-    """``x @ weight + bias`` as a function of ``(weight, bias)`` alone: the first layer, where nobody asks for ``dx``."""
+    """``x @ weight + bias`` as a function of ``(weight, bias)`` alone: a first layer, where nobody asks for ``dx``."""
 
     def pullback(dy: Array) -> tuple[Array, Array]:
-        # weight: (input).T @ (gradient of the output); bias: it was broadcast over the batch, so sum it back
         return xp.matrix_transpose(x) @ dy, xp.sum(dy, axis=-2)
 
     return x @ weight + bias[..., None, :], pullback
@@ -154,8 +153,8 @@ def softplus(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     return above + rest, lambda: logistic(xp, z)
 
 
-# exp(x^2) erfc(x) / t as a polynomial in 2t - 1, t = 2 / (2 + x), x >= 0: the Chebyshev interpolant of degree 26, within
-# 2e-17 of the function everywhere. scripts/erfc_polynomial.py derives it.
+# exp(x^2) erfc(x) / t as a polynomial in 2t - 1, t = 2 / (2 + x), x >= 0: the Chebyshev interpolant of degree 26,
+# within 2e-17 of the function everywhere. scripts/erfc_polynomial.py derives it.
 _ERFC = (
     0.5107913526210115, 0.3435803422069051, 0.13973604627802735, 0.018221115753461418, -0.010755330944743213,
     -0.003239592534655014, 0.001545306029656217, 0.00041864804431780765, -0.000331536754536941,

@@ -1,6 +1,6 @@
-"""Optimizers as pure ``(init, update)`` pairs: ``state = init(params)``, ``params, state = update(params, grads, state)``.
+"""Optimizers as pure pairs: ``state = init(params)`` and ``params, state = update(params, grads, state)``.
 
-Nothing mutates, so a step can be jitted, kept, or gone back to. The state is a tuple of arrays on the parameters' device.
+Nothing mutates, so a step can be jitted, kept, or gone back to. The state is a tuple of arrays beside the parameters.
 
 Before: ``mlp`` gives the gradients. Next: ``train`` loops.
 """

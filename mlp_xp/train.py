@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from typing import NamedTuple, Unpack, cast
+from typing import Any, NamedTuple, Unpack, cast
 
 import numpy as np  # for the host's random numbers alone
 
 from mlp_xp._arguments import check_batch
-from mlp_xp._namespace import beside, namespace
+from mlp_xp._namespace import beside, is_floating, is_integral, namespace
 from mlp_xp._typing import Array, Namespace, Params
-from mlp_xp.mlp import Options, loss_and_grads, objective, predict
+from mlp_xp.mlp import Options, PredictOptions, TrainOptions, loss_and_grads, objective, predict
 from mlp_xp.optim import Optimizer
 
 
@@ -50,7 +50,7 @@ def train(
     batch_size: int = 128,
     seed: int = 0,
     validation: tuple[Array, Array] | None = None,
-    **options: Unpack[Options],
+    **options: Unpack[TrainOptions],
 ) -> Iterator[Epoch]:
     """Yield an ``Epoch`` after each pass over ``X`` (n, d_in) and ``y`` in seeded random order.
 
@@ -62,7 +62,7 @@ def train(
         batch_size: rows in a step; the last one of an epoch takes what is left.
         seed: of the order, and of the dropout masks, which advance with every step.
         validation: rows ``(X, y)`` on which each epoch is judged.
-        options: of the objective, see ``Options``; ``sample_weight`` is (n,).
+        options: of the objective, see ``TrainOptions``; ``sample_weight`` is (n,).
 
     Raises:
         ValueError: for a NaN or infinity in the data, or labels out of range, on every backend.
@@ -73,10 +73,11 @@ def train(
     xp = namespace(X, y, *params)
     d_out = params[-1].shape[-1]
     check_values(xp, X, y, d_out)
-    judged = {key: value for key, value in options.items() if key in ("activation", "criterion")}
+    judged = cast(PredictOptions, {key: value for key, value in options.items() if key in ("activation", "criterion")})
     if validation is not None:
         check_values(xp, *validation, d_out, "validation ")
-    sample_weight = options.pop("sample_weight", None)
+    step_options = cast(Options, dict(options))
+    sample_weight = options.get("sample_weight")
 
     n = X.shape[0]
     state = optimizer.init(params)
@@ -88,10 +89,10 @@ def train(
         for start in range(0, n, batch_size):
             rows = order[start : min(start + batch_size, n)]
             if options.get("dropout"):
-                options["seed"] = int(random.integers(2**31))
+                step_options["seed"] = int(random.integers(2**31))
             if sample_weight is not None:
-                options["sample_weight"] = xp.take(sample_weight, rows, axis=0)
-            loss, grads = loss_and_grads(xp.take(X, rows, axis=0), xp.take(y, rows, axis=0), *params, **options)
+                step_options["sample_weight"] = xp.take(sample_weight, rows, axis=0)
+            loss, grads = loss_and_grads(xp.take(X, rows, axis=0), xp.take(y, rows, axis=0), *params, **step_options)
             params, state = optimizer.update(params, grads, state)
             total, *arrays = _settled(total + loss * rows.shape[0], *params, *state)
             params, state = tuple(arrays[: len(params)]), tuple(arrays[len(params) :])
@@ -105,7 +106,7 @@ def train(
         yield Epoch(number, mean_loss, val_loss, val_accuracy, time.perf_counter() - began, params)
 
 
-def accuracy(X: Array, y: Array, *params: Array, **options: Unpack[Options]) -> float | None:
+def accuracy(X: Array, y: Array, *params: Array, **options: Unpack[PredictOptions]) -> float | None:
     """The share of rows whose predicted label is ``y`` (n,); None where ``y`` is not labels or predictions are not."""
     xp = namespace(X, y, *params)
     predicted = predict(X, *params, **options)
@@ -121,9 +122,9 @@ def check_values(xp: Namespace, X: Array, y: Array, d_out: int, which: str = "")
     """
     check_batch(xp, X)
     for name, array in (("X", X), ("y", y)):
-        if xp.isdtype(array.dtype, "real floating") and not bool(xp.all(xp.isfinite(array))):
+        if is_floating(xp, array.dtype) and not bool(xp.all(xp.isfinite(array))):
             raise ValueError(f"{which}{name} must be finite, got NaN or infinity")
-    if xp.isdtype(y.dtype, "integral"):
+    if is_integral(xp, y.dtype):
         low, high = int(xp.min(y)), int(xp.max(y))
         if low < 0 or high >= max(d_out, 2):
             raise ValueError(f"{which}y must hold labels 0 to {max(d_out, 2) - 1}, got labels {low} to {high}")
@@ -132,7 +133,7 @@ def check_values(xp: Namespace, X: Array, y: Array, d_out: int, which: str = "")
 def _settled(*arrays: Array) -> tuple[Array, ...]:
     """``arrays``, computed now where a library would put that off: a Dask graph must not grow from step to step."""
     if hasattr(arrays[0], "dask"):
-        from dask import persist
+        from dask.base import persist
 
-        return cast(tuple[Array, ...], persist(*arrays))
+        return cast(tuple[Array, ...], cast(Any, persist)(*arrays))
     return arrays

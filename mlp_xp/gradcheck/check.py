@@ -1,8 +1,8 @@
 """Compare a gradient with difference quotients, and judge by what those can resolve.
 
-Every numeric entry comes with its uncertainty: how far the quotients of two steps disagree (truncation, kinks), plus the
-rounding of the function's values divided by the step, plus the rounding of the analytic side. Two values that differ by
-less agree; beyond it the textbook's rule decides: below 1e-5 right, above 1e-3 a bug, between them nobody knows.
+Every numeric entry comes with its uncertainty: how far the quotients of two steps disagree (truncation, kinks), plus
+the rounding of the function's values divided by the step, plus the rounding of the analytic side. Two values that
+differ by less agree; beyond it the textbook's rule decides: below 1e-5 right, above 1e-3 a bug, in between unknown.
 
 Before: ``differences`` and ``noise``. Next: ``diagnosis`` and ``report``.
 """
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np  # for the host's random numbers alone
 
-from mlp_xp._namespace import beside, namespace
+from mlp_xp._namespace import beside, is_floating, namespace
 from mlp_xp._typing import Array, Namespace, Op
 from mlp_xp.gradcheck.diagnosis import diagnose
 from mlp_xp.gradcheck.differences import central_differences, default_step
@@ -49,8 +49,8 @@ def gradcheck(
 ) -> Report:
     """Is ``grad`` the gradient of ``f`` at ``params``? ``|a - n| / (|a| + |n|)`` for every entry, against differences.
 
-    When the parameters are not float64 but f also computes in float64, given float64 copies, the differences do so: they
-    are then sharp, and the report's ``reference`` says so.
+    When the parameters are not float64 but f, given float64 copies of them, computes in float64, so do the differences:
+    they are then sharp, and the report's ``reference`` says so.
 
     Args:
         f: f(*params) -> 0-d, deterministic; nothing else is asked of it.
@@ -65,7 +65,7 @@ def gradcheck(
         A ``Report``: ``verdict``, ``ok``, ``tensors``, ``evaluations``, ``raise_if_failed()``, and text by ``str``.
 
     Raises:
-        ValueError: where f is not finite at params or does not return one number, or grad returns another number of arrays.
+        ValueError: where f is not finite at params or does not return one number, or grad returns another number.
         TypeError: where params are not real floating arrays of one library.
     """
     params = tuple(params)
@@ -76,7 +76,7 @@ def gradcheck(
     if len(names) != len(params):
         raise ValueError(f"names must name each of the {len(params)} params, got {len(names)}")
     for name, param in zip(names, params, strict=True):
-        if not xp.isdtype(param.dtype, "real floating"):
+        if not is_floating(xp, param.dtype):
             raise TypeError(f"{name} must be real floating, got {param.dtype}")
     gradients = grad(*params)
     if not isinstance(gradients, tuple | list) or len(gradients) != len(params):
@@ -244,7 +244,7 @@ def _judge(
     if wrong:
         verdict = "fail"
         whole = len(sample) == size
-        diagnosis = diagnose(xp, *((xp.reshape(each, shape) for each in (a, n)) if whole else (a, n)), wrong)
+        diagnosis = diagnose(xp, xp.reshape(a, shape) if whole else a, xp.reshape(n, shape) if whole else n, wrong)
     elif bool(xp.any(excess > RIGHT * scale)):
         verdict = "inconclusive"
         diagnosis = f"the largest relative error is between {RIGHT:g}, right, and {WRONG:g}, a bug"

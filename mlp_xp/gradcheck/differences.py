@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
-from mlp_xp._namespace import beside, constant, namespace
+from mlp_xp._namespace import beside, constant, is_floating, namespace
 from mlp_xp._typing import Array, Namespace
 
 # Perturbed copies in one vectorised call: at most this many bytes of them, and not so many that what the function
@@ -18,9 +18,7 @@ _CHUNK_BYTES = 2**24
 _CHUNK_COPIES = 64
 
 
-def numerical_grad(
-    f: Callable[[Any], Any], x: Array, eps: float | None = None, vectorized: bool = False
-) -> Array:
+def numerical_grad(f: Callable[[Any], Any], x: Array, eps: float | None = None, vectorized: bool = False) -> Array:
     """``(f(x + h e_i) - f(x - h e_i)) / 2h`` for every entry i of ``x``: an array of the shape and dtype of ``x``.
 
     Divides by the step actually taken, ``(x + h) - (x - h)`` as rounded, and changes nothing in place.
@@ -40,7 +38,7 @@ def numerical_grad(
         TypeError: where x is not real floating.
     """
     xp = namespace(x)
-    if not xp.isdtype(x.dtype, "real floating"):
+    if not is_floating(xp, x.dtype):
         raise TypeError(f"x must be real floating, got {x.dtype}")
     if eps is None:
         step = default_step(xp, x)
@@ -59,7 +57,7 @@ def default_step(xp: Namespace, x: Array) -> Array:
 
     Source: Press et al., Numerical Recipes, 3rd ed., section 5.7.
     """
-    return float(xp.finfo(x.dtype).eps) ** (1 / 3) * xp.maximum(xp.abs(x), xp.ones_like(x))
+    return math.cbrt(xp.finfo(x.dtype).eps) * xp.maximum(xp.abs(x), xp.ones_like(x))
 
 
 def central_differences(
@@ -96,6 +94,6 @@ def _values(xp: Namespace, f: Callable[[Any], Any], x: Array, shape: tuple[int, 
     if tuple(value.shape) != shape:
         expected = f"shape {shape}, one value for each point," if shape else "one number, shape (),"
         raise ValueError(f"f must return {expected} got shape {tuple(value.shape)}")
-    if not xp.isdtype(value.dtype, "real floating"):
+    if not is_floating(xp, value.dtype):
         raise TypeError(f"f must return a real floating value, got {value.dtype}")
-    return value  # type: ignore[no-any-return]
+    return cast(Array, value)

@@ -19,8 +19,8 @@ def evaluation_noise(
 ) -> float:
     """The standard deviation of f's rounding error near ``params``, at least ``epsilon * |value|``.
 
-    Takes nine equispaced points on a short line through ``params``. A smooth function's differences of high order vanish
-    there, and what is left is noise: ``sigma_k^2 = (k!)^2 / (2k)! mean (D^k f)^2``.
+    Takes nine equispaced points on a short line from ``params``. There a smooth function's differences of high order
+    vanish, and what is left is noise: ``sigma_k^2 = (k!)^2 / (2k)! mean (D^k f)^2``.
 
     Args:
         f: f(*params) -> 0-d; called eight times.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 Verdict: TypeAlias = Literal["pass", "fail", "inconclusive"]
@@ -9,7 +10,8 @@ Verdict: TypeAlias = Literal["pass", "fail", "inconclusive"]
 _COLUMNS = ("tensor", "verdict", "relative error", "at", "analytic", "numeric", "resolution")
 
 
-class TensorReport(NamedTuple):
+@dataclass(frozen=True)  # no NamedTuple: a tuple has an `index` of its own
+class TensorReport:
     """One parameter.
 
     name: of the parameter.
@@ -48,7 +50,7 @@ class Report(NamedTuple):
 
     @property
     def verdict(self) -> Verdict:
-        """ "fail" if any tensor fails, else "inconclusive" if any is, else "pass"."""
+        """The worst of the rows': "fail" before "inconclusive" before "pass"."""
         verdicts = {row.verdict for row in self.tensors}
         return "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
 
