@@ -87,7 +87,8 @@ def _network(
 ) -> tuple[Array, Pullback]:
     """Logits (n, d_out), and the pullback from their cotangent to those of the parameters."""
     # X is constant: the first layer is an op of (W1, b1) alone, and the input gradient is never formed
-    z, pull_first = constant_input_affine_rule(xp, X, params[0], params[1])
+    ones = xp.ones_like(X[:, 0])
+    z, pull_first = constant_input_affine_rule(xp, X, params[0], params[1], ones)
     pulls: list[tuple[Pullback, Array | None, Pullback]] = []
     for layer, activation in enumerate(activations, start=1):
         a, pull_activation = activation(xp, z)
@@ -95,7 +96,7 @@ def _network(
         if dropout:
             mask = dropout_mask(xp, (a.shape[-2], a.shape[-1]), dropout, seed, layer, X)
             a = a * mask
-        z, pull_affine = affine_rule(xp, a, params[2 * layer], params[2 * layer + 1])
+        z, pull_affine = affine_rule(xp, a, params[2 * layer], params[2 * layer + 1], ones)
         pulls.append((pull_activation, mask, pull_affine))
 
     def pullback(dz: Array) -> tuple[Array, ...]:
@@ -133,12 +134,23 @@ def _penalties(xp: Namespace, params: Params, l2: float, l1: float) -> tuple[Arr
     """
     value = xp.zeros_like(params[0][..., 0, 0])
     for W in params[::2]:
-        value = value + (0.5 * l2 * xp.sum(W * W, axis=(-2, -1)) + l1 * xp.sum(xp.abs(W), axis=(-2, -1)))
+        if l2:
+            value = value + 0.5 * l2 * xp.sum(W * W, axis=(-2, -1))
+        if l1:
+            value = value + l1 * xp.sum(xp.abs(W), axis=(-2, -1))
 
     def add_to(grads: Params, dloss: Array) -> Params:
         scale = dloss[..., None, None]
+
+        def penalised(grad: Array, W: Array) -> Array:
+            if l2:
+                grad = grad + (scale * l2) * W
+            if l1:
+                grad = grad + (scale * l1) * xp.sign(W)
+            return grad
+
         return tuple(
-            grad if position % 2 else grad + ((scale * l2) * parameter + (scale * l1) * xp.sign(parameter))
+            grad if position % 2 else penalised(grad, parameter)
             for position, (grad, parameter) in enumerate(zip(grads, params, strict=True))
         )
 

@@ -37,21 +37,29 @@ def public(rule: Rule) -> Op:
 # --- the affine map ----------------------------------------------------------------------------------------------
 
 
-def affine_rule(xp: Namespace, x: Array, weight: Array, bias: Array) -> tuple[Array, Pullback]:
-    """``x @ weight + bias``: (n, p), (p, q), (q,) -> (n, q)."""
+def affine_rule(
+    xp: Namespace, x: Array, weight: Array, bias: Array, ones: Array | None = None
+) -> tuple[Array, Pullback]:
+    """``x @ weight + bias``: (n, p), (p, q), (q,) -> (n, q).
+
+    ``ones`` (n,), where a caller has it, sums over the batch by a product, which takes half the time of a reduction.
+    """
 
     def pullback(dy: Array) -> tuple[Array, Array, Array]:
         # weight: (input).T @ (gradient of the output); bias: it was broadcast over the batch, so sum it back
-        return dy @ xp.matrix_transpose(weight), xp.matrix_transpose(x) @ dy, xp.sum(dy, axis=-2)
+        dbias = xp.sum(dy, axis=-2) if ones is None else ones @ dy
+        return dy @ xp.matrix_transpose(weight), xp.matrix_transpose(x) @ dy, dbias
 
     return x @ weight + bias[..., None, :], pullback
 
 
-def constant_input_affine_rule(xp: Namespace, x: Array, weight: Array, bias: Array) -> tuple[Array, Pullback]:
+def constant_input_affine_rule(
+    xp: Namespace, x: Array, weight: Array, bias: Array, ones: Array
+) -> tuple[Array, Pullback]:
     """``x @ weight + bias`` as a function of ``(weight, bias)`` alone: a first layer, where nobody asks for ``dx``."""
 
     def pullback(dy: Array) -> tuple[Array, Array]:
-        return xp.matrix_transpose(x) @ dy, xp.sum(dy, axis=-2)
+        return xp.matrix_transpose(x) @ dy, ones @ dy
 
     return x @ weight + bias[..., None, :], pullback
 
