@@ -16,7 +16,7 @@ Read it in the order of the data's way:
 
 from mlp_xp import losses, ops
 from mlp_xp.cost import StepCost, step_cost
-from mlp_xp.gradcheck import Report, TensorReport, check_pullback, gradcheck, numerical_grad
+from mlp_xp.gradcheck import Report, TensorReport, check_hvp, check_pullback, gradcheck, numerical_grad
 from mlp_xp.losses import cross_entropy, sigmoid, softmax
 from mlp_xp.mlp import (
     backward,
@@ -34,6 +34,7 @@ __all__ = [
     "StepCost",
     "TensorReport",
     "backward",
+    "check_hvp",
     "check_pullback",
     "cross_entropy",
     "forward",

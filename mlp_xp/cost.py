@@ -41,7 +41,7 @@ _ACTIVATIONS = {
 # read off losses.py, per logit; the targets are among what is kept
 _CRITERIA = {
     "softmax_cross_entropy": _Elementwise(7, 5, 2),
-    "sigmoid_cross_entropy": _Elementwise(13, 7, 2),
+    "sigmoid_cross_entropy": _Elementwise(13, 16, 2),
     "squared_error": _Elementwise(3, 1, 1),
 }
 

@@ -164,7 +164,13 @@ def _sigmoid_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights
     above, rest = log1p_exp(xp, logits)
     # -log s(z) = max(-z, 0) + rest and -log s(-z) = max(z, 0) + rest: no difference of large numbers
     losses = xp.sum(rest + targets * (above - logits) + (1.0 - targets) * above, axis=-1)
-    return losses @ weights, lambda dloss: ((logistic(xp, logits) - targets) * _per_row(weights, dloss),)
+
+    def pullback(dloss: Array) -> tuple[Array]:
+        # s(z) - t = (1 - t) s(z) - t s(-z), which keeps the tails
+        slope = (1.0 - targets) * logistic(xp, logits) - targets * logistic(xp, -logits)
+        return (slope * _per_row(weights, dloss),)
+
+    return losses @ weights, pullback
 
 
 def _squared_error(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:

@@ -1,65 +1,138 @@
-"""Compare a gradient with difference quotients, and judge by what those can resolve.
+"""Is this gradient right? Compare it with slopes of the function, and judge by what they resolve.
 
-Every numeric entry comes with its uncertainty: how far the quotients of two steps disagree (truncation, kinks), plus
-the rounding of the function's values divided by the step, plus the rounding of the analytic side. Two values that
-differ by less agree; beyond it the textbook's rule decides: below 1e-5 right, above 1e-3 a bug, in between unknown.
+Along a random direction the function has a slope and the gradient a prediction of it. They may differ by the
+uncertainty of the slope (truncation, rounding and kinks, all measured) and by the rounding of the gradient (measured
+too); by more, and the gradient is wrong. Nothing is compared with a constant: where the textbook would ask for 1e-5, a
+smooth function in float64 is usually resolved to 1e-9.
 
-Before: ``differences`` and ``noise``. Next: ``diagnosis`` and ``report``.
+Before: ``problem`` measures slopes. Next: ``diagnosis`` says what is wrong, ``report`` shows it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np  # for the host's random numbers alone
 
 from mlp_xp._namespace import beside, is_floating, namespace
 from mlp_xp._typing import Array, Namespace, Op
-from mlp_xp.gradcheck.diagnosis import diagnose
-from mlp_xp.gradcheck.differences import central_differences, default_step
-from mlp_xp.gradcheck.noise import evaluation_noise
+from mlp_xp.gradcheck.contract import behaviour_flaws, leaf_flaw, linearity_flaws
+from mlp_xp.gradcheck.diagnosis import diagnose, matching_hypothesis
+from mlp_xp.gradcheck.entries import Entries, compare_entries
+from mlp_xp.gradcheck.locate import wrong_positions
+from mlp_xp.gradcheck.problem import Counter, Problem, like, moved, prepare, random_direction, scale_of, slope_along
 from mlp_xp.gradcheck.report import Report, TensorReport, Verdict
+from mlp_xp.gradcheck.tree import leaves, on_leaves
 
-# The textbook's rule (CS231n, Gradient checks): relative errors below the first are right, above the second a bug.
+# The textbook's rule (CS231n, Gradient checks): relative errors below the first are right, above the second a bug. Here
+# the second is the least that a pass must be able to see.
 RIGHT, WRONG = 1e-5, 1e-3
 
-# A quotient of two values, each with noise sigma, extrapolated over two steps has standard deviation 0.95 sigma / h:
-# six of them leave one false alarm in 10^9 entries.
-_NOISE_MARGIN = 6.0
+_DIRECTIONS = 2
 
-# An analytic entry is a sum over the batch and through the layers whose terms may cancel: its rounding error is that of
-# the largest entries, with room for a few dozen roundings.
-_ANALYTIC_ROUNDINGS = 50.0
+# The uncertainty of a slope is an estimate from a few values: what is refused exceeds it threefold.
+_MARGIN = 3.0
 
-# Where a kink lies between the points of a stencil, a smaller one leaves it outside.
-_STEP_SCALES = (1.0, 1 / 32, 1 / 1024)
+# Rounding of the gradient: as seen between points a few units in the last place apart; and never less
+# than some roundings of the products summed here.
+_NEIGHBOURS, _NEIGHBOUR_MARGIN, _ROUNDINGS = 2, 5.0, 20.0
+
+# Where a gradient was computed in a coarser dtype than the function, its rounding relative to the largest gradient.
+_FLOOR_ROUNDINGS = 50.0
+
+# A point some hundredths away has other kinks, and the same bugs.
+_ASIDE, _ATTEMPTS = 0.03, 3
+
+
+class _Probe(NamedTuple):
+    """One direction: what the gradient predicts, what the function does, what is allowed between them.
+
+    size is the norm of the gradient along the direction's entries: an error of that relative size changes the slope by
+    about as much.
+    """
+
+    analytic: float
+    numeric: float
+    tolerance: float
+    size: float
+    kink: float
+
+    @property
+    def wrong(self) -> bool:
+        return not abs(self.analytic - self.numeric) <= self.tolerance
+
+    @property
+    def resolution(self) -> float:
+        size = max(self.size, abs(self.numeric))
+        if size:
+            return self.tolerance / size
+        return math.inf if self.tolerance else 0.0
+
+    @property
+    def gap(self) -> float:
+        """The error as a share of the whole gradient."""
+        size = max(self.size, abs(self.numeric))
+        return abs(self.analytic - self.numeric) / size if size else 0.0
+
+    @property
+    def relative_error(self) -> float:
+        """``|a - n| / (|a| + |n|)`` of the two slopes."""
+        size = abs(self.analytic) + abs(self.numeric)
+        return abs(self.analytic - self.numeric) / size if size else 0.0
+
+
+class _Point(NamedTuple):
+    """Function and gradient at one point.
+
+    problem: the function.
+    gradient: in the reference dtype.
+    neighbours: the same a few units in the last place aside: what changes there is rounding.
+    epsilon: of the dtype in which ``gradient`` was computed.
+    floor: the rounding of a slope that no neighbour shows, where that dtype is not the reference's.
+    finest: within this distance a coarser dtype does not know on which side of a kink it is.
+    """
+
+    problem: Problem
+    gradient: tuple[Array, ...]
+    neighbours: tuple[tuple[Array, ...], ...]
+    epsilon: float
+    floor: float
+    finest: float
 
 
 def gradcheck(
     f: Callable[..., Any],
     grad: Callable[..., Any],
-    params: Sequence[Array],
+    params: Any,
     names: Sequence[str] | None = None,
     seed: int = 0,
     *,
+    mode: Literal["auto", "full"] = "auto",
     vectorized: bool = False,
+    hypotheses: Mapping[str, Callable[..., Any]] | None = None,
     max_entries: int = 10_000,
 ) -> Report:
-    """Is ``grad`` the gradient of ``f`` at ``params``? ``|a - n| / (|a| + |n|)`` for every entry, against differences.
+    """Is ``grad`` the gradient of ``f`` at ``params``? ``<grad, d>`` against ``d/dt f(params + t d)``, d random.
 
-    When the parameters are not float64 but f, given float64 copies of them, computes in float64, so do the differences:
-    they are then sharp, and the report's ``reference`` says so.
+    Two directions per array and two across all, at most ten values of f each, whatever the sizes; on failure, whatever
+    it takes to say where and why. When the parameters are not float64 but f, given float64 copies of them, computes in
+    float64, so do the differences: the report's ``reference`` says which.
 
     Args:
         f: f(*params) -> 0-d, deterministic; nothing else is asked of it.
         grad: grad(*params) -> a tuple of gradients, one per parameter, of its shape and dtype.
-        params: real floating arrays of one library, any shapes.
-        names: of the parameters, for the report.
-        seed: of what is drawn: the direction in which noise is measured, the sample of a large tensor's entries.
-        vectorized: whether f also takes one parameter with a leading axis, (k, *shape), and then returns (k,).
-        max_entries: of a tensor with more entries than this a random sample is checked, and the report says so.
+        params: a tuple or list of real floating arrays of one library, or of nested containers of them (dict, list,
+            tuple, NamedTuple, dataclass), whose gradients come in the same containers; or one such array or container.
+        names: of the arrays, for the report; their paths by default.
+        seed: of what is drawn: directions, samples, other points.
+        mode: "full" also compares every entry; "auto" does so only to find out where a tensor is wrong.
+        vectorized: whether f also takes one array with a leading axis, (k, *shape), and then returns (k,).
+        hypotheses: name -> a wrong gradient function: when what ``grad`` returns is what one of them returns, that is
+            the diagnosis.
+        max_entries: of a tensor with more entries than this a sample is compared entry by entry.
 
     Returns:
         A ``Report``: ``verdict``, ``ok``, ``tensors``, ``evaluations``, ``raise_if_failed()``, and text by ``str``.
@@ -68,191 +141,307 @@ def gradcheck(
         ValueError: where f is not finite at params or does not return one number, or grad returns another number.
         TypeError: where params are not real floating arrays of one library.
     """
-    params = tuple(params)
-    if not params:
-        raise ValueError("params must hold at least one array, got none")
-    xp = namespace(*params)
-    names = tuple(names) if names is not None else tuple(f"params[{i}]" for i in range(len(params)))
-    if len(names) != len(params):
-        raise ValueError(f"names must name each of the {len(params)} params, got {len(names)}")
-    for name, param in zip(names, params, strict=True):
-        if not is_floating(xp, param.dtype):
-            raise TypeError(f"{name} must be real floating, got {param.dtype}")
-    gradients = grad(*params)
-    if not isinstance(gradients, tuple | list) or len(gradients) != len(params):
-        came = f"{len(gradients)}" if isinstance(gradients, tuple | list) else f"{type(gradients).__name__}"
-        raise ValueError(f"grad must return a tuple of {len(params)} gradients, one per parameter, got {came}")
+    args = tuple(params) if type(params) in (tuple, list) else (params,)
+    found = list(leaves(args, "params"))
+    labels = _labels(names, [leaf.path for leaf in found])
+    arrays = tuple(leaf.array for leaf in found)
+    xp = namespace(*arrays)
+    for label, array in zip(labels, arrays, strict=True):
+        if not is_floating(xp, array.dtype):
+            raise TypeError(f"{label} must be real floating, got {array.dtype}")
+    counted = Counter(on_leaves(f, args))
+    flat_grad = _flat(grad, args, len(arrays))
 
-    calls = _Counted(f)
-    reference = _reference_point(xp, calls, params)
-    value = float(calls(*reference))
-    if not math.isfinite(value):
-        raise ValueError(f"f must be finite at params, got {value}")
-    epsilon = float(xp.finfo(reference[0].dtype).eps)
-    noise = evaluation_noise(xp, calls, reference, value, epsilon, seed)
+    counted(*arrays)  # some gradient functions live on what f left behind; whether that is safe is asked below
+    first = flat_grad(*(xp.asarray(array, copy=True, **beside(array)) for array in arrays))
+    flaws = [leaf_flaw(array, gradient) for array, gradient in zip(arrays, first, strict=True)]
+    if any(flaws):
+        rows = [
+            _unlike(label, array, flaw, "another gradient is not like its parameter")
+            for label, array, flaw in zip(labels, arrays, flaws, strict=True)
+        ]
+        return Report(tuple(rows), counted.count, "none")
+    broken = behaviour_flaws(counted, flat_grad, arrays, first, labels, seed)
+    if broken:  # then no number says anything about the formula
+        rows = [
+            _unlike(label, array, "", "the gradient function breaks its contract")
+            for label, array in zip(labels, arrays, strict=True)
+        ]
+        return Report(tuple(rows), counted.count, "none", (broken,))
+    problem = prepare(counted, arrays, seed)
+    random = np.random.default_rng(seed)
+    here = _at(problem, flat_grad, arrays, random)
+    count = len(arrays)
+    groups = [*((i,) for i in range(count)), tuple(range(count))]  # each array, and all together
+    probes = [[_probe(here, group, random) for _ in range(_DIRECTIONS)] for group in groups]
+    aside = _look_aside(here, flat_grad, arrays, groups, probes, random)
     rows = []
-    for position, (name, param, gradient) in enumerate(zip(names, params, gradients, strict=True)):
-        size = math.prod(param.shape)
-        flaw = _contract_flaw(xp, param, gradient)
-        if flaw:
-            rows.append(TensorReport(name, "fail", math.inf, (), math.nan, math.nan, math.nan, flaw, 0, size))
-            continue
-        if size == 0:
-            rows.append(TensorReport(name, "pass", 0.0, (), 0.0, 0.0, 0.0, "", 0, 0))
-            continue
+    for i, label in enumerate(labels):
+        mine, at_kink = aside.get(i, probes[i]), i in aside
+        entries = None
+        if any(p.wrong for p in mine) or mode == "full":
+            rounding = _entry_rounding(here, i)
+            chosen = wrong_positions(problem, i, here.gradient[i], rounding, max_entries, seed, vectorized)
+            entries = compare_entries(problem, i, here.gradient[i], rounding, chosen, vectorized)
+        rows.append(_row(problem, label, i, mine, at_kink, entries, here.gradient[i]))
+    failed = [i for i, row in enumerate(rows) if row.verdict == "fail"]
+    if failed and hypotheses:
+        wrong = {name: _flat(h, args, count)(*arrays) for name, h in hypotheses.items()}
+        cause = matching_hypothesis(xp, first, wrong, failed)
+        rows = [replace(row, diagnosis=cause) if cause and i in failed else row for i, row in enumerate(rows)]
+    together = aside.get(count, probes[count])
+    apart = not failed and any(p.wrong for p in together)
+    contract = ("the gradients are right one by one, but not together",) if apart else ()
+    return Report(tuple(rows), counted.count, problem.reference, contract)
 
-        def along(x: Array, position: int = position) -> Any:
-            return calls.batch(x.shape[0] if vectorized else 1, *reference[:position], x, *reference[position + 1 :])
 
-        sample = _sample(size, max_entries, seed)
-        comparison = _compare(xp, along, reference[position], gradient, sample, noise, vectorized)
-        rows.append(_judge(xp, name, param.shape, sample, *comparison))
-    return Report(tuple(rows), calls.count, str(reference[0].dtype).rpartition(".")[2])
+def _at(problem: Problem, grad: Callable[..., Any], arrays: tuple[Array, ...], random: np.random.Generator) -> _Point:
+    """The gradient at ``arrays``, which are the problem's point in the parameters' own dtype, and how much is rounding.
+
+    Where grad computes in the reference dtype too, the formula is judged there, and its rounding in the parameters'
+    dtype is seen directly; elsewhere neighbouring points show it.
+    """
+    xp = namespace(*arrays)
+    if arrays[0].dtype != problem.point[0].dtype:
+        exact = _in_reference(problem, grad)
+        if exact is not None:
+            return _Point(problem, exact, (), problem.epsilon, 0.0, 0.0)
+    epsilon = float(xp.finfo(arrays[0].dtype).eps)
+    own = tuple(like(g, x) for g, x in zip(grad(*arrays), problem.point, strict=True))
+
+    def neighbour(x: Array) -> Array:
+        return x * (1.0 + 2.0 * epsilon * xp.asarray(random.integers(-1, 2, x.shape), dtype=x.dtype, **beside(x)))
+
+    neighbours = tuple(
+        tuple(like(g, x) for g, x in zip(grad(*map(neighbour, arrays)), problem.point, strict=True))
+        for _ in range(_NEIGHBOURS)
+    )
+    # a saturated unit's slope is a small difference of large numbers: wrong in proportion to what flows past it
+    sizes = [_norm(xp, g * scale_of(xp, x)) for g, x in zip(own, problem.point, strict=True)]
+    coarser = _FLOOR_ROUNDINGS * epsilon if epsilon > problem.epsilon else 0.0
+    return _Point(problem, own, neighbours, epsilon, coarser * max(sizes), coarser)
 
 
-def check_pullback(
-    op: Op, args: Sequence[Array], seed: int = 0, *, names: Sequence[str] | None = None, max_entries: int = 10_000
-) -> Report:
-    """Is the pullback of ``op(*args) -> (value, pullback)`` right? Checks ``grad <value, c> = pullback(c)``, c random.
+def _norm(xp: Namespace, x: Array) -> float:
+    return math.sqrt(float(xp.sum(x * x)))
+
+
+def _in_reference(problem: Problem, grad: Callable[..., Any]) -> tuple[Array, ...] | None:
+    """The gradient in the reference dtype, where ``grad`` computes in it."""
+    try:
+        gradient = grad(*problem.point)
+    except Exception:  # whatever a function raises that was written for one dtype or one library
+        return None
+    return gradient if not any(map(leaf_flaw, problem.point, gradient)) else None
+
+
+def _probe(here: _Point, which: Iterable[int], random: np.random.Generator) -> _Probe:
+    """One random direction that moves the arrays ``which``."""
+    xp, point = here.problem.xp, here.problem.point
+    directions = {i: random_direction(xp, point[i], random) for i in which}
+    slope = slope_along(here.problem, directions, here.finest)
+
+    def along(gradient: tuple[Array, ...]) -> float:
+        return sum(float(xp.sum(gradient[i] * d)) for i, d in directions.items())
+
+    analytic = along(here.gradient)
+    size = math.hypot(*(_norm(xp, here.gradient[i] * d) for i, d in directions.items()))
+    scatter = max((abs(along(gradient) - analytic) for gradient in here.neighbours), default=0.0)
+    rounding = _NEIGHBOUR_MARGIN * scatter + _ROUNDINGS * here.epsilon * size + here.floor
+    tolerance = _MARGIN * slope.uncertainty + rounding
+    if here.problem.noise == 0.0 and slope.value == 0.0 and analytic != 0.0:
+        tolerance = math.inf  # f is zero all around: whether by its nature or by rounding, no one can tell
+    return _Probe(analytic, slope.value, tolerance, size, slope.kink)
+
+
+def _entry_rounding(here: _Point, leaf: int) -> float:
+    """How far rounding may move one entry of a gradient."""
+    xp, gradient = here.problem.xp, here.gradient[leaf]
+    scatter = max((float(xp.max(xp.abs(neighbour[leaf] - gradient))) for neighbour in here.neighbours), default=0.0)
+    floor = here.floor / float(scale_of(xp, here.problem.point[leaf]))
+    return _NEIGHBOUR_MARGIN * scatter + _ROUNDINGS * here.epsilon * float(xp.max(xp.abs(gradient))) + floor
+
+
+def _resolution(probes: Sequence[_Probe]) -> float:
+    return min(probe.resolution for probe in probes)
+
+
+def _look_aside(
+    here: _Point,
+    grad: Callable[..., Any],
+    arrays: tuple[Array, ...],
+    groups: Sequence[tuple[int, ...]],
+    probes: Sequence[Sequence[_Probe]],
+    random: np.random.Generator,
+) -> dict[int, list[_Probe]]:
+    """Probes at a point nearby, for those groups of arrays that are in doubt here and not there.
+
+    A bug is there at every point; the trouble of a kink, or of a subgradient, is gone a step aside.
+    """
+    doubtful = {g for g, mine in enumerate(probes) if any(p.wrong for p in mine) or _resolution(mine) > WRONG}
+    cleared: dict[int, list[_Probe]] = {}
+    xp = namespace(*arrays)
+    for attempt in range(_ATTEMPTS):
+        if not doubtful:
+            break
+        there_arrays = tuple(x + _ASIDE * random_direction(xp, x, random) for x in arrays)
+        there = _at(moved(here.problem, there_arrays, attempt), grad, there_arrays, random)
+        for g in sorted(doubtful):
+            again = [_probe(there, groups[g], random) for _ in range(_DIRECTIONS)]
+            # an error as large as the one seen here must have been visible there
+            gap = max((p.gap for p in probes[g] if p.wrong), default=WRONG)
+            if not any(p.wrong for p in again) and _resolution(again) <= gap:
+                cleared[g] = again
+                doubtful.remove(g)
+    return cleared
+
+
+def _row(
+    problem: Problem,
+    name: str,
+    leaf: int,
+    probes: Sequence[_Probe],
+    at_kink: bool,
+    entries: Entries | None,
+    gradient: Array,
+) -> TensorReport:
+    size = math.prod(gradient.shape)
+    worst = max(probes, key=lambda probe: probe.relative_error if probe.wrong else -1.0)
+    row = TensorReport(
+        name, "pass", worst.relative_error, None, worst.analytic, worst.numeric, _resolution(probes), "", 0, size
+    )
+    if any(probe.wrong for probe in probes):
+        row = replace(row, verdict="fail")
+    elif row.resolution > WRONG:
+        why = "a kink" if worst.kink > 0.5 * worst.tolerance else "rounding noise"
+        advice = "another point" if why == "a kink" else "float64, or a loss with a larger gradient"
+        row = replace(
+            row,
+            verdict="inconclusive",
+            diagnosis=f"{why} hides relative errors below {row.resolution:.1e}; try {advice}",
+        )
+    elif at_kink:
+        row = replace(row, diagnosis="at a kink: checked at a point nearby, where the function is smooth")
+    return _with_entries(problem, row, leaf, entries, gradient) if entries else row
+
+
+def _with_entries(problem: Problem, row: TensorReport, leaf: int, entries: Entries, gradient: Array) -> TensorReport:
+    """``row`` with the worst entry's index and values, and what the entries say of the cause."""
+    xp = problem.xp
+    gap, scale = xp.abs(entries.analytic - entries.numeric), xp.abs(entries.analytic) + xp.abs(entries.numeric)
+    excess = gap - entries.uncertainty
+    visible = (excess > 0.0) | (entries.uncertainty <= WRONG * scale)
+    relative = xp.where(visible, gap / xp.where(scale > 0.0, scale, xp.ones_like(scale)), xp.zeros_like(gap))
+    worst = int(xp.argmax(relative, axis=0)) if bool(xp.any(relative > 0.0)) else int(xp.argmax(scale, axis=0))
+    wrong = xp.astype(excess > RIGHT * scale, xp.int32)
+    verdict: Verdict = "fail" if bool(xp.any(excess > WRONG * scale)) else row.verdict
+    if verdict == "pass" and bool(xp.any(wrong > 0)):
+        verdict = "inconclusive"
+    index = tuple(int(i) for i in np.unravel_index(entries.positions[worst], gradient.shape))
+    row = replace(row, verdict=verdict, checked=len(entries.positions))
+    if verdict == "fail" and not bool(xp.any(excess > 0.0)):
+        factor = row.analytic / row.numeric if row.numeric else math.inf
+        spread = f"about {factor:.12g} times the true one" if math.isfinite(factor) else "of no known pattern"
+        return replace(row, diagnosis=f"the error is too small to be seen in single entries: {spread}")
+    row = replace(
+        row,
+        relative_error=float(relative[worst]),
+        index=index,
+        analytic=float(entries.analytic[worst]),
+        numeric=float(entries.numeric[worst]),
+    )
+    if verdict == "fail":
+        row = replace(row, diagnosis=diagnose(problem, leaf, entries, gradient, wrong))
+    return row
+
+
+def check_pullback(op: Op, args: Any, seed: int = 0, *, names: Sequence[str] | None = None, **options: Any) -> Report:
+    """Is the pullback of ``op(*args) -> (value, pullback)`` right? ``d <c, value>`` against ``<pullback(c), d>``.
+
+    Checked as well: the pullback is linear in the cotangent, and takes zero to zero.
 
     Args:
         op: its value may have any shape; ``pullback(c)`` returns a tuple, one cotangent per argument.
-        args: real floating arrays; bind everything that is not differentiated.
-        seed: of the cotangent and as in ``gradcheck``.
-        names, max_entries: as in ``gradcheck``.
+        args: as the params of ``gradcheck``; bind everything that is not differentiated.
+        seed: of the cotangents, and as in ``gradcheck``.
+        names, options: as in ``gradcheck``.
     """
     args = tuple(args)
-    value, _ = op(*args)
+    value, pullback = op(*args)
     xp = namespace(value)
-    drawn = np.random.default_rng(seed).standard_normal(value.shape)
+    random = np.random.default_rng(seed)
+    drawn, other = random.standard_normal(value.shape), random.standard_normal(value.shape)
 
-    def cotangent(like: Array) -> Array:
-        return xp.asarray(drawn, dtype=like.dtype, **beside(like))
+    def cotangent(like: Array, numbers: Any) -> Array:
+        return xp.asarray(numbers, dtype=like.dtype, **beside(like))
 
-    def f(*arrays: Array) -> Array:
+    def f(*arrays: Any) -> Array:
         value, _ = op(*arrays)
-        return xp.sum(value * cotangent(value))
+        return namespace(value).sum(value * namespace(value).asarray(drawn, dtype=value.dtype, **beside(value)))
 
-    def grad(*arrays: Array) -> Any:
+    def grad(*arrays: Any) -> Any:
         value, pullback = op(*arrays)
-        return pullback(cotangent(value))
+        return pullback(cotangent(value, drawn))
 
-    return gradcheck(f, grad, args, names, seed, max_entries=max_entries)
-
-
-class _Counted:
-    """``f`` and how many points it was asked for."""
-
-    def __init__(self, f: Callable[..., Any]) -> None:
-        self.f, self.count = f, 0
-
-    def __call__(self, *params: Array) -> Any:
-        return self.batch(1, *params)
-
-    def batch(self, width: int, *params: Array) -> Any:
-        self.count += width
-        return self.f(*params)
+    report = gradcheck(f, grad, args, names, seed, **options)
+    flaws = linearity_flaws(xp, pullback, cotangent(value, drawn), cotangent(value, other))
+    return report._replace(contract=(*report.contract, *flaws))
 
 
-def _reference_point(xp: Namespace, f: Callable[..., Any], params: tuple[Array, ...]) -> tuple[Array, ...]:
-    """``params`` in float64 where the library has it and f computes in it, else as they are."""
-    info = xp.__array_namespace_info__()
-    available = info.dtypes(kind="real floating", **beside(params[0]))
-    if "float64" not in available or all(p.dtype == xp.float64 for p in params):
-        return params
-    wide = tuple(xp.astype(p, xp.float64) for p in params)
-    try:
-        return wide if f(*wide).dtype == xp.float64 else params
-    except Exception:  # whatever a function raises that was written for one dtype: its own dtype it is
-        return params
+def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, seed: int = 0, **options: Any) -> Report:
+    """Is ``hvp(params, v)`` the Hessian of a function times v? ``grad`` is that function's gradient, v is random.
+
+    The Hessian-vector product is the gradient of ``<grad(params), v>``.
+
+    Args:
+        grad: grad(*params) -> gradients, one per parameter; checked before, or trusted.
+        hvp: hvp(params, v) -> products, one per parameter; params and v are tuples.
+        params: a tuple or list of arrays.
+        seed: of v, and as in ``gradcheck``.
+        options: as in ``gradcheck``.
+    """
+    params = tuple(params)
+    random = np.random.default_rng(seed)
+    drawn = [random.standard_normal(p.shape) for p in params]
+
+    def vectors(at: Sequence[Array]) -> tuple[Array, ...]:
+        return tuple(
+            namespace(x).asarray(numbers, dtype=x.dtype, **beside(x)) for x, numbers in zip(at, drawn, strict=True)
+        )
+
+    def f(*at: Array) -> Array:
+        xp = namespace(*at)
+        first, *rest = [xp.sum(g * v) for g, v in zip(grad(*at), vectors(at), strict=True)]
+        return sum(rest, start=first)
+
+    return gradcheck(f, lambda *at: hvp(at, vectors(at)), params, seed=seed, **options)
 
 
-def _contract_flaw(xp: Namespace, param: Array, gradient: Any) -> str:
-    """Why ``gradient`` can't be a gradient of ``param``, or nothing."""
-    namespace(param, gradient)
-    if tuple(gradient.shape) != tuple(param.shape):
-        return f"the gradient has shape {tuple(gradient.shape)}, the parameter {tuple(param.shape)}"
-    if gradient.dtype != param.dtype:
-        return f"the gradient has dtype {gradient.dtype}, the parameter {param.dtype}"
-    if not bool(xp.all(xp.isfinite(gradient))):
-        return "the gradient has entries that are NaN or infinite"
-    return ""
+def _labels(names: Sequence[str] | None, paths: Sequence[str]) -> tuple[str, ...]:
+    if not paths:
+        raise ValueError("params must hold at least one array, got none")
+    if names is not None and len(names) != len(paths):
+        raise ValueError(f"names must name each of the {len(paths)} arrays in params, got {len(names)}")
+    return tuple(names if names is not None else paths)
 
 
-def _sample(size: int, most: int, seed: int) -> list[int]:
-    if size <= most:
-        return list(range(size))
-    return cast(list[int], sorted(np.random.default_rng(seed).choice(size, most, replace=False).tolist()))
+def _flat(grad: Callable[..., Any], args: tuple[Any, ...], count: int) -> Callable[..., tuple[Array, ...]]:
+    """``grad`` on the leaves of ``args``, returning the leaves of what it returns."""
+    on_arrays = on_leaves(grad, args)
+
+    def flat(*arrays: Array) -> tuple[Array, ...]:
+        result = on_arrays(*arrays)
+        gradients = tuple(leaf.array for leaf in leaves(result))
+        if len(gradients) != count or not (isinstance(result, tuple | list) or len(args) == 1):
+            came = f"{len(gradients)}" if isinstance(result, tuple | list) else type(result).__name__
+            raise ValueError(f"grad must return a tuple of {count} gradients, one per parameter, got {came}")
+        return gradients
+
+    return flat
 
 
-class _Comparison(NamedTuple):
-    """Flat arrays over the entries that were looked at."""
-
-    analytic: Array
-    numeric: Array
-    uncertainty: Array
-
-
-def _compare(
-    xp: Namespace,
-    f: Callable[[Array], Any],
-    x: Array,
-    gradient: Array,
-    sample: list[int],
-    noise: float,
-    vectorized: bool,
-) -> _Comparison:
-    """Analytic and numeric values of the sampled entries, each numeric one from the step that makes it surest."""
-    chosen = xp.asarray(sample, dtype=xp.int32, **beside(x))
-    flat = xp.reshape(gradient, (-1,))
-    analytic_rounding = _ANALYTIC_ROUNDINGS * float(xp.finfo(gradient.dtype).eps) * float(xp.max(xp.abs(flat)))
-    analytic = xp.astype(xp.take(flat, chosen, axis=0), x.dtype)
-    numeric = xp.zeros_like(analytic)
-    uncertainty = xp.full(analytic.shape, math.inf, dtype=x.dtype, **beside(x))
-    for scale in _STEP_SCALES:
-        step = scale * default_step(xp, x)
-        near = central_differences(xp, f, x, step, sample, vectorized)
-        far = central_differences(xp, f, x, 2.0 * step, sample, vectorized)
-        # Richardson: the errors of the two are 1 : 4, so a third of their difference more cancels both
-        estimate = near + (near - far) / 3.0
-        step_taken = xp.take(xp.reshape(step, (-1,)), chosen, axis=0)
-        disagreement, rounding = xp.abs(near - far), _NOISE_MARGIN * noise / step_taken
-        surer = disagreement + rounding < uncertainty
-        numeric = xp.where(surer, estimate, numeric)
-        uncertainty = xp.where(surer, disagreement + rounding, uncertainty)
-        resolved = uncertainty <= WRONG * (xp.abs(analytic) + xp.abs(numeric))
-        # a smaller step helps where the two quotients disagree, at a kink or a sharp bend; against rounding it does not
-        if bool(xp.all(resolved | (disagreement <= rounding))):
-            break
-    return _Comparison(analytic, numeric, uncertainty + analytic_rounding)
-
-
-def _judge(
-    xp: Namespace, name: str, shape: tuple[int, ...], sample: list[int], a: Array, n: Array, uncertainty: Array
-) -> TensorReport:
-    size = math.prod(shape)
-    gap, scale = xp.abs(a - n), xp.abs(a) + xp.abs(n)
-    excess = gap - uncertainty
-    visible = (excess > 0.0) | (uncertainty <= WRONG * scale)
-    relative = xp.where(visible, gap / xp.where(scale > 0.0, scale, xp.ones_like(scale)), xp.zeros_like(gap))
-    worst = int(xp.argmax(relative, axis=0)) if bool(xp.any(relative > 0.0)) else int(xp.argmax(scale, axis=0))
-    total = float(xp.sum(scale))
-    resolution = float(xp.sum(uncertainty)) / total if total else 0.0
-    wrong = int(xp.sum(xp.astype(excess > WRONG * scale, xp.int32)))
-    verdict: Verdict = "pass"
-    diagnosis = ""
-    if wrong:
-        verdict = "fail"
-        whole = len(sample) == size
-        diagnosis = diagnose(xp, xp.reshape(a, shape) if whole else a, xp.reshape(n, shape) if whole else n, wrong)
-    elif bool(xp.any(excess > RIGHT * scale)):
-        verdict = "inconclusive"
-        diagnosis = f"the largest relative error is between {RIGHT:g}, right, and {WRONG:g}, a bug"
-    elif resolution > WRONG:
-        verdict = "inconclusive"
-        diagnosis = f"rounding noise hides relative errors below {resolution:.1e}; use float64, or a larger gradient"
-    index = tuple(int(i) for i in np.unravel_index(sample[worst], shape))
-    return TensorReport(
-        name, verdict, float(relative[worst]), index, float(a[worst]), float(n[worst]), resolution, diagnosis,
-        len(sample), size,
-    )  # fmt: skip
+def _unlike(name: str, array: Array, flaw: str, otherwise: str) -> TensorReport:
+    """The row of an array that was not compared: for a ``flaw`` of its own, or for another reason."""
+    verdict: Verdict = "fail" if flaw else "inconclusive"
+    why = flaw or f"not checked: {otherwise}"
+    return TensorReport(name, verdict, math.inf, None, math.nan, math.nan, math.inf, why, 0, math.prod(array.shape))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np  # for the host's random numbers alone
 
@@ -13,9 +12,13 @@ from mlp_xp._typing import Array, Namespace
 
 _POINTS = 9
 
+# The step as powers of epsilon: many units in the last place, yet its fourth power is far below epsilon. Where nine
+# values do not differ at all they lie on one stair of a function that was rounded on the way: a wider step is taken.
+_POWERS = (2 / 3, 1 / 2, 1 / 3)
+
 
 def evaluation_noise(
-    xp: Namespace, f: Callable[..., Any], params: Sequence[Array], value: float, epsilon: float, seed: int
+    xp: Namespace, f: Callable[..., float], params: Sequence[Array], value: float, epsilon: float, seed: int
 ) -> float:
     """The standard deviation of f's rounding error near ``params``, at least ``epsilon * |value|``.
 
@@ -23,7 +26,7 @@ def evaluation_noise(
     vanish, and what is left is noise: ``sigma_k^2 = (k!)^2 / (2k)! mean (D^k f)^2``.
 
     Args:
-        f: f(*params) -> 0-d; called eight times.
+        f: f(*params) -> float; called eight times, or sixteen or more where it is flat.
         params: the point.
         value: f there.
         epsilon: of the dtype in which f computes.
@@ -32,19 +35,24 @@ def evaluation_noise(
     Source: Moré and Wild, Estimating computational noise, SIAM J. Sci. Comput. 33, 2011.
     """
     random = np.random.default_rng(seed)
-    # the step is many units in the last place, yet its fourth power is far below epsilon
-    step = epsilon ** (2 / 3)
-    line = [
-        step * xp.asarray(random.choice([-1.0, 1.0], p.shape), dtype=p.dtype, **beside(p))
-        * xp.maximum(xp.abs(p), xp.ones_like(p))
-        for p in params
-    ]  # fmt: skip
-    values = [value]
-    for k in range(1, _POINTS):
-        values.append(float(f(*(p + float(k) * d for p, d in zip(params, line, strict=True)))))
-    differences = np.diff(np.asarray(values), n=3)
+    signs = [xp.asarray(random.choice([-1.0, 1.0], p.shape), dtype=p.dtype, **beside(p)) for p in params]
+    line = [sign * xp.maximum(xp.abs(p), xp.ones_like(p)) for sign, p in zip(signs, params, strict=True)]
+    variance = 0.0
+    for power in _POWERS:
+        step = epsilon**power
+        values = [value]
+        for k in range(1, _POINTS):
+            values.append(f(*(p + (k * step) * d for p, d in zip(params, line, strict=True))))
+        variance = _variance(np.asarray(values))
+        if variance:
+            break
+    return max(math.sqrt(variance), epsilon * abs(value))
+
+
+def _variance(values: np.ndarray) -> float:
+    differences = np.diff(values, n=3)
     levels = []
     for order in range(4, 7):
         differences = np.diff(differences)
         levels.append(math.factorial(order) ** 2 / math.factorial(2 * order) * float(np.mean(differences**2)))
-    return max(math.sqrt(max(levels)), epsilon * abs(value))
+    return max(levels)

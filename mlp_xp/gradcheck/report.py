@@ -17,8 +17,8 @@ class TensorReport:
     name: of the parameter.
     verdict: "pass", "fail" or "inconclusive".
     relative_error: the largest ``|a - n| / (|a| + |n|)`` among the entries that stand out of the noise.
-    index: of that entry.
-    analytic, numeric: its two values.
+    index: of that entry; None where the two values are slopes along a random direction, over all entries.
+    analytic, numeric: the two values.
     resolution: the smallest relative error over the whole tensor that this run would have seen.
     diagnosis: what is wrong, or why nothing can be said; empty for a pass.
     checked, size: how many of the entries were looked at.
@@ -27,7 +27,7 @@ class TensorReport:
     name: str
     verdict: Verdict
     relative_error: float
-    index: tuple[int, ...]
+    index: tuple[int, ...] | None
     analytic: float
     numeric: float
     resolution: float
@@ -42,17 +42,21 @@ class Report(NamedTuple):
     tensors: one row per parameter.
     evaluations: how often f was called, a vectorised call counted by its width.
     reference: the dtype in which the numeric side was computed.
+    contract: sentences about what the gradient function does that none should; any of them is a failure.
     """
 
     tensors: tuple[TensorReport, ...]
     evaluations: int
     reference: str
+    contract: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
         """The worst of the rows': "fail" before "inconclusive" before "pass"."""
         verdicts = {row.verdict for row in self.tensors}
-        return "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
+        return (
+            "fail" if "fail" in verdicts or self.contract else "inconclusive" if "inconclusive" in verdicts else "pass"
+        )
 
     @property
     def ok(self) -> bool:
@@ -67,16 +71,16 @@ class Report(NamedTuple):
     def __str__(self) -> str:
         rows = [_COLUMNS]
         for row in self.tensors:
-            at = ", ".join(map(str, row.index))
+            at = "all" if row.index is None else f"[{', '.join(map(str, row.index))}]"
             values = f"{row.analytic:.6e}", f"{row.numeric:.6e}", f"{row.resolution:.1e}"
-            rows.append((row.name, row.verdict, f"{row.relative_error:.1e}", f"[{at}]", *values))
+            rows.append((row.name, row.verdict, f"{row.relative_error:.1e}", at, *values))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         for position in reversed(range(len(self.tensors))):
             row = self.tensors[position]
             notes = [row.diagnosis] if row.diagnosis else []
-            if row.checked < row.size:
+            if 0 < row.checked < row.size:
                 notes.append(f"{row.checked:,} of {row.size:,} entries were checked")
             lines[position + 2 : position + 2] = [f"    {row.name}: {note}" for note in notes]
         head = f"gradient check: {self.verdict} ({self.evaluations:,} evaluations, reference in {self.reference})"
-        return "\n".join([head, *lines])
+        return "\n".join([head, *(f"  {sentence}" for sentence in self.contract), *lines])

@@ -1,0 +1,113 @@
+"""What a gradient function owes besides the right numbers, each broken promise with a sentence of its own.
+
+It is repeatable, depends on its arguments alone, changes nothing, and returns arrays like its parameters, finite and
+its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np  # for the host's random numbers alone
+
+from mlp_xp._namespace import beside, device_of, namespace
+from mlp_xp._typing import Array, Namespace
+from mlp_xp.gradcheck.problem import random_direction
+
+# Two runs of one reduction in another order differ by roundings; two draws of a mask differ by a share of the gradient.
+_REORDERED = 1e4
+
+
+def leaf_flaw(param: Array, gradient: Any) -> str:
+    """Why ``gradient`` can't be a gradient of ``param``, or nothing."""
+    xp = namespace(param)
+    try:
+        namespace(param, gradient)
+    except TypeError:
+        return f"the gradient is a {type(gradient).__name__}, the parameter a {type(param).__name__}"
+    if tuple(gradient.shape) != tuple(param.shape):
+        return f"the gradient has shape {tuple(gradient.shape)}, the parameter {tuple(param.shape)}"
+    if gradient.dtype != param.dtype:
+        return f"the gradient has dtype {gradient.dtype}, the parameter {param.dtype}"
+    if device_of(gradient) != device_of(param):
+        return f"the gradient is on device {device_of(gradient)}, the parameter on {device_of(param)}"
+    if gradient is param:
+        return "the gradient is the parameter itself, not an array of its own"
+    if not bool(xp.all(xp.isfinite(gradient))):
+        return "the gradient has entries that are NaN or infinite"
+    return ""
+
+
+def behaviour_flaws(
+    f: Callable[..., Any],
+    grad: Callable[..., Sequence[Array]],
+    params: tuple[Array, ...],
+    first: Sequence[Array],
+    names: Sequence[str],
+    seed: int,
+) -> str:
+    """What ``grad`` does that no gradient function should, in a sentence, or nothing.
+
+    Args:
+        f, grad: on flat arrays.
+        params: the point; ``grad`` is given copies of it.
+        first: what grad(*params) returned.
+        names: of the parameters.
+        seed: of another point, for which grad is asked in between.
+    """
+    xp = namespace(*params)
+    copies = tuple(_copy(xp, p) for p in params)
+    again = grad(*copies)
+    for name, copy, param in zip(names, copies, params, strict=True):
+        if not _equal(xp, copy, param):
+            return f"grad changes {name} in place"
+    if float(f(*params)) != float(f(*params)):
+        return "f is not repeatable: two calls with the same arguments differ; fix the seed of what it draws"
+    spread = _distance(xp, first, again)
+    if spread:
+        size = max(_largest(xp, first), _largest(xp, again))
+        share = spread / size if size else 0.0
+        if share > _REORDERED * float(xp.finfo(params[0].dtype).eps):
+            return (
+                f"grad is not repeatable: two calls with the same arguments differ by {share:.1g} of the largest entry;"
+                " something is drawn afresh, such as a dropout mask without a fixed seed"
+            )
+        return ""  # a reduction in another order: what follows measures it as rounding
+    random = np.random.default_rng(seed)
+    elsewhere = tuple(p + 0.1 * random_direction(xp, p, random) for p in params)
+    f(*elsewhere)
+    if _distance(xp, first, grad(*params)):
+        return "grad depends on the last call of f: it uses what was cached at other arguments, a stale cache"
+    grad(*elsewhere)
+    if _distance(xp, first, grad(*params)):
+        return "grad depends on its last call: it keeps something of other arguments, a stale cache"
+    return ""
+
+
+def _copy(xp: Namespace, x: Array) -> Array:
+    return xp.asarray(x, copy=True, **beside(x))
+
+
+def _equal(xp: Namespace, a: Array, b: Array) -> bool:
+    return bool(xp.all(a == b))
+
+
+def _distance(xp: Namespace, a: Sequence[Array], b: Sequence[Array]) -> float:
+    return max(float(xp.max(xp.abs(p - q))) if 0 not in p.shape else 0.0 for p, q in zip(a, b, strict=True))
+
+
+def _largest(xp: Namespace, arrays: Sequence[Array]) -> float:
+    return max(float(xp.max(xp.abs(a))) if 0 not in a.shape else 0.0 for a in arrays)
+
+
+def linearity_flaws(xp: Namespace, pullback: Callable[[Array], Sequence[Array]], one: Array, other: Array) -> list[str]:
+    """Sentences about a pullback that is not linear in its cotangent, or does not take zero to zero."""
+    flaws = []
+    if _largest(xp, pullback(xp.zeros_like(one))) != 0.0:
+        flaws.append("the pullback does not take a zero cotangent to zero")
+    a, b, both = pullback(one), pullback(other), pullback(one + 2.0 * other)
+    total = [p + 2.0 * q for p, q in zip(a, b, strict=True)]
+    if _distance(xp, both, total) > _REORDERED * float(xp.finfo(one.dtype).eps) * max(_largest(xp, a), _largest(xp, b)):
+        flaws.append("the pullback is not linear in the cotangent")
+    return flaws

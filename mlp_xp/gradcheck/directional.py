@@ -1,0 +1,105 @@
+"""The slope of a function of one number at 0, with its uncertainty, from a handful of values.
+
+A whole tensor is checked by moving along one random direction: ``phi(t) = f(x + t d)`` has the slope ``<grad f, d>``.
+An error e in the gradient changes it by ``<e, d>``, whose size is about the norm of e whatever the number of entries.
+
+Next: ``check`` compares the slope with the analytic one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
+
+# Steps as powers of epsilon, from a fifth to 1e-8 in float64. Far apart, so that three of them reach from truncation to
+# rounding, and a kink between two of them is outside of the next.
+_POWERS = (0.04, 0.115, 0.19, 0.27, 0.345, 0.42, 0.495)
+_FIRST = (1, 2, 3)
+_MOST = 4
+
+# Of a difference of two values with noise sigma, extrapolated: six standard deviations.
+_NOISE_MARGIN = 6.0
+
+# Relative uncertainty at which more values would add nothing that matters.
+_SHARP = 1e-9
+
+
+class Slope(NamedTuple):
+    """value: the derivative at 0; uncertainty: a bound on its error; kink: the part of that owed to a kink near 0."""
+
+    value: float
+    uncertainty: float
+    kink: float
+
+
+class _Difference(NamedTuple):
+    """Of phi at -h, 0 and h: the slope over both sides, and by how much the right one exceeds the left."""
+
+    step: float
+    slope: float
+    bend: float
+
+
+def directional_slope(
+    phi: Callable[[float], float], value: float, noise: float, epsilon: float, finest: float = 0.0
+) -> Slope:
+    """``phi'(0)`` by two-sided differences, extrapolated (Richardson), with steps that adapt to noise and kinks.
+
+    Args:
+        phi: called at 6 or 8 points.
+        value: phi(0).
+        noise: the standard deviation of phi's rounding error.
+        epsilon: of the dtype in which phi computes.
+        finest: no smaller step is taken.
+
+    Any three neighbouring steps give two extrapolated slopes. For a smooth function they agree to the error of the
+    coarser one; where a kink or a jump in curvature lies between the steps they do not. A kink nearer than the smallest
+    step shows as a bend that does not shrink with the step. Larger steps are added where rounding dominates, smaller
+    ones where the disagreement does, and the three steps with the least uncertainty win.
+
+    Source: Ridders, Accurate computation of F'(x) and F'(x) F''(x), Advances in Engineering Software 4, 1982, for the
+    tableau; the kink term is this project's.
+    """
+    differences: dict[int, _Difference] = {}
+
+    def measure(rung: int) -> None:
+        h = epsilon ** _POWERS[rung]
+        right, left = phi(h), phi(-h)
+        differences[rung] = _Difference(h, (right - left) / (2.0 * h), (right - 2.0 * value + left) / h)
+
+    for rung in _FIRST:
+        measure(rung)
+    while True:
+        ladder = [differences[rung] for rung in sorted(differences)]
+        best, bent, rounding = min(
+            (_from_three(*three, noise) for three in zip(ladder, ladder[1:], ladder[2:], strict=False)),
+            key=lambda candidate: candidate[0].uncertainty,
+        )
+        finer, coarser = max(differences) + 1, min(differences) - 1
+        if len(ladder) == _MOST or best.uncertainty <= _SHARP * abs(best.value):
+            return best
+        if bent > rounding:
+            if finer == len(_POWERS) or epsilon ** _POWERS[finer] < finest:
+                return best
+            measure(finer)
+        else:
+            if coarser < 0:
+                return best
+            measure(coarser)
+
+
+def _from_three(
+    coarse: _Difference, middle: _Difference, fine: _Difference, noise: float
+) -> tuple[Slope, float, float]:
+    """The slope that three steps give; how much of its uncertainty is disagreement, and how much rounding."""
+    steps = pairwise((coarse, middle, fine))
+    first, second = (b.slope + (b.slope - a.slope) / ((a.step / b.step) ** 2 - 1.0) for a, b in steps)
+    rounding = _NOISE_MARGIN * noise / fine.step
+    # of a smooth function the bend is h phi'': in proportion to the step
+    kink = max(0.0, abs(fine.bend - middle.bend * fine.step / middle.step) - 4.0 * noise / fine.step)
+    bent = abs(first - second) + kink
+    if not math.isfinite(bent):
+        bent = math.inf
+    return Slope(second, bent + rounding, kink), bent, rounding

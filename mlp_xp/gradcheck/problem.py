@@ -1,0 +1,150 @@
+"""A function and a point, made ready for questions: in what arithmetic it computes, how noisy it is, its slopes.
+
+Everything here is on flat tuples of arrays; ``tree`` takes containers apart before.
+
+Before: ``noise`` and ``directional``. Next: ``check`` asks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np  # for the host's random numbers alone
+
+from mlp_xp._namespace import beside, namespace
+from mlp_xp._typing import Array, Namespace
+from mlp_xp.gradcheck.directional import Slope, directional_slope
+from mlp_xp.gradcheck.noise import evaluation_noise
+
+
+class Counter:
+    """``f``, and at how many points it was asked for: a vectorised call counts by its width."""
+
+    def __init__(self, f: Callable[..., Any]) -> None:
+        self.f, self.count = f, 0
+
+    def __call__(self, *arrays: Any, width: int = 1) -> Any:
+        self.count += width
+        return self.f(*arrays)
+
+
+class Problem(NamedTuple):
+    """f at a point.
+
+    xp: the namespace of the point.
+    f: counted; f(*point) -> 0-d.
+    point: arrays in the reference dtype, in which the numeric side is computed.
+    value: f there.
+    noise: the standard deviation of f's rounding error there.
+    epsilon: of the reference dtype.
+    copied: whether the point is a NumPy copy of arrays of a library without float64.
+    """
+
+    xp: Namespace
+    f: Counter
+    point: tuple[Array, ...]
+    value: float
+    noise: float
+    epsilon: float
+    copied: bool
+
+    @property
+    def reference(self) -> str:
+        """The arithmetic of the numeric side, such as ``float64`` or ``NumPy float64``."""
+        dtype = str(self.point[0].dtype).rpartition(".")[2]
+        return f"{dtype} NumPy copies" if self.copied else dtype
+
+
+def prepare(f: Counter, params: tuple[Array, ...], seed: int) -> Problem:
+    """``f`` at ``params``, in float64 where that can be had.
+
+    Tried in turn: float64 copies in the same library; NumPy float64 copies, where the library has no float64; the
+    parameters as they are.
+
+    Raises:
+        ValueError: where f is not finite there, or does not return one number.
+    """
+    point = _reference_point(f, params)
+    xp = namespace(*point)
+    value = number(f(*point))
+    if not math.isfinite(value):
+        raise ValueError(f"f must be finite at params, got {value}")
+    epsilon = float(xp.finfo(point[0].dtype).eps)
+    noise = evaluation_noise(xp, lambda *arrays: number(f(*arrays)), point, value, epsilon, seed)
+    return Problem(xp, f, point, value, noise, epsilon, type(point[0]) is not type(params[0]))
+
+
+def moved(problem: Problem, params: tuple[Array, ...], seed: int) -> Problem:
+    """The same function at another point, given in the parameters' own dtype."""
+    point = tuple(like(param, there) for param, there in zip(params, problem.point, strict=True))
+    value = number(problem.f(*point))
+    noise = evaluation_noise(
+        problem.xp, lambda *arrays: number(problem.f(*arrays)), point, value, problem.epsilon, seed
+    )
+    return problem._replace(point=point, value=value, noise=noise)
+
+
+def like(array: Array, there: Array) -> Array:
+    """``array`` in the library, dtype and on the device of ``there``."""
+    xp = namespace(there)
+    if type(array) is type(there):
+        return xp.astype(array, there.dtype)
+    return xp.asarray(np.asarray(array), dtype=there.dtype)
+
+
+def number(value: Any) -> float:
+    """The one number that f returned.
+
+    Raises ``ValueError`` for anything else.
+    """
+    if getattr(value, "shape", ()) != ():
+        raise ValueError(f"f must return one number, shape (), got shape {tuple(value.shape)}")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"f must return one real number, got {type(value).__name__}") from None
+
+
+def slope_along(problem: Problem, directions: Mapping[int, Array], finest: float = 0.0) -> Slope:
+    """``d/dt f(point + t d)`` at 0, for a direction that moves the arrays at the keys of ``directions``."""
+
+    def phi(t: float) -> float:
+        return number(
+            problem.f(*(x + t * directions[i] if i in directions else x for i, x in enumerate(problem.point)))
+        )
+
+    return directional_slope(phi, problem.value, problem.noise, problem.epsilon, finest)
+
+
+def random_direction(xp: Namespace, x: Array, random: np.random.Generator) -> Array:
+    """Entries of either sign and size Uniform(0.5, 1.5), in the scale of ``x``: no entry is ever left out."""
+    drawn = random.choice([-1.0, 1.0], x.shape) * random.uniform(0.5, 1.5, x.shape)
+    return scale_of(xp, x) * xp.asarray(drawn, dtype=x.dtype, **beside(x))
+
+
+def scale_of(xp: Namespace, x: Array) -> Array:
+    """The root mean square of ``x``, 0-d; 1 where that is 0."""
+    square = xp.sum(x * x) / max(1, math.prod(x.shape))
+    return xp.sqrt(xp.where(square > 0.0, square, xp.ones_like(square)))
+
+
+def _reference_point(f: Counter, params: tuple[Array, ...]) -> tuple[Array, ...]:
+    xp = namespace(*params)
+    if all(param.dtype == xp.float64 for param in params):
+        return params
+    available = xp.__array_namespace_info__().dtypes(kind="real floating", **beside(params[0]))
+    if "float64" in available:
+        wide = tuple(xp.astype(param, xp.float64) for param in params)
+    else:
+        wide = tuple(np.asarray(param, dtype=np.float64) for param in params)
+    return wide if _computes_in_float64(f, wide) else params
+
+
+def _computes_in_float64(f: Counter, point: tuple[Array, ...]) -> bool:
+    try:
+        value = f(*point)
+    except Exception:  # whatever a function raises that was written for one dtype or one library: its own it is
+        return False
+    return isinstance(value, float) or str(getattr(value, "dtype", "")).endswith("float64")

@@ -1,0 +1,59 @@
+"""Nested containers of arrays as a flat list of named leaves, and back.
+
+Dicts, lists, tuples, NamedTuples and dataclasses are containers; arrays are leaves; anything else stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, NamedTuple
+
+from array_api_compat import is_array_api_obj
+
+
+class Leaf(NamedTuple):
+    """An array and the path to it: ``params[0]["W"]``."""
+
+    path: str
+    array: Any
+
+
+def leaves(tree: Any, path: str = "") -> Iterator[Leaf]:
+    """The arrays of ``tree``, in order, each with its path."""
+    if is_array_api_obj(tree):
+        yield Leaf(path, tree)
+        return
+    for step, child in _children(tree):
+        yield from leaves(child, path + step)
+
+
+def rebuild(tree: Any, arrays: Iterator[Any]) -> Any:
+    """``tree`` with its leaves replaced by ``arrays``, in order."""
+    if is_array_api_obj(tree):
+        return next(arrays)
+    if isinstance(tree, dict):
+        return {key: rebuild(child, arrays) for key, child in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(rebuild(child, arrays) for child in tree))
+    if isinstance(tree, list | tuple):
+        return type(tree)(rebuild(child, arrays) for child in tree)
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return replace(tree, **{field.name: rebuild(getattr(tree, field.name), arrays) for field in fields(tree)})
+    return tree
+
+
+def _children(tree: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict):
+        yield from ((f"[{key!r}]", child) for key, child in tree.items())
+    elif isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        yield from ((f".{name}", child) for name, child in zip(tree._fields, tree, strict=True))
+    elif isinstance(tree, list | tuple):
+        yield from ((f"[{position}]", child) for position, child in enumerate(tree))
+    elif is_dataclass(tree) and not isinstance(tree, type):
+        yield from ((f".{field.name}", getattr(tree, field.name)) for field in fields(tree))
+
+
+def on_leaves(function: Callable[..., Any], tree: tuple[Any, ...]) -> Callable[..., Any]:
+    """``function(*tree)`` as a function of the leaves of ``tree``."""
+    return lambda *arrays: function(*rebuild(tree, iter(arrays)))
