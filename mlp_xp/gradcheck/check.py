@@ -160,14 +160,14 @@ def gradcheck(
             _unlike(label, array, flaw, "another gradient is not like its parameter")
             for label, array, flaw in zip(labels, arrays, flaws, strict=True)
         ]
-        return Report(tuple(rows), counted.count, "none")
+        return Report(tuple(rows), counted.count, "no arithmetic")
     broken = behaviour_flaws(counted, flat_grad, arrays, first, labels, seed)
     if broken:  # then no number says anything about the formula
         rows = [
             _unlike(label, array, "", "the gradient function breaks its contract")
             for label, array in zip(labels, arrays, strict=True)
         ]
-        return Report(tuple(rows), counted.count, "none", (broken,))
+        return Report(tuple(rows), counted.count, "no arithmetic", (broken,))
     problem = prepare(counted, arrays, seed)
     random = np.random.default_rng(seed)
     here = _at(problem, flat_grad, arrays, random)
@@ -276,7 +276,8 @@ def _look_aside(
 ) -> dict[int, list[_Probe]]:
     """Probes at a point nearby, for those groups of arrays that are in doubt here and not there.
 
-    A bug is there at every point; the trouble of a kink, or of a subgradient, is gone a step aside.
+    A bug is there at every point; the trouble of a kink, or of a subgradient, is gone a step aside. What is wrong here
+    and right there is cleared; what can't be resolved here and can be there is judged there.
     """
     doubtful = {g for g, mine in enumerate(probes) if any(p.wrong for p in mine) or _resolution(mine) > WRONG}
     cleared: dict[int, list[_Probe]] = {}
@@ -288,9 +289,11 @@ def _look_aside(
         there = _at(moved(here.problem, there_arrays, attempt), grad, there_arrays, random)
         for g in sorted(doubtful):
             again = [_probe(there, groups[g], random) for _ in range(_DIRECTIONS)]
-            # an error as large as the one seen here must have been visible there
-            gap = max((p.gap for p in probes[g] if p.wrong), default=WRONG)
-            if not any(p.wrong for p in again) and _resolution(again) <= gap:
+            # an error as large as the one seen here must be visible there, or whatever a pass must be able to see
+            gap = max((p.gap for p in probes[g] if p.wrong), default=None)
+            if _resolution(again) <= (WRONG if gap is None else gap) and (
+                gap is None or not any(p.wrong for p in again)
+            ):
                 cleared[g] = again
                 doubtful.remove(g)
     return cleared
@@ -313,7 +316,7 @@ def _row(
     if any(probe.wrong for probe in probes):
         row = replace(row, verdict="fail")
     elif row.resolution > WRONG:
-        why = "a kink" if worst.kink > 0.5 * worst.tolerance else "rounding noise"
+        why = "a kink" if _MARGIN * worst.kink > 0.5 * worst.tolerance else "rounding noise"
         advice = "another point" if why == "a kink" else "float64, or a loss with a larger gradient"
         row = replace(
             row,
