@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, NoReturn, TypeAlias
 
-from mlp_xp._namespace import device_of, is_floating, is_integral
+from mlp_xp._namespace import device_of, is_floating, is_integral, parameter_name
 from mlp_xp._typing import Array, Namespace, Op, Params, Pullback
 from mlp_xp.ops import ACTIVATIONS, Rule
 
@@ -26,18 +26,19 @@ def one_of(known: Iterable[str], name: object) -> str:
     names = sorted(known)
     match = difflib.get_close_matches(str(name).lower(), names, n=1)
     meant = f"; did you mean {match[0]!r}?" if match else ""
-    return f"{', '.join(map(repr, names[:-1]))} or {names[-1]!r}, got {name!r}{meant}"
+    choice = " or ".join(filter(None, [", ".join(map(repr, names[:-1])), repr(names[-1])]))
+    return f"{choice}, got {name!r}{meant}"
 
 
 def check_batch(xp: Namespace, X: Array) -> None:
     """Raise unless ``X`` is a floating (n, d_in) with at least one row and one column."""
     if X.ndim != 2:
-        raise ValueError(f"X must have shape (n, d_in), got {X.shape}")
+        raise ValueError(f"X must have shape (n, d_in), got {tuple(X.shape)}")
     n, d_in = X.shape
     if not (isinstance(n, int) and isinstance(d_in, int)):  # Dask, after a boolean mask
-        raise ValueError(f"X must have a known shape, got {X.shape}; call X.compute_chunk_sizes() first")
+        raise ValueError(f"X must have a known shape, got {tuple(X.shape)}; call X.compute_chunk_sizes() first")
     if n == 0 or d_in == 0:
-        raise ValueError(f"X must have at least one row and one column, got shape {X.shape}")
+        raise ValueError(f"X must have at least one row and one column, got shape {tuple(X.shape)}")
     if not is_floating(xp, X.dtype):
         raise TypeError(f"X must be floating, got {X.dtype}")
 
@@ -58,31 +59,29 @@ def check_params(params: Params, like: Array) -> None:
             _refuse_shape(params, position, width, like)
         width = shape[-1]
         if array.dtype != dtype:
-            raise TypeError(f"{_parameter_name(position)} must have the dtype of X, {dtype}, got {array.dtype}")
+            raise TypeError(f"{parameter_name(position)} must have the dtype of X, {dtype}, got {array.dtype}")
         if device is not None and getattr(array, "device", None) != device:
-            _refuse_device(_parameter_name(position), array, device)
+            _refuse_device(parameter_name(position), array, device)
     if len(leading) > 1:
         raise ValueError(f"the leading axes of the parameters must have one size, got {sorted(leading)}")
-
-
-def _parameter_name(position: int) -> str:
-    return f"{'Wb'[position % 2]}{position // 2 + 1}"
 
 
 def _refuse_shape(params: Params, position: int, width: int, like: Array) -> NoReturn:
     """``W2 must have shape (256, d_out) to follow W1 (784, 256), got (10, 256)``."""
     before = position - 2 + position % 2  # a weight follows the weight before it, a bias its own
-    follows = f"{_parameter_name(before)} {params[before].shape}" if before >= 0 else f"X {like.shape}"
+    follows = f"{parameter_name(before)} {tuple(params[before].shape)}" if before >= 0 else f"X {tuple(like.shape)}"
     shape = f"({width},)" if position % 2 else f"({width}, d_out)"
     raise ValueError(
-        f"{_parameter_name(position)} must have shape {shape} to follow {follows}, got {params[position].shape}"
+        f"{parameter_name(position)} must have shape {shape} to follow {follows}, got {tuple(params[position].shape)}"
     )
 
 
 def check_all_or_none_batched(params: Params) -> None:
     """Raise where some parameters have a leading axis and some have not: a gradient would not have its shape."""
     if len({array.ndim - 2 + position % 2 for position, array in enumerate(params)}) > 1:
-        raise ValueError(f"either all parameters or none must have a leading axis, got {[p.shape for p in params]}")
+        raise ValueError(
+            f"either all parameters or none must have a leading axis, got {[tuple(p.shape) for p in params]}"
+        )
 
 
 def check_device(name: str, array: Array, like: Array) -> None:
@@ -99,7 +98,7 @@ def _refuse_device(name: str, array: Array, device: object) -> NoReturn:
 def check_number(name: str, value: object, low: float, below: float) -> None:
     """Raise unless ``value`` is a Python number with ``low <= value < below``."""
     if isinstance(value, bool) or not isinstance(value, (float, int, Real)):  # Real: NumPy's scalars, slow to ask
-        raise TypeError(f"{name} must be a number, got {value!r}")
+        raise TypeError(f"{name} must be a number, got {_described(value)}")
     if not low <= float(value) < below:
         end = "finite" if below == float("inf") else f"below {below:g}"
         raise ValueError(f"{name} must be at least {low:g} and {end}, got {value}")
@@ -113,7 +112,7 @@ def check_seed(xp: Namespace, seed: object) -> Any:
         return int(seed)
     dtype = getattr(seed, "dtype", None)
     if dtype is None or getattr(seed, "shape", None) != () or not is_integral(xp, dtype):
-        raise TypeError(f"seed must be an int or a 0-d integer array, got {seed!r}")
+        raise TypeError(f"seed must be an int or a 0-d integer array, got {_described(seed)}")
     return seed
 
 
@@ -153,10 +152,10 @@ def _rule_of_op(kind: str, table: Mapping[str, Rule], op: Op) -> Rule:
     return rule
 
 
-def _described(result: object) -> str:
-    if isinstance(result, tuple):
-        return f"a tuple of {len(result)}"
-    return f"{type(result).__module__.partition('.')[0]}.{type(result).__name__}"
+def _described(value: object) -> str:
+    if hasattr(value, "shape"):
+        return f"{type(value).__name__} of shape {tuple(value.shape)}"
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else repr(value)
 
 
 def activation_rules(activation: Activation, hidden: int) -> list[Rule]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
-from array_api_compat import array_namespace, is_lazy_array
+from array_api_compat import array_namespace, is_array_api_obj, is_lazy_array
 
 from mlp_xp._typing import Array, Namespace
 
 
-def namespace(*arrays: Any) -> Namespace:
+def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
     """The array API namespace that all ``arrays`` share.
 
-    Raises ``TypeError`` for something that is not an array, or arrays of two libraries.
+    Args:
+        arrays: at least one.
+        names: of the arguments, for the message; those after the last one are parameters, W1, b1, W2, ...
+
+    Raises:
+        TypeError: for something that is not an array, or arrays of two libraries.
     """
     # arrays of one class are of one library: the first one answers for all, and each look-up costs a microsecond
     kind = type(arrays[0])
@@ -21,15 +27,40 @@ def namespace(*arrays: Any) -> Namespace:
             break
     else:
         arrays = arrays[:1]
-    try:
-        return cast(Namespace, array_namespace(*arrays))
-    except TypeError:
-        raise TypeError(f"all arrays must come from one array library, got {_kinds(arrays)}") from None
+    first: Namespace | None = None
+    for position, array in enumerate(arrays):
+        try:
+            if not is_array_api_obj(array):
+                raise TypeError
+            xp = cast(Namespace, array_namespace(array))
+        except TypeError:
+            raise TypeError(f"{_name(position, names)} must be an array, got {type(array).__name__}") from None
+        if first is None:
+            first = xp
+        elif xp is not first:
+            kinds = [f"{_name(0, names)} is of {_library(first)}", f"{_name(position, names)} of {_library(xp)}"]
+            raise TypeError(f"all arrays must come from one array library, but {' and '.join(kinds)}")
+    return cast(Namespace, first)
 
 
-def _kinds(arrays: tuple[Any, ...]) -> str:
-    kinds = dict.fromkeys(f"{type(a).__module__.partition('.')[0]}.{type(a).__name__}" for a in arrays)
-    return ", ".join(kinds)
+def _name(position: int, names: Sequence[str]) -> str:
+    if not names:
+        return f"argument {position + 1}"
+    return names[position] if position < len(names) else parameter_name(position - len(names))
+
+
+def parameter_name(position: int) -> str:
+    """W1, b1, W2, ..."""
+    return f"{'Wb'[position % 2]}{position // 2 + 1}"
+
+
+def _library(xp: Namespace) -> str:
+    return xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
+
+
+def is_numpy(xp: Namespace) -> bool:
+    """Whether values can be looked at without waiting for a device or breaking a trace: on NumPy alone."""
+    return xp.__name__ == "array_api_compat.numpy"
 
 
 def is_floating(xp: Namespace, dtype: Any) -> bool:

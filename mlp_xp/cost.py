@@ -38,9 +38,9 @@ _ACTIVATIONS = {
     "gelu": _Elementwise(70, 4, 4),
 }
 
-# read off losses.py, per logit; the targets are among what is kept
+# read off losses.py, per logit, with labels for softmax; the targets are among what is kept
 _CRITERIA = {
-    "softmax_cross_entropy": _Elementwise(7, 5, 2),
+    "softmax_cross_entropy": _Elementwise(8, 3, 2),
     "sigmoid_cross_entropy": _Elementwise(13, 16, 2),
     "squared_error": _Elementwise(3, 1, 1),
 }
@@ -105,10 +105,12 @@ def step_cost(
 
     products = [2 * n * d_in * d_out for d_in, d_out in pairwise(sizes)]
     forward_matmul, backward_matmul = sum(products), 2 * sum(products) - products[0]
-    bias = n * sum(sizes[1:])  # added in forward, summed back in backward
+    bias = n * sum(sizes[1:])  # added in forward; in backward summed back by a product with ones
     logits = n * sizes[-1]
     forward = bias + sum(n * h * rule.forward for h, rule in zip(hidden, rules, strict=True)) + logits * loss.forward
-    backward = bias + sum(n * h * rule.backward for h, rule in zip(hidden, rules, strict=True)) + logits * loss.backward
+    backward = (
+        2 * bias + sum(n * h * rule.backward for h, rule in zip(hidden, rules, strict=True)) + logits * loss.backward
+    )
     kept = sum(n * h * rule.kept for h, rule in zip(hidden, rules, strict=True)) + logits * loss.kept
     parameters = sum(d_in * d_out + d_out for d_in, d_out in pairwise(sizes))
     return StepCost(

@@ -9,9 +9,7 @@ Before: ``ops``. Next: ``mlp`` puts a network in front of the logits.
 
 from __future__ import annotations
 
-from array_api_compat import is_numpy_namespace
-
-from mlp_xp._namespace import beside, is_floating, is_integral, namespace
+from mlp_xp._namespace import beside, is_floating, is_integral, is_numpy, namespace
 from mlp_xp._typing import Array, Namespace, Op, Pullback
 from mlp_xp.ops import Rule, log1p_exp, logistic, public
 
@@ -27,13 +25,13 @@ def exp_and_total(xp: Namespace, z: Array) -> tuple[Array, Array, Array]:
 
 def softmax(z: Array) -> Array:
     """``exp z_j / sum_k exp z_k`` over the last axis: (n, k) -> (n, k), at any magnitude."""
-    _, exps, total = exp_and_total(namespace(z), z)
+    _, exps, total = exp_and_total(namespace(z, names=("z",)), z)
     return exps / total
 
 
 def sigmoid(z: Array) -> Array:
     """``1 / (1 + exp(-z))``, elementwise, at any magnitude. The differentiable op is ``mlp_xp.ops.sigmoid``."""
-    return logistic(namespace(z), z)
+    return logistic(namespace(z, names=("z",)), z)
 
 
 def cross_entropy(p: Array, y: Array) -> Array:
@@ -50,9 +48,9 @@ def cross_entropy(p: Array, y: Array) -> Array:
         ValueError: for shapes that do not fit, or labels out of range.
         TypeError: for dtypes or libraries that differ.
     """
-    xp = namespace(p, y)
+    xp = namespace(p, y, names=("p", "y"))
     if p.ndim != 2 or p.shape[0] == 0 or p.shape[1] < 2:
-        raise ValueError(f"p must have shape (n, k) with n >= 1 and k >= 2 classes, got {p.shape}")
+        raise ValueError(f"p must have shape (n, k) with n >= 1 and k >= 2 classes, got {tuple(p.shape)}")
     if not is_floating(xp, p.dtype):
         raise TypeError(f"p must be floating, got {p.dtype}")
     targets, weights = targets_and_weights(xp, y, p)
@@ -86,19 +84,19 @@ def targets_and_weights(
     if sample_weight is None:
         weights = xp.full((n,), 1.0 / n, dtype=dtype, **place)
     else:
-        _check_sample_weight(xp, sample_weight, n, dtype)
+        _check_sample_weight(xp, sample_weight, outputs)
         weights = sample_weight / xp.sum(sample_weight)
     if y.dtype == dtype or not is_integral(xp, y.dtype):
         _check_floating_targets(xp, y, n, k, dtype)
         targets = y
     else:
         if y.shape != (n,):
-            raise ValueError(f"integer y must be labels of shape (n,) = ({n},), got {y.shape}")
+            raise ValueError(f"integer y must be labels of shape (n,) = ({n},), got {tuple(y.shape)}")
         classes = max(k, 2)
         if classes > 127 and xp.iinfo(y.dtype).max < classes:  # 8-bit labels of more classes than 8 bits can count
             y = xp.astype(y, xp.int32)
         hit = y[:, None] == xp.arange(classes, dtype=y.dtype, **place)
-        if not is_numpy_namespace(xp):
+        if not is_numpy(xp):
             weights = xp.where(xp.any(hit, axis=-1), weights, weights * float("nan"))
         elif xp.count_nonzero(hit) != n:
             raise ValueError(f"y must hold labels 0 to {classes - 1}, got labels {xp.min(y)} to {xp.max(y)}")
@@ -108,12 +106,13 @@ def targets_and_weights(
     return targets, weights
 
 
-def _check_sample_weight(xp: Namespace, sample_weight: Array, n: int, dtype: object) -> None:
+def _check_sample_weight(xp: Namespace, sample_weight: Array, outputs: Array) -> None:
+    n, dtype = outputs.shape[-2], outputs.dtype
     if sample_weight.shape != (n,):
-        raise ValueError(f"sample_weight must have shape (n,) = ({n},), got {sample_weight.shape}")
+        raise ValueError(f"sample_weight must have shape (n,) = ({n},), got {tuple(sample_weight.shape)}")
     if sample_weight.dtype != dtype:
         raise TypeError(f"sample_weight must have the dtype of X, {dtype}, got {sample_weight.dtype}")
-    if is_numpy_namespace(xp):
+    if is_numpy(xp):
         if not xp.min(sample_weight) >= 0:
             raise ValueError(f"sample_weight must not be negative or NaN, got {float(xp.min(sample_weight))}")
         if not xp.sum(sample_weight) > 0:
@@ -125,7 +124,7 @@ def _check_floating_targets(xp: Namespace, y: Array, n: int, k: int, dtype: obje
         raise TypeError(f"y must be integer labels (n,) or floating targets (n, d_out), got dtype {y.dtype}")
     if y.shape != (n, k):
         hint = "; class labels must be integers" if y.ndim == 1 else ""
-        raise ValueError(f"floating y must be targets of shape (n, d_out) = ({n}, {k}), got {y.shape}{hint}")
+        raise ValueError(f"floating y must be targets of shape (n, d_out) = ({n}, {k}), got {tuple(y.shape)}{hint}")
     if y.dtype != dtype:
         raise TypeError(f"floating y must have the dtype of X, {dtype}, got {y.dtype}")
 
@@ -147,7 +146,7 @@ def _softmax_cross_entropy(
     to 1: ``dz = w (p sum(t) - t)``; where that ``mass``, sum(t), is known it need not be computed.
     """
     shifted, exps, total = exp_and_total(xp, logits)
-    losses = xp.vecdot(targets, xp.log(total) - shifted)
+    losses = xp.sum(targets * (xp.log(total) - shifted), axis=-1)
 
     def pullback(dloss: Array) -> tuple[Array]:
         known = xp.sum(targets, axis=-1, keepdims=True) if mass is None else mass
@@ -176,7 +175,7 @@ def _sigmoid_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights
 def _squared_error(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``sum_i w_i 1/2 sum_j (z_ij - t_ij)^2``: (n, k), (n, k), (n,) -> 0-d. The pullback is ``w (z - t)``."""
     difference = logits - targets
-    losses = 0.5 * xp.vecdot(difference, difference)
+    losses = 0.5 * xp.sum(difference * difference, axis=-1)
     return losses @ weights, lambda dloss: (difference * _per_row(weights, dloss),)
 
 

@@ -77,6 +77,7 @@ class Cache(NamedTuple):
     logits: Array
     pullback: Pullback
     criterion: Rule
+    params: Params
 
 
 # --- the network -------------------------------------------------------------------------------------------------
@@ -174,10 +175,8 @@ def _objective(
 ) -> tuple[Namespace, Array, Pullback]:
     """The whole objective as one op of the parameters: its namespace, its value (0-d or (k,)), its pullback."""
     if unknown:
-        raise TypeError(
-            f"options are {one_of([*TrainOptions.__annotations__, *Options.__annotations__], next(iter(unknown)))}"
-        )
-    xp = namespace(X, y, *params)
+        raise TypeError(f"options are {one_of(Options.__annotations__, next(iter(unknown)))}")
+    xp = namespace(X, y, *params, names=("X", "y"))
     logits, pull_params = _logits(xp, X, params, activation, dropout, seed)
     loss, pull_logits = _data_loss(
         xp, rule_named("criterion", CRITERIA, criterion), logits, y, sample_weight, label_smoothing
@@ -205,6 +204,9 @@ def _data_loss(
         if not softmax_criterion:
             raise ValueError(f"label_smoothing belongs to softmax_cross_entropy alone, got {label_smoothing} elsewhere")
     check_device("y", y, logits)
+    if sample_weight is not None:
+        namespace(logits, sample_weight, names=("X", "sample_weight"))
+        check_device("sample_weight", sample_weight, logits)
     targets, weights = targets_and_weights(xp, y, logits, sample_weight, label_smoothing)
     if softmax_criterion and y.ndim == 1 and logits.shape[-1] > 1:  # labels: each row of targets sums to 1
         return criterion(xp, logits, targets, weights, 1.0)
@@ -268,10 +270,10 @@ def forward(
     Raises:
         ValueError, TypeError: one sentence naming the argument, what was expected and what came.
     """
-    xp = namespace(X, *params)
+    xp = namespace(X, *params, names=("X",))
     rule = rule_named("criterion", CRITERIA, criterion)
     logits, pullback = _logits(xp, X, params, activation, dropout, seed)
-    return _outputs(logits, rule), Cache(logits, pullback, rule)
+    return _outputs(logits, rule), Cache(logits, pullback, rule, params)
 
 
 def backward(
@@ -284,8 +286,10 @@ def backward(
         y: integer labels (n,), or floating targets (n, d_out).
         sample_weight, label_smoothing: as in ``objective``.
     """
-    xp = namespace(cache.logits, y)
+    xp = namespace(cache.logits, y, names=("the cache", "y"))
     loss, pull_logits = _data_loss(xp, cache.criterion, cache.logits, y, sample_weight, label_smoothing)
+    if loss.ndim:
+        check_all_or_none_batched(cache.params)
     return cache.pullback(*pull_logits(xp.ones_like(loss)))
 
 
@@ -368,7 +372,7 @@ def predict(
     softmax: the most probable class, ints (n,). sigmoid: 0 or 1 for each output, ints (n, d_out), (n,) when d_out is 1.
     squared error, or a criterion op: the outputs (n, d_out).
     """
-    xp = namespace(X, *params)
+    xp = namespace(X, *params, names=("X",))
     rule = rule_named("criterion", CRITERIA, criterion)
     logits, _ = _logits(xp, X, params, activation)
     if rule is CRITERIA["softmax_cross_entropy"]:

@@ -70,7 +70,7 @@ def train(
     """
     if epochs < 1 or batch_size < 1:
         raise ValueError(f"epochs and batch_size must be at least 1, got {epochs} and {batch_size}")
-    xp = namespace(X, y, *params)
+    xp = namespace(X, y, *params, names=("X", "y"))
     d_out = params[-1].shape[-1]
     check_values(xp, X, y, d_out)
     judged = cast(PredictOptions, {key: value for key, value in options.items() if key in ("activation", "criterion")})
@@ -108,7 +108,7 @@ def train(
 
 def accuracy(X: Array, y: Array, *params: Array, **options: Unpack[PredictOptions]) -> float | None:
     """The share of rows whose predicted label is ``y`` (n,); None where ``y`` is not labels or predictions are not."""
-    xp = namespace(X, y, *params)
+    xp = namespace(X, y, *params, names=("X", "y"))
     predicted = predict(X, *params, **options)
     if y.ndim != 1 or predicted.shape != y.shape:
         return None

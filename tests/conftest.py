@@ -1,8 +1,8 @@
 """One body for every backend: the fixtures ``xp``, ``device`` and ``put``, and the option ``--backend``.
 
 A backend that is asked for by name and cannot be used fails; nothing is skipped. A test marked ``only("jax")`` is
-collected on that backend alone. JAX computes in float64 and array-api-strict on its second device, which refuses to meet
-arrays on the first.
+collected on that backend alone. JAX computes in float64 and array-api-strict on its second device, which refuses to
+meet arrays on the first.
 """
 
 from __future__ import annotations

@@ -23,7 +23,17 @@ from mlp_xp.gradcheck.contract import behaviour_flaws, leaf_flaw, linearity_flaw
 from mlp_xp.gradcheck.diagnosis import diagnose, matching_hypothesis
 from mlp_xp.gradcheck.entries import Entries, compare_entries
 from mlp_xp.gradcheck.locate import wrong_positions
-from mlp_xp.gradcheck.problem import Counter, Problem, like, moved, prepare, random_direction, scale_of, slope_along
+from mlp_xp.gradcheck.problem import (
+    Counter,
+    Problem,
+    like,
+    moved,
+    number,
+    prepare,
+    random_direction,
+    scale_of,
+    slope_along,
+)
 from mlp_xp.gradcheck.report import Report, TensorReport, Verdict
 from mlp_xp.gradcheck.tree import leaves, on_leaves
 
@@ -150,9 +160,11 @@ def gradcheck(
         if not is_floating(xp, array.dtype):
             raise TypeError(f"{label} must be real floating, got {array.dtype}")
     counted = Counter(on_leaves(f, args))
-    flat_grad = _flat(grad, args, len(arrays))
+    flat_grad = _flat(grad, args, len(arrays), bare=args[0] is params)
 
-    counted(*arrays)  # some gradient functions live on what f left behind; whether that is safe is asked below
+    value = number(counted(*arrays))
+    if not math.isfinite(value):
+        raise ValueError(f"f must be finite at params, got {value}")
     first = flat_grad(*(xp.asarray(array, copy=True, **beside(array)) for array in arrays))
     flaws = [leaf_flaw(array, gradient) for array, gradient in zip(arrays, first, strict=True)]
     if any(flaws):
@@ -186,7 +198,7 @@ def gradcheck(
         rows.append(_row(problem, label, i, mine, at_kink, entries, here.gradient[i]))
     failed = [i for i, row in enumerate(rows) if row.verdict == "fail"]
     if failed and hypotheses:
-        wrong = {name: _flat(h, args, count)(*arrays) for name, h in hypotheses.items()}
+        wrong = {name: _flat(h, args, count, bare=args[0] is params)(*arrays) for name, h in hypotheses.items()}
         cause = matching_hypothesis(xp, first, wrong, failed)
         rows = [replace(row, diagnosis=cause) if cause and i in failed else row for i, row in enumerate(rows)]
     together = aside.get(count, probes[count])
@@ -238,7 +250,9 @@ def _in_reference(problem: Problem, grad: Callable[..., Any]) -> tuple[Array, ..
 def _probe(here: _Point, which: Iterable[int], random: np.random.Generator) -> _Probe:
     """One random direction that moves the arrays ``which``."""
     xp, point = here.problem.xp, here.problem.point
-    directions = {i: random_direction(xp, point[i], random) for i in which}
+    directions = {i: random_direction(xp, point[i], random) for i in which if math.prod(point[i].shape)}
+    if not directions:  # there is nothing to be wrong
+        return _Probe(0.0, 0.0, 0.0, 0.0, 0.0)
     slope = slope_along(here.problem, directions, here.finest)
 
     def along(gradient: tuple[Array, ...]) -> float:
@@ -428,14 +442,17 @@ def _labels(names: Sequence[str] | None, paths: Sequence[str]) -> tuple[str, ...
     return tuple(names if names is not None else paths)
 
 
-def _flat(grad: Callable[..., Any], args: tuple[Any, ...], count: int) -> Callable[..., tuple[Array, ...]]:
-    """``grad`` on the leaves of ``args``, returning the leaves of what it returns."""
+def _flat(grad: Callable[..., Any], args: tuple[Any, ...], count: int, bare: bool) -> Callable[..., tuple[Array, ...]]:
+    """``grad`` on the leaves of ``args``, returning the leaves of what it returns.
+
+    That is one gradient per argument in a tuple, or, for ``bare`` params, the gradient of the only argument itself.
+    """
     on_arrays = on_leaves(grad, args)
 
     def flat(*arrays: Array) -> tuple[Array, ...]:
         result = on_arrays(*arrays)
         gradients = tuple(leaf.array for leaf in leaves(result))
-        if len(gradients) != count or not (isinstance(result, tuple | list) or len(args) == 1):
+        if len(gradients) != count or not (bare or isinstance(result, tuple | list)):
             came = f"{len(gradients)}" if isinstance(result, tuple | list) else type(result).__name__
             raise ValueError(f"grad must return a tuple of {count} gradients, one per parameter, got {came}")
         return gradients

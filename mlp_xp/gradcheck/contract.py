@@ -13,7 +13,7 @@ import numpy as np  # for the host's random numbers alone
 
 from mlp_xp._namespace import beside, device_of, namespace
 from mlp_xp._typing import Array, Namespace
-from mlp_xp.gradcheck.problem import random_direction
+from mlp_xp.gradcheck.problem import number, random_direction
 
 # Two runs of one reduction in another order differ by roundings; two draws of a mask differ by a share of the gradient.
 _REORDERED = 1e4
@@ -62,7 +62,7 @@ def behaviour_flaws(
     for name, copy, param in zip(names, copies, params, strict=True):
         if not _equal(xp, copy, param):
             return f"grad changes {name} in place"
-    if float(f(*params)) != float(f(*params)):
+    if number(f(*params)) != number(f(*params)):
         return "f is not repeatable: two calls with the same arguments differ; fix the seed of what it draws"
     spread = _distance(xp, first, again)
     if spread:

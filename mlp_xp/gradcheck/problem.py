@@ -135,16 +135,13 @@ def _reference_point(f: Counter, params: tuple[Array, ...]) -> tuple[Array, ...]
     if all(param.dtype == xp.float64 for param in params):
         return params
     available = xp.__array_namespace_info__().dtypes(kind="real floating", **beside(params[0]))
-    if "float64" in available:
-        wide = tuple(xp.astype(param, xp.float64) for param in params)
-    else:
-        wide = tuple(np.asarray(param, dtype=np.float64) for param in params)
-    return wide if _computes_in_float64(f, wide) else params
-
-
-def _computes_in_float64(f: Counter, point: tuple[Array, ...]) -> bool:
     try:
-        value = f(*point)
-    except Exception:  # whatever a function raises that was written for one dtype or one library: its own it is
-        return False
-    return isinstance(value, float) or str(getattr(value, "dtype", "")).endswith("float64")
+        if "float64" in available:
+            wide = tuple(xp.astype(param, xp.float64) for param in params)
+        else:
+            wide = tuple(np.asarray(param, dtype=np.float64) for param in params)
+        value = f(*wide)
+    except Exception:  # whatever is raised by what was written for one dtype or one library: its own it is
+        return params
+    exact = isinstance(value, float) or str(getattr(value, "dtype", "")).endswith("float64")
+    return wide if exact else params

@@ -1,0 +1,137 @@
+"""The sessions: ``nox -s tests`` runs the suite once per array library, ``nox -l`` lists the rest.
+
+With uv beside nox an environment takes seconds; without it virtualenv and pip do the same work. Arguments after ``--``
+go to pytest, and one library is ``nox -s "tests(torch)"``. Every session runs on the Python that runs nox.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"  # the first with nox.project.dependency_groups
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["tests", "lint", "typecheck", "minimums", "build"]
+
+# pip and uv read different variables, and a folder of wheels that one of them knows should serve both
+if "PIP_FIND_LINKS" in os.environ:
+    os.environ.setdefault("UV_FIND_LINKS", ",".join(os.environ["PIP_FIND_LINKS"].split()))
+
+PYTEST = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
+HOST_ONLY = ("tests/test_cli.py", "tests/test_data.py")  # run with NumPy, once
+
+BACKENDS = {
+    "numpy": (".[cli]",),
+    "array_api_strict-2023.12": (".",),  # the oldest standard that is supported, and the newest
+    "array_api_strict-2025.12": (".",),
+    # one version, whose CPU build a folder of wheels can hold: a bare torch brings gigabytes of CUDA on Linux
+    "torch": (".", "torch==2.13.0"),
+    "jax": (".[jax]",),
+    "dask": (".[dask]",),
+    "cupy": (".[{cuda}]",),  # the driver decides which
+}
+
+
+@nox.session
+@nox.parametrize("backend", list(BACKENDS), ids=list(BACKENDS))
+def tests(session: nox.Session, backend: str) -> None:
+    """The suite on one array library."""
+    cuda = cuda_extra(session) if backend == "cupy" else ""  # before anything is installed
+    session.install(*(requirement.format(cuda=cuda) for requirement in BACKENDS[backend]), *PYTEST)
+    name, _, standard = backend.partition("-")
+    left_out = [] if name == "numpy" else [f"--ignore={path}" for path in HOST_ONLY]
+    environment = {"ARRAY_API_STRICT_API_VERSION": standard} if standard else {}
+    session.run("pytest", "--backend", name, *left_out, *session.posargs, env=environment)
+
+
+def cuda_extra(session: nox.Session) -> str:
+    """``cuda12`` or ``cuda13``, whichever fits the driver; skips the session where there is no driver or no device."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        session.skip("no CUDA driver: libcuda.so.1 was not found")
+    if status := driver.cuInit(0):
+        session.skip(f"no CUDA device: cuInit returned {status}")
+    devices, version = ctypes.c_int(), ctypes.c_int()
+    driver.cuDeviceGetCount(ctypes.byref(devices))
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    major = version.value // 1000  # 12040 is CUDA 12.4
+    if devices.value == 0:
+        session.skip("no CUDA device: the driver counts none")
+    if major < 12:
+        session.skip(f"the CUDA driver speaks CUDA {major}, CuPy needs 12 or newer")
+    return f"cuda{min(major, 13)}"  # a newer driver runs older CUDA
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The suite on NumPy, and which lines and branches it never reached."""
+    session.install("-e", ".[cli]", "pytest-cov", *PYTEST)
+    report = ("--cov-report=term-missing:skip-covered", "--cov-fail-under=90")
+    session.run("pytest", "--cov=mlp_xp", "--cov-branch", *report, *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff: rules and format."""
+    session.install("ruff==0.17.*")  # another series may format differently
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Mypy, strict, over the package."""
+    session.install(".[cli]", "mypy==2.4.*")  # another series may find more
+    session.run("mypy")
+
+
+# the oldest supported Python that is here: the lowest versions of the dependencies have no wheels for the newest
+OLDEST = next((f"3.{minor}" for minor in range(11, sys.version_info.minor) if shutil.which(f"python3.{minor}")), None)
+
+
+@nox.session(python=OLDEST, venv_backend="uv")  # pip cannot resolve to the lowest versions
+def minimums(session: nox.Session) -> None:
+    """The suite on NumPy with the lowest versions that pyproject.toml declares."""
+    if sys.version_info >= (3, 13) and OLDEST not in ("3.11", "3.12"):
+        session.skip("the lowest versions have wheels for Python 3.11 and 3.12, and neither is here")
+    session.install("--resolution", "lowest-direct", ".[cli]", *PYTEST)
+    session.run("uv", "pip", "list")
+    session.run("pytest", "--backend", "numpy", *session.posargs)
+
+
+TRAIN_STEP = """
+import numpy as np, mlp_xp as mx
+X, y = np.eye(4), np.arange(4)
+loss, params = mx.train_step(X, y, *mx.init_params((4, 8, 4)), lr=0.5)
+assert mx.objective(X, y, *params) < loss
+from importlib.resources import files
+assert files("mlp_xp").joinpath("py.typed").is_file(), "the wheel has lost py.typed"
+"""
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Source and wheel; the wheel installed by pip into a bare environment, first alone, then with the command."""
+    session.install("build")
+    with tempfile.TemporaryDirectory() as folder:
+        session.run("python", "-m", "build", "--outdir", folder)
+        (wheel,) = Path(folder).glob("*.whl")
+        session.run("python", "-m", "venv", f"{folder}/bare")
+        programs = Path(folder, "bare", "Scripts" if sys.platform == "win32" else "bin")
+
+        def run(program: str, *arguments: str) -> None:
+            session.run(f"{programs}/{program}", *arguments, external=True)
+
+        with session.chdir(folder):  # out of the source tree, which could be imported by mistake
+            run("python", "-m", "pip", "install", "--quiet", f"{wheel}")
+            run("python", "-c", TRAIN_STEP)
+            run("python", "-m", "pip", "install", "--quiet", f"{wheel}[cli]")
+            run("mlp-xp", "--version")
+            run("mlp-xp", "cost", "64", "32", "10", "--n", "32")

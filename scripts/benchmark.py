@@ -1,0 +1,290 @@
+"""Time ``train_step`` against the textbook's plain-NumPy code, and ``import mlp_xp`` against ``import numpy``.
+
+    python scripts/benchmark.py [--backend torch --device cuda] [--jit] [--save FILE.json]
+
+Each side runs in a process of its own, since the threads of two libraries disturb each other, and the parent asks the
+two in turn for a batch of steps: what else the machine does happens to both. Method: scripts/results/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib import metadata
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# (n, d_in, d_h, d_out) -> how many times the textbook's time a step on NumPy may take
+LIMITS = {
+    (128, 784, 256, 10): 1.05,
+    (256, 784, 800, 10): 1.05,
+    (1024, 784, 1024, 10): 1.05,
+    (128, 64, 64, 10): 1.25,
+    (32, 4, 16, 3): 1.4,
+}
+IMPORT_LIMIT_MS = 60.0
+LEARNING_RATE = 0.1
+CHECKED_STEPS = 5  # their losses must agree before anything is timed
+BATCH_SECONDS = 0.05  # a thousand times what the clock and the pipe cost, and short beside what a machine's mood lasts
+NAMESPACES = {"jax": "jax.numpy", "dask": "dask.array"}  # the other libraries are their own namespace
+
+
+# --- the textbook ------------------------------------------------------------------------------------------------
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def softmax(z):
+    e = np.exp(z - np.max(z, axis=1, keepdims=True))
+    return e / np.sum(e, axis=1, keepdims=True)
+
+
+def forward(X, W1, b1, W2, b2):
+    z1 = X @ W1 + b1
+    a1 = sigmoid(z1)
+    z2 = a1 @ W2 + b2
+    p = softmax(z2)
+    return p, {"X": X, "a1": a1, "p": p}
+
+
+def cross_entropy(p, y):
+    return -np.mean(np.log(p[np.arange(len(y)), y]))
+
+
+def backward(cache, y, W2):
+    X, a1, p = cache["X"], cache["a1"], cache["p"]
+    n = len(y)
+    dz2 = p.copy()
+    dz2[np.arange(n), y] -= 1
+    dz2 /= n
+    dW2 = a1.T @ dz2
+    db2 = np.sum(dz2, axis=0)
+    da1 = dz2 @ W2.T
+    dz1 = da1 * a1 * (1 - a1)
+    dW1 = X.T @ dz1
+    db1 = np.sum(dz1, axis=0)
+    return dW1, db1, dW2, db2
+
+
+def train_step(X, y, W1, b1, W2, b2, lr):
+    p, cache = forward(X, W1, b1, W2, b2)
+    loss = cross_entropy(p, y)
+    dW1, db1, dW2, db2 = backward(cache, y, W2)
+    W1 -= lr * dW1
+    b1 -= lr * db1
+    W2 -= lr * dW2
+    b2 -= lr * db2
+    return loss
+
+
+# --- the two sides: (size, dtype) -> step() -> loss, and wait() until the device has done all steps so far ---------
+
+
+def problem(size: tuple[int, ...], dtype: str) -> list[np.ndarray]:
+    """``X, y, W1, b1, W2, b2``, the same on both sides."""
+    n, d_in, d_h, d_out = size
+    random = np.random.default_rng(0)
+    X, y = random.random((n, d_in)), random.integers(0, d_out, n)
+    W1, W2 = random.normal(0, d_in**-0.5, (d_in, d_h)), random.normal(0, d_h**-0.5, (d_h, d_out))
+    X, *params = (array.astype(dtype) for array in (X, W1, np.zeros(d_h), W2, np.zeros(d_out)))
+    return [X, y, *params]
+
+
+def textbook(size: tuple[int, ...], dtype: str) -> tuple[Callable[[], Any], Callable[[], None]]:
+    """The functions above."""
+    X, y, *params = problem(size, dtype)
+    return lambda: train_step(X, y, *params, LEARNING_RATE), lambda: None
+
+
+def library(
+    backend: str, device: Any, jit: bool, size: tuple[int, ...], dtype: str
+) -> tuple[Callable[[], Any], Callable[[], None]]:
+    """``mlp_xp.train_step`` on a backend."""
+    from array_api_compat import array_namespace
+
+    import mlp_xp
+
+    update = partial(mlp_xp.train_step, lr=LEARNING_RATE)
+    module = importlib.import_module(backend)
+    if backend == "jax":
+        module.config.update("jax_enable_x64", True)
+        module.config.update("jax_default_matmul_precision", "float32")  # the work that the others do, no TF32
+        device = module.devices(device)[0]
+        update = module.jit(update) if jit else update
+    elif backend == "torch" and jit:
+        module.compiler.reset()  # torch compiles one function a few times, then gives up; every size starts anew
+        update = module.compile(update)
+    elif backend == "dask":
+        update = persisted(module, update)
+
+    xp = array_namespace(importlib.import_module(NAMESPACES.get(backend, backend)).empty(0))
+    X, y, *params = (xp.asarray(array, device=device) for array in problem(size, dtype))
+
+    def step() -> Any:
+        nonlocal params
+        loss, params = update(X, y, *params)
+        return loss
+
+    def wait() -> None:
+        if backend == "jax":
+            module.block_until_ready(params)
+        elif backend == "torch" and X.is_cuda:
+            module.cuda.synchronize()
+        elif backend == "cupy":
+            module.cuda.Device().synchronize()
+
+    return step, wait
+
+
+def persisted(dask: Any, update: Callable[..., Any]) -> Callable[..., Any]:
+    """``update``, computed at once: a lazy step costs nothing, and its graph grows from step to step."""
+
+    def computed(*arrays: Any) -> Any:
+        loss, params = update(*arrays)
+        loss, *params = dask.persist(loss, *params)
+        return loss, params
+
+    return computed
+
+
+# --- worker and parent -------------------------------------------------------------------------------------------
+
+
+def work(pipe: Connection, side: Callable[..., Any]) -> None:
+    """Answer the parent: a size and a dtype with the first losses, a number of steps with the seconds of one."""
+    while request := pipe.recv():
+        if isinstance(request, tuple):
+            step, wait = side(*request)
+            pipe.send([float(step()) for _ in range(CHECKED_STEPS)])
+        else:
+            for _ in range(1 + request // 4):  # untimed: caches fill, and the other side's threads go to sleep
+                step()
+            wait()
+            began = time.perf_counter()
+            for _ in range(request):
+                step()
+            wait()
+            pipe.send((time.perf_counter() - began) / request)
+
+
+class Worker:
+    """A side in its own process."""
+
+    def __init__(self, side: Callable[..., Any]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs, side), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def ask(self, request: tuple[tuple[int, ...], str] | int) -> Any:
+        """Send a request to ``work`` and wait for the answer."""
+        self.pipe.send(request)
+        try:
+            return self.pipe.recv()
+        except EOFError:
+            sys.exit("a worker stopped; its reason is above")
+
+    def stop(self) -> None:
+        self.pipe.send(None)
+        self.process.join()
+
+
+def compare(theirs: Worker, ours: Worker, size: tuple[int, ...], dtype: str, rounds: int) -> dict[str, Any]:
+    """Milliseconds of a step on both sides and the ratios of the rounds, after the losses were seen to agree."""
+    # a sum of d_in products, each rounded, in an order that is the library's own
+    tolerance = size[1] * float(np.finfo(dtype).eps)
+    np.testing.assert_allclose(ours.ask((size, dtype)), theirs.ask((size, dtype)), rtol=tolerance)
+    repetitions = [1 + int(BATCH_SECONDS / worker.ask(3)) for worker in (theirs, ours)]
+    times = [(theirs.ask(repetitions[0]), ours.ask(repetitions[1])) for _ in range(rounds)]
+    ratios = [library / textbook for textbook, library in times]
+    return {
+        "size": str(size),
+        "dtype": dtype,
+        "textbook_ms": 1e3 * statistics.median(textbook for textbook, _ in times),
+        "mlp_xp_ms": 1e3 * statistics.median(library for _, library in times),
+        "ratio": statistics.median(ratios),
+        "quartiles": statistics.quantiles(ratios, n=4)[::2],
+    }
+
+
+def import_milliseconds(rounds: int) -> float:
+    """The median over pairs of fresh interpreters of ``import mlp_xp`` less ``import numpy``."""
+
+    def seconds(module: str) -> float:
+        program = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+        return float(subprocess.check_output([sys.executable, "-c", program]))
+
+    return 1e3 * statistics.median(seconds("mlp_xp") - seconds("numpy") for _ in range(rounds))
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
+    installed = {distribution.name: distribution.version for distribution in metadata.distributions()}
+    libraries = ("array-api-compat", "array-api-strict", "dask", "jax", "mlp_xp", "numpy", "torch")
+    return {
+        "cpu": models[0].partition(": ")[2] if models else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "libraries": {name: v for name, v in sorted(installed.items()) if name in libraries or "cupy" in name},
+        "blas": np.show_config(mode="dicts")["Build Dependencies"]["blas"],
+        "environment": {k: v for k, v in os.environ.items() if k.startswith(("OMP_", "OPENBLAS_", "MKL_"))},
+    }
+
+
+def verdict(value: float, limit: float) -> str:
+    return "ok" if value <= limit else "over"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backend", default="numpy", help="numpy, cupy, torch, jax, dask or array_api_strict")
+    parser.add_argument("--device", help="the backend's name for it, such as cuda")
+    parser.add_argument("--jit", action="store_true", help="compile the step: jax.jit, torch.compile")
+    parser.add_argument("--rounds", type=int, default=25, help="batches of steps on each side (default 25)")
+    parser.add_argument("--save", type=Path, metavar="FILE.json", help="write the results and what machine it was")
+    options = parser.parse_args()
+
+    name = " ".join(filter(None, [options.backend, options.device, "compiled" if options.jit else ""]))
+    print(f"train_step: mlp_xp on {name} against the textbook on NumPy, {options.rounds} rounds")
+    print("(n, d_in, d_h, d_out)   dtype    textbook ms   mlp_xp ms   ratio   middle half  limit")
+    theirs, ours = Worker(textbook), Worker(partial(library, options.backend, options.device, options.jit))
+    results: dict[str, Any] = {"backend": name, "machine": machine(), "train_step": []}
+    for size, limit in LIMITS.items():
+        for dtype in ("float32", "float64"):
+            row = compare(theirs, ours, size, dtype, options.rounds)
+            results["train_step"].append(row)
+            # the limits speak of NumPy: what another library costs is its own affair
+            judged = f"{limit:7.2f}  {verdict(row['ratio'], limit)}" if name == "numpy" else ""
+            times = f"{row['textbook_ms']:12.4f}{row['mlp_xp_ms']:12.4f}{row['ratio']:8.3f}"
+            low, high = row["quartiles"]
+            print(f"{size!s:24}{dtype:8}{times}   {low:.3f}-{high:.3f}{judged}", flush=True)
+    theirs.stop()
+    ours.stop()
+
+    results["import_ms"] = extra = import_milliseconds(options.rounds)
+    print(f"import mlp_xp over import numpy: {extra:.1f} ms, {IMPORT_LIMIT_MS:.0f} {verdict(extra, IMPORT_LIMIT_MS)}")
+    if options.save:
+        options.save.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""Bad input gets one clear sentence: what was expected and what came. One row for each way to get it wrong."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import textbook
+
+import mlp_xp as mx
+from mlp_xp import optim
+from mlp_xp.train import train
+
+V, T = ValueError, TypeError
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.fixture
+def good(xp, put, device):
+    """Arguments that are right, of which each row spoils one."""
+    X, y, t = textbook.batch(), textbook.labels(), textbook.soft_targets()
+    p = tuple(put(a) for a in textbook.parameters())
+
+    def zeros(*shape, dtype="float64"):
+        return put(np.zeros(shape), getattr(xp, dtype))
+
+    def run(optimizer=None, epochs=1, X=put(X), y=put(y), params=p, **options):
+        return list(train(X, y, params, optimizer=optimizer or optim.sgd(0.1), epochs=epochs, **options))
+
+    return SimpleNamespace(
+        xp=xp, put=put, device=device, X=put(X), y=put(y), t=put(t), p=p, zeros=zeros, train=run
+    )  # fmt: skip
+
+
+# name -> what is called, what it raises, words of the sentence; an argument of several functions is spoilt in one
+ROWS = {
+    # shapes and ranks
+    "X of rank 1": (lambda g: mx.forward(g.zeros(4), *g.p), V, "X must have shape (n, d_in), got (4,)"),
+    "X of rank 3": (lambda g: mx.predict(g.zeros(2, 6, 4), *g.p), V, "X must have shape (n, d_in), got (2, 6, 4)"),
+    "no rows": (lambda g: mx.objective(g.zeros(0, 4), g.y, *g.p), V, "at least one row and one column, got shape (0, 4)"),
+    "no columns": (lambda g: mx.predict(g.zeros(6, 0), *g.p), V, "at least one row and one column, got shape (6, 0)"),
+    "W1 that does not fit X": (
+        lambda g: mx.forward(g.zeros(6, 7), *g.p), V, "W1 must have shape (7, d_out) to follow X (6, 7), got (4, 5)"),
+    "W2 that does not follow W1": (
+        lambda g: mx.loss_and_grads(g.X, g.y, *g.p[:2], g.zeros(3, 5), g.p[3]), V,
+        "W2 must have shape (5, d_out) to follow W1 (4, 5), got (3, 5)"),
+    "a bias that does not follow its weight": (
+        lambda g: mx.forward(g.X, g.p[0], g.zeros(4), *g.p[2:]), V, "b1 must have shape (5,) to follow W1 (4, 5), got (4,)"),
+    "a bias of one that would broadcast": (
+        lambda g: mx.forward(g.X, *g.p[:3], g.zeros(1)), V, "b2 must have shape (3,) to follow W2 (5, 3), got (1,)"),
+    "a weight of rank 1": (
+        lambda g: mx.forward(g.X, g.zeros(4), g.p[1]), V, "W1 must have shape (4, d_out) to follow X (6, 4), got (4,)"),
+    "a weight of rank 4": (lambda g: mx.forward(g.X, g.zeros(1, 1, 4, 5), g.p[1]), V, "W1 must have shape (4, d_out)"),
+    "no outputs": (lambda g: mx.forward(g.X, g.zeros(4, 0), g.zeros(0)), V, "W1 must have shape (4, d_out)"),
+    "no parameters": (lambda g: mx.forward(g.X), V, "parameters must be W1, b1, W2, b2, ... in pairs, got 0 arrays"),
+    "an odd number of parameters": (lambda g: mx.predict(g.X, *g.p[:3]), V, "in pairs, got 3 arrays"),
+    "leading axes of two sizes": (
+        lambda g: mx.objective(g.X, g.y, g.zeros(2, 4, 5), g.zeros(3, 5), *g.p[2:]), V,
+        "leading axes of the parameters must have one size, got [2, 3]"),
+    "labels of another length": (
+        lambda g: mx.objective(g.X, g.y[:5], *g.p), V, "integer y must be labels of shape (n,) = (6,), got (5,)"),
+    "one-hot integers": (
+        lambda g: mx.objective(g.X, g.put(np.eye(6, 3, dtype=int)), *g.p), V,
+        "integer y must be labels of shape (n,) = (6,), got (6, 3)"),
+    "targets of another width": (
+        lambda g: mx.train_step(g.X, g.zeros(6, 2), *g.p), V,
+        "floating y must be targets of shape (n, d_out) = (6, 3), got (6, 2)"),
+    "targets as a column": (
+        lambda g: mx.objective(g.X, g.zeros(6, 1), *g.p), V, "floating y must be targets of shape (n, d_out) = (6, 3)"),
+    "labels that are not integral": (
+        lambda g: mx.objective(g.X, g.put([0.0, 1.0, 2.0, 0.5, 1.0, 2.0]), *g.p), V, "class labels must be integers"),
+    "weights of another length": (
+        lambda g: mx.objective(g.X, g.y, *g.p, sample_weight=g.zeros(5)), V,
+        "sample_weight must have shape (n,) = (6,), got (5,)"),
+    "probabilities of rank 1": (
+        lambda g: mx.cross_entropy(g.zeros(6), g.y), V, "p must have shape (n, k) with n >= 1 and k >= 2 classes, got (6,)"),
+    "probabilities of one class": (lambda g: mx.cross_entropy(g.zeros(6, 1), g.y), V, "k >= 2 classes, got (6, 1)"),
+    "backward with labels of another length": (
+        lambda g: mx.backward(mx.forward(g.X, *g.p)[1], g.y[:5]), V, "integer y must be labels of shape (n,) = (6,)"),
+    # libraries and dtypes
+    "a list for X": (lambda g: mx.forward([[1.0] * 4], *g.p), T, "X must be an array, got list"),
+    "a list for y": (lambda g: mx.objective(g.X, [0, 1, 2, 0, 1, 2], *g.p), T, "y must be an array, got list"),
+    "None for y": (lambda g: mx.objective(g.X, None, *g.p), T, "y must be"),
+    "a number for y": (lambda g: mx.objective(g.X, 1, *g.p), T, "y must be"),
+    "None for a parameter": (lambda g: mx.forward(g.X, *g.p[:3], None), T, "b2 must be"),
+    "a list for sample_weight": (
+        lambda g: mx.objective(g.X, g.y, *g.p, sample_weight=[1.0] * 6), T, "sample_weight must"),
+    "a list for y in backward": (lambda g: mx.backward(mx.forward(g.X, *g.p)[1], [0] * 6), T, "y must be an array"),
+    "integer X": (
+        lambda g: mx.forward(g.put(np.ones((6, 4), int)), *g.p), T, "X must be floating, got"),
+    "complex X": (lambda g: mx.forward(g.put(np.ones((6, 4), complex)), *g.p), T, "X must be floating, got"),
+    "boolean y": (lambda g: mx.objective(g.X, g.put([True] * 6), *g.p), T, "y must be integer labels (n,) or floating"),
+    "integer probabilities": (
+        lambda g: mx.cross_entropy(g.put(np.ones((6, 3), int)), g.y), T, "p must be floating, got"),
+    "a weight of another dtype": (
+        lambda g: mx.forward(g.X, *g.p[:2], g.zeros(5, 3, dtype="float32"), g.p[3]), T,
+        "W2 must have the dtype of X"),
+    "a bias of another dtype": (
+        lambda g: mx.objective(g.X, g.y, *g.p[:3], g.zeros(3, dtype="float32")), T, "b2 must have the dtype of X"),
+    "targets of another dtype": (
+        lambda g: mx.objective(g.X, g.zeros(6, 3, dtype="float32"), *g.p), T, "floating y must have the dtype of X"),
+    "weights of another dtype": (
+        lambda g: mx.objective(g.X, g.y, *g.p, sample_weight=g.zeros(6, dtype="float32")), T,
+        "sample_weight must have the dtype of X"),
+    "integer weights": (
+        lambda g: mx.objective(g.X, g.y, *g.p, sample_weight=g.y), T, "sample_weight must have the dtype of X"),
+    # names
+    "an unknown activation": (
+        lambda g: mx.forward(g.X, *g.p, activation="sigmiod"), V, "got 'sigmiod'; did you mean 'sigmoid'?"),
+    "an activation in capitals": (lambda g: mx.predict(g.X, *g.p, activation="ReLU"), V, "did you mean 'relu'?"),
+    "an activation like nothing": (lambda g: mx.forward(g.X, *g.p, activation="xyzzy"), V, "got 'xyzzy'"),
+    "one unknown activation of several": (
+        lambda g: mx.forward(g.X, *g.p, activation=["tahn"]), V, "got 'tahn'; did you mean 'tanh'?"),
+    "an unknown criterion": (
+        lambda g: mx.objective(g.X, g.y, *g.p, criterion="softmax_crossentropy"), V,
+        "did you mean 'softmax_cross_entropy'?"),
+    "an unknown criterion for predict_proba": (
+        lambda g: mx.predict_proba(g.X, *g.p, criterion="squared_eror"), V, "did you mean 'squared_error'?"),
+    "an unknown option": (lambda g: mx.objective(g.X, g.y, *g.p, l3=1.0), T, "options are 'activation', 'criterion'"),
+    "a misspelt option": (lambda g: mx.train_step(g.X, g.y, *g.p, labelsmoothing=1.0), T, "mean 'label_smoothing'?"),
+    "activations of another number": (
+        lambda g: mx.forward(g.X, *g.p, activation=("relu", "relu")), V,
+        "activation must be one or one per hidden layer (1), got 2"),
+    "an activation that is a number": (lambda g: mx.forward(g.X, *g.p, activation=3), T, "activation must be a name, an op"),
+    "a criterion that is a number": (
+        lambda g: mx.objective(g.X, g.y, *g.p, criterion=3), T, "criterion must be a name or an op, got 3"),
+    "the value function for an activation": (
+        lambda g: mx.forward(g.X, *g.p, activation=mx.sigmoid), T, "must return (value, pullback)"),
+    "the value function names the op": (
+        lambda g: mx.forward(g.X, *g.p, activation=mx.sigmoid), T, "the op is mlp_xp.ops.sigmoid"),
+    "a pullback that returns no tuple": (
+        lambda g: mx.loss_and_grads(g.X, g.y, *g.p, activation=lambda z: (z, lambda dy: dy)), T,
+        "must return a tuple of one, got"),
+    "a pullback that returns two": (
+        lambda g: mx.loss_and_grads(g.X, g.y, *g.p, activation=lambda z: (z, lambda dy: (dy, dy))), T,
+        "must return a tuple of one, got a tuple of 2"),
+    # numbers
+    "smoothing elsewhere": (
+        lambda g: mx.objective(g.X, g.y, *g.p, label_smoothing=0.1, criterion="squared_error"), V,
+        "label_smoothing belongs to softmax_cross_entropy alone, got 0.1"),
+    "smoothing of a sigmoid in backward": (
+        lambda g: mx.backward(mx.forward(g.X, *g.p, criterion="sigmoid_cross_entropy")[1], g.y, label_smoothing=0.1), V,
+        "label_smoothing belongs to softmax_cross_entropy alone"),
+    "smoothing of 1": (lambda g: mx.objective(g.X, g.y, *g.p, label_smoothing=1.0), V, "at least 0 and below 1, got 1.0"),
+    "negative smoothing": (lambda g: mx.objective(g.X, g.y, *g.p, label_smoothing=-0.1), V, "below 1, got -0.1"),
+    "negative l2": (lambda g: mx.objective(g.X, g.y, *g.p, l2=-1.0), V, "l2 must be at least 0 and finite, got -1.0"),
+    "l1 of NaN": (lambda g: mx.objective(g.X, g.y, *g.p, l1=NAN), V, "l1 must be at least 0 and finite, got nan"),
+    "l2 of infinity": (lambda g: mx.objective(g.X, g.y, *g.p, l2=INF), V, "l2 must be at least 0 and finite, got inf"),
+    "l2 in words": (lambda g: mx.objective(g.X, g.y, *g.p, l2="small"), T, "l2 must be a number, got 'small'"),
+    "dropout of 1": (lambda g: mx.forward(g.X, *g.p, dropout=1.0, seed=0), V, "dropout must be at least 0 and below 1"),
+    "negative dropout": (lambda g: mx.objective(g.X, g.y, *g.p, dropout=-0.5, seed=0), V, "dropout must be at least 0"),
+    "dropout in words": (lambda g: mx.forward(g.X, *g.p, dropout="half", seed=0), T, "dropout must be a number"),
+    "dropout without a seed": (lambda g: mx.objective(g.X, g.y, *g.p, dropout=0.5), V, "dropout needs a seed"),
+    "a negative seed": (lambda g: mx.forward(g.X, *g.p, dropout=0.5, seed=-1), V, "seed must be in 0 ... 2**31 - 1, got -1"),
+    "a seed too large": (lambda g: mx.forward(g.X, *g.p, dropout=0.5, seed=2**31), V, "seed must be in 0 ... 2**31 - 1"),
+    "a seed that is no integer": (lambda g: mx.forward(g.X, *g.p, dropout=0.5, seed=1.5), T, "seed must be an int or a 0-d"),
+    "a boolean seed": (lambda g: mx.forward(g.X, *g.p, dropout=0.5, seed=True), T, "seed must be an int or a 0-d"),
+    "a seed of rank 1": (lambda g: mx.forward(g.X, *g.p, dropout=0.5, seed=g.y), T, "seed must be an int or a 0-d"),
+    "a negative learning rate": (lambda g: mx.train_step(g.X, g.y, *g.p, lr=-0.1), V, "lr must be at least 0 and finite"),
+    "a learning rate of NaN": (lambda g: mx.train_step(g.X, g.y, *g.p, lr=NAN), V, "lr must be at least 0 and finite"),
+    "a learning rate in words": (lambda g: mx.train_step(g.X, g.y, *g.p, lr="fast"), T, "lr must be a number, got 'fast'"),
+    "no learning rate": (lambda g: mx.train_step(g.X, g.y, *g.p, lr=None), T, "lr must be a number, got None"),
+    "a learning rate of rank 1": (lambda g: mx.train_step(g.X, g.y, *g.p, lr=g.zeros(5)), T, "lr must be a number"),
+    # what cannot be done
+    "probabilities of a regression": (
+        lambda g: mx.predict_proba(g.X, *g.p, criterion="squared_error"), V, "a cross-entropy, got 'squared_error'"),
+    "the gradient of a mix": (
+        lambda g: mx.loss_and_grads(g.X, g.y, g.zeros(2, 4, 5), *g.p[1:]), V,
+        "either all parameters or none must have a leading axis"),
+    # init_params and step_cost
+    "one size": (lambda g: mx.init_params((3,), xp=g.xp), V, "sizes must be at least two positive ints"),
+    "a size of 0": (lambda g: mx.init_params((3, 0), xp=g.xp), V, "sizes must be at least two positive ints"),
+    "a size that is no int": (lambda g: mx.init_params((3, 2.0), xp=g.xp), V, "sizes must be at least two positive ints"),
+    "an integer dtype": (lambda g: mx.init_params((3, 2), xp=g.xp, dtype=g.xp.int32), T, "dtype must be a real floating"),
+    "the cost of one size": (lambda g: mx.step_cost((3,), n=1), V, "sizes must be at least two positive ints"),
+    "the cost of no rows": (lambda g: mx.step_cost((3, 2), n=0), V, "n must be a positive int, got 0"),
+    "the cost of an unknown dtype": (lambda g: mx.step_cost((3, 2), n=1, dtype="float23"), V, "mean 'float32'?"),
+    "the cost of an unknown activation": (
+        lambda g: mx.step_cost((3, 2, 2), n=1, activation="sigmod"), V, "did you mean 'sigmoid'?"),
+    "the cost of an unknown criterion": (
+        lambda g: mx.step_cost((3, 2), n=1, criterion="squared"), V, "criterion must be"),
+    "the cost of an unknown optimizer": (lambda g: mx.step_cost((3, 2), n=1, optimizer="adan"), V, "did you mean 'adam'?"),
+    "the cost of too many activations": (
+        lambda g: mx.step_cost((3, 2, 2), n=1, activation=["relu"] * 2), V, "one per hidden layer (1), got 2"),
+    # the gradient check
+    "an integer x": (
+        lambda g: mx.numerical_grad(lambda x: x, g.y), T, "x must be real floating, got"),
+    "a step of 0": (
+        lambda g: mx.numerical_grad(g.xp.sum, g.X, eps=0.0), V, "eps must be positive, got 0.0"),
+    "a step of NaN": (lambda g: mx.numerical_grad(g.xp.sum, g.X, eps=NAN), V, "eps must be positive, got nan"),
+    "f that returns many numbers": (
+        lambda g: mx.numerical_grad(lambda x: x, g.X), V, "f must return one number, shape (), got shape (6, 4)"),
+    "f that is not vectorized": (
+        lambda g: mx.numerical_grad(g.xp.sum, g.X, vectorized=True), V, "one value for each point"),
+    "f that returns an integer": (
+        lambda g: mx.numerical_grad(lambda x: g.xp.sum(g.y), g.X), T, "f must return a real floating value"),
+    "a check of nothing": (lambda g: mx.gradcheck(g.xp.sum, lambda: (), ()), V, "params must hold at least one array"),
+    "a check of integers": (lambda g: mx.gradcheck(g.xp.sum, lambda x: (x,), (g.y,)), T, "params[0] must be real floating"),
+    "too few names": (
+        lambda g: mx.gradcheck(g.xp.sum, lambda x: (x,), (g.X,), names=()), V, "names must name each of the 1 arrays in params, got 0"),
+    "a check of a vector": (
+        lambda g: mx.gradcheck(lambda x: x, lambda x: (x,), (g.X,)), V, "f must return one number"),
+    "a check where f is NaN": (
+        lambda g: mx.gradcheck(lambda x: g.xp.sum(x * NAN), lambda x: (x,), (g.X,)), V, "f must be finite at params, got nan"),
+    "too few gradients": (
+        lambda g: mx.gradcheck(lambda x, b: g.xp.sum(x), lambda x, b: (x,), (g.X, g.X)), V,
+        "grad must return a tuple of 2 gradients, one per parameter, got 1"),
+    "a gradient without its tuple": (
+        lambda g: mx.gradcheck(g.xp.sum, lambda x: x, (g.X,)), V, "grad must return a tuple of 1 gradients"),
+    # optimizers and the loop; data is looked at on every backend
+    "an optimizer's learning rate": (lambda g: optim.sgd(-1.0), V, "lr must be at least 0 and finite, got -1.0"),
+    "a momentum of 1": (lambda g: optim.momentum(0.1, 1.0), V, "decay must be at least 0 and below 1, got 1.0"),
+    "a beta of 1": (lambda g: optim.adam(0.1, beta2=1.0), V, "beta2 must be at least 0 and below 1, got 1.0"),
+    "no epochs": (lambda g: g.train(epochs=0), V, "epochs and batch_size must be at least 1, got 0 and 128"),
+    "an empty batch": (lambda g: g.train(batch_size=0), V, "epochs and batch_size must be at least 1, got 1 and 0"),
+    "NaN in X": (lambda g: g.train(X=g.X * NAN), V, "X must be finite, got NaN or infinity"),
+    "infinity in X": (lambda g: g.train(X=g.X * INF), V, "X must be finite, got NaN or infinity"),
+    "NaN in targets": (lambda g: g.train(y=g.t * NAN), V, "y must be finite, got NaN or infinity"),
+    "NaN in validation": (lambda g: g.train(validation=(g.X * NAN, g.y)), V, "validation X must be finite"),
+    "a label too large for train": (lambda g: g.train(y=g.y + 3), V, "y must hold labels 0 to 2, got labels"),
+    "a negative label for train": (lambda g: g.train(y=g.y - 3), V, "y must hold labels 0 to 2, got labels"),
+    "a validation label too large": (lambda g: g.train(validation=(g.X, g.y + 3)), V, "validation y must hold labels 0 to 2"),
+    "an unknown option for train": (lambda g: g.train(l3=1.0), T, "options are"),
+    "weights that do not chain for train": (lambda g: g.train(params=(g.p[0], g.p[3])), V, "b1 must have shape (5,)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "words"), ROWS.values(), ids=ROWS)
+def test_bad_input_gets_one_clear_sentence(good, call, error, words):
+    with pytest.raises(error, match=re.escape(words)) as caught:
+        call(good)
+    assert type(caught.value) is error
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.only("torch", "jax", "dask", "array_api_strict", "cupy")
+@pytest.mark.parametrize("which", ["X", "y", "W1", "b2", "sample_weight"])
+def test_arrays_of_two_libraries_are_refused(put, which):
+    arrays = {"X": textbook.batch(), "y": textbook.labels(), "sample_weight": np.ones(6)}
+    arrays |= dict(zip(("W1", "b1", "W2", "b2"), textbook.parameters(), strict=True))
+    arrays = {name: array if name == which else put(array) for name, array in arrays.items()}
+    X, y, weight, *params = arrays.values()
+    with pytest.raises(TypeError, match=r"must come from one array library, but .* of numpy"):
+        mx.objective(X, y, *params, sample_weight=weight)
+
+
+@pytest.mark.only("torch", "array_api_strict")
+@pytest.mark.parametrize("which", ["y", "W2", "b1", "sample_weight"])
+def test_arrays_on_two_devices_are_refused(backend, xp, put, which):
+    other = xp.Device("CPU_DEVICE") if backend == "array_api_strict" else "meta"  # a device that every PyTorch has
+    arrays = {"y": textbook.labels(), "sample_weight": np.ones(6)}
+    arrays |= dict(zip(("W1", "b1", "W2", "b2"), textbook.parameters(), strict=True))
+    arrays = {name: xp.asarray(array, device=other) if name == which else put(array) for name, array in arrays.items()}
+    y, weight, *params = arrays.values()
+    with pytest.raises(ValueError, match=f"{which} must be on the device of X, .*, got "):
+        mx.objective(put(textbook.batch()), y, *params, sample_weight=weight)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ([1.0, -1.0, 1, 1, 1, 1], "sample_weight must not be negative or NaN, got -1.0"),
+        ([1.0, NAN, 1, 1, 1, 1], "sample_weight must not be negative or NaN, got nan"),
+        ([0.0] * 6, "sample_weight must not sum to zero"),
+    ],
+)
+def test_impossible_weights_are_refused_where_they_can_be_seen(good, weights, words):
+    with pytest.raises(ValueError, match=words):
+        mx.loss_and_grads(good.X, good.y, *good.p, sample_weight=np.asarray(weights))
+
+
+@pytest.mark.parametrize("weights", [[1.0, NAN, 1, 1, 1, 1], [0.0] * 6])
+@pytest.mark.filterwarnings("ignore:invalid value encountered in divide:RuntimeWarning")  # 0 / 0, told by NumPy within
+@pytest.mark.only("torch", "jax", "dask", "array_api_strict", "cupy")
+def test_impossible_weights_give_no_plausible_number_elsewhere(good, put, host, weights):
+    loss, grads = mx.loss_and_grads(good.X, good.y, *good.p, sample_weight=put(weights))
+    assert all(np.all(np.isnan(host(array))) for array in (loss, *grads))
+
+
+@pytest.mark.only("dask")
+def test_dask_arrays_of_unknown_size_are_refused_and_told_how_to_know(good):
+    unknown = good.X[good.X[:, 0] < 100]
+    with pytest.raises(ValueError, match=re.escape("X must have a known shape, got (nan, 4); call X.compute_chunk_")):
+        mx.forward(unknown, *good.p)
+    unknown.compute_chunk_sizes()
+    mx.forward(unknown, *good.p)
+
+
+@pytest.mark.only("dask")
+def test_dask_labels_of_unknown_size_are_refused(good):
+    with pytest.raises(ValueError, match="y must"):
+        mx.objective(good.X, good.y[good.y < 100], *good.p)

@@ -1,0 +1,401 @@
+"""The ``mlp-xp`` command as a user runs it: what it prints, what it writes, how it exits."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mlp_xp
+
+# the session of nox that tests NumPy installs the extra that brings these
+for name in ("click", "rich", "matplotlib", "sklearn"):
+    pytest.importorskip(name)
+
+imread = import_module("matplotlib.image").imread
+cli, plots = import_module("mlp_xp.cli"), import_module("mlp_xp.plots")
+
+pytestmark = pytest.mark.only("numpy")
+
+# the command runs in folders of the tests' own, and must find the package that these tests import
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(mlp_xp.__file__).parents[1]), "COLUMNS": "100"}
+COMMAND = (sys.executable, "-m", "mlp_xp")
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    return subprocess.run(
+        (*COMMAND, *arguments), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=120
+    )
+
+
+def small_data(folder: Path, classes: int = 3) -> str:
+    """The path of an easy problem: 60 rows, 5 columns, each class around a point of its own."""
+    random = np.random.default_rng(0)
+    y = np.arange(60) % classes
+    np.savez(folder / "small.npz", X=random.normal(size=(classes, 5))[y] * 3 + random.normal(size=(60, 5)), y=y)
+    return str(folder / "small.npz")
+
+
+# --- train -------------------------------------------------------------------------------------------------------
+
+
+def test_train_without_arguments_learns_the_digits_and_draws_what_it_learned(tmp_path: Path) -> None:
+    ended = run(tmp_path, "train")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    lines = ended.stdout.splitlines()
+    assert "gradients on 16 rows, checked in float64: pass" in lines[2]
+    assert sum(line.startswith("epoch ") for line in lines) == 30  # plain lines: this is no terminal
+    assert "label    0    1    2    3    4    5    6    7    8    9    right" in ended.stdout
+    accuracy = next(line for line in lines if line.startswith("test accuracy"))
+    assert float(accuracy.split()[2].rstrip("%")) >= 97.0
+    assert lines[-1] == "wrote mlp_xp.png"
+    assert [path.name for path in tmp_path.iterdir()] == ["mlp_xp.png"]
+    picture = imread(tmp_path / "mlp_xp.png")
+    height, width, _ = picture.shape
+    assert (height, width) == (660, 1320)
+    for half in (picture[:, : width // 2], picture[:, width // 2 :]):
+        assert len(np.unique(half.reshape(-1, 4), axis=0)) > 50  # both halves have something on them
+
+
+def test_the_same_seed_gives_the_same_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = []
+    for seed in ("1", "1", "2"):
+        arguments = ["train", "--epochs", "1", "--seed", seed, "--output", str(tmp_path / "a.png")]
+        assert cli.main(arguments) == 0
+        printed.append([line.rpartition(",")[0] for line in capsys.readouterr().out.splitlines() if "epoch" in line])
+    assert printed[0] == printed[1] != printed[2]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--hidden", "0"),
+        ("--hidden", "6, 4", "--activation", "tanh, gelu", "--dtype", "float64"),
+        ("--optimizer", "sgd", "--lr", "0.1", "--l2", "1e-3", "--dropout", "0"),
+        ("--optimizer", "momentum", "--label-smoothing", "0", "--batch-size", "1000"),
+        ("--backend", "array-api-strict", "--device", "device1", "--dtype", "float64"),
+        pytest.param(
+            ("--backend", "array_api_strict", "--device", "no_float64"),
+            marks=pytest.mark.skipif(
+                "no_float64" not in cli.probe("array_api_strict").devices, reason="array-api-strict before 2.4"
+            ),
+        ),
+    ],
+    ids=" ".join,
+)
+def test_train_on_a_file_of_ones_own(
+    tmp_path: Path, options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "own.png"
+    status = cli.main(["train", "--data", small_data(tmp_path), "--epochs", "2", "--output", str(output), *options])
+    printed = capsys.readouterr()
+    assert (status, printed.err) == (0, "")
+    assert "small: 43 rows to train on, 5 to validate, 12 to test" in printed.out
+    assert "checked in float64: pass" in printed.out
+    assert imread(output).shape == (660, 1320, 4)
+
+
+def test_many_classes_are_summed_up_by_what_is_confused_most(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "--data", small_data(tmp_path, classes=30), "--epochs", "1", "--hidden", "0"]
+    assert cli.main([*arguments, "--output", str(tmp_path / "a.png")]) == 0
+    assert "the most frequent confusions" in capsys.readouterr().out
+
+
+def test_a_wrong_gradient_stops_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def doubled(*arguments: Any, **options: Any) -> Any:
+        loss, grads = mlp_xp.loss_and_grads(*arguments, **options)
+        return loss, (2.0 * grads[0], *grads[1:])
+
+    monkeypatch.setattr(cli, "loss_and_grads", doubled)
+    output = tmp_path / "a.png"
+    assert cli.main(["train", "--data", small_data(tmp_path), "--output", str(output)]) == 1
+    printed = capsys.readouterr().out
+    assert "W1: the gradient is 2 times the true one" in printed
+    assert printed.endswith("nothing was trained\n")
+    assert not output.exists()
+
+
+def test_ctrl_c_ends_with_one_line_and_leaves_the_old_picture(tmp_path: Path) -> None:
+    picture = tmp_path / "mlp_xp.png"
+    picture.write_bytes(b"a good one")
+    command = (*COMMAND, "train", "--epochs", "1000000")
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch 3/"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip() == "interrupted"
+    assert [path.name for path in tmp_path.iterdir()] == ["mlp_xp.png"]
+    assert picture.read_bytes() == b"a good one"
+
+
+def test_a_run_that_fails_leaves_the_old_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"a good one")
+    arguments = ["train", "--optimizer", "sgd", "--lr", "1e30", "--output", str(picture)]
+    assert cli.main([*arguments, "--data", small_data(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: the loss is ")
+    assert picture.read_bytes() == b"a good one"
+
+
+def test_a_picture_that_cannot_be_written_whole_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"a good one")
+    curves = plots.Curves([1.0], [1.0], [0.5])
+    figure = plots.training_figure("", curves, np.ones((4, 3)), None)
+
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plots.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        plots.save(figure, picture)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert picture.read_bytes() == b"a good one"
+
+
+def test_a_picture_goes_where_a_link_points_to(tmp_path: Path) -> None:
+    (tmp_path / "link.png").symlink_to(tmp_path / "target.png")
+    plots.save(plots.training_figure("", plots.Curves([1.0], [1.0], [0.5]), np.ones((4, 3)), (2, 2)),
+               tmp_path / "link.png")  # fmt: skip
+    assert (tmp_path / "link.png").is_symlink()
+    assert imread(tmp_path / "target.png").shape == (660, 1320, 4)
+
+
+@pytest.mark.parametrize("image_shape", [None, (2, 3)])
+@pytest.mark.parametrize("classes", [False, True])
+@pytest.mark.parametrize("units", [1, 10, 100])
+def test_the_picture_shows_both_losses_and_the_weights(
+    units: int, classes: bool, image_shape: tuple[int, int] | None
+) -> None:
+    curves = plots.Curves([2.0, 1.0], [2.5, 1.5], [0.5, 0.75])
+    weight = np.random.default_rng(0).normal(size=(6, units))
+    figure = plots.training_figure("a title", curves, weight, image_shape, classes)
+    assert figure.get_suptitle() == "a title"
+    loss, accuracy, weights, colours = (axes for area in figure.subfigs for axes in area.axes)
+    assert loss.get_ylabel() == "cross-entropy (nats)"
+    training, validation = loss.lines
+    np.testing.assert_array_equal(training.get_xydata(), [[1, 2.0], [2, 1.0]])
+    np.testing.assert_array_equal(validation.get_xydata(), [[1, 2.5], [2, 1.5]])
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["training", "validation"]
+    assert (accuracy.get_xlabel(), accuracy.get_ylabel()) == ("epoch", "validation accuracy (%)")
+    np.testing.assert_array_equal(accuracy.lines[0].get_ydata(), [50.0, 75.0])
+    assert colours.get_ylabel() == "weight (per unit of input)"
+    drawn = np.ma.filled(weights.images[0].get_array(), np.nan)
+    shown = weight if image_shape is None or units <= 64 else None
+    if shown is not None:  # every weight is in the picture, once
+        np.testing.assert_array_equal(np.sort(drawn[np.isfinite(drawn)]), np.sort(weight, axis=None))
+    else:
+        assert np.isfinite(drawn).sum() == 64 * 6
+    if image_shape is not None and classes:
+        assert [text.get_text() for text in weights.texts] == [str(i) for i in range(min(units, 64))]
+        np.testing.assert_array_equal(drawn[1:3, :3], weight[:, 0].reshape(2, 3))
+
+
+# --- in a terminal -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals on Windows")
+def test_train_shows_a_progress_bar_in_a_terminal(tmp_path: Path) -> None:
+    import fcntl
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 100, 0, 0))
+    command = (*COMMAND, "train", "--data", small_data(tmp_path), "--epochs", "7")
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env={**ENVIRONMENT, "TERM": "xterm"}, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+    except OSError:  # how Linux says that nobody writes to a pseudo-terminal any more
+        pass
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    text = shown.decode()
+    assert "━━━" in text
+    assert "7/7" in text
+    assert "(validation " in text
+    assert "epoch 1/7: " not in text  # a bar, no lines
+
+
+# --- the other commands ------------------------------------------------------------------------------------------
+
+
+def test_gradcheck_passes_and_has_a_row_for_everything_with_a_derivative(tmp_path: Path) -> None:
+    ended = run(tmp_path, "gradcheck")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    rows = [line for line in ended.stdout.splitlines() if " pass " in line]
+    for word in (*mlp_xp.ops.ACTIVATIONS, *mlp_xp.losses.CRITERIA, "l2", "l1", "sample_weight", "dropout"):
+        assert any(word in row for row in rows), word
+    for depth in range(4):
+        assert f"hidden layers: {depth}" in ended.stdout
+    assert ended.stdout.splitlines()[-1] == f"{len(rows)} pass, 0 inconclusive, 0 fail"
+
+
+def test_gradcheck_in_float32_passes_against_float64(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["gradcheck", "--dtype", "float32"]) == 0
+    assert capsys.readouterr().out.endswith(" pass, 0 inconclusive, 0 fail\n")
+
+
+def test_gradcheck_exits_with_1_when_a_gradient_is_wrong(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_penalty(*arguments: Any, l2: float = 0.0, **options: Any) -> Any:
+        return mlp_xp.loss_and_grads(*arguments, **options)
+
+    monkeypatch.setattr(cli, "loss_and_grads", without_penalty)
+    assert cli.main(["gradcheck"]) == 1
+    printed = capsys.readouterr().out
+    assert "l2 on numpy: gradient check: fail" in printed
+    assert printed.endswith(" pass, 0 inconclusive, 2 fail\n")  # l2, and all of the options together
+
+
+def test_gradcheck_all_leaves_out_what_is_not_usable_and_says_why(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def only_numpy(name: str, *arguments: Any) -> Any:
+        if name != "numpy":
+            raise ValueError(f"backend {name} is not usable: for a reason")
+        return load(name, *arguments)
+
+    load = cli.load
+    monkeypatch.setattr(cli, "load", only_numpy)
+    assert cli.main(["gradcheck", "--backend", "all"]) == 0
+    assert "left out: backend torch is not usable: for a reason\n" in capsys.readouterr().out
+    assert cli.main(["gradcheck", "--backend", "torch"]) == 2
+    assert capsys.readouterr() == ("", "error: backend torch is not usable: for a reason\n")
+
+
+def test_cost_prints_what_step_cost_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["cost", "784", "800", "10", "--n", "256", "--dtype", "float64"]) == 0
+    printed = capsys.readouterr().out
+    cost = mlp_xp.step_cost((784, 800, 10), 256, "float64")
+    for figure in cost:
+        assert f"{figure:,}" in printed
+    assert "636 k" in printed
+    assert "MFLOP" in printed
+    assert "5.09 MB" in printed
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 B"), (999, "999 B"), (999.6, "1 kB"), (1000, "1 kB"), (1234567, "1.23 MB"), (5e12, "5 TB")],
+)
+def test_readable_figures(value: float, text: str) -> None:
+    assert cli._readable(value, "B") == text
+
+
+def test_backends_lists_every_library(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["backends"]) == 0
+    printed = capsys.readouterr().out
+    for name in mlp_xp.backends.BACKENDS:
+        assert name in printed
+    row = next(line for line in printed.splitlines() if " numpy " in line)
+    assert np.__version__ in row
+    assert "usable" in row
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("train", "-h"), ("--version",)])
+def test_help_and_version(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr()
+    assert "Usage: mlp-xp" in printed.out or mlp_xp.__version__ in printed.out
+    assert printed.err == ""
+
+
+# --- bad input ---------------------------------------------------------------------------------------------------
+
+BAD = [
+    ("trian", "No such command 'trian'"),
+    ("train --epohcs 3", "No such option:? '?--epohcs"),
+    ("train --epochs 0", "Invalid value for '--epochs': 0 is not in the range"),
+    ("train --epochs many", "Invalid value for '--epochs': 'many' is not a valid integer"),
+    ("train --batch-size -1", "Invalid value for '--batch-size'"),
+    ("train --seed -1", "Invalid value for '--seed'"),
+    ("train --lr fast", "Invalid value for '--lr': 'fast' is not a valid float"),
+    ("train --lr -1", "lr must be at least 0 and finite, got -1"),
+    ("train --lr nan", "lr must be at least 0 and finite, got nan"),
+    ("train --l2 -3", "l2 must be at least 0"),
+    ("train --dropout 1", "dropout must be at least 0 and below 1, got 1"),
+    ("train --label-smoothing 2", "label_smoothing must be at least 0 and below 1, got 2"),
+    ("train --hidden 12,x", "hidden must be positive whole numbers, comma separated, or 0 for no layer, got '12,x'"),
+    ("train --hidden 12,-3", "hidden must be positive whole numbers"),
+    ("train --activation reluu", "activation must be .* got 'reluu'; did you mean 'relu'"),
+    ("train --activation relu,tanh", r"activation must be one or one per hidden layer \(1\), got 2"),
+    ("train --optimizer adem", "optimizer must be .* got 'adem'; did you mean 'adam'"),
+    ("train --dtype float23", "dtype must be 'float32' or 'float64', got 'float23'; did you mean 'float32'"),
+    ("train --backend nunpy", "backend must be .* got 'nunpy'; did you mean 'numpy'"),
+    ("train --device cuda", "device of numpy must be 'cpu', got 'cuda'"),
+    ("train --data none.npz", "none.npz can't be read: No such file or directory"),
+    ("train --data folder", "folder must hold train-images-idx3-ubyte"),
+    ("train --output picture.jpg", "the output must be a .png file, got 'picture.jpg'"),
+    ("train --output none/a.png", "the output 'none/a.png' can't be written: No such file or directory"),
+    ("train --output folder.png", "the output must be a file, got 'folder.png'"),
+    ("gradcheck --backend nunpy", "backend must be .* got 'nunpy'; did you mean 'numpy'"),
+    ("gradcheck --backend all --dtype double", "dtype must be 'float32' or 'float64', got 'double'"),
+    ("gradcheck --dtype double", "dtype must be 'float32' or 'float64', got 'double'"),
+    ("cost", "Missing argument 'SIZES...'"),
+    ("cost 3", r"sizes must be at least two positive ints \(d_in, ..., d_out\), got \(3,\)"),
+    ("cost 3 0", "Invalid value for 'SIZES...': 0 is not in the range"),
+    ("cost 3 2 --n 0", "Invalid value for '--n'"),
+    ("cost 3 2 --criterion squared", "criterion must be .* did you mean 'squared_error'"),
+    ("cost 3 2 2 --activation reluu", "activation must be .* did you mean 'relu'"),
+    ("cost 3 2 --optimizer adem", "optimizer must be .* did you mean 'adam'"),
+    ("cost 3 2 --dtype float23", "dtype must be .* did you mean 'float32'"),
+]
+
+
+@pytest.mark.parametrize(("line", "sentence"), BAD, ids=[line for line, _ in BAD])
+def test_bad_input_is_one_line_and_exit_status_2(
+    line: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.png").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(line.split()) == 2
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("error: ")
+    assert re.search(sentence, printed.err), printed.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "folder.png"]  # and nothing was written
+
+
+def test_a_process_of_its_own_says_it_the_same_way(tmp_path: Path) -> None:
+    ended = run(tmp_path, "train", "--data", "none.npz")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "error: none.npz can't be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize("missing", ["click", "rich", "matplotlib", "sklearn"])
+def test_a_missing_extra_is_named(missing: str, tmp_path: Path) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; from mlp_xp.cli import main; sys.exit(main(['train']))"
+    ended = subprocess.run(
+        (sys.executable, "-c", program), cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"error: the command needs {missing}: pip install 'mlp_xp[cli]'\n"
+    assert list(tmp_path.iterdir()) == []

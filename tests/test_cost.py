@@ -1,0 +1,152 @@
+"""``step_cost`` against a real step whose arithmetic is counted, and a real forward whose memory is traced."""
+
+from __future__ import annotations
+
+import gc
+import math
+import tracemalloc
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import textbook
+
+import mlp_xp as mx
+from mlp_xp.losses import CRITERIA
+from mlp_xp.mlp import _objective
+
+pytestmark = pytest.mark.only("numpy")  # it is about counts, which are those of every backend
+
+SIZES, N = (40, 60, 50, 30), 64
+
+
+class Counted(np.ndarray):
+    """An array that counts what every ufunc does with it: multiply-adds of matrices as two, all else as one each."""
+
+    matmul, elementwise = 0, 0
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
+        plain = [np.asarray(x) if isinstance(x, Counted) else x for x in inputs]
+        result = getattr(ufunc, method)(*plain, **options)
+        if ufunc is np.matmul and all(np.ndim(x) == 2 for x in plain):
+            Counted.matmul += 2 * result.size * plain[0].shape[-1]
+        elif ufunc.__name__ in ("matmul", "vecdot"):
+            Counted.elementwise += 2 * max(np.size(x) for x in plain)
+        elif method == "reduce":
+            Counted.elementwise += np.size(plain[0])
+        else:
+            Counted.elementwise += np.size(result)
+        return result.view(Counted) if isinstance(result, np.ndarray) else result
+
+
+def counts(function, *arrays, **options):
+    """(operations in matrix products, other operations)."""
+    Counted.matmul = Counted.elementwise = 0
+    result = function(*(a.view(Counted) for a in arrays), **options)
+    assert result is not None
+    return Counted.matmul, Counted.elementwise
+
+
+def problem(sizes=SIZES, n=N, criterion="softmax_cross_entropy"):
+    y = textbook.labels(n, sizes[-1]) if criterion == "softmax_cross_entropy" else textbook.soft_targets(n, sizes[-1])
+    return textbook.batch(n, sizes[0]), y, *textbook.parameters(sizes)
+
+
+@pytest.mark.parametrize("sizes", [(40, 30), (40, 60, 30), SIZES], ids=str)
+@pytest.mark.parametrize("function", [mx.loss_and_grads, mx.train_step])
+def test_the_multiply_adds_are_those_that_happen(function, sizes):
+    matmul, _ = counts(function, *problem(sizes))
+    assert mx.step_cost(sizes, N).matmul_flops == matmul
+
+
+def test_two_layers_cost_4ndh_and_6nhc():
+    d, h, c = 784, 800, 10
+    cost = mx.step_cost((d, h, c), n=128)
+    assert cost.matmul_flops == 4 * 128 * d * h + 6 * 128 * h * c
+    assert cost.parameters == d * h + h + h * c + c
+    elementwise = cost.forward_flops + cost.backward_flops - cost.matmul_flops
+    assert 0 < elementwise < 0.01 * cost.matmul_flops
+
+
+def within(counted, stated):
+    """Left out are a few operations per row, beside dozens in its columns."""
+    assert counted == pytest.approx(stated, rel=0.05)
+
+
+@pytest.mark.parametrize("activation", textbook.ACTIVATIONS)
+def test_elementwise_operations_of_an_activation_are_those_that_happen(activation):
+    z = np.random.default_rng(1).standard_normal((N, 50)).view(Counted)
+    cost, none = (mx.step_cost((40, 50, 30), N, activation=name) for name in (activation, "identity"))
+    Counted.elementwise = 0
+    _, pullback = getattr(mx.ops, activation)(z)
+    within(Counted.elementwise, cost.forward_flops - none.forward_flops)
+    Counted.elementwise = 0
+    pullback(np.ones((N, 50)).view(Counted))
+    within(Counted.elementwise, cost.backward_flops - none.backward_flops + z.size)  # identity: dy * 1
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("activation", ["identity", "sigmoid", "gelu"])
+def test_all_operations_of_a_step_are_those_that_happen(criterion, activation):
+    options = {"criterion": criterion, "activation": activation}
+    matmul, elementwise = counts(mx.loss_and_grads, *problem(criterion=criterion), **options)
+    cost = mx.step_cost(SIZES, N, **options)
+    within(elementwise, cost.forward_flops + cost.backward_flops - matmul)
+    _, forward = counts(mx.objective, *problem(criterion=criterion), **options)
+    products = sum(2 * N * a * b for a, b in pairwise(SIZES))
+    within(forward, cost.forward_flops - products)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("activation", textbook.ACTIVATIONS)
+def test_activation_memory_is_what_forward_keeps(activation, criterion, dtype):
+    n, sizes = 512, (16, 64, 32)
+    X, y, *params = (a.astype(dtype) if a.dtype.kind == "f" else a for a in problem(sizes, n, criterion))
+    options = {"criterion": criterion, "activation": activation}
+    _objective(X, y, tuple(params), **options)  # whatever is built once is built
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    kept = _objective(X, y, tuple(params), **options)
+    gc.collect()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept
+    # left out: numbers per row (a weight, a 1, a maximum) and the closures themselves, a few kB
+    stated = mx.step_cost(sizes, n, dtype, **options).activation_bytes
+    if criterion == "sigmoid_cross_entropy":
+        stated -= y.nbytes  # these targets are the caller's; one-hot rows would be made
+    assert after - before == pytest.approx(stated, rel=0.05, abs=4 * n * np.dtype(dtype).itemsize + 8192)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize(("optimizer", "copies"), [("sgd", 0), ("momentum", 1), ("adam", 2)])
+def test_parameter_and_optimizer_memory_are_what_they_hold(dtype, optimizer, copies):
+    from mlp_xp.optim import OPTIMIZERS
+
+    params = tuple(p.astype(dtype) for p in textbook.parameters(SIZES))
+    cost = mx.step_cost(SIZES, N, dtype, optimizer=optimizer)
+    assert cost.parameters == sum(p.size for p in params)
+    assert cost.parameter_bytes == sum(p.nbytes for p in params)
+    state = OPTIMIZERS[optimizer](0.1).init(params)
+    assert cost.optimizer_bytes == sum(s.nbytes for s in state if s.ndim)  # besides adam's step count
+    assert cost.optimizer_bytes == copies * cost.parameter_bytes
+
+
+def test_the_cost_covers_everything_there_is():
+    from mlp_xp.optim import OPTIMIZERS
+
+    for activation in (*mx.ops.ACTIVATIONS, "logistic"):
+        for criterion in CRITERIA:
+            for optimizer in OPTIMIZERS:
+                cost = mx.step_cost((4, 5, 3), 2, activation=activation, criterion=criterion, optimizer=optimizer)
+                assert all(number >= 0 and math.isfinite(number) for number in cost)
+    assert mx.step_cost((4, 5, 5, 3), 2, activation=["relu", "gelu"]).forward_flops > 0
+
+
+def test_the_cost_is_linear_in_the_batch():
+    one, ten = mx.step_cost(SIZES, 1), mx.step_cost(SIZES, 10)
+    assert ten.matmul_flops == 10 * one.matmul_flops
+    assert ten.activation_bytes == 10 * one.activation_bytes
+    assert ten.parameter_bytes == one.parameter_bytes

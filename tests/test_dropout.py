@@ -1,0 +1,110 @@
+"""Dropout masks: equal on every backend, of the right rate and scale, shared by forward and backward, uncorrelated."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import textbook
+
+import mlp_xp as mx
+from mlp_xp._dropout import dropout_mask
+
+# |z| of a standard normal number is larger once in 10^5 masks; the seeds are fixed, so a pass stays a pass
+Z_SCORE = 4.5
+
+
+def mask(xp, put, host, shape, rate, seed, layer=1):
+    return host(dropout_mask(xp, shape, rate, seed, layer, put(np.zeros(1))))
+
+
+@pytest.mark.parametrize(
+    ("rate", "seed", "layer"), [(0.5, 0, 1), (0.25, 1, 2), (0.9, 2**31 - 1, 1), (0.1, 65536, 3), (1e-9, 7, 1)]
+)
+def test_one_seed_gives_the_same_mask_on_every_backend(xp, put, host, rate, seed, layer):
+    ours = mask(xp, put, host, (16, 32), rate, seed, layer)
+    np.testing.assert_allclose(ours, textbook.dropout_mask(16, 32, rate, seed, layer), rtol=4e-16)  # of 1 / (1 - rate)
+
+
+@pytest.mark.only("numpy", "torch", "jax", "cupy")
+def test_masks_agree_beyond_the_first_65536_positions(xp, put, host):
+    ours = mask(xp, put, host, (300, 256), 0.5, 3)  # the upper 16 bits of a position are no longer 0
+    np.testing.assert_array_equal(ours[-40:], textbook.dropout_mask(300, 256, 0.5, 3, 1)[-40:])
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_units_are_dropped_at_the_rate_and_the_rest_scaled_to_keep_the_mean(xp, put, host, rate):
+    ours = mask(xp, put, host, (256, 128), rate, 5)
+    np.testing.assert_allclose(np.unique(ours), [0.0, 1.0 / (1.0 - rate)], rtol=4e-16)
+    deviation = (np.mean(ours == 0) - rate) / np.sqrt(rate * (1 - rate) / ours.size)
+    assert abs(deviation) < Z_SCORE
+
+
+def correlation(a, b):
+    """The z-score of the correlation of two masks at rate 1/2, which are +-1 after centring."""
+    return np.sum((a - 1) * (b - 1)) / np.sqrt(a.size)
+
+
+def test_masks_are_uncorrelated_along_rows_and_columns_and_between_neighbouring_seeds_and_layers(xp, put, host):
+    shape = (256, 128)
+    masks = {(seed, layer): mask(xp, put, host, shape, 0.5, seed, layer) for seed in (0, 1, 2) for layer in (1, 2)}
+    one = masks[0, 1]
+    scores = {f"rows {lag} apart": correlation(one[lag:], one[:-lag]) for lag in (1, 2, 4, 8, 64)}
+    scores |= {f"columns {lag} apart": correlation(one[:, lag:], one[:, :-lag]) for lag in (1, 2, 4, 8, 64)}
+    scores |= {f"{a} and {b}": correlation(masks[a], masks[b]) for a in masks for b in masks if a < b}
+    scores["transposed"] = correlation(one[:128], one[:128].T) / np.sqrt(2)  # each pair is met twice
+    # sums over a row or a column are as even as chance makes them: chi-square, standardised
+    for axis, name in ((0, "columns"), (1, "rows")):
+        counts = np.sum(one - 1, axis=axis) ** 2 / one.shape[axis]
+        scores[f"even {name}"] = (np.sum(counts) - counts.size) / np.sqrt(2 * counts.size)
+    for name, score in scores.items():
+        assert abs(score) < Z_SCORE, name
+
+
+def test_layers_and_seeds_differ(put, host):
+    # with weights of zero the hidden units are the biases: what is left of them is the mask
+    X, params = put(np.zeros((6, 4))), [put(np.ones_like(p)) for p in textbook.parameters((4, 5, 5))]
+    options = {"activation": "identity", "criterion": "squared_error", "dropout": 0.5}
+    first, _ = mx.forward(X, *params, seed=1, **options)
+    again, _ = mx.forward(X, *params, seed=1, **options)
+    other, _ = mx.forward(X, *params, seed=2, **options)
+    np.testing.assert_array_equal(host(first), host(again))
+    assert np.any(host(first) != host(other))
+    # each output is 1 + the row's sum over the mask
+    expected = 1 + textbook.dropout_mask(6, 5, 0.5, 1, 1).sum(axis=1)
+    np.testing.assert_array_equal(host(first), np.repeat(expected[:, None], 5, axis=1))
+    second_layer = textbook.dropout_mask(6, 5, 0.5, 1, 2)
+    assert np.any(second_layer != textbook.dropout_mask(6, 5, 0.5, 1, 1))
+
+
+def test_forward_and_backward_share_the_mask(put, host):
+    X, params = textbook.batch(), textbook.parameters((4, 5, 3))
+    options = {"dropout": 0.5, "seed": 9}
+    _, (_, _, dW2, _) = mx.loss_and_grads(put(X), put(textbook.labels()), *map(put, params), **options)
+    theirs = textbook.gradients(X, textbook.labels(), *params, **options)
+    assert textbook.relative_error(host(dW2), theirs[2]) <= 1e-13
+    # a unit that is dropped in every row learns nothing, in either layer
+    rate = 0.99
+    dropped = np.all(textbook.dropout_mask(6, 5, rate, 9, 1) == 0, axis=0)
+    assert 0 < dropped.sum() < 5 or dropped.all()
+    _, grads = mx.loss_and_grads(put(X), put(textbook.labels()), *map(put, params), dropout=rate, seed=9)
+    assert not np.any(host(grads[0])[:, dropped])
+    assert not np.any(host(grads[2])[dropped, :])
+
+
+def test_a_seed_may_be_an_array(xp, put, host):
+    X, y, params = put(textbook.batch()), put(textbook.labels()), [put(p) for p in textbook.parameters()]
+    for seed in (0, 2**31 - 1):
+        expected = host(mx.objective(X, y, *params, dropout=0.5, seed=seed))
+        for form in (put(seed, xp.int32), put(seed, xp.int64), np.int64(seed)):
+            assert host(mx.objective(X, y, *params, dropout=0.5, seed=form)) == expected
+
+
+def test_without_dropout_the_seed_changes_nothing(put, host):
+    X, y, params = put(textbook.batch()), put(textbook.labels()), [put(p) for p in textbook.parameters()]
+    assert host(mx.objective(X, y, *params, seed=4)) == host(mx.objective(X, y, *params))
+
+
+def test_predictions_do_not_drop(put, host):
+    X, params = put(textbook.batch()), [put(p) for p in textbook.parameters()]
+    p, _ = mx.forward(X, *params)
+    np.testing.assert_array_equal(host(p), host(mx.predict_proba(X, *params)))

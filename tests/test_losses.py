@@ -1,0 +1,256 @@
+"""Criteria against 50 digits of mpmath, at ordinary logits and at +-1e4; targets, weights and labels."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+import textbook
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mlp_xp as mx
+from mlp_xp.losses import CRITERIA
+
+DTYPES = ("float64", "float32")
+mp = mpmath.mp.clone()
+mp.dps = 50
+
+
+def log_sum_exp(row):
+    return max(row) + mp.log(sum(mp.exp(z - max(row)) for z in row))
+
+
+def row_loss(name: str, z: list, t: list):
+    """The loss of one row and its derivative by the logits."""
+    if name == "squared_error":
+        return sum((a - b) ** 2 for a, b in zip(z, t, strict=True)) / 2, [a - b for a, b in zip(z, t, strict=True)]
+    if name == "sigmoid_cross_entropy":
+        softplus = [mp.log1p(mp.exp(a)) for a in z]
+        loss = sum(b - c * a for a, b, c in zip(z, softplus, t, strict=True))
+        return loss, [1 / (1 + mp.exp(-a)) - b for a, b in zip(z, t, strict=True)]
+    normaliser = log_sum_exp(z)
+    loss = sum(b * (normaliser - a) for a, b in zip(z, t, strict=True))
+    return loss, [mp.exp(a - normaliser) * sum(t) - b for a, b in zip(z, t, strict=True)]
+
+
+# ordinary logits, a tie, and extremes: certainty right and wrong, ties at the extremes
+LOGITS = [
+    [0.5, -1.25, 2.0],
+    [0.1, 0.2, 0.3],
+    [7.0, 7.0, 7.0],
+    [1e4, -1e4, 0.0],
+    [-1e4, 1e4, 0.0],
+    [1e4, 1e4, -1e4],
+    [-1e4, -1e4, -9999.0],
+    [-40.0, 3.0, 800.0],
+]
+# one-hot rows, rows that sum to 1, more than 1, less than 1, and nothing at all
+TARGETS = [
+    [0.0, 1.0, 0.0],
+    [1.0, 0.0, 0.0],
+    [0.2, 0.3, 0.5],
+    [0.0, 1.0, 0.0],
+    [0.5, 0.25, 1.0],
+    [0.25, 0.125, 0.0],
+    [1.0, 1.0, 1.0],
+    [0.0, 0.0, 0.0],
+]
+WEIGHTS = [0.125, 0.25, 0.0625, 0.0625, 0.125, 0.125, 0.125, 0.125]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CRITERIA)
+def test_a_criterion_and_its_gradient_are_exact_up_to_ten_thousand(xp, put, host, name, dtype):
+    z, t, w = (np.asarray(values, dtype) for values in (LOGITS, TARGETS, WEIGHTS))
+    device_dtype = getattr(xp, dtype)
+    loss, pullback = getattr(mx.losses, name)(put(z, device_dtype), put(t, device_dtype), put(w, device_dtype))
+    (dz,) = pullback(put(1.0, device_dtype))
+    assert loss.shape == ()
+    assert loss.dtype == device_dtype
+    assert dz.dtype == device_dtype
+
+    eps, tiny = float(np.finfo(dtype).eps), float(np.finfo(dtype).smallest_normal)
+    true, allowed = mp.zero, 0.0
+    gradient = host(dz)
+    for i, (row, target, weight) in enumerate(zip(z.tolist(), t.tolist(), w.tolist(), strict=True)):
+        value, slopes = row_loss(name, [mp.mpf(a) for a in row], [mp.mpf(b) for b in target])
+        true += weight * value
+        # losses and their sums are a few roundings each of terms that do not cancel: squares, or -log p >= 0
+        allowed += 16 * eps * weight * max(float(value), 1.0)
+        for j, slope in enumerate(slopes):
+            # exp(z - max z) amplifies the rounding of its argument by the argument; p and t may cancel
+            probability = float(abs(slope) + target[j])
+            amplified = max(row) - row[j] if name == "softmax_cross_entropy" else 0.0
+            bound = weight * (eps * (16 + amplified) * probability + 16 * eps * target[j] + 4 * tiny)
+            assert abs(gradient[i, j] - weight * slope) <= bound, (i, j)
+    assert abs(float(host(loss)) - true) <= allowed
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_loss_of_a_confident_mistake_is_not_clipped(xp, put, host, dtype):
+    z = put([[1e4, -1e4]], getattr(xp, dtype))
+    # one affine layer that hands the logits through; 20,000 = 1e4 - -1e4 is exact in both dtypes
+    params = put(np.eye(2), getattr(xp, dtype)), put(np.zeros(2), getattr(xp, dtype))
+    loss, (dW, db) = mx.loss_and_grads(z, put([1]), *params)
+    assert float(host(loss)) == 20_000.0
+    assert host(db).tolist() == [1.0, -1.0]
+    assert host(dW).tolist() == [[1e4, -1e4], [-1e4, 1e4]]
+    loss = mx.objective(z, put([[0.0, 1.0]], getattr(xp, dtype)), *params, criterion="sigmoid_cross_entropy")
+    assert float(host(loss)) == 20_000.0
+    loss = mx.objective(z, put([0]), *params)
+    assert float(host(loss)) == 0.0
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_the_pullback_of_a_criterion_is_its_derivative(put, name):
+    z = np.random.default_rng(8).standard_normal((3, 2))
+    t = put(textbook.soft_targets(3, 2))
+    w = put([0.5, 0.25, 0.25])
+    criterion = getattr(mx.losses, name)
+    mx.check_pullback(lambda logits: criterion(logits, t, w), (put(z),)).raise_if_failed()
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_a_criterion_sums_over_outputs_and_averages_over_rows_by_weight(put, host, name):
+    z, t, w = textbook.soft_targets(6, 3) * 4 - 2, textbook.soft_targets(6, 3), textbook.row_weights(6)
+    loss, _ = getattr(mx.losses, name)(put(z), put(t), put(w / w.sum()))
+    expected = np.sum(w * textbook.CRITERIA[name](z, t)) / np.sum(w)
+    np.testing.assert_allclose(host(loss), expected, rtol=1e-14)  # 64 eps: sums of 18 terms
+
+
+def test_every_criterion_is_tested_against_the_textbook():
+    assert set(CRITERIA) == set(textbook.CRITERIA)
+
+
+# --- what y may be ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("criterion", "k"), [(c, k) for c in CRITERIA for k in (1, 3) if (c, k) != ("softmax_cross_entropy", 1)]
+)
+def test_labels_mean_one_hot_rows_for_every_criterion(put, host, criterion, k):
+    X, y, params = put(textbook.batch()), textbook.labels(k=k), [put(p) for p in textbook.parameters((4, 5, k))]
+    by_label, from_labels = mx.loss_and_grads(X, put(y), *params, criterion=criterion)
+    by_row, from_rows = mx.loss_and_grads(X, put(textbook.one_hot(y, k)), *params, criterion=criterion)
+    np.testing.assert_allclose(host(by_label), host(by_row), rtol=1e-15)
+    for ours, theirs in zip(from_labels, from_rows, strict=True):
+        assert textbook.relative_error(host(ours), host(theirs)) <= 1e-15
+
+
+@pytest.mark.parametrize("integer", ["int8", "uint8", "int32", "int64"])
+def test_labels_may_have_any_integer_dtype(xp, put, host, integer):
+    k = 200  # more than an int8 counts
+    z = np.random.default_rng(9).standard_normal((6, k))
+    y = np.asarray([0, 1, 127, 5, 100, 64])
+    identity = put(np.eye(k)), put(np.zeros(k))
+    loss = mx.objective(put(z), put(y, getattr(xp, integer)), *identity)
+    expected = np.mean(np.log(np.sum(np.exp(z), -1)) - z[np.arange(6), y])
+    np.testing.assert_allclose(host(loss), expected, rtol=1e-13)  # 450 eps: sums of 200 terms
+
+
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("label", [-1, 3, 1000])
+def test_a_label_out_of_range_is_never_a_plausible_number(backend, put, host, label, k):
+    y = textbook.labels(k=k)
+    y[2] = label
+    X, y, params = put(textbook.batch()), put(y), [put(p) for p in textbook.parameters((4, 5, k))]
+    options = {"criterion": "sigmoid_cross_entropy", "dropout": 0.25, "seed": 1, "l2": 0.1}
+    if backend == "numpy":  # the one place that looks
+        with pytest.raises(ValueError, match=f"y must hold labels 0 to {max(k, 2) - 1}, got labels .*{label}"):
+            mx.loss_and_grads(X, y, *params, **options)
+        _, cache = mx.forward(X, *params, criterion="sigmoid_cross_entropy")
+        with pytest.raises(ValueError, match="y must hold labels"):
+            mx.backward(cache, y)
+    else:
+        loss, grads = mx.loss_and_grads(X, y, *params, **options)
+        assert np.isnan(host(loss))
+        _, stepped = mx.train_step(X, y, *params, **options)
+        _, cache = mx.forward(X, *params, criterion="sigmoid_cross_entropy")
+        for array in (*grads, *stepped, *mx.backward(cache, y)):
+            assert np.all(np.isnan(host(array)))
+
+
+def test_weights_need_not_sum_to_one_and_a_row_of_weight_zero_is_not_there(put, host):
+    X, y, w = textbook.batch(), textbook.labels(), textbook.row_weights()
+    params = [put(p) for p in textbook.parameters()]
+    loss, grads = mx.loss_and_grads(put(X), put(y), *params, sample_weight=put(w))
+    assert w[0] == 0
+    X[0], y[0] = 100.0, (y[0] + 1) % 3
+    again, others = mx.loss_and_grads(put(X), put(y), *params, sample_weight=put(0.5 * w))
+    np.testing.assert_allclose(host(loss), host(again), rtol=1e-15)
+    for ours, theirs in zip(grads, others, strict=True):
+        assert textbook.relative_error(host(ours), host(theirs)) <= 1e-15
+
+
+def test_equal_weights_are_no_weights(put, host):
+    X, y, params = put(textbook.batch()), put(textbook.labels()), [put(p) for p in textbook.parameters()]
+    weighted = mx.objective(X, y, *params, sample_weight=put(np.full(6, 3.0)))
+    np.testing.assert_allclose(host(weighted), host(mx.objective(X, y, *params)), rtol=1e-15)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.75])
+def test_smoothing_mixes_the_targets_with_the_uniform_distribution(put, host, smoothing):
+    X, y, params = textbook.batch(), textbook.labels(), textbook.parameters()
+    targets = (1 - smoothing) * np.eye(3)[y] + smoothing / 3
+    ours = mx.objective(put(X), put(y), *map(put, params), label_smoothing=smoothing)
+    np.testing.assert_allclose(host(ours), textbook.objective(X, targets, *params), rtol=1e-14)
+    soft = textbook.soft_targets()
+    ours = mx.objective(put(X), put(soft), *map(put, params), label_smoothing=smoothing)
+    theirs = textbook.objective(X, soft, *params, label_smoothing=smoothing)
+    np.testing.assert_allclose(host(ours), theirs, rtol=1e-14)
+
+
+# --- cross_entropy of given probabilities ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cross_entropy_is_the_mean_of_minus_log_of_the_given_probabilities(xp, put, host, dtype):
+    p = np.asarray([[0.5, 0.25, 0.25], [1e-30, 0.1, 0.9], [1.0, 0.0, 0.0]], dtype)
+    y = [1, 0, 0]
+    loss = mx.cross_entropy(put(p, getattr(xp, dtype)), put(y))
+    assert loss.shape == ()
+    assert loss.dtype == getattr(xp, dtype)
+    expected = sum(-mp.log(mp.mpf(float(row[label]))) for row, label in zip(p, y, strict=True)) / 3
+    assert abs(float(host(loss)) - expected) <= 8 * float(np.finfo(dtype).eps) * expected
+    soft = np.asarray([[0.5, 0.25, 0.25], [0.0, 2.0, 0.5], [1.0, 0.0, 0.0]], dtype)
+    loss = mx.cross_entropy(put(p, getattr(xp, dtype)), put(soft, getattr(xp, dtype)))
+    expected = sum(
+        -mp.mpf(float(t)) * mp.log(mp.mpf(float(q))) for t, q in zip(soft.ravel(), p.ravel(), strict=True) if t
+    )
+    assert abs(float(host(loss)) - expected / 3) <= 8 * float(np.finfo(dtype).eps) * expected / 3
+
+
+def test_the_cross_entropy_of_an_impossible_class_is_infinite_without_a_warning(put, host):
+    p = put([[1.0, 0.0], [0.5, 0.5]])
+    assert float(host(mx.cross_entropy(p, put([1, 0])))) == np.inf
+    assert float(host(mx.cross_entropy(p, put([[0.5, 0.5], [1.0, 0.0]])))) == np.inf
+    assert float(host(mx.cross_entropy(p, put([[1.0, 0.0], [0.0, 0.0]])))) == 0.0  # 0 log 0 = 0
+
+
+def test_cross_entropy_and_objective_agree_where_nothing_was_rounded_to_zero(put, host):
+    X, y, params = put(textbook.batch()), put(textbook.labels()), [put(p) for p in textbook.parameters()]
+    p, _ = mx.forward(X, *params)
+    np.testing.assert_allclose(host(mx.cross_entropy(p, y)), host(mx.objective(X, y, *params)), rtol=1e-14)
+
+
+def test_a_label_out_of_range_gives_no_plausible_cross_entropy(backend, put, host):
+    p = put([[0.5, 0.5], [0.25, 0.75]])
+    if backend == "numpy":
+        with pytest.raises(ValueError, match="y must hold labels 0 to 1, got labels 0 to 2"):
+            mx.cross_entropy(p, put([0, 2]))
+    else:
+        assert np.isnan(host(mx.cross_entropy(p, put([0, 2]))))
+
+
+@given(st.lists(st.floats(-1e4, 1e4), min_size=6, max_size=6), st.integers(0, 2), st.sampled_from(sorted(CRITERIA)))
+def test_losses_are_finite_and_not_negative_and_gradients_bounded(put, host, numbers, label, name):
+    z = np.reshape(numbers, (2, 3))
+    loss, pullback = getattr(mx.losses, name)(put(z), put(np.eye(3)[[label, 2 - label]]), put([0.5, 0.5]))
+    dz = host(pullback(put(1.0))[0])
+    assert 0 <= float(host(loss)) < np.inf
+    if name == "squared_error":
+        # XLA turns subnormal numbers into 0
+        np.testing.assert_allclose(dz, 0.5 * (z - np.eye(3)[[label, 2 - label]]), rtol=1e-15, atol=1e-307)
+    else:
+        assert np.all(np.abs(dz) <= 0.5)
