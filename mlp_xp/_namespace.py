@@ -91,3 +91,15 @@ def beside(x: Array) -> dict[str, Any]:
 def constant(xp: Namespace, value: float, like: Array) -> Array:
     """``value`` as a 0-d array in the dtype and on the device of ``like``, so that nothing is promoted."""
     return xp.asarray(value, dtype=like.dtype, **beside(like))
+
+
+def settled(*arrays: Array) -> tuple[Array, ...]:
+    """``arrays``, computed now where a library would put that off.
+
+    A Dask graph must not grow from step to step, nor be computed again for every number that is asked of it.
+    """
+    if hasattr(arrays[0], "dask"):
+        from dask.base import persist
+
+        return cast(tuple[Array, ...], cast(Any, persist)(*arrays))
+    return arrays

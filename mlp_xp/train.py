@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Unpack, cast
+from typing import NamedTuple, Unpack, cast
 
 import numpy as np  # for the host's random numbers alone
 
 from mlp_xp._arguments import check_batch
-from mlp_xp._namespace import beside, is_floating, is_integral, namespace
+from mlp_xp._namespace import beside, is_floating, is_integral, namespace, settled
 from mlp_xp._typing import Array, Namespace, Params
 from mlp_xp.mlp import Options, PredictOptions, TrainOptions, loss_and_grads, objective, predict
 from mlp_xp.optim import Optimizer
@@ -94,7 +94,7 @@ def train(
                 step_options["sample_weight"] = xp.take(sample_weight, rows, axis=0)
             loss, grads = loss_and_grads(xp.take(X, rows, axis=0), xp.take(y, rows, axis=0), *params, **step_options)
             params, state = optimizer.update(params, grads, state)
-            total, *arrays = _settled(total + loss * rows.shape[0], *params, *state)
+            total, *arrays = settled(total + loss * rows.shape[0], *params, *state)
             params, state = tuple(arrays[: len(params)]), tuple(arrays[len(params) :])
         mean_loss = float(total) / n
         if not math.isfinite(mean_loss):
@@ -128,12 +128,3 @@ def check_values(xp: Namespace, X: Array, y: Array, d_out: int, which: str = "")
         low, high = int(xp.min(y)), int(xp.max(y))
         if low < 0 or high >= max(d_out, 2):
             raise ValueError(f"{which}y must hold labels 0 to {max(d_out, 2) - 1}, got labels {low} to {high}")
-
-
-def _settled(*arrays: Array) -> tuple[Array, ...]:
-    """``arrays``, computed now where a library would put that off: a Dask graph must not grow from step to step."""
-    if hasattr(arrays[0], "dask"):
-        from dask.base import persist
-
-        return cast(tuple[Array, ...], cast(Any, persist)(*arrays))
-    return arrays

@@ -63,6 +63,10 @@ def xp(backend: str) -> Any:
 
         jax.config.update("jax_enable_x64", True)
         jax.config.update("jax_default_matmul_precision", "float32")  # a recent GPU would round to TF32
+    if backend == "dask":
+        import dask
+
+        dask.config.set(scheduler="synchronous")  # the graphs are tiny: threads would cost more than they save
     module = importlib.import_module(MODULES[backend])
     return array_namespace(module.empty(0))  # on CuPy without a GPU this raises
 

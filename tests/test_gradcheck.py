@@ -16,8 +16,8 @@ import mlp_xp as mx
 SMALL = (3, 2, 2)  # 14 parameters: each is perturbed a few times, and JAX and Dask take a millisecond for an operation
 
 
-# An evaluation takes Dask and JAX some 20 and 5 ms, and to say where a network is wrong takes hundreds: they see a few of
-# the catalogue's rows, whose numbers are the same on every backend.
+# An evaluation takes Dask and JAX some 20 and 5 ms, and to say where a network is wrong takes hundreds: they see a few
+# of the catalogue's rows, whose numbers are the same on every backend.
 QUICK = pytest.mark.only("numpy", "torch", "array_api_strict", "cupy")
 
 
@@ -166,7 +166,11 @@ VARIATIONS = (
 )
 
 
-@pytest.mark.parametrize("options", some(VARIATIONS, lambda row: len(row) > 2), ids=lambda options: "+".join(map(str, options.values())))
+def described(options):
+    return "+".join(map(str, options.values()))
+
+
+@pytest.mark.parametrize("options", some(VARIATIONS, lambda row: len(row) > 2), ids=described)
 def test_our_gradients_pass(network, put, vectorized, options):
     X, y, params = network
     options = dict(options)
@@ -185,6 +189,7 @@ def test_our_gradients_pass(network, put, vectorized, options):
     assert all(row.relative_error < 1e-5 for row in report.tensors)
 
 
+@QUICK
 def test_soft_targets_and_a_deep_network_pass(put, vectorized):
     X, t, params = put(textbook.batch(5, 3)), put(textbook.soft_targets(5, 2)), textbook.parameters((3, 2, 2, 2))
     report = mx.gradcheck(
@@ -305,7 +310,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", some(WRONG, lambda row: row in ("no l2", "one row of zeros")))
+@pytest.mark.parametrize("name", some(WRONG, lambda row: row == "no l2"))
 def test_a_wrong_gradient_is_refused(xp, network, vectorized, name):
     X, y, params = network
     options = {"l2": L2, "label_smoothing": 0.1, "dropout": 0.3, "seed": 5}
@@ -346,7 +351,7 @@ def test_verdicts_do_not_depend_on_the_scale_of_the_loss(network, vectorized, sc
     assert [check(factor) for factor in (1.0, -1.0, 1.004)] == ["pass", "fail", "fail"]
 
 
-@pytest.mark.parametrize("relative", [1e-8, 2e-6, 5e-5, 5e-4, 2e-3, 0.5])
+@pytest.mark.parametrize("relative", some([1e-8, 2e-6, 5e-5, 5e-4, 2e-3, 0.5], lambda row: row == 2e-6))
 def test_an_error_far_below_the_textbooks_bounds_is_refused_where_the_differences_resolve_it(xp, put, relative):
     x = put([1.0, -2.0, 0.5])
     factor = (1 + relative) / (1 - relative)  # |a - n| / (|a| + |n|) is then `relative`
@@ -449,6 +454,7 @@ def test_gradients_that_are_exactly_zero_are_not_refused(put):
     assert [row.verdict for row in report.tensors] == ["pass", "fail"]
 
 
+@QUICK
 def test_a_kink_nearer_than_a_step_is_no_mistake(xp, put):
     x = put([3.0, 1e-7, -1e-7, 2e-6, -2e-6, -1.0])  # nearer than the usual step of 6e-6
 
@@ -523,6 +529,7 @@ def test_the_report_reads_as_a_table(put):
     assert str(caught.value) == str(report)
 
 
+@QUICK
 def test_of_a_large_tensor_a_sample_is_checked_and_the_report_says_so(put):
     x = put(np.random.default_rng(1).standard_normal((200, 100)))
     report = mx.gradcheck(square, lambda x: (2 * x,), [x], max_entries=8, vectorized=True, mode="full")
@@ -551,6 +558,7 @@ def test_nothing_is_mutated_by_a_check(put, host):
         np.testing.assert_array_equal(host(array), copied)
 
 
+@QUICK
 def test_the_same_seed_gives_the_same_report(put):
     x = put([[1.0, -2.0], [0.5, 3.0]])
     first, second = (mx.gradcheck(square, lambda x: (2.001 * x,), [x], seed=3) for _ in range(2))

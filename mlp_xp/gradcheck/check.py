@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np  # for the host's random numbers alone
 
-from mlp_xp._namespace import beside, is_floating, namespace
+from mlp_xp._namespace import beside, is_floating, namespace, settled
 from mlp_xp._typing import Array, Namespace, Op
 from mlp_xp.gradcheck.contract import behaviour_flaws, leaf_flaw, linearity_flaws
 from mlp_xp.gradcheck.diagnosis import diagnose, matching_hypothesis
@@ -455,7 +455,7 @@ def _flat(grad: Callable[..., Any], args: tuple[Any, ...], count: int, bare: boo
         if len(gradients) != count or not (bare or isinstance(result, tuple | list)):
             came = f"{len(gradients)}" if isinstance(result, tuple | list) else type(result).__name__
             raise ValueError(f"grad must return a tuple of {count} gradients, one per parameter, got {came}")
-        return gradients
+        return settled(*gradients)
 
     return flat
 
