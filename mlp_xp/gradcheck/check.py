@@ -165,8 +165,9 @@ def gradcheck(
     value = number(counted(*arrays))
     if not math.isfinite(value):
         raise ValueError(f"f must be finite at params, got {value}")
-    first = flat_grad(*(xp.asarray(array, copy=True, **beside(array)) for array in arrays))
-    flaws = [leaf_flaw(array, gradient) for array, gradient in zip(arrays, first, strict=True)]
+    given = [xp.asarray(array, copy=True, **beside(array)) for array in arrays]
+    first = flat_grad(*given)
+    flaws = [leaf_flaw(array, gradient) for array, gradient in zip(given, first, strict=True)]
     if any(flaws):
         rows = [
             _unlike(label, array, flaw, "another gradient is not like its parameter")

@@ -1,0 +1,194 @@
+"""What a gradient function owes besides the right numbers, and the other things that one can hand to the checker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import textbook
+
+import mlp_xp as mx
+
+
+class Layer(NamedTuple):
+    weight: Any
+    bias: Any
+
+
+@dataclass
+class Model:
+    layer: Layer
+    scale: Any
+
+
+def cubes(xp, put):
+    """f = sum x^3 and its gradient, at a point of no symmetry."""
+    return (lambda x: xp.sum(x * x * x)), (lambda x: (3.0 * x * x,)), put(np.asarray([0.7, -1.3, 2.1, 0.4]))
+
+
+def test_a_gradient_drawn_afresh_is_named_as_that(xp, put):
+    f, grad, x = cubes(xp, put)
+    random = np.random.default_rng(0)
+    report = mx.gradcheck(f, lambda x: (grad(x)[0] * put(random.integers(0, 2, 4) * 2.0),), (x,))
+    assert report.verdict == "fail"
+    assert "grad is not repeatable" in str(report)
+
+
+def test_a_function_drawn_afresh_is_named_as_that(xp, put):
+    f, grad, x = cubes(xp, put)
+    random = np.random.default_rng(0)
+    report = mx.gradcheck(lambda x: f(x) * float(random.uniform(0.9, 1.1)), grad, (x,))
+    assert report.verdict == "fail"
+    assert "f is not repeatable" in str(report)
+
+
+@pytest.mark.only("numpy", "array_api_strict", "torch", "cupy")  # elsewhere nothing can be changed in place
+def test_a_gradient_function_that_changes_its_argument_is_named_as_that(xp, put):
+    f, grad, x = cubes(xp, put)
+
+    def careless(x):
+        gradient = grad(x)
+        x *= 2.0
+        return gradient
+
+    report = mx.gradcheck(f, careless, (x,), names=("x",))
+    assert report.verdict == "fail"
+    assert "grad changes x in place" in str(report)
+
+
+def test_a_stale_cache_of_f_is_named_as_that(xp, put):
+    cache = {}
+
+    def f(x):
+        cache["x"] = x
+        return xp.sum(x * x * x)
+
+    report = mx.gradcheck(f, lambda _: (3.0 * cache["x"] * cache["x"],), (put([0.7, -1.3]),))
+    assert report.verdict == "fail"
+    assert "stale cache" in str(report)
+
+
+def test_a_gradient_that_remembers_its_first_argument_is_named_as_that(xp, put):
+    f, grad, x = cubes(xp, put)
+    calls = []
+
+    def remembers(x):
+        calls.append(x)
+        return grad(calls[max(0, len(calls) - 2)])  # always one call behind
+
+    report = mx.gradcheck(f, remembers, (x,))
+    assert report.verdict == "fail"
+    assert "stale cache" in str(report)
+
+
+@pytest.mark.only("numpy", "array_api_strict", "torch", "jax", "cupy")  # a Dask array is computed, and so another one
+def test_the_parameter_itself_is_no_gradient_of_its_own(xp, put):
+    report = mx.gradcheck(lambda x: 0.5 * xp.sum(x * x), lambda x: (x,), (put([0.7, -1.3]),))
+    assert report.verdict == "fail"
+    assert "the parameter itself" in str(report)
+
+
+def test_a_pullback_that_is_not_linear_is_named_as_that(xp, put):
+    x = put([0.7, -1.3, 2.1])
+    report = mx.check_pullback(lambda x: (2.0 * x, lambda c: (2.0 * c + 0.1 * c * c,)), (x,))
+    assert "the pullback is not linear" in str(report)
+    report = mx.check_pullback(lambda x: (2.0 * x, lambda c: (2.0 * c + 1.0,)), (x,))
+    assert "zero cotangent" in str(report)
+    mx.check_pullback(lambda x: (2.0 * x, lambda c: (2.0 * c,)), (x,)).raise_if_failed()
+
+
+def containers(xp, put):
+    """A model in nested containers, f of it, its gradient in the same containers, and the rows' names."""
+    random = np.random.default_rng(1)
+    layer = Layer(put(random.standard_normal((3, 2))), put(random.standard_normal(2)))
+    model = {"first": [Model(layer, put(1.5))], "name": "ours"}
+    X = put(random.standard_normal((5, 3)))
+
+    def value(model):
+        (inner,) = model["first"]
+        return X @ inner.layer.weight + inner.layer.bias, inner.scale
+
+    def f(model):
+        z, scale = value(model)
+        return scale * xp.sum(z * z)
+
+    def grad(model):
+        z, scale = value(model)
+        layer = Layer(2.0 * scale * (xp.matrix_transpose(X) @ z), 2.0 * scale * xp.sum(z, axis=0))
+        return {"first": [Model(layer, xp.sum(z * z))], "name": "ours"}
+
+    return f, grad, model, ["['first'][0].layer.weight", "['first'][0].layer.bias", "['first'][0].scale"]
+
+
+def test_parameters_may_be_nested_containers_named_by_their_path(xp, put):
+    f, grad, model, paths = containers(xp, put)
+    for report in (mx.gradcheck(f, grad, model), mx.gradcheck(f, lambda m: (grad(m),), (model,))):
+        report.raise_if_failed()
+        assert [row.name for row in report.tensors] == [f"params[0]{path}" for path in paths]
+
+
+def test_a_flat_vector_and_its_jacobian_are_checked_as_they_are(xp, put):
+    f, grad, x = cubes(xp, put)
+    mx.gradcheck(f, lambda x: grad(x)[0], x).raise_if_failed()
+    assert mx.gradcheck(f, lambda x: 1.01 * grad(x)[0], x).verdict == "fail"
+
+
+def test_a_hessian_vector_product_is_checked(xp, put):
+    x = put([0.7, -1.3, 2.1])
+
+    def grad(x):
+        return (3.0 * x * x,)
+
+    mx.check_hvp(grad, lambda at, v: (6.0 * at[0] * v[0],), (x,)).raise_if_failed()
+    assert mx.check_hvp(grad, lambda at, v: (3.0 * at[0] * v[0],), (x,)).verdict == "fail"
+
+
+def test_a_hypothesis_that_explains_the_gradient_is_the_diagnosis(xp, put):
+    f, _, x = cubes(xp, put)
+    hypotheses = {"the square was forgotten": lambda x: (3.0 * x,), "the 3 was forgotten": lambda x: (x * x,)}
+    report = mx.gradcheck(f, lambda x: (x * x,), (x,), hypotheses=hypotheses)
+    assert report.tensors[0].diagnosis == "the 3 was forgotten"
+    report = mx.gradcheck(f, lambda x: (x * x * x,), (x,), hypotheses=hypotheses)
+    assert "forgotten" not in report.tensors[0].diagnosis
+
+
+@pytest.mark.only("numpy")  # of the search, which is the same on every backend and takes hundreds of values
+@pytest.mark.parametrize(
+    ("spoil", "index", "words"),
+    [
+        (lambda g: g * (np.arange(784)[:, None] != 300), (300, None), "all in row 300, which is zero"),
+        (lambda g: np.where(np.arange(784 * 32).reshape(784, 32) == 9876, -g, g), (308, 20), "one entry"),
+    ],
+    ids=["one row of 784 is zero", "one entry of 25,088 has the wrong sign"],
+)
+def test_where_a_large_tensor_is_wrong_is_found(spoil, index, words):
+    random = np.random.default_rng(2)
+    X, y, params = random.standard_normal((32, 784)), random.integers(0, 10, 32), mx.init_params((784, 32, 10))
+
+    def wrong(*params):
+        first, *rest = mx.loss_and_grads(X, y, *params)[1]
+        return spoil(first), *rest
+
+    row = mx.gradcheck(lambda *p: mx.objective(X, y, *p), wrong, params).tensors[0]
+    assert row.verdict == "fail"
+    assert row.index[0] == index[0]
+    assert index[1] in (None, row.index[1])
+    assert words in row.diagnosis or "row 308" in row.diagnosis
+
+
+def test_a_relative_error_of_1e_8_everywhere_is_refused_at_any_scale_of_the_loss(xp, put):
+    X, y, params = put(textbook.batch()), put(textbook.labels()), tuple(map(put, textbook.parameters()))
+    for scale in (1e-6, 1.0, 1e6):
+
+        def f(*p, scale=scale):
+            return scale * mx.objective(X, y, *p)
+
+        def grad(*p, scale=scale, error=0.0):
+            return tuple(scale * (1.0 + error) * g for g in mx.loss_and_grads(X, y, *p)[1])
+
+        report = mx.gradcheck(f, grad, params)
+        report.raise_if_failed()
+        assert report.evaluations <= 100
+        assert mx.gradcheck(f, lambda *p, grad=grad: grad(*p, error=1e-8), params).verdict == "fail"
