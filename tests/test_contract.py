@@ -178,6 +178,7 @@ def test_where_a_large_tensor_is_wrong_is_found(spoil, index, words):
     assert words in row.diagnosis or "row 308" in row.diagnosis
 
 
+@pytest.mark.only("numpy", "array_api_strict", "torch", "jax", "cupy")  # of Dask it would take minutes
 def test_a_relative_error_of_1e_8_everywhere_is_refused_at_any_scale_of_the_loss(xp, put):
     X, y, params = put(textbook.batch()), put(textbook.labels()), tuple(map(put, textbook.parameters()))
     for scale in (1e-6, 1.0, 1e6):

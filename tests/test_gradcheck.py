@@ -310,8 +310,7 @@ WRONG = {
 }
 
 
-@pytest.mark.only("numpy", "torch", "jax", "array_api_strict", "cupy")  # half a minute on Dask
-@pytest.mark.parametrize("name", some(WRONG, lambda row: row == "no l2"))
+@pytest.mark.parametrize("name", some(WRONG, lambda _: False))
 def test_a_wrong_gradient_is_refused(xp, network, vectorized, name):
     X, y, params = network
     options = {"l2": L2, "label_smoothing": 0.1, "dropout": 0.3, "seed": 5}
@@ -545,7 +544,9 @@ def test_of_a_large_tensor_a_sample_is_checked_and_the_report_says_so(put):
 
 
 def test_an_empty_parameter_passes(put):
-    report = mx.gradcheck(lambda x, nothing: square(x), lambda x, nothing: (2 * x, nothing), [put([[1.0]]), put([])])
+    report = mx.gradcheck(
+        lambda x, nothing: square(x), lambda x, nothing: (2 * x, 0 * nothing), [put([[1.0]]), put([])]
+    )
     report.raise_if_failed()
     assert report.tensors[1].size == 0
 

@@ -6,6 +6,7 @@ its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ def leaf_flaw(param: Array, gradient: Any) -> str:
         return f"the gradient has dtype {gradient.dtype}, the parameter {param.dtype}"
     if device_of(gradient) != device_of(param):
         return f"the gradient is on device {device_of(gradient)}, the parameter on {device_of(param)}"
-    if gradient is param:
+    if gradient is param and math.prod(param.shape):
         return "the gradient is the parameter itself, not an array of its own"
     if not bool(xp.all(xp.isfinite(gradient))):
         return "the gradient has entries that are NaN or infinite"
