@@ -77,9 +77,7 @@ class _Probe(NamedTuple):
     @property
     def resolution(self) -> float:
         size = max(self.size, abs(self.numeric))
-        if size:
-            return self.tolerance / size
-        return math.inf if self.tolerance else 0.0
+        return self.tolerance / size if size else 0.0  # f does not change at all, and the gradient says so
 
     @property
     def gap(self) -> float:
