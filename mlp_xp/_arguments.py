@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, NoReturn, TypeAlias
 
-from mlp_xp._namespace import device_of, is_floating, is_integral, parameter_name
+from mlp_xp._namespace import device_of, is_floating, is_integral, on_one_device, parameter_name
 from mlp_xp._typing import Array, Namespace, Op, Params, Pullback
 from mlp_xp.ops import ACTIVATIONS, Rule
 
@@ -60,8 +60,8 @@ def check_params(params: Params, like: Array) -> None:
         width = shape[-1]
         if array.dtype != dtype:
             raise TypeError(f"{parameter_name(position)} must have the dtype of X, {dtype}, got {array.dtype}")
-        if device is not None and getattr(array, "device", None) != device:
-            _refuse_device(parameter_name(position), array, device)
+        if device is not None and getattr(array, "device", device) != device:
+            check_device(parameter_name(position), array, like)
     if len(leading) > 1:
         raise ValueError(f"the leading axes of the parameters must have one size, got {sorted(leading)}")
 
@@ -85,14 +85,9 @@ def check_all_or_none_batched(params: Params) -> None:
 
 
 def check_device(name: str, array: Array, like: Array) -> None:
-    """Raise unless ``array`` is on the device of ``like``. Lazy arrays have no device that could be compared."""
-    device = device_of(like)
-    if device is not None and device_of(array) != device:
-        _refuse_device(name, array, device)
-
-
-def _refuse_device(name: str, array: Array, device: object) -> NoReturn:
-    raise ValueError(f"{name} must be on the device of X, {device}, got {device_of(array)}")
+    """Raise unless ``array`` is on the device of ``like``."""
+    if not on_one_device(array, like):
+        raise ValueError(f"{name} must be on the device of X, {device_of(like)}, got {device_of(array)}")
 
 
 def check_number(name: str, value: object, low: float, below: float) -> None:

@@ -82,6 +82,12 @@ def device_of(x: Array) -> Any:
     return None if is_lazy_array(x) else getattr(x, "device", None)
 
 
+def on_one_device(a: Array, b: Array) -> bool:
+    """Whether ``a`` and ``b`` can meet. An array that names no device, lazy or a scalar of NumPy 2.0, meets any."""
+    first, second = device_of(a), device_of(b)
+    return first is None or second is None or bool(first == second)
+
+
 def beside(x: Array) -> dict[str, Any]:
     """The keyword argument with which a new array meets ``x``: its device, where it has one."""
     device = device_of(x)

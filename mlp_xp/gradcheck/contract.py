@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np  # for the host's random numbers alone
 
-from mlp_xp._namespace import beside, device_of, namespace
+from mlp_xp._namespace import beside, device_of, namespace, on_one_device
 from mlp_xp._typing import Array, Namespace
 from mlp_xp.gradcheck.problem import number, random_direction
 
@@ -31,7 +31,7 @@ def leaf_flaw(param: Array, gradient: Any) -> str:
         return f"the gradient has shape {tuple(gradient.shape)}, the parameter {tuple(param.shape)}"
     if gradient.dtype != param.dtype:
         return f"the gradient has dtype {gradient.dtype}, the parameter {param.dtype}"
-    if device_of(gradient) != device_of(param):
+    if not on_one_device(gradient, param):
         return f"the gradient is on device {device_of(gradient)}, the parameter on {device_of(param)}"
     if gradient is param and math.prod(param.shape):
         return "the gradient is the parameter itself, not an array of its own"
