@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, cast
 
 from mlp_xp._namespace import device_of, is_floating, is_integral, on_one_device, parameter_name
 from mlp_xp._typing import Array, Namespace, Op, Params, Pullback
@@ -28,6 +28,15 @@ def one_of(known: Iterable[str], name: object) -> str:
     meant = f"; did you mean {match[0]!r}?" if match else ""
     choice = " or ".join(filter(None, [", ".join(map(repr, names[:-1])), repr(names[-1])]))
     return f"{choice}, got {name!r}{meant}"
+
+
+def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    """``(d_in, d_h, ..., d_out)`` as a tuple of ints; raise unless there are two or more, all positive."""
+    if not isinstance(sizes, Sequence):
+        raise TypeError(f"sizes must be (d_in, ..., d_out), got {sizes!r}")
+    if len(sizes) < 2 or not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        raise ValueError(f"sizes must be at least two positive ints (d_in, ..., d_out), got {tuple(sizes)}")
+    return tuple(map(int, sizes))
 
 
 def check_batch(xp: Namespace, X: Array) -> None:
@@ -120,6 +129,9 @@ def rule_named(kind: str, table: Mapping[str, Rule], name_or_op: str | Op) -> Ru
             raise ValueError(f"{kind} must be {one_of(table, name_or_op)}") from None
     if not callable(name_or_op):
         raise TypeError(f"{kind} must be a name or an op, got {name_or_op!r}")
+    own = getattr(name_or_op, "rule", None)  # an op of this library means what its name does
+    if own in table.values():
+        return cast(Rule, own)
     return _rule_of_op(kind, table, name_or_op)
 
 

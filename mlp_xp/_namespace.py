@@ -96,7 +96,7 @@ def beside(x: Array) -> dict[str, Any]:
 
 def constant(xp: Namespace, value: float, like: Array) -> Array:
     """``value`` as a 0-d array in the dtype and on the device of ``like``, so that nothing is promoted."""
-    return xp.asarray(value, dtype=like.dtype, **beside(like))
+    return xp.full((), value, dtype=like.dtype, **beside(like))  # filled on the device: nothing is copied there
 
 
 def settled(*arrays: Array) -> tuple[Array, ...]:

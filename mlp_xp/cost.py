@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from numbers import Integral
 from typing import NamedTuple, TypeVar
 
-from mlp_xp._arguments import one_of
+from mlp_xp._arguments import check_sizes, one_of
 
 Value = TypeVar("Value")
 
@@ -89,12 +90,12 @@ def step_cost(
 
     Operations of a lower order, a few per row and one or two per parameter in the update, are left out.
     """
-    sizes = tuple(sizes)
-    if len(sizes) < 2 or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ValueError(f"sizes must be at least two positive ints (d_in, ..., d_out), got {sizes}")
-    if not isinstance(n, int) or n < 1:
+    sizes = check_sizes(sizes)
+    if not isinstance(n, Integral) or n < 1:
         raise ValueError(f"n must be a positive int, got {n}")
-    hidden = sizes[1:-1]
+    if not isinstance(activation, str | Sequence):
+        raise TypeError(f"activation must be a name, or one per hidden layer, got {activation!r}")
+    n, hidden = int(n), sizes[1:-1]
     names = [activation] * len(hidden) if isinstance(activation, str) else list(activation)
     if len(names) != len(hidden):
         raise ValueError(f"activation must be one or one per hidden layer ({len(hidden)}), got {len(names)}")

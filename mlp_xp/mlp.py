@@ -25,6 +25,7 @@ from mlp_xp._arguments import (
     check_number,
     check_params,
     check_seed,
+    check_sizes,
     one_of,
     rule_named,
 )
@@ -119,7 +120,7 @@ def _logits(
     """``_network`` after its arguments were checked."""
     check_batch(xp, X)
     check_params(params, like=X)
-    if dropout:
+    if dropout != 0.0:
         check_number("dropout", dropout, 0.0, 1.0)
         if seed is None:
             raise ValueError("dropout needs a seed: which units are dropped must be repeatable, got seed=None")
@@ -181,7 +182,7 @@ def _objective(
     loss, pull_logits = _data_loss(
         xp, rule_named("criterion", CRITERIA, criterion), logits, y, sample_weight, label_smoothing
     )
-    if not (l2 or l1):
+    if l2 == 0.0 and l1 == 0.0:
         return xp, loss, lambda dloss: pull_params(*pull_logits(dloss))
 
     check_number("l2", l2, 0.0, float("inf"))
@@ -230,9 +231,11 @@ def init_params(sizes: Sequence[int], xp: Any = np, dtype: Any = None, device: A
 
     Source: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
     """
-    sizes = tuple(sizes)
-    if len(sizes) < 2 or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ValueError(f"sizes must be at least two positive ints (d_in, ..., d_out), got {sizes}")
+    sizes = check_sizes(sizes)
+    if not hasattr(xp, "empty"):
+        raise TypeError(f"xp must be an array library, a module such as numpy, got {xp!r}")
+    if isinstance(dtype, str):
+        raise TypeError(f"dtype must be a dtype of xp, such as xp.float32, got {dtype!r}")
     xp = namespace(xp.empty(0))  # the standard's namespace of this library
     if dtype is None:
         dtype = xp.__array_namespace_info__().default_dtypes()["real floating"]
@@ -243,7 +246,7 @@ def init_params(sizes: Sequence[int], xp: Any = np, dtype: Any = None, device: A
     for d_in, d_out in pairwise(sizes):
         r = (6.0 / (d_in + d_out)) ** 0.5
         params.append(xp.asarray(random.uniform(-r, r, (d_in, d_out)), dtype=dtype, device=device))
-        params.append(xp.zeros((d_out,), dtype=dtype, device=device))
+        params.append(xp.asarray(np.zeros(d_out), dtype=dtype, device=device))
     return tuple(params)
 
 
@@ -332,6 +335,7 @@ def train_step(
     if (
         not isinstance(lr, Real) and getattr(lr, "shape", None) == ()
     ):  # NumPy's scalars are Real, and checked as numbers
+        namespace(X, lr, names=("X", "lr"))
         minus_lr = -xp.astype(cast(Array, lr), X.dtype)
     else:
         check_number("lr", lr, 0.0, float("inf"))
@@ -358,8 +362,8 @@ def predict_proba(
 
     Raises ``ValueError`` for squared error and for a criterion op, whose outputs are not probabilities.
     """
-    if criterion not in ("softmax_cross_entropy", "sigmoid_cross_entropy"):
-        rule_named("criterion", CRITERIA, criterion)
+    rule = rule_named("criterion", CRITERIA, criterion)
+    if rule not in (CRITERIA["softmax_cross_entropy"], CRITERIA["sigmoid_cross_entropy"]):
         raise ValueError(f"predict_proba needs a criterion with probabilities, a cross-entropy, got {criterion!r}")
     return forward(X, *params, activation=activation, criterion=criterion)[0]
 

@@ -31,6 +31,7 @@ def public(rule: Rule) -> Op:
     op.__name__ = op.__qualname__ = rule.__name__.removeprefix("_").removesuffix("_rule")
     op.__doc__ = rule.__doc__
     op.__module__ = rule.__module__
+    vars(op)["rule"] = rule  # by which the network knows its own
     return op
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from mlp_xp._arguments import check_number
-from mlp_xp._namespace import namespace
+from mlp_xp._namespace import beside, namespace
 from mlp_xp._typing import Array, Params
 
 State: TypeAlias = tuple[Array, ...]
@@ -70,7 +70,7 @@ def adam(lr: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1
     Args:
         lr: the learning rate.
         beta1, beta2: decay of the means of g and of g^2, at least 0 and below 1.
-        epsilon: added to the root, positive.
+        epsilon: added to the root; with 0, an entry whose gradient was never anything but 0 becomes NaN.
 
     Source: Kingma and Ba, Adam: A method for stochastic optimization, 2015.
     """
@@ -82,7 +82,7 @@ def adam(lr: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1
     def init(params: Params) -> State:
         xp = namespace(*params)
         zeros = tuple(xp.zeros_like(p) for p in params)
-        step = xp.zeros_like(params[0][..., 0, 0])
+        step = xp.zeros((), dtype=params[0].dtype, **beside(params[0]))
         return (step, *zeros, *zeros)
 
     def update(params: Params, grads: Params, state: State) -> tuple[Params, State]:

@@ -78,8 +78,14 @@ def train(
         check_values(xp, *validation, d_out, "validation ")
     step_options = cast(Options, dict(options))
     sample_weight = options.get("sample_weight")
-
     n = X.shape[0]
+    if sample_weight is not None:
+        namespace(X, sample_weight, names=("X", "sample_weight"))
+        if sample_weight.shape != (n,):
+            raise ValueError(f"sample_weight must have shape (n,) = ({n},), got {tuple(sample_weight.shape)}")
+        if not bool(xp.all(xp.isfinite(sample_weight) & (sample_weight > 0))):
+            raise ValueError("sample_weight must be finite and positive, so that no minibatch weighs nothing")
+
     state = optimizer.init(params)
     random = np.random.default_rng(seed)
     began = time.perf_counter()
@@ -121,6 +127,9 @@ def check_values(xp: Namespace, X: Array, y: Array, d_out: int, which: str = "")
     This looks at every value, which waits for the device: data is checked where it enters, not in every step.
     """
     check_batch(xp, X)
+    if y.ndim == 0 or y.shape[0] != X.shape[0]:
+        expected = f"one row for each of the {X.shape[0]} rows of X"
+        raise ValueError(f"{which}y must have {expected}, got shape {tuple(y.shape)}")
     for name, array in (("X", X), ("y", y)):
         if is_floating(xp, array.dtype) and not bool(xp.all(xp.isfinite(array))):
             raise ValueError(f"{which}{name} must be finite, got NaN or infinity")

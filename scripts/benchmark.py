@@ -39,6 +39,7 @@ IMPORT_LIMIT_MS = 60.0
 LEARNING_RATE = 0.1
 CHECKED_STEPS = 5  # their losses must agree before anything is timed
 BATCH_SECONDS = 0.05  # a thousand times what the clock and the pipe cost, and short beside what a machine's mood lasts
+PAUSE_SECONDS = 0.1
 NAMESPACES = {"jax": "jax.numpy", "dask": "dask.array"}  # the other libraries are their own namespace
 
 
@@ -172,7 +173,8 @@ def work(pipe: Connection, side: Callable[..., Any]) -> None:
             step, wait = side(*request)
             pipe.send([float(step()) for _ in range(CHECKED_STEPS)])
         else:
-            for _ in range(1 + request // 4):  # untimed: caches fill, and the other side's threads go to sleep
+            time.sleep(PAUSE_SECONDS)  # the other side's idle threads spin for a while before they sleep
+            for _ in range(1 + request // 4):  # untimed: caches fill
                 step()
             wait()
             began = time.perf_counter()
@@ -211,7 +213,11 @@ def compare(theirs: Worker, ours: Worker, size: tuple[int, ...], dtype: str, rou
     tolerance = size[1] * float(np.finfo(dtype).eps)
     np.testing.assert_allclose(ours.ask((size, dtype)), theirs.ask((size, dtype)), rtol=tolerance)
     repetitions = [1 + int(BATCH_SECONDS / worker.ask(3)) for worker in (theirs, ours)]
-    times = [(theirs.ask(repetitions[0]), ours.ask(repetitions[1])) for _ in range(rounds)]
+    times = []
+    for round_number in range(rounds):
+        sides = [(theirs, repetitions[0]), (ours, repetitions[1])]
+        first, second = (worker.ask(count) for worker, count in sides[:: 1 if round_number % 2 else -1])
+        times.append((first, second) if round_number % 2 else (second, first))
     ratios = [library / textbook for textbook, library in times]
     return {
         "size": str(size),

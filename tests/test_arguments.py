@@ -188,8 +188,8 @@ ROWS = {
     "an integer x": (
         lambda g: mx.numerical_grad(lambda x: x, g.y), T, "x must be real floating, got"),
     "a step of 0": (
-        lambda g: mx.numerical_grad(g.xp.sum, g.X, eps=0.0), V, "eps must be positive, got 0.0"),
-    "a step of NaN": (lambda g: mx.numerical_grad(g.xp.sum, g.X, eps=NAN), V, "eps must be positive, got nan"),
+        lambda g: mx.numerical_grad(g.xp.sum, g.X, eps=0.0), V, "eps must be a positive number, got 0.0"),
+    "a step of NaN": (lambda g: mx.numerical_grad(g.xp.sum, g.X, eps=NAN), V, "eps must be a positive number, got nan"),
     "f that returns many numbers": (
         lambda g: mx.numerical_grad(lambda x: x, g.X), V, "f must return one number, shape (), got shape (6, 4)"),
     "f that is not vectorized": (
@@ -222,6 +222,14 @@ ROWS = {
     "a label too large for train": (lambda g: g.train(y=g.y + 3), V, "y must hold labels 0 to 2, got labels"),
     "a negative label for train": (lambda g: g.train(y=g.y - 3), V, "y must hold labels 0 to 2, got labels"),
     "a validation label too large": (lambda g: g.train(validation=(g.X, g.y + 3)), V, "validation y must hold labels 0 to 2"),
+    "labels of another length for train": (
+        lambda g: g.train(y=g.y[:4]), V, "y must have one row for each of the 6 rows of X, got shape (4,)"),
+    "negative weights for train": (
+        lambda g: g.train(sample_weight=g.zeros(6) - 1.0), V, "sample_weight must be finite and positive"),
+    "an unknown mode": (
+        lambda g: mx.gradcheck(g.xp.sum, lambda x: (x,), (g.X,), mode="ful"), V, "mode must be 'auto' or 'full', got 'ful'"),
+    "sizes that are a number": (lambda g: mx.init_params(5, xp=g.xp), T, "sizes must be (d_in, ..., d_out), got 5"),
+    "a library by its name": (lambda g: mx.init_params((4, 3), xp="torch"), T, "xp must be an array library"),
     "an unknown option for train": (lambda g: g.train(l3=1.0), T, "options are"),
     "weights that do not chain for train": (lambda g: g.train(params=(g.p[0], g.p[3])), V, "b1 must have shape (5,)"),
 }  # fmt: skip

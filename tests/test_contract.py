@@ -193,3 +193,42 @@ def test_a_relative_error_of_1e_8_everywhere_is_refused_at_any_scale_of_the_loss
         report.raise_if_failed()
         assert report.evaluations <= 100
         assert mx.gradcheck(f, lambda *p, grad=grad: grad(*p, error=1e-8), params).verdict == "fail"
+
+
+def test_gradients_in_a_dict_may_come_in_another_order(xp, put):
+    params = {"W": put(np.asarray([[0.3, -1.1], [0.8, 0.2]])), "b": put([0.5, -0.7])}
+
+    def f(p):
+        return xp.sum((p["W"] @ p["b"]) * p["b"])
+
+    def grad(p):
+        outer = p["b"][:, None] * p["b"][None, :]
+        return {"b": (p["W"] + xp.matrix_transpose(p["W"])) @ p["b"], "W": outer}
+
+    mx.gradcheck(f, grad, params).raise_if_failed()
+
+
+@pytest.mark.only("numpy")
+def test_every_entry_is_compared_when_that_is_asked_for():
+    x = np.random.default_rng(3).standard_normal((40, 40))
+    report = mx.gradcheck(lambda x: np.sum(x**2), lambda x: (2 * x,), (x,), mode="full")
+    report.raise_if_failed()
+    assert report.tensors[0].checked == 1600
+
+
+def test_parameters_of_two_dtypes_are_each_judged_by_their_own(xp, put):
+    a, b = put([0.7, -1.3]), xp.astype(put([2.1, 0.4]), xp.float32)
+
+    def f(a, b):
+        return xp.sum(a * a) + xp.sum(xp.astype(b, xp.float64) * xp.astype(b, xp.float64))
+
+    mx.gradcheck(f, lambda a, b: (2.0 * a, 2.0 * b), (a, b)).raise_if_failed()
+
+
+def test_an_op_of_the_library_means_what_its_name_does(put, host):
+    X, y, params = put(textbook.batch()), put(textbook.labels()), tuple(map(put, textbook.parameters()))
+    for name in ("softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error"):
+        op = getattr(mx.losses, name)
+        ours, theirs = mx.forward(X, *params, criterion=op)[0], mx.forward(X, *params, criterion=name)[0]
+        np.testing.assert_array_equal(host(ours), host(theirs))
+    mx.objective(X, y, *params, criterion=mx.losses.softmax_cross_entropy, label_smoothing=0.1)

@@ -35,7 +35,7 @@ from mlp_xp.gradcheck.problem import (
     slope_along,
 )
 from mlp_xp.gradcheck.report import Report, TensorReport, Verdict
-from mlp_xp.gradcheck.tree import leaves, on_leaves
+from mlp_xp.gradcheck.tree import in_order_of, leaves, on_leaves
 
 # The textbook's rule (CS231n, Gradient checks): relative errors below the first are right, above the second a bug. Here
 # the second is the least that a pass must be able to see.
@@ -52,6 +52,9 @@ _NEIGHBOURS, _NEIGHBOUR_MARGIN, _ROUNDINGS = 2, 5.0, 20.0
 
 # Where a gradient was computed in a coarser dtype than the function, its rounding relative to the largest gradient.
 _FLOOR_ROUNDINGS = 50.0
+
+# Of a failing tensor with no more entries than this every entry is asked for, where f takes one point at a time.
+_PLAIN_ENTRIES = 1_000
 
 # A point some hundredths away has other kinks, and the same bugs.
 _ASIDE, _ATTEMPTS = 0.03, 3
@@ -125,8 +128,8 @@ def gradcheck(
 ) -> Report:
     """Is ``grad`` the gradient of ``f`` at ``params``? ``<grad, d>`` against ``d/dt f(params + t d)``, d random.
 
-    Two directions per array and two across all, at most ten values of f each, whatever the sizes; on failure, whatever
-    it takes to say where and why. When the parameters are not float64 but f, given float64 copies of them, computes in
+    Two directions per array and two across all, at most eight values of f each, whatever the sizes; on failure, what it
+    takes to say where and why. When the parameters are not float64 but f, given float64 copies of them, computes in
     float64, so do the differences: the report's ``reference`` says which.
 
     Args:
@@ -149,6 +152,8 @@ def gradcheck(
         ValueError: where f is not finite at params or does not return one number, or grad returns another number.
         TypeError: where params are not real floating arrays of one library.
     """
+    if mode not in ("auto", "full"):
+        raise ValueError(f"mode must be 'auto' or 'full', got {mode!r}")
     args = tuple(params) if type(params) in (tuple, list) else (params,)
     found = list(leaves(args, "params"))
     labels = _labels(names, [leaf.path for leaf in found])
@@ -190,9 +195,10 @@ def gradcheck(
     for i, label in enumerate(labels):
         mine, at_kink = aside.get(i, probes[i]), i in aside
         entries = None
-        if any(p.wrong for p in mine) or mode == "full":
+        if any(p.wrong for p in mine) or (mode == "full" and math.prod(arrays[i].shape)):
             rounding = _entry_rounding(here, i)
-            chosen = wrong_positions(problem, i, here.gradient[i], rounding, max_entries, seed, vectorized)
+            limit = max_entries if vectorized or mode == "full" else min(max_entries, _PLAIN_ENTRIES)
+            chosen = wrong_positions(problem, i, here.gradient[i], rounding, limit, seed)
             entries = compare_entries(problem, i, here.gradient[i], rounding, chosen, vectorized)
         rows.append(_row(problem, label, i, mine, at_kink, entries, here.gradient[i]))
     failed = [i for i, row in enumerate(rows) if row.verdict == "fail"]
@@ -213,11 +219,11 @@ def _at(problem: Problem, grad: Callable[..., Any], arrays: tuple[Array, ...], r
     dtype is seen directly; elsewhere neighbouring points show it.
     """
     xp = namespace(*arrays)
-    if arrays[0].dtype != problem.point[0].dtype:
+    if any(x.dtype != there.dtype for x, there in zip(arrays, problem.point, strict=True)):
         exact = _in_reference(problem, grad)
         if exact is not None:
             return _Point(problem, exact, (), problem.epsilon, 0.0, 0.0)
-    epsilon = float(xp.finfo(arrays[0].dtype).eps)
+    epsilon = max(float(xp.finfo(x.dtype).eps) for x in arrays)
     own = tuple(like(g, x) for g, x in zip(grad(*arrays), problem.point, strict=True))
 
     def neighbour(x: Array) -> Array:
@@ -322,7 +328,7 @@ def _row(
     gradient: Array,
 ) -> TensorReport:
     size = math.prod(gradient.shape)
-    worst = max(probes, key=lambda probe: probe.relative_error if probe.wrong else -1.0)
+    worst = max(probes, key=lambda probe: (probe.wrong, probe.relative_error))
     row = TensorReport(
         name, "pass", worst.relative_error, None, worst.analytic, worst.numeric, _resolution(probes), "", 0, size
     )
@@ -382,7 +388,7 @@ def check_pullback(op: Op, args: Any, seed: int = 0, *, names: Sequence[str] | N
         seed: of the cotangents, and as in ``gradcheck``.
         names, options: as in ``gradcheck``.
     """
-    args = tuple(args)
+    args = tuple(args) if type(args) in (tuple, list) else (args,)
     value, pullback = op(*args)
     xp = namespace(value)
     random = np.random.default_rng(seed)
@@ -399,8 +405,11 @@ def check_pullback(op: Op, args: Any, seed: int = 0, *, names: Sequence[str] | N
         value, pullback = op(*arrays)
         return pullback(cotangent(value, drawn))
 
+    def pulled(c: Array) -> tuple[Array, ...]:
+        return tuple(leaf.array for leaf in leaves(pullback(c)))
+
     report = gradcheck(f, grad, args, names, seed, **options)
-    flaws = linearity_flaws(xp, pullback, cotangent(value, drawn), cotangent(value, other))
+    flaws = linearity_flaws(xp, pulled, cotangent(value, drawn), cotangent(value, other))
     return report._replace(contract=(*report.contract, *flaws))
 
 
@@ -416,7 +425,7 @@ def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, se
         seed: of v, and as in ``gradcheck``.
         options: as in ``gradcheck``.
     """
-    params = tuple(params)
+    params = tuple(params) if type(params) in (tuple, list) else (params,)
     random = np.random.default_rng(seed)
     drawn = [random.standard_normal(p.shape) for p in params]
 
@@ -450,7 +459,7 @@ def _flat(grad: Callable[..., Any], args: tuple[Any, ...], count: int, bare: boo
 
     def flat(*arrays: Array) -> tuple[Array, ...]:
         result = on_arrays(*arrays)
-        gradients = tuple(leaf.array for leaf in leaves(result))
+        gradients = tuple(leaf.array for leaf in leaves(in_order_of(result, args[0] if bare else args)))
         if len(gradients) != count or not (bare or isinstance(result, tuple | list)):
             came = f"{len(gradients)}" if isinstance(result, tuple | list) else type(result).__name__
             raise ValueError(f"grad must return a tuple of {count} gradients, one per parameter, got {came}")

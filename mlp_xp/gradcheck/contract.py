@@ -58,18 +58,20 @@ def behaviour_flaws(
         seed: of another point, for which grad is asked in between.
     """
     xp = namespace(*params)
+    epsilon = max(float(xp.finfo(p.dtype).eps) for p in params)
     copies = tuple(_copy(xp, p) for p in params)
     again = grad(*copies)
     for name, copy, param in zip(names, copies, params, strict=True):
         if not _equal(xp, copy, param):
             return f"grad changes {name} in place"
-    if number(f(*params)) != number(f(*params)):
+    one, two = number(f(*params)), number(f(*params))
+    if abs(one - two) > _REORDERED * epsilon * max(abs(one), abs(two)):
         return "f is not repeatable: two calls with the same arguments differ; fix the seed of what it draws"
     spread = _distance(xp, first, again)
     if spread:
         size = max(_largest(xp, first), _largest(xp, again))
         share = spread / size if size else 0.0
-        if share > _REORDERED * float(xp.finfo(params[0].dtype).eps):
+        if share > _REORDERED * epsilon:
             return (
                 f"grad is not repeatable: two calls with the same arguments differ by {share:.1g} of the largest entry;"
                 " something is drawn afresh, such as a dropout mask without a fixed seed"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, cast
 
 from mlp_xp._namespace import beside, constant, is_floating, namespace
@@ -42,10 +43,10 @@ def numerical_grad(f: Callable[[Any], Any], x: Array, eps: float | None = None, 
         raise TypeError(f"x must be real floating, got {x.dtype}")
     if eps is None:
         step = default_step(xp, x)
-    elif eps > 0:
-        step = constant(xp, eps, x)
+    elif isinstance(eps, Real) and 0.0 < eps < math.inf:
+        step = constant(xp, float(eps), x)
     else:
-        raise ValueError(f"eps must be positive, got {eps}")
+        raise ValueError(f"eps must be a positive number, got {eps!r}")
     size = math.prod(x.shape)
     if size == 0:
         return xp.zeros_like(x)

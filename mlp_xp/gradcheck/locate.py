@@ -24,23 +24,20 @@ _SAMPLE = 200
 _GUILTY = 4
 
 
-def wrong_positions(
-    problem: Problem, leaf: int, gradient: Array, rounding: float, max_entries: int, seed: int, vectorized: bool
-) -> list[int]:
+def wrong_positions(problem: Problem, leaf: int, gradient: Array, rounding: float, limit: int, seed: int) -> list[int]:
     """Flat positions in array ``leaf``, worth comparing with differences.
 
     Args:
         gradient: in the reference dtype.
         rounding: of one of its entries.
-        max_entries: a tensor with no more entries than this is taken whole where f is vectorised; with a plain f, one
-            of up to 1,000.
-        seed: of the sample.
+        limit: a tensor with no more entries than this is taken whole.
+        seed: of the sample of a larger one.
     """
     size = math.prod(gradient.shape)
-    if size <= (max_entries if vectorized else min(max_entries, 1_000)):
+    if size <= limit:
         return list(range(size))
     random = np.random.default_rng(seed)
-    chosen = set(random.choice(size, min(_SAMPLE, max_entries), replace=False).tolist())
+    chosen = set(random.choice(size, min(_SAMPLE, limit), replace=False).tolist())
     columns = size // gradient.shape[0]
     shows = _block_test(problem, leaf, gradient, rounding, random)
     for row in _halve(shows, range(0, size + 1, columns)):

@@ -52,7 +52,7 @@ class Problem(NamedTuple):
 
     @property
     def reference(self) -> str:
-        """The arithmetic of the numeric side, such as ``float64`` or ``NumPy float64``."""
+        """The arithmetic of the numeric side, such as ``float64`` or ``float64 NumPy copies``."""
         dtype = str(self.point[0].dtype).rpartition(".")[2]
         return f"{dtype} NumPy copies" if self.copied else dtype
 

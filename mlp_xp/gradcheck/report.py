@@ -16,7 +16,8 @@ class TensorReport:
 
     name: of the parameter.
     verdict: "pass", "fail" or "inconclusive".
-    relative_error: the largest ``|a - n| / (|a| + |n|)`` among the entries that stand out of the noise.
+    relative_error: ``|a - n| / (|a| + |n|)`` of the worse slope, or, where entries were compared, of the worst entry
+        that stands out of the noise.
     index: of that entry; None where the two values are slopes along a random direction, over all entries.
     analytic, numeric: the two values.
     resolution: the smallest relative error over the whole tensor that this run would have seen.

@@ -43,6 +43,17 @@ def rebuild(tree: Any, arrays: Iterator[Any]) -> Any:
     return tree
 
 
+def in_order_of(tree: Any, like: Any) -> Any:
+    """``tree`` with the keys of its dicts in the order of those of ``like``."""
+    if isinstance(tree, dict) and isinstance(like, dict) and tree.keys() == like.keys():
+        return {key: in_order_of(tree[key], like[key]) for key in like}
+    if isinstance(tree, list | tuple) and isinstance(like, list | tuple) and len(tree) == len(like):
+        return tuple(map(in_order_of, tree, like))
+    if is_dataclass(tree) and type(tree) is type(like) and not isinstance(tree, type):
+        return tuple(in_order_of(getattr(tree, field.name), getattr(like, field.name)) for field in fields(tree))
+    return tree
+
+
 def _children(tree: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(tree, dict):
         yield from ((f"[{key!r}]", child) for key, child in tree.items())
