@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import metadata
 from multiprocessing.connection import Connection
@@ -40,6 +40,7 @@ LEARNING_RATE = 0.1
 CHECKED_STEPS = 5  # their losses must agree before anything is timed
 BATCH_SECONDS = 0.05  # a thousand times what the clock and the pipe cost, and short beside what a machine's mood lasts
 PAUSE_SECONDS = 0.1
+PAIRS = 5
 NAMESPACES = {"jax": "jax.numpy", "dask": "dask.array"}  # the other libraries are their own namespace
 
 
@@ -207,17 +208,30 @@ class Worker:
         self.process.join()
 
 
-def compare(theirs: Worker, ours: Worker, size: tuple[int, ...], dtype: str, rounds: int) -> dict[str, Any]:
-    """Milliseconds of a step on both sides and the ratios of the rounds, after the losses were seen to agree."""
+def rounds_of(
+    theirs: Worker, ours: Worker, size: tuple[int, ...], dtype: str, rounds: int
+) -> list[tuple[float, float]]:
+    """Seconds of a step on both sides, round by round, after the losses were seen to agree."""
     # a sum of d_in products, each rounded, in an order that is the library's own
     tolerance = size[1] * float(np.finfo(dtype).eps)
     np.testing.assert_allclose(ours.ask((size, dtype)), theirs.ask((size, dtype)), rtol=tolerance)
-    repetitions = [1 + int(BATCH_SECONDS / worker.ask(3)) for worker in (theirs, ours)]
+    sides = [(worker, 1 + int(BATCH_SECONDS / worker.ask(3))) for worker in (theirs, ours)]
     times = []
-    for round_number in range(rounds):
-        sides = [(theirs, repetitions[0]), (ours, repetitions[1])]
-        first, second = (worker.ask(count) for worker, count in sides[:: 1 if round_number % 2 else -1])
-        times.append((first, second) if round_number % 2 else (second, first))
+    for number in range(rounds):
+        order = 1 if number % 2 else -1  # who comes first alternates
+        first, second = (worker.ask(count) for worker, count in sides[::order])
+        times.append((first, second) if number % 2 else (second, first))
+    return times
+
+
+def compare(sides: Sequence[Callable[..., Any]], size: tuple[int, ...], dtype: str, rounds: int) -> dict[str, Any]:
+    """Milliseconds of a step on both sides and the ratios of the rounds, over several pairs of processes."""
+    times = []
+    for _ in range(PAIRS):  # where memory comes to lie favours one side or the other as long as a process lives
+        theirs, ours = map(Worker, sides)
+        times += rounds_of(theirs, ours, size, dtype, -(-rounds // PAIRS))
+        theirs.stop()
+        ours.stop()
     ratios = [library / textbook for textbook, library in times]
     return {
         "size": str(size),
@@ -272,19 +286,17 @@ def main() -> None:
     name = " ".join(filter(None, [options.backend, options.device, "compiled" if options.jit else ""]))
     print(f"train_step: mlp_xp on {name} against the textbook on NumPy, {options.rounds} rounds")
     print("(n, d_in, d_h, d_out)   dtype    textbook ms   mlp_xp ms   ratio   middle half  limit")
-    theirs, ours = Worker(textbook), Worker(partial(library, options.backend, options.device, options.jit))
+    sides = (textbook, partial(library, options.backend, options.device, options.jit))
     results: dict[str, Any] = {"backend": name, "machine": machine(), "train_step": []}
     for size, limit in LIMITS.items():
         for dtype in ("float32", "float64"):
-            row = compare(theirs, ours, size, dtype, options.rounds)
+            row = compare(sides, size, dtype, options.rounds)
             results["train_step"].append(row)
             # the limits speak of NumPy: what another library costs is its own affair
             judged = f"{limit:7.2f}  {verdict(row['ratio'], limit)}" if name == "numpy" else ""
             times = f"{row['textbook_ms']:12.4f}{row['mlp_xp_ms']:12.4f}{row['ratio']:8.3f}"
             low, high = row["quartiles"]
             print(f"{size!s:24}{dtype:8}{times}   {low:.3f}-{high:.3f}{judged}", flush=True)
-    theirs.stop()
-    ours.stop()
 
     results["import_ms"] = extra = import_milliseconds(options.rounds)
     print(f"import mlp_xp over import numpy: {extra:.1f} ms, {IMPORT_LIMIT_MS:.0f} {verdict(extra, IMPORT_LIMIT_MS)}")
