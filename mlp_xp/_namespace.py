@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from array_api_compat import array_namespace, is_array_api_obj, is_lazy_array
+from array_api_compat import array_namespace, is_lazy_array
 
 from mlp_xp._typing import Array, Namespace
 
@@ -30,8 +30,6 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
     first: Namespace | None = None
     for position, array in enumerate(arrays):
         try:
-            if not is_array_api_obj(array):
-                raise TypeError
             xp = cast(Namespace, array_namespace(array))
         except TypeError:
             raise TypeError(f"{_name(position, names)} must be an array, got {type(array).__name__}") from None
