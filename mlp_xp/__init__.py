@@ -10,6 +10,7 @@ Read it in the order of the data's way:
     optim       sgd, momentum, adam: pure (init, update) pairs
     train       minibatches and epochs: a generator that the caller logs, plots or stops
     data        digits, .npz files and folders of IDX files
+    plots       loss curves and first-layer weights as a picture
     backends    which array libraries are usable here, and why not
     cli         the mlp-xp command
 """

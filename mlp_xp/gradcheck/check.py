@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
-import numpy as np  # for the host's random numbers alone
+import numpy as np  # on the host alone: random numbers, indices
 
 from mlp_xp._namespace import beside, is_floating, namespace, settled
 from mlp_xp._typing import Array, Namespace, Op

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
+import numpy as np  # on the host alone: indices
 
 from mlp_xp._namespace import beside
 from mlp_xp._typing import Array, Namespace

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np  # for the host's random numbers alone
+import numpy as np  # on the host alone: random numbers, indices
 
 from mlp_xp._namespace import beside
 from mlp_xp._typing import Array

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np  # for the host's random numbers alone
+import numpy as np  # on the host alone: random numbers, copies where a library has no float64
 
 from mlp_xp._namespace import beside, namespace
 from mlp_xp._typing import Array, Namespace
