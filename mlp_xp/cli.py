@@ -27,7 +27,7 @@ from mlp_xp import __version__, optim
 from mlp_xp import data as datasets
 from mlp_xp import train as training
 from mlp_xp._arguments import Activation, one_of
-from mlp_xp._namespace import is_floating
+from mlp_xp._namespace import is_floating, parameter_name
 from mlp_xp._typing import Array, Namespace, Params
 from mlp_xp.backends import BACKENDS, DTYPES, Place, load, probe
 from mlp_xp.cost import step_cost
@@ -212,7 +212,7 @@ def _check(
     def grad(*params: Array) -> Params:
         return loss_and_grads(X, y, *params, **options)[1]
 
-    names = [f"{'Wb'[position % 2]}{position // 2 + 1}" for position in range(len(params))]
+    names = [parameter_name(position) for position in range(len(params))]
     return gradcheck(f, grad, params, names, seed, vectorized=True, max_entries=max_entries)
 
 

@@ -232,3 +232,12 @@ def test_an_op_of_the_library_means_what_its_name_does(put, host):
         ours, theirs = mx.forward(X, *params, criterion=op)[0], mx.forward(X, *params, criterion=name)[0]
         np.testing.assert_array_equal(host(ours), host(theirs))
     mx.objective(X, y, *params, criterion=mx.losses.softmax_cross_entropy, label_smoothing=0.1)
+
+
+def test_a_gradient_that_is_wrong_in_float32_alone_does_not_pass(xp, put):
+    f, grad, x = cubes(xp, put)
+    x = xp.astype(x, xp.float32)
+    mx.gradcheck(f, grad, (x,)).raise_if_failed()
+    report = mx.gradcheck(f, lambda x: (grad(x)[0] * (1.1 if x.dtype == xp.float32 else 1.0),), (x,))
+    assert report.verdict == "inconclusive"
+    assert "0.1 of its size away" in report.tensors[0].diagnosis

@@ -59,7 +59,7 @@ def behaviour_flaws(
     """
     xp = namespace(*params)
     epsilon = max(float(xp.finfo(p.dtype).eps) for p in params)
-    copies = tuple(_copy(xp, p) for p in params)
+    copies = tuple(copied(xp, p) for p in params)
     again = grad(*copies)
     for name, copy, param in zip(names, copies, params, strict=True):
         if not _equal(xp, copy, param):
@@ -88,7 +88,8 @@ def behaviour_flaws(
     return ""
 
 
-def _copy(xp: Namespace, x: Array) -> Array:
+def copied(xp: Namespace, x: Array) -> Array:
+    """``x`` over again, for a function that may change it."""
     return xp.asarray(x, copy=True, **beside(x))
 
 
