@@ -6,17 +6,23 @@ Read it in this order:
     noise         how much of a function's value is rounding
     directional   the slope along a direction, from a handful of values, with its uncertainty
     problem       a function at a point: in what arithmetic it computes, its noise, its slopes
-    tree          nested containers of arrays as a flat list, and back
-    contract      what a gradient function owes besides the right numbers
-    check         gradcheck, check_pullback, check_hvp: compare, and judge by what can be resolved
-    locate        which entries of a wrong tensor to look at
+    probes        a gradient against those slopes, with what may lie between the two
     entries       single entries against differences
+    locate        which entries of a wrong tensor to look at
+    tree          nested containers of arrays as a flat list, and back
+    adapters      the usual forms in which people hold a function and its backward pass
+    contract      what a gradient function owes besides the right numbers
+    check         gradcheck: the order of the questions
+    products      check_pullback and check_hvp, by the same questions
+    verdict       what probes and entries of an array come to
     diagnosis     what a wrong gradient looks like, in words
-    report        what came out, as rows and as text
+    weak          points at which a mistake could hide
+    report        what came out, as rows, text, table and JSON
 """
 
-from mlp_xp.gradcheck.check import check_hvp, check_pullback, gradcheck
+from mlp_xp.gradcheck.check import gradcheck
 from mlp_xp.gradcheck.differences import numerical_grad
+from mlp_xp.gradcheck.products import check_hvp, check_pullback
 from mlp_xp.gradcheck.report import Report, TensorReport
 
 __all__ = ["Report", "TensorReport", "check_hvp", "check_pullback", "gradcheck", "numerical_grad"]

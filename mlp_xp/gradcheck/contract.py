@@ -44,6 +44,7 @@ def behaviour_flaws(
     f: Callable[..., Any],
     grad: Callable[..., Sequence[Array]],
     params: tuple[Array, ...],
+    returned: Sequence[Array],
     first: Sequence[Array],
     names: Sequence[str],
     seed: int,
@@ -53,7 +54,8 @@ def behaviour_flaws(
     Args:
         f, grad: on flat arrays.
         params: the point; ``grad`` is given copies of it.
-        first: what grad(*params) returned.
+        returned: what grad(*params) returned.
+        first: copies of that.
         names: of the parameters.
         seed: of another point, for which grad is asked in between.
     """
@@ -85,7 +87,23 @@ def behaviour_flaws(
     grad(*elsewhere)
     if _distance(xp, first, grad(*params)):
         return "grad depends on its last call: it keeps something of other arguments, a stale cache"
+    if not all(_equal(xp, a, b) for a, b in zip(returned, first, strict=True)):
+        return "grad returns the same arrays at every call and overwrites them: each call must return arrays of its own"
+    last = tuple(copied(xp, p) for p in params)
+    for name, param, gradient in zip(names, last, grad(*last), strict=True):
+        if _shares_memory(xp, param, gradient):
+            return f"the gradient of {name} shares memory with it: an update in place of the one changes the other"
     return ""
+
+
+def _shares_memory(xp: Namespace, param: Array, gradient: Array) -> bool:
+    """Whether writing to ``param`` changes ``gradient``: no question about memory is common to all libraries."""
+    before = copied(xp, gradient)
+    try:
+        param[...] = xp.ones_like(param) - param  # type: ignore[index]  # not every library's can be written to
+    except Exception:  # then nothing can come of sharing either
+        return False
+    return not _equal(xp, before, gradient)
 
 
 def copied(xp: Namespace, x: Array) -> Array:

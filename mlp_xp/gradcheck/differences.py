@@ -50,7 +50,7 @@ def numerical_grad(f: Callable[[Any], Any], x: Array, eps: float | None = None, 
     size = math.prod(x.shape)
     if size == 0:
         return xp.zeros_like(x)
-    return xp.reshape(central_differences(xp, f, x, step, range(size), vectorized), x.shape)
+    return xp.reshape(difference_quotients(xp, f, x, step, range(size), vectorized), x.shape)
 
 
 def default_step(xp: Namespace, x: Array) -> Array:
@@ -61,12 +61,21 @@ def default_step(xp: Namespace, x: Array) -> Array:
     return math.cbrt(xp.finfo(x.dtype).eps) * xp.maximum(xp.abs(x), xp.ones_like(x))
 
 
-def central_differences(
-    xp: Namespace, f: Callable[[Any], Any], x: Array, step: Array, positions: Sequence[int], vectorized: bool
+def difference_quotients(
+    xp: Namespace,
+    f: Callable[[Any], Any],
+    x: Array,
+    step: Array,
+    positions: Sequence[int],
+    vectorized: bool,
+    value: float | None = None,
 ) -> Array:
-    """The two-sided differences of f in the entries of ``x`` at the flat ``positions``: (len(positions),)."""
+    """The two-sided differences of f in the entries of ``x`` at the flat ``positions``: (len(positions),).
+
+    Given ``value``, f(x), they are one-sided, at half the price.
+    """
     # `where` along a mask perturbs one entry of an immutable array
-    above, below = x + step, x - step
+    above, below = x + step, (x - step if value is None else x)
     width = xp.reshape(above - below, (-1,))
     flat = xp.reshape(xp.arange(math.prod(x.shape), dtype=xp.int32, **beside(x)), x.shape)
     if vectorized:
@@ -83,7 +92,7 @@ def central_differences(
         else:
             here, shape = flat == chunk[0], ()
         up = _values(xp, f, xp.where(here, above, x), shape)
-        down = _values(xp, f, xp.where(here, below, x), shape)
+        down = _values(xp, f, xp.where(here, below, x), shape) if value is None else value
         quotients.append(xp.reshape(up - down, (-1,)) / xp.take(width, chunk, axis=0))
     return xp.concat(quotients)
 

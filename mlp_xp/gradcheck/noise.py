@@ -22,6 +22,8 @@ def evaluation_noise(
 ) -> float:
     """The standard deviation of f's rounding error near ``params``, at least ``epsilon * |value|``.
 
+    Where f does not change at all, it is ``|value|``: all of it may be one stair of something that rounds on the way.
+
     Takes nine equispaced points on a short line from ``params``. There a smooth function's differences of high order
     vanish, and what is left is noise: ``sigma_k^2 = (k!)^2 / (2k)! mean (D^k f)^2``.
 
@@ -37,7 +39,6 @@ def evaluation_noise(
     random = np.random.default_rng(seed)
     signs = [xp.asarray(random.choice([-1.0, 1.0], p.shape), dtype=p.dtype, **beside(p)) for p in params]
     line = [sign * xp.maximum(xp.abs(p), xp.ones_like(p)) for sign, p in zip(signs, params, strict=True)]
-    variance = 0.0
     for power in _POWERS:
         step = epsilon**power
         values = [value]
@@ -45,8 +46,8 @@ def evaluation_noise(
             values.append(f(*(p + (k * step) * d for p, d in zip(params, line, strict=True))))
         variance = _variance(np.asarray(values))
         if variance:
-            break
-    return max(math.sqrt(variance), epsilon * abs(value))
+            return max(math.sqrt(variance), epsilon * abs(value))
+    return abs(value)
 
 
 def _variance(values: np.ndarray) -> float:

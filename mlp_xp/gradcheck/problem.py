@@ -1,13 +1,15 @@
 """A function and a point, made ready for questions: in what arithmetic it computes, how noisy it is, its slopes.
 
-Everything here is on flat tuples of arrays; ``tree`` takes containers apart before.
+Slopes come by a complex step where f takes complex numbers, and by differences everywhere else. Everything here is on
+flat tuples of arrays; ``tree`` takes containers apart before.
 
-Before: ``noise`` and ``directional``. Next: ``check`` asks.
+Before: ``noise`` and ``directional``. Next: ``probes`` asks.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +19,13 @@ from mlp_xp._namespace import beside, namespace
 from mlp_xp._typing import Array, Namespace
 from mlp_xp.gradcheck.directional import Slope, directional_slope
 from mlp_xp.gradcheck.noise import evaluation_noise
+
+# A complex step loses nothing by subtraction, but what f rounds on the way its gradient rounds too: the rounding of f,
+# as seen a unit's quarter away, the widest difference that is ever taken.
+_ROUNDING_PER_UNIT = 24.0
+
+# A difference that comes so near to a complex step, or within so many standard deviations of its noise, confirms it.
+_CONFIRMED, _CONFIRMED_NOISE = 1e-9, 6.0
 
 
 class Counter:
@@ -40,6 +49,7 @@ class Problem(NamedTuple):
     noise: the standard deviation of f's rounding error there.
     epsilon: of the reference dtype.
     copied: whether the point is a NumPy copy of arrays of a library without float64.
+    complex_dtype: in which f was seen to take a complex step, or None.
     """
 
     xp: Namespace
@@ -49,12 +59,14 @@ class Problem(NamedTuple):
     noise: float
     epsilon: float
     copied: bool
+    complex_dtype: Any = None
 
     @property
     def reference(self) -> str:
-        """The arithmetic of the numeric side, such as ``float64`` or ``float64 NumPy copies``."""
+        """The arithmetic of the numeric side, such as ``float64``, ``float64 NumPy copies``."""
         dtype = str(self.point[0].dtype).rpartition(".")[2]
-        return f"{dtype} NumPy copies" if self.copied else dtype
+        copies = " NumPy copies" if self.copied else ""
+        return f"{dtype}{copies}{' by complex step' if self.complex_dtype is not None else ''}"
 
 
 def prepare(f: Counter, params: tuple[Array, ...], seed: int) -> Problem:
@@ -73,13 +85,17 @@ def prepare(f: Counter, params: tuple[Array, ...], seed: int) -> Problem:
         raise ValueError(f"f must be finite at params, got {value}")
     epsilon = float(xp.finfo(point[0].dtype).eps)
     noise = evaluation_noise(xp, lambda *arrays: number(f(*arrays)), point, value, epsilon, seed)
-    return Problem(xp, f, point, value, noise, epsilon, type(point[0]) is not type(params[0]))
+    problem = Problem(xp, f, point, value, noise, epsilon, type(point[0]) is not type(params[0]))
+    return _with_complex_step(problem, seed)
 
 
-def moved(problem: Problem, params: tuple[Array, ...], seed: int) -> Problem:
-    """The same function at another point, given in the parameters' own dtype."""
+def moved(problem: Problem, params: tuple[Array, ...], seed: int, like_here: bool = False) -> Problem:
+    """The same function at another point, given in the parameters' own dtype; with the same noise, if ``like_here``."""
     point = tuple(like(param, there) for param, there in zip(params, problem.point, strict=True))
     value = number(problem.f(*point))
+    if like_here:
+        noise = max(problem.noise, problem.epsilon * abs(value))
+        return problem._replace(point=point, value=value, noise=noise)
     noise = evaluation_noise(
         problem.xp, lambda *arrays: number(problem.f(*arrays)), point, value, problem.epsilon, seed
     )
@@ -115,7 +131,61 @@ def slope_along(problem: Problem, directions: Mapping[int, Array], finest: float
             problem.f(*(x + t * directions[i] if i in directions else x for i, x in enumerate(problem.point)))
         )
 
-    return directional_slope(phi, problem.value, problem.noise, problem.epsilon, finest)
+    def by_differences() -> Slope:
+        return directional_slope(phi, problem.value, problem.noise, problem.epsilon, finest)
+
+    if problem.complex_dtype is None:
+        return by_differences()
+    exact = _complex_step(problem, directions)
+    if exact is None:
+        return by_differences()
+    # confirmed by one difference; where that is too coarse to tell, by a whole ladder of them; else not believed
+    h = math.cbrt(problem.epsilon)
+    gap = abs((phi(h) - phi(-h)) / (2.0 * h) - exact.value)
+    if gap <= _CONFIRMED * abs(exact.value) + _CONFIRMED_NOISE * problem.noise / h:
+        return exact
+    slope = by_differences()
+    return exact if abs(slope.value - exact.value) <= slope.uncertainty and not slope.kink else slope
+
+
+def _complex_step(problem: Problem, directions: Mapping[int, Array]) -> Slope | None:
+    """``Im f(point + i h d) / h``, or None where f does not take complex numbers: exact, for f analytic.
+
+    Source: Squire and Trapp, Using complex variables to estimate derivatives of real functions, SIAM Review 40, 1998.
+    """
+    xp, dtype, h = problem.xp, problem.complex_dtype, problem.epsilon**2
+
+    def moved(i: int, x: Array) -> Array:
+        z = xp.astype(x, dtype)
+        return z + (1j * h) * xp.astype(directions[i], dtype) if i in directions else z
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # NumPy drops an imaginary part with a warning
+            value = problem.f(*(moved(i, x) for i, x in enumerate(problem.point)))
+            if "complex" not in str(getattr(value, "dtype", type(value))):
+                return None
+            z = complex(value)
+    except Exception:  # whatever a function raises that was not written for complex numbers
+        return None
+    slope = z.imag / h
+    if not (math.isfinite(slope) and abs(z.real - problem.value) <= _ROUNDING_PER_UNIT * problem.noise):
+        return None
+    return Slope(slope, _ROUNDING_PER_UNIT * problem.noise + 4.0 * problem.epsilon * abs(slope), 0.0)
+
+
+def _with_complex_step(problem: Problem, seed: int) -> Problem:
+    """``problem`` with a complex dtype, where f takes it and the slope that comes of it is confirmed."""
+    xp, point = problem.xp, problem.point
+    name = {"float64": "complex128", "float32": "complex64"}.get(str(point[0].dtype).rpartition(".")[2])
+    if name is None or len({str(x.dtype) for x in point}) > 1 or not hasattr(xp, name):
+        return problem
+    candidate = problem._replace(complex_dtype=getattr(xp, name))
+    random = np.random.default_rng(seed)
+    directions = {i: random_direction(xp, x, random) for i, x in enumerate(point)}
+    exact = _complex_step(candidate, directions)
+    # an imaginary part that was dropped somewhere leaves a slope that differences do not confirm
+    return candidate if exact is not None and slope_along(candidate, directions) == exact else problem
 
 
 def random_direction(xp: Namespace, x: Array, random: np.random.Generator) -> Array:

@@ -1,0 +1,88 @@
+"""Pullbacks and Hessian-vector products, checked as the gradients that they are of.
+
+Before: ``check``. Next: ``report``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np  # for the host's random numbers alone
+
+from mlp_xp._namespace import beside, namespace
+from mlp_xp._typing import Array, Op
+from mlp_xp.gradcheck.adapters import as_op
+from mlp_xp.gradcheck.check import gradcheck
+from mlp_xp.gradcheck.contract import linearity_flaws
+from mlp_xp.gradcheck.report import Report
+from mlp_xp.gradcheck.tree import leaves
+
+
+def check_pullback(
+    op: Op | Any, args: Any, seed: int = 0, *, names: Sequence[str] | None = None, **options: Any
+) -> Report:
+    """Is the pullback of ``op(*args) -> (value, pullback)`` right? ``d <c, value>`` against ``<pullback(c), d>``.
+
+    Checked as well: the pullback is linear in the cotangent, and takes zero to zero.
+
+    Args:
+        op: its value may have any shape; ``pullback(c)`` returns a tuple, one cotangent per argument. Or a subclass of
+            torch.autograd.Function, or a jax.custom_vjp.
+        args: as the params of ``gradcheck``; bind everything that is not differentiated.
+        seed: of the cotangents, and as in ``gradcheck``.
+        names, options: as in ``gradcheck``.
+    """
+    op = as_op(op)
+    args = tuple(args) if type(args) in (tuple, list) else (args,)
+    value, pullback = op(*args)
+    xp = namespace(value)
+    random = np.random.default_rng(seed)
+    drawn, other = random.standard_normal(value.shape), random.standard_normal(value.shape)
+
+    def cotangent(like: Array, numbers: Any) -> Array:
+        return xp.asarray(numbers, dtype=like.dtype, **beside(like))
+
+    def f(*arrays: Any) -> Array:
+        value, _ = op(*arrays)
+        return namespace(value).sum(value * namespace(value).asarray(drawn, dtype=value.dtype, **beside(value)))
+
+    def grad(*arrays: Any) -> Any:
+        value, pullback = op(*arrays)
+        return pullback(cotangent(value, drawn))
+
+    def pulled(c: Array) -> tuple[Array, ...]:
+        return tuple(leaf.array for leaf in leaves(pullback(c)))
+
+    report = gradcheck(f, grad, args, names, seed, **options)
+    flaws = linearity_flaws(xp, pulled, cotangent(value, drawn), cotangent(value, other))
+    return report._replace(contract=(*report.contract, *flaws))
+
+
+def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, seed: int = 0, **options: Any) -> Report:
+    """Is ``hvp(params, v)`` the Hessian of a function times v? ``grad`` is that function's gradient, v is random.
+
+    The Hessian-vector product is the gradient of ``<grad(params), v>``.
+
+    Args:
+        grad: grad(*params) -> gradients, one per parameter; checked before, or trusted.
+        hvp: hvp(params, v) -> products, one per parameter; params and v are tuples.
+        params: a tuple or list of arrays.
+        seed: of v, and as in ``gradcheck``.
+        options: as in ``gradcheck``.
+    """
+    params = tuple(params) if type(params) in (tuple, list) else (params,)
+    random = np.random.default_rng(seed)
+    drawn = [random.standard_normal(p.shape) for p in params]
+
+    def vectors(at: Sequence[Array]) -> tuple[Array, ...]:
+        return tuple(
+            namespace(x).asarray(numbers, dtype=x.dtype, **beside(x)) for x, numbers in zip(at, drawn, strict=True)
+        )
+
+    def f(*at: Array) -> Array:
+        xp = namespace(*at)
+        first, *rest = [xp.sum(g * v) for g, v in zip(grad(*at), vectors(at), strict=True)]
+        return sum(rest, start=first)
+
+    return gradcheck(f, lambda *at: hvp(at, vectors(at)), params, seed=seed, **options)

@@ -1,0 +1,102 @@
+"""What the probes and entries of an array come to: its row in the report, and where to look first.
+
+Before: ``probes`` and ``entries``. Next: ``diagnosis`` puts a failure in words, ``report`` shows it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np  # on the host alone: indices
+
+from mlp_xp._namespace import namespace
+from mlp_xp.gradcheck.entries import Entries
+from mlp_xp.gradcheck.probes import MARGIN, Probe, resolution
+from mlp_xp.gradcheck.report import RIGHT, WRONG, TensorReport, Verdict
+
+
+def row_of(name: str, size: int, probes: Sequence[Probe], doubted: Sequence[Probe] | None = None) -> TensorReport:
+    """The row of an array of ``size`` entries by its probes; ``doubted``: those at params, where others were needed."""
+    if not probes:
+        return TensorReport(name, "pass", 0.0, None, 0.0, 0.0, 0.0, 0.0, "it has no entries", 0, size)
+    worst = max(probes, key=lambda probe: (probe.wrong, probe.relative_error))
+    checked = len(probes) if worst.entry is not None else 0
+    row = TensorReport(
+        name,
+        "pass",
+        worst.relative_error,
+        worst.entry,
+        worst.analytic,
+        worst.numeric,
+        resolution(probes),
+        worst.tolerance,
+        "",
+        checked,
+        size,
+    )
+    if any(probe.wrong for probe in probes):
+        return replace(row, verdict="fail")
+    if row.resolution > WRONG:
+        at_kink = _kinked(worst)
+        why = "a kink" if at_kink else "rounding noise"
+        advice = "another point" if at_kink else "float64, weights that saturate less, or a loss with a larger gradient"
+        said = f"{why} hides relative errors below {row.resolution:.1e}; try {advice}"
+        return replace(row, verdict="inconclusive", diagnosis=said)
+    if doubted:
+        why = "at a kink" if any(_kinked(probe) or probe.wrong for probe in doubted) else "hidden by rounding at params"
+        return replace(row, diagnosis=f"{why}: checked at a point nearby, where it is not")
+    return row
+
+
+def _kinked(probe: Probe) -> bool:
+    return MARGIN * probe.kink > 0.5 * probe.tolerance
+
+
+def with_entries(row: TensorReport, shape: tuple[int, ...], entries: Entries) -> TensorReport:
+    """``row`` with the worst of the entries that were compared: its index and values."""
+    xp = namespace(entries.analytic)
+    gap, scale = xp.abs(entries.analytic - entries.numeric), xp.abs(entries.analytic) + xp.abs(entries.numeric)
+    excess = gap - entries.uncertainty
+    visible = (excess > 0.0) | (entries.uncertainty <= WRONG * scale)
+    relative = xp.where(visible, gap / xp.where(scale > 0.0, scale, xp.ones_like(scale)), xp.zeros_like(gap))
+    worst = int(xp.argmax(relative, axis=0)) if bool(xp.any(relative > 0.0)) else int(xp.argmax(scale, axis=0))
+    verdict: Verdict = "fail" if bool(xp.any(excess > WRONG * scale)) else row.verdict
+    if verdict == "pass" and bool(xp.any(excess > RIGHT * scale)):
+        verdict = "inconclusive"
+        row = replace(row, diagnosis="an entry stands out of the noise by more than 1e-5 of its size, but not by 1e-3")
+    row = replace(row, verdict=verdict, checked=len(entries.positions))
+    if verdict == "fail" and not bool(xp.any(excess > 0.0)):
+        return row  # too small an error to be seen in single entries: the slopes along directions show it
+    return replace(
+        row,
+        relative_error=float(relative[worst]),
+        index=tuple(int(i) for i in np.unravel_index(entries.positions[worst], shape)),
+        analytic=float(entries.analytic[worst]),
+        numeric=float(entries.numeric[worst]),
+        noise=float(entries.uncertainty[worst]),
+    )
+
+
+def blame(rows: Sequence[TensorReport]) -> str:
+    """Where to look first, for arrays in the order of the data's way, as parameters are usually given.
+
+    The way back goes from the last to the first: what is wrong near the loss is inherited by all that is upstream.
+    """
+    failed = [i for i, row in enumerate(rows) if row.verdict == "fail"]
+    if not failed or len(rows) == 1:
+        return ""
+    last = failed[-1]
+    where = f"{rows[last].name}, the nearest to the loss"
+    inherited = f"; what is upstream of it may have inherited its error ({len(failed) - 1} more)" if failed[:-1] else ""
+    right = [row.name for row in rows[last + 1 :] if row.verdict == "pass"]
+    between = f"; {right[0]} behind it is right" if right else ""
+    return where + between + inherited
+
+
+def not_compared(name: str, size: int, flaw: str, otherwise: str) -> TensorReport:
+    """The row of an array that was not compared: for a ``flaw`` of its own, or for another reason."""
+    verdict: Verdict = "fail" if flaw else "inconclusive"
+    why = flaw or f"not checked: {otherwise}"
+    return TensorReport(name, verdict, math.inf, None, math.nan, math.nan, math.inf, math.nan, why, 0, size)
