@@ -37,8 +37,12 @@ _FLOOR_ROUNDINGS = 50.0
 # And the share of a gradient that float32 may lose where terms cancel: right ones were seen to lose a thousandth.
 _COARSE = 1e-2
 
-# Points further and further away have other kinks and units that are not saturated, and the same bugs.
-_ASIDE = (0.03, 0.03, 0.1, 0.3)
+# Points nearby have other kinks and the same bugs: by how much to scale the parameters, and how far to move them.
+_ASIDE = ((1.0, 0.03), (1.0, 0.03), (1.0, 0.1))
+
+# Where rounding hides a gradient, because units are saturated or because it vanishes on its way through small weights,
+# the same formula can be judged where neither is so.
+_AFAR = ((0.25, 0.2), (4.0, 0.2), (0.06, 0.2), (16.0, 0.2))
 
 # Far enough for what was kept of another point to be wrong there.
 _FAR, _ELSEWHERE = 0.1, 3
@@ -237,19 +241,25 @@ def look_aside(
     probes: Sequence[Sequence[Probe]],
     random: np.random.Generator,
 ) -> dict[int, list[Probe]]:
-    """Probes at a point nearby, for those groups of arrays that are in doubt here and not there.
+    """Probes at another point, for those groups of arrays that are in doubt here and not there.
 
-    A bug is there at every point; the trouble of a kink, of a subgradient or of a saturated unit is gone a step aside.
-    What is wrong here and right there is cleared; what can't be resolved here and can be there is judged there.
+    A bug is there at every point; the trouble of a kink or of a subgradient is gone a step aside, that of a saturated
+    unit or a vanishing gradient further away. What is wrong here and right nearby is cleared; what can't be resolved
+    here and can be there is judged there.
     """
     doubtful = {g for g, mine in enumerate(probes) if any(p.wrong for p in mine) or resolution(mine) > WRONG}
     cleared: dict[int, list[Probe]] = {}
     xp = namespace(*arrays)
-    for attempt, distance in enumerate(_ASIDE):
+    for attempt, (factor, distance) in enumerate((*_ASIDE, *_AFAR)):
+        if attempt == len(_ASIDE):  # what is wrong here must be right nearby: far away another branch may be taken
+            doubtful = {g for g in doubtful if not any(p.wrong for p in probes[g])}
         if not doubtful:
             break
-        there_arrays = tuple(x + distance * random_direction(xp, x, random) for x in arrays)
-        there = gradient_at(moved(here.problem, there_arrays, attempt), grad, there_arrays, random)
+        there_arrays = tuple(factor * (x + distance * random_direction(xp, x, random)) for x in arrays)
+        problem = moved(here.problem, there_arrays, attempt)
+        if not math.isfinite(problem.value):
+            continue
+        there = gradient_at(problem, grad, there_arrays, random)
         for g in sorted(doubtful):
             again = probe(there, groups[g], random)
             # an error as large as the one seen here must be visible there, or whatever a pass must be able to see

@@ -45,8 +45,9 @@ def row_of(name: str, size: int, probes: Sequence[Probe], doubted: Sequence[Prob
         said = f"{why} hides relative errors below {row.resolution:.1e}; try {advice}"
         return replace(row, verdict="inconclusive", diagnosis=said)
     if doubted:
-        why = "at a kink" if any(_kinked(probe) or probe.wrong for probe in doubted) else "hidden by rounding at params"
-        return replace(row, diagnosis=f"{why}: checked at a point nearby, where it is not")
+        at_kink = any(_kinked(probe) or probe.wrong for probe in doubted)
+        why = "at a kink: checked at a point nearby" if at_kink else "hidden by rounding at params: checked elsewhere"
+        return replace(row, diagnosis=f"{why}, where it is not")
     return row
 
 
