@@ -120,7 +120,8 @@ def _patterns(
         yield _factor_sentence(factor, slack), a, factor * n
     for name, other in others.items():
         if tuple(other.shape) == shape:
-            yield f"this is the gradient of {name}: are the two swapped?", at(other), n
+            yield f"the gradient of {name} is what belongs here: are the two swapped?", at(other), n
+            yield f"this is the gradient of {name} over again", a, at(other)
     if len(shape) == 2:
         undone = xp.matrix_transpose(xp.reshape(gradient, shape[::-1]))
         yield f"the gradient is transposed{'' if shape[0] == shape[1] else ' and reshaped'}", at(undone), n

@@ -115,11 +115,11 @@ class Report(NamedTuple):
         from rich.text import Text
 
         colours = {"pass": "green", "inconclusive": "yellow", "fail": "bold red"}
-        table = Table(box=box.SIMPLE_HEAD)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for column in _COLUMNS:
             table.add_column(column, justify="right" if column in _COLUMNS[5:] else "left")
         for row in self.tensors:
-            name, verdict, *rest = _cells(row, digits=3)  # as wide as a terminal
+            name, verdict, *rest = _cells(row, digits=2)  # as wide as a terminal
             table.add_row(Text(name), Text(verdict, colours[row.verdict]), *map(Text, rest))
         notes = (f"{row.name}: {note}" for row in self.tensors for note in _notes(row))
         below = (Text(sentence) for sentence in (*notes, *self._foot()))
