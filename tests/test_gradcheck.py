@@ -408,10 +408,10 @@ def test_none_is_no_gradient(put):
 def test_float32_without_a_float64_reference_is_inconclusive_where_noise_hides_the_gradient(xp, put):
     x = put([1.0, -2.0, 0.5], xp.float32)
 
-    def f(x):  # a loss of about 1000 is known to 6e-5 in float32, a step is about 5e-3
-        return xp.sum(xp.astype(x, xp.float32) ** 2) + 1000.0
+    def f(scale):  # a loss of about 1000 is known to 6e-5 in float32
+        return lambda x: scale * xp.sum(xp.astype(x, xp.float32) ** 2) + 1000.0
 
-    report = mx.gradcheck(f, lambda x: (2 * x,), [x])
+    report = mx.gradcheck(f(1e-6), lambda x: (2e-6 * x,), [x])
     assert report.verdict == "inconclusive"
     assert report.reference == "float32"
     assert report.tensors[0].resolution > 1e-3
@@ -420,6 +420,11 @@ def test_float32_without_a_float64_reference_is_inconclusive_where_noise_hides_t
         report.raise_if_failed()
     report.raise_if_failed(allow_inconclusive=True)
     assert mx.gradcheck(f, lambda x: (-2 * x,), [x]).verdict == "fail"  # noise hides a lot, but not that
+    # where a step to larger parameters brings the gradient out of the noise it is taken, and said
+    report = mx.gradcheck(f(0.5), lambda x: (1.0 * x,), [x])
+    assert report.ok
+    assert "hidden by rounding at params: checked elsewhere" in report.tensors[0].diagnosis
+    assert not mx.gradcheck(f(0.5), lambda x: (0.95 * x,), [x]).ok
 
 
 def test_a_function_that_takes_no_float64_is_checked_in_its_own_dtype(xp, put):

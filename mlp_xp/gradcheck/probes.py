@@ -240,15 +240,17 @@ def look_aside(
     groups: Sequence[tuple[int, ...]],
     probes: Sequence[Sequence[Probe]],
     random: np.random.Generator,
-) -> dict[int, list[Probe]]:
-    """Probes at another point, for those groups of arrays that are in doubt here and not there.
+) -> tuple[dict[int, list[Probe]], set[int]]:
+    """Probes at another point, for those groups of arrays that are in doubt here and not there; and what is not wrong.
 
     A bug is there at every point; the trouble of a kink or of a subgradient is gone a step aside, that of a saturated
     unit or a vanishing gradient further away. What is wrong here and right nearby is cleared; what can't be resolved
-    here and can be there is judged there.
+    here and can be there is judged there. What is wrong here and nowhere nearby, though nothing clears it, is not wrong
+    beyond doubt: those groups come second.
     """
     doubtful = {g for g, mine in enumerate(probes) if any(p.wrong for p in mine) or resolution(mine) > WRONG}
     cleared: dict[int, list[Probe]] = {}
+    unconfirmed = {g for g, mine in enumerate(probes) if any(p.wrong for p in mine)}
     xp = namespace(*arrays)
     for attempt, (factor, distance) in enumerate((*_ASIDE, *_AFAR)):
         if attempt == len(_ASIDE):  # what is wrong here must be right nearby: far away another branch may be taken
@@ -269,7 +271,9 @@ def look_aside(
             ):
                 cleared[g] = again
                 doubtful.remove(g)
-    return cleared
+            elif (any if again[0].entry else all)(p.wrong for p in again):  # an error shows in any random direction
+                unconfirmed.discard(g)
+    return cleared, unconfirmed - cleared.keys()
 
 
 def wrong_elsewhere(
