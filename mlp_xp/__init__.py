@@ -6,6 +6,7 @@ Read it in the order of the data's way:
     losses      criteria: logits and targets -> (loss, pullback)
     mlp         the network: init_params, forward, backward, objective, loss_and_grads, train_step, predict
     cost        what a step costs, from the sizes alone
+    mistakes    the usual mistakes in such a network's gradients, and the check that knows them
     gradcheck   finite differences, for anybody's backward pass; knows nothing of networks
     optim       sgd, momentum, adam: pure (init, update) pairs
     train       minibatches and epochs: a generator that the caller logs, plots or stops
@@ -19,6 +20,7 @@ from mlp_xp import losses, ops
 from mlp_xp.cost import StepCost, step_cost
 from mlp_xp.gradcheck import Report, TensorReport, check_hvp, check_pullback, gradcheck, numerical_grad
 from mlp_xp.losses import cross_entropy, sigmoid, softmax
+from mlp_xp.mistakes import check_gradients, hypotheses
 from mlp_xp.mlp import (
     backward,
     forward,
@@ -35,11 +37,13 @@ __all__ = [
     "StepCost",
     "TensorReport",
     "backward",
+    "check_gradients",
     "check_hvp",
     "check_pullback",
     "cross_entropy",
     "forward",
     "gradcheck",
+    "hypotheses",
     "init_params",
     "loss_and_grads",
     "losses",

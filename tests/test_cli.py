@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -23,6 +24,7 @@ for name in ("click", "rich", "matplotlib", "sklearn"):
 
 imread = import_module("matplotlib.image").imread
 cli, plots = import_module("mlp_xp.cli"), import_module("mlp_xp.plots")
+mistakes = import_module("mlp_xp.mistakes")
 
 pytestmark = pytest.mark.only("numpy")
 
@@ -87,7 +89,8 @@ def test_the_same_seed_gives_the_same_network(tmp_path: Path, capsys: pytest.Cap
         pytest.param(
             ("--backend", "array_api_strict", "--device", "no_float64"),
             marks=pytest.mark.skipif(
-                "no_float64" not in cli.probe("array_api_strict").devices, reason="array-api-strict before 2.4"
+                "no_float64" not in mlp_xp.backends.probe("array_api_strict").devices,
+                reason="array-api-strict before 2.4",
             ),
         ),
     ],
@@ -120,7 +123,7 @@ def test_a_wrong_gradient_stops_before_training(
         loss, grads = mlp_xp.loss_and_grads(*arguments, **options)
         return loss, (2.0 * grads[0], *grads[1:])
 
-    monkeypatch.setattr(cli, "loss_and_grads", doubled)
+    monkeypatch.setattr(mistakes, "loss_and_grads", doubled)
     output = tmp_path / "a.png"
     assert cli.main(["train", "--data", small_data(tmp_path), "--output", str(output)]) == 1
     printed = capsys.readouterr().out
@@ -267,7 +270,7 @@ def test_gradcheck_exits_with_1_when_a_gradient_is_wrong(
     def without_penalty(*arguments: Any, l2: float = 0.0, **options: Any) -> Any:
         return mlp_xp.loss_and_grads(*arguments, **options)
 
-    monkeypatch.setattr(cli, "loss_and_grads", without_penalty)
+    monkeypatch.setattr(mistakes, "loss_and_grads", without_penalty)
     assert cli.main(["gradcheck"]) == 1
     printed = capsys.readouterr().out
     assert "l2 on numpy: gradient check: fail" in printed
@@ -282,12 +285,221 @@ def test_gradcheck_all_leaves_out_what_is_not_usable_and_says_why(
             raise ValueError(f"backend {name} is not usable: for a reason")
         return load(name, *arguments)
 
-    load = cli.load
-    monkeypatch.setattr(cli, "load", only_numpy)
+    load = cli.gradcheck.load
+    monkeypatch.setattr(cli.gradcheck, "load", only_numpy)
     assert cli.main(["gradcheck", "--backend", "all"]) == 0
-    assert "left out: backend torch is not usable: for a reason\n" in capsys.readouterr().out
+    assert "left out: backend torch is not usable: for a reason\n" in capsys.readouterr().err
     assert cli.main(["gradcheck", "--backend", "torch"]) == 2
     assert capsys.readouterr() == ("", "error: backend torch is not usable: for a reason\n")
+
+
+def test_gradcheck_prints_one_json_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["gradcheck", "--json", "--full"]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {"softmax_cross_entropy, labels", "hidden layers: 3"} < {record["variation"] for record in records}
+    for record in records:
+        assert (record["backend"], record["verdict"]) == ("numpy", "pass")
+        assert all(row["checked"] == row["size"] for row in record["tensors"])  # as --full has it
+
+
+# --- gradcheck of a problem of one's own -------------------------------------------------------------------------
+
+PROBLEMS = """
+from dataclasses import dataclass
+import numpy as np
+import neighbour
+
+@dataclass
+class Unused:  # looks its own module up
+    number: int = 1
+
+A = np.arange(1.0, 7.0).reshape(2, 3) / 5.0
+b = np.asarray([0.3, -0.7, 1.1])
+
+def f(A, b):
+    return ((A @ b) ** 2).sum()
+
+def grad(A, b):
+    return 2.0 * np.outer(A @ b, b), 2.0 * A.T @ (A @ b)
+
+def halved(A, b):
+    return 2.0 * np.outer(A @ b, b), A.T @ (A @ b)
+
+def op(A, b):
+    return A @ b, lambda c: (np.outer(c, b), A.T @ c)
+
+def wrong_op(A, b):
+    return A @ b, lambda c: (np.outer(c, b), A.T @ c[::-1])
+
+def flat(x):
+    return 1e-30 * (x**3).sum() + 1e6
+
+right = f, grad, (A, b)
+wrong = f, halved, (A, b)
+named = {"f": f, "grad": halved, "params": (A, b), "names": ("weight", "bias"), "hypotheses": {"no two": halved}}
+pulled = {"op": op, "args": (A, b)}
+wrongly_pulled = {"op": wrong_op, "args": (A, b), "names": ("weight", "bias")}
+noisy = flat, lambda x: 1e-30 * 3.0 * x**2, b
+
+def made(seed=0):
+    import neighbour_of_a_function
+    print("on the way")
+    return right
+
+def wrongly_made():
+    return named
+
+def raising():
+    return 1 / 0
+
+def fails(A, b):
+    raise KeyError("no such key")
+
+def fails_in_a_neighbour(A, b):
+    return neighbour.fails()
+
+def op_whose_pullback_fails(A, b):
+    def pullback(c):
+        raise LookupError("lost")
+    return A @ b, pullback
+
+f_fails = fails, grad, (A, b)
+grad_fails = f, fails_in_a_neighbour, (A, b)
+hypothesis_fails = {**named, "hypotheses": {"no two": fails}}
+op_fails = {"op": fails, "args": (A, b)}
+pullback_fails = {"op": op_whose_pullback_fails, "args": (A, b)}
+no_pair = {"op": f, "args": (A, b)}
+pair = f, grad
+number = 3
+misspelt = {"f": f, "grad": grad, "parms": (A, b)}
+lacking = {"f": f, "grad": grad}
+of_both = {"op": op, "args": (A, b), "params": (A, b)}
+integers = f, grad, (A, np.arange(3))
+"""
+
+
+@pytest.fixture
+def problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "problems.py").write_text(PROBLEMS)
+    (tmp_path / "neighbour.py").write_text("def fails():\n    raise RuntimeError('a\\nb')\n")
+    (tmp_path / "neighbour_of_a_function.py").touch()
+    (tmp_path / "unimportable.py").write_text("import neighbour\nprint(undefined)\n")
+    (tmp_path / "unparsable.py").write_text("a = 1\nb = (\n")
+    (tmp_path / "incomplete.py").write_text("import no_such_module_at_all\n")
+    (tmp_path / "leaving.py").write_text("raise SystemExit(0)\n")
+    (tmp_path / "problems.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    for name in ("neighbour", "neighbour_of_a_function"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["right", "pulled", "made"])
+@pytest.mark.parametrize("options", [(), ("--full",), ("--seed", "3")], ids=" ".join)
+def test_a_right_problem_passes(
+    problems: Path, name: str, options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = list(sys.path)
+    assert cli.main(["gradcheck", f"problems.py:{name}", *options]) == 0
+    printed = capsys.readouterr()
+    assert "gradient check: pass" in printed.out
+    assert printed.err == ""
+    assert sys.path == path
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("wrong", "the gradient is 1/2 times the true one"),
+        ("named", "bias: no two"),
+        ("wrongly_made", "bias: no two"),
+        ("wrongly_pulled", "bias"),
+    ],
+)
+def test_a_wrong_problem_fails(problems: Path, name: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["gradcheck", f"problems.py:{name}"]) == 1
+    printed = capsys.readouterr()
+    assert "gradient check: fail" in printed.out
+    assert sentence in printed.out
+    assert printed.err == ""
+
+
+def test_what_cannot_be_resolved_exits_with_1_unless_allowed(problems: Path) -> None:
+    assert cli.main(["gradcheck", "problems.py:noisy"]) == 1
+    assert cli.main(["gradcheck", "problems.py:noisy", "--allow-inconclusive"]) == 0
+    assert cli.main(["gradcheck", "problems.py:wrong", "--allow-inconclusive"]) == 1
+
+
+@pytest.mark.parametrize(("name", "status", "verdict"), [("made", 0, "pass"), ("named", 1, "fail")])
+def test_the_report_of_a_problem_as_json_is_all_that_is_on_stdout(
+    problems: Path, name: str, status: int, verdict: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["gradcheck", "problems.py:" + name, "--json", "--full"]) == status
+    printed = capsys.readouterr()
+    report = json.loads(printed.out)
+    assert report["verdict"] == verdict
+    assert [(row["checked"], row["size"]) for row in report["tensors"]] == [(6, 6), (3, 3)]
+    assert printed.err == ("on the way\n" if name == "made" else "")
+
+
+def test_a_problem_in_another_folder_as_a_process_of_its_own(problems: Path) -> None:
+    elsewhere = problems / "elsewhere"
+    elsewhere.mkdir()
+    ended = run(elsewhere, "gradcheck", "../problems.py:wrong")
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert "the gradient is 1/2 times the true one" in ended.stdout
+    ended = run(elsewhere, "gradcheck", str(problems / "problems.py") + ":made")
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+BAD_PROBLEMS = [
+    ("problems.py", "PROBLEM must be FILE.py:NAME, got 'problems.py'"),
+    ("problems.py:", "PROBLEM must be FILE.py:NAME, got 'problems.py:'"),
+    ("problems.txt:right", "PROBLEM must be FILE.py:NAME with a Python file, got 'problems.txt:right'"),
+    ("none.py:right", "none.py can't be read: No such file or directory"),
+    ("problems.py:rihgt", "problems.py has no 'rihgt'; did you mean 'right'?"),
+    ("problems.py:zzzzzz", "problems.py has no 'zzzzzz'"),
+    ("unimportable.py:a", "unimportable.py can't be imported: NameError: name 'undefined' is not defined "
+     "(unimportable.py, line 2)"),
+    ("unparsable.py:a", "unparsable.py can't be imported: SyntaxError: '(' was never closed (unparsable.py, line 2)"),
+    ("incomplete.py:a", "incomplete.py can't be imported: ModuleNotFoundError: No module named 'no_such_module_at_all' "
+     "(incomplete.py, line 1)"),
+    ("leaving.py:a", "leaving.py can't be imported: SystemExit: 0 (leaving.py, line 1)"),
+    ("problems.py:raising", "raising raised ZeroDivisionError: division by zero (problems.py, line {1 / 0})"),
+    ("problems.py:f", "problems.py:f must be a problem, or a function without arguments that returns one, "
+     "got a function of A, b"),
+    ("problems.py:pair", "problems.py:pair must be (f, grad, params), a dict of the arguments of gradcheck or of "
+     "check_pullback, or a function without arguments that returns one, got a tuple of 2"),
+    ("problems.py:number", "problems.py:number must be (f, grad, params), a dict of the arguments of gradcheck or of "
+     "check_pullback, or a function without arguments that returns one, got int"),
+    ("problems.py:misspelt", "problems.py:misspelt has 'parms', which is no argument of gradcheck; "
+     "did you mean 'params'?"),
+    ("problems.py:of_both", "problems.py:of_both has 'params', which is no argument of check_pullback; "
+     "did you mean 'args'?"),
+    ("problems.py:lacking", "problems.py:lacking lacks 'params', an argument of gradcheck"),
+    ("problems.py:integers", "params[1] must be real floating, got int64"),
+    ("problems.py:f_fails", "f raised KeyError: 'no such key' (problems.py, line {raise KeyError})"),
+    ("problems.py:grad_fails", "grad raised RuntimeError: a (neighbour.py, line 2)"),
+    ("problems.py:hypothesis_fails", "hypothesis 'no two' raised KeyError: 'no such key' "
+     "(problems.py, line {raise KeyError})"),
+    ("problems.py:op_fails", "op raised KeyError: 'no such key' (problems.py, line {raise KeyError})"),
+    ("problems.py:pullback_fails", "the pullback of op raised LookupError: lost "
+     "(problems.py, line {raise LookupError})"),
+    ("problems.py:no_pair", "op must return (value, pullback), got float64"),
+    ("problems.py:right --backend numpy", "--backend can't go with PROBLEM, which brings its own arrays"),
+    ("problems.py:right --dtype float64", "--dtype can't go with PROBLEM, which brings its own arrays"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "sentence"), BAD_PROBLEMS, ids=[line for line, _ in BAD_PROBLEMS])
+def test_a_bad_problem_is_one_line_and_exit_status_2(
+    line: str, sentence: str, problems: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for code in re.findall(r"{(.*)}", sentence):  # stands for the number of the line with this code
+        number = next(i for i, text in enumerate(PROBLEMS.splitlines(), start=1) if code in text)
+        sentence = sentence.replace(f"{{{code}}}", str(number))
+    assert cli.main(["gradcheck", *line.split()]) == 2
+    assert capsys.readouterr() == ("", f"error: {sentence}\n")
 
 
 def test_cost_prints_what_step_cost_counts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -306,7 +518,7 @@ def test_cost_prints_what_step_cost_counts(capsys: pytest.CaptureFixture[str]) -
     [(0, "0 B"), (999, "999 B"), (999.6, "1 kB"), (1000, "1 kB"), (1234567, "1.23 MB"), (5e12, "5 TB")],
 )
 def test_readable_figures(value: float, text: str) -> None:
-    assert cli._readable(value, "B") == text
+    assert cli.cost._readable(value, "B") == text
 
 
 def test_backends_lists_every_library(capsys: pytest.CaptureFixture[str]) -> None:

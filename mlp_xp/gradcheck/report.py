@@ -129,7 +129,7 @@ class Report(NamedTuple):
         return f"gradient check: {self.verdict} ({self.evaluations:,} evaluations, reference in {self.reference})"
 
     def _foot(self) -> Iterator[str]:
-        if self.blame:
+        if self.blame and [row.verdict for row in self.tensors].count("fail") > 1:
             yield f"look first: {self.blame}"
         yield from (f"weak probe: {sentence}" for sentence in self.weak)
 

@@ -1,0 +1,57 @@
+"""The ``mlp-xp`` command: train a network, check gradients, count what a step costs, list the backends.
+
+Each command is a module named after it; ``main`` turns whatever goes wrong into one line. What only some commands need
+(rich, matplotlib, scikit-learn) is imported in them, so that ``mlp-xp --help`` is quick.
+
+This is the top of the house: it strings together what the other modules do, and shows it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+try:
+    import click
+except ModuleNotFoundError:
+    print("error: the command needs click: pip install 'mlp_xp[cli]'", file=sys.stderr)
+    raise SystemExit(2) from None
+
+from mlp_xp import __version__
+from mlp_xp.cli import backends, cost, gradcheck, train
+
+_BAD_INPUT, _INTERRUPTED = 2, 130  # exit statuses; the second is what shells report for Ctrl-C
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with ``arguments`` (the process's own when None) and return its exit status.
+
+    0 when all went well, 1 when a gradient is wrong, 2 for bad input, which is one line on stderr, 130 for Ctrl-C.
+    """
+    try:
+        return commands.main(arguments, prog_name="mlp-xp", standalone_mode=False) or 0
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return _INTERRUPTED
+    except click.ClickException as error:
+        message = error.format_message()
+    except ModuleNotFoundError as error:
+        message = f"the command needs {(error.name or 'more').partition('.')[0]}: pip install 'mlp_xp[cli]'"
+    # RuntimeError and MemoryError are what array libraries raise when a device fails or is full
+    except (ValueError, TypeError, OSError, ArithmeticError, RuntimeError, MemoryError) as error:
+        message = str(error).strip().partition("\n")[0] or type(error).__name__
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    return _BAD_INPUT
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+@click.pass_context
+def commands(context: click.Context) -> None:
+    """A multilayer perceptron with hand-derived gradients, on any array library."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+for module in (train, gradcheck, cost, backends):
+    commands.add_command(module.command)

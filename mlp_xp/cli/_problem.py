@@ -1,0 +1,175 @@
+"""Somebody's own gradient, from a file of theirs: ``FILE.py:NAME`` to a check that can be run.
+
+NAME is ``(f, grad, params)``, or a dict of the arguments of ``gradcheck`` (f, grad, params, names, ...) or of
+``check_pullback`` (op, args, ...), or a function without arguments that returns one of these.
+
+Whatever their code raises becomes one sentence: what raised it, where in their files, its type and message.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from mlp_xp.gradcheck import Report, check_pullback, gradcheck
+from mlp_xp.gradcheck.adapters import as_op
+
+
+def check_problem(problem: str, **options: Any) -> Report:
+    """The report on ``FILE.py:NAME``; ``options`` go before those that the problem brings.
+
+    Raises:
+        ValueError: for no such file or name, for something that is no problem, and for what their code raises.
+    """
+    file, _, name = problem.rpartition(":")
+    if not file or not name:
+        raise ValueError(f"PROBLEM must be FILE.py:NAME, got {problem!r}")
+    path = Path(file)
+    if path.suffix != ".py":
+        raise ValueError(f"PROBLEM must be FILE.py:NAME with a Python file, got {problem!r}")
+    if not path.is_file():
+        raise ValueError(
+            f"{file} can't be read: {'it is not a file' if path.exists() else 'No such file or directory'}"
+        )
+    path = path.resolve()
+    folder = path.parent
+    with _importable(folder):
+        module = _loaded(path, file)
+        if not hasattr(module, name):
+            nearest = difflib.get_close_matches(name, vars(module), n=1)
+            raise ValueError(f"{file} has no {name!r}{f'; did you mean {nearest[0]!r}?' if nearest else ''}")
+        found = getattr(module, name)
+        if callable(found):
+            required = [p.name for p in _parameters(found).values() if p.default is p.empty and p.kind not in _STARRED]
+            if required:
+                raise ValueError(
+                    f"{problem} must be a problem, or a function without arguments that returns one, "
+                    f"got a function of {', '.join(required)}"
+                )
+            found = _blaming(name, found, folder)()
+        check, arguments = _arguments(problem, found)
+        theirs = {key: _blamed(key, value, folder) for key, value in arguments.items()}
+        return check(**{**theirs, **options})
+
+
+_STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _arguments(problem: str, found: Any) -> tuple[Callable[..., Report], dict[str, Any]]:
+    """Which check is meant, and its arguments by name."""
+    if isinstance(found, tuple) and len(found) == 3:
+        return gradcheck, dict(zip(("f", "grad", "params"), found, strict=True))
+    if not isinstance(found, Mapping):
+        came = f"a tuple of {len(found)}" if isinstance(found, tuple) else f"{type(found).__name__}"
+        raise ValueError(
+            f"{problem} must be (f, grad, params), a dict of the arguments of gradcheck or of check_pullback, "
+            f"or a function without arguments that returns one, got {came}"
+        )
+    check = check_pullback if "op" in found else gradcheck
+    known = {**_parameters(gradcheck), **_parameters(check)}
+    if check is check_pullback:
+        known = {key: p for key, p in known.items() if key not in ("f", "grad", "params")}
+    known = {key: p for key, p in known.items() if p.kind not in _STARRED}
+    for key in found:
+        if key not in known:
+            nearest = difflib.get_close_matches(str(key), known, n=1)
+            meant = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise ValueError(f"{problem} has {key!r}, which is no argument of {check.__name__}{meant}")
+    for key, parameter in known.items():
+        if key not in found and parameter.default is parameter.empty:
+            raise ValueError(f"{problem} lacks {key!r}, an argument of {check.__name__}")
+    return check, dict(found)
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of some that are written in C there is none
+        return {}
+
+
+def _loaded(path: Path, shown: str) -> ModuleType:
+    # under a name that hides no module that the file may import; what a dataclass looks up is there
+    spec = spec_from_file_location(f"mlp_xp problem {path.stem}", path)
+    assert spec is not None  # a file that ends in .py has a loader
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{shown} can't be imported: {_sentence(error, path.parent)}") from error
+    return module
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """What lies in ``folder`` can be imported, as if a file were run from there."""
+    before = list(sys.path)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+# --- whose error it is -------------------------------------------------------------------------------------------
+
+
+class _Raised(ValueError):
+    """What their code raised, as a sentence."""
+
+
+def _blamed(key: str, value: Any, folder: Path) -> Any:
+    """An argument that says so when it raises; arguments that are no functions come back as they are."""
+    if key == "hypotheses" and isinstance(value, Mapping):
+        return {name: _blaming(f"hypothesis {name!r}", wrong, folder) for name, wrong in value.items()}
+    if key == "op":
+        return _blaming_op(as_op(value), folder)
+    return _blaming(key, value, folder) if key in ("f", "grad") and callable(value) else value
+
+
+def _blaming(name: str, function: Callable[..., Any], folder: Path) -> Callable[..., Any]:
+    @functools.wraps(function, updated=())
+    def blaming(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except Exception as error:
+            raise _Raised(f"{name} raised {_sentence(error, folder)}") from error
+
+    return blaming
+
+
+def _blaming_op(op: Callable[..., Any], folder: Path) -> Callable[..., Any]:
+    forward = _blaming("op", op, folder)
+
+    def blaming(*args: Any) -> Any:
+        pair = forward(*args)
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not callable(pair[1]):
+            raise _Raised(f"op must return (value, pullback), got {type(pair).__name__}")
+        return pair[0], _blaming("the pullback of op", pair[1], folder)
+
+    return blaming
+
+
+def _sentence(error: BaseException, folder: Path) -> str:
+    """``ValueError: its first line (problem.py, line 12)``, the place being the innermost one in their folder."""
+    message = str(error.msg if isinstance(error, SyntaxError) else error).strip().partition("\n")[0]
+    places = [
+        (Path(frame.filename), frame.lineno)
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).parent == folder
+    ]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append((Path(error.filename), error.lineno))
+    where = f" ({places[-1][0].name}, line {places[-1][1]})" if places else ""
+    return f"{type(error).__name__}{f': {message}' if message else ''}{where}"

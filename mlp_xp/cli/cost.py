@@ -1,0 +1,48 @@
+"""``mlp-xp cost``: what a training step takes, from the sizes alone."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import click
+
+from mlp_xp.cli._options import ACTIVATION, OPTIMIZER, SHOW_DEFAULTS, activation_names
+from mlp_xp.cli._screen import make_table, open_console
+from mlp_xp.cost import step_cost
+from mlp_xp.losses import CRITERIA
+
+
+@click.command("cost", context_settings=SHOW_DEFAULTS)
+@click.argument("sizes", type=click.IntRange(1), nargs=-1, required=True)
+@click.option("--n", type=click.IntRange(1), default=128, help="Rows in the batch.")
+@click.option("--dtype", default="float32", help="Of the arrays.")
+@click.option("--activation", default="sigmoid", help=ACTIVATION)
+@click.option("--criterion", default="softmax_cross_entropy", help=f"One of {', '.join(CRITERIA)}.")
+@click.option("--optimizer", default="sgd", help=OPTIMIZER)
+def command(sizes: tuple[int, ...], n: int, dtype: str, activation: str, criterion: str, optimizer: str) -> None:
+    """Count the operations and the memory of a training step of the network SIZES, such as 784 800 10."""
+    activations = cast("str | list[str]", activation_names(activation))
+    counted = step_cost(sizes, n, dtype, activation=activations, criterion=criterion, optimizer=optimizer)
+    flops = counted.forward_flops + counted.backward_flops
+    figures = (
+        ("parameters", counted.parameters, ""),
+        ("forward", counted.forward_flops, "FLOP"),
+        ("backward", counted.backward_flops, "FLOP"),
+        ("both", flops, "FLOP"),
+        (f"of which matrix products, {counted.matmul_flops / flops:.1%}", counted.matmul_flops, "FLOP"),
+        ("kept from forward for backward", counted.activation_bytes, "B"),
+        ("parameters, and the gradients as much again", counted.parameter_bytes, "B"),
+        (f"state of the optimizer, {optimizer}", counted.optimizer_bytes, "B"),
+    )
+    rows = [(name, _readable(value, unit), f"{value:,}") for name, value, unit in figures]
+    title = f"one step of {'-'.join(map(str, sizes))} on {n:,} rows in {dtype}"
+    open_console().print(make_table(title, ("", "about", "exactly"), rows, right=(1, 2)))
+
+
+def _readable(value: float, unit: str) -> str:
+    """Three digits and a prefix: ``163 MFLOP``."""
+    for prefix in ("", "k", "M", "G", "T", "P"):
+        if value < 999.5 or prefix == "P":
+            break
+        value /= 1000.0
+    return f"{value:.3g} {prefix}{unit}".rstrip()
