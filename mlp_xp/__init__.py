@@ -8,7 +8,8 @@ Read it in the order of the data's way:
     cost        what a step costs, from the sizes alone
     mistakes    the usual mistakes in such a network's gradients, and the check that knows them
     gradcheck   finite differences, for anybody's backward pass; knows nothing of networks
-    optim       sgd, momentum, adam: pure (init, update) pairs
+    optim       sgd, momentum, adam, ...: pure (init, update) pairs
+    schedules   learning rates that change
     train       minibatches and epochs: a generator that the caller logs, plots or stops
     data        digits, .npz files and folders of IDX files
     plots       loss curves and first-layer weights as a picture

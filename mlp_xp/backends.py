@@ -47,7 +47,6 @@ class Place(NamedTuple):
     xp: Namespace
     dtype: Any
     device: Any
-    to_host: Callable[[Any], NDArray[Any]]
 
     def put(self, values: NDArray[Any]) -> Array:
         """A host array here: floats in this dtype, integers as int32, which every device has."""
@@ -171,12 +170,18 @@ def load(name: str, dtype: str = "float64", device: str | None = None) -> Place:
         if name == "cupy" and chosen is not None:
             chosen.use()  # CuPy runs a kernel on the current device, wherever its arrays are
         xp = namespace(module.empty(0))
-        place = Place(xp, getattr(xp, dtype), chosen, library.to_host)
+        place = Place(xp, getattr(xp, dtype), chosen)
         _multiply(xp, place.dtype, chosen)
     except Exception as error:
         where = f" on {device}" if device else ""
         raise ValueError(f"backend {name} can't compute in {dtype}{where}: {_one_line(error)}") from None
     return place
+
+
+def to_host(array: Array) -> NDArray[Any]:
+    """``array`` of any library as a NumPy array on the host."""
+    name = namespace(array).__name__.removeprefix("array_api_compat.").partition(".")[0]
+    return _LIBRARIES[name].to_host(array)
 
 
 def _named(name: str) -> tuple[str, _Library]:

@@ -44,9 +44,10 @@ _CRITERIA = {
     "softmax_cross_entropy": _Elementwise(8, 3, 2),
     "sigmoid_cross_entropy": _Elementwise(13, 16, 2),
     "squared_error": _Elementwise(3, 1, 1),
+    "poisson": _Elementwise(7, 2, 2),
 }
 
-_OPTIMIZER_COPIES = {"sgd": 0, "momentum": 1, "adam": 2}
+_OPTIMIZER_COPIES = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2, "rmsprop": 1}
 
 
 class StepCost(NamedTuple):

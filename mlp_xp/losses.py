@@ -179,13 +179,26 @@ def _squared_error(xp: Namespace, logits: Array, targets: Array, weights: Array)
     return losses @ weights, lambda dloss: (difference * _per_row(weights, dloss),)
 
 
+def _poisson(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
+    """``sum_i w_i sum_j exp(z_ij) - t_ij + t_ij (log t_ij - z_ij)``: (n, k), (n, k), (n,) -> 0-d, half the deviance.
+
+    Outputs are rates, ``exp z``, targets counts, ``t >= 0``. The pullback is ``w (exp(z) - t)``.
+    """
+    rates, zero = xp.exp(logits), targets == 0
+    log_targets = xp.log(xp.where(zero, xp.ones_like(targets), targets))  # 0 log 0 = 0
+    losses = xp.sum(rates - targets + targets * (log_targets - logits), axis=-1)
+    return losses @ weights, lambda dloss: ((rates - targets) * _per_row(weights, dloss),)
+
+
 CRITERIA: dict[str, Rule] = {
     "softmax_cross_entropy": _softmax_cross_entropy,
     "sigmoid_cross_entropy": _sigmoid_cross_entropy,
     "squared_error": _squared_error,
+    "poisson": _poisson,
 }
 """Name -> rule of every criterion."""
 
 softmax_cross_entropy: Op = public(_softmax_cross_entropy)
 sigmoid_cross_entropy: Op = public(_sigmoid_cross_entropy)
 squared_error: Op = public(_squared_error)
+poisson: Op = public(_poisson)

@@ -40,7 +40,8 @@ class PredictOptions(TypedDict, total=False):
     """What belongs to the network itself.
 
     activation: a name, an op, or one per hidden layer. Default "sigmoid".
-    criterion: "softmax_cross_entropy" (default), "sigmoid_cross_entropy", "squared_error", or a criterion op.
+    criterion: "softmax_cross_entropy" (default), "sigmoid_cross_entropy", "squared_error", "poisson", or a criterion
+        op.
     """
 
     activation: Activation
@@ -264,7 +265,7 @@ def forward(
         X: a batch (n, d_in).
         params: weights (d_in, d_out) and biases (d_out,) in turn, any number of layers.
         activation: a name, an op, or one per hidden layer.
-        criterion: decides what the outputs are: softmax, elementwise sigmoid, or (squared error, an op) the logits.
+        criterion: decides what the outputs are: softmax, elementwise sigmoid or exp, or the logits themselves.
         dropout, seed: the share of hidden units dropped, and which.
 
     Returns:
@@ -352,6 +353,8 @@ def _outputs(logits: Array, criterion: Rule) -> Array:
         return softmax(logits)
     if criterion is CRITERIA["sigmoid_cross_entropy"]:
         return sigmoid(logits)
+    if criterion is CRITERIA["poisson"]:
+        return namespace(logits).exp(logits)
     return logits
 
 
@@ -374,7 +377,7 @@ def predict(
     """What the network says of each row.
 
     softmax: the most probable class, ints (n,). sigmoid: 0 or 1 for each output, ints (n, d_out), (n,) when d_out is 1.
-    squared error, or a criterion op: the outputs (n, d_out).
+    squared error, Poisson, or a criterion op: the outputs (n, d_out), which Poisson's are rates.
     """
     xp = namespace(X, *params, names=("X",))
     rule = rule_named("criterion", CRITERIA, criterion)
@@ -384,4 +387,4 @@ def predict(
     if rule is CRITERIA["sigmoid_cross_entropy"]:
         labels = xp.astype(logits > 0, xp.__array_namespace_info__().default_dtypes()["indexing"])
         return labels[..., 0] if logits.shape[-1] == 1 else labels
-    return logits
+    return _outputs(logits, rule)

@@ -1,110 +1,262 @@
-"""Optimizers as pure pairs: ``state = init(params)`` and ``params, state = update(params, grads, state)``.
+"""Optimizers as pure pairs: ``state = init(params)`` and ``params, state = update(params, grads, state, lr)``.
 
-Nothing mutates, so a step can be jitted, kept, or gone back to. The state is a tuple of arrays beside the parameters.
+Nothing mutates, so a step can be jitted, kept, or gone back to. The state is a flat tuple of arrays beside the
+parameters. The learning rate comes anew with every step, from a number or a schedule (``schedules``).
 
-Before: ``mlp`` gives the gradients. Next: ``train`` loops.
+Before: ``mlp`` gives the gradients. Next: ``schedules`` gives the rate, ``train`` loops.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np  # on the host alone: the vector that scipy moves
 
 from mlp_xp._arguments import check_number
-from mlp_xp._namespace import beside, namespace
+from mlp_xp._namespace import beside, constant, namespace
 from mlp_xp._typing import Array, Params
+from mlp_xp.backends import to_host
 
 State: TypeAlias = tuple[Array, ...]
 
+_INFINITY = float("inf")
+
 
 class Optimizer(NamedTuple):
-    """``init(params) -> state`` and ``update(params, grads, state) -> (params, state)``."""
+    """``init(params) -> state`` and ``update(params, grads, state, lr) -> (params, state)``.
+
+    ``lr`` is a number, or a 0-d array of the parameters' dtype, which does not recompile a jitted step.
+    """
 
     init: Callable[[Params], State]
-    update: Callable[[Params, Params, State], tuple[Params, State]]
+    update: Callable[[Params, Params, State, float | Array], tuple[Params, State]]
 
 
-def momentum(lr: float, decay: float = 0.9) -> Optimizer:
-    """``v' = decay v + g``, ``p' = p - lr v'``, from ``v = 0``.
+def sgd() -> Optimizer:
+    """``p' = p - lr g``. No state."""
 
-    Args:
-        lr: the learning rate.
-        decay: how much of the last velocity is kept, at least 0 and below 1.
-
-    Source: Polyak, Some methods of speeding up the convergence of iteration methods, 1964.
-    """
-    check_number("lr", lr, 0.0, math.inf)
-    check_number("decay", decay, 0.0, 1.0)
-
-    def init(params: Params) -> State:
-        xp = namespace(*params)
-        return tuple(xp.zeros_like(p) for p in params)
-
-    def update(params: Params, grads: Params, state: State) -> tuple[Params, State]:
-        velocity = tuple(decay * v + g for v, g in zip(state, grads, strict=True))
-        return tuple(p - lr * v for p, v in zip(params, velocity, strict=True)), velocity
-
-    return Optimizer(init, update)
-
-
-def sgd(lr: float) -> Optimizer:
-    """``p' = p - lr g``. No state.
-
-    Args:
-        lr: the learning rate.
-    """
-    check_number("lr", lr, 0.0, math.inf)
-
-    def update(params: Params, grads: Params, state: State) -> tuple[Params, State]:
+    def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
         return tuple(p - lr * g for p, g in zip(params, grads, strict=True)), state
 
     return Optimizer(lambda params: (), update)
 
 
-def adam(lr: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Optimizer:
+def momentum(decay: float = 0.9, *, lr_in_velocity: bool = False) -> Optimizer:
+    """``v' = decay v + g``, ``p' = p - lr v'``, from ``v = 0``.
+
+    Args:
+        decay: how much of the last velocity is kept, 0 to 1.
+        lr_in_velocity: ``v' = decay v + lr g``, ``p' = p - v'``, as scikit-learn and Keras do: another trajectory where
+            the learning rate changes.
+
+    Source: Polyak, Some methods of speeding up the convergence of iteration methods, 1964.
+    """
+    return _with_velocity(decay, lr_in_velocity, lambda velocity, change: velocity)
+
+
+def nesterov(decay: float = 0.9, *, lr_in_velocity: bool = False) -> Optimizer:
+    """``v' = decay v + g``, ``p' = p - lr (decay v' + g)``, from ``v = 0``: the velocity of the step to come.
+
+    Args:
+        decay, lr_in_velocity: as in ``momentum``.
+
+    Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013.
+    """
+    return _with_velocity(decay, lr_in_velocity, lambda velocity, change: decay * velocity + change)
+
+
+def _with_velocity(decay: float, lr_in_velocity: bool, ahead: Callable[[Array, Array], Array]) -> Optimizer:
+    check_number("decay", decay, 0.0, math.nextafter(1.0, 2.0))
+
+    def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
+        changes = tuple(lr * g for g in grads) if lr_in_velocity else grads
+        velocity = tuple(decay * v + change for v, change in zip(state, changes, strict=True))
+        steps = tuple(ahead(v, change) for v, change in zip(velocity, changes, strict=True))
+        scaled = steps if lr_in_velocity else tuple(lr * step for step in steps)
+        return tuple(p - step for p, step in zip(params, scaled, strict=True)), velocity
+
+    return Optimizer(_zeros_like, update)
+
+
+def adam(
+    beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, *, epsilon_before_correction: bool = False
+) -> Optimizer:
     """``m' = b1 m + (1 - b1) g``, ``v' = b2 v + (1 - b2) g^2``, ``p' = p - lr m^ / (sqrt v^ + epsilon)``.
 
     ``m^ = m' / (1 - b1^t)`` and ``v^ = v' / (1 - b2^t)`` undo the bias of starting from 0; t counts steps from 1.
 
     Args:
-        lr: the learning rate.
         beta1, beta2: decay of the means of g and of g^2, at least 0 and below 1.
         epsilon: added to the root; with 0, an entry whose gradient was never anything but 0 becomes NaN.
+        epsilon_before_correction: ``lr sqrt(1 - b2^t) / (1 - b1^t) m' / (sqrt v' + epsilon)``, the other form in the
+            paper, which scikit-learn takes.
 
     Source: Kingma and Ba, Adam: A method for stochastic optimization, 2015.
     """
-    check_number("lr", lr, 0.0, math.inf)
+    return _adam(beta1, beta2, epsilon, 0.0, epsilon_before_correction)
+
+
+def adamw(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, weight_decay: float = 0.01) -> Optimizer:
+    """``adam``, and ``p' = (1 - lr weight_decay) p - ...``: decay that no gradient rescales, of all parameters.
+
+    Args:
+        beta1, beta2, epsilon: as in ``adam``.
+        weight_decay: at least 0.
+
+    Source: Loshchilov and Hutter, Decoupled weight decay regularization, 2019.
+    """
+    return _adam(beta1, beta2, epsilon, weight_decay, False)
+
+
+def _adam(
+    beta1: float, beta2: float, epsilon: float, weight_decay: float, epsilon_before_correction: bool
+) -> Optimizer:
     check_number("beta1", beta1, 0.0, 1.0)
     check_number("beta2", beta2, 0.0, 1.0)
-    check_number("epsilon", epsilon, 0.0, math.inf)
+    check_number("epsilon", epsilon, 0.0, _INFINITY)
+    check_number("weight_decay", weight_decay, 0.0, _INFINITY)
+    # The state holds M = m / (1 - b1) and V = v / (1 - b2): the recurrences M' = b1 M + g and V' = b2 V + g^2 take one
+    # pass less over every weight, and the constants meet in one number of the step.
 
     def init(params: Params) -> State:
-        xp = namespace(*params)
-        zeros = tuple(xp.zeros_like(p) for p in params)
-        step = xp.zeros((), dtype=params[0].dtype, **beside(params[0]))
-        return (step, *zeros, *zeros)
+        step = constant(namespace(*params), 0.0, params[0])
+        return (step, *_zeros_like(params), *_zeros_like(params))
 
-    def update(params: Params, grads: Params, state: State) -> tuple[Params, State]:
+    def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
         xp = namespace(*params)
-        step = state[0] + 1.0
-        means, squares = state[1 : 1 + len(params)], state[1 + len(params) :]
-        means = tuple(beta1 * m + (1.0 - beta1) * g for m, g in zip(means, grads, strict=True))
-        squares = tuple(beta2 * v + (1.0 - beta2) * (g * g) for v, g in zip(squares, grads, strict=True))
-        # 1 - b^t as -expm1(t log b): in float32, 1 - 0.999 alone would be off by 2e-5
-        rate = lr / _one_minus_power(beta1, step)
-        root = xp.sqrt(_one_minus_power(beta2, step))
-        new = tuple(
-            p - rate * m / (xp.sqrt(v) / root + epsilon) for p, m, v in zip(params, means, squares, strict=True)
-        )
+        step, count = state[0] + 1.0, len(params)
+        means = tuple(beta1 * m + g for m, g in zip(state[1 : 1 + count], grads, strict=True))
+        squares = tuple(beta2 * v + g * g for v, g in zip(state[1 + count :], grads, strict=True))
+        # sqrt v^ = sqrt V sqrt((1 - b2) / (1 - b2^t)): with that root taken out, epsilon is divided by it
+        root = xp.sqrt((1.0 - beta2) / _one_minus_power(beta2, step))
+        rate = lr * (1.0 - beta1) / (_one_minus_power(beta1, step) * root)
+        floor = epsilon / (math.sqrt(1.0 - beta2) if epsilon_before_correction else root)
+        kept = params if weight_decay == 0.0 else tuple((1.0 - lr * weight_decay) * p for p in params)
+        new = tuple(p - rate * (m / (xp.sqrt(v) + floor)) for p, m, v in zip(kept, means, squares, strict=True))
         return new, (step, *means, *squares)
-
-    def _one_minus_power(beta: float, step: Array) -> Array:
-        xp = namespace(step)
-        return -xp.expm1(step * math.log(beta)) if beta else xp.ones_like(step)
 
     return Optimizer(init, update)
 
 
-OPTIMIZERS: dict[str, Callable[[float], Optimizer]] = {"sgd": sgd, "momentum": momentum, "adam": adam}
-"""Name -> optimizer of a learning rate."""
+def _one_minus_power(beta: float, step: Array) -> Array:
+    """``1 - beta^t`` as ``-expm1(t log beta)``: in float32, 1 - 0.999 alone would be off by 2e-5."""
+    xp = namespace(step)
+    return -xp.expm1(step * math.log(beta)) if beta else xp.ones_like(step)
+
+
+def rmsprop(decay: float = 0.99, epsilon: float = 1e-8, *, momentum: float = 0.0, centered: bool = False) -> Optimizer:
+    """``v' = decay v + (1 - decay) g^2``, ``p' = p - lr g / (sqrt v' + epsilon)``, from ``v = 0``.
+
+    Args:
+        decay: of the mean of g^2, at least 0 and below 1.
+        epsilon: added to the root.
+        momentum: ``u' = momentum u + g / (sqrt v' + epsilon)``, ``p' = p - lr u'``, at least 0 and below 1.
+        centered: the root of the variance, ``v' - m'^2`` with m the mean of g, in place of that of v'.
+
+    Source: Tieleman and Hinton, Lecture 6.5 of Neural networks for machine learning, 2012; Graves, Generating sequences
+    with recurrent neural networks, 2013, for the centred form.
+    """
+    check_number("decay", decay, 0.0, 1.0)
+    check_number("epsilon", epsilon, 0.0, _INFINITY)
+    check_number("momentum", momentum, 0.0, 1.0)
+
+    def init(params: Params) -> State:
+        return _zeros_like(params) * (1 + (momentum != 0.0) + centered)
+
+    def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
+        xp, count = namespace(*params), len(params)
+        squares = tuple(decay * v + (1.0 - decay) * (g * g) for v, g in zip(state[:count], grads, strict=True))
+        spread, kept = squares, squares
+        if centered:
+            means = tuple(decay * m + (1.0 - decay) * g for m, g in zip(state[-count:], grads, strict=True))
+            spread = tuple(v - m * m for v, m in zip(squares, means, strict=True))
+            kept = (*squares, *means)
+        steps = tuple(g / (xp.sqrt(v) + epsilon) for g, v in zip(grads, spread, strict=True))
+        if momentum:
+            steps = tuple(momentum * u + step for u, step in zip(state[count : 2 * count], steps, strict=True))
+            kept = (*squares, *steps, *kept[count:])
+        return tuple(p - lr * step for p, step in zip(params, steps, strict=True)), kept
+
+    return Optimizer(init, update)
+
+
+def _zeros_like(params: Params) -> State:
+    xp = namespace(*params)
+    return tuple(xp.zeros_like(p) for p in params)
+
+
+OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+    "sgd": sgd,
+    "momentum": momentum,
+    "nesterov": nesterov,
+    "adam": adam,
+    "adamw": adamw,
+    "rmsprop": rmsprop,
+}
+"""Name -> optimizer, with its own constants."""
+
+
+def clip_by_global_norm(grads: Params, limit: float) -> Params:
+    """``g limit / max(limit, ||grads||)``, the norm taken over all of them together.
+
+    Source: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013.
+    """
+    check_number("limit", limit, 0.0, _INFINITY)
+    xp = namespace(*grads)
+    first, *rest = [xp.sum(g * g) for g in grads]
+    norm = xp.sqrt(sum(rest, start=first))
+    scale = limit / xp.maximum(norm, constant(xp, limit, norm))
+    return tuple(g * scale for g in grads)
+
+
+def lbfgs(
+    value_and_grad: Callable[..., tuple[Array, Params]],
+    params: Params,
+    *,
+    max_iter: int = 200,
+    max_fun: int = 15_000,
+    tol: float = 1e-4,
+    callback: Callable[[Params, float], object] | None = None,
+) -> tuple[Params, Any]:
+    """Minimise by L-BFGS-B of ``scipy.optimize``, value and gradient on the device, in the parameters' dtype.
+
+    Args:
+        value_and_grad: ``value_and_grad(*params) -> (0-d value, gradients)``.
+        params: where to start from.
+        max_iter: iterations at most.
+        max_fun: evaluations at most.
+        tol: ends where no entry of the gradient is larger.
+        callback: called with parameters and value after each iteration.
+
+    Returns:
+        The parameters found, and scipy's ``OptimizeResult``.
+
+    Source: Byrd, Lu, Nocedal and Zhu, A limited memory algorithm for bound constrained optimization, 1995.
+    """
+    from scipy.optimize import minimize
+
+    xp = namespace(*params)
+    ends = np.cumsum([math.prod(p.shape) for p in params])[:-1]
+
+    def apart(vector: Any) -> Params:
+        return tuple(
+            xp.asarray(part.reshape(p.shape), dtype=p.dtype, **beside(p))
+            for part, p in zip(np.split(vector, ends), params, strict=True)
+        )
+
+    def together(arrays: Params) -> Any:
+        return np.concatenate([to_host(array).astype(np.float64).reshape(-1) for array in arrays])
+
+    def on_host(vector: Any) -> tuple[float, Any]:
+        value, grads = value_and_grad(*apart(vector))
+        return float(value), together(grads)
+
+    def after_iteration(intermediate_result: Any) -> None:
+        if callback is not None:
+            callback(apart(intermediate_result.x), float(intermediate_result.fun))
+
+    options = {"maxiter": max_iter, "maxfun": max_fun, "gtol": tol}
+    result = minimize(on_host, together(params), method="L-BFGS-B", jac=True, options=options, callback=after_iteration)
+    return apart(result.x), result

@@ -27,7 +27,7 @@ def good(xp, put, device):
         return put(np.zeros(shape), getattr(xp, dtype))
 
     def run(optimizer=None, epochs=1, X=put(X), y=put(y), params=p, **options):
-        return list(train(X, y, params, optimizer=optimizer or optim.sgd(0.1), epochs=epochs, **options))
+        return list(train(X, y, params, optimizer=optimizer or optim.sgd(), lr=0.1, epochs=epochs, **options))
 
     return SimpleNamespace(
         xp=xp, put=put, device=device, X=put(X), y=put(y), t=put(t), p=p, zeros=zeros, train=run
@@ -210,9 +210,9 @@ ROWS = {
     "a gradient without its tuple": (
         lambda g: mx.gradcheck(g.xp.sum, lambda x: x, (g.X,)), V, "grad must return a tuple of 1 gradients"),
     # optimizers and the loop; data is looked at on every backend
-    "an optimizer's learning rate": (lambda g: optim.sgd(-1.0), V, "lr must be at least 0 and finite, got -1.0"),
-    "a momentum of 1": (lambda g: optim.momentum(0.1, 1.0), V, "decay must be at least 0 and below 1, got 1.0"),
-    "a beta of 1": (lambda g: optim.adam(0.1, beta2=1.0), V, "beta2 must be at least 0 and below 1, got 1.0"),
+    "an optimizer's learning rate": (lambda g: g.train(lr=-1.0), V, "lr must be at least 0 and finite, got -1.0"),
+    "a momentum above 1": (lambda g: optim.momentum(1.5), V, "decay must be at least 0 and below 1, got 1.5"),
+    "a beta of 1": (lambda g: optim.adam(beta2=1.0), V, "beta2 must be at least 0 and below 1, got 1.0"),
     "no epochs": (lambda g: g.train(epochs=0), V, "epochs and batch_size must be at least 1, got 0 and 128"),
     "an empty batch": (lambda g: g.train(batch_size=0), V, "epochs and batch_size must be at least 1, got 1 and 0"),
     "NaN in X": (lambda g: g.train(X=g.X * NAN), V, "X must be finite, got NaN or infinity"),

@@ -75,6 +75,9 @@ def test_gradients_agree_with_torch(activation, criterion, chosen, put, host):
             return functional.cross_entropy(z, y, reduction="none", label_smoothing=smoothing)
         if criterion == "sigmoid_cross_entropy":
             return functional.binary_cross_entropy_with_logits(z, y, reduction="none").sum(1)
+        if criterion == "poisson":
+            constants = torch.special.xlogy(y, y) - y
+            return (functional.poisson_nll_loss(z, y, reduction="none") + constants).sum(1)
         return 0.5 * functional.mse_loss(z, y, reduction="none").sum(1)
 
     X, y, weights, masks, params, options = case(activation, criterion, chosen)
@@ -118,6 +121,8 @@ def test_gradients_agree_with_jax(activation, criterion, chosen, put, host):
             losses = -(targets * jax.nn.log_softmax(z)).sum(1)
         elif criterion == "sigmoid_cross_entropy":
             losses = -(y * jax.nn.log_sigmoid(z) + (1 - y) * jax.nn.log_sigmoid(-z)).sum(1)
+        elif criterion == "poisson":
+            losses = (jnp.exp(z) - y * z + jax.scipy.special.xlogy(y, y) - y).sum(1)
         else:
             losses = 0.5 * ((z - y) ** 2).sum(1)
         loss = jnp.average(losses, weights=weights)

@@ -153,6 +153,7 @@ def test_backward_uses_the_weights_that_forward_saw(problem, host):
         ("sigmoid_cross_entropy", 1, (6,), "integral"),
         ("squared_error", 3, (6, 3), "real floating"),
         ("squared_error", 1, (6, 1), "real floating"),
+        ("poisson", 3, (6, 3), "real floating"),
     ],
 )
 def test_predictions_have_the_shape_and_kind_of_their_criterion(xp, put, host, criterion, d_out, shape, kind):
@@ -162,6 +163,7 @@ def test_predictions_have_the_shape_and_kind_of_their_criterion(xp, put, host, c
         "softmax_cross_entropy": (z.argmax(-1), np.exp(z) / np.exp(z).sum(-1, keepdims=True)),
         "sigmoid_cross_entropy": ((z > 0).astype(int), 1 / (1 + np.exp(-z))),
         "squared_error": (z, z),
+        "poisson": (np.exp(z), np.exp(z)),
     }[criterion]
     predicted = mx.predict(put(X), *map(put, params), criterion=criterion)
     assert predicted.shape == shape
@@ -170,7 +172,7 @@ def test_predictions_have_the_shape_and_kind_of_their_criterion(xp, put, host, c
     p, _ = mx.forward(put(X), *map(put, params), criterion=criterion)
     assert p.shape == (6, d_out)
     np.testing.assert_allclose(host(p), outputs, rtol=CLOSE, atol=CLOSE)
-    if criterion == "squared_error":
+    if criterion in ("squared_error", "poisson"):
         with pytest.raises(ValueError, match="predict_proba needs a criterion with probabilities"):
             mx.predict_proba(put(X), *map(put, params), criterion=criterion)
     else:

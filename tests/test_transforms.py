@@ -133,10 +133,10 @@ def test_jax_jit_of_an_optimizer(problem, host):
     import jax
 
     X, y, params = problem
-    init, update = optim.adam(0.1)
+    init, update = optim.adam()
 
     def step(params, state):
-        return update(params, mx.loss_and_grads(X, y, *params)[1], state)
+        return update(params, mx.loss_and_grads(X, y, *params)[1], state, 0.1)
 
     ours, theirs = (params, init(params)), (params, init(params))
     compiled = jax.jit(step)
@@ -267,8 +267,8 @@ def test_dask_computes_nothing_while_the_graph_is_built(xp, problem, put, host, 
         loss, grads = mx.loss_and_grads(X, y, *params, sample_weight=w, **options)
         _, after = mx.train_step(X, y, *params, lr=0.5, sample_weight=w, **options)
         others = mx.objective(X, y, *params), *forward_and_backward(X, y, *params), mx.predict(X, *params)
-        state = optim.adam(0.1).init(params)
-        stepped, _ = optim.adam(0.1).update(params, grads, state)
+        state = optim.adam().init(params)
+        stepped, _ = optim.adam().update(params, grads, state, 0.1)
     for array in (loss, *grads, *after, *others, *stepped):
         assert isinstance(array, xp.Array)
     theirs = textbook.batch(), textbook.labels(), *textbook.parameters()

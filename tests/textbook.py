@@ -38,6 +38,7 @@ CRITERIA = {
     "softmax_cross_entropy": lambda z, t: -np.sum(t * np.log(np.exp(z) / np.sum(np.exp(z), -1, keepdims=True)), -1),
     "sigmoid_cross_entropy": lambda z, t: np.sum(np.log(1.0 + np.exp(z)) - t * z, -1),
     "squared_error": lambda z, t: 0.5 * np.sum((z - t) ** 2, -1),
+    "poisson": lambda z, t: np.sum(np.exp(z) - t + t * (np.log(np.where(t > 0, t, 1.0)) - z), -1),
 }
 
 

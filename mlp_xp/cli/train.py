@@ -15,7 +15,7 @@ from mlp_xp import optim
 from mlp_xp import train as training
 from mlp_xp._arguments import Activation, one_of
 from mlp_xp._typing import Array, Params
-from mlp_xp.backends import BACKENDS, Place, load
+from mlp_xp.backends import BACKENDS, Place, load, to_host
 from mlp_xp.cli._options import ACTIVATION, DEVICE, DTYPE, OPTIMIZER, SHOW_DEFAULTS, activation_names, seed_option
 from mlp_xp.cli._screen import make_table, open_console
 from mlp_xp.cli.gradcheck import WRONG, sharpest
@@ -61,7 +61,7 @@ def command(
     plots.check_output(output)
     if optimizer not in optim.OPTIMIZERS:
         raise ValueError(f"optimizer must be {one_of(optim.OPTIMIZERS, optimizer)}")
-    update_rule = optim.OPTIMIZERS[optimizer](lr)
+    update_rule = optim.OPTIMIZERS[optimizer]()
     widths = _widths(hidden)
     options = TrainOptions(
         activation=activation_names(activation), l2=l2, dropout=dropout, label_smoothing=label_smoothing
@@ -83,8 +83,8 @@ def command(
     params = init_params(sizes, xp=place.xp, dtype=place.dtype, device=place.device, seed=seed)
     seen = X[: len(X_held)], y[: len(X_held)]  # in random order, so as good a sample as any
     epochs_done = training.train(
-        place.put(X), place.put(y), params, optimizer=update_rule, epochs=epochs, batch_size=batch_size, seed=seed,
-        validation=(place.put(X_held), place.put(y_held)), **options,
+        place.put(X), place.put(y), params, epochs=epochs, optimizer=update_rule, lr=lr, batch_size=batch_size,
+        seed=seed, validation=(place.put(X_held), place.put(y_held)), **options,
     )  # fmt: skip
     history = []
     with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is one sentence of the loop's
@@ -92,7 +92,7 @@ def command(
         for row in _shown(judged, epochs, console):
             history.append(row)
             params = row.params
-        predicted = place.to_host(predict(place.put(data.X_test), *params, activation=options["activation"]))
+        predicted = to_host(predict(place.put(data.X_test), *params, activation=options["activation"]))
 
     right = int(np.sum(predicted == data.y_test))
     share = right / len(predicted)
@@ -102,7 +102,7 @@ def command(
         [row.training for row in history], [row.validation for row in history], [row.accuracy for row in history]
     )
     title = f"{data.name}: {network}, test accuracy {100 * share:.1f} %"
-    figure = plots.training_figure(title, curves, place.to_host(params[0]), data.image_shape, classes=not widths)
+    figure = plots.training_figure(title, curves, to_host(params[0]), data.image_shape, classes=not widths)
     plots.save(figure, output)
     click.echo(f"wrote {output}")
     return 0
@@ -156,8 +156,9 @@ class _Judged(NamedTuple):
 def _judged(epochs: Iterable[training.Epoch], X: Array, y: Array, activation: Activation) -> Iterator[_Judged]:
     for epoch in epochs:
         loss = float(objective(X, y, *epoch.params, activation=activation))
-        validation = cast(float, epoch.val_loss), cast(float, epoch.val_accuracy)  # there is a validation set
-        yield _Judged(epoch.number, loss, *validation, epoch.seconds, epoch.params)
+        last = epoch.last
+        validation = cast(float, last.val_loss), cast(float, last.val_score)  # there is a validation set
+        yield _Judged(last.number, loss, *validation, last.seconds, epoch.params)
 
 
 def _shown(epochs: Iterable[_Judged], total: int, console: Console) -> Iterator[_Judged]:
