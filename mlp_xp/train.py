@@ -256,7 +256,7 @@ def rows_of(xp: Namespace, X: Array | Any, like: Array, rows: Any) -> Array:
     """``X[rows]``, dense and beside ``like``; ``rows`` is a slice or an array of indices."""
     if is_sparse(X):
         return xp.asarray(cast(Any, X)[rows if isinstance(rows, slice) else to_host(rows)].toarray(), **beside(like))
-    return X[rows] if isinstance(rows, slice) else xp.take(X, rows, axis=0)
+    return X[rows, ...] if isinstance(rows, slice) else xp.take(X, rows, axis=0)
 
 
 def judge(

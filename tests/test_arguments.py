@@ -27,7 +27,7 @@ def good(xp, put, device):
         return put(np.zeros(shape), getattr(xp, dtype))
 
     def run(optimizer=None, epochs=1, X=put(X), y=put(y), params=p, **options):
-        return list(train(X, y, params, optimizer=optimizer or optim.sgd(), lr=0.1, epochs=epochs, **options))
+        return list(train(X, y, params, optimizer=optimizer or optim.sgd(), epochs=epochs, **{"lr": 0.1, **options}))
 
     return SimpleNamespace(
         xp=xp, put=put, device=device, X=put(X), y=put(y), t=put(t), p=p, zeros=zeros, train=run

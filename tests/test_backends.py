@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mlp_xp import backends
-from mlp_xp.backends import BACKENDS, load, probe
+from mlp_xp.backends import BACKENDS, load, probe, to_host
 
 
 def test_the_backend_of_this_session_is_usable_and_takes_arrays_there_and_back(backend: str) -> None:
@@ -25,7 +25,7 @@ def test_the_backend_of_this_session_is_usable_and_takes_arrays_there_and_back(b
             array = place.put(values)
             assert array.dtype == place.dtype
             assert place.put(np.asarray([3])).dtype == place.xp.int32
-            back = place.to_host(array)
+            back = to_host(array)
             assert isinstance(back, np.ndarray)
             assert back.dtype == dtype
             np.testing.assert_array_equal(back, values)
