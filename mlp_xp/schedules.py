@@ -138,3 +138,12 @@ def stalls(losses: Iterable[float], patience: float, tol: float) -> list[int]:
             found.append(position)
             idle = 0
     return found
+
+
+def idle(losses: Iterable[float], tol: float) -> int:
+    """How many at the end of ``losses`` in a row were not below the best before them by ``tol``."""
+    best, count = _INFINITY, 0
+    for loss in losses:
+        count = count + 1 if loss > best - tol else 0
+        best = min(best, loss)
+    return count

@@ -1,0 +1,14 @@
+"""scikit-learn's estimators over the training loop, on whatever array they are given.
+
+    data        what comes in: arrays of the host or of a device, checked as scikit-learn checks them
+    base        what both share: parameters, fit, the loop, what is learned
+    classifier  MLPClassifier
+    regressor   MLPRegressor
+
+Before: ``train``. Needs scikit-learn: ``pip install 'mlp_xp[sklearn]'``.
+"""
+
+from mlp_xp.estimators.classifier import MLPClassifier
+from mlp_xp.estimators.regressor import MLPRegressor
+
+__all__ = ["MLPClassifier", "MLPRegressor"]

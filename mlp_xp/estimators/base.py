@@ -1,0 +1,575 @@
+"""What both estimators share: parameters, ``fit`` and ``partial_fit``, the loop, what is learned.
+
+The data's way through ``fit``: checked (``data``) -> targets and weights encoded (``classifier``, ``regressor``) and put
+where X is -> initial values -> ``train`` or ``lbfgs`` -> attributes. Draws come from ``random_state`` in scikit-learn's
+order, so that one seed gives the network that scikit-learn would have trained.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from numbers import Integral, Real
+from typing import Any, ClassVar, NamedTuple, Self, cast
+
+import numpy as np  # on the host: random numbers, and data that NumPy holds
+from array_api_compat import to_device
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, shuffle
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from mlp_xp import optim, schedules
+from mlp_xp._typing import Array, Op, Params
+from mlp_xp.estimators.data import Place, check_weight, check_X, in_chunks, place_of, rows
+from mlp_xp.mistakes import check_gradients
+from mlp_xp.mlp import TrainOptions, forward, loss_and_grads
+from mlp_xp.ops import ACTIVATIONS
+from mlp_xp.train import Diverged, Epoch, Interrupted, Record, train
+
+try:  # scikit-learn 1.9 and newer
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Older versions have no callbacks."""
+
+    def with_callbacks(method: Any) -> Any:  # type: ignore[no-redef]
+        """The method itself."""
+        return method
+
+
+_STOCHASTIC = ("sgd", "adam", "adamw", "rmsprop")
+_SMALLEST_RATE = 1e-6  # at which "adaptive" gives up, as in scikit-learn
+_CHECKED_ROWS = 16  # on which the gradients are checked before training
+_CHUNK = 2**22  # numbers of a sparse matrix that are dense at a time
+
+
+class Problem(NamedTuple):
+    """Data where X is, ready to be learned from.
+
+    X: (n, d_in).
+    y: targets as the criterion takes them.
+    weight: (n,) or None.
+    strata: on the host, by which a validation set is stratified; None where it is not.
+    """
+
+    X: Any
+    y: Array
+    weight: Array | None
+    strata: Any
+
+
+class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
+    """The base of both; not to be used by itself."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions({*ACTIVATIONS, "logistic"}), list, tuple, callable],
+        "solver": [StrOptions({"lbfgs", *_STOCHASTIC})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", "cosine"}), callable],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "warmup_steps": [Interval(Integral, 0, None, closed="left")],
+        "clip_norm": [None, Interval(Real, 0, None, closed="neither")],
+        "criterion": [None, callable],
+        "scoring": [None, str, callable],
+        "check_gradients": ["boolean"],
+        "progress": ["boolean"],
+    }
+
+    # --- learning ------------------------------------------------------------------------------------------------
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> Self:
+        """Learn from ``X`` (n_samples, n_features) and ``y``.
+
+        Args:
+            X: an array of any library, a data frame, or a sparse matrix. Everything else follows it.
+            y: the targets.
+            sample_weight: (n_samples,).
+            eval_set: ``(X, y)``, judged after every epoch in place of a share of the training data.
+        """
+        return self._fit(X, y, sample_weight, eval_set, incremental=False)
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, incremental: bool, classes: Any = None) -> Self:
+        self._validate_params()
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+        X, y = self._check_X_y(X, y, reset=first)
+        place = place_of(X)
+        weight = check_weight(sample_weight, X.shape[0])
+        random = check_random_state(self.random_state)
+        targets, strata, outputs = self._encode(y, first, incremental, classes)
+        self._place_classes(place)
+        weight = self._class_weights(y, weight)
+        if weight is not None and not weight.all():  # a sample of no weight is none
+            kept = np.flatnonzero(weight)
+            X, targets, weight = rows(X, kept, place), targets[kept], weight[kept]
+            strata = None if strata is None else strata[kept]
+        if first:
+            self._initialize(place, X.shape[1], outputs, random)
+        data = Problem(X, place.put(targets), None if weight is None else place.put(weight), strata)
+        held = None
+        if eval_set is not None:
+            held = self._eval_problem(eval_set, place)
+        elif self.early_stopping and self.solver != "lbfgs":
+            data, held = self._split(data, place, random)
+        if self.check_gradients:
+            self._check_gradients(data, place)
+        if self.solver == "lbfgs":
+            self._fit_lbfgs(data, place, held)
+        else:
+            self._fit_stochastic(data, held, place, random, incremental)
+        for array in self._params():
+            if not bool(place.xp.all(place.xp.isfinite(array))):
+                raise ValueError(
+                    "Solver produced non-finite parameter weights. The input data may contain large values and need to "
+                    "be preprocessed."
+                )
+        return self
+
+    def _initialize(self, place: Place, d_in: int, outputs: int, random: Any) -> None:
+        """Glorot and Bengio's uniform initial values, of weights and biases, drawn as scikit-learn draws them."""
+        sizes = (d_in, *self._hidden(), outputs)
+        self.n_iter_, self.t_ = 0, 0
+        self.n_layers_, self.n_outputs_ = len(sizes), outputs
+        chosen = self._activations()
+        after = [*chosen, None] if isinstance(chosen, list) else [chosen] * (len(sizes) - 1)
+        self.coefs_, self.intercepts_ = [], []
+        for (p, q), activation in zip(pairwise(sizes), after, strict=False):
+            bound = math.sqrt((2.0 if activation in ("logistic", "sigmoid") else 6.0) / (p + q))
+            self.coefs_.append(place.put(random.uniform(-bound, bound, (p, q))))
+            self.intercepts_.append(place.put(random.uniform(-bound, bound, q)))
+        self._history: tuple[Record, ...] = ()
+        self._state: tuple[Array, ...] | None = None
+        if self.solver != "lbfgs":
+            self.loss_curve_: list[float] = []
+            self.validation_losses_: list[float] = []
+            self.validation_scores_: list[float] | None = [] if self.early_stopping else None
+            self.best_validation_score_ = -math.inf if self.early_stopping else None
+            self.best_loss_ = None if self.early_stopping else math.inf
+            self._best = self._params()
+
+    def _fit_stochastic(
+        self, data: Problem, held: Problem | None, place: Place, random: Any, incremental: bool
+    ) -> None:
+        n, start = data.X.shape[0], self._params()
+        if incremental and self._state is not None:
+            begin: Params | Epoch = Epoch(self._history, start, start, self._state)
+        else:
+            self._history, begin = (), start
+        done, seen = len(self._history), self.t_
+        batch_size = min(200, n) if self.batch_size == "auto" else self.batch_size
+        if batch_size > n:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=3
+            )
+            batch_size = n
+        order = np.arange(n)
+
+        def reordered(number: int) -> Any:
+            nonlocal order
+            order = shuffle(order, random_state=random)
+            return order
+
+        def rate(progress: schedules.Progress) -> float:
+            # rows over all fits, as scikit-learn counts them; the first epoch of an optimizer takes the initial rate
+            rows_seen = 0 if progress.rows == 0 and not done else seen + progress.rows - done * n
+            return schedule(progress._replace(rows=rows_seen, losses=self._watched()))
+
+        schedule = self._schedule()
+        epochs = done + 1 if incremental else self.max_iter
+        run = train(
+            data.X,
+            data.y,
+            begin,
+            epochs=epochs,
+            optimizer=self._optimizer(),
+            lr=rate,
+            batch_size=batch_size,
+            shuffle=self.shuffle,
+            seed=int(random.randint(2**31 - 1)) if self.dropout else 0,
+            validation=None if held is None else (held.X, held.y),
+            score=None if held is None else lambda params: self._validation_score(held, params, place),
+            alpha=float(self.alpha),
+            clip_norm=self.clip_norm,
+            order=reordered if self.shuffle else None,
+            **self._options(data.weight),
+        )
+        self.n_iter_ = 0
+        try:
+            # a loss that is not finite is one sentence of the loop's
+            with np.errstate(over="ignore", invalid="ignore"), self._reporting(data, epochs - done) as report:
+                for epoch in run:
+                    self._learned(epoch.params)
+                    self._history, self._state = epoch.history, epoch.state
+                    self.n_iter_ += 1
+                    self.t_ += n
+                    self._record(epoch)
+                    if report(epoch) or self._finished():
+                        break
+                    if not incremental and self.n_iter_ == self.max_iter:
+                        warnings.warn(
+                            f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
+                            "hasn't converged yet.",
+                            ConvergenceWarning,
+                            stacklevel=3,
+                        )
+        except Diverged as error:
+            self._learned(error.params)
+            raise ValueError(f"Solver produced non-finite parameter weights: {error}") from None
+        except KeyboardInterrupt as error:
+            if isinstance(error, Interrupted):
+                self._learned(error.params)
+            warnings.warn("Training interrupted by user.", stacklevel=3)
+        if self.early_stopping:
+            self._learned(self._best)
+
+    def _record(self, epoch: Epoch) -> None:
+        """What scikit-learn's attributes say of an epoch."""
+        last = epoch.last
+        self.loss_ = self._reported_loss(last)
+        self.loss_curve_.append(self.loss_)
+        if self.verbose:
+            print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+        if last.val_loss is not None:
+            self.validation_losses_.append(last.val_loss)
+        if not self.early_stopping:
+            self.best_loss_ = min(cast(float, self.best_loss_), self.loss_)
+            return
+        score = cast(float, last.val_score)
+        cast(list[float], self.validation_scores_).append(score)
+        if self.verbose:
+            print(f"Validation score: {score:f}")
+        if score > cast(float, self.best_validation_score_):
+            self.best_validation_score_, self._best = score, epoch.params
+
+    def _watched(self) -> list[float]:
+        """What is watched for improvement, lower is better."""
+        if self.early_stopping:
+            return [-score for score in cast(list[float], self.validation_scores_)]
+        return self.loss_curve_
+
+    def _finished(self) -> bool:
+        """Whether training has converged: nothing improves any more and, where the rate adapts, it is small already."""
+        watched, patience = self._watched(), self.n_iter_no_change
+        what = "Validation score" if self.early_stopping else "Training loss"
+        said = f"{what} did not improve more than tol={self.tol:f} for {patience} consecutive epochs."
+        if not (self.solver == "sgd" and self.learning_rate == "adaptive"):
+            if schedules.idle(watched, self.tol) <= patience:
+                return False
+            self._say(f"{said} Stopping.")
+            return True
+        stalls = schedules.stalls(watched, patience, self.tol)
+        if not stalls or stalls[-1] != len(watched) - 1:
+            return False
+        rate = self.learning_rate_init / 5.0 ** (len(stalls) - 1)
+        if rate <= _SMALLEST_RATE:
+            self._say(f"{said} Learning rate too small. Stopping.")
+            return True
+        self._say(f"{said} Setting learning rate to {rate / 5.0:f}")
+        return False
+
+    def _say(self, message: str) -> None:
+        if self.verbose:
+            print(message)
+
+    def _fit_lbfgs(self, data: Problem, place: Place, held: Problem | None) -> None:
+        n = data.X.shape[0]
+        total = float(n) if data.weight is None else float(place.xp.sum(data.weight))
+        strength = float(self.alpha) / total
+        chunks = in_chunks(data.X, place.like, _CHUNK)
+        ends = np.cumsum([0, *(chunk.shape[0] for chunk in chunks)])
+        options = self._options(data.weight)
+        if self.dropout:
+            raise ValueError("dropout needs a stochastic solver: lbfgs can't minimise a function that changes")
+
+        def value_and_grad(*params: Array) -> tuple[Array, Params]:
+            parts = []
+            for chunk, low, high in zip(chunks, ends[:-1], ends[1:], strict=True):
+                here, share = options, float((high - low) / n)
+                if data.weight is not None:
+                    weight = data.weight[low:high]
+                    here, share = self._options(weight), float(place.xp.sum(weight)) / total
+                loss, grads = loss_and_grads(chunk, data.y[low:high, ...], *params, **here)
+                parts.append((loss * share, tuple(g * share for g in grads)))
+            loss = sum((loss for loss, _ in parts[1:]), start=parts[0][0])
+            summed = [sum(column[1:], start=column[0]) for column in zip(*(grads for _, grads in parts), strict=True)]
+            xp = place.xp
+            penalty = sum((xp.sum(W * W) for W in params[::2]), start=xp.zeros_like(loss))
+            grads = tuple(g + strength * p if p.ndim == 2 else g for g, p in zip(summed, params, strict=True))
+            return loss + 0.5 * strength * penalty, grads
+
+        iterations = 0
+
+        def after(params: Params, value: float) -> None:
+            nonlocal iterations
+            iterations += 1
+            self._learned(params)
+            self.loss_ = value
+            self._say(f"Iteration {iterations}, loss = {value:.8f}")
+
+        try:
+            params, result = optim.lbfgs(
+                value_and_grad,
+                self._params(),
+                max_iter=self.max_iter,
+                max_fun=self.max_fun,
+                tol=self.tol,
+                callback=after,
+            )
+        except KeyboardInterrupt:
+            self.n_iter_ = iterations
+            warnings.warn("Training interrupted by user.", stacklevel=3)
+            return
+        self._learned(params)
+        self.n_iter_, self.loss_ = min(int(result.nit), self.max_iter), float(result.fun)
+        if result.status != 0:
+            warnings.warn(
+                f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}): {result.message}."
+                " Increase max_iter or max_fun, or scale the data.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    # --- what training is made of --------------------------------------------------------------------------------
+
+    def _hidden(self) -> list[int]:
+        sizes = self.hidden_layer_sizes
+        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if any(size <= 0 for size in sizes):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return [int(size) for size in sizes]
+
+    def _activations(self) -> Any:
+        """One for all hidden layers, or a list of one each; the library's name for scikit-learn's."""
+        return list(self.activation) if isinstance(self.activation, list | tuple) else self.activation
+
+    def _optimizer(self) -> optim.Optimizer:
+        if self.solver == "sgd":
+            make = optim.nesterov if self.nesterovs_momentum else optim.momentum
+            return make(float(self.momentum), lr_in_velocity=True)
+        if self.solver == "rmsprop":
+            return optim.rmsprop(epsilon=float(self.epsilon))
+        constants = float(self.beta_1), float(self.beta_2), float(self.epsilon)
+        if self.solver == "adamw":
+            return optim.adamw(*constants, weight_decay=float(self.weight_decay))
+        return optim.adam(*constants, epsilon_before_correction=True)
+
+    def _schedule(self) -> schedules.Schedule:
+        lr = float(self.learning_rate_init)
+        if callable(self.learning_rate):
+            schedule = self.learning_rate
+        elif self.learning_rate == "cosine":
+            schedule = schedules.cosine(lr)
+        elif self.solver == "sgd" and self.learning_rate == "invscaling":
+            schedule = schedules.inverse_scaling(lr, float(self.power_t))
+        elif self.solver == "sgd" and self.learning_rate == "adaptive":
+            schedule = schedules.adaptive(lr, self.n_iter_no_change, float(self.tol))
+        else:
+            schedule = schedules.constant(lr)
+        return schedules.warm_up(schedule, int(self.warmup_steps)) if self.warmup_steps else schedule
+
+    def _options(self, weight: Array | None = None) -> TrainOptions:
+        options = TrainOptions(activation=self._activations(), criterion=self.criterion or self._criterion())
+        if weight is not None:
+            options["sample_weight"] = weight
+        if self.dropout:
+            options["dropout"] = float(self.dropout)
+        return options
+
+    def _split(self, data: Problem, place: Place, random: Any) -> tuple[Problem, Problem]:
+        """Less a share of the samples, and that share: the rows that scikit-learn would take."""
+        chosen = train_test_split(
+            np.arange(data.X.shape[0]),
+            random_state=random,
+            test_size=self.validation_fraction,
+            stratify=data.strata,
+        )
+        if len(chosen[1]) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        kept, held = (
+            Problem(
+                rows(data.X, part, place),
+                rows(data.y, part, place),
+                None if data.weight is None else rows(data.weight, part, place),
+                None,
+            )
+            for part in chosen
+        )
+        return kept, held
+
+    def _eval_problem(self, eval_set: Any, place: Place) -> Problem:
+        if not (isinstance(eval_set, tuple | list) and len(eval_set) == 2):
+            raise ValueError(f"eval_set must be (X, y), got {type(eval_set).__name__}")
+        X, y = self._check_X_y(*eval_set, reset=False)
+        if place_of(X).xp is not place.xp:
+            raise ValueError(f"eval_set must hold arrays of the library of X, got {type(X).__name__}")
+        targets, _, _ = self._encode(y, first=False, incremental=False, classes=None)
+        return Problem(X, place.put(targets), None, None)
+
+    def _validation_score(self, held: Problem, params: Params, place: Place) -> float:
+        if self.scoring is None:
+            return self._score_of(held, params, place)
+        self._learned(params)
+        scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
+        return float(scorer(self, held.X, self._decoded(held.y)))
+
+    def _check_gradients(self, data: Problem, place: Place) -> None:
+        few = slice(0, _CHECKED_ROWS)
+        (X, *_) = in_chunks(data.X[few, ...] if not hasattr(data.X, "toarray") else data.X[few], place.like, _CHUNK)
+        options = self._options(None if data.weight is None else data.weight[few])
+        seed = {"seed": 0} if self.dropout else {}
+        self.gradient_report_ = check_gradients(X, data.y[few, ...], *self._params(), **cast(Any, {**options, **seed}))
+        if self.gradient_report_.verdict == "fail":
+            raise ValueError(f"the gradients of this network are wrong, nothing was trained\n{self.gradient_report_}")
+
+    @contextmanager
+    def _reporting(self, data: Problem, epochs: int) -> Iterator[Callable[[Epoch], bool]]:
+        """A function that shows an epoch on a progress bar and to scikit-learn's callbacks: whether one wants to stop."""
+        with _progress_bar(self.progress, epochs) as show:
+            if not hasattr(self, "_skl_callbacks"):
+                yield lambda epoch: show(epoch) or False
+                return
+            context = self._init_callback_context(max_subtasks=epochs)
+            context.call_on_fit_task_begin(estimator=self, X=data.X, y=data.y)
+            task = context.subcontext(task_name="epoch")
+            task.call_on_fit_task_begin(estimator=self, X=data.X, y=data.y)
+
+            def report(epoch: Epoch) -> bool:
+                nonlocal task
+                show(epoch)
+                learned = {name: value for name, value in vars(self).items() if name.endswith("_")}
+                stop = task.call_on_fit_task_end(estimator=self, X=data.X, y=data.y, reconstruction_attributes=learned)
+                if epoch.last.number < epochs:
+                    task = context.subcontext(task_name="epoch")
+                    task.call_on_fit_task_begin(estimator=self, X=data.X, y=data.y)
+                return bool(stop)
+
+            yield report
+            context.call_on_fit_task_end(estimator=self, X=data.X, y=data.y)
+
+    # --- what is learned -----------------------------------------------------------------------------------------
+
+    def _params(self) -> Params:
+        return tuple(array for pair in zip(self.coefs_, self.intercepts_, strict=True) for array in pair)
+
+    def _learned(self, params: Params) -> None:
+        self.coefs_, self.intercepts_ = list(params[::2]), list(params[1::2])
+
+    def _forward(self, X: Any, method: str, criterion: str | Op | None = None) -> Array:
+        """Outputs (n, n_outputs) of the rows of X: with squared error as the criterion the logits."""
+        check_is_fitted(self)
+        X = check_X(self, X, method)
+        chosen = criterion or self._criterion()
+        parts = [
+            forward(chunk, *self._params(), activation=self._activations(), criterion=chosen)[0]
+            for chunk in in_chunks(X, self.coefs_[0], _CHUNK)
+        ]
+        return parts[0] if len(parts) == 1 else cast(Any, place_of(parts[0]).xp.concat(parts))
+
+    def to(self, device: Any) -> Self:
+        """The same estimator with what it has learned on another device of its library, such as "cuda" or "cpu"."""
+        check_is_fitted(self)
+        self._learned(tuple(to_device(array, device) for array in self._params()))
+        if self._state is not None:
+            self._state = tuple(to_device(array, device) for array in self._state)
+        if hasattr(self, "_best"):
+            self._best = tuple(to_device(array, device) for array in self._best)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.array_api_support = True
+        return tags
+
+    # --- what the two have of their own --------------------------------------------------------------------------
+
+    @abstractmethod
+    def _check_X_y(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        """X where it is and y on the host, checked."""
+
+    @abstractmethod
+    def _encode(self, y: Any, first: bool, incremental: bool, classes: Any) -> tuple[Any, Any, int]:
+        """Targets as the criterion takes them, strata, and how many outputs there are; all on the host."""
+
+    def _place_classes(self, place: Place) -> None:
+        """Put the classes where X is."""
+
+    def _class_weights(self, y: Any, weight: Any) -> Any:
+        return weight
+
+    @abstractmethod
+    def _criterion(self) -> str:
+        """The name of the criterion."""
+
+    @abstractmethod
+    def _decoded(self, targets: Array) -> Any:
+        """Encoded targets as ``y`` had them."""
+
+    @abstractmethod
+    def _score_of(self, held: Problem, params: Params, place: Place) -> float:
+        """The score on a validation set, computed where it is."""
+
+    def _reported_loss(self, record: Record) -> float:
+        return record.loss
+
+
+@contextmanager
+def _progress_bar(wanted: bool, epochs: int) -> Iterator[Callable[[Epoch], None]]:
+    """A function that shows an epoch on a bar; nothing where no bar is wanted."""
+    if not wanted:
+        yield lambda epoch: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, TimeRemainingColumn()) as progress:
+        task = progress.add_task("", total=epochs)
+
+        def show(epoch: Epoch) -> None:
+            last = epoch.last
+            score = "" if last.val_score is None else f", validation score {last.val_score:.4f}"
+            progress.update(task, advance=1, description=f"loss {last.loss:.4f}{score}")
+
+        yield show
+
+
+def solver_is_stochastic(estimator: Any) -> bool:
+    """For ``partial_fit``, which L-BFGS does not have."""
+    if estimator.solver not in _STOCHASTIC:
+        raise AttributeError(
+            f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not stochastic."
+        )
+    return True

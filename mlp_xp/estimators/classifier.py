@@ -1,0 +1,269 @@
+"""``MLPClassifier``: scikit-learn's, on any array."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import compute_sample_weight
+from sklearn.utils._param_validation import Interval, Real, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from mlp_xp._namespace import beside, namespace
+from mlp_xp._typing import Array, Params
+from mlp_xp.backends import to_host
+from mlp_xp.estimators.base import BaseMLP, Problem, solver_is_stochastic
+from mlp_xp.estimators.data import Place, check_X_y, host, is_device_array
+from mlp_xp.losses import exp_and_total, log1p_exp, sigmoid, softmax
+from mlp_xp.metrics import accuracy
+from mlp_xp.mlp import TrainOptions, predict
+from mlp_xp.train import rows_of
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
+    """A multilayer perceptron that learns classes, by cross-entropy.
+
+    Everything that ``sklearn.neural_network.MLPClassifier`` takes has its name, meaning and default; new are those of
+    ``MLPRegressor`` and these:
+
+    Args:
+        class_weight: class -> weight, or "balanced": weights inversely proportional to how often a class comes.
+        label_smoothing: the share of a target that goes to all classes.
+
+    ``y`` may also be (n_samples, n_classes) probabilities: soft targets, whose classes are 0, 1, 2, ...
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseMLP._parameter_constraints,
+        "class_weight": [None, dict, StrOptions({"balanced"})],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dropout: float = 0.0,
+        class_weight: Any = None,
+        label_smoothing: float = 0.0,
+        weight_decay: float = 0.01,
+        warmup_steps: int = 0,
+        clip_norm: float | None = None,
+        criterion: Any = None,
+        scoring: Any = None,
+        check_gradients: bool = False,
+        progress: bool = False,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.dropout = dropout
+        self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
+        self.weight_decay = weight_decay
+        self.warmup_steps = warmup_steps
+        self.clip_norm = clip_norm
+        self.criterion = criterion
+        self.scoring = scoring
+        self.check_gradients = check_gradients
+        self.progress = progress
+
+    @available_if(solver_is_stochastic)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+        """Go once over ``X`` (n_samples, n_features) and ``y``; ``classes``, all that may come, with the first call."""
+        y, classes = host(y), host(classes)
+        if _check_partial_fit_first_call(self, classes):
+            self._set_classes(y if type_of_target(y).startswith("multilabel") else classes)
+        return self._fit(X, y, sample_weight, None, incremental=True)
+
+    # --- predictions ---------------------------------------------------------------------------------------------
+
+    def predict(self, X: Any) -> Any:
+        """The class of each sample ``(n_samples,)``, or 0 and 1 for each label ``(n_samples, n_classes)``.
+
+        Classes that are numbers come back in the library of X, strings on the host.
+        """
+        logits = self._forward(X, "predict", "squared_error")
+        xp = namespace(logits)
+        if self.out_activation_ == "softmax":
+            chosen = xp.argmax(logits, axis=1)
+        else:
+            chosen = xp.astype(logits > 0, xp.int64)
+            if self._is_multilabel():
+                return chosen
+            chosen = chosen[:, 0]
+        if is_device_array(self.classes_):
+            return xp.take(self.classes_, chosen, axis=0)
+        return self.classes_[to_host(chosen)]
+
+    def predict_proba(self, X: Any) -> Any:
+        """The probability of each class ``(n_samples, n_classes)``, in the library of X."""
+        z = self._forward(X, "predict_proba", "squared_error")
+        if self.out_activation_ == "softmax":
+            return softmax(z)
+        # 1 - s(z) would round to 0 too soon
+        return namespace(z).concat([sigmoid(-z), sigmoid(z)], axis=1) if self.n_outputs_ == 1 else sigmoid(z)
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """The logarithm of ``predict_proba``, exact where that rounds to 0."""
+        z = self._forward(X, "predict_log_proba", "squared_error")
+        xp = namespace(z)
+        if self.out_activation_ == "softmax":
+            shifted, _, total = exp_and_total(xp, z)
+            return shifted - xp.log(total)
+        above, rest = log1p_exp(xp, z)  # log s(-z) = -log(1 + exp z), log s(z) = z + log s(-z)
+        negative = -(above + rest)
+        return xp.concat([negative, z + negative], axis=1) if self.n_outputs_ == 1 else z + negative
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of samples whose class is predicted."""
+        check_is_fitted(self)
+        return float(accuracy_score(host(y), host(self.predict(X)), sample_weight=host(sample_weight)))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    # --- targets -------------------------------------------------------------------------------------------------
+
+    def _check_X_y(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        X, y = check_X_y(self, X, y, reset, numeric=False)
+        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+
+    def _set_classes(self, y: Any) -> None:
+        self._label_binarizer = LabelBinarizer().fit(y)
+        self._kind = self._label_binarizer.y_type_
+        self.classes_ = self._label_binarizer.classes_
+
+    def _encode(self, y: Any, first: bool, incremental: bool, classes: Any) -> tuple[Any, Any, int]:
+        soft = _is_soft(y)
+        if soft and (not hasattr(self, "classes_") or (first and not incremental)):
+            self.classes_, self._kind = np.arange(y.shape[1]), "soft"
+        elif not hasattr(self, "classes_") or (not self.warm_start and not incremental and first):
+            self._set_classes(y)
+        elif not soft:
+            self._check_classes(y)
+        classes = self._classes_on_host()
+        many = len(classes) if self._kind != "binary" else 1
+        self.out_activation_ = "softmax" if self._kind in ("multiclass", "soft") else "logistic"
+        smoothing = float(self.label_smoothing)
+        if soft:
+            return y.astype(np.float64), None, many
+        if self._is_multilabel():
+            targets = np.asarray(self._label_binarizer.transform(y), dtype=np.float64)
+            return (1.0 - smoothing) * targets + 0.5 * smoothing, None, many
+        labels = np.searchsorted(classes, y).astype(np.int64)
+        strata = labels if many == 1 else None  # as scikit-learn, which stratifies where there is one output
+        if many == 1 and smoothing:
+            return ((1.0 - smoothing) * labels + 0.5 * smoothing)[:, None], strata, many
+        return labels, strata, many
+
+    def _classes_on_host(self) -> Any:
+        return host(self.classes_)
+
+    def _check_classes(self, y: Any) -> None:
+        came, known = unique_labels(y), self._classes_on_host()
+        if self.warm_start:
+            if set(came) != set(known):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+                    f"Previously got {known}, `y` has {came}"
+                )
+        elif len(np.setdiff1d(came, known, assume_unique=True)):
+            raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {known}. 'y' has {came}.")
+
+    def _place_classes(self, place: Place) -> None:
+        """Classes that are numbers follow X."""
+        classes = self._classes_on_host()
+        if place.xp is not namespace(np.empty(0)) and classes.dtype.kind in "biuf":
+            self.classes_ = place.xp.asarray(classes, **beside(place.like))
+
+    def _class_weights(self, y: Any, weight: Any) -> Any:
+        if self.class_weight is None:
+            return weight
+        if self._kind == "soft":
+            raise ValueError("class_weight needs classes, and y holds soft targets; use sample_weight")
+        by_class = compute_sample_weight(self.class_weight, y)
+        return by_class if weight is None else weight * by_class
+
+    def _is_multilabel(self) -> bool:
+        return self._kind.startswith("multilabel")
+
+    def _criterion(self) -> str:
+        return "softmax_cross_entropy" if self.out_activation_ == "softmax" else "sigmoid_cross_entropy"
+
+    def _options(self, weight: Array | None = None) -> TrainOptions:
+        options = super()._options(weight)
+        if self.label_smoothing and self.out_activation_ == "softmax" and self.criterion is None:
+            options["label_smoothing"] = float(self.label_smoothing)
+        return options
+
+    def _decoded(self, targets: Array) -> Any:
+        labels = to_host(targets)
+        return labels if self._is_multilabel() or self._kind == "soft" else self._classes_on_host()[labels]
+
+    def _score_of(self, held: Problem, params: Params, place: Place) -> float:
+        xp = place.xp
+        X = rows_of(xp, held.X, params[0], slice(None))
+        y = predicted = predict(X, *params, activation=self._activations(), criterion=self._criterion())
+        if self._kind == "soft":
+            y = xp.argmax(held.y, axis=1)
+        elif held.y.ndim == 2:  # smoothed, or several labels
+            y = xp.astype(held.y > 0.5, predicted.dtype)
+            y = y[:, 0] if predicted.ndim == 1 else y
+        else:
+            y = xp.astype(held.y, predicted.dtype)
+        return float(accuracy(xp, y, predicted, params[0], held.weight))
+
+
+def _is_soft(y: Any) -> bool:
+    """Whether ``y`` (n, k) holds probabilities: numbers of 0 and more, some of them not whole."""
+    return y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f" and bool(np.any(y != np.floor(y)) and y.min() >= 0)

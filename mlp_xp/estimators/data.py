@@ -1,0 +1,165 @@
+"""What comes into an estimator, checked as scikit-learn checks it: arrays of the host or of a device.
+
+What NumPy can hold (arrays, lists, data frames, sparse matrices) goes through scikit-learn's own validation and stays on
+the host. An array of another library is looked at in its own namespace and stays on its device; everything else, targets
+and weights, follows ``X``.
+"""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_api_compat import is_array_api_obj, is_numpy_array
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_n_features, check_array, check_consistent_length, validate_data
+
+from mlp_xp._namespace import beside, namespace, on_one_device
+from mlp_xp._typing import Array, Namespace
+from mlp_xp.backends import to_host
+from mlp_xp.train import is_sparse
+
+
+class Place(NamedTuple):
+    """Where an estimator computes: the namespace and dtype of X, and an array that is there."""
+
+    xp: Namespace
+    dtype: Any
+    like: Any
+
+    def put(self, values: Any) -> Array:
+        """Host numbers here: floats in this dtype, everything else as it is."""
+        array = np.asarray(values)
+        dtype = self.dtype if array.dtype.kind == "f" else None
+        return self.xp.asarray(array, dtype=dtype, **beside(self.like))
+
+
+def is_device_array(X: Any) -> bool:
+    """Whether ``X`` is an array of a library other than NumPy."""
+    return is_array_api_obj(X) and not is_numpy_array(X) and not issparse(X)
+
+
+def host(array: Any) -> Any:
+    """``array`` on the host, where it is of another library; else as it is."""
+    return to_host(array) if is_device_array(array) else array
+
+
+def place_of(X: Any) -> Place:
+    """Where ``X``, checked, is: a sparse matrix's rows become NumPy arrays."""
+    like = np.empty(0, dtype=X.dtype) if is_sparse(X) else X
+    return Place(namespace(like), X.dtype, like)
+
+
+def check_X_y(estimator: BaseEstimator, X: Any, y: Any, reset: bool, numeric: bool) -> tuple[Any, Any]:
+    """X (n, d_in) where it is and y on the host, or what scikit-learn raises of them."""
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
+        )
+    y = host(y)
+    if not is_device_array(X):
+        X, y = validate_data(
+            estimator,
+            X,
+            y,
+            accept_sparse=["csr", "csc"],
+            multi_output=True,
+            y_numeric=numeric,
+            dtype=(np.float64, np.float32),
+            reset=reset,
+        )
+        return (X.tocsr() if issparse(X) else X), y
+    X = _device_X(estimator, X, reset)
+    y = check_array(y, ensure_2d=False, dtype="numeric" if numeric else None, input_name="y", estimator=estimator)
+    check_consistent_length(X, y)
+    return X, y
+
+
+def check_X(estimator: Any, X: Any, method: str) -> Any:
+    """X (n, d_in) to predict from, in the namespace of the fitted parameters, or what scikit-learn raises of it."""
+    learned = estimator.coefs_[0]
+    if is_device_array(X):
+        fitted, came = namespace(learned), namespace(X)
+        if came is fitted and on_one_device(X, learned):
+            return _device_X(estimator, X, reset=False, dtype=learned.dtype)
+    elif is_numpy_array(learned):
+        X = validate_data(estimator, X, accept_sparse=["csr", "csc"], dtype=learned.dtype, reset=False)
+        return X.tocsr() if issparse(X) else X
+    raise ValueError(
+        f"Inputs passed to {type(estimator).__name__}.{method}() must use the same namespace and the same device as "
+        f"those passed to fit(). Got {type(X).__name__}, fitted on {type(learned).__name__}; move one of them, the "
+        "estimator with to(device)."
+    )
+
+
+def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any = None) -> Array:
+    xp = namespace(X)
+    if X.ndim != 2:
+        raise ValueError(
+            f"Expected 2D array, got {'scalar' if X.ndim == 0 else f'{X.ndim}D'} array instead: shape {tuple(X.shape)}."
+            " Reshape your data: X[:, None] has one feature, X[None, :] one sample."
+        )
+    if not all(isinstance(size, int) for size in X.shape):  # Dask, after a boolean mask
+        raise ValueError(f"X must have a known shape, got {tuple(X.shape)}; call X.compute_chunk_sizes() first")
+    for axis, what in enumerate(("sample", "feature")):
+        if X.shape[axis] == 0:
+            raise ValueError(
+                f"Found array with 0 {what}(s) (shape={tuple(X.shape)}) while a minimum of 1 is required by "
+                f"{type(estimator).__name__}."
+            )
+    if xp.isdtype(X.dtype, "complex floating"):
+        raise ValueError(f"Complex data not supported: X has dtype {X.dtype}")
+    if X.dtype not in _floats(xp):  # as scikit-learn: what is not float64 or float32 becomes the default float
+        X = xp.astype(X, xp.__array_namespace_info__().default_dtypes(**beside(X))["real floating"])
+    if dtype is not None and X.dtype != dtype:
+        X = xp.astype(X, dtype)
+    if not bool(xp.all(xp.isfinite(X))):
+        raise ValueError(f"Input X contains NaN or infinity. {type(estimator).__name__} does not accept either.")
+    _check_n_features(estimator, X, reset=reset)
+    if reset and hasattr(estimator, "feature_names_in_"):
+        del estimator.feature_names_in_
+    return X
+
+
+def _floats(xp: Namespace) -> tuple[Any, ...]:
+    return tuple(dtype for dtype in (getattr(xp, "float32", None), getattr(xp, "float64", None)) if dtype is not None)
+
+
+def check_weight(sample_weight: Any, n: int) -> Any:
+    """Weights (n,) as float64 on the host, none negative and not all zero; None where there are none."""
+    if sample_weight is None:
+        return None
+    weight = host(sample_weight)
+    if isinstance(weight, Real):
+        weight = np.full(n, float(weight))
+    weight = check_array(weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    if weight.ndim != 1:
+        raise ValueError(f"Sample weights must be 1D array or scalar, got {weight.ndim}D array.")
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight.shape == {weight.shape}, expected {(n,)}!")
+    if weight.min() < 0:
+        raise ValueError(f"sample_weight must not be negative, got {weight.min()}")
+    if not weight.any():
+        raise ValueError("sample_weight must not be zero for every sample")
+    return weight
+
+
+def rows(X: Any, chosen: Any, place: Place) -> Any:
+    """``X`` at the host indices ``chosen``."""
+    if is_sparse(X):
+        return X[chosen]
+    return place.xp.take(X, place.xp.asarray(chosen, **beside(place.like)), axis=0)
+
+
+def in_chunks(X: Any, like: Array, chunk: int) -> list[Array]:
+    """``X`` (n, d_in) as it is, or, where it is sparse, dense row by row in parts of at most ``chunk`` numbers."""
+    if not is_sparse(X):
+        return [X]
+    count = max(1, chunk // max(1, X.shape[1]))
+    xp = namespace(like)
+    return [
+        xp.asarray(X[low : low + count].toarray(), dtype=like.dtype, **beside(like))
+        for low in range(0, X.shape[0], count)
+    ]
