@@ -1,8 +1,8 @@
 """What both estimators share: parameters, ``fit`` and ``partial_fit``, the loop, what is learned.
 
-The data's way through ``fit``: checked (``data``) -> targets and weights encoded (``classifier``, ``regressor``) and put
-where X is -> initial values -> ``train`` or ``lbfgs`` -> attributes. Draws come from ``random_state`` in scikit-learn's
-order, so that one seed gives the network that scikit-learn would have trained.
+The data's way through ``fit``: checked (``data``) -> targets and weights encoded (``classifier``, ``regressor``) and
+put where X is -> initial values -> ``train`` or ``lbfgs`` -> attributes. Draws come from ``random_state`` in
+scikit-learn's order, so that one seed gives the network that scikit-learn would have trained.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ except ImportError:
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Older versions have no callbacks."""
 
-    def with_callbacks(method: Any) -> Any:  # type: ignore[no-redef]
+    def with_callbacks(method: Any) -> Any:
         """The method itself."""
         return method
 
@@ -189,9 +189,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         done, seen = len(self._history), self.t_
         batch_size = min(200, n) if self.batch_size == "auto" else self.batch_size
         if batch_size > n:
-            warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=3
-            )
+            clipped = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
+            warnings.warn(clipped, stacklevel=3)
             batch_size = n
         order = np.arange(n)
 
@@ -432,7 +431,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _eval_problem(self, eval_set: Any, place: Place) -> Problem:
         if not (isinstance(eval_set, tuple | list) and len(eval_set) == 2):
             raise ValueError(f"eval_set must be (X, y), got {type(eval_set).__name__}")
-        X, y = self._check_X_y(*eval_set, reset=False)
+        X, y = self._check_X_y(eval_set[0], eval_set[1], reset=False)
         if place_of(X).xp is not place.xp:
             raise ValueError(f"eval_set must hold arrays of the library of X, got {type(X).__name__}")
         targets, _, _ = self._encode(y, first=False, incremental=False, classes=None)
@@ -456,7 +455,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     @contextmanager
     def _reporting(self, data: Problem, epochs: int) -> Iterator[Callable[[Epoch], bool]]:
-        """A function that shows an epoch on a progress bar and to scikit-learn's callbacks: whether one wants to stop."""
+        """A function that shows an epoch on a bar and to scikit-learn's callbacks: whether one of them says stop."""
         with _progress_bar(self.progress, epochs) as show:
             if not hasattr(self, "_skl_callbacks"):
                 yield lambda epoch: show(epoch) or False

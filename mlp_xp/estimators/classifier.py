@@ -19,13 +19,14 @@ from mlp_xp._typing import Array, Params
 from mlp_xp.backends import to_host
 from mlp_xp.estimators.base import BaseMLP, Problem, solver_is_stochastic
 from mlp_xp.estimators.data import Place, check_X_y, host, is_device_array
-from mlp_xp.losses import exp_and_total, log1p_exp, sigmoid, softmax
+from mlp_xp.losses import exp_and_total, sigmoid, softmax
 from mlp_xp.metrics import accuracy
 from mlp_xp.mlp import TrainOptions, predict
+from mlp_xp.ops import log1p_exp
 from mlp_xp.train import rows_of
 
 
-class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
+class MLPClassifier(ClassifierMixin, BaseMLP):
     """A multilayer perceptron that learns classes, by cross-entropy.
 
     Everything that ``sklearn.neural_network.MLPClassifier`` takes has its name, meaning and default; new are those of
@@ -235,7 +236,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return by_class if weight is None else weight * by_class
 
     def _is_multilabel(self) -> bool:
-        return self._kind.startswith("multilabel")
+        return bool(self._kind.startswith("multilabel"))
 
     def _criterion(self) -> str:
         return "softmax_cross_entropy" if self.out_activation_ == "softmax" else "sigmoid_cross_entropy"

@@ -1,8 +1,8 @@
 """What comes into an estimator, checked as scikit-learn checks it: arrays of the host or of a device.
 
-What NumPy can hold (arrays, lists, data frames, sparse matrices) goes through scikit-learn's own validation and stays on
-the host. An array of another library is looked at in its own namespace and stays on its device; everything else, targets
-and weights, follows ``X``.
+What NumPy can hold (arrays, lists, data frames, sparse matrices) goes through scikit-learn's own validation and stays
+on the host. An array of another library is looked at in its own namespace and stays on its device; everything else,
+targets and weights, follows ``X``.
 """
 
 from __future__ import annotations

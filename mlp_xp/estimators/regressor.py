@@ -21,7 +21,7 @@ from mlp_xp.mlp import forward
 from mlp_xp.train import Record, rows_of
 
 
-class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
+class MLPRegressor(RegressorMixin, BaseMLP):
     """A multilayer perceptron that learns numbers, by the squared error or the Poisson deviance.
 
     Everything that ``sklearn.neural_network.MLPRegressor`` takes has its name, meaning and default; these are new:
