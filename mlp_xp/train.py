@@ -186,7 +186,8 @@ def train(
         watched = [record.watched for record in history]
         if patience is not None and stalls(watched, patience, tol):
             return
-        before, losses, penalties, rates = [here, *before[:1]], [], [], []
+        before, losses, penalties = [here, *before[:1]], [], []
+        rates = [history[-1].lr if history else 0.0]  # that of the step before comes first
         try:
             random = np.random.default_rng((seed, number))
             first_mask = int(random.integers(_SEEDS))
@@ -474,9 +475,10 @@ def _diverged(
     elif number == 1 and bad == 0:
         cause = "no step was made yet: the parameters that it starts from are too large"
     else:
-        rate = rates[max(bad - 1, 0)]
-        cause = f"the learning rate, {rate:.3g}, is too large; or clip the gradients with clip_norm"
+        cause = f"the learning rate, {rates[bad]:.3g}, is too large; or clip the gradients with clip_norm"
     # where already the first loss is not finite, it is the parameters before this epoch that are not good
     good = before[-1] if bad == 0 else before[0]
-    what = f"at step {bad + 1} of {count} in epoch {number}" if bad < count else f"at the end of epoch {number}"
-    return Diverged(f"the loss is not finite {what}: {cause}", good)
+    what = f"the loss is not finite at step {bad + 1} of {count} in epoch {number}"
+    if bad == count:
+        what = f"the parameters are not finite at the end of epoch {number}"
+    return Diverged(f"{what}: {cause}", good)
