@@ -32,7 +32,7 @@ BACKENDS = {
     "array_api_strict-2025.12": (".",),
     # one version, whose CPU build a folder of wheels can hold: a bare torch brings gigabytes of CUDA on Linux
     "torch": (".", "torch==2.13.0"),
-    "jax": (".[jax]",),
+    "jax": (".[jax]", "optax"),  # whose optimizers and schedules ours are compared with
     "dask": (".[dask]",),
     "cupy": (".[{cuda}]",),  # the driver decides which
 }

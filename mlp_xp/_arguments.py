@@ -99,13 +99,30 @@ def check_device(name: str, array: Array, like: Array) -> None:
         raise ValueError(f"{name} must be on the device of X, {device_of(like)}, got {device_of(array)}")
 
 
-def check_number(name: str, value: object, low: float, below: float) -> None:
-    """Raise unless ``value`` is a Python number with ``low <= value < below``."""
+def check_number(name: str, value: object, low: float, below: float) -> float:
+    """``value`` as a float, which promotes nothing; raise unless it is a number with ``low <= value < below``."""
     if isinstance(value, bool) or not isinstance(value, (float, int, Real)):  # Real: NumPy's scalars, slow to ask
         raise TypeError(f"{name} must be a number, got {_described(value)}")
     if not low <= float(value) < below:
         end = "finite" if below == float("inf") else f"below {below:g}"
         raise ValueError(f"{name} must be at least {low:g} and {end}, got {value}")
+    return float(value)
+
+
+def check_positive(name: str, value: object) -> float:
+    """``value`` as a float; raise unless it is a positive finite number."""
+    number = check_number(name, value, 0.0, float("inf"))
+    if number == 0.0:
+        raise ValueError(f"{name} must be positive, got {value}")
+    return number
+
+
+def check_whole(name: str, value: object, low: int) -> None:
+    """Raise unless ``value`` is a whole number of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, got {_described(value)}")
+    if value < low:
+        raise ValueError(f"{name} must be at least {low}, got {value}")
 
 
 def check_seed(xp: Namespace, seed: object) -> Any:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np  # on the host alone: the vector that scipy moves
 
-from mlp_xp._arguments import check_number
-from mlp_xp._namespace import beside, constant, namespace
+from mlp_xp._arguments import check_number, check_positive
+from mlp_xp._namespace import beside, constant, namespace, settled
 from mlp_xp._typing import Array, Params
 from mlp_xp.backends import to_host
 
@@ -38,6 +39,7 @@ def sgd() -> Optimizer:
     """``p' = p - lr g``. No state."""
 
     def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
+        lr = _plain(lr)
         return tuple(p - lr * g for p, g in zip(params, grads, strict=True)), state
 
     return Optimizer(lambda params: (), update)
@@ -53,7 +55,7 @@ def momentum(decay: float = 0.9, *, lr_in_velocity: bool = False) -> Optimizer:
 
     Source: Polyak, Some methods of speeding up the convergence of iteration methods, 1964.
     """
-    return _with_velocity(decay, lr_in_velocity, lambda velocity, change: velocity)
+    return _with_velocity(decay, lr_in_velocity, ahead=False)
 
 
 def nesterov(decay: float = 0.9, *, lr_in_velocity: bool = False) -> Optimizer:
@@ -64,16 +66,19 @@ def nesterov(decay: float = 0.9, *, lr_in_velocity: bool = False) -> Optimizer:
 
     Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013.
     """
-    return _with_velocity(decay, lr_in_velocity, lambda velocity, change: decay * velocity + change)
+    return _with_velocity(decay, lr_in_velocity, ahead=True)
 
 
-def _with_velocity(decay: float, lr_in_velocity: bool, ahead: Callable[[Array, Array], Array]) -> Optimizer:
-    check_number("decay", decay, 0.0, math.nextafter(1.0, 2.0))
+def _with_velocity(decay: float, lr_in_velocity: bool, ahead: bool) -> Optimizer:
+    decay = check_number("decay", decay, 0.0, math.nextafter(1.0, 2.0))
 
     def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
+        lr = _plain(lr)
         changes = tuple(lr * g for g in grads) if lr_in_velocity else grads
         velocity = tuple(decay * v + change for v, change in zip(state, changes, strict=True))
-        steps = tuple(ahead(v, change) for v, change in zip(velocity, changes, strict=True))
+        steps = velocity
+        if ahead:
+            steps = tuple(decay * v + change for v, change in zip(velocity, changes, strict=True))
         scaled = steps if lr_in_velocity else tuple(lr * step for step in steps)
         return tuple(p - step for p, step in zip(params, scaled, strict=True)), velocity
 
@@ -113,10 +118,10 @@ def adamw(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, weigh
 def _adam(
     beta1: float, beta2: float, epsilon: float, weight_decay: float, epsilon_before_correction: bool
 ) -> Optimizer:
-    check_number("beta1", beta1, 0.0, 1.0)
-    check_number("beta2", beta2, 0.0, 1.0)
-    check_number("epsilon", epsilon, 0.0, _INFINITY)
-    check_number("weight_decay", weight_decay, 0.0, _INFINITY)
+    beta1 = check_number("beta1", beta1, 0.0, 1.0)
+    beta2 = check_number("beta2", beta2, 0.0, 1.0)
+    epsilon = check_number("epsilon", epsilon, 0.0, _INFINITY)
+    weight_decay = check_number("weight_decay", weight_decay, 0.0, _INFINITY)
     # The state holds M = m / (1 - b1) and V = v / (1 - b2): the recurrences M' = b1 M + g and V' = b2 V + g^2 take one
     # pass less over every weight, and the constants meet in one number of the step.
 
@@ -125,7 +130,7 @@ def _adam(
         return (step, *_zeros_like(params), *_zeros_like(params))
 
     def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
-        xp = namespace(*params)
+        xp, lr = namespace(*params), _plain(lr)
         step, count = state[0] + 1.0, len(params)
         means = tuple(beta1 * m + g for m, g in zip(state[1 : 1 + count], grads, strict=True))
         squares = tuple(beta2 * v + g * g for v, g in zip(state[1 + count :], grads, strict=True))
@@ -158,20 +163,21 @@ def rmsprop(decay: float = 0.99, epsilon: float = 1e-8, *, momentum: float = 0.0
     Source: Tieleman and Hinton, Lecture 6.5 of Neural networks for machine learning, 2012; Graves, Generating sequences
     with recurrent neural networks, 2013, for the centred form.
     """
-    check_number("decay", decay, 0.0, 1.0)
-    check_number("epsilon", epsilon, 0.0, _INFINITY)
-    check_number("momentum", momentum, 0.0, 1.0)
+    decay = check_number("decay", decay, 0.0, 1.0)
+    epsilon = check_number("epsilon", epsilon, 0.0, _INFINITY)
+    momentum = check_number("momentum", momentum, 0.0, 1.0)
 
     def init(params: Params) -> State:
         return _zeros_like(params) * (1 + (momentum != 0.0) + centered)
 
     def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
-        xp, count = namespace(*params), len(params)
+        xp, lr, count = namespace(*params), _plain(lr), len(params)
         squares = tuple(decay * v + (1.0 - decay) * (g * g) for v, g in zip(state[:count], grads, strict=True))
         spread, kept = squares, squares
         if centered:
             means = tuple(decay * m + (1.0 - decay) * g for m, g in zip(state[-count:], grads, strict=True))
-            spread = tuple(v - m * m for v, m in zip(squares, means, strict=True))
+            # a variance, but for rounding: where the gradient has long been the same it would come out below 0
+            spread = tuple(xp.maximum(v - m * m, xp.zeros_like(v)) for v, m in zip(squares, means, strict=True))
             kept = (*squares, *means)
         steps = tuple(g / (xp.sqrt(v) + epsilon) for g, v in zip(grads, spread, strict=True))
         if momentum:
@@ -180,6 +186,11 @@ def rmsprop(decay: float = 0.99, epsilon: float = 1e-8, *, momentum: float = 0.0
         return tuple(p - lr * step for p, step in zip(params, steps, strict=True)), kept
 
     return Optimizer(init, update)
+
+
+def _plain(lr: float | Array) -> float | Array:
+    """A scalar of NumPy as a Python number, which does not widen float32."""
+    return float(lr) if isinstance(lr, Real) else lr
 
 
 def _zeros_like(params: Params) -> State:
@@ -203,7 +214,7 @@ def clip_by_global_norm(grads: Params, limit: float) -> Params:
 
     Source: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013.
     """
-    check_number("limit", limit, 0.0, _INFINITY)
+    limit = check_positive("limit", limit)
     xp = namespace(*grads)
     first, *rest = [xp.sum(g * g) for g in grads]
     norm = xp.sqrt(sum(rest, start=first))
@@ -242,7 +253,7 @@ def lbfgs(
 
     def apart(vector: Any) -> Params:
         return tuple(
-            xp.asarray(part.reshape(p.shape), dtype=p.dtype, **beside(p))
+            xp.asarray(part.reshape(p.shape).copy(), dtype=p.dtype, **beside(p))  # scipy goes on with its vector
             for part, p in zip(np.split(vector, ends), params, strict=True)
         )
 
@@ -251,7 +262,8 @@ def lbfgs(
 
     def on_host(vector: Any) -> tuple[float, Any]:
         value, grads = value_and_grad(*apart(vector))
-        return float(value), together(grads)
+        value, *arrays = settled(value, *grads)  # together: Dask would go forward again for each of them
+        return float(value), together(tuple(arrays))
 
     def after_iteration(intermediate_result: Any) -> None:
         if callback is not None:

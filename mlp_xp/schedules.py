@@ -38,8 +38,8 @@ Schedule: TypeAlias = Callable[[Progress], float]
 
 def constant(lr: float) -> Schedule:
     """``lr``."""
-    check_number("lr", lr, 0.0, _INFINITY)
-    return lambda progress: float(lr)
+    rate = check_number("lr", lr, 0.0, _INFINITY)
+    return lambda progress: rate
 
 
 def cosine(lr: float, steps: int | None = None, final: float = 0.0) -> Schedule:
@@ -54,6 +54,8 @@ def cosine(lr: float, steps: int | None = None, final: float = 0.0) -> Schedule:
     """
     check_number("lr", lr, 0.0, _INFINITY)
     check_number("final", final, 0.0, _INFINITY)
+    if steps is not None:
+        check_number("steps", steps, 0.0, _INFINITY)
 
     def schedule(progress: Progress) -> float:
         total = progress.steps if steps is None else steps
@@ -87,6 +89,8 @@ def warm_up(schedule: Schedule, steps: int, first: float = 0.0) -> Schedule:
 
     Source: Goyal et al., Accurate, large minibatch SGD, 2017.
     """
+    if not callable(schedule):
+        raise TypeError(f"schedule must be a function of the progress, such as constant(0.1), got {schedule!r}")
     check_number("steps", steps, 0.0, _INFINITY)
     check_number("first", first, 0.0, math.nextafter(1.0, 2.0))
 
@@ -115,6 +119,7 @@ def adaptive(lr: float, patience: int = 10, tol: float = 1e-4, factor: float = 5
     """
     check_number("lr", lr, 0.0, _INFINITY)
     check_number("factor", factor, 1.0, _INFINITY)
+    check_patience(patience, tol)
 
     def schedule(progress: Progress) -> float:
         rate = float(lr)
@@ -125,14 +130,21 @@ def adaptive(lr: float, patience: int = 10, tol: float = 1e-4, factor: float = 5
     return schedule
 
 
+def check_patience(patience: float, tol: float) -> None:
+    """Raise unless ``stalls`` can count with these: ``patience`` may be infinite, ``tol`` is finite."""
+    if patience != _INFINITY:
+        check_number("patience", patience, 0.0, _INFINITY)
+    check_number("tol", tol, 0.0, _INFINITY)
+
+
 def stalls(losses: Iterable[float], patience: float, tol: float) -> list[int]:
-    """After which of ``losses`` more than ``patience`` in a row were not below the best by ``tol``.
+    """After which of ``losses`` more than ``patience`` in a row were not below the best by ``tol``, as a NaN never is.
 
     The count starts anew after each, the best does not.
     """
     best, idle, found = _INFINITY, 0, []
     for position, loss in enumerate(losses):
-        idle = idle + 1 if loss > best - tol else 0
+        idle = 0 if loss <= best - tol else idle + 1
         best = min(best, loss)
         if idle > patience:
             found.append(position)

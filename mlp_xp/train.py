@@ -13,17 +13,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
 from typing import Any, NamedTuple, Unpack, cast
 
 import numpy as np  # for the host's random numbers alone
 
-from mlp_xp._arguments import check_batch, check_number
+from mlp_xp._arguments import check_batch, check_number, check_params, check_positive, check_whole, rule_named
 from mlp_xp._namespace import beside, is_floating, is_integral, namespace, settled
 from mlp_xp._typing import Array, Namespace, Params
-from mlp_xp.backends import to_host
+from mlp_xp.losses import CRITERIA
 from mlp_xp.mlp import Options, PredictOptions, TrainOptions, loss_and_grads, objective, predict
 from mlp_xp.optim import Optimizer, State, adam, clip_by_global_norm
-from mlp_xp.schedules import Progress, Schedule, constant, stalls
+from mlp_xp.schedules import Progress, Schedule, check_patience, constant, stalls
 
 _SEEDS = 2**31  # of dropout masks
 
@@ -85,7 +86,7 @@ class Epoch(NamedTuple):
 
 
 class Diverged(FloatingPointError):
-    """The loss is no longer finite. ``params`` are the last that were found finite between two epochs."""
+    """The loss is no longer finite. ``params`` are finite, the last between two epochs whose loss was finite too."""
 
     def __init__(self, message: str, params: Params) -> None:
         super().__init__(message)
@@ -93,7 +94,7 @@ class Diverged(FloatingPointError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C inside an epoch. ``params`` are those after its last step."""
+    """Ctrl-C inside an epoch, its judging and callbacks included. ``params`` are those after the last step."""
 
     def __init__(self, params: Params) -> None:
         super().__init__("training was interrupted")
@@ -126,7 +127,7 @@ def train(
     Args:
         X, y: the data, as in ``objective``. X may be a scipy sparse matrix, whose batches are made dense one by one.
         params: where to start from; or an ``Epoch`` of such a run, to go on from. They are not changed.
-        epochs: how many passes, those of a run that is gone on with included.
+        epochs: how many passes, those of a run that is gone on with included; where it has made them all, none.
         optimizer: ``sgd()``, ``momentum()``, or another ``(init, update)`` pair; ``adam()`` when None.
         lr: the learning rate, or a schedule.
         batch_size: rows in a step; the last one of an epoch takes what is left.
@@ -141,110 +142,165 @@ def train(
         alpha: strength of scikit-learn's penalty ``alpha / 2S sum ||W||^2``, S the rows of the batch or their weight.
         clip_norm: gradients are scaled down to this norm, taken over all of them.
         callbacks: called with each ``Epoch`` before it is yielded; when one returns True it is the last.
-        order: order(number) -> the rows in the order of that epoch, in place of what the seed says.
+        order: order(number) -> the rows on the host in the order of that epoch, in place of what the seed says.
         options: of the objective, see ``TrainOptions``; ``sample_weight`` is (n,).
 
     Raises:
         ValueError: for a NaN or infinity in the data, or labels out of range, on every backend.
-        Diverged: when the loss is no longer finite, with the epoch, the step and the likely cause.
+        Diverged: when the loss or a parameter is no longer finite, with the epoch, the step and the likely cause.
         Interrupted: for Ctrl-C inside an epoch.
     """
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(f"epochs and batch_size must be at least 1, got {epochs} and {batch_size}")
+    check_whole("epochs", epochs, 1)
+    check_whole("batch_size", batch_size, 1)
+    check_whole("seed", seed, 0)
     check_number("alpha", alpha, 0.0, math.inf)
+    if clip_norm is not None:
+        check_positive("clip_norm", clip_norm)
+    if patience is not None:
+        check_patience(patience, tol)
     start = params if isinstance(params, Epoch) else None
     here = start.params if start is not None else cast(Params, params)
-    arrays = (y, *here) if is_sparse(X) else (X, y, *here)
-    xp = namespace(*arrays, names=("y",) if is_sparse(X) else ("X", "y"))
-    d_out = here[-1].shape[-1]
-    check_values(xp, X, y, d_out)
-    weight = options.get("sample_weight")
-    if weight is not None:
-        _check_weights(xp, y, weight, X.shape[0])
-    if isinstance(validation, float):
-        X, y, weight, validation = _held_out(xp, X, y, weight, validation, seed, here[0])
-    if validation is not None:
-        check_values(xp, *validation, d_out, "validation ")
+    xp, data, held_out = _read(X, y, options.get("sample_weight"), here, validation, seed)
     optimizer = adam() if optimizer is None else optimizer
+    state = optimizer.init(here)
+    if start is not None:
+        if len(start.state) != len(state):
+            raise ValueError(
+                f"to go on from an Epoch takes its optimizer: the state of this one is {len(state)} arrays, "
+                f"that of the Epoch {len(start.state)}"
+            )
+        state = start.state
     schedule = lr if callable(lr) else constant(lr)
+    step = _step(xp, optimizer, float(alpha), clip_norm, options)
     judged = cast(PredictOptions, {key: value for key, value in options.items() if key in ("activation", "criterion")})
-    step_options = cast(Options, dict(options))
 
-    state = start.state if start is not None else optimizer.init(here)
-
-    def step(rows: Any, number: int, drop: int, rate: float) -> tuple[Array, Array]:
-        """One update of ``here`` and ``state``: the objective before it, and its penalty, for the rows together."""
-        nonlocal here, state
-        if options.get("dropout"):
-            step_options["seed"] = drop
-        count, total = float(number), None
-        if weight is not None:
-            step_options["sample_weight"] = of_batch = rows_of(xp, weight, here[0], rows)
-            total = xp.sum(of_batch)
-        loss, grads = loss_and_grads(
-            rows_of(xp, X, here[0], rows), rows_of(xp, y, here[0], rows), *here, **step_options
-        )
-        penalty = xp.zeros_like(loss)
-        if alpha:
-            strength = alpha / count if total is None else alpha / total
-            grads = tuple(g + strength * p if p.ndim == 2 else g for g, p in zip(grads, here, strict=True))
-            penalty = sum((xp.sum(p * p) for p in here[::2]), start=penalty) * (0.5 * strength)
-        if clip_norm is not None:
-            grads = clip_by_global_norm(grads, clip_norm)
-        after, new_state = optimizer.update(here, grads, state, rate)
-        # computed now where a library would put it off: a graph must not grow from step to step
-        loss, penalty, *arrays = settled((loss + penalty) * count, penalty * count, *after, *new_state)
-        here, state = tuple(arrays[: len(here)]), tuple(arrays[len(here) :])
-        return loss, penalty
-
-    n = X.shape[0]
+    n = data.X.shape[0]
     per_epoch = -(-n // batch_size)
     history = list(start.history) if start is not None else []
     best = start.best if start is not None else here
-    lowest = min((record.watched for record in history), default=math.inf)
+    # a NaN is no lower than anything
+    lowest = min((record.watched for record in history if not math.isnan(record.watched)), default=math.inf)
     before: list[Params] = []  # the parameters before this epoch, and before the last
     began = time.perf_counter() - (history[-1].seconds if history else 0.0)
     for number in range(len(history) + 1, epochs + 1):
-        random = np.random.default_rng((seed, number))
-        first_seed = int(random.integers(_SEEDS))
-        there = None
-        if order is not None or shuffle:
-            drawn = random.permutation(n) if order is None else order(number)
-            there = xp.asarray(drawn, **beside(here[0]))
         watched = [record.watched for record in history]
+        if patience is not None and stalls(watched, patience, tol):
+            return
         before, losses, penalties = [here, *before[:1]], [], []
+        rates = [history[-1].lr if history else 0.0]  # that of the step before comes first
         try:
+            random = np.random.default_rng((seed, number))
+            first_mask = int(random.integers(_SEEDS))
+            rows = _rows(random, number, n, shuffle, order)
+            there = None if rows is None else xp.asarray(rows, **beside(here[0]))
             for position in range(per_epoch):
                 low, high = position * batch_size, min((position + 1) * batch_size, n)
                 progress = Progress((number - 1) * per_epoch + position, epochs * per_epoch, (number - 1) * n, watched)
-                rate = schedule(progress)
-                rows = slice(low, high) if there is None else there[low:high]
-                loss, penalty = step(rows, high - low, (first_seed + position) % _SEEDS, rate)
+                rates.append(_rate(schedule, progress))
+                batch = data.batch(xp, here[0], low, high, rows, there)
+                here, state, loss, penalty = step(here, state, batch, rates[-1], (first_mask + position) % _SEEDS)
                 losses.append(loss)
                 penalties.append(penalty)
+            mean_loss = float(_total(losses)) / n
+            if not (math.isfinite(mean_loss) and _all_finite(xp, here)):
+                raise _diverged(xp, data.X, losses, number, rates, before)
+            mean_penalty = float(_total(penalties)) / n if alpha else 0.0
+            val_loss = val_score = None
+            if held_out is not None:
+                val_loss, val_score = judge(xp, *held_out, here, judged, wants_score=score is None)
+            if score is not None:
+                val_score = float(score(here))
+            seconds = time.perf_counter() - began
+            record = Record(
+                number, mean_loss, mean_penalty, val_loss, val_score, rates[-1], number * per_epoch, seconds
+            )
+            history.append(record)
+            if record.watched < lowest or lowest == math.inf:
+                best, lowest = here, min(lowest, record.watched)
+            epoch = Epoch(tuple(history), here, best, state)
+            answers = [callback(epoch) for callback in callbacks]
         except KeyboardInterrupt:
             raise Interrupted(here) from None
-        mean_loss = float(sum(losses[1:], start=losses[0])) / n
-        if not math.isfinite(mean_loss):
-            raise _diverged(xp, X, losses, number, per_epoch, rate, before)
-        mean_penalty = float(sum(penalties[1:], start=penalties[0])) / n if alpha else 0.0
-        val_loss = val_score = None
-        if validation is not None:
-            val_loss, val_score = judge(xp, *validation, here, judged, wants_score=score is None)
-        if score is not None:
-            val_score = float(score(here))
-        seconds = time.perf_counter() - began
-        record = Record(number, mean_loss, mean_penalty, val_loss, val_score, rate, number * per_epoch, seconds)
-        history.append(record)
-        if record.watched < lowest:
-            lowest, best = record.watched, here
-        epoch = Epoch(tuple(history), here, best, state)
-        done = [callback(epoch) for callback in callbacks]
         yield epoch
-        if any(answer is True for answer in done):
+        if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
             return
-        if patience is not None and stalls([record.watched for record in history], patience, tol):
-            return
+
+
+# --- one step ----------------------------------------------------------------------------------------------------
+
+
+class _Data(NamedTuple):
+    """Rows, dense or sparse, their targets and, unless all weigh the same, their weights."""
+
+    X: Array | Any
+    y: Array
+    weight: Array | None
+
+    def batch(self, xp: Namespace, like: Array, low: int, high: int, rows: Any, there: Array | None) -> _Data:
+        """Rows ``low`` to ``high`` in an order that is known on the host and on the device, or as they are."""
+
+        def taken(array: Array | Any) -> Array:
+            chosen = slice(low, high) if there is None else (rows if is_sparse(array) else there)[low:high]
+            return rows_of(xp, array, like, chosen)
+
+        return _Data(taken(self.X), taken(self.y), None if self.weight is None else taken(self.weight))
+
+
+def _step(
+    xp: Namespace, optimizer: Optimizer, alpha: float, clip_norm: float | None, options: TrainOptions
+) -> Callable[[Params, State, _Data, float, int], tuple[Params, State, Array, Array]]:
+    """A function of parameters, state, rows, learning rate and seed: what follows the first two, and the objective.
+
+    The objective is that before the update, with ``alpha``'s penalty in it, and then this penalty alone, both times the
+    rows: what an epoch adds up.
+    """
+
+    def step(params: Params, state: State, batch: _Data, rate: float, seed: int) -> tuple[Params, State, Array, Array]:
+        settings = cast(Options, {**options, "sample_weight": batch.weight})
+        if options.get("dropout"):
+            settings["seed"] = seed
+        loss, grads = loss_and_grads(batch.X, batch.y, *params, **settings)
+        count, penalty = float(batch.X.shape[0]), xp.zeros_like(loss)
+        if alpha:
+            strength = alpha / (count if batch.weight is None else xp.sum(batch.weight))
+            grads = tuple(g + strength * p if p.ndim == 2 else g for g, p in zip(grads, params, strict=True))
+            penalty = _total([xp.sum(W * W) for W in params[::2]]) * (0.5 * strength)
+        if clip_norm is not None:
+            grads = clip_by_global_norm(grads, clip_norm)
+        after, new_state = optimizer.update(params, grads, state, rate)
+        # computed now where a library would put it off: a graph must not grow from step to step
+        loss, penalty, *arrays = settled((loss + penalty) * count, penalty * count, *after, *new_state)
+        return tuple(arrays[: len(params)]), tuple(arrays[len(params) :]), loss, penalty
+
+    return step
+
+
+def _rate(schedule: Schedule, progress: Progress) -> float:
+    rate = schedule(progress)
+    check_number("lr", rate, 0.0, math.inf)
+    return float(rate)  # a scalar of NumPy would widen float32
+
+
+def _rows(random: Any, number: int, n: int, shuffle: bool, order: Callable[[int], Any] | None) -> Any:
+    """The rows in the order of this epoch, on the host; None as they are."""
+    if order is None:
+        return random.permutation(n) if shuffle else None
+    rows = np.asarray(order(number))
+    if rows.shape != (n,) or not np.issubdtype(rows.dtype, np.integer) or rows.min() < 0 or rows.max() >= n:
+        raise ValueError(f"order({number}) must be {n} row numbers from 0 to {n - 1}, got {rows}")
+    return rows
+
+
+def _total(arrays: Sequence[Array]) -> Array:
+    return sum(arrays[1:], start=arrays[0])
+
+
+def _all_finite(xp: Namespace, arrays: Sequence[Array]) -> bool:
+    """Whether every entry of all of them is: one number comes back."""
+    return bool(xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays])))
+
+
+# --- the data ----------------------------------------------------------------------------------------------------
 
 
 def is_sparse(X: Any) -> bool:
@@ -253,9 +309,9 @@ def is_sparse(X: Any) -> bool:
 
 
 def rows_of(xp: Namespace, X: Array | Any, like: Array, rows: Any) -> Array:
-    """``X[rows]``, dense and beside ``like``; ``rows`` is a slice or an array of indices."""
+    """``X[rows]``, dense and beside ``like``; ``rows`` is a slice, or indices: on the host where X is sparse."""
     if is_sparse(X):
-        return xp.asarray(cast(Any, X)[rows if isinstance(rows, slice) else to_host(rows)].toarray(), **beside(like))
+        return xp.asarray(cast(Any, X)[rows].toarray(), **beside(like))
     return X[rows, ...] if isinstance(rows, slice) else xp.take(X, rows, axis=0)
 
 
@@ -277,16 +333,22 @@ def judge(
     if predicted.shape != y.shape:
         return loss / n, None
     if y.ndim == 1:
-        return loss / n, float(xp.sum(xp.astype(predicted == y, params[0].dtype))) / n
-    if options.get("criterion") not in ("squared_error", "poisson"):
+        right = predicted == xp.astype(y, predicted.dtype)
+        return loss / n, float(xp.sum(xp.astype(right, params[0].dtype))) / n
+    criterion = rule_named("criterion", CRITERIA, options.get("criterion", "softmax_cross_entropy"))
+    if criterion not in (CRITERIA["squared_error"], CRITERIA["poisson"]):
         return loss / n, None
-    gap = xp.sum((y - predicted) * (y - predicted), axis=0)
-    centred = y - xp.sum(y, axis=0) / n
-    return loss / n, float(_mean(xp, 1.0 - gap / xp.sum(centred * centred, axis=0)))
+    return loss / n, float(_r_squared(xp, y, predicted))
 
 
-def _mean(xp: Namespace, x: Array) -> Array:
-    return xp.sum(x) / math.prod(x.shape)
+def _r_squared(xp: Namespace, y: Array, predicted: Array) -> Array:
+    """``1 - sum (y - p)^2 / sum (y - mean y)^2``, the mean over the columns; 0 for a constant column that is missed."""
+    gap, centred = y - predicted, y - xp.sum(y, axis=0) / y.shape[0]
+    missed, spread = xp.sum(gap * gap, axis=0), xp.sum(centred * centred, axis=0)
+    constant_column = spread == 0
+    ratio = missed / xp.where(constant_column, xp.ones_like(spread), spread)
+    ratio = xp.where(constant_column, xp.astype(missed > 0, ratio.dtype), ratio)
+    return xp.sum(1.0 - ratio) / ratio.shape[0]
 
 
 def check_values(xp: Namespace, X: Array | Any, y: Array, d_out: int, which: str = "") -> None:
@@ -294,11 +356,13 @@ def check_values(xp: Namespace, X: Array | Any, y: Array, d_out: int, which: str
 
     This looks at every value, which waits for the device: data is checked where it enters, not in every step.
     """
-    if is_sparse(X):
-        if not np.all(np.isfinite(cast(Any, X).data)):
-            raise ValueError(f"{which}X must be finite, got NaN or infinity")
-    else:
-        check_batch(xp, X)
+    try:
+        if not is_sparse(X):
+            check_batch(xp, X)
+        elif not np.all(np.isfinite(_by_rows(X).data)):
+            raise ValueError("X must be finite, got NaN or infinity")
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{which}{error}") from None
     if y.ndim == 0 or y.shape[0] != X.shape[0]:
         expected = f"one row for each of the {X.shape[0]} rows of X"
         raise ValueError(f"{which}y must have {expected}, got shape {tuple(y.shape)}")
@@ -319,12 +383,66 @@ def _check_weights(xp: Namespace, y: Array, weight: Array, n: int) -> None:
         raise ValueError("sample_weight must be finite and positive, so that no minibatch weighs nothing")
 
 
+def _read(
+    X: Array | Any,
+    y: Array,
+    weight: Array | None,
+    params: Params,
+    validation: tuple[Array | Any, Array] | float | None,
+    seed: int,
+) -> tuple[Namespace, _Data, tuple[Array | Any, Array] | None]:
+    """The arrays' namespace, the rows to learn from and those that are held out, if any; all looked at."""
+    xp = _meet(X, y, params)
+    data = _Data(_by_rows(X), y, weight)
+    _check_network(xp, X, params)
+    check_values(xp, X, y, params[-1].shape[-1])
+    if not _all_finite(xp, params):
+        raise ValueError("the parameters must be finite, got NaN or infinity")
+    if weight is not None:
+        _check_weights(xp, y, weight, X.shape[0])
+    if validation is None:
+        return xp, data, None
+    if isinstance(validation, Real):
+        return xp, *_held_out(xp, data, float(validation), seed, params[0])
+    if not isinstance(validation, tuple) or len(validation) != 2:
+        raise TypeError(f"validation must be a pair (X, y) or a share of the rows, got {type(validation).__name__}")
+    _meet(*validation, params, "validation ")
+    _check_network(xp, validation[0], params, "validation ")
+    check_values(xp, *validation, params[-1].shape[-1], "validation ")
+    return xp, data, (_by_rows(validation[0]), validation[1])
+
+
+def _meet(X: Array | Any, y: Array, params: Params, which: str = "") -> Namespace:
+    if is_sparse(X):
+        return namespace(y, *params, names=(f"{which}y",))
+    return namespace(X, y, *params, names=(f"{which}X", f"{which}y"))
+
+
+def _check_network(xp: Namespace, X: Array | Any, params: Params, which: str = "") -> None:
+    """Raise unless ``params`` are one network for rows such as those of ``X``."""
+    like = rows_of(xp, _by_rows(X), params[0], slice(0, 1)) if is_sparse(X) and params else X
+    try:
+        check_batch(xp, like)
+        check_params(params, like)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{which}{error}" if str(error).startswith("X ") else str(error)) from None
+    if any(p.ndim != 2 - position % 2 for position, p in enumerate(params)):
+        raise ValueError(
+            f"one network is trained at a time, got parameters of shape {[tuple(p.shape) for p in params]}"
+        )
+
+
+def _by_rows(X: Any) -> Any:
+    """Sparse rows in the format whose rows can be taken."""
+    return X.tocsr() if is_sparse(X) else X
+
+
 def _held_out(
-    xp: Namespace, X: Any, y: Array, weight: Array | None, share: float, seed: int, like: Array
-) -> tuple[Any, Array, Array | None, tuple[Any, Array]]:
-    """``X, y, weight`` less a seeded random share of the rows, and these."""
-    n = X.shape[0]
-    count = round(share * n)
+    xp: Namespace, data: _Data, share: float, seed: int, like: Array
+) -> tuple[_Data, tuple[Array | Any, Array]]:
+    """The data less a seeded random share of the rows, and these."""
+    n = data.X.shape[0]
+    count = round(share * n) if 0.0 < share < 1.0 else 0
     if not 0 < count < n:
         raise ValueError(f"validation must be a share that leaves rows on both sides, got {share} of {n} rows")
     order = np.random.default_rng((seed, 0)).permutation(n)
@@ -333,21 +451,34 @@ def _held_out(
         return array[rows] if is_sparse(array) else xp.take(array, xp.asarray(rows, **beside(like)), axis=0)
 
     kept, held = np.sort(order[count:]), np.sort(order[:count])
-    rest = None if weight is None else taken(weight, kept)
-    return taken(X, kept), taken(y, kept), rest, (taken(X, held), taken(y, held))
+    weight = None if data.weight is None else taken(data.weight, kept)
+    return _Data(taken(data.X, kept), taken(data.y, kept), weight), (taken(data.X, held), taken(data.y, held))
+
+
+# --- the end of a run that went wrong ----------------------------------------------------------------------------
 
 
 def _diverged(
-    xp: Namespace, X: Any, losses: Sequence[Array], number: int, per_epoch: int, rate: float, before: Sequence[Params]
+    xp: Namespace,
+    X: Any,
+    losses: Sequence[Array],
+    number: int,
+    rates: Sequence[float],
+    before: Sequence[Params],
 ) -> Diverged:
     finite = [math.isfinite(float(loss)) for loss in losses]
-    step = finite.index(False) if False in finite else len(finite)  # each of them is, and their sum is not
-    largest = float(np.max(np.abs(X.data))) if is_sparse(X) else float(xp.max(xp.abs(X)))
+    count = len(losses)
+    bad = finite.index(False) if False in finite else count  # each loss is finite: their sum, or what came after, not
+    largest = float(np.max(np.abs(X.data), initial=0.0)) if is_sparse(X) else float(xp.max(xp.abs(X)))
     if largest > _LARGE:
         cause = f"the inputs reach {largest:.1e}: standardise them"
-    elif number == 1 and step == 0:
+    elif number == 1 and bad == 0:
         cause = "no step was made yet: the parameters that it starts from are too large"
     else:
-        cause = f"the learning rate, {rate:.3g}, is too large; or clip the gradients with clip_norm"
-    good = next((params for params in before if all(bool(xp.all(xp.isfinite(p))) for p in params)), before[-1])
-    return Diverged(f"the loss is not finite at step {step + 1} of {per_epoch} in epoch {number}: {cause}", good)
+        cause = f"the learning rate, {rates[bad]:.3g}, is too large; or clip the gradients with clip_norm"
+    # where already the first loss is not finite, it is the parameters before this epoch that are not good
+    good = before[-1] if bad == 0 else before[0]
+    what = f"the loss is not finite at step {bad + 1} of {count} in epoch {number}"
+    if bad == count:
+        what = f"the parameters are not finite at the end of epoch {number}"
+    return Diverged(f"{what}: {cause}", good)

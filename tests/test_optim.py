@@ -1,85 +1,149 @@
-"""Optimizers against torch.optim, and against their papers' formulae in plain NumPy on every backend."""
+"""Optimizers against torch.optim, optax and scikit-learn, and against their papers' formulae on every backend."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 import textbook
+from scipy.optimize import minimize
 
 import mlp_xp as mx
 from mlp_xp import optim
+from mlp_xp._namespace import settled
 
-STEPS = 5
-# each step rounds a few times, and later steps see the difference in their gradients
+STEPS = 24
+SHAPES = ((4, 3), (3,))  # few: JAX compiles for each, Dask builds a graph for each
+# each step rounds a few times, and nothing is fed back but by weight decay
 CLOSE = 1e-13
+RATES = [0.1 * 0.9**t for t in range(STEPS)]
+"""The learning rate changes with every step: what is multiplied by it, and when, shows."""
 
 
-def sgd(params, gradients, lr):
-    for _ in range(STEPS):
-        params = [p - lr * g for p, g in zip(params, gradients(params), strict=True)]
-    return params
+def gradients():
+    """A gradient for each step, of many magnitudes; some of its entries are always 0."""
+    random = np.random.default_rng(5)
+    masks = [random.random(shape) > 0.1 for shape in SHAPES]
+    return [
+        [
+            random.standard_normal(shape) * 10.0 ** random.integers(-3, 2) * mask
+            for shape, mask in zip(SHAPES, masks, strict=True)
+        ]
+        for _ in range(STEPS)
+    ]
 
 
-def momentum(params, gradients, lr, decay=0.9):
-    velocity = [np.zeros_like(p) for p in params]
-    for _ in range(STEPS):
-        velocity = [decay * v + g for v, g in zip(velocity, gradients(params), strict=True)]
-        params = [p - lr * v for p, v in zip(params, velocity, strict=True)]
-    return params
+def parameters():
+    random = np.random.default_rng(6)
+    return [random.standard_normal(shape) for shape in SHAPES]
 
 
-def adam(params, gradients, lr, beta1=0.9, beta2=0.999, epsilon=1e-8):
-    """Algorithm 1 of the paper, line by line."""
-    m = [np.zeros_like(p) for p in params]
-    v = [np.zeros_like(p) for p in params]
-    for t in range(1, STEPS + 1):
-        g = gradients(params)
-        m = [beta1 * a + (1 - beta1) * b for a, b in zip(m, g, strict=True)]
-        v = [beta2 * a + (1 - beta2) * b**2 for a, b in zip(v, g, strict=True)]
-        m_hat = [a / (1 - beta1**t) for a in m]
-        v_hat = [a / (1 - beta2**t) for a in v]
-        params = [p - lr * a / (np.sqrt(b) + epsilon) for p, a, b in zip(params, m_hat, v_hat, strict=True)]
-    return params
+# --- the formulae: step(p, g, lr, t, memory) -> p', for one parameter --------------------------------------------
+
+
+def sgd(p, g, lr, t, memory):
+    return p - lr * g
+
+
+def momentum(p, g, lr, t, memory, decay=0.9, lr_in_velocity=False, nesterov=False):
+    change = lr * g if lr_in_velocity else g
+    memory["v"] = v = decay * memory.get("v", 0.0) + change
+    step = decay * v + change if nesterov else v
+    return p - step if lr_in_velocity else p - lr * step
+
+
+def nesterov(p, g, lr, t, memory, **constants):
+    return momentum(p, g, lr, t, memory, nesterov=True, **constants)
+
+
+def adam(p, g, lr, t, memory, beta1=0.9, beta2=0.999, epsilon=1e-8, epsilon_before_correction=False, weight_decay=0.0):
+    """Algorithm 1 of the paper, line by line, and the form that it gives beside it."""
+    memory["m"] = m = beta1 * memory.get("m", 0.0) + (1 - beta1) * g
+    memory["v"] = v = beta2 * memory.get("v", 0.0) + (1 - beta2) * g**2
+    p = p - lr * weight_decay * p
+    if epsilon_before_correction:
+        return p - lr * math.sqrt(1 - beta2**t) / (1 - beta1**t) * m / (np.sqrt(v) + epsilon)
+    return p - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + epsilon)
+
+
+def adamw(p, g, lr, t, memory, weight_decay=0.01, **constants):
+    return adam(p, g, lr, t, memory, weight_decay=weight_decay, **constants)
+
+
+def rmsprop(p, g, lr, t, memory, decay=0.99, epsilon=1e-8, momentum=0.0, centered=False):
+    memory["v"] = v = decay * memory.get("v", 0.0) + (1 - decay) * g**2
+    memory["m"] = m = decay * memory.get("m", 0.0) + (1 - decay) * g
+    memory["u"] = u = momentum * memory.get("u", 0.0) + g / (np.sqrt(v - m**2 if centered else v) + epsilon)
+    return p - lr * u
 
 
 CASES = {
-    "sgd": (optim.sgd, sgd, {"lr": 0.5}),
-    "momentum": (optim.momentum, momentum, {"lr": 0.1}),
-    "momentum of 0.5": (optim.momentum, momentum, {"lr": 0.1, "decay": 0.5}),
-    "momentum of 0": (optim.momentum, momentum, {"lr": 0.1, "decay": 0.0}),
-    "adam": (optim.adam, adam, {"lr": 0.01}),
-    "adam with other constants": (optim.adam, adam, {"lr": 0.1, "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-3}),
-    "adam without memory": (optim.adam, adam, {"lr": 0.1, "beta1": 0.0, "beta2": 0.0}),
-}
+    "sgd": (optim.sgd, sgd, {}),
+    "momentum": (optim.momentum, momentum, {}),
+    "momentum of 0": (optim.momentum, momentum, {"decay": 0.0}),
+    "momentum of 1": (optim.momentum, momentum, {"decay": 1.0}),
+    "momentum with the rate in the velocity": (optim.momentum, momentum, {"decay": 0.5, "lr_in_velocity": True}),
+    "nesterov": (optim.nesterov, nesterov, {}),
+    "nesterov with the rate in the velocity": (optim.nesterov, nesterov, {"decay": 0.5, "lr_in_velocity": True}),
+    "adam": (optim.adam, adam, {}),
+    "adam with other constants": (optim.adam, adam, {"beta1": 0.5, "beta2": 0.9, "epsilon": 1e-3}),
+    "adam without memory": (optim.adam, adam, {"beta1": 0.0, "beta2": 0.0, "epsilon": 1e-3}),
+    "adam with epsilon first": (optim.adam, adam, {"epsilon": 1e-3, "epsilon_before_correction": True}),
+    "adamw": (optim.adamw, adamw, {}),
+    "adamw with other constants": (optim.adamw, adamw, {"beta1": 0.5, "epsilon": 1e-3, "weight_decay": 0.3}),
+    "rmsprop": (optim.rmsprop, rmsprop, {}),
+    "rmsprop with momentum": (optim.rmsprop, rmsprop, {"decay": 0.9, "epsilon": 1e-3, "momentum": 0.8}),
+    "rmsprop, centred": (optim.rmsprop, rmsprop, {"decay": 0.9, "epsilon": 1e-2, "centered": True}),
+    "rmsprop, centred with momentum": (
+        optim.rmsprop, rmsprop, {"decay": 0.9, "epsilon": 1e-2, "centered": True, "momentum": 0.8}),
+}  # fmt: skip
 
 
-def trajectory(optimizer, lr, put, params):
-    """Where our optimizer goes in a few steps on our gradients."""
-    X, y = put(textbook.batch()), put(textbook.labels())
-    params = tuple(put(p) for p in params)
+def trajectory(optimizer, put, rates=RATES):
+    params = tuple(put(p) for p in parameters())
     state = optimizer.init(params)
-    for _ in range(STEPS):
-        _, grads = mx.loss_and_grads(X, y, *params)
-        params, state = optimizer.update(params, grads, state, lr)
+    for grads, lr in zip(gradients(), rates, strict=True):
+        params, state = optimizer.update(params, tuple(put(g) for g in grads), state, lr)
+        arrays = settled(*params, *state)
+        params, state = arrays[: len(params)], arrays[len(params) :]
     return params
 
 
-def without_lr(options):
-    return {name: value for name, value in options.items() if name != "lr"}
-
-
-def textbook_gradients(params):
-    return textbook.gradients(textbook.batch(), textbook.labels(), *params)
+def assert_there(host, ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
+        assert textbook.relative_error(host(a), np.asarray(b)) <= CLOSE
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_an_optimizer_goes_where_its_formula_goes(put, host, name):
-    ours, theirs, options = CASES[name]
-    there = theirs(textbook.parameters(), textbook_gradients, **options)
-    for a, b in zip(
-        trajectory(ours(**without_lr(options)), options["lr"], put, textbook.parameters()), there, strict=True
-    ):
-        assert textbook.relative_error(host(a), b) <= CLOSE
+    make, formula, constants = CASES[name]
+    params, memories = parameters(), [{} for _ in SHAPES]
+    for t, (grads, lr) in enumerate(zip(gradients(), RATES, strict=True), start=1):
+        params = [formula(p, g, lr, t, m, **constants) for p, g, m in zip(params, grads, memories, strict=True)]
+    assert_there(host, trajectory(make(**constants), put), params)
+
+
+def torchs(torch, params, make, constants):
+    """torch.optim's optimizer of the same name and constants; None where it has none."""
+    if make in (optim.sgd, optim.momentum, optim.nesterov):
+        if constants.get("lr_in_velocity"):
+            return None
+        decay = 0.0 if make is optim.sgd else constants.get("decay", 0.9)
+        return torch.optim.SGD(params, 1.0, momentum=decay, nesterov=make is optim.nesterov)
+    if make is optim.rmsprop:
+        alpha, rest = (
+            constants.get("decay", 0.99),
+            {k: constants[k] for k in ("momentum", "centered") if k in constants},
+        )
+        return torch.optim.RMSprop(params, 1.0, alpha, constants.get("epsilon", 1e-8), **rest)
+    if constants.get("epsilon_before_correction"):
+        return None
+    betas = constants.get("beta1", 0.9), constants.get("beta2", 0.999)
+    if make is optim.adamw:
+        decay = constants.get("weight_decay", 0.01)
+        return torch.optim.AdamW(params, 1.0, betas, constants.get("epsilon", 1e-8), weight_decay=decay)
+    return torch.optim.Adam(params, 1.0, betas, constants.get("epsilon", 1e-8))
 
 
 @pytest.mark.only("torch")
@@ -87,24 +151,72 @@ def test_an_optimizer_goes_where_its_formula_goes(put, host, name):
 def test_an_optimizer_goes_where_torchs_goes(put, host, name):
     import torch
 
-    ours, _, options = CASES[name]
-    params = [put(p).requires_grad_() for p in textbook.parameters()]
-    if ours is optim.adam:
-        betas = options.get("beta1", 0.9), options.get("beta2", 0.999)
-        theirs = torch.optim.Adam(params, options["lr"], betas, options.get("epsilon", 1e-8))
-    else:
-        decay = 0.0 if ours is optim.sgd else options.get("decay", 0.9)
-        theirs = torch.optim.SGD(params, options["lr"], momentum=decay)
-    X, y = put(textbook.batch()), put(textbook.labels())
-    for _ in range(STEPS):
-        theirs.zero_grad()
-        logits = torch.sigmoid(X @ params[0] + params[1]) @ params[2] + params[3]
-        torch.nn.functional.cross_entropy(logits, y).backward()
+    make, _, constants = CASES[name]
+    params = [put(p).requires_grad_() for p in parameters()]
+    theirs = torchs(torch, params, make, constants)
+    if theirs is None:
+        return  # scikit-learn's alone
+    for grads, lr in zip(gradients(), RATES, strict=True):
+        theirs.param_groups[0]["lr"] = lr
+        for p, g in zip(params, grads, strict=True):
+            p.grad = put(g)
         theirs.step()
-    for a, b in zip(
-        trajectory(ours(**without_lr(options)), options["lr"], put, textbook.parameters()), params, strict=True
-    ):
-        assert textbook.relative_error(host(a), host(b.detach())) <= CLOSE
+    assert_there(host, trajectory(make(**constants), put), [host(p.detach()) for p in params])
+
+
+def optaxs(optax, lr, make, constants):
+    """The optimizer of optax of the same name and constants; None where it has none."""
+    names = {"beta1": "b1", "beta2": "b2", "epsilon": "eps"}
+    renamed = {names.get(key, key): value for key, value in constants.items()}
+    if constants.get("lr_in_velocity") or constants.get("epsilon_before_correction"):
+        return None
+    if make is optim.sgd:
+        return optax.sgd(lr)
+    if make in (optim.momentum, optim.nesterov):
+        return optax.sgd(lr, momentum=constants.get("decay", 0.9), nesterov=make is optim.nesterov)
+    if make is optim.rmsprop:
+        return optax.rmsprop(lr, **{"decay": 0.99, "eps": 1e-8, **renamed}, eps_in_sqrt=False)
+    return optax.adam(lr, **renamed) if make is optim.adam else optax.adamw(lr, **{"weight_decay": 0.01, **renamed})
+
+
+@pytest.mark.only("jax")
+@pytest.mark.parametrize("name", CASES)
+def test_an_optimizer_goes_where_optaxs_goes(put, host, name):
+    import jax
+    import optax
+
+    make, _, constants = CASES[name]
+    theirs = optaxs(optax, 0.1, make, constants)  # its rmsprop has the rate in its velocity: one rate
+    if theirs is None:
+        return  # scikit-learn's alone
+    params = [put(p) for p in parameters()]
+    state, update = theirs.init(params), jax.jit(theirs.update)
+    for grads in gradients():
+        updates, state = update([put(g) for g in grads], state, params)
+        params = optax.apply_updates(params, updates)
+    assert_there(host, trajectory(make(**constants), put, [0.1] * STEPS), [host(p) for p in params])
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov", "adam"])
+def test_an_optimizer_goes_where_scikit_learns_goes(put, host, name):
+    """Whatever the rate does: it multiplies the gradient on its way into the velocity there, and stays in it."""
+    from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
+
+    params = parameters()
+    if name == "adam":
+        ours, theirs = (
+            optim.adam(0.8, 0.9, 1e-3, epsilon_before_correction=True),
+            AdamOptimizer(params, 0, 0.8, 0.9, 1e-3),
+        )
+    else:
+        decay = 0.0 if name == "sgd" else 0.7
+        make = optim.nesterov if name == "nesterov" else optim.momentum
+        ours, theirs = make(decay, lr_in_velocity=True), SGDOptimizer(params, 0, "constant", decay, name == "nesterov")
+    for grads, lr in zip(gradients(), RATES, strict=True):
+        theirs.learning_rate = theirs.learning_rate_init = lr
+        theirs.update_params(params, grads)
+    assert_there(host, trajectory(ours, put), params)
 
 
 def test_sgd_is_train_step(put, host):
@@ -118,16 +230,20 @@ def test_sgd_is_train_step(put, host):
 
 @pytest.mark.parametrize("name", CASES)
 def test_an_optimizer_keeps_the_dtype_and_mutates_nothing(xp, put, host, name):
-    optimizer = CASES[name][0](**without_lr(CASES[name][2]))
-    params = tuple(put(p, xp.float32) for p in textbook.parameters())
+    make, _, constants = CASES[name]
+    # a constant of NumPy's own type widens nothing either
+    optimizer = make(**{k: v if isinstance(v, bool) else np.float64(v) for k, v in constants.items()})
+    params = tuple(put(p, xp.float32) for p in parameters())
     state = optimizer.init(params)
     before = [host(a).copy() for a in (*params, *state)]
-    new, after = optimizer.update(params, params, state, 0.1)
-    assert all(a.dtype == xp.float32 for a in (*new, *after))
+    for lr in (0.1, np.float64(0.1), np.float32(0.1), put(0.1, xp.float32)):
+        new, after = optimizer.update(params, params, state, lr)
+        assert all(a.dtype == xp.float32 for a in (*new, *after))
+        assert [a.shape for a in (*new, *after)] == [a.shape for a in (*params, *state)]
     for array, copied in zip((*params, *state), before, strict=True):
         np.testing.assert_array_equal(host(array), copied)
     # from the same state the same step again
-    again, _ = optimizer.update(params, params, state, 0.1)
+    again, _ = optimizer.update(params, params, state, put(0.1, xp.float32))
     for a, b in zip(new, again, strict=True):
         np.testing.assert_array_equal(host(a), host(b))
 
@@ -139,6 +255,143 @@ def test_the_first_step_of_adam_is_right_in_float32(xp, put, host):
     np.testing.assert_allclose(host(stepped), [[-1.0]], rtol=8 * float(np.finfo("float32").eps))
 
 
+def test_a_gradient_that_stays_the_same_has_no_negative_variance(put, host):
+    """Rounding brings ``v - m^2`` below 0 in the end, and its root would be NaN."""
+    optimizer = optim.rmsprop(0.1, 1e-3, centered=True)
+    params = (put(np.linspace(0.1, 1.0, 50)),)
+    state, grads = optimizer.init(params), params
+    for _ in range(20):  # 0.1^20 is far below eps: v is g^2
+        params, state = settled_pair(optimizer.update(params, grads, state, 1e-3))
+    assert np.all(np.isfinite(host(params[0])))
+
+
+def settled_pair(pair):
+    params, state = pair
+    arrays = settled(*params, *state)
+    return arrays[: len(params)], arrays[len(params) :]
+
+
 def test_every_optimizer_has_its_name():
     assert set(optim.OPTIMIZERS) == {"sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"}
     assert all(make().__class__ is optim.Optimizer for make in optim.OPTIMIZERS.values())
+
+
+# --- clipping ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [1e-3, 1.0, 7.5, 1e3])
+def test_clipping_is_by_the_norm_of_all_of_them(put, host, limit):
+    grads = gradients()[0]
+    norm = np.linalg.norm(np.concatenate([g.reshape(-1) for g in grads]))
+    expected = [g * min(1.0, limit / norm) for g in grads]
+    assert_there(host, optim.clip_by_global_norm(tuple(put(g) for g in grads), limit), expected)
+
+
+@pytest.mark.only("torch", "jax")
+@pytest.mark.parametrize("limit", [1e-3, 1.0, 1e3])
+def test_clipping_is_that_of_torch_and_optax(backend, put, host, limit):
+    grads = [put(g) for g in gradients()[0]]
+    ours = optim.clip_by_global_norm(tuple(grads), limit)
+    if backend == "jax":
+        import optax
+
+        theirs, _ = optax.clip_by_global_norm(limit).update(grads, optax.EmptyState())
+        return assert_there(host, ours, [host(g) for g in theirs])
+    import torch
+
+    params = [torch.zeros_like(g) for g in grads]
+    for p, g in zip(params, grads, strict=True):
+        p.grad = g.clone()
+    norm = float(torch.nn.utils.clip_grad_norm_(params, limit))
+    # torch divides by norm + 1e-6, where the norm is larger than the limit at all
+    share = 1.0 + 1e-6 / norm if norm > limit else 1.0
+    return assert_there(host, ours, [host(p.grad) * share for p in params])
+
+
+def test_clipping_keeps_zeros_and_the_dtype(xp, put, host):
+    zeros = (put(np.zeros((4, 5)), xp.float32), put(np.zeros(5), xp.float32))
+    clipped = optim.clip_by_global_norm(zeros, np.float64(1.0))
+    assert all(g.dtype == xp.float32 and not np.any(host(g)) for g in clipped)
+
+
+@pytest.mark.parametrize(
+    ("limit", "error"), [(0.0, ValueError), (-1.0, ValueError), (math.nan, ValueError), ("1", TypeError)]
+)
+def test_a_limit_must_be_positive(put, limit, error):
+    with pytest.raises(error, match="limit must be"):
+        optim.clip_by_global_norm((put([1.0]),), limit)
+
+
+# --- L-BFGS ------------------------------------------------------------------------------------------------------
+
+
+def valley(xp, W, b):
+    """``sum (1 - W)^2 + 10 sum (b - sum_i W_i^2)^2``, curved like Rosenbrock's, and its gradients."""
+    gap = b - xp.sum(W * W, axis=0)
+    value = xp.sum((1.0 - W) * (1.0 - W)) + 10.0 * xp.sum(gap * gap)
+    return value, (-2.0 * (1.0 - W) - 40.0 * W * gap[None, :], 20.0 * gap)
+
+
+START = np.linspace(-1.0, 1.0, 6).reshape(2, 3), np.zeros(3)
+
+
+def scipys(**options):
+    """scipy called on the plain NumPy problem: the result, and where it was after each iteration."""
+
+    def flat(x):
+        value, grads = valley(np, x[:6].reshape(2, 3), x[6:])
+        return value, np.concatenate([g.reshape(-1) for g in grads])
+
+    path = []
+    result = minimize(
+        flat, np.concatenate([p.reshape(-1) for p in START]), method="L-BFGS-B", jac=True, options=options,
+        callback=lambda x: path.append(x.copy()),
+    )  # fmt: skip
+    return result, path
+
+
+@pytest.mark.parametrize("options", [{}, {"max_iter": 5}, {"max_fun": 7}, {"tol": 1e-2}])
+def test_lbfgs_goes_where_scipy_goes(xp, put, host, options):
+    params, path = tuple(put(p) for p in START), []
+
+    def value_and_grad(W, b):
+        assert (W.dtype, b.dtype) == (xp.float64, xp.float64)
+        return valley(xp, W, b)  # on the strict library's second device, which meets no array of the first
+
+    found, result = optim.lbfgs(value_and_grad, params, callback=lambda p, value: path.append((p, value)), **options)
+    names = {"max_iter": "maxiter", "max_fun": "maxfun", "tol": "gtol"}
+    defaults = {"maxiter": 200, "maxfun": 15_000, "gtol": 1e-4}
+    theirs, their_path = scipys(**{**defaults, **{names[k]: v for k, v in options.items()}})
+    assert (result.nit, result.nfev, result.status) == (theirs.nit, theirs.nfev, theirs.status)
+    assert len(path) == len(their_path) > 0
+    # what was kept of each iteration is what it was; a rounding grows along the curved valley
+    for (p, value), x in zip(path, their_path, strict=True):
+        np.testing.assert_allclose(np.concatenate([host(a).reshape(-1) for a in p]), x, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(value, valley(np, x[:6].reshape(2, 3), x[6:])[0], rtol=1e-7, atol=1e-12)
+    assert [p.shape for p in found] == [(2, 3), (3,)]
+    np.testing.assert_allclose(np.concatenate([host(a).reshape(-1) for a in found]), theirs.x, rtol=1e-7, atol=1e-9)
+
+
+def test_lbfgs_keeps_float32_and_its_start(xp, put, host):
+    params = tuple(put(p, xp.float32) for p in START)
+    seen = []
+
+    def value_and_grad(W, b):
+        seen.append(W.dtype == b.dtype == xp.float32)
+        return valley(xp, W, b)
+
+    found, result = optim.lbfgs(value_and_grad, params)
+    assert seen
+    assert all(seen)
+    assert result.fun < 1e-4  # of 10 at the start; the least is 0
+    assert all(p.dtype == xp.float32 for p in found)
+    for p, start in zip(params, START, strict=True):
+        np.testing.assert_array_equal(host(p), start.astype(np.float32))
+
+
+def test_lbfgs_learns(put, host):
+    X, y, params = put(textbook.batch()), put(textbook.labels()), tuple(put(p) for p in textbook.parameters((4, 3)))
+    found, result = optim.lbfgs(lambda *p: mx.loss_and_grads(X, y, *p, l2=0.1), params, tol=1e-3)
+    assert result.success
+    grads = textbook.gradients(textbook.batch(), textbook.labels(), *[host(p) for p in found], l2=0.1)
+    assert max(np.max(np.abs(g)) for g in grads) <= 1e-3

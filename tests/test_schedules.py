@@ -1,0 +1,189 @@
+"""Schedules against those of torch, optax and scikit-learn, and where they begin and end."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from mlp_xp import schedules
+from mlp_xp.schedules import Progress
+
+STEPS = 20
+CLOSE = 1e-14  # a few roundings, on the host, in float64
+
+
+def rates(schedule, steps=STEPS, planned=STEPS):
+    return [schedule(Progress(step, planned)) for step in range(steps)]
+
+
+def test_a_constant_is_constant():
+    assert rates(schedules.constant(0.3)) == [0.3] * STEPS
+    assert type(schedules.constant(np.float32(0.5))(Progress(0, 1))) is float  # which widens nothing
+
+
+def test_the_cosine_goes_from_the_first_rate_to_the_last_and_stays_there():
+    there = [0.1 + 0.4 * (1 + math.cos(math.pi * t / STEPS)) / 2 for t in range(STEPS)]
+    np.testing.assert_allclose(rates(schedules.cosine(0.5, final=0.1)), there, rtol=CLOSE)
+    np.testing.assert_allclose(rates(schedules.cosine(0.5, STEPS, 0.1), planned=7), there, rtol=CLOSE)
+    assert schedules.cosine(0.5, 10, 0.1)(Progress(10, 99)) == schedules.cosine(0.5, 10, 0.1)(Progress(98, 99)) == 0.1
+    assert schedules.cosine(0.5, 0, 0.1)(Progress(0, 99)) == 0.1
+    assert schedules.cosine(0.5)(Progress(0, 0)) == 0.0
+
+
+def test_step_decay_changes_at_every_so_many_steps():
+    assert rates(schedules.step_decay(1.0, 2, 0.5), 6) == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+    assert rates(schedules.step_decay(1.0, STEPS, 0.5)) == [1.0] * STEPS
+
+
+def test_warm_up_is_a_line_and_then_the_schedule_from_its_start():
+    after = schedules.step_decay(1.0, 2, 0.5)
+    assert rates(schedules.warm_up(after, 4), 9) == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 0.5, 0.5, 0.25]
+    assert rates(schedules.warm_up(after, 4, first=0.5), 5) == [0.5, 0.625, 0.75, 0.875, 1.0]
+    assert rates(schedules.warm_up(after, 0)) == rates(after)
+    # what is planned for the schedule is what the warm-up leaves
+    assert schedules.warm_up(schedules.cosine(1.0), 5)(Progress(15, 25)) == pytest.approx(0.5)
+    assert schedules.warm_up(schedules.cosine(1.0), 50)(Progress(20, 25)) == 0.0  # nothing is left
+
+
+def test_any_function_of_the_progress_is_a_schedule():
+    assert schedules.warm_up(lambda progress: 1.0 / (1 + progress.step), 1)(Progress(3, 9)) == 1.0 / 3.0
+
+
+@pytest.mark.only("torch")
+def test_schedules_are_those_of_torch():
+    import torch
+    from torch.optim import lr_scheduler
+
+    def theirs(make):
+        optimizer = torch.optim.SGD([torch.zeros(1)], 0.5)
+        scheduler, found = make(optimizer), []
+        for _ in range(STEPS):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        return found
+
+    pairs = [
+        (schedules.cosine(0.5, STEPS, 0.1), lambda o: lr_scheduler.CosineAnnealingLR(o, STEPS, 0.1)),
+        (schedules.step_decay(0.5, 3, 0.7), lambda o: lr_scheduler.StepLR(o, 3, 0.7)),
+        (schedules.warm_up(schedules.constant(0.5), 7, 0.2), lambda o: lr_scheduler.LinearLR(o, 0.2, total_iters=7)),
+    ]
+    for ours, make in pairs:
+        # theirs go from each rate to the next, and add up the roundings
+        np.testing.assert_allclose(rates(ours), theirs(make), rtol=STEPS * CLOSE)
+
+
+@pytest.mark.only("jax")
+def test_schedules_are_those_of_optax(xp):
+    import optax
+
+    pairs = [
+        (schedules.cosine(0.5, 12), optax.cosine_decay_schedule(0.5, 12)),
+        (schedules.cosine(0.5, 12, 0.1), optax.cosine_decay_schedule(0.5, 12, alpha=0.2)),
+        (schedules.step_decay(0.5, 3, 0.7), optax.exponential_decay(0.5, 3, 0.7, staircase=True)),
+        (
+            schedules.warm_up(schedules.cosine(0.5, final=0.1), 5, 0.2),
+            optax.warmup_cosine_decay_schedule(0.1, 0.5, 5, STEPS, 0.1),
+        ),
+    ]
+    for ours, theirs in pairs:
+        # some of optax's counts are float32
+        np.testing.assert_allclose(rates(ours), [float(theirs(t)) for t in range(STEPS)], rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.5])
+def test_inverse_scaling_is_scikit_learns(power):
+    from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
+
+    theirs, ours, n = SGDOptimizer([], 0.1, "invscaling", power_t=power), schedules.inverse_scaling(0.1, power), 37
+    for epoch in range(6):
+        assert ours(Progress(step=5 * epoch + 3, steps=30, rows=epoch * n)) == pytest.approx(
+            theirs.learning_rate, rel=CLOSE
+        )
+        theirs.iteration_ends((epoch + 1) * n)
+
+
+LOSSES = [3.0, 2.0, 2.0, 2.0, 1.99, 1.99, 1.99, 2.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5]
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(("patience", "tol"), [(0, 0.0), (1, 0.0), (1, 0.1), (2, 1e-4), (100, 0.0)])
+def test_adaptive_is_scikit_learns(patience, tol):
+    """Its estimator counts, its optimizer divides."""
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
+
+    theirs, ours = SGDOptimizer([], 0.1, "adaptive"), schedules.adaptive(0.1, patience, tol)
+    counter = MLPClassifier(n_iter_no_change=patience, tol=tol)
+    counter._no_improvement_count, counter.best_loss_, counter.loss_curve_ = 0, math.inf, []
+    for epoch, loss in enumerate(LOSSES):
+        assert ours(Progress(epoch, 99, losses=LOSSES[:epoch])) == pytest.approx(theirs.learning_rate, rel=CLOSE)
+        counter.loss_curve_.append(loss)
+        counter._update_no_improvement_count(False, None, None, None)
+        if counter._no_improvement_count > patience:
+            assert not theirs.trigger_stopping("", False)
+            counter._no_improvement_count = 0
+
+
+def test_adaptive_divides_by_its_factor():
+    assert schedules.adaptive(1.0, 1, factor=2.0)(Progress(9, 9, losses=[1.0] * 5)) == 0.25  # after the 3rd and the 5th
+    assert schedules.adaptive(1.0, math.inf)(Progress(9, 9, losses=[1.0] * 99)) == 1.0
+
+
+@given(
+    losses=st.lists(st.integers(0, 6).map(lambda k: k / 4) | st.just(math.nan), max_size=30),
+    patience=st.integers(0, 5) | st.just(math.inf),
+    tol=st.sampled_from([0.0, 0.25, 0.5]),
+)
+@example(losses=[1.0, 1.0], patience=0, tol=0.0)
+def test_a_stall_is_more_than_patience_epochs_without_improvement(losses, patience, tol):
+    """Said over again, without a running best: after the last stall, was there an improvement in so many epochs?"""
+
+    def improved(position):
+        before = [loss for loss in losses[:position] if not math.isnan(loss)]
+        return losses[position] <= min(before, default=math.inf) - tol
+
+    expected, last = [], -1
+    for position in range(len(losses)):
+        since = range(last + 1, position + 1)
+        if len(since) > patience and not any(improved(p) for p in since[-int(patience) - 1 :]):
+            expected.append(position)
+            last = position
+    assert schedules.stalls(losses, patience, tol) == expected
+
+
+def test_as_good_as_the_best_is_an_improvement_where_tol_is_0():
+    """As scikit-learn counts: what is not above the best less tol."""
+    assert schedules.stalls([1.0] * 9, 0, 0.0) == []
+    assert schedules.stalls([1.0] * 5, 1, 1e-9) == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: schedules.constant(-1.0), ValueError, "lr must be at least 0 and finite, got -1.0"),
+        (lambda: schedules.constant("fast"), TypeError, "lr must be a number, got 'fast'"),
+        (lambda: schedules.cosine(math.inf), ValueError, "lr must be at least 0 and finite, got inf"),
+        (lambda: schedules.cosine(0.1, -5), ValueError, "steps must be at least 0 and finite, got -5"),
+        (lambda: schedules.cosine(0.1, 5, -0.1), ValueError, "final must be at least 0 and finite, got -0.1"),
+        (lambda: schedules.step_decay(0.1, 0), ValueError, "every must be at least 1 and finite, got 0"),
+        (lambda: schedules.step_decay(0.1, 5, -1), ValueError, "factor must be at least 0 and finite, got -1"),
+        (lambda: schedules.warm_up(0.1, 5), TypeError, "schedule must be a function of the progress, such as"),
+        (lambda: schedules.warm_up(schedules.constant(1), -1), ValueError, "steps must be at least 0 and finite"),
+        (lambda: schedules.warm_up(schedules.constant(1), 5, 1.5), ValueError, "first must be at least 0 and below 1"),
+        (lambda: schedules.inverse_scaling(0.1, math.nan), ValueError, "power must be at least 0 and finite, got nan"),
+        (lambda: schedules.adaptive(0.1, -1), ValueError, "patience must be at least 0 and finite, got -1"),
+        (lambda: schedules.adaptive(0.1, tol=math.nan), ValueError, "tol must be at least 0 and finite, got nan"),
+        (lambda: schedules.adaptive(0.1, factor=0.5), ValueError, "factor must be at least 1 and finite, got 0.5"),
+    ],
+)
+def test_bad_arguments_get_one_clear_sentence(make, error, words):
+    with pytest.raises(error) as caught:
+        make()
+    assert str(caught.value).startswith(words)
+    assert "\n" not in str(caught.value)
