@@ -3,6 +3,7 @@
 Read it in this order:
 
     differences   numerical_grad: the two-sided difference, any array, many perturbations per call
+    sizes         how large an array is, at any magnitude
     noise         how much of a function's value is rounding
     directional   the slope along a direction, from a handful of values, with its uncertainty
     problem       a function at a point: in what arithmetic it computes, its noise, its slopes

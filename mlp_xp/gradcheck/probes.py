@@ -19,8 +19,9 @@ import numpy as np  # on the host alone: random numbers
 from mlp_xp._namespace import beside, namespace
 from mlp_xp._typing import Array, Namespace
 from mlp_xp.gradcheck.contract import leaf_flaw
-from mlp_xp.gradcheck.problem import Problem, like, moved, random_direction, scale_of, slope_along
+from mlp_xp.gradcheck.problem import Problem, like, moved, random_direction, slope_along
 from mlp_xp.gradcheck.report import WRONG
+from mlp_xp.gradcheck.sizes import norm, scale_of
 
 DIRECTIONS = 2
 
@@ -158,11 +159,6 @@ def lost_precision(here: Point, arrays: tuple[Array, ...], own: tuple[Array, ...
             f"right in {judged.dtype}, but {share:.1g} of its size away from that in {x.dtype}" if far else ""
         )
     return sentences
-
-
-def norm(xp: Namespace, x: Array) -> float:
-    """``sqrt(sum x^2)``."""
-    return math.sqrt(float(xp.sum(x * x)))
 
 
 def _in_reference(problem: Problem, grad: Callable[..., Any]) -> tuple[Array, ...] | None:
