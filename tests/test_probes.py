@@ -258,3 +258,26 @@ def test_many_entries_take_one_value_each_where_that_leaves_no_doubt(put):
     wrong = mx.gradcheck(f, lambda x: (2.0 * x + put(np.eye(60, 50) * 1e-4),), (x,), mode="full", vectorized=True)
     assert wrong.verdict == "fail"
     assert wrong.tensors[0].index[0] == wrong.tensors[0].index[1]
+
+
+@QUICK
+def test_at_a_kink_where_the_slope_is_zero_nothing_passes_unseen(xp, put):
+    """|x| at 0, even on both sides: its slopes there agree with any odd gradient, and elsewhere they do not."""
+
+    def f(x):
+        return xp.sum(xp.abs(x))
+
+    x = put(np.zeros(4))
+    report = mx.gradcheck(f, lambda x: (xp.sign(x),), (x,))
+    report.raise_if_failed()
+    assert "at a kink" in report.tensors[0].diagnosis
+    for factor in (-1.0, 0.0, 1.001):
+        assert mx.gradcheck(f, lambda x: (factor * xp.sign(x),), (x,)).verdict == "fail"  # noqa: B023
+
+
+@QUICK
+def test_a_gradient_that_is_zero_at_params_and_wrong_elsewhere_is_said_to_be_that(xp, put):
+    report = mx.gradcheck(lambda x: xp.sum(x * x), lambda x: (-2.0 * x,), (put(np.zeros(4)),))
+    assert report.verdict == "fail"
+    assert "right at params, where it is zero, and wrong elsewhere" in str(report)
+    assert "cache" not in str(report)

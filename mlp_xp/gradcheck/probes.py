@@ -70,9 +70,17 @@ class Probe(NamedTuple):
 
     @property
     def resolution(self) -> float:
-        """The smallest relative error that would have been seen; 0 where f does not change, and the gradient agrees."""
+        """The smallest relative error that would have been seen; 0 where f does not change, and the gradient agrees.
+
+        At a kink that is even on both sides f changes, though its slope is 0: there nothing would have been seen.
+        """
         size = max(self.size, abs(self.numeric))
-        return self.tolerance / size if size else 0.0
+        return self.tolerance / size if size else math.inf if self.kinked else 0.0
+
+    @property
+    def kinked(self) -> bool:
+        """Whether most of what is allowed is owed to a kink."""
+        return MARGIN * self.kink > 0.5 * self.tolerance
 
     @property
     def gap(self) -> float:

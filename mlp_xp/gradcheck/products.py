@@ -16,7 +16,7 @@ from mlp_xp.gradcheck.adapters import as_op
 from mlp_xp.gradcheck.check import gradcheck
 from mlp_xp.gradcheck.contract import linearity_flaws
 from mlp_xp.gradcheck.report import Report
-from mlp_xp.gradcheck.tree import leaves
+from mlp_xp.gradcheck.tree import in_order_of, leaves, rebuild
 
 
 def check_pullback(
@@ -66,23 +66,33 @@ def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, se
 
     Args:
         grad: grad(*params) -> gradients, one per parameter; checked before, or trusted.
-        hvp: hvp(params, v) -> products, one per parameter; params and v are tuples.
-        params: a tuple or list of arrays.
+        hvp: hvp(params, v) -> products, one per parameter; v is like params, which come as a tuple, or as the one array
+            or container that they are.
+        params: as in ``gradcheck``.
         seed: of v, and as in ``gradcheck``.
         options: as in ``gradcheck``.
     """
-    params = tuple(params) if type(params) in (tuple, list) else (params,)
+    bare = type(params) not in (tuple, list)
+    args = (params,) if bare else tuple(params)
     random = np.random.default_rng(seed)
-    drawn = [random.standard_normal(p.shape) for p in params]
+    drawn = [random.standard_normal(leaf.array.shape) for leaf in leaves(args)]
 
-    def vectors(at: Sequence[Array]) -> tuple[Array, ...]:
-        return tuple(
-            namespace(x).asarray(numbers, dtype=x.dtype, **beside(x)) for x, numbers in zip(at, drawn, strict=True)
-        )
+    def vectors(arrays: Sequence[Array]) -> list[Array]:
+        return [
+            namespace(x).asarray(numbers, dtype=x.dtype, **beside(x)) for x, numbers in zip(arrays, drawn, strict=True)
+        ]
 
-    def f(*at: Array) -> Array:
-        xp = namespace(*at)
-        first, *rest = [xp.sum(g * v) for g, v in zip(grad(*at), vectors(at), strict=True)]
+    def f(*at: Any) -> Array:
+        arrays = [leaf.array for leaf in leaves(at)]
+        gradients = [leaf.array for leaf in leaves(in_order_of(grad(*at), at[0] if bare else at))]
+        if len(gradients) != len(arrays):
+            raise ValueError(f"grad must return {len(arrays)} gradients, one per parameter, got {len(gradients)}")
+        xp = namespace(*arrays)
+        first, *rest = [xp.sum(g * v) for g, v in zip(gradients, vectors(arrays), strict=True)]
         return sum(rest, start=first)
 
-    return gradcheck(f, lambda *at: hvp(at, vectors(at)), params, seed=seed, **options)
+    def products(*at: Any) -> Any:
+        v = rebuild(at, iter(vectors([leaf.array for leaf in leaves(at)])))
+        return hvp(at[0], v[0]) if bare else hvp(at, v)
+
+    return gradcheck(f, products, params, seed=seed, **options)

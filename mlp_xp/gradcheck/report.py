@@ -117,7 +117,8 @@ class Report(NamedTuple):
         colours = {"pass": "green", "inconclusive": "yellow", "fail": "bold red"}
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for column in _COLUMNS:
-            table.add_column(column, justify="right" if column in _COLUMNS[5:] else "left")
+            # in a narrow terminal a number goes on in the next line: one that is cut off is another number
+            table.add_column(column, justify="right" if column in _COLUMNS[5:] else "left", overflow="fold")
         for row in self.tensors:
             name, verdict, *rest = _cells(row, digits=2)  # as wide as a terminal
             table.add_row(Text(name), Text(verdict, colours[row.verdict]), *map(Text, rest))
