@@ -281,3 +281,27 @@ def test_a_gradient_that_is_zero_at_params_and_wrong_elsewhere_is_said_to_be_tha
     assert report.verdict == "fail"
     assert "right at params, where it is zero, and wrong elsewhere" in str(report)
     assert "cache" not in str(report)
+
+
+@QUICK
+@pytest.mark.parametrize("complex_too", [True, False])
+def test_one_wrong_entry_is_refused_though_it_takes_another_branch_nearby(xp, put, complex_too):
+    """clip(x)^2: a step aside the entry is beyond 1, where its gradient is 0 whatever the mistake."""
+    values = np.asarray([0.378, -1.045, -0.826, -4.883, 3.599, 2.288, -0.651, 1.548, 0.562])
+    for place in (0, 2, 6, 8):
+        off = put(1.0 + 0.01 * (np.arange(9) == place))
+
+        def f(x):
+            if not (complex_too or xp.isdtype(x.dtype, "real floating")):
+                raise TypeError("real numbers, please")
+            inside = x * x < 1.0 if xp.isdtype(x.dtype, "real floating") else xp.real(x) ** 2 < 1.0
+            return xp.sum(xp.where(inside, x * x, xp.ones_like(x)))
+
+        def grad(x):
+            return (xp.where(x * x < 1.0, 2.0 * x, xp.zeros_like(x)),)
+
+        for seed in range(4):
+            mx.gradcheck(f, grad, (put(values),), seed=seed).raise_if_failed()
+            report = mx.gradcheck(f, lambda x: (off * grad(x)[0],), (put(values),), seed=seed)  # noqa: B023
+            assert report.verdict == "fail"
+            assert report.tensors[0].index == (place,)
