@@ -347,3 +347,40 @@ def test_a_hessian_vector_product_is_that_of_params_in_any_container(xp, put):
     assert wrong.verdict == "fail"
     with pytest.raises(ValueError, match="grad must return 1 gradients, one per parameter, got 2"):
         mx.check_hvp(lambda x: (x, x), product, (x,))
+
+
+# --- what a pullback and its op are made of --------------------------------------------------------------------------
+
+
+@pytest.mark.only("numpy", "array_api_strict", "torch", "cupy")
+def test_a_pullback_that_changes_its_cotangent_is_named_as_that(xp, put):
+    def op(x):
+        def pullback(c):
+            c *= 2.0
+            return (1.0 * c,)
+
+        return 2.0 * x, pullback
+
+    report = mx.check_pullback(op, (put([0.7, -1.3, 2.1]),))
+    assert report.verdict == "fail"
+    assert report.contract == ("the pullback changes its cotangent in place",)
+    assert [row.verdict for row in report.tensors] == ["pass"]
+
+
+@pytest.mark.parametrize(
+    ("op", "words"),
+    [
+        (lambda xp: lambda x: 2.0 * x, r"op must return \(value, pullback\), got "),
+        (lambda xp: lambda x: (2.0 * x, 2.0), r"op must return \(value, pullback\), got tuple"),
+        (lambda xp: lambda x: ((x, x), lambda c: (c,)), "the value of op must be one array, got tuple"),
+        (lambda xp: lambda x: (xp.astype(x, xp.int32), lambda c: (c,)), "the value of op must be real floating, got "),
+        (
+            lambda xp: lambda x: (2.0 * x, lambda c: 2.0 * c),
+            "pullback must return a tuple of 1 cotangents, one ",
+        ),
+        (lambda xp: 3.0, "op must be a function, got float"),
+    ],
+)
+def test_what_is_no_op_is_one_sentence(xp, put, op, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        mx.check_pullback(op(xp), (put([0.7, -1.3, 2.1]),))

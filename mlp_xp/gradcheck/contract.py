@@ -138,11 +138,15 @@ def _largest(xp: Namespace, arrays: Sequence[Array]) -> float:
 
 
 def linearity_flaws(xp: Namespace, pullback: Callable[[Array], Sequence[Array]], one: Array, other: Array) -> list[str]:
-    """Sentences about a pullback that is not linear in its cotangent, or does not take zero to zero."""
+    """Sentences about a pullback that is not linear in its cotangent, takes zero to something else, or changes it."""
     flaws = []
+    given = copied(xp, one)
+    pullback(given)
+    if not _equal(xp, given, one):
+        flaws.append("the pullback changes its cotangent in place")
     if _largest(xp, pullback(xp.zeros_like(one))) != 0.0:
         flaws.append("the pullback does not take a zero cotangent to zero")
-    a, b, both = pullback(one), pullback(other), pullback(one + 2.0 * other)
+    a, b, both = pullback(copied(xp, one)), pullback(copied(xp, other)), pullback(one + 2.0 * other)
     total = [p + 2.0 * q for p, q in zip(a, b, strict=True)]
     if _distance(xp, both, total) > _REORDERED * float(xp.finfo(one.dtype).eps) * max(_largest(xp, a), _largest(xp, b)):
         flaws.append("the pullback is not linear in the cotangent")

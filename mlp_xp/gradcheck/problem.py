@@ -94,7 +94,7 @@ def prepare(f: Counter, params: tuple[Array, ...], seed: int) -> Problem:
         raise ValueError(f"f must be finite at params, got {value}")
     epsilon = float(xp.finfo(point[0].dtype).eps)
     noise = evaluation_noise(xp, lambda *arrays: number(f(*arrays)), point, value, epsilon, seed)
-    problem = Problem(xp, f, point, value, noise, epsilon, type(point[0]) is not type(params[0]))
+    problem = Problem(xp, f, point, value, noise, epsilon, xp is not namespace(*params))
     return _with_complex_step(problem, seed)
 
 
@@ -114,7 +114,7 @@ def moved(problem: Problem, params: tuple[Array, ...], seed: int, like_here: boo
 def like(array: Array, there: Array) -> Array:
     """``array`` in the library, dtype and on the device of ``there``."""
     xp = namespace(there)
-    if type(array) is type(there):
+    if namespace(array) is xp:  # not by class: a parameter of PyTorch's is a tensor too
         return xp.astype(array, there.dtype)
     return xp.asarray(np.asarray(array), dtype=there.dtype)
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np  # for the host's random numbers alone
+from array_api_compat import is_array_api_obj
 
-from mlp_xp._namespace import beside, namespace
+from mlp_xp._namespace import beside, is_floating, namespace
 from mlp_xp._typing import Array, Op
 from mlp_xp.gradcheck.adapters import as_op
 from mlp_xp.gradcheck.check import gradcheck
@@ -35,13 +36,15 @@ def check_pullback(
     """
     op = as_op(op)
     args = tuple(args) if type(args) in (tuple, list) else (args,)
-    value, pullback = op(*args)
+    if not callable(op):
+        raise TypeError(f"op must be a function, got {type(op).__name__}")
+    value, pullback = _checked(op(*args))
     xp = namespace(value)
     random = np.random.default_rng(seed)
     drawn, other = random.standard_normal(value.shape), random.standard_normal(value.shape)
 
     def cotangent(like: Array, numbers: Any) -> Array:
-        return xp.asarray(numbers, dtype=like.dtype, **beside(like))
+        return xp.asarray(numbers, dtype=like.dtype, copy=True, **beside(like))  # a pullback may change it
 
     def f(*arrays: Any) -> Array:
         value, _ = op(*arrays)
@@ -49,7 +52,11 @@ def check_pullback(
 
     def grad(*arrays: Any) -> Any:
         value, pullback = op(*arrays)
-        return pullback(cotangent(value, drawn))
+        cotangents = pullback(cotangent(value, drawn))
+        if not isinstance(cotangents, tuple | list):
+            kind = type(cotangents).__name__
+            raise ValueError(f"pullback must return a tuple of {len(args)} cotangents, one per argument, got {kind}")
+        return cotangents
 
     def pulled(c: Array) -> tuple[Array, ...]:
         return tuple(leaf.array for leaf in leaves(pullback(c)))
@@ -57,6 +64,18 @@ def check_pullback(
     report = gradcheck(f, grad, args, names, seed, **options)
     flaws = linearity_flaws(xp, pulled, cotangent(value, drawn), cotangent(value, other))
     return report._replace(contract=(*report.contract, *flaws))
+
+
+def _checked(pair: Any) -> tuple[Array, Callable[[Array], Any]]:
+    """``pair``, if it is (value, pullback) of one real floating value."""
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or not callable(pair[1]):
+        raise TypeError(f"op must return (value, pullback), got {type(pair).__name__}")
+    value, pullback = pair
+    if not is_array_api_obj(value):
+        raise TypeError(f"the value of op must be one array, got {type(value).__name__}")
+    if not is_floating(namespace(value), value.dtype):
+        raise TypeError(f"the value of op must be real floating, got {value.dtype}")
+    return value, pullback
 
 
 def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, seed: int = 0, **options: Any) -> Report:
@@ -79,7 +98,8 @@ def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, se
 
     def vectors(arrays: Sequence[Array]) -> list[Array]:
         return [
-            namespace(x).asarray(numbers, dtype=x.dtype, **beside(x)) for x, numbers in zip(arrays, drawn, strict=True)
+            namespace(x).asarray(numbers, dtype=x.dtype, copy=True, **beside(x))  # hvp may change it
+            for x, numbers in zip(arrays, drawn, strict=True)
         ]
 
     def f(*at: Any) -> Array:
