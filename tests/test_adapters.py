@@ -257,7 +257,7 @@ def test_a_jax_custom_vjp_of_several_outputs_is_one_sentence(put):
 
 
 @pytest.mark.only("torch")
-@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")  # torch's own, of what asks for gradients
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of torch: it warns where what asks for gradients is copied
 def test_a_parameter_of_torch_is_a_tensor(put):
     import torch
 
