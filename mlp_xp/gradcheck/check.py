@@ -54,10 +54,10 @@ def gradcheck(
 ) -> Report:
     """Is ``grad`` the gradient of ``f`` at ``params``? ``<grad, d>`` against ``d/dt f(params + t d)``, d random.
 
-    Two directions per array and two across all, at most eight values of f each, whatever the sizes; an array of no more
+    Two directions per array and two across all, at most ten values of f each, whatever the sizes; an array of no more
     than two entries is moved along these. On failure, what it takes to say where and why. When the parameters are not
-    float64 but f, given float64 copies of them, computes in float64, so do the differences; where f takes complex
-    numbers the slopes come by a complex step, each confirmed by a difference. The report's ``reference`` says which.
+    float64 but f, given float64 copies of them, computes in float64, so do the differences. Where f takes dual numbers,
+    or complex ones, the slopes are exact, each confirmed by a difference. The report's ``reference`` says which.
 
     Args:
         f: f(*params) -> 0-d, deterministic; nothing else is asked of it.

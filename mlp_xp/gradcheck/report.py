@@ -60,8 +60,8 @@ class Report(NamedTuple):
     """All parameters.
 
     tensors: one row per parameter.
-    evaluations: how often f was called, a vectorised call counted by its width.
-    reference: how the numeric side was computed: the dtype, and whether by differences or a complex step.
+    evaluations: how often f was called, a vectorised call counted by its width, one with dual numbers as two.
+    reference: how the numeric side was computed: the dtype, and how, where not by differences alone.
     contract: sentences about what the gradient function does that none should; any of them is a failure.
     blame: where to look first, when something is wrong.
     weak: sentences about the point that was checked: conditions under which a mistake could hide.
