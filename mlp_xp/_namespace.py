@@ -33,9 +33,9 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
             xp = cast(Namespace, array_namespace(array))
         except TypeError:
             raise TypeError(f"{_name(position, names)} must be an array, got {type(array).__name__}") from None
-        if first is None:
+        if first is None or getattr(xp, "base", None) is first:  # a namespace that covers another speaks for both
             first = xp
-        elif xp is not first:
+        elif xp is not first and getattr(first, "base", None) is not xp:
             kinds = [f"{_name(0, names)} is of {_library(first)}", f"{_name(position, names)} of {_library(xp)}"]
             raise TypeError(f"all arrays must come from one array library, but {' and '.join(kinds)}")
     return cast(Namespace, first)

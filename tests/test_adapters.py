@@ -254,3 +254,22 @@ def test_a_jax_custom_vjp_of_several_outputs_is_one_sentence(put):
     twice.defvjp(lambda x: ((x, x), None), lambda _, c: (c[0] + c[1],))
     with pytest.raises(TypeError, match=r"^twice must return one array, got a tuple of 2$"):
         as_op(twice)(put(A))
+
+
+@pytest.mark.only("torch")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of torch: it warns where what asks for gradients is copied
+def test_a_parameter_of_torch_is_a_tensor(put):
+    import torch
+
+    x = torch.nn.Parameter(put([0.7, -1.3, 2.1]))
+
+    def f(x):
+        return torch.sum(x**3)
+
+    def grad(x):
+        return torch.autograd.grad(f(x.requires_grad_()), x)
+
+    with torch.enable_grad():
+        report = gradcheck(f, grad, (x,))
+    report.raise_if_failed()
+    assert "copies" not in report.reference

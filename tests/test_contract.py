@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -241,3 +241,146 @@ def test_a_gradient_that_is_wrong_in_float32_alone_does_not_pass(xp, put):
     report = mx.gradcheck(f, lambda x: (grad(x)[0] * (1.1 if x.dtype == xp.float32 else 1.0),), (x,))
     assert report.verdict == "inconclusive"
     assert "0.1 of its size away" in report.tensors[0].diagnosis
+
+
+# --- what stays of one call to the next ------------------------------------------------------------------------------
+
+
+@pytest.mark.only("numpy", "array_api_strict", "torch", "cupy")
+def test_a_gradient_function_that_fills_the_same_arrays_at_every_call_is_named_as_that(xp, put):
+    f, grad, x = cubes(xp, put)
+    buffer = xp.zeros_like(x)
+
+    def thrifty(x):
+        buffer[...] = grad(x)[0]
+        return (buffer,)
+
+    assert "overwrites" in str(mx.gradcheck(f, thrifty, (x,)))
+    assert mx.gradcheck(f, thrifty, (x,)).verdict == "fail"
+
+
+def test_gradients_that_accumulate_are_named_as_that(xp, put):
+    f, grad, x = cubes(xp, put)
+    total = [0.0 * x]
+
+    def accumulating(x):
+        total[0] = total[0] + grad(x)[0]
+        return (total[0],)
+
+    report = mx.gradcheck(f, accumulating, (x,))
+    assert report.verdict == "fail"
+    assert "gradients accumulate" in str(report)
+
+
+@pytest.mark.only("numpy", "array_api_strict", "torch", "cupy")
+def test_a_cache_by_the_identity_of_an_array_is_named_as_that(xp, put):
+    """What an optimizer that updates in place meets: the same array, with other numbers."""
+    f, grad, x = cubes(xp, put)
+    seen = []  # the arrays too, so that no two have one identity
+
+    def cached(x):
+        if not any(x is array for array, _ in seen):
+            seen.append((x, grad(x)))
+        return tuple(1.0 * g for array, gradients in seen if array is x for g in gradients)
+
+    report = mx.gradcheck(f, cached, (x,))
+    assert report.verdict == "fail"
+    assert "changed in place" in str(report)
+
+
+# --- what comes back in another form ---------------------------------------------------------------------------------
+
+
+def test_what_is_no_array_is_named(xp, put):
+    f, grad, x = cubes(xp, put)
+    for returned, kind in ((None, "NoneType"), (1.0, "float"), ([1.0], "list")):
+        with pytest.raises(ValueError, match=f"number 1 is a {kind}, not an array"):
+            mx.gradcheck(f, lambda x: (returned,), (x,))  # noqa: B023
+    with pytest.raises(ValueError, match=r"params\[1\] is a float, not an array"):
+        mx.gradcheck(lambda x, s: s * f(x), lambda x, s: (s * grad(x)[0], f(x)), (x, 2.0))
+
+
+def test_what_is_no_function_is_named(xp, put):
+    f, grad, x = cubes(xp, put)
+    with pytest.raises(TypeError, match="f must be a function, got float"):
+        mx.gradcheck(1.0, grad, (x,))
+    with pytest.raises(TypeError, match=r"grad must be a function, or True where f returns .*, got NoneType"):
+        mx.gradcheck(f, None, (x,))
+    with pytest.raises(ValueError, match="max_entries must be positive, got 0"):
+        mx.gradcheck(f, grad, (x,), max_entries=0)
+
+
+def test_a_dict_of_gradients_has_the_keys_of_the_parameters_that_are_arrays(xp, put):
+    f, grad, x = cubes(xp, put)
+    params = {"w": x, "rate": 0.5}
+
+    def loss(params):
+        return f(params["w"])
+
+    mx.gradcheck(loss, lambda params: ({"w": grad(params["w"])[0]},), (params,)).raise_if_failed()
+    with pytest.raises(ValueError, match=r"a dict with the keys \['w'\] of the parameters, got \['weight'\]"):
+        mx.gradcheck(loss, lambda params: ({"weight": grad(params["w"])[0]},), (params,))
+
+
+def test_a_dataclass_may_work_out_fields_of_its_own(xp, put):
+    f, grad, x = cubes(xp, put)
+
+    @dataclass(frozen=True)
+    class Counted:
+        weight: Any
+        calls: int = field(default=0, init=False)
+
+    mx.gradcheck(lambda p: f(p.weight), lambda p: Counted(grad(p.weight)[0]), Counted(x)).raise_if_failed()
+
+
+def test_a_hessian_vector_product_is_that_of_params_in_any_container(xp, put):
+    x = put([0.7, -1.3, 2.1])
+
+    def product(x, v):
+        return 6.0 * x * v
+
+    mx.check_hvp(lambda x: 3.0 * x * x, product, x).raise_if_failed()
+    mx.check_hvp(
+        lambda p: {"w": 3.0 * p["w"] ** 2}, lambda p, v: {"w": product(p["w"], v["w"])}, {"w": x}
+    ).raise_if_failed()
+    wrong = mx.check_hvp(lambda p: {"w": 3.0 * p["w"] ** 2}, lambda p, v: {"w": -product(p["w"], v["w"])}, {"w": x})
+    assert wrong.verdict == "fail"
+    with pytest.raises(ValueError, match="grad must return 1 gradients, one per parameter, got 2"):
+        mx.check_hvp(lambda x: (x, x), product, (x,))
+
+
+# --- what a pullback and its op are made of --------------------------------------------------------------------------
+
+
+@pytest.mark.only("numpy", "array_api_strict", "torch", "cupy")
+def test_a_pullback_that_changes_its_cotangent_is_named_as_that(xp, put):
+    def op(x):
+        def pullback(c):
+            c *= 2.0
+            return (1.0 * c,)
+
+        return 2.0 * x, pullback
+
+    report = mx.check_pullback(op, (put([0.7, -1.3, 2.1]),))
+    assert report.verdict == "fail"
+    assert report.contract == ("the pullback changes its cotangent in place",)
+    assert [row.verdict for row in report.tensors] == ["pass"]
+
+
+@pytest.mark.parametrize(
+    ("op", "words"),
+    [
+        (lambda xp: lambda x: 2.0 * x, r"op must return \(value, pullback\), got "),
+        (lambda xp: lambda x: (2.0 * x, 2.0), r"op must return \(value, pullback\), got tuple"),
+        (lambda xp: lambda x: ((x, x), lambda c: (c,)), "the value of op must be one array, got tuple"),
+        (lambda xp: lambda x: (xp.astype(x, xp.int32), lambda c: (c,)), "the value of op must be real floating, got "),
+        (
+            lambda xp: lambda x: (2.0 * x, lambda c: 2.0 * c),
+            "pullback must return a tuple of 1 cotangents, one ",
+        ),
+        (lambda xp: 3.0, "op must be a function, got float"),
+    ],
+)
+def test_what_is_no_op_is_one_sentence(xp, put, op, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        mx.check_pullback(op(xp), (put([0.7, -1.3, 2.1]),))

@@ -12,6 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import mlp_xp as mx
+from mlp_xp.gradcheck.dual import Dual
 
 SMALL = (3, 2, 2)  # 14 parameters: each is perturbed a few times, and JAX and Dask take a millisecond for an operation
 
@@ -214,7 +215,7 @@ def test_float32_is_checked_against_float64(xp, put, vectorized):
 
     report = mx.gradcheck(f, grad, params, vectorized=vectorized)
     report.raise_if_failed()
-    assert report.reference == "float64"
+    assert report.reference.startswith("float64")
     wrong = mx.gradcheck(f, lambda *p: tuple(1.004 * g for g in grad(*p)), params, vectorized=vectorized)
     assert wrong.verdict == "fail"
 
@@ -413,7 +414,7 @@ def test_float32_without_a_float64_reference_is_inconclusive_where_noise_hides_t
 
     report = mx.gradcheck(f(1e-6), lambda x: (2e-6 * x,), [x])
     assert report.verdict == "inconclusive"
-    assert report.reference == "float32"
+    assert report.reference.startswith("float32")
     assert report.tensors[0].resolution > 1e-3
     assert "rounding noise" in report.tensors[0].diagnosis
     with pytest.raises(AssertionError, match="inconclusive"):
@@ -436,7 +437,7 @@ def test_a_function_that_takes_no_float64_is_checked_in_its_own_dtype(xp, put):
         return xp.sum(x * x)
 
     report = mx.gradcheck(f, lambda x: (2 * x,), [x])
-    assert report.reference == "float32"
+    assert report.reference.startswith("float32")
     assert report.verdict in ("pass", "inconclusive")
     assert mx.gradcheck(f, lambda x: (-2 * x,), [x]).verdict == "fail"
 
@@ -501,10 +502,10 @@ def test_evaluations_are_the_calls_of_f(put):
     x, calls = put([[1.0, -2.0], [0.5, 3.0]]), []
 
     def f(x):
-        calls.append(x.shape[0] if x.ndim == 3 else 1)
+        calls.append(2 if isinstance(x, Dual) else x.shape[0] if x.ndim == 3 else 1)  # value and tangent
         return square(x)
 
-    assert mx.gradcheck(f, lambda x: (2 * x,), [x]).evaluations == sum(calls) == len(calls)
+    assert mx.gradcheck(f, lambda x: (2 * x,), [x]).evaluations == sum(calls)
     calls.clear()
     report = mx.gradcheck(f, lambda x: (2 * x,), [x], vectorized=True, mode="full")
     assert report.evaluations == sum(calls)

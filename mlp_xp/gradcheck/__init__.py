@@ -3,8 +3,11 @@
 Read it in this order:
 
     differences   numerical_grad: the two-sided difference, any array, many perturbations per call
+    sizes         how large an array is, at any magnitude
     noise         how much of a function's value is rounding
     directional   the slope along a direction, from a handful of values, with its uncertainty
+    derivatives   the derivatives of the array API's functions, in tables
+    dual          numbers with a tangent: a function's exact slope, by those tables
     problem       a function at a point: in what arithmetic it computes, its noise, its slopes
     probes        a gradient against those slopes, with what may lie between the two
     entries       single entries against differences

@@ -54,10 +54,10 @@ def gradcheck(
 ) -> Report:
     """Is ``grad`` the gradient of ``f`` at ``params``? ``<grad, d>`` against ``d/dt f(params + t d)``, d random.
 
-    Two directions per array and two across all, at most eight values of f each, whatever the sizes; an array of no more
+    Two directions per array and two across all, at most ten values of f each, whatever the sizes; an array of no more
     than two entries is moved along these. On failure, what it takes to say where and why. When the parameters are not
-    float64 but f, given float64 copies of them, computes in float64, so do the differences; where f takes complex
-    numbers the slopes come by a complex step, each confirmed by a difference. The report's ``reference`` says which.
+    float64 but f, given float64 copies of them, computes in float64, so do the differences. Where f takes dual numbers,
+    or complex ones, the slopes are exact, each confirmed by a difference. The report's ``reference`` says which.
 
     Args:
         f: f(*params) -> 0-d, deterministic; nothing else is asked of it.
@@ -83,6 +83,12 @@ def gradcheck(
     """
     if mode not in ("auto", "full"):
         raise ValueError(f"mode must be 'auto' or 'full', got {mode!r}")
+    if not callable(f) or not (callable(grad) or grad is True):
+        wrong, what = ("f", f) if not callable(f) else ("grad", grad)
+        or_true = ", or True where f returns (value, gradients)" if wrong == "grad" else ""
+        raise TypeError(f"{wrong} must be a function{or_true}, got {type(what).__name__}")
+    if max_entries < 1:
+        raise ValueError(f"max_entries must be positive, got {max_entries}")
     if grad is True:
         f, grad = value_and_grad(f)
     args = tuple(params) if type(params) in (tuple, list) else (params,)
@@ -135,7 +141,11 @@ def gradcheck(
     if not failed and count not in unconfirmed and any(p.wrong for p in aside.get(count, probes[count])):
         contract = ("the gradients are right one by one, but not together",)
     elif not failed and wrong_elsewhere(here, flat_grad, arrays, random):
-        contract = ("grad is right at params and wrong elsewhere: it keeps something of its first call, a stale cache",)
+        contract = (
+            "grad is right at params, where it is zero, and wrong elsewhere"
+            if not any(p.size for mine in probes for p in mine)
+            else "grad is right at params and wrong elsewhere: it keeps something of its first call, a stale cache",
+        )
     rows = [
         replace(row, verdict="inconclusive", diagnosis=lost) if lost and row.verdict == "pass" else row
         for row, lost in zip(rows, lost_precision(here, arrays, first), strict=True)
@@ -199,7 +209,18 @@ def _flat(grad: Callable[..., Any], args: tuple[Any, ...], count: int, bare: boo
         gradients = tuple(leaf.array for leaf in leaves(in_order_of(result, args[0] if bare else args)))
         if len(gradients) != count or not (bare or isinstance(result, tuple | list)):
             came = f"{len(gradients)}" if isinstance(result, tuple | list) else type(result).__name__
-            raise ValueError(f"grad must return a tuple of {count} gradients, one per parameter, got {came}")
+            odd = _no_arrays("", result) or _no_arrays("params", args)
+            raise ValueError(f"grad must return a tuple of {count} gradients, one per parameter, got {came}{odd}")
         return settled(*gradients)
 
     return flat
+
+
+def _no_arrays(of: str, tree: Any) -> str:
+    """Which of the children of ``tree`` is a number or nothing where an array is meant: as half a sentence, if any."""
+    if isinstance(tree, tuple | list):
+        for position, child in enumerate(tree):
+            if not any(leaves(child)):
+                where = f"{of}[{position}]" if of else f"number {position + 1}"
+                return f"; {where} is a {type(child).__name__}, not an array"
+    return ""

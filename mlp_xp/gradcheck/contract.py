@@ -74,6 +74,9 @@ def behaviour_flaws(
         size = max(_largest(xp, first), _largest(xp, again))
         share = spread / size if size else 0.0
         if share > _REORDERED * epsilon:
+            twice = [2.0 * gradient for gradient in first]
+            if _distance(xp, twice, again) <= _REORDERED * epsilon * size:
+                return "grad adds to what it returned before: gradients accumulate, and must start from zero each time"
             return (
                 f"grad is not repeatable: two calls with the same arguments differ by {share:.1g} of the largest entry;"
                 " something is drawn afresh, such as a dropout mask without a fixed seed"
@@ -85,25 +88,36 @@ def behaviour_flaws(
     if _distance(xp, first, grad(*params)):
         return "grad depends on the last call of f: it uses what was cached at other arguments, a stale cache"
     grad(*elsewhere)
+    overwritten = not all(_equal(xp, a, b) for a, b in zip(returned, first, strict=True))  # before A comes again
     if _distance(xp, first, grad(*params)):
         return "grad depends on its last call: it keeps something of other arguments, a stale cache"
-    if not all(_equal(xp, a, b) for a, b in zip(returned, first, strict=True)):
+    if overwritten:
         return "grad returns the same arrays at every call and overwrites them: each call must return arrays of its own"
     last = tuple(copied(xp, p) for p in params)
     for name, param, gradient in zip(names, last, grad(*last), strict=True):
         if _shares_memory(xp, param, gradient):
             return f"the gradient of {name} shares memory with it: an update in place of the one changes the other"
+    if all(_written(param, value) for param, value in zip(last, elsewhere, strict=True)):  # as an update in place does
+        here, afresh = grad(*last), grad(*(copied(xp, p) for p in elsewhere))
+        if _distance(xp, here, afresh) > _REORDERED * epsilon * max(_largest(xp, here), _largest(xp, afresh)):
+            return "grad does not see that its arguments were changed in place: it caches by which arrays they are"
     return ""
 
 
 def _shares_memory(xp: Namespace, param: Array, gradient: Array) -> bool:
     """Whether writing to ``param`` changes ``gradient``: no question about memory is common to all libraries."""
     before = copied(xp, gradient)
+    # an array that can't be written to may be shared
+    return _written(param, xp.ones_like(param) - param) and not _equal(xp, before, gradient)
+
+
+def _written(param: Array, value: Array) -> bool:
+    """Whether ``param`` could be filled with ``value``: not every library's arrays can be."""
     try:
-        param[...] = xp.ones_like(param) - param  # type: ignore[index]  # not every library's can be written to
-    except Exception:  # then nothing can come of sharing either
+        param[...] = value  # type: ignore[index]
+    except Exception:  # whatever a library raises
         return False
-    return not _equal(xp, before, gradient)
+    return True
 
 
 def copied(xp: Namespace, x: Array) -> Array:
@@ -124,11 +138,15 @@ def _largest(xp: Namespace, arrays: Sequence[Array]) -> float:
 
 
 def linearity_flaws(xp: Namespace, pullback: Callable[[Array], Sequence[Array]], one: Array, other: Array) -> list[str]:
-    """Sentences about a pullback that is not linear in its cotangent, or does not take zero to zero."""
+    """Sentences about a pullback that is not linear in its cotangent, takes zero to something else, or changes it."""
     flaws = []
+    given = copied(xp, one)
+    pullback(given)
+    if not _equal(xp, given, one):
+        flaws.append("the pullback changes its cotangent in place")
     if _largest(xp, pullback(xp.zeros_like(one))) != 0.0:
         flaws.append("the pullback does not take a zero cotangent to zero")
-    a, b, both = pullback(one), pullback(other), pullback(one + 2.0 * other)
+    a, b, both = pullback(copied(xp, one)), pullback(copied(xp, other)), pullback(one + 2.0 * other)
     total = [p + 2.0 * q for p, q in zip(a, b, strict=True)]
     if _distance(xp, both, total) > _REORDERED * float(xp.finfo(one.dtype).eps) * max(_largest(xp, a), _largest(xp, b)):
         flaws.append("the pullback is not linear in the cotangent")

@@ -16,8 +16,9 @@ import numpy as np  # on the host alone: indices
 from mlp_xp._namespace import beside, namespace
 from mlp_xp._typing import Array, Namespace
 from mlp_xp.gradcheck.entries import Entries
-from mlp_xp.gradcheck.probes import Probe, norm
+from mlp_xp.gradcheck.probes import Probe
 from mlp_xp.gradcheck.report import TensorReport
+from mlp_xp.gradcheck.sizes import norm
 
 # What a pattern may leave of the largest error: well above the noise of differences, well below a coincidence.
 _CLOSE = 1e-3

@@ -9,13 +9,15 @@ Next: ``check`` compares the slope with the analytic one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 # Steps as powers of epsilon, from a fifth to 1e-8 in float64. Far apart, so that three of them reach from truncation to
-# rounding, and a kink between two of them is outside of the next.
-_POWERS = (0.04, 0.115, 0.19, 0.27, 0.345, 0.42, 0.495)
+# rounding, and a kink between two of them is outside of the next. The rest are for functions that change on a far finer
+# scale than their argument: there, differences drift apart from step to step until a step is finer than that scale.
+_POWERS = (0.04, 0.115, 0.19, 0.27, 0.345, 0.42, 0.495, 0.57, 0.645, 0.72, 0.795, 0.87, 0.945, 1.02, 1.095, 1.17, 1.245)
+_USUAL = 7
 _FIRST = (1, 2, 3)
 _MOST = 4
 
@@ -57,7 +59,8 @@ def directional_slope(
     Any three neighbouring steps give two extrapolated slopes. For a smooth function they agree to the error of the
     coarser one; where a kink or a jump in curvature lies between the steps they do not. A kink nearer than the smallest
     step shows as a bend that does not shrink with the step. Larger steps are added where rounding dominates, smaller
-    ones where the disagreement does, and the three steps with the least uncertainty win.
+    ones where the disagreement does, and the three steps with the least uncertainty win. Three steps that finer ones
+    contradict are off by that much; where the finest contradict each other more than coarser ones do, nothing is known.
 
     Source: Ridders, Accurate computation of F'(x) and F'(x) F''(x), Advances in Engineering Software 4, 1982, for the
     tableau; the kink term is this project's.
@@ -73,21 +76,48 @@ def directional_slope(
         measure(rung)
     while True:
         ladder = [differences[rung] for rung in sorted(differences)]
-        best, bent, rounding = min(
-            (_from_three(*three, noise) for three in zip(ladder, ladder[1:], ladder[2:], strict=False)),
-            key=lambda candidate: candidate[0].uncertainty,
-        )
+        candidates = [_from_three(*three, noise) for three in zip(ladder, ladder[1:], ladder[2:], strict=False)]
+        best, bent, rounding = min(_contradicted(candidates), key=lambda candidate: candidate[0].uncertainty)
         finer, coarser = max(differences) + 1, min(differences) - 1
-        if len(ladder) == _MOST or best.uncertainty <= _SHARP * abs(best.value):
+        if _drifting(ladder, noise):
+            if finer == len(_POWERS) or epsilon ** _POWERS[finer] < finest:
+                return best._replace(uncertainty=math.inf)
+            measure(finer)
+            continue
+        if len(ladder) >= _MOST or best.uncertainty <= _SHARP * abs(best.value):
             return best
         if bent > rounding:
-            if finer == len(_POWERS) or epsilon ** _POWERS[finer] < finest:
+            if finer >= _USUAL or epsilon ** _POWERS[finer] < finest:
                 return best
             measure(finer)
         else:
             if coarser < 0:
                 return best
             measure(coarser)
+
+
+def _drifting(ladder: Sequence[_Difference], noise: float) -> bool:
+    """Whether the slopes drift apart from step to step, by more than rounding: they settle at a finer step, if at all.
+
+    Where they have settled once and drift apart later, the noise is larger than was measured.
+    """
+    gaps = [(abs(fine.slope - coarse.slope), _NOISE_MARGIN * noise / fine.step) for coarse, fine in pairwise(ladder)]
+    # where phi is not defined so far from 0 either, only finer steps can tell
+    return not any(last <= max(0.5 * before, rounding) for (before, _), (last, rounding) in pairwise(gaps))
+
+
+_Candidate: TypeAlias = tuple[Slope, float, float]
+
+
+def _contradicted(candidates: Sequence[_Candidate]) -> list[_Candidate]:
+    """``candidates``, from coarse to fine, each at least as uncertain as finer ones differ from it beyond rounding."""
+
+    def widened(position: int) -> _Candidate:
+        slope, bent, rounding = candidates[position]
+        gap = max((abs(slope.value - s.value) - r for s, _, r in candidates[position + 1 :]), default=0.0)
+        return slope._replace(uncertainty=max(slope.uncertainty, gap)), max(bent, gap - rounding), rounding
+
+    return [widened(position) for position in range(len(candidates))]
 
 
 def _from_three(

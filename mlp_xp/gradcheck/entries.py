@@ -14,8 +14,9 @@ import numpy as np  # on the host alone: indices
 from mlp_xp._namespace import beside, settled
 from mlp_xp._typing import Array, Namespace
 from mlp_xp.gradcheck.differences import difference_quotients
-from mlp_xp.gradcheck.problem import Problem, scale_of
+from mlp_xp.gradcheck.problem import Problem
 from mlp_xp.gradcheck.report import RIGHT, WRONG
+from mlp_xp.gradcheck.sizes import scale_of
 
 # An entry whose uncertainty is below this share of its value is resolved; no smaller step is tried for it.
 _RESOLVED = 1e-5

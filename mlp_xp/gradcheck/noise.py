@@ -9,6 +9,7 @@ import numpy as np  # for the host's random numbers alone
 
 from mlp_xp._namespace import beside
 from mlp_xp._typing import Array, Namespace
+from mlp_xp.gradcheck.sizes import scale_of
 
 _POINTS = 9
 
@@ -38,22 +39,27 @@ def evaluation_noise(
     """
     random = np.random.default_rng(seed)
     signs = [xp.asarray(random.choice([-1.0, 1.0], p.shape), dtype=p.dtype, **beside(p)) for p in params]
-    line = [sign * xp.maximum(xp.abs(p), xp.ones_like(p)) for sign, p in zip(signs, params, strict=True)]
+    line = [
+        sign * xp.maximum(xp.abs(p), scale_of(xp, p) * xp.ones_like(p)) for sign, p in zip(signs, params, strict=True)
+    ]
     for power in _POWERS:
         step = epsilon**power
         values = [value]
         for k in range(1, _POINTS):
             values.append(f(*(p + (k * step) * d for p, d in zip(params, line, strict=True))))
-        variance = _variance(np.asarray(values))
-        if variance:
-            return max(math.sqrt(variance), epsilon * abs(value))
+        deviation = _deviation(np.asarray(values))
+        if deviation:
+            return max(deviation, epsilon * abs(value))
     return abs(value)
 
 
-def _variance(values: np.ndarray) -> float:
-    differences = np.diff(values, n=3)
+def _deviation(values: np.ndarray) -> float:
+    size = float(np.max(np.abs(values)))  # divided out: squares of values of 1e200 or 1e-200 are no numbers
+    if not 0.0 < size < math.inf:
+        return size
+    differences = np.diff(values / size, n=3)
     levels = []
     for order in range(4, 7):
         differences = np.diff(differences)
         levels.append(math.factorial(order) ** 2 / math.factorial(2 * order) * float(np.mean(differences**2)))
-    return max(levels)
+    return size * math.sqrt(max(levels))

@@ -19,8 +19,9 @@ import numpy as np  # on the host alone: random numbers
 from mlp_xp._namespace import beside, namespace
 from mlp_xp._typing import Array, Namespace
 from mlp_xp.gradcheck.contract import leaf_flaw
-from mlp_xp.gradcheck.problem import Problem, like, moved, random_direction, scale_of, slope_along
+from mlp_xp.gradcheck.problem import Problem, like, moved, random_direction, slope_along
 from mlp_xp.gradcheck.report import WRONG
+from mlp_xp.gradcheck.sizes import norm, scale_of
 
 DIRECTIONS = 2
 
@@ -39,6 +40,9 @@ _COARSE = 1e-2
 
 # Points nearby have other kinks and the same bugs: by how much to scale the parameters, and how far to move them.
 _ASIDE = ((1.0, 0.03), (1.0, 0.03), (1.0, 0.1))
+
+# Where a mistake would still be on the same side of most kinks.
+_CLOSE_BY = (1e-3, 1e-4)
 
 # Where rounding hides a gradient, because units are saturated or because it vanishes on its way through small weights,
 # the same formula can be judged where neither is so.
@@ -69,9 +73,17 @@ class Probe(NamedTuple):
 
     @property
     def resolution(self) -> float:
-        """The smallest relative error that would have been seen; 0 where f does not change, and the gradient agrees."""
+        """The smallest relative error that would have been seen; 0 where f does not change, and the gradient agrees.
+
+        At a kink that is even on both sides f changes, though its slope is 0: there nothing would have been seen.
+        """
         size = max(self.size, abs(self.numeric))
-        return self.tolerance / size if size else 0.0
+        return self.tolerance / size if size else math.inf if self.kinked else 0.0
+
+    @property
+    def kinked(self) -> bool:
+        """Whether most of what is allowed is owed to a kink."""
+        return MARGIN * self.kink > 0.5 * self.tolerance
 
     @property
     def gap(self) -> float:
@@ -160,11 +172,6 @@ def lost_precision(here: Point, arrays: tuple[Array, ...], own: tuple[Array, ...
     return sentences
 
 
-def norm(xp: Namespace, x: Array) -> float:
-    """``sqrt(sum x^2)``."""
-    return math.sqrt(float(xp.sum(x * x)))
-
-
 def _in_reference(problem: Problem, grad: Callable[..., Any]) -> tuple[Array, ...] | None:
     """The gradient in the reference dtype, where ``grad`` computes in it."""
     try:
@@ -246,22 +253,20 @@ def look_aside(
     A bug is there at every point; the trouble of a kink or of a subgradient is gone a step aside, that of a saturated
     unit or a vanishing gradient further away. What is wrong here and right nearby is cleared; what can't be resolved
     here and can be there is judged there. What is wrong here and nowhere nearby, though nothing clears it, is not wrong
-    beyond doubt: those groups come second.
+    beyond doubt: those groups come second. But a mistake in a few entries may be gone nearby with the branch that they
+    took: what is wrong along any direction, here and close by, is not cleared.
     """
     doubtful = {g for g, mine in enumerate(probes) if any(p.wrong for p in mine) or resolution(mine) > WRONG}
     cleared: dict[int, list[Probe]] = {}
     unconfirmed = {g for g, mine in enumerate(probes) if any(p.wrong for p in mine)}
-    xp = namespace(*arrays)
     for attempt, (factor, distance) in enumerate((*_ASIDE, *_AFAR)):
         if attempt == len(_ASIDE):  # what is wrong here must be right nearby: far away another branch may be taken
             doubtful = {g for g in doubtful if not any(p.wrong for p in probes[g])}
         if not doubtful:
             break
-        there_arrays = tuple(factor * (x + distance * random_direction(xp, x, random)) for x in arrays)
-        problem = moved(here.problem, there_arrays, attempt)
-        if not math.isfinite(problem.value):
+        there = _point_aside(here, grad, arrays, factor, distance, attempt, random)
+        if there is None:
             continue
-        there = gradient_at(problem, grad, there_arrays, random)
         for g in sorted(doubtful):
             again = probe(there, groups[g], random)
             # an error as large as the one seen here must be visible there, or whatever a pass must be able to see
@@ -269,11 +274,49 @@ def look_aside(
             if resolution(again) <= (WRONG if gap is None else gap) and (
                 gap is None or not any(p.wrong for p in again)
             ):
-                cleared[g] = again
                 doubtful.remove(g)
-            elif (any if again[0].entry else all)(p.wrong for p in again):  # an error shows in any random direction
+                if gap is not None and _stands(here, grad, arrays, groups[g], random):
+                    unconfirmed.discard(g)
+                else:
+                    cleared[g] = again
+            elif _wrong_throughout(again):
                 unconfirmed.discard(g)
     return cleared, unconfirmed - cleared.keys()
+
+
+def _point_aside(
+    here: Point,
+    grad: Callable[..., Any],
+    arrays: tuple[Array, ...],
+    factor: float,
+    distance: float,
+    attempt: int,
+    random: np.random.Generator,
+) -> Point | None:
+    """Function and gradient at another point; None beyond the function's domain."""
+    xp = namespace(*arrays)
+    there = tuple(factor * (x + distance * random_direction(xp, x, random)) for x in arrays)
+    problem = moved(here.problem, there, attempt)
+    return gradient_at(problem, grad, there, random) if math.isfinite(problem.value) else None
+
+
+def _wrong_throughout(probes: Sequence[Probe]) -> bool:
+    """Whether an error shows as one does: in any random direction, or in one of the entries."""
+    return (any if probes[0].entry else all)(p.wrong for p in probes)
+
+
+def _stands(
+    here: Point,
+    grad: Callable[..., Any],
+    arrays: tuple[Array, ...],
+    group: tuple[int, ...],
+    random: np.random.Generator,
+) -> bool:
+    """Whether what is wrong here is so along other directions too, and at a point close by."""
+    if not _wrong_throughout(probe(here, group, random)):
+        return False
+    close_by = (_point_aside(here, grad, arrays, 1.0, distance, 0, random) for distance in _CLOSE_BY)
+    return any(there is not None and _wrong_throughout(probe(there, group, random)) for there in close_by)
 
 
 def wrong_elsewhere(

@@ -1,13 +1,15 @@
 """A function and a point, made ready for questions: in what arithmetic it computes, how noisy it is, its slopes.
 
-Slopes come by a complex step where f takes complex numbers, and by differences everywhere else. Everything here is on
-flat tuples of arrays; ``tree`` takes containers apart before.
+Slopes come by dual numbers where f takes them, by a complex step where it takes complex numbers, by differences
+elsewhere. Everything here is on flat tuples of arrays; ``tree`` takes containers apart before.
 
-Before: ``noise`` and ``directional``. Next: ``probes`` asks.
+Before: ``noise``, ``directional`` and ``dual``. Next: ``probes`` asks.
 """
 
 from __future__ import annotations
 
+import cmath
+import functools
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,14 +20,23 @@ import numpy as np  # on the host alone: random numbers, copies where a library 
 from mlp_xp._namespace import beside, namespace
 from mlp_xp._typing import Array, Namespace
 from mlp_xp.gradcheck.directional import Slope, directional_slope
+from mlp_xp.gradcheck.dual import Dual, DualNamespace
 from mlp_xp.gradcheck.noise import evaluation_noise
+from mlp_xp.gradcheck.sizes import scale_of
 
 # A complex step loses nothing by subtraction, but what f rounds on the way its gradient rounds too: the rounding of f,
 # as seen a unit's quarter away, the widest difference that is ever taken.
 _ROUNDING_PER_UNIT = 24.0
 
-# A difference that comes so near to a complex step, or within so many standard deviations of its noise, confirms it.
+# A difference that comes so near to an exact slope, or within so many standard deviations of its noise, confirms it.
+# Steps as powers of epsilon: where a kink lies within the first, the second may leave it outside.
+_CONFIRMING = (1 / 3, 0.42)
 _CONFIRMED, _CONFIRMED_NOISE = 1e-9, 6.0
+
+# What a difference is too coarse to see, a circle in the complex plane sees; half of it, since its values come in
+# pairs. Its radii as powers of epsilon: at the first, the eighth power of the radius is rounding; smaller ones avoid
+# kinks.
+_CIRCLE, _RADII = 4, (1 / 8, 1 / 4, 3 / 8)
 
 
 class Counter:
@@ -49,7 +60,8 @@ class Problem(NamedTuple):
     noise: the standard deviation of f's rounding error there.
     epsilon: of the reference dtype.
     copied: whether the point is a NumPy copy of arrays of a library without float64.
-    complex_dtype: in which f was seen to take a complex step, or None.
+    exact: the name of what f was seen to take instead of steps of real numbers, or nothing.
+    missed: how much of an exact slope that may leave out, at most: by a complex step of a term such as |x|.
     """
 
     xp: Namespace
@@ -59,14 +71,15 @@ class Problem(NamedTuple):
     noise: float
     epsilon: float
     copied: bool
-    complex_dtype: Any = None
+    exact: str = ""
+    missed: float = 0.0
 
     @property
     def reference(self) -> str:
         """The arithmetic of the numeric side, such as ``float64``, ``float64 NumPy copies``."""
         dtype = str(self.point[0].dtype).rpartition(".")[2]
         copies = " NumPy copies" if self.copied else ""
-        return f"{dtype}{copies}{' by complex step' if self.complex_dtype is not None else ''}"
+        return f"{dtype}{copies}{f' by {self.exact}' if self.exact else ''}"
 
 
 def prepare(f: Counter, params: tuple[Array, ...], seed: int) -> Problem:
@@ -85,8 +98,9 @@ def prepare(f: Counter, params: tuple[Array, ...], seed: int) -> Problem:
         raise ValueError(f"f must be finite at params, got {value}")
     epsilon = float(xp.finfo(point[0].dtype).eps)
     noise = evaluation_noise(xp, lambda *arrays: number(f(*arrays)), point, value, epsilon, seed)
-    problem = Problem(xp, f, point, value, noise, epsilon, type(point[0]) is not type(params[0]))
-    return _with_complex_step(problem, seed)
+    # not by class: a parameter of PyTorch's is a tensor too
+    problem = Problem(xp, f, point, value, noise, epsilon, xp is not namespace(*params))
+    return _with_exact_slopes(problem, seed)
 
 
 def moved(problem: Problem, params: tuple[Array, ...], seed: int, like_here: bool = False) -> Problem:
@@ -105,7 +119,7 @@ def moved(problem: Problem, params: tuple[Array, ...], seed: int, like_here: boo
 def like(array: Array, there: Array) -> Array:
     """``array`` in the library, dtype and on the device of ``there``."""
     xp = namespace(there)
-    if type(array) is type(there):
+    if namespace(array) is xp:  # not by class: a parameter of PyTorch's is a tensor too
         return xp.astype(array, there.dtype)
     return xp.asarray(np.asarray(array), dtype=there.dtype)
 
@@ -126,6 +140,7 @@ def number(value: Any) -> float:
 def slope_along(problem: Problem, directions: Mapping[int, Array], finest: float = 0.0) -> Slope:
     """``d/dt f(point + t d)`` at 0, for a direction that moves the arrays at the keys of ``directions``."""
 
+    @functools.cache  # the ladder has those steps too
     def phi(t: float) -> float:
         return number(
             problem.f(*(x + t * directions[i] if i in directions else x for i, x in enumerate(problem.point)))
@@ -134,70 +149,140 @@ def slope_along(problem: Problem, directions: Mapping[int, Array], finest: float
     def by_differences() -> Slope:
         return directional_slope(phi, problem.value, problem.noise, problem.epsilon, finest)
 
-    if problem.complex_dtype is None:
+    if not problem.exact:
         return by_differences()
-    exact = _complex_step(problem, directions)
+    exact = _EXACT[problem.exact](problem, directions)
     if exact is None:
         return by_differences()
+    seen = exact
     # confirmed by one difference; where that is too coarse to tell, by a whole ladder of them; else not believed
-    h = math.cbrt(problem.epsilon)
-    gap = abs((phi(h) - phi(-h)) / (2.0 * h) - exact.value)
-    if gap <= _CONFIRMED * abs(exact.value) + _CONFIRMED_NOISE * problem.noise / h:
-        return exact
+    for power in _CONFIRMING:
+        h = problem.epsilon**power
+        if h < finest:
+            break
+        gap = abs((phi(h) - phi(-h)) / (2.0 * h) - exact.value)
+        # the values may be off by more than the noise that was measured: f rounds to stairs somewhere on the way
+        seen = exact._replace(uncertainty=max(exact.uncertainty, _ROUNDING_PER_UNIT * gap * h))
+        if gap <= _CONFIRMED * abs(exact.value) + _CONFIRMED_NOISE * problem.noise / h:
+            return seen
     slope = by_differences()
-    return exact if abs(slope.value - exact.value) <= slope.uncertainty and not slope.kink else slope
+    # at a kink the exact slope is that of one side: half the kink away from both sides' mean, which is not in doubt
+    in_doubt = slope.uncertainty - slope.kink if math.isfinite(slope.uncertainty) else 0.0
+    return seen if abs(slope.value - exact.value) <= in_doubt else slope
+
+
+def _dual_numbers(problem: Problem, directions: Mapping[int, Array]) -> Slope | None:
+    """The tangent of f at duals with tangents ``directions``, or None where f does not take them: exact.
+
+    At a tie, such as relu at 0, what comes is the derivative on the side to which the directions point; that on the
+    other side is asked for as well, and where the two differ the slope lies between them.
+    """
+    one_sided = []
+    for sign in (1.0, -1.0):
+        xp = DualNamespace(problem.xp)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of branches not taken; what is not finite is not believed below
+                args = [
+                    Dual(xp, x, sign * directions[i] if i in directions else None) for i, x in enumerate(problem.point)
+                ]
+                result = problem.f(*args, width=2)
+                if not isinstance(result, Dual):
+                    return None
+                value = number(result.value)
+                one_sided.append(0.0 if result.tangent is None else sign * number(result.tangent))
+                tied = any(map(bool, xp.ties))
+        except Exception:  # whatever a function raises that was not written for arrays of any library
+            return None
+        if not abs(value - problem.value) <= _ROUNDING_PER_UNIT * problem.noise:
+            return None
+        if not tied:
+            break
+    kink = 0.5 * abs(one_sided[0] - one_sided[-1])
+    return _exact_slope(problem, 0.5 * (one_sided[0] + one_sided[-1]), kink)
 
 
 def _complex_step(problem: Problem, directions: Mapping[int, Array]) -> Slope | None:
-    """``Im f(point + i h d) / h``, or None where f does not take complex numbers: exact, for f analytic.
+    """``Im f(x + i h d) / h``, or None where f does not take complex numbers: exact, for f analytic.
 
     Source: Squire and Trapp, Using complex variables to estimate derivatives of real functions, SIAM Review 40, 1998.
     """
-    xp, dtype, h = problem.xp, problem.complex_dtype, problem.epsilon**2
+    h = problem.epsilon**2
+    z = _at_complex(problem, directions, 1j * h)
+    if z is None or not abs(z.real - problem.value) <= _ROUNDING_PER_UNIT * problem.noise:
+        return None
+    return _exact_slope(problem, z.imag / h)
+
+
+def _at_complex(problem: Problem, directions: Mapping[int, Array], t: complex) -> complex | None:
+    """``f(point + t d)``, or None where f does not take complex numbers."""
+    xp = problem.xp
+    name = {"float64": "complex128", "float32": "complex64"}.get(str(problem.point[0].dtype).rpartition(".")[2], "")
+    dtype = getattr(xp, name, None)
+    if dtype is None or len({str(x.dtype) for x in problem.point}) > 1:
+        return None
 
     def moved(i: int, x: Array) -> Array:
         z = xp.astype(x, dtype)
-        return z + (1j * h) * xp.astype(directions[i], dtype) if i in directions else z
+        return z + t * xp.astype(directions[i], dtype) if i in directions else z
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # NumPy drops an imaginary part with a warning
             value = problem.f(*(moved(i, x) for i, x in enumerate(problem.point)))
-            if "complex" not in str(getattr(value, "dtype", type(value))):
-                return None
-            z = complex(value)
+            return complex(value) if "complex" in str(getattr(value, "dtype", type(value))) else None
     except Exception:  # whatever a function raises that was not written for complex numbers
         return None
-    slope = z.imag / h
-    if not (math.isfinite(slope) and abs(z.real - problem.value) <= _ROUNDING_PER_UNIT * problem.noise):
-        return None
-    return Slope(slope, _ROUNDING_PER_UNIT * problem.noise + 4.0 * problem.epsilon * abs(slope), 0.0)
 
 
-def _with_complex_step(problem: Problem, seed: int) -> Problem:
-    """``problem`` with a complex dtype, where f takes it and the slope that comes of it is confirmed."""
-    xp, point = problem.xp, problem.point
-    name = {"float64": "complex128", "float32": "complex64"}.get(str(point[0].dtype).rpartition(".")[2])
-    if name is None or len({str(x.dtype) for x in point}) > 1 or not hasattr(xp, name):
-        return problem
-    candidate = problem._replace(complex_dtype=getattr(xp, name))
+def _not_analytic(problem: Problem, directions: Mapping[int, Array], slope: float) -> float | None:
+    """How far ``slope``, from a complex step, may be off because a part of f is not analytic; None if it is.
+
+    Cauchy's integral ``phi'(0) = mean phi(r w) / (r w)`` over w on the unit circle is exact to ``r^8`` with eight
+    values, where phi is analytic within; of ``|Re z|`` it makes half the slope, of the conjugate none, while the step
+    makes none of the one and minus the slope of the other.
+    """
+    for power in _RADII:
+        r, total = float(problem.epsilon**power), 0.0
+        for k in range(_CIRCLE):
+            w = cmath.exp(1j * math.pi * (k + 0.5) / _CIRCLE)
+            z = _at_complex(problem, directions, r * w)
+            if z is None:
+                return None
+            total += (z / (r * w)).real / _CIRCLE  # with that of the conjugate of w, which is its conjugate
+        within = _CONFIRMED_NOISE * problem.noise / (r * math.sqrt(2.0 * _CIRCLE))
+        if abs(total - slope) <= within:
+            return within
+    return None
+
+
+def _exact_slope(problem: Problem, value: float, kink: float = 0.0) -> Slope | None:
+    rounding = _ROUNDING_PER_UNIT * problem.noise + 4.0 * problem.epsilon * abs(value)
+    return Slope(value, rounding + problem.missed + kink, kink) if math.isfinite(value) else None
+
+
+_EXACT = {"dual numbers": _dual_numbers, "complex step": _complex_step}
+
+
+def _with_exact_slopes(problem: Problem, seed: int) -> Problem:
+    """``problem`` with the first way to exact slopes that f takes, and whose slope is confirmed."""
     random = np.random.default_rng(seed)
-    directions = {i: random_direction(xp, x, random) for i, x in enumerate(point)}
-    exact = _complex_step(candidate, directions)
-    # an imaginary part that was dropped somewhere leaves a slope that differences do not confirm
-    return candidate if exact is not None and slope_along(candidate, directions) == exact else problem
+    directions = {i: random_direction(problem.xp, x, random) for i, x in enumerate(problem.point)}
+    for name, way in _EXACT.items():
+        exact = way(problem, directions)
+        # a rule that is wrong, an imaginary part that was dropped, leave a slope that differences do not confirm
+        if exact is None or slope_along(problem._replace(exact=name), directions).value != exact.value:
+            continue
+        missed = _not_analytic(problem, directions, exact.value) if name == "complex step" else 0.0
+        if missed is not None:
+            return problem._replace(exact=name, missed=missed)
+    return problem
 
 
 def random_direction(xp: Namespace, x: Array, random: np.random.Generator) -> Array:
     """Entries of either sign and size Uniform(0.5, 1.5), in the scale of ``x``: no entry is ever left out."""
     drawn = random.choice([-1.0, 1.0], x.shape) * random.uniform(0.5, 1.5, x.shape)
     return scale_of(xp, x) * xp.asarray(drawn, dtype=x.dtype, **beside(x))
-
-
-def scale_of(xp: Namespace, x: Array) -> Array:
-    """The root mean square of ``x``, 0-d; 1 where that is 0."""
-    square = xp.sum(x * x) / max(1, math.prod(x.shape))
-    return xp.sqrt(xp.where(square > 0.0, square, xp.ones_like(square)))
 
 
 def _reference_point(f: Counter, params: tuple[Array, ...]) -> tuple[Array, ...]:

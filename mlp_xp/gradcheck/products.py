@@ -9,14 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np  # for the host's random numbers alone
+from array_api_compat import is_array_api_obj
 
-from mlp_xp._namespace import beside, namespace
+from mlp_xp._namespace import beside, is_floating, namespace
 from mlp_xp._typing import Array, Op
 from mlp_xp.gradcheck.adapters import as_op
 from mlp_xp.gradcheck.check import gradcheck
 from mlp_xp.gradcheck.contract import linearity_flaws
 from mlp_xp.gradcheck.report import Report
-from mlp_xp.gradcheck.tree import leaves
+from mlp_xp.gradcheck.tree import in_order_of, leaves, rebuild
 
 
 def check_pullback(
@@ -35,13 +36,15 @@ def check_pullback(
     """
     op = as_op(op)
     args = tuple(args) if type(args) in (tuple, list) else (args,)
-    value, pullback = op(*args)
+    if not callable(op):
+        raise TypeError(f"op must be a function, got {type(op).__name__}")
+    value, pullback = _checked(op(*args))
     xp = namespace(value)
     random = np.random.default_rng(seed)
     drawn, other = random.standard_normal(value.shape), random.standard_normal(value.shape)
 
     def cotangent(like: Array, numbers: Any) -> Array:
-        return xp.asarray(numbers, dtype=like.dtype, **beside(like))
+        return xp.asarray(numbers, dtype=like.dtype, copy=True, **beside(like))  # a pullback may change it
 
     def f(*arrays: Any) -> Array:
         value, _ = op(*arrays)
@@ -49,7 +52,11 @@ def check_pullback(
 
     def grad(*arrays: Any) -> Any:
         value, pullback = op(*arrays)
-        return pullback(cotangent(value, drawn))
+        cotangents = pullback(cotangent(value, drawn))
+        if not isinstance(cotangents, tuple | list):
+            kind = type(cotangents).__name__
+            raise ValueError(f"pullback must return a tuple of {len(args)} cotangents, one per argument, got {kind}")
+        return cotangents
 
     def pulled(c: Array) -> tuple[Array, ...]:
         return tuple(leaf.array for leaf in leaves(pullback(c)))
@@ -59,6 +66,18 @@ def check_pullback(
     return report._replace(contract=(*report.contract, *flaws))
 
 
+def _checked(pair: Any) -> tuple[Array, Callable[[Array], Any]]:
+    """``pair``, if it is (value, pullback) of one real floating value."""
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or not callable(pair[1]):
+        raise TypeError(f"op must return (value, pullback), got {type(pair).__name__}")
+    value, pullback = pair
+    if not is_array_api_obj(value):
+        raise TypeError(f"the value of op must be one array, got {type(value).__name__}")
+    if not is_floating(namespace(value), value.dtype):
+        raise TypeError(f"the value of op must be real floating, got {value.dtype}")
+    return value, pullback
+
+
 def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, seed: int = 0, **options: Any) -> Report:
     """Is ``hvp(params, v)`` the Hessian of a function times v? ``grad`` is that function's gradient, v is random.
 
@@ -66,23 +85,34 @@ def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, se
 
     Args:
         grad: grad(*params) -> gradients, one per parameter; checked before, or trusted.
-        hvp: hvp(params, v) -> products, one per parameter; params and v are tuples.
-        params: a tuple or list of arrays.
+        hvp: hvp(params, v) -> products, one per parameter; v is like params, which come as a tuple, or as the one array
+            or container that they are.
+        params: as in ``gradcheck``.
         seed: of v, and as in ``gradcheck``.
         options: as in ``gradcheck``.
     """
-    params = tuple(params) if type(params) in (tuple, list) else (params,)
+    bare = type(params) not in (tuple, list)
+    args = (params,) if bare else tuple(params)
     random = np.random.default_rng(seed)
-    drawn = [random.standard_normal(p.shape) for p in params]
+    drawn = [random.standard_normal(leaf.array.shape) for leaf in leaves(args)]
 
-    def vectors(at: Sequence[Array]) -> tuple[Array, ...]:
-        return tuple(
-            namespace(x).asarray(numbers, dtype=x.dtype, **beside(x)) for x, numbers in zip(at, drawn, strict=True)
-        )
+    def vectors(arrays: Sequence[Array]) -> list[Array]:
+        return [
+            namespace(x).asarray(numbers, dtype=x.dtype, copy=True, **beside(x))  # hvp may change it
+            for x, numbers in zip(arrays, drawn, strict=True)
+        ]
 
-    def f(*at: Array) -> Array:
-        xp = namespace(*at)
-        first, *rest = [xp.sum(g * v) for g, v in zip(grad(*at), vectors(at), strict=True)]
+    def f(*at: Any) -> Array:
+        arrays = [leaf.array for leaf in leaves(at)]
+        gradients = [leaf.array for leaf in leaves(in_order_of(grad(*at), at[0] if bare else at))]
+        if len(gradients) != len(arrays):
+            raise ValueError(f"grad must return {len(arrays)} gradients, one per parameter, got {len(gradients)}")
+        xp = namespace(*arrays)
+        first, *rest = [xp.sum(g * v) for g, v in zip(gradients, vectors(arrays), strict=True)]
         return sum(rest, start=first)
 
-    return gradcheck(f, lambda *at: hvp(at, vectors(at)), params, seed=seed, **options)
+    def products(*at: Any) -> Any:
+        v = rebuild(at, iter(vectors([leaf.array for leaf in leaves(at)])))
+        return hvp(at[0], v[0]) if bare else hvp(at, v)
+
+    return gradcheck(f, products, params, seed=seed, **options)

@@ -60,8 +60,8 @@ class Report(NamedTuple):
     """All parameters.
 
     tensors: one row per parameter.
-    evaluations: how often f was called, a vectorised call counted by its width.
-    reference: how the numeric side was computed: the dtype, and whether by differences or a complex step.
+    evaluations: how often f was called, a vectorised call counted by its width, one with dual numbers as two.
+    reference: how the numeric side was computed: the dtype, and how, where not by differences alone.
     contract: sentences about what the gradient function does that none should; any of them is a failure.
     blame: where to look first, when something is wrong.
     weak: sentences about the point that was checked: conditions under which a mistake could hide.
@@ -117,7 +117,8 @@ class Report(NamedTuple):
         colours = {"pass": "green", "inconclusive": "yellow", "fail": "bold red"}
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for column in _COLUMNS:
-            table.add_column(column, justify="right" if column in _COLUMNS[5:] else "left")
+            # in a narrow terminal a number goes on in the next line: one that is cut off is another number
+            table.add_column(column, justify="right" if column in _COLUMNS[5:] else "left", overflow="fold")
         for row in self.tensors:
             name, verdict, *rest = _cells(row, digits=2)  # as wide as a terminal
             table.add_row(Text(name), Text(verdict, colours[row.verdict]), *map(Text, rest))

@@ -39,19 +39,32 @@ def rebuild(tree: Any, arrays: Iterator[Any]) -> Any:
     if isinstance(tree, list | tuple):
         return type(tree)(rebuild(child, arrays) for child in tree)
     if is_dataclass(tree) and not isinstance(tree, type):
-        return replace(tree, **{field.name: rebuild(getattr(tree, field.name), arrays) for field in fields(tree)})
+        return replace(tree, **{name: rebuild(child, arrays) for name, child in _fields(tree)})
     return tree
 
 
 def in_order_of(tree: Any, like: Any) -> Any:
-    """``tree`` with the keys of its dicts in the order of those of ``like``."""
-    if isinstance(tree, dict) and isinstance(like, dict) and tree.keys() == like.keys():
-        return {key: in_order_of(tree[key], like[key]) for key in like}
+    """``tree`` with the keys of its dicts in the order of those of ``like``.
+
+    Raises:
+        ValueError: where the keys of a dict are others.
+    """
+    if isinstance(tree, dict) and isinstance(like, dict):
+        # what holds no array has no gradient
+        wanted, came = ([key for key, child in of.items() if any(leaves(child))] for of in (like, tree))
+        if set(wanted) != set(came):
+            raise ValueError(f"grad must return a dict with the keys {wanted} of the parameters, got {came}")
+        return {key: in_order_of(tree[key], like[key]) for key in wanted}
     if isinstance(tree, list | tuple) and isinstance(like, list | tuple) and len(tree) == len(like):
         return tuple(map(in_order_of, tree, like))
     if is_dataclass(tree) and type(tree) is type(like) and not isinstance(tree, type):
-        return tuple(in_order_of(getattr(tree, field.name), getattr(like, field.name)) for field in fields(tree))
+        return tuple(in_order_of(child, getattr(like, name)) for name, child in _fields(tree))
     return tree
+
+
+def _fields(tree: Any) -> Iterator[tuple[str, Any]]:
+    """What a dataclass was made from: it works out the other fields itself."""
+    return ((field.name, getattr(tree, field.name)) for field in fields(tree) if field.init)
 
 
 def _children(tree: Any) -> Iterator[tuple[str, Any]]:
@@ -62,7 +75,7 @@ def _children(tree: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(tree, list | tuple):
         yield from ((f"[{position}]", child) for position, child in enumerate(tree))
     elif is_dataclass(tree) and not isinstance(tree, type):
-        yield from ((f".{field.name}", getattr(tree, field.name)) for field in fields(tree))
+        yield from ((f".{name}", child) for name, child in _fields(tree))
 
 
 def on_leaves(function: Callable[..., Any], tree: tuple[Any, ...]) -> Callable[..., Any]:

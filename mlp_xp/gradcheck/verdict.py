@@ -13,7 +13,7 @@ import numpy as np  # on the host alone: indices
 
 from mlp_xp._namespace import namespace
 from mlp_xp.gradcheck.entries import Entries
-from mlp_xp.gradcheck.probes import MARGIN, Probe, resolution
+from mlp_xp.gradcheck.probes import Probe, resolution
 from mlp_xp.gradcheck.report import RIGHT, WRONG, TensorReport, Verdict
 
 _FINE = 2.0**-40  # between the epsilons of float32 and float64
@@ -53,20 +53,16 @@ def row_of(
     if any(probe.wrong for probe in probes):
         return replace(row, verdict="fail")
     if row.resolution > WRONG:
-        at_kink = _kinked(worst)
+        at_kink = worst.kinked
         why = "a kink" if at_kink else "rounding noise"
         advice = "another point" if at_kink else "float64, weights that saturate less, or a loss with a larger gradient"
         said = f"{why} hides relative errors below {row.resolution:.1e}; try {advice}"
         return replace(row, verdict="inconclusive", diagnosis=said)
     if doubted:
-        at_kink = any(_kinked(probe) or probe.wrong for probe in doubted)
+        at_kink = any(probe.kinked or probe.wrong for probe in doubted)
         why = "at a kink: checked at a point nearby" if at_kink else "hidden by rounding at params: checked elsewhere"
         return replace(row, diagnosis=f"{why}, where it is not")
     return row
-
-
-def _kinked(probe: Probe) -> bool:
-    return MARGIN * probe.kink > 0.5 * probe.tolerance
 
 
 def with_entries(row: TensorReport, shape: tuple[int, ...], entries: Entries) -> TensorReport:

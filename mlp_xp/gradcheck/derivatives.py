@@ -1,0 +1,194 @@
+"""Derivatives of the array API's functions, in tables: of a value y = f(x), how a change dx changes it.
+
+x, a, b are values, dx, da, db their tangents, y is what comes out. What is in no table has no derivative here.
+
+Source: autodidact (HIPS), for rules in a table; Giles, An extended collection of matrix derivative results, 2008, for
+linear algebra.
+
+Next: ``dual`` carries tangents through a function by these.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from mlp_xp._namespace import beside
+
+# --- elementwise -------------------------------------------------------------------------------------------------
+
+SLOPES: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "acos": lambda xp, x, y: -1.0 / xp.sqrt((1.0 - x) * (1.0 + x)),
+    "acosh": lambda xp, x, y: 1.0 / xp.sqrt((x - 1.0) * (x + 1.0)),
+    "asin": lambda xp, x, y: 1.0 / xp.sqrt((1.0 - x) * (1.0 + x)),
+    "asinh": lambda xp, x, y: 1.0 / xp.sqrt(x * x + 1.0),
+    "atan": lambda xp, x, y: 1.0 / (x * x + 1.0),
+    "atanh": lambda xp, x, y: 1.0 / ((1.0 - x) * (1.0 + x)),
+    "cos": lambda xp, x, y: -xp.sin(x),
+    "cosh": lambda xp, x, y: xp.sinh(x),
+    "exp": lambda xp, x, y: y,
+    "expm1": lambda xp, x, y: xp.exp(x),
+    "log": lambda xp, x, y: 1.0 / x,
+    "log10": lambda xp, x, y: 1.0 / (math.log(10.0) * x),
+    "log1p": lambda xp, x, y: 1.0 / (1.0 + x),
+    "log2": lambda xp, x, y: 1.0 / (math.log(2.0) * x),
+    "reciprocal": lambda xp, x, y: -y * y,
+    "sigmoid": lambda xp, x, y: y * (1.0 - y),
+    "sin": lambda xp, x, y: xp.cos(x),
+    "sinh": lambda xp, x, y: xp.cosh(x),
+    "sqrt": lambda xp, x, y: 0.5 / y,
+    "square": lambda xp, x, y: 2.0 * x,
+    "tan": lambda xp, x, y: 1.0 + y * y,
+    "tanh": lambda xp, x, y: (1.0 - y) * (1.0 + y),
+}
+"""Of one array, elementwise: dy = slope dx."""
+
+PARTIALS: dict[str, tuple[Callable[[Any, Any, Any, Any], Any], Callable[[Any, Any, Any, Any], Any]]] = {
+    "add": (lambda xp, a, b, y: 1.0, lambda xp, a, b, y: 1.0),
+    "atan2": (lambda xp, a, b, y: b / (a * a + b * b), lambda xp, a, b, y: -a / (a * a + b * b)),
+    "divide": (lambda xp, a, b, y: 1.0 / b, lambda xp, a, b, y: -y / b),
+    "hypot": (lambda xp, a, b, y: a / y, lambda xp, a, b, y: b / y),
+    "logaddexp": (lambda xp, a, b, y: xp.exp(a - y), lambda xp, a, b, y: xp.exp(b - y)),
+    "multiply": (lambda xp, a, b, y: b, lambda xp, a, b, y: a),
+    "pow": (lambda xp, a, b, y: b * a ** (b - 1), lambda xp, a, b, y: y * xp.log(beside_array(xp, a, y))),
+    "subtract": (lambda xp, a, b, y: 1.0, lambda xp, a, b, y: -1.0),
+}
+"""Of two arrays, elementwise: dy = first da + second db."""
+
+# --- of kinds that need no formula --------------------------------------------------------------------------------
+
+LINEAR = {
+    "asarray", "astype", "broadcast_to", "clone", "concat", "copy", "cumsum", "cumulative_sum", "diagonal", "diff",
+    "expand_dims", "flatten", "flip", "matrix_transpose", "mean", "moveaxis", "negative", "permute", "permute_dims",
+    "positive", "ravel", "repeat", "reshape", "roll", "split", "squeeze", "stack", "sum", "swapaxes", "t", "take",
+    "take_along_axis", "tile", "trace", "transpose", "tril", "triu", "unsqueeze", "unstack", "view",
+}  # fmt: skip
+"""In its first argument, an array or a list of them: dy = f(dx). The others are constants."""
+
+PRODUCTS = {
+    "bmm", "cross", "dot", "einsum", "inner", "kron", "matmul", "mm", "mv", "outer", "tensordot", "vecdot",
+}  # fmt: skip
+"""Linear in each array: dy = f(da, b) + f(a, db) (Leibniz)."""
+
+CONSTANT = {
+    "all", "any", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift",
+    "bitwise_xor", "can_cast", "count_nonzero", "empty_like", "finfo", "full_like", "iinfo", "isdtype", "isfinite",
+    "isinf", "isnan", "logical_and", "logical_not", "logical_or", "logical_xor", "ndim", "ones_like", "result_type",
+    "shape", "signbit", "size", "zeros_like",
+}  # fmt: skip
+"""What a small step does not change, or changes at no point where the function is finite."""
+
+STEPS = {"argmax", "argmin", "argsort", "ceil", "floor", "round", "trunc"}
+"""Constant but where values tie or are whole: there they raise."""
+
+COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "equal": operator.eq, "greater": operator.gt, "greater_equal": operator.ge,
+    "less": operator.lt, "less_equal": operator.le, "not_equal": operator.ne,
+}  # fmt: skip
+"""Of the values and, where they tie, of the tangents."""
+
+
+# --- in terms of functions that have rules: xp is the namespace of duals -------------------------------------------
+
+
+def _clip(xp: Any, x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002  # the standard's names
+    x = x if min is None else xp.maximum(x, min)
+    return x if max is None else xp.minimum(x, max)
+
+
+def _prod(xp: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    if axis is None:
+        y = functools.reduce(operator.mul, xp.reshape(x, (-1,)))
+        return xp.reshape(y, (1,) * x.ndim) if keepdims else y
+    y = functools.reduce(operator.mul, xp.moveaxis(x, axis, 0))
+    return xp.expand_dims(y, axis=axis) if keepdims else y
+
+
+def _var(xp: Any, x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Any:
+    centred = x - xp.mean(x, axis=axis, keepdims=True)
+    count = math.prod(x.shape) / math.prod(xp.sum(xp.zeros_like(x), axis=axis).shape)
+    return xp.sum(centred * centred, axis=axis, keepdims=keepdims) / (count - correction)
+
+
+def _sort(xp: Any, x: Any, axis: int = -1, descending: bool = False, stable: bool = True) -> Any:
+    return xp.take_along_axis(x, xp.argsort(x, axis=axis, descending=descending, stable=stable), axis=axis)
+
+
+def _norm(xp: Any, x: Any, order: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    if order not in (None, 2, "fro") or (order == 2 and axis is None and x.ndim > 1):
+        raise TypeError(f"dual numbers have no rule for a norm of order {order!r}")
+    return xp.sqrt(xp.sum(x * x, axis=axis, keepdims=keepdims))
+
+
+COMPOSED: dict[str, Callable[..., Any]] = {
+    "abs": lambda xp, x: xp.where(x > 0.0, x, -x),
+    "clip": _clip,
+    "matrix_norm": lambda xp, x, keepdims=False, ord="fro": _norm(xp, x, ord, (-2, -1), keepdims),  # noqa: A006
+    "maximum": lambda xp, a, b: xp.where(a > b, a, b),
+    "minimum": lambda xp, a, b: xp.where(a < b, a, b),
+    "norm": lambda xp, x, ord=None, axis=None, keepdims=False: _norm(xp, x, ord, axis, keepdims),  # noqa: A006
+    "prod": _prod,
+    "relu": lambda xp, x: xp.where(x > 0.0, x, 0.0),
+    "remainder": lambda xp, a, b: a - xp.floor(a / b) * b,
+    "sign": lambda xp, x: xp.astype(x > 0.0, x.dtype) - xp.astype(x < 0.0, x.dtype),
+    "sort": _sort,
+    "std": lambda xp, x, axis=None, correction=0.0, keepdims=False: xp.sqrt(_var(xp, x, axis, correction, keepdims)),
+    "var": _var,
+    "vector_norm": lambda xp, x, axis=None, keepdims=False, ord=None: _norm(xp, x, ord, axis, keepdims),  # noqa: A006
+}
+
+
+# --- linear algebra: y and dy, from values and tangents, zeros where there is none ---------------------------------
+
+
+def _cholesky(xp: Any, x: Any, dx: Any) -> tuple[Any, Any]:
+    y = xp.linalg.cholesky(x)
+    half = xp.linalg.solve(y, xp.matrix_transpose(xp.linalg.solve(y, dx)))  # y^-1 dx y^-T, symmetric
+    return y, y @ (xp.tril(half) - 0.5 * xp.tril(xp.triu(half)))
+
+
+def _det(xp: Any, x: Any, dx: Any) -> tuple[Any, Any]:
+    y = xp.linalg.det(x)
+    return y, y * xp.linalg.trace(xp.linalg.solve(x, dx))
+
+
+def _inv(xp: Any, x: Any, dx: Any) -> tuple[Any, Any]:
+    y = xp.linalg.inv(x)
+    return y, -(y @ dx @ y)
+
+
+def _slogdet(xp: Any, x: Any, dx: Any) -> tuple[Any, Any]:
+    sign, y = xp.linalg.slogdet(x)
+    return (sign, y), (None, xp.linalg.trace(xp.linalg.solve(x, dx)))
+
+
+def _solve(xp: Any, a: Any, b: Any, da: Any, db: Any) -> tuple[Any, Any]:
+    y = xp.linalg.solve(a, b)
+    return y, xp.linalg.solve(a, db - da @ y)
+
+
+LINALG: dict[str, Callable[..., tuple[Any, Any]]] = {
+    "cholesky": _cholesky,
+    "det": _det,
+    "inv": _inv,
+    "slogdet": _slogdet,
+    "solve": _solve,
+}
+
+
+def beside_array(xp: Any, x: Any, like: Any) -> Any:
+    """``x``; a Python number as a 0-d array beside ``like``."""
+    return xp.full((), x, dtype=like.dtype, **beside(like)) if isinstance(x, bool | int | float) else x
+
+
+# NumPy's and torch's own names for the standard's.
+ALIASES = {
+    "absolute": "abs", "amax": "max", "amin": "min", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin",
+    "arcsinh": "asinh", "arctan": "atan", "arctan2": "atan2", "arctanh": "atanh", "cat": "concat", "clamp": "clip",
+    "concatenate": "concat", "div": "divide", "eq": "equal", "ge": "greater_equal", "gt": "greater",
+    "invert": "bitwise_invert", "le": "less_equal", "lt": "less", "mul": "multiply", "ne": "not_equal",
+    "neg": "negative", "power": "pow", "sub": "subtract", "true_divide": "divide",
+}  # fmt: skip

@@ -1,0 +1,336 @@
+"""Dual numbers over arrays: any function of the array API with its exact directional derivative, without a step.
+
+A ``Dual`` is ``value + tangent * e``, e positive and smaller than every number, so that ``e * e`` is 0. A function that
+is written for arrays of any library takes duals as well, for they bring a namespace of their own; what it returns then
+carries its derivative along the tangents it was given. Functions of NumPy's and torch's own modules come here too, by
+the protocols of those libraries.
+
+Duals are ordered: ``a < b`` where the values say so and, at a tie, where the tangents do. Every kink is thereby
+passed on the side to which the tangent points, which gives the one-sided derivative there, whatever was compared.
+
+What has no rule raises, and so does all that would lose a tangent unseen: ``float``, ``bool``, a cast to integers.
+
+Source: Clifford, Preliminary sketch of biquaternions, 1873, for the numbers; Wengert, A simple automatic derivative
+evaluation program, CACM 7, 1964, for their use. The order at kinks is that of an infinitesimal.
+
+Before: ``derivatives``. Next: ``problem`` takes slopes by duals.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+from array_api_compat import is_array_api_obj
+
+from mlp_xp._namespace import is_floating
+from mlp_xp.gradcheck.derivatives import (
+    ALIASES,
+    COMPARISONS,
+    COMPOSED,
+    CONSTANT,
+    LINALG,
+    LINEAR,
+    PARTIALS,
+    PRODUCTS,
+    SLOPES,
+    STEPS,
+    beside_array,
+)
+
+# Operators of Python, which have reflected ones too, and their names in the standard.
+_OPERATORS = {
+    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "pow", "matmul": "matmul",
+    "mod": "remainder", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
+    "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift", "floordiv": "floor_divide",
+}  # fmt: skip
+_OTHERS = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
+           "neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}  # fmt: skip
+
+
+# --- the array ---------------------------------------------------------------------------------------------------
+
+
+class Dual:
+    """``value + tangent * e``: two arrays of one shape and dtype. A tangent of None is zero: a constant."""
+
+    def __init__(self, xp: DualNamespace, value: Any, tangent: Any = None) -> None:
+        self._xp, self.value, self.tangent = xp, value, tangent
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> DualNamespace:
+        return self._xp
+
+    def __getattr__(self, name: str) -> Any:
+        """Sizes, dtype and device of the value; methods, such as ``x.sum()``, where there is a rule of their name."""
+        if name in ("shape", "ndim", "dtype", "device", "size"):
+            return getattr(self.value, name)
+        if name in ("T", "mT"):
+            return self._xp.matrix_transpose(self)
+        if name.startswith("_") or _standard_name(name) not in _RULES or not hasattr(self.value, name):
+            raise AttributeError(f"dual numbers have no {name}")
+        return functools.partial(self._xp.call, name, getattr(type(self.value), name), self)
+
+    def __getitem__(self, key: Any) -> Dual:
+        key = tuple(map(constant, key)) if isinstance(key, tuple) else constant(key)
+        return Dual(self._xp, self.value[key], None if self.tangent is None else self.tangent[key])
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __iter__(self) -> Iterator[Dual]:
+        return (self[i, ...] for i in range(self.shape[0]))
+
+    def __float__(self) -> float:
+        return float(constant(self))
+
+    def __int__(self) -> int:
+        return int(constant(self))
+
+    def __index__(self) -> int:
+        return operator.index(constant(self))
+
+    def __bool__(self) -> bool:
+        return bool(constant(self))
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return constant(self).__array__()
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if method != "__call__" or "out" in options:
+            return NotImplemented
+        return self._xp.call(ufunc.__name__, ufunc, *inputs, **options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        return self._xp.call(function.__name__, function, *args, **options)
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), options: Any = None) -> Any:
+        found = (x for x in (*args, *(options or {}).values()) for x in (x if isinstance(x, tuple | list) else (x,)))
+        xp = next(x._xp for x in found if isinstance(x, Dual))
+        return xp.call(function.__name__, function, *args, **(options or {}))
+
+    __hash__ = None  # type: ignore[assignment]  # as arrays have none
+
+
+def _defined(name: str, function: Callable[..., Any], reflected: bool) -> Callable[..., Any]:
+    def method(self: Dual, *other: Any) -> Any:
+        return self._xp.call(name, function, *((*other, self) if reflected else (self, *other)))
+
+    return method
+
+
+for _sign, _name in {**_OPERATORS, **_OTHERS}.items():
+    _operator: Callable[..., Any] = getattr(operator, f"{_sign}_" if _sign in ("and", "or") else _sign)
+    setattr(Dual, f"__{_sign}__", _defined(_name, _operator, False))
+    if _sign in _OPERATORS:
+        setattr(Dual, f"__r{_sign}__", _defined(_name, _operator, True))
+
+
+def constant(x: Any) -> Any:
+    """The plain array of a ``Dual`` without a tangent; whatever is no dual as it is."""
+    if not isinstance(x, Dual):
+        return x
+    if x.tangent is not None:
+        raise TypeError("a dual number would lose its tangent here")
+    return x.value
+
+
+# --- the namespace -----------------------------------------------------------------------------------------------
+
+
+class DualNamespace:
+    """The functions of the namespace ``base`` for duals, plain arrays and both; one for each evaluation of a function.
+
+    ties: where things were compared, whether the tangents had to decide: 0-d arrays. Then the function may have a kink
+    here, and another derivative on the other side.
+    """
+
+    def __init__(self, base: Any) -> None:
+        # the name of what it covers: where array-api-compat is asked of both kinds of arrays, they are of one library
+        self.base, self.__name__ = base, base.__name__
+        self.ties: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return self._for_duals(name, getattr(self.base, name))
+
+    def _for_duals(self, name: str, found: Any) -> Any:
+        if isinstance(found, ModuleType):
+            return _Extension(self, found)
+        if isinstance(found, type) or not callable(found) or name.startswith("__"):  # a dtype, pi, what is supported
+            return found
+        return functools.partial(self.call, name, found)
+
+    def call(self, name: str, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+        """``function(*args, **options)``, by the rule of ``name`` where any of them has a tangent."""
+        if not any(map(_moves, args)) and not any(map(_moves, options.values())):
+            plain, named = _values(args), {key: _values(option) for key, option in options.items()}
+            return self._clothed(function(*plain, **named))
+        name = _standard_name(name)
+        if name not in _RULES:
+            raise TypeError(f"dual numbers have no rule for {name}")
+        return _RULES[name](self, name, function, args, options)
+
+    # One method for each kind of rule: (name, function, args, options) -> Dual.
+
+    def _slope(self, name: str, function: Any, args: Any, options: Any) -> Any:
+        (x,) = args
+        y = function(x.value, **options)
+        return self._dual(y, SLOPES[name](self.base, x.value, y) * x.tangent)
+
+    def _partials(self, name: str, function: Any, args: Any, options: Any) -> Any:
+        a, b = map(_values, args)
+        y = function(a, b, **options)
+        terms = (p(self.base, a, b, y) * x.tangent for p, x in zip(PARTIALS[name], args, strict=True) if _moves(x))
+        return self._dual(y, functools.reduce(operator.add, terms))
+
+    def _linear(self, name: str, function: Any, args: Any, options: Any) -> Any:
+        x, *rest = args
+        rest, options = _constants(rest, options)
+        y = function(_values(x), *rest, **options)
+        return self._dual(y, function(_tangents(self.base, x), *rest, **options))
+
+    def _product(self, name: str, function: Any, args: Any, options: Any) -> Any:
+        values = tuple(map(_values, args))
+        terms = (function(*values[:i], x.tangent, *values[i + 1 :], **options) for i, x in enumerate(args) if _moves(x))
+        return self._dual(function(*values, **options), functools.reduce(operator.add, terms))
+
+    def _constant(self, name: str, function: Any, args: Any, options: Any) -> Any:
+        return self._clothed(function(*_values(args), **{key: constant(option) for key, option in options.items()}))
+
+    def _step(self, name: str, function: Any, args: Any, options: Any) -> Any:
+        xp, x = self.base, args[0]
+        if name.startswith("arg"):
+            ordered = xp.sort(xp.reshape(x.value, (-1,)))
+            tied = xp.any(ordered[1:] == ordered[:-1])
+        else:
+            tied = xp.any((2.0 * x.value == xp.round(2.0 * x.value)) & (x.tangent != 0.0))
+        if bool(tied):
+            raise TypeError(f"dual numbers have no rule for {name} where it jumps")
+        return self._constant(name, function, args, options)
+
+    def _comparison(self, name: str, function: Any, args: Any, options: Any) -> Any:
+        (x, dx), (y, dy) = ((v.value, v.tangent) if _moves(v) else (_values(v), 0.0) for v in args)
+        compare, tie = COMPARISONS[name], x == y
+        self.ties.append(self.base.any(tie & (dx != dy)))
+        return Dual(self, self.base.where(tie, compare(dx, dy), compare(x, y)))
+
+    def _where(self, name: str, function: Any, args: Any, options: Any) -> Any:
+        condition, a, b = constant(args[0]), *map(_values, args[1:])
+        y = function(
+            condition, *(beside_array(self.base, x, x if is_array_api_obj(x) else z) for x, z in ((a, b), (b, a)))
+        )
+        da, db = (beside_array(self.base, _tangents(self.base, x), y) for x in args[1:])
+        return self._dual(y, function(condition, da, db))
+
+    def _extreme(self, name: str, function: Any, args: Any, options: Any) -> Any:
+        """Of the entries where it is attained, ``max`` or ``min`` of the tangents."""
+        x, *rest = args
+        xp, best = self.base, getattr(self.base, name)
+        axis = _standard(options).get("axis", rest[0] if rest else None)
+        attained = x.value == best(x.value, axis=axis, keepdims=True)
+        among = xp.where(attained, x.tangent, xp.full_like(x.value, -math.inf if name == "max" else math.inf))
+        self.ties.append(xp.any(attained & (x.tangent != best(among, axis=axis, keepdims=True))))
+        y = function(x.value, *rest, **options)
+        if isinstance(y, tuple):  # torch returns where as well
+            raise TypeError(f"dual numbers have no rule for {name} with its indices")
+        return self._dual(y, function(among, *rest, **options))
+
+    def _broadcast(self, name: str, function: Any, args: Any, options: Any) -> Any:
+        shape = function(*map(_values, args))[0].shape
+        return [self.broadcast_to(x, shape) for x in args]
+
+    def _composed(self, name: str, function: Any, args: Any, options: Any) -> Any:
+        return COMPOSED[name](self, *args, **_standard(options))
+
+    def _linalg(self, name: str, function: Any, args: Any, options: Any) -> Any:
+        return self._dual(*LINALG[name](self.base, *map(_values, args), *(_tangents(self.base, x) for x in args)))
+
+    def _dual(self, value: Any, tangent: Any) -> Any:
+        """A ``Dual``, or several; the tangent of an operand that was broadcast is broadcast here."""
+        if isinstance(value, tuple | list):
+            return tuple(map(self._dual, value, tangent))
+        if tangent is None:
+            return Dual(self, value)
+        if not is_floating(self.base, value.dtype):
+            raise TypeError(f"a dual number would lose its tangent in {value.dtype}")
+        if tangent.dtype != value.dtype:
+            tangent = self.base.astype(tangent, value.dtype)
+        return Dual(
+            self, value, tangent if tangent.shape == value.shape else self.base.broadcast_to(tangent, value.shape)
+        )
+
+    def _clothed(self, result: Any) -> Any:
+        """Arrays as constant duals, so that all that a function sees is of one kind."""
+        if isinstance(result, tuple | list) and any(map(is_array_api_obj, result)):
+            return tuple(map(self._clothed, result))
+        return Dual(self, result) if is_array_api_obj(result) else result
+
+
+_RULES: dict[str, Callable[[DualNamespace, str, Any, Any, Any], Any]] = {
+    name: method
+    for names, method in (
+        (SLOPES, DualNamespace._slope),
+        (PARTIALS, DualNamespace._partials),
+        (LINEAR, DualNamespace._linear),
+        (PRODUCTS, DualNamespace._product),
+        (CONSTANT, DualNamespace._constant),
+        (STEPS, DualNamespace._step),
+        (COMPARISONS, DualNamespace._comparison),
+        (COMPOSED, DualNamespace._composed),
+        (LINALG, DualNamespace._linalg),
+        (("max", "min"), DualNamespace._extreme),
+        (("where",), DualNamespace._where),
+        (("broadcast_arrays",), DualNamespace._broadcast),
+    )
+    for name in names
+}
+
+
+class _Extension:
+    """A module of a namespace, such as ``linalg``, for duals."""
+
+    def __init__(self, xp: DualNamespace, module: ModuleType) -> None:
+        self._xp, self._module = xp, module
+
+    def __getattr__(self, name: str) -> Any:
+        return self._xp._for_duals(name, getattr(self._module, name))
+
+
+def _standard_name(name: str) -> str:
+    name = name.strip("_")
+    return ALIASES.get(name, name)
+
+
+def _moves(x: Any) -> bool:
+    """Whether ``x``, or an entry of a list, has a tangent."""
+    if isinstance(x, tuple | list):
+        return any(map(_moves, x))
+    return isinstance(x, Dual) and x.tangent is not None
+
+
+def _values(x: Any) -> Any:
+    if isinstance(x, tuple | list):
+        return type(x)(map(_values, x)) if not hasattr(x, "_fields") else x
+    return x.value if isinstance(x, Dual) else x
+
+
+def _constants(args: Any, options: Any) -> tuple[Any, Any]:
+    return list(map(constant, args)), {key: constant(option) for key, option in options.items()}
+
+
+def _tangents(xp: Any, x: Any) -> Any:
+    """Zeros where there is none, 0.0 of a Python number."""
+    if isinstance(x, tuple | list):
+        return [_tangents(xp, entry) for entry in x]
+    if _moves(x):
+        return x.tangent
+    return xp.zeros_like(_values(x)) if hasattr(x, "shape") else 0.0
+
+
+def _standard(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with the standard's names where they came with torch's."""
+    return {{"dim": "axis", "keepdim": "keepdims"}.get(key, key): option for key, option in options.items()}
