@@ -11,6 +11,8 @@ Read it in the order of the data's way:
     optim       sgd, momentum, adam, ...: pure (init, update) pairs
     schedules   learning rates that change
     train       minibatches and epochs: a generator that the caller logs, plots or stops
+    checkpoint  where training stands, in a file, for a run that was killed to go on
+    export      the network as an ONNX model
     data        digits, .npz files and folders of IDX files
     plots       loss curves and first-layer weights as a picture
     backends    which array libraries are usable here, and why not

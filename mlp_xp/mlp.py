@@ -381,10 +381,15 @@ def predict(
     """
     xp = namespace(X, *params, names=("X",))
     rule = rule_named("criterion", CRITERIA, criterion)
-    logits, _ = _logits(xp, X, params, activation)
-    if rule is CRITERIA["softmax_cross_entropy"]:
+    return said(_logits(xp, X, params, activation)[0], rule, params[-1].shape[-1])
+
+
+def said(logits: Array, criterion: Rule, d_out: int) -> Array:
+    """What ``predict`` says of each row, from its logits (n, d_out)."""
+    xp = namespace(logits)
+    if criterion is CRITERIA["softmax_cross_entropy"]:
         return xp.argmax(logits, axis=-1)
-    if rule is CRITERIA["sigmoid_cross_entropy"]:
+    if criterion is CRITERIA["sigmoid_cross_entropy"]:
         labels = xp.astype(logits > 0, xp.__array_namespace_info__().default_dtypes()["indexing"])
-        return labels[..., 0] if logits.shape[-1] == 1 else labels
-    return _outputs(logits, rule)
+        return labels[..., 0] if d_out == 1 else labels
+    return _outputs(logits, criterion)

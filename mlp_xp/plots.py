@@ -8,7 +8,6 @@ Before: ``cli`` collects what is drawn here.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+
+from mlp_xp._files import beside_target, write_whole
 
 # Okabe and Ito's colours, told apart with any colour vision; the lines differ in their dashes besides
 _TRAINING, _VALIDATION = "#0072B2", "#D55E00"
@@ -141,7 +142,7 @@ def check_output(path: str | Path) -> None:
     if path.exists() and not path.is_file():
         raise ValueError(f"the output must be a file, got {str(path)!r}, which is something else")
     try:
-        temporary = _temporary(path)
+        temporary = beside_target(path)
         temporary.touch(exist_ok=False)
         temporary.unlink()
     except OSError as error:
@@ -149,20 +150,7 @@ def check_output(path: str | Path) -> None:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write ``figure`` as a PNG: drawn in memory, put beside ``path`` under another name, then moved over it."""
+    """Write ``figure`` as a PNG, whole or not at all."""
     drawn = BytesIO()
     figure.savefig(drawn, format="png")
-    temporary = _temporary(Path(path))
-    try:
-        with temporary.open("xb") as file:
-            file.write(drawn.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, Path(path).resolve())  # what a link points to, not the link
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _temporary(path: Path) -> Path:
-    target = path.resolve()  # replacing is atomic only within one folder
-    return target.with_name(f".{target.name}.{os.getpid()}.part")
+    write_whole(path, drawn.getbuffer())

@@ -170,7 +170,7 @@ def test_a_picture_that_cannot_be_written_whole_is_not_written(tmp_path: Path, m
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(plots.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         plots.save(figure, picture)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

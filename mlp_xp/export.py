@@ -1,0 +1,107 @@
+"""The network as an ONNX model, for onnxruntime and whatever else runs those.
+
+There is no exporter here: ``forward`` runs on arrays of ndonnx, a library of the array API that writes
+down what is asked of it. What is exported is what is computed.
+
+Before: ``mlp`` is what runs. Next: ``estimators`` and ``cli`` export what they trained.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np  # on the host alone: what the model holds
+
+from mlp_xp import __version__
+from mlp_xp._arguments import rule_named
+from mlp_xp._files import write_whole
+from mlp_xp._typing import Array
+from mlp_xp.backends import to_host
+from mlp_xp.losses import CRITERIA
+from mlp_xp.mlp import PredictOptions, forward, said
+from mlp_xp.ops import Rule
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_SOFTMAX = "softmax_cross_entropy"
+_PROBABLE = (CRITERIA[_SOFTMAX], CRITERIA["sigmoid_cross_entropy"])
+
+
+def to_onnx(
+    path: str | Path | None,
+    *params: Array,
+    classes: Sequence[Any] | None = None,
+    **options: Unpack[PredictOptions],
+) -> ModelProto:
+    """Write the network to ``path`` as an ONNX model, whole or not at all; and return the model.
+
+    Its input ``X`` is (N, d_in), of any number of rows, in the dtype of the parameters. For a cross-entropy it has the
+    outputs ``probabilities``, as from ``predict_proba``, and ``label``, as from ``predict``; else ``output``, as from
+    ``predict``.
+
+    Args:
+        path: the file; None writes none.
+        params: W1, b1, W2, b2, ... of any library.
+        classes: numbers or strings, the name of each class, which ``label`` then holds in place of its number.
+        options: activation and criterion, see ``PredictOptions``.
+
+    Raises:
+        ValueError: for what can't be put down as ONNX, such as an op that leaves the array API; for ``classes`` that do
+            not fit; and as ``forward`` does.
+        OSError: when it can't be written.
+        ModuleNotFoundError: without ndonnx.
+    """
+    ndx, onnx = _libraries()
+    host = [to_host(p) for p in params]
+    # what is wrong with the arguments is said in the words of ``forward``; what fails afterwards fails for ONNX alone
+    outputs, _ = forward(np.zeros((1, *host[0].shape[:1]), dtype=host[0].dtype), *host, **options)
+    criterion = rule_named("criterion", CRITERIA, options.get("criterion", _SOFTMAX))
+    names = None if classes is None else _checked(classes, criterion, outputs.shape[-1])
+    try:
+        X = ndx.argument(shape=("N", host[0].shape[0]), dtype=ndx.from_numpy_dtype(host[0].dtype))
+        outputs, cache = forward(X, *(ndx.asarray(p) for p in host), **options)
+        made = {"output": outputs}
+        if criterion in _PROBABLE:
+            label = said(cache.logits, criterion, host[-1].shape[-1])
+            named = label if names is None else ndx.take(ndx.asarray(names), label, axis=0)
+            made = {"probabilities": outputs, "label": named}
+        model: ModelProto = ndx.build({"X": X}, made)
+    except Exception as error:  # whatever an op of the caller's own may raise
+        reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        raise ValueError(f"this network can't be put down as ONNX: {reason}") from error
+    model.producer_name, model.producer_version = "mlp_xp", __version__
+    onnx.helper.set_model_props(model, {"mlp_xp": __version__})
+    if path is not None:
+        write_whole(path, model.SerializeToString())
+    return model
+
+
+def _checked(classes: Sequence[Any], criterion: Rule, d_out: int) -> Any:
+    """The names of the classes as an array of numbers or strings, one for each."""
+    if criterion not in _PROBABLE or (criterion is not CRITERIA[_SOFTMAX] and d_out > 1):
+        raise ValueError(f"classes name what a softmax or a single sigmoid tells apart, got {d_out} outputs of others")
+    names = np.asarray(classes)
+    if names.dtype.kind == "O" and all(isinstance(name, str) for name in classes):
+        names = names.astype(str)
+    if names.dtype.kind not in "biufUT":
+        raise TypeError(f"classes must be numbers or strings, got {names.dtype}")
+    if names.shape != (max(d_out, 2),):
+        raise ValueError(f"classes must have shape ({max(d_out, 2)},), one for each, got {names.shape}")
+    return names
+
+
+def _libraries() -> tuple[Any, Any]:
+    try:
+        with warnings.catch_warnings():
+            # it would fold constants with onnxruntime; there is next to nothing to fold here
+            warnings.filterwarnings("ignore", "onnxruntime is not installed")
+            import ndonnx
+            import onnx
+    except ModuleNotFoundError as error:
+        sentence = "an ONNX model is made with ndonnx: pip install 'mlp_xp[onnx]'"
+        raise ModuleNotFoundError(sentence, name=error.name) from None
+    return ndonnx, onnx

@@ -1,0 +1,415 @@
+"""Checkpoints: what goes in comes out to the bit, bad files are refused in a sentence, and no kill -9 costs a bit."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import random
+import re
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import textbook
+from array_api_compat import array_namespace
+
+import mlp_xp as mx
+from mlp_xp import _files, checkpoint, optim
+from mlp_xp.backends import to_host
+from mlp_xp.train import Epoch, Record, train
+
+CONFIG = {"sizes": (4, 5, 3), "optimizer": {"name": "adam", "beta1": 0.9}, "patience": math.inf, "seed": 3}
+
+
+@pytest.fixture
+def params(put):
+    return tuple(put(p) for p in textbook.parameters())
+
+
+@pytest.fixture
+def data(put):
+    return put(textbook.batch()), put(textbook.labels())
+
+
+@pytest.fixture
+def trained(data, params):
+    """Three epochs, the best of which is not the last."""
+    *_, epoch = train(*data, params, lr=0.1, epochs=3, batch_size=4, validation=data, score=lambda params: -1.0)
+    assert epoch.best is not epoch.params
+    return epoch
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.safetensors"
+
+
+def bits(arrays):
+    return [(host.dtype.str, host.shape, host.tobytes()) for host in map(np.asarray, map(to_host, arrays))]
+
+
+# --- there and back ----------------------------------------------------------------------------------------------
+
+
+def test_everything_comes_back_to_the_bit(trained, params, path, xp):
+    checkpoint.save(path, trained, CONFIG)
+    back = checkpoint.load(path, params, CONFIG)
+    assert back.history == trained.history
+    for ours, theirs in zip(back[1:], trained[1:], strict=True):
+        assert bits(ours) == bits(theirs)
+        assert all(array_namespace(a) is xp for a in ours)
+    assert [a.dtype for a in back.state] == [a.dtype for a in trained.state]
+    assert back.state[0].shape == ()
+
+
+@pytest.mark.parametrize("make", list(optim.OPTIMIZERS.values()), ids=list(optim.OPTIMIZERS))
+def test_a_run_goes_on_as_if_it_had_never_stopped(make, data, params, path):
+    settings = {"optimizer": make(), "lr": 0.01, "batch_size": 4, "dropout": 0.3, "seed": 5}
+    *_, whole = train(*data, params, **settings, epochs=5)
+    list(train(*data, params, **settings, epochs=2, callbacks=[checkpoint.saver(path, CONFIG)]))
+    *_, resumed = train(*data, checkpoint.load(path, params, CONFIG), **settings, epochs=5)
+    assert [record[:-1] for record in resumed.history] == [record[:-1] for record in whole.history]
+    assert [bits(a) for a in resumed[1:]] == [bits(a) for a in whole[1:]]
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float32"])
+def test_every_floating_dtype_keeps_its_bits(name, xp, put, path):
+    dtype = getattr(xp, name, None)
+    if dtype is None or not xp.isdtype(dtype, "real floating"):
+        assert name != "float32"  # every library has this one, and the others are extras
+        return
+    params = tuple(xp.astype(put(p), dtype) for p in textbook.parameters())
+    epoch = Epoch((), params, params, tuple(p * p for p in params))
+    checkpoint.save(path, epoch, {})
+    back = checkpoint.load(path, params, {})
+    assert back.best is back.params
+    for ours, theirs in ((back.params, params), (back.state, epoch.state)):
+        assert all(a.dtype == b.dtype == dtype and bool(xp.all(a == b)) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_every_number_of_the_history_is_exact(params, path):
+    odd = (0.1 + 0.2, math.inf, -math.inf, 5e-324, 1.7976931348623157e308, -0.0, 1 / 3)
+    history = tuple(Record(i, x, 0.0, None, x, x, i, x) for i, x in enumerate(odd, start=1))
+    history += (Record(99, math.nan, 0.0, math.nan, None, 0.1, 3, 1.0),)
+    checkpoint.save(path, Epoch(history, params, params, ()), {})
+    back = checkpoint.load(path, params, {}).history
+    assert repr(back) == repr(history)
+
+
+def test_a_checkpoint_of_one_library_is_a_checkpoint_of_all(trained, params, path):
+    """Written here and read by NumPy, written by NumPy and read here."""
+    checkpoint.save(path, trained, CONFIG)
+    on_host = checkpoint.load(path, tuple(textbook.parameters()), CONFIG)
+    assert [type(a) for a in on_host.params] == [np.ndarray] * 4
+    checkpoint.save(path, on_host, CONFIG)
+    back = checkpoint.load(path, params, CONFIG)
+    assert [bits(a) for a in back[1:]] == [bits(a) for a in trained[1:]]
+    assert back.history == trained.history
+
+
+def test_what_was_loaded_belongs_to_the_caller(trained, path):
+    checkpoint.save(path, trained, CONFIG)
+    first = checkpoint.load(path, tuple(textbook.parameters()), CONFIG)
+    first.params[0][...] = 0.0
+    assert checkpoint.load(path, tuple(textbook.parameters()), CONFIG).params[0].any()
+
+
+def test_a_fingerprint_knows_the_data_and_not_where_it_lives(put, xp):
+    X, y = textbook.batch(), textbook.labels()
+    here = checkpoint.fingerprint(put(X), put(y))
+    assert here == checkpoint.fingerprint(X, y) == checkpoint.fingerprint(X, y.astype(np.int32))
+    assert here.startswith("(6, 4) (6,) ")
+    X[5, 3] = np.nextafter(X[5, 3], 9.0)
+    assert checkpoint.fingerprint(put(X), put(y)) != here
+
+
+@pytest.mark.only("numpy")
+def test_a_fingerprint_of_a_sparse_matrix():
+    sparse = pytest.importorskip("scipy.sparse", reason="comes with the cli extra, which this session installs")
+    X = sparse.random(30, 4, density=0.3, random_state=0)
+    assert checkpoint.fingerprint(X) == checkpoint.fingerprint(X.tocsc()) != checkpoint.fingerprint(2 * X)
+
+
+# --- what is refused ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(path):
+    """A checkpoint of a few hundred bytes, and parameters like its own."""
+    params = (np.ones((1, 1)), np.zeros(1))
+    checkpoint.save(path, Epoch((), params, params, ()), {"seed": 1})
+    return params
+
+
+def refusal(path, like, config):
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}") as caught:
+        checkpoint.load(path, like, config)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence.removeprefix(str(path))
+
+
+@pytest.mark.only("numpy")
+def test_a_file_cut_short_anywhere_is_refused(small, path):
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        assert " must be a checkpoint of mlp_xp, got " in refusal(path, small, {"seed": 1})
+    path.write_bytes(whole + b"\0")
+    assert "truncated, damaged" in refusal(path, small, {"seed": 1})
+
+
+@pytest.mark.only("numpy")
+def test_a_file_with_any_byte_changed_is_refused(small, path):
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        for change in (0x01, 0x80):
+            changed = bytearray(whole)
+            changed[position] ^= change
+            path.write_bytes(changed)
+            refusal(path, small, {"seed": 1})
+
+
+@pytest.mark.only("numpy")
+def test_other_files_are_refused(small, path, tmp_path):
+    from safetensors.numpy import save_file
+
+    assert refusal(tmp_path / "none", small, {}) == " can't be read: No such file or directory"
+    assert refusal(tmp_path, small, {}) == " can't be read: Is a directory"
+    path.write_bytes(b"")
+    assert refusal(path, small, {}) == " must be a checkpoint of mlp_xp, got an empty file"
+    for seed in range(50):
+        path.write_bytes(np.random.default_rng(seed).bytes(300))
+        assert "truncated, damaged or of another program" in refusal(path, small, {})
+    for header in (b"[" * 5000, b'{"__metadata__": 3}', b"[]", b'"a"', b"{}"):
+        path.write_bytes(struct.pack("<Q", len(header)) + header)
+        assert "another program" in refusal(path, small, {})
+    save_file({"W1": np.ones((1, 1))}, path, metadata={"format": "pt"})
+    assert refusal(path, small, {}) == " must be a checkpoint of mlp_xp, got a safetensors file of another program"
+    _files.write(path, "model", {"W1": np.ones((1, 1))}, {})
+    assert refusal(path, small, {}) == " must be a checkpoint of mlp_xp, got a model"
+
+
+@pytest.mark.only("numpy")
+def test_a_newer_file_says_so(small, path, monkeypatch):
+    monkeypatch.setattr(_files, "VERSION", 2)
+    checkpoint.save(path, Epoch((), small, small, ()), {})
+    monkeypatch.undo()
+    said = refusal(path, small, {})
+    assert said.startswith(f" was written by a newer mlp_xp; upgrade this one, {mx.__version__}, to read it")
+    assert "version 2 of the format" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 4}, "seed must be 4, got 3"),
+        ({"optimizer": {"name": "adam", "beta1": 0.8}}, "optimizer.beta1 must be 0.8, got 0.9"),
+        ({"optimizer": "adam"}, 'optimizer must be "adam", got nothing'),
+        ({"patience": 5}, "patience must be 5, got Infinity"),
+        ({"dropout": 0.1}, "dropout must be 0.1, got nothing"),
+        ({"sizes": (4, 5, 4), "seed": 4}, "sizes must be [4, 5, 4], got [4, 5, 3]"),
+    ],
+)
+def test_another_configuration_is_refused_by_its_first_entry(trained, params, path, change, said):
+    checkpoint.save(path, trained, CONFIG)
+    assert refusal(path, params, CONFIG | change) == f" is a checkpoint of another configuration: {said}"
+
+
+def test_an_entry_too_many_is_another_configuration(trained, params, path):
+    checkpoint.save(path, trained, CONFIG | {"clip_norm": 1.0})
+    assert refusal(path, params, CONFIG).endswith("clip_norm must be absent, got 1.0")
+
+
+def test_numbers_of_numpy_are_numbers_and_nothing_else_is_stored(trained, params, path):
+    checkpoint.save(path, trained, {"seed": np.int64(3), "lr": np.float32(0.5)})
+    checkpoint.load(path, params, {"seed": 3, "lr": 0.5})
+    with pytest.raises(TypeError, match="must be numbers, strings, lists and dicts, got <function"):
+        checkpoint.save(path, trained, {"activation": textbook.batch})
+
+
+def test_other_parameters_are_refused(trained, params, path, put, xp):
+    checkpoint.save(path, trained, CONFIG)
+    wide = tuple(put(p) for p in textbook.parameters((4, 6, 3)))
+    assert refusal(path, wide, CONFIG) == ": W1 must be float64 (4, 6), got float64 (4, 5)"
+    single = tuple(put(p, xp.float32) for p in textbook.parameters())
+    assert refusal(path, single, CONFIG) == ": W1 must be float32 (4, 5), got float64 (4, 5)"
+    deep = (*params, params[2], params[3])
+    assert refusal(path, deep, CONFIG) == ": W3 must be float64 (5, 3), got none"
+    assert refusal(path, params[:2], CONFIG) == ": W2 must be absent, got float64 (5, 3)"
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", ["W2", "best.b1", "state.1"])
+def test_a_missing_tensor_is_named(trained, params, path, name):
+    checkpoint.save(path, trained, CONFIG)
+    arrays, header = _files.read(path, "checkpoint")
+    _files.write(path, "checkpoint", {key: value for key, value in arrays.items() if key != name}, header)
+    said = refusal(path, params, CONFIG)
+    assert said.startswith(f": {name} must be")
+    assert said.endswith("got none")
+
+
+@pytest.mark.only("numpy")
+def test_without_safetensors_it_says_what_to_install(trained, path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(ModuleNotFoundError, match=r"need safetensors: pip install 'mlp_xp\[train\]'"):
+        checkpoint.save(path, trained, CONFIG)
+    assert not path.exists()
+
+
+# --- whole or not at all -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(small, path, monkeypatch, call, error):
+    before = path.read_bytes()
+
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(type(error)) as caught:
+        checkpoint.save(path, Epoch((), small, small, ()), {"seed": 2})
+    monkeypatch.undo()
+    if isinstance(error, OSError):
+        assert str(caught.value) == f"{path} can't be written: No space left on device"
+        assert caught.value.errno == errno.ENOSPC
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(small, path):
+    import resource
+
+    before = path.read_bytes()
+    large = (np.ones((1000, 1000)), np.ones(1000))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))  # a megabyte of eight
+    try:
+        with pytest.raises(OSError, match="can't be written: File too large"):
+            checkpoint.save(path, Epoch((), large, large, ()), {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.only("numpy")
+def test_what_cannot_be_written_is_said_in_a_sentence(small, tmp_path):
+    for bad, said in ((tmp_path / "none" / "a", "No such file or directory"), (tmp_path, "something else than a file")):
+        with pytest.raises(OSError, match=f"^{bad} can't be written: .*{said}$"):
+            checkpoint.save(bad, Epoch((), small, small, ()), {})
+    assert [*tmp_path.glob(".*.part")] == []
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.skipif(sys.platform == "win32", reason="modes and links of POSIX")
+def test_the_file_is_an_ordinary_one(small, path, tmp_path):
+    epoch = Epoch((), small, small, ())
+    path.unlink()
+    old = os.umask(0o027)
+    try:
+        checkpoint.save(path, epoch, {})
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        path.chmod(0o604)
+        checkpoint.save(path, epoch, {})  # the old file's mode stays
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o604
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    checkpoint.save(link, epoch, {"seed": 9})
+    assert link.is_symlink()
+    checkpoint.load(path, small, {"seed": 9})
+
+
+@pytest.mark.only("numpy")
+def test_what_killed_writers_left_is_swept_once_it_is_old(small, path):
+    stale, recent, foreign = (path.with_name(name) for name in (f".{path.name}.12.part", f".{path.name}.34.part", "x"))
+    for file in (stale, recent, foreign):
+        file.touch()
+    for file in (stale, foreign):
+        os.utime(file, (time.time() - 4000,) * 2)
+    checkpoint.save(path, Epoch((), small, small, ()), {})
+    assert not stale.exists()
+    assert recent.exists()
+    assert foreign.exists()
+
+
+@pytest.mark.only("numpy")
+def test_two_writers_of_one_path_never_leave_half_of_each(path):
+    """Two processes write files of different sizes, and a reader among them finds one or the other, whole."""
+    script = """
+import sys, numpy as np
+from mlp_xp import checkpoint
+from mlp_xp.train import Epoch
+params = (np.full((200, int(sys.argv[2])), float(sys.argv[2])), np.zeros(int(sys.argv[2])))
+for _ in range(25):
+    checkpoint.save(sys.argv[1], Epoch((), params, params, ()), {"width": int(sys.argv[2])})
+"""
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(path), str(width)]) for width in (50, 90)]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        if path.exists():
+            arrays, header = _files.read(path, "checkpoint")
+            width = header["config"]["width"]
+            assert arrays["W1"].shape == (200, width)
+            assert (arrays["W1"] == width).all()
+            seen.add(width)
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert seen
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+# --- killed ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_bits(backend, request, tmp_path):
+    """Dropout, Adam, a schedule, a validation set and patience; killed again and again, and each time started anew."""
+    kills, epochs = (14, 84) if backend == "numpy" else (2, 9)  # other libraries take seconds to start
+    device = request.config.getoption("--device") or {"array_api_strict": "device1"}.get(backend, "")
+    script = Path(__file__).with_name("resumable_run.py")
+
+    def start(name):
+        arguments = [backend, device, str(tmp_path / name), str(tmp_path / f"{name}.npz"), str(epochs)]
+        run = subprocess.Popen([sys.executable, str(script), *arguments], stdout=subprocess.PIPE, text=True)
+        assert run.stdout.readline() == "begins\n"
+        return run
+
+    with start("never") as run:
+        assert run.stdout.readline() == "an epoch\n"  # some libraries take their time over the first
+        began = time.perf_counter()
+        assert run.stdout.read() == "an epoch\n" * (epochs - 1)
+        seconds = (time.perf_counter() - began) / epochs
+    assert run.returncode == 0
+
+    moments, killed = random.Random(0), 0
+    while not (tmp_path / "killed.npz").exists():
+        with start("killed") as run:
+            if killed < kills:
+                for _ in range(moments.randint(0, epochs // kills)):
+                    run.stdout.readline()
+                time.sleep(moments.uniform(0.0, 1.5 * seconds))
+                run.kill()
+            run.stdout.read()
+        assert run.returncode in (0, -signal.SIGKILL)
+        killed += run.returncode == -signal.SIGKILL
+    print(f"{backend}: killed {killed} times in {epochs} epochs of {seconds:.3f} s")
+    assert killed >= kills - 1  # the last may have come too late
+    with np.load(tmp_path / "never.npz") as ours, np.load(tmp_path / "killed.npz") as theirs:
+        assert ours.files == theirs.files
+        for name in ours.files:
+            assert ours[name].tobytes() == theirs[name].tobytes(), name
