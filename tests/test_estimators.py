@@ -19,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 import mlp_xp as mx
 from mlp_xp import schedules
-from mlp_xp.estimators import MLPClassifier, MLPRegressor
+from mlp_xp.estimators import MLPClassifier, MLPRegressor, load
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -172,7 +172,7 @@ CHECKS = """
 import sys, warnings
 warnings.simplefilter("ignore")
 from sklearn.utils.estimator_checks import check_estimator
-from mlp_xp.estimators import MLPClassifier, MLPRegressor
+from mlp_xp.estimators import MLPClassifier, MLPRegressor, load
 bad, passed, arrays = [], 0, 0
 for estimator in (MLPClassifier(max_iter=100), MLPRegressor(max_iter=100), MLPRegressor(max_iter=100, solver="lbfgs")):
     for result in check_estimator(estimator, on_fail=None, on_skip=None):
@@ -563,3 +563,65 @@ def test_it_says_what_it_does(capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         MLPClassifier(max_iter=300, tol=0.5, n_iter_no_change=2).fit(X, y)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("problem", [iris, two_classes, several_labels, two_numbers])
+def test_a_saved_model_is_the_same_model_in_any_library(xp, put, host, device, tmp_path, problem):
+    X, y = problem()
+    make = MLPRegressor if y.dtype.kind == "f" else MLPClassifier
+    layers = {"hidden_layer_sizes": (6, 5), "activation": ["relu", mx.ops.tanh]}
+    model = make(**layers, max_iter=3, random_state=0, early_stopping=make is MLPClassifier)
+    model.fit(put(X), put(y)).save(tmp_path / "model.safetensors")
+    again = make.load(tmp_path / "model.safetensors", xp, device)
+    np.testing.assert_array_equal(host(again.predict(put(X))), host(model.predict(put(X))))
+    assert again.loss_curve_ == model.loss_curve_
+    on_host = make.load(tmp_path / "model.safetensors")
+    np.testing.assert_allclose(on_host.predict(X), host(model.predict(put(X))), rtol=1e-9)
+    np.testing.assert_allclose(on_host.score(X, y), model.score(put(X), put(y)), rtol=1e-9)
+    on_host.set_params(early_stopping=False)
+    resumed = model.set_params(early_stopping=False).partial_fit(put(X), put(y))
+    for a, b in zip(on_host.partial_fit(X, y).coefs_, resumed.coefs_, strict=True):
+        np.testing.assert_allclose(a, host(b), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.only("numpy")
+def test_strings_and_weights_of_classes_come_back_and_functions_are_refused(tmp_path):
+    X, y = iris()
+    names = np.asarray(["setosa", "versicolor", "virginica"])[y]
+    model = MLPClassifier(
+        max_iter=3, random_state=np.random.RandomState(0), class_weight={"setosa": 2.0, "virginica": 1.0}
+    )
+    model.fit(X, names).save(tmp_path / "model")
+    again = MLPClassifier.load(tmp_path / "model")
+    assert list(again.predict(X)) == list(model.predict(X))
+    assert again.class_weight == {"setosa": 2.0, "virginica": 1.0}
+    assert again.random_state is None
+    assert load(tmp_path / "model").get_params() == again.get_params()
+    with pytest.raises(ValueError, match="model must be a model of MLPRegressor, got one of MLPClassifier"):
+        MLPRegressor.load(tmp_path / "model")
+    with pytest.raises(NotFittedError):
+        MLPClassifier().save(tmp_path / "other")
+    model.set_params(learning_rate=schedules.cosine(0.1)).fit(X, names)
+    with pytest.raises(TypeError, match=r"learning_rate can't be saved, it is function.*what was learned stays"):
+        model.save(tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    assert list(MLPClassifier.load(tmp_path / "model").predict(X)) == list(again.predict(X))
+
+
+@pytest.mark.only("numpy")
+def test_onnx_says_what_the_estimator_says():
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the session of the lowest versions has none")
+    X, y = iris()
+    names = np.asarray(["setosa", "versicolor", "virginica"])[y]
+    model = MLPClassifier(max_iter=20, random_state=0).fit(X.astype(np.float32), names)
+    session = onnxruntime.InferenceSession(model.to_onnx().SerializeToString())
+    probabilities, labels = session.run(["probabilities", "label"], {"X": X.astype(np.float32)})
+    np.testing.assert_allclose(probabilities, model.predict_proba(X.astype(np.float32)), atol=1e-6)
+    assert list(labels) == list(model.predict(X.astype(np.float32)))
+    X, y = two_numbers()
+    model = MLPRegressor(max_iter=20, random_state=0).fit(X, y)
+    (output,) = onnxruntime.InferenceSession(model.to_onnx().SerializeToString()).run(None, {"X": X})
+    np.testing.assert_allclose(output, model.predict(X), rtol=1e-6)

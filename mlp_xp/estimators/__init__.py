@@ -4,11 +4,13 @@
     base        what both share: parameters, fit, the loop, what is learned
     classifier  MLPClassifier
     regressor   MLPRegressor
+    files       a fitted estimator in a file, and back
 
 Before: ``train``. Needs scikit-learn: ``pip install 'mlp_xp[sklearn]'``.
 """
 
 from mlp_xp.estimators.classifier import MLPClassifier
+from mlp_xp.estimators.files import load
 from mlp_xp.estimators.regressor import MLPRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor", "load"]

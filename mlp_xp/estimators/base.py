@@ -28,7 +28,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp import optim, schedules
 from mlp_xp._typing import Array, Op, Params
+from mlp_xp.estimators import files
 from mlp_xp.estimators.data import Place, check_weight, check_X, in_chunks, place_of, rows
+from mlp_xp.export import to_onnx
 from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import TrainOptions, forward, loss_and_grads
 from mlp_xp.ops import ACTIVATIONS
@@ -262,7 +264,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if last.val_loss is not None:
             self.validation_losses_.append(last.val_loss)
         if not self.early_stopping:
-            self.best_loss_ = min(cast(float, self.best_loss_), self.loss_)
+            self.best_loss_ = self.loss_ if self.best_loss_ is None else min(self.best_loss_, self.loss_)
             return
         score = cast(float, last.val_score)
         cast(list[float], self.validation_scores_).append(score)
@@ -506,6 +508,27 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if hasattr(self, "_best"):
             self._best = tuple(to_device(array, device) for array in self._best)
         return self
+
+    def save(self, path: Any) -> None:
+        """Write what was learned, and the parameters, to ``path``, whole or not at all: a safetensors file."""
+        check_is_fitted(self)
+        files.save(self, path)
+
+    @classmethod
+    def load(cls, path: Any, xp: Any = np, device: Any = None) -> Self:
+        """The estimator that ``save`` wrote, to compute in the array library ``xp``, a module, on ``device``."""
+        return cast(Self, files.load(path, xp, device, expected=cls))
+
+    def to_onnx(self, path: Any = None) -> Any:
+        """The fitted network as an ONNX model, written to ``path`` if there is one; see ``mlp_xp.export``."""
+        check_is_fitted(self)
+        return to_onnx(
+            path, *self._params(), classes=self._names_of_classes(), activation=self._activations(),
+            criterion=self._criterion(),
+        )  # fmt: skip
+
+    def _names_of_classes(self) -> Any:
+        return None
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -210,6 +210,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _classes_on_host(self) -> Any:
         return host(self.classes_)
 
+    def _restore_classes(self, classes: Any) -> None:
+        self.classes_ = classes
+        if self._kind != "soft":
+            labels = np.eye(len(classes), dtype=int) if self._is_multilabel() else classes
+            self._label_binarizer = LabelBinarizer().fit(labels)
+
+    def _names_of_classes(self) -> Any:
+        return None if self._is_multilabel() else self._classes_on_host()
+
     def _check_classes(self, y: Any) -> None:
         came, known = unique_labels(y), self._classes_on_host()
         if self.warm_start:
