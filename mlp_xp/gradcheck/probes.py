@@ -128,25 +128,25 @@ def gradient_at(
     """The gradient at ``arrays``, which are the problem's point in the parameters' own dtype, and how much is rounding.
 
     Where grad computes in the reference dtype too, the formula is judged there, and ``lost_precision`` compares what
-    it returns in the parameters' own; elsewhere neighbouring points show its rounding.
+    it returns in the parameters' own. Neighbouring points show its rounding.
     """
-    xp = namespace(*arrays)
+    exact = None
     if any(x.dtype != there.dtype for x, there in zip(arrays, problem.point, strict=True)):
         exact = _in_reference(problem, grad)
-        if exact is not None:
-            return Point(problem, exact, (), problem.epsilon, 0.0, 0.0)
-    epsilon = max(float(xp.finfo(x.dtype).eps) for x in arrays)
-    own = tuple(like(g, x) for g, x in zip(grad(*arrays), problem.point, strict=True))
+    at = arrays if exact is None else problem.point
+    xp = namespace(*at)
+    epsilon = max(float(xp.finfo(x.dtype).eps) for x in at)
+
+    def gradient(*point: Array) -> tuple[Array, ...]:
+        return tuple(like(g, x) for g, x in zip(grad(*point), problem.point, strict=True))
 
     def neighbour(x: Array) -> Array:
         return x * (1.0 + 2.0 * epsilon * xp.asarray(random.integers(-1, 2, x.shape), dtype=x.dtype, **beside(x)))
 
-    neighbours = tuple(
-        tuple(like(g, x) for g, x in zip(grad(*map(neighbour, arrays)), problem.point, strict=True))
-        for _ in range(_NEIGHBOURS)
-    )
+    own = gradient(*at) if exact is None else exact
+    neighbours = tuple(gradient(*map(neighbour, at)) for _ in range(_NEIGHBOURS))
     # a saturated unit's slope is a small difference of large numbers: wrong in proportion to what flows past it
-    sizes = [norm(xp, g * scale_of(xp, x)) for g, x in zip(own, problem.point, strict=True)]
+    sizes = [norm(problem.xp, g * scale_of(problem.xp, x)) for g, x in zip(own, problem.point, strict=True)]
     coarser = _FLOOR_ROUNDINGS * epsilon if epsilon > problem.epsilon else 0.0
     return Point(problem, own, neighbours, epsilon, coarser * max(sizes), coarser)
 
