@@ -47,8 +47,8 @@ def test_what_is_not_installed_says_how_to_install_it(monkeypatch: pytest.Monkey
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(backends, "_installed_version", lambda library: None)
     found = probe("torch")
-    assert found == ("torch", None, (), False, "not installed: pip install 'mlp_xp[torch]'")
-    assert probe("array_api_strict").reason == "not installed: pip install 'array-api-strict'"
+    assert found == ("torch", None, (), False, "not installed", (), "pip install 'mlp_xp[torch]'")
+    assert probe("array_api_strict").fix == "pip install 'array-api-strict'"
     with pytest.raises(ValueError, match=r"backend jax is not installed: pip install 'mlp_xp\[jax\]'"):
         load("jax")
 
