@@ -455,8 +455,15 @@ def test_a_problem_in_another_folder_as_a_process_of_its_own(problems: Path) -> 
 
 
 BAD_PROBLEMS = [
-    ("problems.py", "PROBLEM must be FILE.py:NAME, got 'problems.py'"),
-    ("problems.py:", "PROBLEM must be FILE.py:NAME, got 'problems.py:'"),
+    ("problems.py", "PROBLEM must be FILE.py:NAME, got 'problems.py'; "
+     "NAME may be right, wrong, named, pulled, wrongly_pulled or others"),
+    ("problems.py:", "PROBLEM must be FILE.py:NAME, got 'problems.py:'; "
+     "NAME may be right, wrong, named, pulled, wrongly_pulled or others"),
+    ("none.py", "PROBLEM must be FILE.py:NAME, got 'none.py'"),
+    ("unparsable.py", "PROBLEM must be FILE.py:NAME, got 'unparsable.py'"),
+    ("problems:right", "PROBLEM must be FILE.py:NAME with a Python file, got 'problems:right'; "
+     "did you mean 'problems.py:right'?"),
+    ("problem.py:right", "problem.py can't be read: No such file or directory; did you mean 'problems.py'?"),
     ("problems.txt:right", "PROBLEM must be FILE.py:NAME with a Python file, got 'problems.txt:right'"),
     ("none.py:right", "none.py can't be read: No such file or directory"),
     ("problems.py:rihgt", "problems.py has no 'rihgt'; did you mean 'right'?"),

@@ -75,7 +75,8 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = str(args[0])
         if name not in self.modules and not name.startswith("-") and not context.resilient_parsing:
-            raise click.UsageError(f"No such command {name!r}{_meant(name, self.modules)}", context)
+            meant = _meant(name, self.modules) or f"; the commands are {', '.join(self.modules)}"
+            raise click.UsageError(f"No such command {name!r}{meant}", context)
         return super().resolve_command(context, args)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
@@ -96,7 +97,7 @@ def sentence(error: click.ClickException) -> str:
     if isinstance(error, click.NoSuchOption):
         known = [option for p in error.ctx.command.params for option in p.opts] if error.ctx else []
         return f"No such option '{error.option_name}'{_meant(error.option_name, [*known, '--help'])}"
-    return error.format_message()
+    return error.format_message().removesuffix(".")
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

@@ -39,8 +39,12 @@ def command(no_probe: bool, as_json: bool, sizes: str, n: int, dtype: str, secon
     The step is mlp_xp.train_step with relu; jit is the same step under jax.jit. Times are medians.
     """
     widths = _widths(sizes)
+    if no_probe and not as_json:  # plain lines: rich would take longer to import than all the rest
+        for backend in map(installed, BACKENDS):
+            click.echo(f"{backend.name:18}{_remedy(backend) if backend.reason else backend.version or 'installed'}")
+        return
     console = open_console()
-    quiet = as_json or no_probe or not console.is_terminal
+    quiet = as_json or not console.is_terminal
     with nullcontext() if quiet else console.status("trying") as status:
         found = _found(no_probe, widths, n, dtype, seconds, status)
         if as_json:
@@ -49,19 +53,23 @@ def command(no_probe: bool, as_json: bool, sizes: str, n: int, dtype: str, secon
             return
         all_found = list(found)
     rows = [row for backend, timings in all_found for row in _rows(backend, timings, n)]
-    columns = ("library", "version", "device", "memory", "ms a step", "rows/s", "jit ms")
-    shown = 2 if no_probe else 7 if any(timings for _, timings in all_found) else 4
-    title = f"one step of {'-'.join(map(str, widths))} on {n:,} rows in {dtype}" if shown == 7 else "array libraries"
+    columns = ("library", "version", "device", "ms a step", "rows/s", "jit ms")
+    shown = 6 if any(timings for _, timings in all_found) else 3
+    title = f"one step of {'-'.join(map(str, widths))} on {n:,} rows in {dtype}" if shown == 6 else "array libraries"
     console.print(make_table(title, columns[:shown], [row[:shown] for row in rows], right=range(3, shown)))
     for backend, timings in all_found:
         if backend.reason:
-            click.echo(f"{backend.name}: {backend.reason}{f'; {backend.fix}' if backend.fix else ''}")
+            click.echo(f"{backend.name}: {_remedy(backend)}")
         for timing in timings:
             if timing.reason:
                 click.echo(f"{timing.backend} on {timing.device}: {timing.reason}")
     if any(timing.seconds for _, timings in all_found for timing in timings):
         choice = choose((timing for _, timings in all_found for timing in timings), widths, n, dtype)
         click.echo(f"fastest: --backend {choice.backend} --device {choice.device}; {choice.reason}")
+
+
+def _remedy(backend: Backend) -> str:
+    return f"{backend.reason}; {backend.fix}" if backend.fix else f"{backend.reason}"
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -87,19 +95,20 @@ def _found(
 
 
 def _rows(backend: Backend, timings: Iterable[Timing], n: int) -> Iterator[tuple[str, ...]]:
-    """A row for each device, the library named once; of devices without a timing beside one with, one row for all."""
+    """A row for each device that was timed, or one for all where none was; the library is named once."""
     timed = {timing.device: timing for timing in timings}
     name, version = backend.name, backend.version or "-"
-    memory = dict(zip(backend.devices, backend.memory, strict=False))
-    devices = [device for device in backend.devices if device in timed] or [", ".join(backend.devices) or "-"]
-    for device in devices:
-        size = memory.get(device)
-        timing = timed.get(device)
+    sizes = [f"{size / 1e9:.0f} GB" if size else "" for size in backend.memory] or [""] * len(backend.devices)
+    described = {
+        device: f"{device}, {size}" if size else device for device, size in zip(backend.devices, sizes, strict=True)
+    }
+    if not timed:
+        yield name, version, "; ".join(described.values()) or "-", "-", "-", "-"
+    for device, timing in timed.items():
+        took, compiled = timing.seconds, timing.compiled
         yield (
-            name, version, device, f"{size / 1e9:.1f} GB" if size else "-",
-            f"{1e3 * timing.seconds:.3g}" if timing and timing.seconds else "-",
-            f"{n / timing.seconds:,.0f}" if timing and timing.seconds else "-",
-            f"{1e3 * timing.compiled:.3g}" if timing and timing.compiled else "-",
+            name, version, described.get(device, device), f"{1e3 * took:.3g}" if took else "-",
+            f"{n / took:,.0f}" if took else "-", f"{1e3 * compiled:.3g}" if compiled else "-",
         )  # fmt: skip
         name = version = ""
 
