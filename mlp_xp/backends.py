@@ -271,7 +271,7 @@ def _how_to_install(name: str, library: _Library) -> str:
         return f"pip install '{library.install}'"
     spoken = _cuda_driver()
     if spoken is None:
-        return f"pip install '{library.install}', on a machine with an NVIDIA GPU: no driver of one was found here"
+        return f"pip install '{library.install}' (no NVIDIA driver was found)"
     return f"pip install 'mlp_xp[cuda{12 if spoken < 13 else 13}]'"
 
 

@@ -65,7 +65,7 @@ def command(no_probe: bool, as_json: bool, sizes: str, n: int, dtype: str, secon
                 click.echo(f"{timing.backend} on {timing.device}: {timing.reason}")
     if any(timing.seconds for _, timings in all_found for timing in timings):
         choice = choose((timing for _, timings in all_found for timing in timings), widths, n, dtype)
-        click.echo(f"fastest: --backend {choice.backend} --device {choice.device}; {choice.reason}")
+        click.echo(f"fastest: --backend {choice.backend} --device {choice.device}\n{choice.reason}")
 
 
 def _remedy(backend: Backend) -> str:

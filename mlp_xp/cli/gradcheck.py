@@ -57,10 +57,10 @@ def command(
     PROBLEM is FILE.py:NAME, and NAME in that file is one of
 
     \b
-      (f, grad, params)                where f(*params) is a number, grad(*params) its gradients
-      {"f": f, "grad": grad, ...}      the arguments of mlp_xp.gradcheck
-      {"op": op, "args": args, ...}    those of mlp_xp.check_pullback, op(*args) -> (value, pullback)
-      a function without arguments     that returns one of these
+      (f, grad, params)              f(*params) -> number, grad(*params) -> tuple
+      {"f": f, "grad": grad, ...}    the arguments of mlp_xp.gradcheck
+      {"op": op, "args": args, ...}  those of mlp_xp.check_pullback
+      a function without arguments   that returns one of these
 
     The exit status is 0 when all pass, 1 when one is wrong or can't be resolved, 2 where nothing could be checked.
     """
