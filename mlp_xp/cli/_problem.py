@@ -43,7 +43,9 @@ def check_problem(problem: str, **options: Any) -> Report:
         meant = f"; did you mean {with_suffix!r}?" if with_suffix else ""
         raise ValueError(f"PROBLEM must be FILE.py:NAME with a Python file, got {problem!r}{meant}")
     if not path.is_file():
-        nearest = difflib.get_close_matches(path.name, [other.name for other in path.parent.glob("*.py")], n=1)
+        nearest = difflib.get_close_matches(
+            path.name, [other.name for other in path.parent.glob("*.py")], n=1, cutoff=0.8
+        )
         meant = f"; did you mean {str(path.with_name(nearest[0]))!r}?" if nearest else ""
         why = "it is not a file" if path.exists() else f"No such file or directory{meant}"
         raise ValueError(f"{file} can't be read: {why}")
