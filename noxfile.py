@@ -24,7 +24,12 @@ if "PIP_FIND_LINKS" in os.environ:
     os.environ.setdefault("UV_FIND_LINKS", ",".join(os.environ["PIP_FIND_LINKS"].split()))
 
 PYTEST = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
-HOST_ONLY = ("tests/test_cli.py", "tests/test_data.py", "tests/test_export.py")  # run with NumPy, once
+HOST_ONLY = (
+    "tests/test_cli.py",
+    "tests/test_cli_help.py",
+    "tests/test_data.py",
+    "tests/test_export.py",
+)  # run with NumPy, once
 
 BACKENDS = {
     "numpy": (".[cli,onnx]", "onnxruntime"),

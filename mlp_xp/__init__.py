@@ -17,23 +17,35 @@ Read it in the order of the data's way:
     plots       loss curves and first-layer weights as a picture
     backends    which array libraries are usable here, and why not
     cli         the mlp-xp command
+
+
+The names below are found when they are first asked for: ``import mlp_xp`` imports no array library, not even NumPy, so
+that the command answers at once.
 """
 
-from mlp_xp import losses, ops
-from mlp_xp.cost import StepCost, step_cost
-from mlp_xp.gradcheck import Report, TensorReport, check_hvp, check_pullback, gradcheck, numerical_grad
-from mlp_xp.losses import cross_entropy, sigmoid, softmax
-from mlp_xp.mistakes import check_gradients, hypotheses
-from mlp_xp.mlp import (
-    backward,
-    forward,
-    init_params,
-    loss_and_grads,
-    objective,
-    predict,
-    predict_proba,
-    train_step,
-)
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlp_xp import losses, ops
+    from mlp_xp.cost import StepCost, step_cost
+    from mlp_xp.gradcheck import Report, TensorReport, check_hvp, check_pullback, gradcheck, numerical_grad
+    from mlp_xp.losses import cross_entropy, sigmoid, softmax
+    from mlp_xp.mistakes import check_gradients, hypotheses
+    from mlp_xp.mlp import (
+        backward,
+        forward,
+        init_params,
+        loss_and_grads,
+        objective,
+        predict,
+        predict_proba,
+        train_step,
+    )
 
 __all__ = [
     "Report",
@@ -62,3 +74,35 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+_MODULES = (
+    "backends", "checkpoint", "cost", "data", "export", "losses", "mistakes", "mlp", "ops", "optim", "plots",
+    "schedules", "train",
+)  # fmt: skip
+_HOMES = ("mlp", "losses", "cost", "gradcheck", "mistakes")  # of the names in __all__
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"mlp_xp.{name}")  # which sets the attribute: this is asked once a name
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"mlp_xp.{home}")
+            if hasattr(module, name):
+                globals()[name] = found = getattr(module, name)
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})
+
+
+class _Package(ModuleType):
+    """``mlp_xp.gradcheck`` is the function, whoever imports the package of that name, and whenever."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value.gradcheck if name == "gradcheck" and isinstance(value, ModuleType) else value)
+
+
+sys.modules[__name__].__class__ = _Package

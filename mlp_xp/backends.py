@@ -1,4 +1,4 @@
-"""Which array libraries are usable here, and why not. Usable means that a small matrix product ran.
+"""Which array libraries are usable here, why not, and which is fastest. Usable means that a small matrix product ran.
 
 The one place that knows libraries by their names: how each is called, what its devices are, how its arrays come back
 to the host. Everything else asks an array for its namespace.
@@ -8,37 +8,47 @@ Next: ``cli`` lists them, and trains on one.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mlp_xp._arguments import one_of
+from mlp_xp._arguments import check_positive, check_sizes, check_whole, one_of
 from mlp_xp._namespace import namespace
 from mlp_xp._typing import Array, Namespace
+
+if TYPE_CHECKING:  # a list of what is installed is to come at once
+    from numpy.typing import NDArray
 
 DTYPES = ("float32", "float64")
 
 
 class Backend(NamedTuple):
-    """What ``probe`` found out.
+    """What ``probe`` or ``installed`` found out.
 
     name: one of ``BACKENDS``.
     version: as installed, None when it is not.
     devices: where its arrays can live, by the names that ``load`` takes.
-    usable: whether a matrix product ran and its result came back.
+    usable: whether a matrix product ran and its result came back; None where it was not tried.
     reason: why it is not usable, in one line.
+    memory: bytes of each device, None for one of which the library does not say.
+    fix: what would make it usable: a command, where there is one.
     """
 
     name: str
     version: str | None
     devices: tuple[str, ...]
-    usable: bool
+    usable: bool | None
     reason: str | None
+    memory: tuple[int | None, ...] = ()
+    fix: str | None = None
 
 
 class Place(NamedTuple):
@@ -62,13 +72,23 @@ class _Library(NamedTuple):
     install: what to give to pip.
     devices: the module -> name of each device, and the device as the library wants it.
     to_host: an array of the library -> a NumPy array.
+    memory: a device -> its bytes, where the library says.
+    stands_in: its devices are the host by other names, for tests.
     """
 
     module: str
     distributions: tuple[str, ...]
     install: str
     devices: Callable[[Any], dict[str, Any]]
-    to_host: Callable[[Any], NDArray[Any]] = np.asarray
+    to_host: Callable[[Any], NDArray[Any]]
+    memory: Callable[[Any], int | None] = lambda device: None
+    stands_in: bool = False
+
+
+def _as_numpy(array: Any) -> NDArray[Any]:
+    import numpy as np
+
+    return np.asarray(array)
 
 
 def _host_only(module: Any) -> dict[str, Any]:
@@ -86,6 +106,17 @@ def _torch_devices(torch: Any) -> dict[str, Any]:
     return {name: torch.device(name) for name in names}
 
 
+def _torch_memory(device: Any) -> int | None:
+    import torch
+
+    return int(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else None
+
+
+def _jax_memory(device: Any) -> int | None:
+    said = device.memory_stats()  # None on a CPU
+    return said.get("bytes_limit") if said else None
+
+
 def _jax_devices(module: Any) -> dict[str, Any]:
     import jax
 
@@ -98,23 +129,31 @@ def _strict_devices(strict: Any) -> dict[str, Any]:
 
 
 def _strict_to_host(array: Any) -> NDArray[Any]:
-    return np.asarray(array.to_device(array.__array_namespace__().Device("CPU_DEVICE")))
+    return _as_numpy(array.to_device(array.__array_namespace__().Device("CPU_DEVICE")))
 
 
 _LIBRARIES = {
-    "numpy": _Library("numpy", ("numpy",), "numpy", _host_only),
+    "numpy": _Library("numpy", ("numpy",), "numpy", _host_only, _as_numpy),
     "cupy": _Library(
         "cupy",
         ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy"),
-        "mlp_xp[cuda13]' or 'mlp_xp[cuda12]",
+        "mlp_xp[cuda13]",
         _cupy_devices,
-        lambda array: np.asarray(array.get()),
+        lambda array: _as_numpy(array.get()),
+        lambda device: int(device.mem_info[1]),
     ),
-    "torch": _Library("torch", ("torch",), "mlp_xp[torch]", _torch_devices, lambda array: np.asarray(array.cpu())),
-    "jax": _Library("jax.numpy", ("jax",), "mlp_xp[jax]", _jax_devices),
-    "dask": _Library("dask.array", ("dask",), "mlp_xp[dask]", _host_only),
+    "torch": _Library(
+        "torch", ("torch",), "mlp_xp[torch]", _torch_devices, lambda array: _as_numpy(array.cpu()), _torch_memory
+    ),
+    "jax": _Library("jax.numpy", ("jax",), "mlp_xp[jax]", _jax_devices, _as_numpy, _jax_memory),
+    "dask": _Library("dask.array", ("dask",), "mlp_xp[dask]", _host_only, _as_numpy),
     "array_api_strict": _Library(
-        "array_api_strict", ("array-api-strict",), "array-api-strict", _strict_devices, _strict_to_host
+        "array_api_strict",
+        ("array-api-strict",),
+        "array-api-strict",
+        _strict_devices,
+        _strict_to_host,
+        stands_in=True,
     ),
 }
 
@@ -122,21 +161,32 @@ BACKENDS: tuple[str, ...] = tuple(_LIBRARIES)
 """The names of the array libraries."""
 
 
-def probe(name: str) -> Backend:
-    """Import a library, look for its devices, multiply two small matrices. Whatever is raised becomes the reason."""
+def installed(name: str) -> Backend:
+    """Whether a library is installed, and in which version. Nothing of it is imported."""
     name, library = _named(name)
     version = _installed_version(library)
     if not _installed(library):
-        return Backend(name, version, (), False, f"not installed: pip install '{library.install}'")
+        return Backend(name, version, (), False, "not installed", fix=_how_to_install(name, library))
+    return Backend(name, version, (), None, None)
+
+
+def probe(name: str) -> Backend:
+    """Import a library, look for its devices, multiply two small matrices. Whatever is raised becomes the reason."""
+    found = installed(name)
+    if found.usable is False:
+        return found
+    name, library = _named(name)
     devices: dict[str, Any] = {}
     try:
         module = importlib.import_module(library.module)
         devices = library.devices(module)
         xp = namespace(module.empty(0))
         _multiply(xp, xp.float32, None)
+        memory = tuple(library.memory(device) for device in devices.values())
     except Exception as error:
-        return Backend(name, version, tuple(devices), False, _one_line(error))
-    return Backend(name, version, tuple(devices), True, None)
+        fix = _how_to_install(name, library) if name == "cupy" or isinstance(error, ImportError) else None
+        return found._replace(devices=tuple(devices), usable=False, reason=_one_line(error), fix=fix)
+    return found._replace(devices=tuple(devices), usable=True, memory=memory)
 
 
 def load(name: str, dtype: str = "float64", device: str | None = None) -> Place:
@@ -157,7 +207,7 @@ def load(name: str, dtype: str = "float64", device: str | None = None) -> Place:
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be {one_of(DTYPES, dtype)}")
     if not _installed(library):
-        raise ValueError(f"backend {name} is not installed: pip install '{library.install}'")
+        raise ValueError(f"backend {name} is not installed: {_how_to_install(name, library)}")
     try:
         module = importlib.import_module(library.module)
         if name == "jax":
@@ -216,6 +266,25 @@ def _set_jax_precision(dtype: str) -> None:
         config.update("jax_default_matmul_precision", "float32")
 
 
+def _how_to_install(name: str, library: _Library) -> str:
+    if name != "cupy":
+        return f"pip install '{library.install}'"
+    spoken = _cuda_driver()
+    if spoken is None:
+        return f"pip install '{library.install}' (no NVIDIA driver was found)"
+    return f"pip install 'mlp_xp[cuda{12 if spoken < 13 else 13}]'"
+
+
+def _cuda_driver() -> int | None:
+    """The CUDA version that the NVIDIA driver speaks, 12 or 13, or None without a driver."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None
+    version = ctypes.c_int()
+    return None if driver.cuDriverGetVersion(ctypes.byref(version)) else version.value // 1000
+
+
 def _installed(library: _Library) -> bool:
     return importlib.util.find_spec(library.module.partition(".")[0]) is not None
 
@@ -233,3 +302,133 @@ def _one_line(error: Exception) -> str:
     """The kind of an exception and its first line: some libraries append pages."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
+
+
+# --- which is fastest --------------------------------------------------------------------------------------------
+
+_IMPORTING = 120.0  # seconds that a process may take besides the timing: some libraries import and compile slowly
+
+
+class Timing(NamedTuple):
+    """How long one ``train_step`` took on a device.
+
+    backend, device: where.
+    seconds: the median over batches of steps, or None where it failed.
+    compiled: the same under ``jax.jit``, where there is one.
+    reason: why it failed, in one line.
+    """
+
+    backend: str
+    device: str
+    seconds: float | None
+    compiled: float | None = None
+    reason: str | None = None
+
+
+class Choice(NamedTuple):
+    """What ``fastest`` chose.
+
+    backend, device: as ``load`` takes them.
+    reason: why, in one line.
+    timings: of all that were tried, the fastest first, those that failed last.
+    """
+
+    backend: str
+    device: str | None
+    reason: str
+    timings: tuple[Timing, ...]
+
+
+def measure(
+    name: str, sizes: Sequence[int], n: int, dtype: str = "float32", *, seconds: float = 1.0
+) -> tuple[Backend, list[Timing]]:
+    """``probe`` in a process of its own, and a training step on each of the devices, each in a process of its own.
+
+    The threads of two libraries disturb each other in one process (a step of 0.3 ms was seen to take 3.1), and a
+    library that takes its process down leaves this one standing. Devices that only stand in for others, which
+    array-api-strict has, are not timed but for the first.
+
+    Args:
+        name: one of ``BACKENDS``.
+        sizes: (d_in, d_h, ..., d_out) of the network.
+        n: rows in the batch.
+        dtype: "float32" or "float64".
+        seconds: to time for on each device, besides importing and warming up; 0 times nothing.
+    """
+    sizes = check_sizes(sizes)
+    check_whole("n", n, 1)
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be {one_of(DTYPES, dtype)}")
+    found = installed(name)
+    if found.usable is False:
+        return found, []
+    task = {"backend": found.name, "sizes": sizes, "n": int(n), "dtype": dtype, "seconds": seconds}
+    probed, first, reason = _asked({**task, "device": None})
+    if probed is None:
+        return found._replace(usable=False, reason=reason), []
+    found = Backend(**{**probed, "devices": tuple(probed["devices"]), "memory": tuple(probed["memory"])})
+    if not found.usable or not seconds:
+        return found, []
+    timings = [Timing(**first) if first else Timing(name, found.devices[0], None, None, reason)]
+    for device in () if _LIBRARIES[found.name].stands_in else found.devices[1:]:
+        _, timed, reason = _asked({**task, "device": device})
+        timings.append(Timing(**timed) if timed else Timing(name, device, None, None, reason))
+    return found, timings
+
+
+def fastest(sizes: Sequence[int], n: int, dtype: str = "float32", *, seconds: float = 0.5) -> Choice:
+    """The backend and the device on which a training step of this network takes the least time here.
+
+    Each that is installed is timed by ``measure``, array-api-strict apart, which is there to refuse and not to compute.
+    Nothing is remembered from call to call.
+
+    Args:
+        sizes: (d_in, d_h, ..., d_out) of the network.
+        n: rows in the batch.
+        dtype: "float32" or "float64".
+        seconds: to time for on each device.
+    """
+    check_positive("seconds", seconds)
+    names = [name for name in BACKENDS if not _LIBRARIES[name].stands_in and installed(name).usable is None]
+    if len(names) == 1:  # NumPy is always there
+        return Choice(names[0], None, f"{names[0]} is the only array library installed", ())
+    return choose((t for name in names for t in measure(name, sizes, n, dtype, seconds=seconds)[1]), sizes, n, dtype)
+
+
+def choose(timings: Iterable[Timing], sizes: Sequence[int], n: int, dtype: str) -> Choice:
+    """The fastest of these timings, of a network of these sizes on n rows; array-api-strict is never chosen.
+
+    Raises:
+        ValueError: where none succeeded.
+    """
+    timings = [timing for timing in timings if not _LIBRARIES[timing.backend].stands_in]
+    ranked = sorted(timings, key=lambda timing: float("inf") if timing.seconds is None else timing.seconds)
+    if not ranked or ranked[0].seconds is None:
+        raise ValueError(f"no backend could be timed{f': {ranked[0].reason}' if ranked else ''}")
+    took = [f"{1e3 * t.seconds:.3g} ms with {t.backend} on {t.device}" for t in ranked[:2] if t.seconds is not None]
+    network = "-".join(map(str, sizes))
+    reason = f"a step of {network} on {n:,} rows in {dtype} takes {took[0]}{f', {took[1]}' if took[1:] else ''}"
+    return Choice(ranked[0].backend, ranked[0].device, reason, tuple(ranked))
+
+
+def _asked(task: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None, str]:
+    """``_step_timer`` in a process of its own: what it probed, what it timed, and why one of them is missing."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # it is to find what this process finds
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # JAX would take three quarters of a GPU that others may be using
+    }
+    command = (sys.executable, "-P", "-m", "mlp_xp._step_timer", json.dumps(task))
+    limit = _IMPORTING + 3 * task["seconds"]
+    try:
+        ended = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit
+        )
+    except subprocess.TimeoutExpired:
+        return None, None, f"no answer within {limit:.0f} s"
+    answers = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith('{"')]
+    probed, timed = (*answers, None, None)[:2]
+    if ended.returncode < 0:
+        return probed, timed, f"its process was ended by {signal.Signals(-ended.returncode).name}"
+    lines = ended.stderr.strip().splitlines()
+    return probed, timed, lines[-1][:160] if lines else f"its process ended with {ended.returncode}"

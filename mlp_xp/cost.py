@@ -17,6 +17,9 @@ Value = TypeVar("Value")
 
 _ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
+DTYPES = tuple(_ITEMSIZE)
+"""The names of the dtypes whose size is known."""
+
 
 class _Elementwise(NamedTuple):
     """Operations per entry in forward and backward, and arrays kept in between. exp, log, tanh count as one each."""
@@ -87,7 +90,7 @@ def step_cost(
         dtype: name of the floating dtype.
         activation: a name, or one per hidden layer.
         criterion: a name.
-        optimizer: "sgd", "momentum" or "adam".
+        optimizer: a name, one of ``optim.OPTIMIZERS``.
 
     Operations of a lower order, a few per row and one or two per parameter in the update, are left out.
     """

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np  # on the host alone: the vector that scipy moves
-
 from mlp_xp._arguments import check_number, check_positive
 from mlp_xp._namespace import beside, constant, namespace, settled
 from mlp_xp._typing import Array, Params
@@ -246,6 +244,7 @@ def lbfgs(
 
     Source: Byrd, Lu, Nocedal and Zhu, A limited memory algorithm for bound constrained optimization, 1995.
     """
+    import numpy as np  # on the host alone: the vector that scipy moves
     from scipy.optimize import minimize
 
     xp = namespace(*params)

@@ -1,4 +1,4 @@
-"""Time ``train_step`` against the textbook's plain-NumPy code, and ``import mlp_xp`` against ``import numpy``.
+"""Time ``train_step`` against the textbook's plain-NumPy code, and ``from mlp_xp import *`` against ``import numpy``.
 
     python scripts/benchmark.py [--backend torch --device cuda] [--jit] [--save FILE.json]
 
@@ -244,13 +244,16 @@ def compare(sides: Sequence[Callable[..., Any]], size: tuple[int, ...], dtype: s
 
 
 def import_milliseconds(rounds: int) -> float:
-    """The median over pairs of fresh interpreters of ``import mlp_xp`` less ``import numpy``."""
+    """The median over pairs of fresh interpreters of ``from mlp_xp import *`` less ``import numpy``.
 
-    def seconds(module: str) -> float:
-        program = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+    ``import mlp_xp`` alone imports next to nothing: its names are found when they are asked for.
+    """
+
+    def seconds(statement: str) -> float:
+        program = f"import time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
         return float(subprocess.check_output([sys.executable, "-c", program]))
 
-    return 1e3 * statistics.median(seconds("mlp_xp") - seconds("numpy") for _ in range(rounds))
+    return 1e3 * statistics.median(seconds("from mlp_xp import *") - seconds("import numpy") for _ in range(rounds))
 
 
 def machine() -> dict[str, Any]:
@@ -299,7 +302,7 @@ def main() -> None:
             print(f"{size!s:24}{dtype:8}{times}   {low:.3f}-{high:.3f}{judged}", flush=True)
 
     results["import_ms"] = extra = import_milliseconds(options.rounds)
-    print(f"import mlp_xp over import numpy: {extra:.1f} ms, {IMPORT_LIMIT_MS:.0f} {verdict(extra, IMPORT_LIMIT_MS)}")
+    print(f"mlp_xp over numpy, imported: {extra:.1f} ms, {IMPORT_LIMIT_MS:.0f} {verdict(extra, IMPORT_LIMIT_MS)}")
     if options.save:
         options.save.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import types
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mlp_xp import backends
-from mlp_xp.backends import BACKENDS, load, probe, to_host
+from mlp_xp.backends import BACKENDS, Timing, fastest, installed, load, measure, probe, to_host
 
 
 def test_the_backend_of_this_session_is_usable_and_takes_arrays_there_and_back(backend: str) -> None:
@@ -47,8 +48,8 @@ def test_what_is_not_installed_says_how_to_install_it(monkeypatch: pytest.Monkey
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(backends, "_installed_version", lambda library: None)
     found = probe("torch")
-    assert found == ("torch", None, (), False, "not installed: pip install 'mlp_xp[torch]'")
-    assert probe("array_api_strict").reason == "not installed: pip install 'array-api-strict'"
+    assert found == ("torch", None, (), False, "not installed", (), "pip install 'mlp_xp[torch]'")
+    assert probe("array_api_strict").fix == "pip install 'array-api-strict'"
     with pytest.raises(ValueError, match=r"backend jax is not installed: pip install 'mlp_xp\[jax\]'"):
         load("jax")
 
@@ -113,3 +114,126 @@ def test_the_name_that_pip_knows_is_as_good() -> None:
     place = load("array-api-strict", "float32", "device1")
     assert str(place.device) == "array_api_strict.Device('device1')"
     assert probe("array-api-strict").name == "array_api_strict"
+
+
+# --- which is fastest --------------------------------------------------------------------------------------------
+
+SIZES, ROWS = (5, 4, 3), 7
+
+
+def test_a_step_is_timed_in_a_process_of_its_own(backend: str) -> None:
+    found, timings = measure(backend, SIZES, ROWS, seconds=0.05)
+    assert found == probe(backend)
+    timed = found.devices[:1] if backend == "array_api_strict" else found.devices
+    assert tuple(timing.device for timing in timings) == timed
+    for timing in timings:
+        assert timing.backend == backend
+        assert timing.seconds is not None, timing.reason
+        assert 0.0 < timing.seconds < 10.0
+        assert (timing.compiled is not None) == (backend == "jax")
+    assert measure(backend, SIZES, ROWS, seconds=0.0) == (found, [])
+
+
+@pytest.mark.only("numpy")
+def test_the_fastest_is_chosen_and_the_reason_names_what_was_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    timings = {
+        "numpy": [Timing("numpy", "cpu", 2e-3)],
+        "torch": [Timing("torch", "cpu", 3e-3), Timing("torch", "cuda:0", 1e-3)],
+        "jax": [Timing("jax", "cpu:0", None, None, "no memory")],
+    }
+    asked = []
+
+    def measured(name: str, *arguments: Any, **options: Any) -> Any:
+        asked.append((name, *arguments, options))
+        return probe("numpy"), timings.get(name, [])
+
+    monkeypatch.setattr(backends, "measure", measured)
+    monkeypatch.setattr(backends, "_installed", lambda library: library.module != "cupy")
+    choice = fastest((784, 20, 10), 1000, "float64", seconds=0.1)
+    assert (choice.backend, choice.device) == ("torch", "cuda:0")
+    assert choice.reason == (
+        "a step of 784-20-10 on 1,000 rows in float64 takes 1 ms with torch on cuda:0, 2 ms with numpy on cpu"
+    )
+    assert [timing.seconds for timing in choice.timings] == [1e-3, 2e-3, 3e-3, None]
+    assert [name for name, *_ in asked] == ["numpy", "torch", "jax", "dask"]  # what refuses is no candidate
+    assert asked[0][1:] == ((784, 20, 10), 1000, "float64", {"seconds": 0.1})
+    timings.clear()
+    with pytest.raises(ValueError, match="no backend could be timed"):
+        fastest(SIZES, ROWS)
+
+
+@pytest.mark.only("numpy")
+def test_where_only_numpy_is_installed_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "_installed", lambda library: library.module == "numpy")
+    monkeypatch.setattr(backends, "measure", None)
+    assert fastest(SIZES, ROWS) == ("numpy", None, "numpy is the only array library installed", ())
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    ("sizes", "n", "dtype", "seconds", "sentence"),
+    [
+        ((3,), 1, "float32", 1.0, "sizes must be at least two positive ints"),
+        (SIZES, 0, "float32", 1.0, "n must be at least 1, got 0"),
+        (SIZES, 1, "float23", 1.0, "dtype must be .* did you mean 'float32'?"),
+        (SIZES, 1, "float32", 0.0, "seconds must be positive, got 0"),
+    ],
+)
+def test_what_cannot_be_timed_is_one_sentence(
+    sizes: tuple[int, ...], n: int, dtype: str, seconds: float, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "_installed", lambda library: library.module in ("numpy", "torch"))
+    with pytest.raises(ValueError, match=sentence):
+        fastest(sizes, n, dtype, seconds=seconds)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "its process was ended by SIGKILL"),
+        ("raise RuntimeError('no such device')", "RuntimeError: no such device"),
+        ("import sys; sys.exit(3)", "its process ended with 3"),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="processes end otherwise on Windows")
+def test_a_library_that_takes_its_process_down_is_not_usable(
+    code: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cupy.py").write_text(f"print('hello')\n{code}\n")  # what it prints is no answer
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found, timings = measure("cupy", SIZES, ROWS, seconds=0.05)
+    assert (found.usable, found.reason, timings) == (False, reason, [])
+
+
+@pytest.mark.only("numpy")
+def test_a_library_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cupy.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(backends, "_IMPORTING", 1.0)
+    found, _ = measure("cupy", SIZES, ROWS, seconds=0.0)
+    assert (found.usable, found.reason) == (False, "no answer within 1 s")
+
+
+@pytest.mark.only("numpy")
+def test_nothing_is_imported_to_see_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends.importlib, "import_module", None)
+    for name in BACKENDS:
+        found = installed(name)
+        assert (found.usable, found.reason, found.fix) == (None, None, None) or found.reason == "not installed"
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    ("driver", "fix"),
+    [
+        (None, "pip install 'mlp_xp[cuda13]' (no NVIDIA driver was found)"),
+        (12, "pip install 'mlp_xp[cuda12]'"),
+        (13, "pip install 'mlp_xp[cuda13]'"),
+        (14, "pip install 'mlp_xp[cuda13]'"),
+    ],
+)
+def test_the_driver_decides_which_cupy(driver: int | None, fix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "_cuda_driver", lambda: driver)
+    monkeypatch.setattr(backends, "_installed", lambda library: False)
+    assert installed("cupy").fix == fix

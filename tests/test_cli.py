@@ -24,6 +24,7 @@ for name in ("click", "rich", "matplotlib", "sklearn"):
 
 imread = import_module("matplotlib.image").imread
 cli, plots = import_module("mlp_xp.cli"), import_module("mlp_xp.plots")
+cost_command, gradcheck_command = import_module("mlp_xp.cli.cost"), import_module("mlp_xp.cli.gradcheck")
 mistakes = import_module("mlp_xp.mistakes")
 
 pytestmark = pytest.mark.only("numpy")
@@ -286,8 +287,8 @@ def test_gradcheck_all_leaves_out_what_is_not_usable_and_says_why(
             raise ValueError(f"backend {name} is not usable: for a reason")
         return load(name, *arguments)
 
-    load = cli.gradcheck.load
-    monkeypatch.setattr(cli.gradcheck, "load", only_numpy)
+    load = gradcheck_command.load
+    monkeypatch.setattr(gradcheck_command, "load", only_numpy)
     assert cli.main(["gradcheck", "--backend", "all"]) == 0
     assert "left out: backend torch is not usable: for a reason\n" in capsys.readouterr().err
     assert cli.main(["gradcheck", "--backend", "torch"]) == 2
@@ -454,8 +455,15 @@ def test_a_problem_in_another_folder_as_a_process_of_its_own(problems: Path) -> 
 
 
 BAD_PROBLEMS = [
-    ("problems.py", "PROBLEM must be FILE.py:NAME, got 'problems.py'"),
-    ("problems.py:", "PROBLEM must be FILE.py:NAME, got 'problems.py:'"),
+    ("problems.py", "PROBLEM must be FILE.py:NAME, got 'problems.py'; "
+     "NAME may be right, wrong, named, pulled, wrongly_pulled or others"),
+    ("problems.py:", "PROBLEM must be FILE.py:NAME, got 'problems.py:'; "
+     "NAME may be right, wrong, named, pulled, wrongly_pulled or others"),
+    ("none.py", "PROBLEM must be FILE.py:NAME, got 'none.py'"),
+    ("unparsable.py", "PROBLEM must be FILE.py:NAME, got 'unparsable.py'"),
+    ("problems:right", "PROBLEM must be FILE.py:NAME with a Python file, got 'problems:right'; "
+     "did you mean 'problems.py:right'?"),
+    ("problem.py:right", "problem.py can't be read: No such file or directory; did you mean 'problems.py'?"),
     ("problems.txt:right", "PROBLEM must be FILE.py:NAME with a Python file, got 'problems.txt:right'"),
     ("none.py:right", "none.py can't be read: No such file or directory"),
     ("problems.py:rihgt", "problems.py has no 'rihgt'; did you mean 'right'?"),
@@ -519,25 +527,7 @@ def test_cost_prints_what_step_cost_counts(capsys: pytest.CaptureFixture[str]) -
     [(0, "0 B"), (999, "999 B"), (999.6, "1 kB"), (1000, "1 kB"), (1234567, "1.23 MB"), (5e12, "5 TB")],
 )
 def test_readable_figures(value: float, text: str) -> None:
-    assert cli.cost._readable(value, "B") == text
-
-
-def test_backends_lists_every_library(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["backends"]) == 0
-    printed = capsys.readouterr().out
-    for name in mlp_xp.backends.BACKENDS:
-        assert name in printed
-    row = next(line for line in printed.splitlines() if " numpy " in line)
-    assert np.__version__ in row
-    assert "usable" in row
-
-
-@pytest.mark.parametrize("arguments", [(), ("--help",), ("train", "-h"), ("--version",)])
-def test_help_and_version(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(arguments) == 0
-    printed = capsys.readouterr()
-    assert "Usage: mlp-xp" in printed.out or mlp_xp.__version__ in printed.out
-    assert printed.err == ""
+    assert cost_command._readable(value, "B") == text
 
 
 # --- bad input ---------------------------------------------------------------------------------------------------

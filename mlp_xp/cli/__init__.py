@@ -1,7 +1,7 @@
 """The ``mlp-xp`` command: train a network, check gradients, count what a step costs, list the backends.
 
-Each command is a module named after it; ``main`` turns whatever goes wrong into one line. What only some commands need
-(rich, matplotlib, scikit-learn) is imported in them, so that ``mlp-xp --help`` is quick.
+Each command is a module named after it, imported when it is run; ``main`` turns whatever goes wrong into one line. What
+only some need (NumPy, rich, matplotlib, scikit-learn) is imported in them, so that ``mlp-xp --help`` is quick.
 
 This is the top of the house: it strings together what the other modules do, and shows it.
 """
@@ -18,7 +18,7 @@ except ModuleNotFoundError:
     raise SystemExit(2) from None
 
 from mlp_xp import __version__
-from mlp_xp.cli import backends, cost, gradcheck, train
+from mlp_xp.cli import _help
 
 _BAD_INPUT, _INTERRUPTED = 2, 130  # exit statuses; the second is what shells report for Ctrl-C
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo("interrupted", err=True)
         return _INTERRUPTED
     except click.ClickException as error:
-        message = error.format_message()
+        message = _help.sentence(error)
     except ModuleNotFoundError as error:
         message = f"the command needs {(error.name or 'more').partition('.')[0]}: pip install 'mlp_xp[cli]'"
     # RuntimeError and MemoryError are what array libraries raise when a device fails or is full
@@ -44,14 +44,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _BAD_INPUT
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+_MODULES = {
+    "train": "Train on handwritten digits, or on data of your own.",
+    "gradcheck": "Check a gradient of yours, or all of this library's own.",
+    "cost": "Count the operations and the memory of a training step.",
+    "backends": "List the array libraries, and time a training step on each.",
+    "completion": "Print the script by which a shell completes this command.",
+}
+
+
+@click.group(
+    cls=_help.Group,
+    modules=_MODULES,
+    example="train --backend numpy",
+    invoke_without_command=True,
+    context_settings=_help.CONTEXT,
+)
 @click.version_option(__version__)
 @click.pass_context
 def commands(context: click.Context) -> None:
-    """A multilayer perceptron with hand-derived gradients, on any array library."""
+    """A multilayer perceptron with hand-derived gradients, on any array library.
+
+    `mlp-xp COMMAND --help` has the options of a command and an example. The exit status is 0 when all went well, 1 when
+    a gradient is wrong or can't be resolved, 2 for bad input, which is one line on stderr, and 130 for Ctrl-C.
+    """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-
-
-for module in (train, gradcheck, cost, backends):
-    commands.add_command(module.command)

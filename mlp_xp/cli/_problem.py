@@ -8,12 +8,13 @@ Whatever their code raises becomes one sentence: what raised it, where in their 
 
 from __future__ import annotations
 
+import ast
 import difflib
 import functools
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -30,16 +31,24 @@ def check_problem(problem: str, **options: Any) -> Report:
     Raises:
         ValueError: for no such file or name, for something that is no problem, and for what their code raises.
     """
-    file, _, name = problem.rpartition(":")
+    file, colon, name = problem.rpartition(":")
     if not file or not name:
-        raise ValueError(f"PROBLEM must be FILE.py:NAME, got {problem!r}")
+        there = _candidates(Path(file if colon else problem))
+        raise ValueError(
+            f"PROBLEM must be FILE.py:NAME, got {problem!r}{f'; NAME may be {_listed(there)}' if there else ''}"
+        )
     path = Path(file)
     if path.suffix != ".py":
-        raise ValueError(f"PROBLEM must be FILE.py:NAME with a Python file, got {problem!r}")
+        with_suffix = f"{file}.py:{name}" if Path(f"{file}.py").is_file() else ""
+        meant = f"; did you mean {with_suffix!r}?" if with_suffix else ""
+        raise ValueError(f"PROBLEM must be FILE.py:NAME with a Python file, got {problem!r}{meant}")
     if not path.is_file():
-        raise ValueError(
-            f"{file} can't be read: {'it is not a file' if path.exists() else 'No such file or directory'}"
+        nearest = difflib.get_close_matches(
+            path.name, [other.name for other in path.parent.glob("*.py")], n=1, cutoff=0.8
         )
+        meant = f"; did you mean {str(path.with_name(nearest[0]))!r}?" if nearest else ""
+        why = "it is not a file" if path.exists() else f"No such file or directory{meant}"
+        raise ValueError(f"{file} can't be read: {why}")
     path = path.resolve()
     folder = path.parent
     with _importable(folder):
@@ -60,6 +69,30 @@ def check_problem(problem: str, **options: Any) -> Report:
         theirs = {key: _blamed(key, value, folder) for key, value in arguments.items()}
         return check(**{**theirs, **options})
 
+
+def _candidates(path: Path) -> list[str]:
+    """What in a file looks like a problem, as it is written there: nothing is run."""
+    try:
+        statements = ast.parse(path.read_text(encoding="utf-8")).body if path.suffix == ".py" else []
+    except (OSError, SyntaxError, ValueError):
+        return []
+    names = []
+    for statement in statements:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Tuple(elts=[_, _, _]) | ast.Dict()):
+                names.append(name)
+            case ast.FunctionDef(name=name, args=ast.arguments(posonlyargs=[], args=[], kwonlyargs=[])):
+                names.append(name)
+    return names
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``a, b or c``, of many the first few."""
+    *most, last = names if len(names) <= _MOST_NAMES else [*names[:_MOST_NAMES], "others"]
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+_MOST_NAMES = 5
 
 _STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 

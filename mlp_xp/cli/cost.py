@@ -6,21 +6,41 @@ from typing import cast
 
 import click
 
-from mlp_xp.cli._options import ACTIVATION, OPTIMIZER, SHOW_DEFAULTS, activation_names
+from mlp_xp.cli._help import Command, Names
+from mlp_xp.cli._options import (
+    ACTIVATION,
+    ACTIVATION_NAMES,
+    CRITERION_NAMES,
+    OPTIMIZER,
+    OPTIMIZER_NAMES,
+    SHOW_DEFAULTS,
+    activation_names,
+)
 from mlp_xp.cli._screen import make_table, open_console
-from mlp_xp.cost import step_cost
+from mlp_xp.cost import DTYPES, step_cost
 from mlp_xp.losses import CRITERIA
 
 
-@click.command("cost", context_settings=SHOW_DEFAULTS)
+@click.command(
+    "cost",
+    cls=Command,
+    context_settings=SHOW_DEFAULTS,
+    example=("cost 784 800 10 --n 256", "cost 64 32 32 10 --activation gelu,tanh --optimizer adam"),
+)
 @click.argument("sizes", type=click.IntRange(1), nargs=-1, required=True)
-@click.option("--n", type=click.IntRange(1), default=128, help="Rows in the batch.")
-@click.option("--dtype", default="float32", help="Of the arrays.")
-@click.option("--activation", default="sigmoid", help=ACTIVATION)
-@click.option("--criterion", default="softmax_cross_entropy", help=f"One of {', '.join(CRITERIA)}.")
-@click.option("--optimizer", default="sgd", help=OPTIMIZER)
+@click.option("--n", type=click.IntRange(1), metavar="ROWS", default=128, help="Rows in the batch.")
+@click.option("--dtype", type=Names(DTYPES), default="float32", help=f"One of {', '.join(DTYPES)}.")
+@click.option("--activation", type=ACTIVATION_NAMES, default="sigmoid", help=ACTIVATION)
+@click.option(
+    "--criterion", type=CRITERION_NAMES, default="softmax_cross_entropy", help=f"One of {', '.join(CRITERIA)}."
+)
+@click.option("--optimizer", type=OPTIMIZER_NAMES, default="sgd", help=OPTIMIZER)
 def command(sizes: tuple[int, ...], n: int, dtype: str, activation: str, criterion: str, optimizer: str) -> None:
-    """Count the operations and the memory of a training step of the network SIZES, such as 784 800 10."""
+    """Count the operations and the memory of a training step of the network SIZES, such as 784 800 10.
+
+    SIZES are the widths of inputs, hidden layers and outputs. FLOP are floating-point operations, a multiply-add
+    counted as two; B are bytes. Nothing is run.
+    """
     activations = cast("str | list[str]", activation_names(activation))
     counted = step_cost(sizes, n, dtype, activation=activations, criterion=criterion, optimizer=optimizer)
     flops = counted.forward_flops + counted.backward_flops

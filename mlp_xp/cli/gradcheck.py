@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp.backends import BACKENDS, Place, load
-from mlp_xp.cli._options import DEVICE, DTYPE, SHOW_DEFAULTS, seed_option
+from mlp_xp.cli._help import Command, Names, Option, Problem
+from mlp_xp.cli._options import DEVICE, DTYPE, DTYPE_NAMES, SHOW_DEFAULTS, seed_option
 from mlp_xp.cli._screen import make_table, open_console
 from mlp_xp.gradcheck import Report
 from mlp_xp.losses import CRITERIA
@@ -27,14 +28,24 @@ from mlp_xp.ops import ACTIVATIONS
 WRONG = 1  # the exit status when a gradient is
 
 
-@click.command("gradcheck", context_settings=SHOW_DEFAULTS)
-@click.argument("problem", required=False)
-@click.option("--full", is_flag=True, help="Compare every entry as well.")
+_OWN: dict[str, Any] = {"cls": Option, "group": "Without PROBLEM"}
+
+
+@click.command(
+    "gradcheck",
+    cls=Command,
+    context_settings=SHOW_DEFAULTS,
+    example=("gradcheck", "gradcheck --backend all --dtype float32", "gradcheck my_layer.py:problem --full"),
+)
+@click.argument("problem", type=Problem(), required=False, metavar="[FILE.py:NAME]")
+@click.option("--full", is_flag=True, help="Compare every entry with a difference of its own as well: slower.")
 @click.option("--allow-inconclusive", is_flag=True, help="Exit with 0 where nothing can be said, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
-@click.option("--backend", default="numpy", help=f"all, or one of {', '.join(BACKENDS)}; not with PROBLEM.")
-@click.option("--device", help=f"{DEVICE} Not with PROBLEM.")
-@click.option("--dtype", default="float64", help=f"{DTYPE} Not with PROBLEM.")
+@click.option(
+    "--backend", **_OWN, type=Names(("all", *BACKENDS)), default="numpy", help=f"all, or one of {', '.join(BACKENDS)}."
+)
+@click.option("--device", **_OWN, help=DEVICE)
+@click.option("--dtype", **_OWN, type=DTYPE_NAMES, default="float64", help=DTYPE)
 @seed_option
 @click.pass_context
 def command(
@@ -43,9 +54,15 @@ def command(
 ) -> int:  # fmt: skip
     """Check a gradient of yours against finite differences, or without PROBLEM all of this library's own.
 
-    PROBLEM is FILE.py:NAME, and NAME in that file is (f, grad, params), or a dict of the arguments of gradcheck (f,
-    grad, params, names, ...) or of check_pullback (op, args, ...), or a function without arguments that returns one.
-    The exit status is 0 when all pass, 1 when one is wrong or can't be resolved.
+    PROBLEM is FILE.py:NAME, and NAME in that file is one of
+
+    \b
+      (f, grad, params)              f(*params) -> number, grad(*params) -> tuple
+      {"f": f, "grad": grad, ...}    the arguments of mlp_xp.gradcheck
+      {"op": op, "args": args, ...}  those of mlp_xp.check_pullback
+      a function without arguments   that returns one of these
+
+    The exit status is 0 when all pass, 1 when one is wrong or can't be resolved, 2 where nothing could be checked.
     """
     mode: Literal["auto", "full"] = "full" if full else "auto"
     if problem is None:
