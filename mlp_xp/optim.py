@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from mlp_xp._arguments import check_number, check_positive
 from mlp_xp._namespace import beside, constant, namespace, settled
-from mlp_xp._typing import Array, Params
+from mlp_xp._typing import Array, Namespace, Params
 from mlp_xp.backends import to_host
 
 State: TypeAlias = tuple[Array, ...]
@@ -130,14 +130,20 @@ def _adam(
     def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
         xp, lr = namespace(*params), _plain(lr)
         step, count = state[0] + 1.0, len(params)
-        means = tuple(beta1 * m + g for m, g in zip(state[1 : 1 + count], grads, strict=True))
-        squares = tuple(beta2 * v + g * g for v, g in zip(state[1 + count :], grads, strict=True))
         # sqrt v^ = sqrt V sqrt((1 - b2) / (1 - b2^t)): with that root taken out, epsilon is divided by it
         root = xp.sqrt((1.0 - beta2) / _one_minus_power(beta2, step))
-        rate = lr * (1.0 - beta1) / (_one_minus_power(beta1, step) * root)
+        minus_rate = -lr * (1.0 - beta1) / (_one_minus_power(beta1, step) * root)
         floor = epsilon / (math.sqrt(1.0 - beta2) if epsilon_before_correction else root)
-        kept = params if weight_decay == 0.0 else tuple((1.0 - lr * weight_decay) * p for p in params)
-        new = tuple(p - rate * (m / (xp.sqrt(v) + floor)) for p, m, v in zip(kept, means, squares, strict=True))
+
+        # one parameter after the other, and each sum begun with the term that nobody else needs: NumPy then reuses its
+        # memory, and touching new memory costs more than the arithmetic
+        def updated(p: Array, g: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
+            m, v = beta1 * m + g, beta2 * v + g * g
+            kept = p if weight_decay == 0.0 else (1.0 - lr * weight_decay) * p
+            return minus_rate * (m / (xp.sqrt(v) + floor)) + kept, m, v
+
+        arrays = zip(params, grads, state[1 : 1 + count], state[1 + count :], strict=True)
+        new, means, squares = zip(*(updated(*each) for each in arrays), strict=True)
         return new, (step, *means, *squares)
 
     return Optimizer(init, update)
@@ -207,6 +213,12 @@ OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
 """Name -> optimizer, with its own constants."""
 
 
+def sum_of_squares(xp: Namespace, arrays: Params) -> Array:
+    """Of all entries of all of them: each a product of a vector with itself, which makes no array of squares."""
+    first, *rest = [flat @ flat for flat in (xp.reshape(array, (-1,)) for array in arrays)]
+    return sum(rest, start=first)
+
+
 def clip_by_global_norm(grads: Params, limit: float) -> Params:
     """``g limit / max(limit, ||grads||)``, the norm taken over all of them together.
 
@@ -214,8 +226,7 @@ def clip_by_global_norm(grads: Params, limit: float) -> Params:
     """
     limit = check_positive("limit", limit)
     xp = namespace(*grads)
-    first, *rest = [xp.sum(g * g) for g in grads]
-    norm = xp.sqrt(sum(rest, start=first))
+    norm = xp.sqrt(sum_of_squares(xp, grads))
     scale = limit / xp.maximum(norm, constant(xp, limit, norm))
     return tuple(g * scale for g in grads)
 

@@ -16,20 +16,25 @@ from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from typing import Any, NamedTuple, Unpack, cast
 
-import numpy as np  # for the host's random numbers alone
+import numpy as np  # for the host's random numbers and its memory alone
 
 from mlp_xp._arguments import check_batch, check_number, check_params, check_positive, check_whole, rule_named
 from mlp_xp._namespace import beside, is_floating, is_integral, namespace, settled
 from mlp_xp._typing import Array, Namespace, Params
 from mlp_xp.losses import CRITERIA
 from mlp_xp.mlp import Options, PredictOptions, TrainOptions, loss_and_grads, objective, predict
-from mlp_xp.optim import Optimizer, State, adam, clip_by_global_norm
+from mlp_xp.optim import Optimizer, State, adam, clip_by_global_norm, sum_of_squares
 from mlp_xp.schedules import Progress, Schedule, check_patience, constant, stalls
 
 _SEEDS = 2**31  # of dropout masks
 
 # Inputs beyond this are named as the likely cause of a loss that overflows: standardised ones are a few units large.
 _LARGE = 1e3
+
+# Bytes that are taken and given back once. The C library of Linux returns freed memory to the system, and every step
+# would ask for it anew, page by page, which costs more than the arithmetic; what it keeps is twice the largest block
+# that it has seen come and go, up to 32 MiB.
+_MEMORY = 31 * 2**20
 
 # Rows that are judged at a time: what the network keeps of each must not outgrow memory.
 _CHUNK = 2**14
@@ -120,6 +125,7 @@ def train(
     clip_norm: float | None = None,
     callbacks: Sequence[Callable[[Epoch], object]] = (),
     order: Callable[[int], Any] | None = None,
+    compile: Callable[[Any], Any] | None = None,  # noqa: A002 - the word for it in every library
     **options: Unpack[TrainOptions],
 ) -> Iterator[Epoch]:
     """Yield an ``Epoch`` after each pass over ``X`` (n, d_in) and ``y`` in seeded random order.
@@ -143,6 +149,7 @@ def train(
         clip_norm: gradients are scaled down to this norm, taken over all of them.
         callbacks: called with each ``Epoch`` before it is yielded; when one returns True it is the last.
         order: order(number) -> the rows on the host in the order of that epoch, in place of what the seed says.
+        compile: what makes a step of arrays a faster one, such as ``jax.jit`` or ``torch.compile``; called once a run.
         options: of the objective, see ``TrainOptions``; ``sample_weight`` is (n,).
 
     Raises:
@@ -171,7 +178,8 @@ def train(
             )
         state = start.state
     schedule = lr if callable(lr) else constant(lr)
-    step = _step(xp, optimizer, float(alpha), clip_norm, options)
+    step = _step(xp, optimizer, float(alpha), clip_norm, options, compile)
+    np.empty(_MEMORY, dtype=np.uint8)
     judged = cast(PredictOptions, {key: value for key, value in options.items() if key in ("activation", "criterion")})
 
     n = data.X.shape[0]
@@ -247,7 +255,12 @@ class _Data(NamedTuple):
 
 
 def _step(
-    xp: Namespace, optimizer: Optimizer, alpha: float, clip_norm: float | None, options: TrainOptions
+    xp: Namespace,
+    optimizer: Optimizer,
+    alpha: float,
+    clip_norm: float | None,
+    options: TrainOptions,
+    compiler: Callable[[Any], Any] | None,
 ) -> Callable[[Params, State, _Data, float, int], tuple[Params, State, Array, Array]]:
     """A function of parameters, state, rows, learning rate and seed: what follows the first two, and the objective.
 
@@ -255,21 +268,33 @@ def _step(
     rows: what an epoch adds up.
     """
 
-    def step(params: Params, state: State, batch: _Data, rate: float, seed: int) -> tuple[Params, State, Array, Array]:
-        settings = cast(Options, {**options, "sample_weight": batch.weight})
+    def pure(
+        params: Params, state: State, X: Array, y: Array, weight: Array | None, rate: float | Array, seed: int | Array
+    ) -> tuple[Params, State, Array, Array]:
+        settings = cast(Options, {**options, "sample_weight": weight})
         if options.get("dropout"):
             settings["seed"] = seed
-        loss, grads = loss_and_grads(batch.X, batch.y, *params, **settings)
-        count, penalty = float(batch.X.shape[0]), xp.zeros_like(loss)
+        loss, grads = loss_and_grads(X, y, *params, **settings)
+        count, penalty = float(X.shape[0]), xp.zeros_like(loss)
         if alpha:
-            strength = alpha / (count if batch.weight is None else xp.sum(batch.weight))
+            strength = alpha / (count if weight is None else xp.sum(weight))
             grads = tuple(g + strength * p if p.ndim == 2 else g for g, p in zip(grads, params, strict=True))
-            penalty = _total([xp.sum(W * W) for W in params[::2]]) * (0.5 * strength)
+            penalty = sum_of_squares(xp, params[::2]) * (0.5 * strength)
         if clip_norm is not None:
             grads = clip_by_global_norm(grads, clip_norm)
-        after, new_state = optimizer.update(params, grads, state, rate)
+        return *optimizer.update(params, grads, state, rate), (loss + penalty) * count, penalty * count
+
+    compiled = None if compiler is None else compiler(pure)
+
+    def step(params: Params, state: State, batch: _Data, rate: float, seed: int) -> tuple[Params, State, Array, Array]:
+        if compiled is None:
+            after, new_state, loss, penalty = pure(params, state, *batch, rate, seed)
+        else:  # a number would be compiled in, an array is not
+            place = beside(params[0])
+            numbers = xp.full((), rate, dtype=params[0].dtype, **place), xp.full((), seed, dtype=xp.int32, **place)
+            after, new_state, loss, penalty = compiled(params, state, *batch, *numbers)
         # computed now where a library would put it off: a graph must not grow from step to step
-        loss, penalty, *arrays = settled((loss + penalty) * count, penalty * count, *after, *new_state)
+        loss, penalty, *arrays = settled(loss, penalty, *after, *new_state)
         return tuple(arrays[: len(params)]), tuple(arrays[len(params) :]), loss, penalty
 
     return step

@@ -587,6 +587,19 @@ def test_a_saved_model_is_the_same_model_in_any_library(xp, put, host, device, t
         np.testing.assert_allclose(a, host(b), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.only("jax")
+def test_a_compiled_step_learns_the_same(put, tmp_path):
+    import jax
+
+    X, y = iris()
+    options = {"max_iter": 3, "random_state": 0, "tol": 0.0}
+    eager = MLPClassifier(**options).fit(put(X), y)
+    compiled = clone(MLPClassifier(**options, compile=jax.jit)).fit(put(X), y)
+    assert apart(eager, compiled) <= 1e-12
+    compiled.save(tmp_path / "model")
+    assert MLPClassifier.load(tmp_path / "model").compile is None
+
+
 @pytest.mark.only("numpy")
 def test_strings_and_weights_of_classes_come_back_and_functions_are_refused(tmp_path):
     X, y = iris()

@@ -271,6 +271,12 @@ def settled_pair(pair):
     return arrays[: len(params)], arrays[len(params) :]
 
 
+def test_a_sum_of_squares_is_that_of_all_entries(xp, put, host):
+    arrays = gradients()[0]
+    total = optim.sum_of_squares(xp, tuple(put(array) for array in arrays))
+    np.testing.assert_allclose(host(total), sum(np.sum(array**2) for array in arrays), rtol=1e-14)
+
+
 def test_every_optimizer_has_its_name():
     assert set(optim.OPTIMIZERS) == {"sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"}
     assert all(make().__class__ is optim.Optimizer for make in optim.OPTIMIZERS.values())

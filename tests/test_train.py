@@ -641,6 +641,55 @@ def test_nothing_comes_to_the_host_inside_an_epoch(data, params, put, moved):
 # --- one seed, one run -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_compiles_is_given_one_pure_step_of_arrays(xp, data, params, put, host, weighted):
+    calls, compilers = [], []
+
+    def compiler(step):
+        compilers.append(step)
+
+        def compiled(*arguments):
+            calls.append(arguments)
+            return step(*arguments)
+
+        return compiled
+
+    weight = {"sample_weight": put(np.arange(1.0, 7.0))} if weighted else {}
+    options = {"epochs": 2, "batch_size": 4, "alpha": 0.1, "clip_norm": 1.0, "dropout": 0.25, **weight}
+    *_, eager = train(*data, params, **options)
+    *_, compiled = train(*data, params, **options, compile=compiler)
+    assert len(compilers) == 1
+    assert len(calls) == 4
+    for *_, given, rate, seed in calls:
+        assert (given is not None) is weighted
+        assert rate.shape == seed.shape == ()
+        assert rate.dtype == params[0].dtype
+    assert_there(host, compiled.params, [host(p) for p in eager.params])
+    for record, theirs in zip(compiled.history, eager.history, strict=True):
+        assert (record.loss, record.penalty) == pytest.approx((theirs.loss, theirs.penalty), rel=1e-13)
+        assert (record.number, record.lr, record.steps) == (theirs.number, theirs.lr, theirs.steps)
+
+
+@pytest.mark.only("jax")
+def test_jax_traces_a_step_once_for_each_size_of_batch(data, params, host):
+    import jax
+
+    traced = []
+
+    def compiler(step):
+        def counted(*arguments):
+            traced.append(arguments[2].shape[0])
+            return step(*arguments)
+
+        return jax.jit(counted)
+
+    options = {"epochs": 3, "batch_size": 4, "dropout": 0.25, "alpha": 0.1, "lr": schedules.cosine(0.1)}
+    *_, eager = train(*data, params, **options)
+    *_, compiled = train(*data, params, **options, compile=compiler)
+    assert traced == [4, 2]
+    assert_there(host, compiled.params, [host(p) for p in eager.params])
+
+
 def by_hand(X, y, w, X_val, y_val, *, epochs, batch_size, seed, dropout, schedule):
     """The loop over again in plain NumPy, with Adam from its paper, in the documented order of randomness.
 

@@ -104,6 +104,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         "scoring": [None, str, callable],
         "check_gradients": ["boolean"],
         "progress": ["boolean"],
+        "compile": [None, callable],
     }
 
     # --- learning ------------------------------------------------------------------------------------------------
@@ -223,6 +224,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             alpha=float(self.alpha),
             clip_norm=self.clip_norm,
             order=reordered if self.shuffle else None,
+            compile=self.compile,
             **self._options(data.weight),
         )
         self.n_iter_ = 0

@@ -81,6 +81,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         scoring: Any = None,
         check_gradients: bool = False,
         progress: bool = False,
+        compile: Any = None,  # noqa: A002
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -115,6 +116,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.scoring = scoring
         self.check_gradients = check_gradients
         self.progress = progress
+        self.compile = compile
 
     @available_if(solver_is_stochastic)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:

@@ -35,7 +35,9 @@ def save(estimator: Any, path: str | Path, notes: Mapping[str, Any] | None = Non
         path: the file.
         notes: whatever else belongs to the model, as numbers, strings, lists and dicts; ``read_notes`` gives it back.
     """
-    settings = {name: _plain(name, value) for name, value in estimator.get_params(deep=False).items()}
+    settings = {
+        name: _plain(name, value) for name, value in estimator.get_params(deep=False).items() if name != "compile"
+    }
     arrays = {parameter_name(position): array for position, array in enumerate(estimator._params())}
     if estimator._state is not None:
         arrays |= {f"state.{position}": array for position, array in enumerate(estimator._state)}

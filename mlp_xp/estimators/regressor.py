@@ -39,6 +39,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         check_gradients: whether the gradients of this network are checked on some of the data before training;
             ``gradient_report_`` is what came out.
         progress: whether a progress bar is shown.
+        compile: what makes a training step faster, such as ``jax.jit`` or ``torch.compile``; called once a fit. A saved
+            model does not have it.
 
     Besides scikit-learn's attributes there are ``validation_losses_`` and ``gradient_report_``.
     """
@@ -83,6 +85,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         scoring: Any = None,
         check_gradients: bool = False,
         progress: bool = False,
+        compile: Any = None,  # noqa: A002
     ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -116,6 +119,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.scoring = scoring
         self.check_gradients = check_gradients
         self.progress = progress
+        self.compile = compile
 
     @available_if(solver_is_stochastic)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
