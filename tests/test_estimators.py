@@ -455,6 +455,14 @@ def test_a_validation_set_of_ones_own_gives_curves(put):
 
 
 @pytest.mark.only("numpy")
+def test_losses_of_training_and_validation_are_on_one_scale():
+    for X, y in (numbers(), two_numbers(), iris(), several_labels()):
+        make = MLPRegressor if y.dtype.kind == "f" else MLPClassifier
+        model = make(solver="sgd", learning_rate_init=1e-12, max_iter=1, alpha=0.0).fit(X, y, eval_set=(X, y))
+        np.testing.assert_allclose(model.validation_losses_, model.loss_curve_, rtol=1e-6)  # a step of 1e-12 apart
+
+
+@pytest.mark.only("numpy")
 @pytest.mark.parametrize(
     "options",
     [

@@ -257,12 +257,13 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _record(self, epoch: Epoch) -> None:
         """What scikit-learn's attributes say of an epoch."""
         last = epoch.last
-        self.loss_ = self._reported_loss(last)
+        outputs = self._summed_outputs()  # scikit-learn reports the mean over them
+        self.loss_ = (last.loss - last.penalty) / outputs + last.penalty
         self.loss_curve_.append(self.loss_)
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
         if last.val_loss is not None:
-            self.validation_losses_.append(last.val_loss)
+            self.validation_losses_.append(last.val_loss / outputs)
         if not self.early_stopping:
             self.best_loss_ = self.loss_ if self.best_loss_ is None else min(self.best_loss_, self.loss_)
             return
@@ -564,8 +565,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _score_of(self, held: Problem, params: Params, place: Place) -> float:
         """The score on a validation set, computed where it is."""
 
-    def _reported_loss(self, record: Record) -> float:
-        return record.loss
+    def _summed_outputs(self) -> int:
+        """Over how many outputs the criterion takes a sum whose mean is reported."""
+        return 1
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from mlp_xp.estimators.base import BaseMLP, Problem, solver_is_stochastic
 from mlp_xp.estimators.data import Place, check_X_y, host
 from mlp_xp.metrics import r2
 from mlp_xp.mlp import forward
-from mlp_xp.train import Record, rows_of
+from mlp_xp.train import rows_of
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -156,7 +156,5 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         score = float(r2(place.xp, held.y, outputs, held.weight))
         return score if bool(place.xp.all(place.xp.isfinite(outputs))) else math.nan
 
-    def _reported_loss(self, record: Record) -> float:
-        # scikit-learn reports the mean over the outputs of what it minimises the sum of
-        outputs = self.n_outputs_ if self.loss == "squared_error" and self.criterion is None else 1
-        return (record.loss - record.penalty) / outputs + record.penalty
+    def _summed_outputs(self) -> int:
+        return self.n_outputs_ if self.loss == "squared_error" and self.criterion is None else 1
