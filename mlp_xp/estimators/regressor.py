@@ -134,12 +134,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _check_X_y(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         X, y = check_X_y(self, X, y, reset, numeric=True)
+        if y.dtype.kind not in "biuf":
+            raise ValueError(f"y must hold numbers, got dtype {y.dtype}")
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         if self.loss == "poisson" and np.min(y) < 0:
             raise ValueError(f"loss='poisson' needs targets y >= 0, got {np.min(y)}")
         return X, y
 
-    def _encode(self, y: Any, first: bool, incremental: bool, classes: Any) -> tuple[Any, Any, int]:
+    def _encode(self, y: Any, first: bool, incremental: bool, held: bool = False) -> tuple[Any, Any, int]:
         targets = y.reshape(len(y), -1).astype(np.float64)
         self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
         return targets, None, targets.shape[1]
