@@ -623,14 +623,24 @@ def test_scikit_learns_callbacks_are_called_and_may_stop():
             seen.append(f"end {context.task_name}")
             if context.task_name == "epoch":
                 assert fitted_estimator.predict(iris()[0]).shape == (150,)
-                return context.task_id == 2
+                return context.task_id == 3
             return False
 
     model = MLPClassifier(max_iter=10, random_state=0).set_callbacks(Watch()).fit(*iris())
-    assert model.n_iter_ == 3
+    assert model.n_iter_ == 4
     assert seen[:3] == ["setup", "begin fit", "begin epoch"]
-    assert seen.count("end epoch") == 3
+    assert seen.count("begin epoch") == seen.count("end epoch") == 4
     assert seen[-1] == "teardown"
+    seen.clear()
+    model.set_params(tol=1e9, n_iter_no_change=1).fit(*iris())  # it converges: no epoch is begun that does not end
+    assert model.n_iter_ == 3
+    assert seen.count("begin epoch") == seen.count("end epoch") == 3
+    seen.clear()
+    model.partial_fit(*iris()).partial_fit(*iris())
+    assert seen == ["setup", "begin fit", "begin epoch", "end epoch", "end fit", "teardown"] * 2
+    seen.clear()
+    MLPClassifier(solver="lbfgs", max_iter=2).set_callbacks(Watch()).fit(*iris())
+    assert seen == ["setup", "begin fit", "end fit", "teardown"]
 
 
 @pytest.mark.only("numpy")

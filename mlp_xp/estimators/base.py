@@ -37,7 +37,8 @@ from mlp_xp.ops import ACTIVATIONS
 from mlp_xp.train import Diverged, Epoch, Interrupted, Record, is_sparse, train
 
 try:  # scikit-learn 1.9 and newer
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback import with_callbacks as with_callbacks
 except ImportError:
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
@@ -149,7 +150,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if self.check_gradients:
             self._check_gradients(data, place)
         if self.solver == "lbfgs":
-            self._fit_lbfgs(data, place)
+            with self._reporting(data, epochs=0):
+                self._fit_lbfgs(data, place)
         else:
             self._fit_stochastic(data, held, place, random, incremental)
         for array in self._params():
@@ -242,7 +244,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
                     self.n_iter_ += 1
                     self.t_ += n
                     self._record(epoch)
-                    if report(epoch) or self._finished():
+                    finished = self._finished()
+                    if report(epoch, finished) or finished:
                         break
                     if not incremental and self.n_iter_ == self.max_iter:
                         warnings.warn(
@@ -474,25 +477,32 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             raise ValueError(f"the gradients of this network are wrong, nothing was trained\n{self.gradient_report_}")
 
     @contextmanager
-    def _reporting(self, data: Problem, epochs: int) -> Iterator[Callable[[Epoch], bool]]:
-        """A function that shows an epoch on a bar and to scikit-learn's callbacks: whether one of them says stop."""
-        with _progress_bar(self.progress, epochs) as show:
+    def _reporting(self, data: Problem, epochs: int) -> Iterator[Callable[[Epoch, bool], bool]]:
+        """A function that shows an epoch on a bar and to scikit-learn's callbacks: whether one of them says stop.
+
+        It is told whether the epoch is the last. Without epochs the callbacks hear of the fit alone.
+        """
+        with _progress_bar(self.progress and epochs > 0, epochs) as show:
             if not hasattr(self, "_skl_callbacks"):
-                yield lambda epoch: show(epoch) or False
+                yield lambda epoch, is_last: show(epoch) or False
                 return
+
+            def begun() -> Any:
+                task = context.subcontext(task_name="epoch")
+                task.call_on_fit_task_begin(estimator=self, X=data.X, y=data.y)
+                return task
+
             context = self._init_callback_context(max_subtasks=epochs)
             context.call_on_fit_task_begin(estimator=self, X=data.X, y=data.y)
-            task = context.subcontext(task_name="epoch")
-            task.call_on_fit_task_begin(estimator=self, X=data.X, y=data.y)
+            task: Any = begun() if epochs else None
 
-            def report(epoch: Epoch) -> bool:
+            def report(epoch: Epoch, is_last: bool) -> bool:
                 nonlocal task
                 show(epoch)
                 learned = {name: value for name, value in vars(self).items() if name.endswith("_")}
                 stop = task.call_on_fit_task_end(estimator=self, X=data.X, y=data.y, reconstruction_attributes=learned)
-                if epoch.last.number < epochs:
-                    task = context.subcontext(task_name="epoch")
-                    task.call_on_fit_task_begin(estimator=self, X=data.X, y=data.y)
+                if not (stop or is_last or epoch.last.number >= epochs):
+                    task = begun()
                 return bool(stop)
 
             yield report

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from mlp_xp._namespace import beside, namespace
 from mlp_xp._typing import Array, Params
 from mlp_xp.backends import to_host
-from mlp_xp.estimators.base import BaseMLP, Problem, solver_is_stochastic
+from mlp_xp.estimators.base import BaseMLP, Problem, solver_is_stochastic, with_callbacks
 from mlp_xp.estimators.data import Place, check_X_y, host, is_device_array
 from mlp_xp.losses import exp_and_total, sigmoid, softmax
 from mlp_xp.metrics import accuracy
@@ -119,6 +119,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.progress = progress
 
     @available_if(solver_is_stochastic)
+    @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Go once over ``X`` (n_samples, n_features) and ``y``; ``classes``, all that may come, with the first call."""
         y, classes = host(y), host(classes)

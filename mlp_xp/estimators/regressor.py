@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from mlp_xp._typing import Array, Params
 from mlp_xp.backends import to_host
-from mlp_xp.estimators.base import BaseMLP, Problem, solver_is_stochastic
+from mlp_xp.estimators.base import BaseMLP, Problem, solver_is_stochastic, with_callbacks
 from mlp_xp.estimators.data import Place, check_X_y, host
 from mlp_xp.metrics import r2
 from mlp_xp.mlp import forward
@@ -118,6 +118,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.progress = progress
 
     @available_if(solver_is_stochastic)
+    @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Go once over ``X`` (n_samples, n_features) and ``y``."""
         return self._fit(X, y, sample_weight, None, incremental=True)
