@@ -264,7 +264,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _decoded(self, targets: Array) -> Any:
         labels = to_host(targets)
-        if self._kind == "soft":
+        if labels.ndim == 2 and labels.shape[1] > 1 and not self._is_multilabel():  # soft targets
             labels = np.argmax(labels, axis=1)
         elif labels.ndim == 2:  # several labels, or one that was smoothed
             labels = (labels > 0.5).astype(np.int64)
@@ -276,7 +276,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         xp = place.xp
         X = rows_of(xp, held.X, params[0], slice(None))
         y = predicted = predict(X, *params, activation=self._activations(), criterion=self._criterion())
-        if self._kind == "soft":
+        if held.y.ndim == 2 and held.y.shape[1] > 1 and predicted.ndim == 1:  # soft targets
             y = xp.argmax(held.y, axis=1)
         elif held.y.ndim == 2:  # smoothed, or several labels
             y = xp.astype(held.y > 0.5, predicted.dtype)
