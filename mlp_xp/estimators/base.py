@@ -29,7 +29,7 @@ from sklearn.utils.validation import check_is_fitted
 from mlp_xp import optim, schedules
 from mlp_xp._typing import Array, Op, Params
 from mlp_xp.estimators import files
-from mlp_xp.estimators.data import Place, check_weight, check_X, in_chunks, place_of, rows
+from mlp_xp.estimators.data import Place, check_weight, check_X, in_chunks, is_device_array, place_of, rows
 from mlp_xp.export import to_onnx
 from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import TrainOptions, forward, loss_and_grads
@@ -535,6 +535,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             self._state = tuple(to_device(array, device) for array in self._state)
         if hasattr(self, "_best"):
             self._best = tuple(to_device(array, device) for array in self._best)
+        classes: Any = getattr(self, "classes_", None)
+        if is_device_array(classes):
+            self.classes_: Any = to_device(classes, device)
         return self
 
     def save(self, path: Any) -> None:
