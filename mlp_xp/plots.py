@@ -1,21 +1,24 @@
-"""The picture of a training run: how the loss fell, and what the first layer looks for.
+"""Pictures of a training run: how the loss fell, and what the first layer looks for.
 
+``training_figure`` is the command's; what it is drawn with, into axes that are given, serves the displays as well.
 Written whole or not at all: an interrupted run leaves neither half a file nor a bad one in the place of a good one.
 
-Before: ``cli`` collects what is drawn here.
+Before: ``cli`` and ``estimators.displays`` collect what is drawn here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -28,6 +31,7 @@ _TRAINING, _VALIDATION = "#0072B2", "#D55E00"
 _DIVERGING = "PuOr_r"
 
 _MOST_TILES = 64
+_MOST_NAMES = 30  # beside an axis
 
 
 class Curves(NamedTuple):
@@ -60,75 +64,139 @@ def training_figure(
     figure.suptitle(title)
     areas: Any = figure.subfigures(1, 2, width_ratios=(1, 1.15))
     left, right = areas
-    _draw_curves(left, curves)
-    if image_shape is None:
-        _draw_heat_map(right, weight, "class" if classes else "hidden unit")
-    else:
-        _draw_tiles(right, weight, image_shape, classes)
+    loss, accuracy = left.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    draw_losses(loss, {"training": curves.training, "validation": curves.validation}, "cross-entropy (nats)")
+    draw_line(accuracy, [100.0 * share for share in curves.accuracy], "validation accuracy (%)")
+    label_epochs(accuracy, len(curves.training))
+    left.align_ylabels()
+    names = [str(column) for column in range(weight.shape[1])] if classes else None
+    draw_weights(right.subplots(), weight, image_shape, names, kind="class" if classes else "hidden unit")
     return figure
 
 
-def _draw_curves(area: SubFigure, curves: Curves) -> None:
-    loss, accuracy = area.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    epochs = range(1, len(curves.training) + 1)
+# --- curves ------------------------------------------------------------------------------------------------------
+
+
+def draw_losses(
+    axes: Axes, losses: Mapping[str, Sequence[float]], name: str, best: int | None = None
+) -> tuple[list[Line2D], Line2D | None]:
+    """One or two losses of each epoch on one scale from 0, the last of them ringed at epoch ``best``; these lines."""
+    lines: list[Line2D] = []
+    for label, values in losses.items():
+        colour, dashes = (_VALIDATION, "-") if lines else (_TRAINING, "--")
+        lines.append(draw_line(axes, values, name, label=label, color=colour, linestyle=dashes))
+    finite = [value for values in losses.values() for value in values if math.isfinite(value)]
+    axes.set_ylim(1.05 * min([0.0, *finite]), 1.05 * max([0.0, *finite]) or 1.0)
+    ring = None if best is None else draw_best(axes, values, best, lines[-1].get_color())
+    axes.legend(frameon=False)
+    return lines, ring
+
+
+def draw_line(axes: Axes, values: Sequence[float], name: str, **style: Any) -> Line2D:
+    """A number of each epoch."""
+    epochs = range(1, len(values) + 1)
     marker = "o" if len(epochs) < 10 else None  # a line through one point shows nothing
-    loss.plot(epochs, curves.training, color=_TRAINING, linestyle="--", marker=marker, label="training")
-    loss.plot(epochs, curves.validation, color=_VALIDATION, marker=marker, label="validation")
-    loss.set_ylabel("cross-entropy (nats)")
-    loss.set_ylim(0.0, 1.05 * max(*curves.training, *curves.validation))
-    loss.legend(frameon=False)
-    accuracy.plot(epochs, [100.0 * share for share in curves.accuracy], color=_VALIDATION, marker=marker)
-    accuracy.set_ylabel("validation accuracy (%)")
-    accuracy.set_xlabel("epoch")
-    accuracy.set_xlim(0.5, len(epochs) + 0.5)
-    accuracy.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    for axes in (loss, accuracy):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    area.align_ylabels()
+    (line,) = axes.plot(epochs, values, **{"color": _VALIDATION, "marker": marker, **style})
+    axes.set_ylabel(name)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return line
 
 
-def _draw_tiles(area: SubFigure, weight: NDArray[Any], image_shape: tuple[int, int], classes: bool) -> None:
-    """Classes in their order, else the units with the largest norms, largest first; one picture, one colour scale."""
+def draw_best(axes: Axes, values: Sequence[float], best: int, color: Any) -> Line2D:
+    """A ring around the value of epoch ``best``."""
+    (ring,) = axes.plot(
+        [best], [values[best - 1]], "o", markersize=11, markerfacecolor="none", markeredgewidth=1.5, color=color,
+        clip_on=False, label=f"best epoch: {best}",
+    )  # fmt: skip
+    return ring
+
+
+def label_epochs(axes: Axes, count: int) -> None:
+    """The axis of ``count`` epochs, whole numbers."""
+    axes.set_xlabel("epoch")
+    axes.set_xlim(0.5, count + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+# --- weights -----------------------------------------------------------------------------------------------------
+
+
+def draw_weights(
+    axes: Axes,
+    weight: NDArray[Any],
+    image_shape: tuple[int, int] | None,
+    columns: Sequence[str] | None = None,
+    inputs: Sequence[str] | None = None,
+    kind: str = "hidden unit",
+) -> AxesImage:
+    """The first layer's weight (d_in, d_h): a small image of each column, or one heat map.
+
+    Args:
+        axes: where.
+        weight: on the host.
+        image_shape: (height, width) of an input that is an image.
+        columns: names of the columns, which then come in their order.
+        inputs: names of the inputs, for the heat map.
+        kind: what a column stands for.
+    """
+    if image_shape is None:
+        return _draw_heat_map(axes, weight, columns, inputs, kind)
+    return _draw_tiles(axes, weight, image_shape, columns, kind)
+
+
+def _draw_tiles(
+    axes: Axes, weight: NDArray[Any], image_shape: tuple[int, int], names: Sequence[str] | None, kind: str
+) -> AxesImage:
+    """Columns in the order of their names, else the largest norms first; one picture, one colour scale."""
     units = weight.shape[1]
     largest_first = np.argsort(-np.linalg.norm(weight, axis=0), kind="stable")
-    shown = (np.arange(units) if classes else largest_first)[:_MOST_TILES]
+    shown = (np.arange(units) if names is not None else largest_first)[:_MOST_TILES]
     which = f"all {units}" if len(shown) == units else f"{len(shown)} of {units}"
-    kind = "classes" if classes else "hidden units, largest norm first"
+    ordered = "" if names is not None else ", largest norm first"
     side = math.ceil(math.sqrt(len(shown)))
     columns = min(range(side, side + 3), key=lambda columns: -len(shown) % columns)  # few places stay empty
 
     height, width = image_shape
     gap = max(1, round(width / 10))
-    above = math.ceil(height / 4) if classes else gap  # room for a class's label
+    above = math.ceil(height / 4) if names is not None else gap  # room for a class's label
     down, across = height + above, width + gap
     mosaic = np.full((math.ceil(len(shown) / columns) * down, columns * across - gap), np.nan)
-    axes: Axes = area.subplots()
-    axes.set_title(f"first-layer weights: {which} {kind}", fontsize="medium")
+    axes.set_title(f"first-layer weights: {which} {_several(kind)}{ordered}", fontsize="medium")
     for position, unit in enumerate(shown):
         top, left = position // columns * down + above, position % columns * across
         mosaic[top : top + height, left : left + width] = weight[:, unit].reshape(image_shape)
-        if classes:
-            axes.text(left + width / 2, top - above / 4, str(unit), ha="center", va="bottom", fontsize="small")
+        if names is not None:
+            axes.text(left + width / 2, top - above / 4, names[unit], ha="center", va="bottom", fontsize="small")
     axes.set_axis_off()
-    _draw_image(area, axes, mosaic, "equal")
+    return _draw_image(axes, mosaic, "equal")
 
 
-def _draw_heat_map(area: SubFigure, weight: NDArray[Any], column: str) -> None:
-    axes: Axes = area.subplots()
+def _draw_heat_map(
+    axes: Axes, weight: NDArray[Any], columns: Sequence[str] | None, inputs: Sequence[str] | None, kind: str
+) -> AxesImage:
     axes.set_title("first-layer weights", fontsize="medium")
-    axes.set_xlabel(column)
+    axes.set_xlabel(kind)
     axes.set_ylabel("input")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    _draw_image(area, axes, weight, "auto")
+    for axis, names in ((axes.xaxis, columns), (axes.yaxis, inputs)):
+        if names is None:
+            axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        else:  # as many as can be read
+            every = math.ceil(len(names) / _MOST_NAMES)
+            axis.set_ticks(range(0, len(names), every), labels=names[::every])
+    return _draw_image(axes, weight, "auto")
 
 
-def _draw_image(area: SubFigure, axes: Axes, values: NDArray[Any], aspect: Literal["equal", "auto"]) -> None:
+def _draw_image(axes: Axes, values: NDArray[Any], aspect: Literal["equal", "auto"]) -> AxesImage:
     """NaN stays white. A few outliers must not bleach the rest: the symmetric scale ends at a percentile."""
     limit = float(np.nanpercentile(np.abs(values), 99.5)) or 1.0
     image = axes.imshow(values, cmap=_DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest", aspect=aspect)
-    area.colorbar(image, ax=axes, label="weight (per unit of input)", shrink=0.8, extend="both")
+    axes.figure.colorbar(image, ax=axes, label="weight (per unit of input)", shrink=0.8, extend="both")
+    return image
+
+
+def _several(kind: str) -> str:
+    return f"{kind}es" if kind.endswith("s") else f"{kind}s"
 
 
 # --- the file ----------------------------------------------------------------------------------------------------

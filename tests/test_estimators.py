@@ -326,6 +326,8 @@ def test_bad_input_is_refused_as_scikit_learn_refuses_it(put, name):
     [
         ({"hidden_layer_sizes": -1}, "hidden_layer_sizes"),
         ({"hidden_layer_sizes": (5, 0)}, "hidden_layer_sizes must be > 0, got"),
+        ({"hidden_layer_sizes": (2.5,)}, r"hidden_layer_sizes must be whole numbers, got \[2.5\]"),
+        ({"class_weight": {0: -1.0, 1: 1.0, 2: 1.0}}, "class_weight must not be negative, got -1"),
         ({"activation": "rellu"}, "activation"),
         ({"solver": "newton"}, "solver"),
         ({"dropout": 1.0}, "dropout"),
@@ -358,6 +360,12 @@ def test_bad_targets_and_weights_are_refused_in_one_sentence():
     ):
         with pytest.raises(ValueError, match=sentence):
             MLPClassifier(max_iter=2).fit(X, y, weight)
+    with pytest.raises(ValueError, match="y must hold numbers, got dtype <U"):
+        MLPRegressor(max_iter=2).fit(X, y.astype(str))
+    with pytest.raises(ValueError, match=r"Classes with too few members are: \['rare'\]"):
+        MLPClassifier(early_stopping=True).fit(X[:4], ["a", "a", "a", "rare"])
+    with pytest.raises(ValueError, match="eval_set needs a stochastic solver"):
+        MLPClassifier(solver="lbfgs").fit(X, y, eval_set=(X, y))
     with pytest.raises(NotFittedError):
         MLPClassifier().predict(X)
     with pytest.raises(AttributeError, match="partial_fit"):
@@ -369,6 +377,52 @@ def test_bad_targets_and_weights_are_refused_in_one_sentence():
         fitted.fit(X[:100], y[:100])
     with pytest.raises(ValueError, match=r"`y` has classes not in `self.classes_`"):
         MLPClassifier().partial_fit(X[:100], y[:100], classes=[0, 1]).partial_fit(X, y)
+
+
+@pytest.mark.only("numpy")
+def test_solver_and_early_stopping_may_change_between_fits():
+    X, y = iris()
+    model = MLPClassifier(max_iter=2, warm_start=True, random_state=0, solver="lbfgs").fit(X, y)
+    model.set_params(solver="adam").fit(X, y)
+    assert len(model.loss_curve_) == 2
+    model.set_params(early_stopping=True).fit(X, y)
+    assert len(model.validation_scores_) == 2
+    model.set_params(early_stopping=False).fit(X, y)
+    model.set_params(solver="sgd").partial_fit(X, y)  # which begins with a state of its own
+    alike = MLPClassifier(max_iter=2, random_state=0, solver="sgd", warm_start=True).fit(X, y)
+    assert len(model._state) == len(alike._state)
+
+
+@pytest.mark.only("numpy")
+def test_a_run_that_diverges_while_it_is_judged_restores_the_best():
+    X, y = iris()
+    options = {"activation": "identity", "solver": "sgd", "learning_rate_init": 1, "max_iter": 20, "random_state": 0}
+    model = MLPRegressor(**options, early_stopping=True)
+    with pytest.warns(ConvergenceWarning, match="Training stopped: the loss is not finite at step .*learning rate"):
+        model.fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sklearns = theirs.MLPRegressor(**options, early_stopping=True).fit(X, y)
+    assert apart(model, sklearns) <= SAME
+    scores = model.validation_scores_
+    assert math.isnan(scores[-1])
+    assert len(scores) == len(model.loss_curve_) == len(model.validation_losses_)
+    np.testing.assert_allclose(scores, sklearns.validation_scores_[: len(scores)], rtol=1e-6)
+
+
+def test_labels_that_were_sparse_come_back_sparse_on_the_host(put, backend, tmp_path):
+    scipy_sparse = pytest.importorskip("scipy.sparse")
+    X, y = several_labels()
+    sparse = scipy_sparse.csr_matrix(y)
+    model = MLPClassifier(max_iter=2, random_state=0).fit(put(X), sparse)
+    alike = MLPClassifier(max_iter=2, random_state=0).fit(put(X), y)
+    assert model.score(put(X), y) == alike.score(put(X), y)
+    if backend == "numpy":
+        model.save(tmp_path / "model")
+        sklearns = theirs.MLPClassifier(max_iter=2, random_state=0).fit(X, sparse).predict(X)
+        for predicted in (model.predict(X), load(tmp_path / "model").predict(X)):
+            assert type(predicted) is type(sklearns)
+            np.testing.assert_array_equal(predicted.toarray(), sklearns.toarray())
 
 
 @pytest.mark.only("numpy")
@@ -411,12 +465,13 @@ def test_smoothed_and_soft_targets_are_the_same_thing():
     assert 0.02 < binary.predict_proba(X).min() < 0.15  # it is asked to be nine tenths sure
 
 
-def test_any_activation_or_one_per_layer(put):
+def test_any_activation_or_one_per_layer(put, backend):
     X, y = iris()
     for activation in ("gelu", ["silu", "softplus"], mx.ops.elu, [mx.ops.leaky_relu, "tanh"]):
-        sizes = (6, 5) if isinstance(activation, list) else (6,)
-        model = MLPClassifier(sizes, activation, max_iter=2, random_state=0, check_gradients=True).fit(put(X), put(y))
-        assert model.gradient_report_.ok, model.gradient_report_
+        layers = {"hidden_layer_sizes": (3, 2) if isinstance(activation, list) else (3,), "activation": activation}
+        checked = backend != "dask"  # thousands of evaluations of tiny graphs; the next test has its share
+        model = MLPClassifier(**layers, max_iter=2, random_state=0, check_gradients=checked).fit(put(X), put(y))
+        assert not checked or model.gradient_report_.ok, model.gradient_report_
 
 
 def test_wrong_gradients_are_found_before_training(put):
@@ -425,7 +480,7 @@ def test_wrong_gradients_are_found_before_training(put):
         return value, lambda dy: (dy,)  # the derivative is omitted
 
     with pytest.raises(ValueError, match="the gradients of this network are wrong, nothing was trained"):
-        MLPClassifier(activation=careless, max_iter=2, check_gradients=True).fit(*map(put, iris()))
+        MLPClassifier(2, careless, max_iter=2, check_gradients=True).fit(*map(put, iris()))
 
 
 @pytest.mark.only("numpy")
@@ -452,6 +507,40 @@ def test_a_validation_set_of_ones_own_gives_curves(put):
     model.set_params(early_stopping=True, scoring="neg_log_loss", max_iter=4)
     model.fit(X[::2], y[::2], eval_set=(X[1::2], y[1::2]))
     np.testing.assert_allclose(model.validation_scores_, [-loss for loss in model.validation_losses_], rtol=1e-12)
+
+
+def test_a_validation_set_takes_the_dtype_of_x_and_may_lack_classes(xp, put):
+    X, y = iris()
+    model = MLPClassifier(max_iter=2, random_state=0, warm_start=True)
+    for _ in range(2):
+        model.fit(put(X, xp.float32), put(y), eval_set=(put(X[:50]), put(y[:50])))
+    assert len(model.validation_losses_) == 4
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("problem", [iris, two_classes, several_labels])
+def test_a_scorer_is_given_labels_whatever_the_targets_are(problem, label_smoothing):
+    X, y = problem()
+    options = {"max_iter": 3, "random_state": 0, "early_stopping": True, "label_smoothing": label_smoothing}
+    by_name = MLPClassifier(scoring="accuracy", **options).fit(X, y)
+    assert by_name.validation_scores_ == MLPClassifier(**options).fit(X, y).validation_scores_
+    if problem is iris:
+        soft = 0.9 * np.eye(3)[y] + 0.1 / 3
+        for learned, judged in ((soft, y), (y, soft)):
+            model = MLPClassifier(**options).fit(X, learned, eval_set=(X, judged))
+            again = MLPClassifier(scoring="accuracy", **options).fit(X, learned, eval_set=(X, judged))
+            assert model.validation_scores_ == again.validation_scores_
+        by_name = MLPClassifier(scoring="accuracy", **options).fit(X, soft)
+        assert by_name.validation_scores_ == MLPClassifier(**options).fit(X, soft).validation_scores_
+
+
+@pytest.mark.only("numpy")
+def test_losses_of_training_and_validation_are_on_one_scale():
+    for X, y in (numbers(), two_numbers(), iris(), several_labels()):
+        make = MLPRegressor if y.dtype.kind == "f" else MLPClassifier
+        model = make(solver="sgd", learning_rate_init=1e-12, max_iter=1, alpha=0.0).fit(X, y, eval_set=(X, y))
+        np.testing.assert_allclose(model.validation_losses_, model.loss_curve_, rtol=1e-6)  # a step of 1e-12 apart
 
 
 @pytest.mark.only("numpy")
@@ -539,14 +628,24 @@ def test_scikit_learns_callbacks_are_called_and_may_stop():
             seen.append(f"end {context.task_name}")
             if context.task_name == "epoch":
                 assert fitted_estimator.predict(iris()[0]).shape == (150,)
-                return context.task_id == 2
+                return context.task_id == 3
             return False
 
     model = MLPClassifier(max_iter=10, random_state=0).set_callbacks(Watch()).fit(*iris())
-    assert model.n_iter_ == 3
+    assert model.n_iter_ == 4
     assert seen[:3] == ["setup", "begin fit", "begin epoch"]
-    assert seen.count("end epoch") == 3
+    assert seen.count("begin epoch") == seen.count("end epoch") == 4
     assert seen[-1] == "teardown"
+    seen.clear()
+    model.set_params(tol=1e9, n_iter_no_change=1).fit(*iris())  # it converges: no epoch is begun that does not end
+    assert model.n_iter_ == 3
+    assert seen.count("begin epoch") == seen.count("end epoch") == 3
+    seen.clear()
+    model.partial_fit(*iris()).partial_fit(*iris())
+    assert seen == ["setup", "begin fit", "begin epoch", "end epoch", "end fit", "teardown"] * 2
+    seen.clear()
+    MLPClassifier(solver="lbfgs", max_iter=2).set_callbacks(Watch()).fit(*iris())
+    assert seen == ["setup", "begin fit", "end fit", "teardown"]
 
 
 @pytest.mark.only("numpy")

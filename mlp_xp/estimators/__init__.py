@@ -5,12 +5,14 @@
     classifier  MLPClassifier
     regressor   MLPRegressor
     files       a fitted estimator in a file, and back
+    displays    loss curves and weights as pictures
 
 Before: ``train``. Needs scikit-learn: ``pip install 'mlp_xp[sklearn]'``.
 """
 
 from mlp_xp.estimators.classifier import MLPClassifier
+from mlp_xp.estimators.displays import LossCurveDisplay, WeightsDisplay
 from mlp_xp.estimators.files import load
 from mlp_xp.estimators.regressor import MLPRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor", "load"]
+__all__ = ["LossCurveDisplay", "MLPClassifier", "MLPRegressor", "WeightsDisplay", "load"]

@@ -29,15 +29,16 @@ from sklearn.utils.validation import check_is_fitted
 from mlp_xp import optim, schedules
 from mlp_xp._typing import Array, Op, Params
 from mlp_xp.estimators import files
-from mlp_xp.estimators.data import Place, check_weight, check_X, in_chunks, place_of, rows
+from mlp_xp.estimators.data import Place, check_weight, check_X, in_chunks, is_device_array, place_of, rows
 from mlp_xp.export import to_onnx
 from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import TrainOptions, forward, loss_and_grads
 from mlp_xp.ops import ACTIVATIONS
-from mlp_xp.train import Diverged, Epoch, Interrupted, Record, train
+from mlp_xp.train import Diverged, Epoch, Interrupted, Record, is_sparse, train
 
 try:  # scikit-learn 1.9 and newer
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback import with_callbacks as with_callbacks
 except ImportError:
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
@@ -121,7 +122,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """
         return self._fit(X, y, sample_weight, eval_set, incremental=False)
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, incremental: bool, classes: Any = None) -> Self:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, incremental: bool) -> Self:
         self._validate_params()
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -130,7 +131,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         place = place_of(X)
         weight = check_weight(sample_weight, X.shape[0])
         random = check_random_state(self.random_state)
-        targets, strata, outputs = self._encode(y, first, incremental, classes)
+        targets, strata, outputs = self._encode(y, first, incremental)
         self._place_classes(place)
         weight = self._class_weights(y, weight)
         if weight is not None and not weight.all():  # a sample of no weight is none
@@ -142,13 +143,16 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         data = Problem(X, place.put(targets), None if weight is None else place.put(weight), strata)
         held = None
         if eval_set is not None:
+            if self.solver == "lbfgs":
+                raise ValueError("eval_set needs a stochastic solver: lbfgs has no epochs after which it is judged")
             held = self._eval_problem(eval_set, place)
         elif self.early_stopping and self.solver != "lbfgs":
             data, held = self._split(data, place, random)
         if self.check_gradients:
             self._check_gradients(data, place)
         if self.solver == "lbfgs":
-            self._fit_lbfgs(data, place, held)
+            with self._reporting(data, epochs=0):
+                self._fit_lbfgs(data, place)
         else:
             self._fit_stochastic(data, held, place, random, incremental)
         for array in self._params():
@@ -173,19 +177,25 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             self.intercepts_.append(place.put(random.uniform(-bound, bound, q)))
         self._history: tuple[Record, ...] = ()
         self._state: tuple[Array, ...] | None = None
+        self._state_of: str = self.solver
         if self.solver != "lbfgs":
-            self.loss_curve_: list[float] = []
-            self.validation_losses_: list[float] = []
-            self.validation_scores_: list[float] | None = [] if self.early_stopping else None
-            self.best_validation_score_ = -math.inf if self.early_stopping else None
-            self.best_loss_ = None if self.early_stopping else math.inf
-            self._best = self._params()
+            self._begin_curves()
+
+    def _begin_curves(self) -> None:
+        self.loss_curve_: list[float] = []
+        self.validation_losses_: list[float] = []
+        self.validation_scores_: list[float] | None = [] if self.early_stopping else None
+        self.best_validation_score_ = -math.inf if self.early_stopping else None
+        self.best_loss_ = None if self.early_stopping else math.inf
+        self._best = self._params()
 
     def _fit_stochastic(
         self, data: Problem, held: Problem | None, place: Place, random: Any, incremental: bool
     ) -> None:
         n, start = data.X.shape[0], self._params()
-        if incremental and self._state is not None:
+        if not hasattr(self, "loss_curve_") or (self.early_stopping and self.validation_scores_ is None):
+            self._begin_curves()  # what came before was lbfgs, or did not stop early
+        if incremental and self._state is not None and self._state_of == self.solver:
             begin: Params | Epoch = Epoch(self._history, start, start, self._state)
         else:
             self._history, begin = (), start
@@ -195,7 +205,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             clipped = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
             warnings.warn(clipped, stacklevel=3)
             batch_size = n
-        order = np.arange(n)
+        order, schedule = np.arange(n), self._schedule()
 
         def reordered(number: int) -> Any:
             nonlocal order
@@ -207,7 +217,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             rows_seen = 0 if progress.rows == 0 and not done else seen + progress.rows - done * n
             return schedule(progress._replace(rows=rows_seen, losses=self._watched()))
 
-        schedule = self._schedule()
         epochs = done + 1 if incremental else self.max_iter
         run = train(
             data.X,
@@ -233,11 +242,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             with np.errstate(over="ignore", invalid="ignore"), self._reporting(data, epochs - done) as report:
                 for epoch in run:
                     self._learned(epoch.params)
-                    self._history, self._state = epoch.history, epoch.state
+                    self._history, self._state, self._state_of = epoch.history, epoch.state, self.solver
                     self.n_iter_ += 1
                     self.t_ += n
                     self._record(epoch)
-                    if report(epoch) or self._finished():
+                    finished = self._finished()
+                    if report(epoch, finished) or finished:
                         break
                     if not incremental and self.n_iter_ == self.max_iter:
                         warnings.warn(
@@ -248,7 +258,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
                         )
         except Diverged as error:
             self._learned(error.params)
-            raise ValueError(f"Solver produced non-finite parameter weights: {error}") from None
+            if not self.early_stopping or self.best_validation_score_ == -math.inf:
+                raise ValueError(f"Solver produced non-finite parameter weights: {error}") from None
+            # the best are restored, as by scikit-learn, whose scores are NaN from there on
+            self.loss_ = math.nan
+            self.loss_curve_.append(math.nan)
+            self.validation_losses_.append(math.nan)
+            cast(list[float], self.validation_scores_).append(math.nan)
+            warnings.warn(f"Training stopped: {error}", ConvergenceWarning, stacklevel=3)
         except KeyboardInterrupt as error:
             if isinstance(error, Interrupted):
                 self._learned(error.params)
@@ -259,12 +276,13 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _record(self, epoch: Epoch) -> None:
         """What scikit-learn's attributes say of an epoch."""
         last = epoch.last
-        self.loss_ = self._reported_loss(last)
+        outputs = self._summed_outputs()  # scikit-learn reports the mean over them
+        self.loss_ = (last.loss - last.penalty) / outputs + last.penalty
         self.loss_curve_.append(self.loss_)
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
         if last.val_loss is not None:
-            self.validation_losses_.append(last.val_loss)
+            self.validation_losses_.append(last.val_loss / outputs)
         if not self.early_stopping:
             self.best_loss_ = self.loss_ if self.best_loss_ is None else min(self.best_loss_, self.loss_)
             return
@@ -305,7 +323,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if self.verbose:
             print(message)
 
-    def _fit_lbfgs(self, data: Problem, place: Place, held: Problem | None) -> None:
+    def _fit_lbfgs(self, data: Problem, place: Place) -> None:
         n = data.X.shape[0]
         total = float(n) if data.weight is None else float(place.xp.sum(data.weight))
         strength = float(self.alpha) / total
@@ -368,6 +386,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _hidden(self) -> list[int]:
         sizes = self.hidden_layer_sizes
         sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if not all(isinstance(size, Integral) for size in sizes):
+            raise ValueError(f"hidden_layer_sizes must be whole numbers, got {sizes}")
         if any(size <= 0 for size in sizes):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return [int(size) for size in sizes]
@@ -438,7 +458,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         X, y = self._check_X_y(eval_set[0], eval_set[1], reset=False)
         if place_of(X).xp is not place.xp:
             raise ValueError(f"eval_set must hold arrays of the library of X, got {type(X).__name__}")
-        targets, _, _ = self._encode(y, first=False, incremental=False, classes=None)
+        X = X.astype(place.dtype) if is_sparse(X) else place.xp.astype(X, place.dtype)
+        targets, _, _ = self._encode(y, first=False, incremental=False, held=True)
         return Problem(X, place.put(targets), None, None)
 
     def _validation_score(self, held: Problem, params: Params, place: Place) -> float:
@@ -458,25 +479,32 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             raise ValueError(f"the gradients of this network are wrong, nothing was trained\n{self.gradient_report_}")
 
     @contextmanager
-    def _reporting(self, data: Problem, epochs: int) -> Iterator[Callable[[Epoch], bool]]:
-        """A function that shows an epoch on a bar and to scikit-learn's callbacks: whether one of them says stop."""
-        with _progress_bar(self.progress, epochs) as show:
+    def _reporting(self, data: Problem, epochs: int) -> Iterator[Callable[[Epoch, bool], bool]]:
+        """A function that shows an epoch on a bar and to scikit-learn's callbacks: whether one of them says stop.
+
+        It is told whether the epoch is the last. Without epochs the callbacks hear of the fit alone.
+        """
+        with _progress_bar(self.progress and epochs > 0, epochs) as show:
             if not hasattr(self, "_skl_callbacks"):
-                yield lambda epoch: show(epoch) or False
+                yield lambda epoch, is_last: show(epoch) or False
                 return
+
+            def begun() -> Any:
+                task = context.subcontext(task_name="epoch")
+                task.call_on_fit_task_begin(estimator=self, X=data.X, y=data.y)
+                return task
+
             context = self._init_callback_context(max_subtasks=epochs)
             context.call_on_fit_task_begin(estimator=self, X=data.X, y=data.y)
-            task = context.subcontext(task_name="epoch")
-            task.call_on_fit_task_begin(estimator=self, X=data.X, y=data.y)
+            task: Any = begun() if epochs else None
 
-            def report(epoch: Epoch) -> bool:
+            def report(epoch: Epoch, is_last: bool) -> bool:
                 nonlocal task
                 show(epoch)
                 learned = {name: value for name, value in vars(self).items() if name.endswith("_")}
                 stop = task.call_on_fit_task_end(estimator=self, X=data.X, y=data.y, reconstruction_attributes=learned)
-                if epoch.last.number < epochs:
-                    task = context.subcontext(task_name="epoch")
-                    task.call_on_fit_task_begin(estimator=self, X=data.X, y=data.y)
+                if not (stop or is_last or epoch.last.number >= epochs):
+                    task = begun()
                 return bool(stop)
 
             yield report
@@ -509,6 +537,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             self._state = tuple(to_device(array, device) for array in self._state)
         if hasattr(self, "_best"):
             self._best = tuple(to_device(array, device) for array in self._best)
+        classes: Any = getattr(self, "classes_", None)
+        if is_device_array(classes):
+            self.classes_: Any = to_device(classes, device)
         return self
 
     def save(self, path: Any) -> None:
@@ -545,8 +576,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """X where it is and y on the host, checked."""
 
     @abstractmethod
-    def _encode(self, y: Any, first: bool, incremental: bool, classes: Any) -> tuple[Any, Any, int]:
-        """Targets as the criterion takes them, strata, and how many outputs there are; all on the host."""
+    def _encode(self, y: Any, first: bool, incremental: bool, held: bool = False) -> tuple[Any, Any, int]:
+        """Targets as the criterion takes them, strata, and how many outputs there are; all on the host.
+
+        ``held`` is whether these are not learned from.
+        """
 
     def _place_classes(self, place: Place) -> None:
         """Put the classes where X is."""
@@ -566,8 +600,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _score_of(self, held: Problem, params: Params, place: Place) -> float:
         """The score on a validation set, computed where it is."""
 
-    def _reported_loss(self, record: Record) -> float:
-        return record.loss
+    def _summed_outputs(self) -> int:
+        """Over how many outputs the criterion takes a sum whose mean is reported."""
+        return 1
 
 
 @contextmanager

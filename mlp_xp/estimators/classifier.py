@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from array_api_compat import is_numpy_array
+from scipy.sparse import csr_matrix, issparse
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
@@ -17,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from mlp_xp._namespace import beside, namespace
 from mlp_xp._typing import Array, Params
 from mlp_xp.backends import to_host
-from mlp_xp.estimators.base import BaseMLP, Problem, solver_is_stochastic
+from mlp_xp.estimators.base import BaseMLP, Problem, solver_is_stochastic, with_callbacks
 from mlp_xp.estimators.data import Place, check_X_y, host, is_device_array
 from mlp_xp.losses import exp_and_total, sigmoid, softmax
 from mlp_xp.metrics import accuracy
@@ -119,6 +121,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.compile = compile
 
     @available_if(solver_is_stochastic)
+    @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Go once over ``X`` (n_samples, n_features) and ``y``; ``classes``, all that may come, with the first call."""
         y, classes = host(y), host(classes)
@@ -131,7 +134,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def predict(self, X: Any) -> Any:
         """The class of each sample ``(n_samples,)``, or 0 and 1 for each label ``(n_samples, n_classes)``.
 
-        Classes that are numbers come back in the library of X, strings on the host.
+        Classes that are numbers come back in the library of X, strings on the host; labels that were sparse in ``fit``
+        are sparse, where NumPy can hold them.
         """
         logits = self._forward(X, "predict", "squared_error")
         xp = namespace(logits)
@@ -140,7 +144,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         else:
             chosen = xp.astype(logits > 0, xp.int64)
             if self._is_multilabel():
-                return chosen
+                return csr_matrix(chosen) if self._sparse_labels and is_numpy_array(chosen) else chosen
             chosen = chosen[:, 0]
         if is_device_array(self.classes_):
             return xp.take(self.classes_, chosen, axis=0)
@@ -183,17 +187,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _set_classes(self, y: Any) -> None:
         self._label_binarizer = LabelBinarizer().fit(y)
-        self._kind = self._label_binarizer.y_type_
+        self._kind, self._sparse_labels = self._label_binarizer.y_type_, issparse(y)
         self.classes_ = self._label_binarizer.classes_
 
-    def _encode(self, y: Any, first: bool, incremental: bool, classes: Any) -> tuple[Any, Any, int]:
+    def _encode(self, y: Any, first: bool, incremental: bool, held: bool = False) -> tuple[Any, Any, int]:
         soft = _is_soft(y)
         if soft and (not hasattr(self, "classes_") or (first and not incremental)):
             self.classes_, self._kind = np.arange(y.shape[1]), "soft"
         elif not hasattr(self, "classes_") or (not self.warm_start and not incremental and first):
             self._set_classes(y)
         elif not soft:
-            self._check_classes(y)
+            self._check_classes(y, all_of_them=self.warm_start and not held)
         classes = self._classes_on_host()
         many = len(classes) if self._kind != "binary" else 1
         self.out_activation_ = "softmax" if self._kind in ("multiclass", "soft") else "logistic"
@@ -204,7 +208,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             targets = np.asarray(self._label_binarizer.transform(y), dtype=np.float64)
             return (1.0 - smoothing) * targets + 0.5 * smoothing, None, many
         labels = np.searchsorted(classes, y).astype(np.int64)
-        strata = labels if many == 1 else None  # as scikit-learn, which stratifies where there is one output
+        strata = y if many == 1 else None  # as scikit-learn, which stratifies where there is one output
         if many == 1 and smoothing:
             return ((1.0 - smoothing) * labels + 0.5 * smoothing)[:, None], strata, many
         return labels, strata, many
@@ -221,9 +225,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _names_of_classes(self) -> Any:
         return None if self._is_multilabel() else self._classes_on_host()
 
-    def _check_classes(self, y: Any) -> None:
+    def _check_classes(self, y: Any, all_of_them: bool) -> None:
         came, known = unique_labels(y), self._classes_on_host()
-        if self.warm_start:
+        if all_of_them:
             if set(came) != set(known):
                 raise ValueError(
                     "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
@@ -244,6 +248,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self._kind == "soft":
             raise ValueError("class_weight needs classes, and y holds soft targets; use sample_weight")
         by_class = compute_sample_weight(self.class_weight, y)
+        if by_class.min() < 0:
+            raise ValueError(f"class_weight must not be negative, got {by_class.min()}")
         return by_class if weight is None else weight * by_class
 
     def _is_multilabel(self) -> bool:
@@ -260,13 +266,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _decoded(self, targets: Array) -> Any:
         labels = to_host(targets)
-        return labels if self._is_multilabel() or self._kind == "soft" else self._classes_on_host()[labels]
+        if labels.ndim == 2 and labels.shape[1] > 1 and not self._is_multilabel():  # soft targets
+            labels = np.argmax(labels, axis=1)
+        elif labels.ndim == 2:  # several labels, or one that was smoothed
+            labels = (labels > 0.5).astype(np.int64)
+        if self._is_multilabel():
+            return labels
+        return self._classes_on_host()[labels if labels.ndim == 1 else labels[:, 0]]
 
     def _score_of(self, held: Problem, params: Params, place: Place) -> float:
         xp = place.xp
         X = rows_of(xp, held.X, params[0], slice(None))
         y = predicted = predict(X, *params, activation=self._activations(), criterion=self._criterion())
-        if self._kind == "soft":
+        if held.y.ndim == 2 and held.y.shape[1] > 1 and predicted.ndim == 1:  # soft targets
             y = xp.argmax(held.y, axis=1)
         elif held.y.ndim == 2:  # smoothed, or several labels
             y = xp.astype(held.y > 0.5, predicted.dtype)

@@ -72,7 +72,14 @@ def check_X_y(estimator: BaseEstimator, X: Any, y: Any, reset: bool, numeric: bo
         )
         return (X.tocsr() if issparse(X) else X), y
     X = _device_X(estimator, X, reset)
-    y = check_array(y, ensure_2d=False, dtype="numeric" if numeric else None, input_name="y", estimator=estimator)
+    y = check_array(
+        y,
+        accept_sparse=False if numeric else "csr",
+        ensure_2d=False,
+        dtype="numeric" if numeric else None,
+        input_name="y",
+        estimator=estimator,
+    )
     check_consistent_length(X, y)
     return X, y
 

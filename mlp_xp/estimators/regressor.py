@@ -14,11 +14,11 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from mlp_xp._typing import Array, Params
 from mlp_xp.backends import to_host
-from mlp_xp.estimators.base import BaseMLP, Problem, solver_is_stochastic
+from mlp_xp.estimators.base import BaseMLP, Problem, solver_is_stochastic, with_callbacks
 from mlp_xp.estimators.data import Place, check_X_y, host
 from mlp_xp.metrics import r2
 from mlp_xp.mlp import forward
-from mlp_xp.train import Record, rows_of
+from mlp_xp.train import rows_of
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -122,6 +122,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.compile = compile
 
     @available_if(solver_is_stochastic)
+    @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Go once over ``X`` (n_samples, n_features) and ``y``."""
         return self._fit(X, y, sample_weight, None, incremental=True)
@@ -138,12 +139,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _check_X_y(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         X, y = check_X_y(self, X, y, reset, numeric=True)
+        if y.dtype.kind not in "biuf":
+            raise ValueError(f"y must hold numbers, got dtype {y.dtype}")
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         if self.loss == "poisson" and np.min(y) < 0:
             raise ValueError(f"loss='poisson' needs targets y >= 0, got {np.min(y)}")
         return X, y
 
-    def _encode(self, y: Any, first: bool, incremental: bool, classes: Any) -> tuple[Any, Any, int]:
+    def _encode(self, y: Any, first: bool, incremental: bool, held: bool = False) -> tuple[Any, Any, int]:
         targets = y.reshape(len(y), -1).astype(np.float64)
         self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
         return targets, None, targets.shape[1]
@@ -160,7 +163,5 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         score = float(r2(place.xp, held.y, outputs, held.weight))
         return score if bool(place.xp.all(place.xp.isfinite(outputs))) else math.nan
 
-    def _reported_loss(self, record: Record) -> float:
-        # scikit-learn reports the mean over the outputs of what it minimises the sum of
-        outputs = self.n_outputs_ if self.loss == "squared_error" and self.criterion is None else 1
-        return (record.loss - record.penalty) / outputs + record.penalty
+    def _summed_outputs(self) -> int:
+        return self.n_outputs_ if self.loss == "squared_error" and self.criterion is None else 1

@@ -1,0 +1,140 @@
+"""The displays: what is drawn of an estimator's curves and weights, on any backend."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn import neural_network as theirs
+from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
+
+import mlp_xp as mx
+from mlp_xp.estimators import LossCurveDisplay, MLPClassifier, MLPRegressor, WeightsDisplay
+from mlp_xp.train import train
+
+matplotlib = pytest.importorskip("matplotlib", reason="the sessions without the command have none")
+matplotlib.use("Agg")
+plt = importlib.import_module("matplotlib.pyplot")
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture(autouse=True)
+def _figures_are_closed():
+    yield
+    plt.close("all")
+
+
+def iris():
+    X, y = load_iris(return_X_y=True)
+    return (X - X.mean(0)) / X.std(0), y
+
+
+def legend(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_losses_scores_and_the_best_epoch_of_an_estimator(put):
+    X, y = map(put, iris())
+    model = MLPClassifier(8, max_iter=4, early_stopping=True, random_state=0).fit(X, y)
+    display = LossCurveDisplay.from_estimator(model, learning_rate=True)
+    assert display.ax_.get_ylabel() == "cross-entropy (nats)"
+    np.testing.assert_array_equal(display.line_.get_xydata(), list(enumerate(model.loss_curve_, 1)))
+    np.testing.assert_array_equal(display.validation_line_.get_ydata(), model.validation_losses_)
+    assert display.score_ax_.get_ylabel() == "validation\naccuracy (%)"
+    np.testing.assert_array_equal(display.score_line_.get_ydata(), [100 * score for score in model.validation_scores_])
+    best = int(np.argmax(model.validation_scores_)) + 1
+    assert legend(display.ax_) == ["training, with penalty", "validation", f"best epoch: {best}"]
+    np.testing.assert_array_equal(display.best_.get_xydata(), [[best, model.validation_losses_[best - 1]]])
+    np.testing.assert_array_equal(display.rate_line_.get_ydata(), [0.001] * 4)
+    assert (display.rate_ax_.get_ylabel(), display.rate_ax_.get_xlabel()) == ("learning rate", "epoch")
+    tops = [axes.get_position().y1 for axes in (display.ax_, display.score_ax_, display.rate_ax_)]
+    assert tops == sorted(tops, reverse=True)
+
+
+@pytest.mark.only("numpy")
+def test_what_there_is_not_is_not_drawn():
+    X, y = iris()
+    figure, (left, right) = plt.subplots(1, 2)
+    model = MLPRegressor(max_iter=3, alpha=0.0, random_state=0).fit(X, y)
+    display = LossCurveDisplay.from_estimator(model, ax=left)
+    assert (display.ax_, display.figure_) == (left, figure)
+    assert display.ax_.get_ylabel() == "half squared error\n(unit of y)²"
+    assert display.ax_.get_xlabel() == "epoch"
+    assert legend(left) == ["training", "best epoch: 3"]
+    assert (display.validation_line_, display.score_ax_, display.rate_ax_) == (None, None, None)
+    assert display.plot(right).ax_ is right
+    model.set_params(warm_start=True).fit(X, y, eval_set=(X, y))  # of three epochs in six: which, is not known
+    assert LossCurveDisplay.from_estimator(model).validation_line_ is None
+    with pytest.raises(ValueError, match="known of 3 epochs, those of the last fit, not of 6"):
+        LossCurveDisplay.from_estimator(model, learning_rate=True)
+    with pytest.raises(ValueError, match="needs an epoch of a stochastic solver, got solver='lbfgs'"):
+        LossCurveDisplay.from_estimator(MLPRegressor(solver="lbfgs", max_iter=2).fit(X, y))
+    with pytest.raises(NotFittedError):
+        LossCurveDisplay.from_estimator(MLPRegressor())
+    sklearns = theirs.MLPRegressor(max_iter=3, early_stopping=True).fit(X, y)
+    assert LossCurveDisplay.from_estimator(sklearns).score_ax_.get_ylabel() == "validation R²"
+
+
+def test_the_curves_of_a_loop_of_ones_own(xp, device, put):
+    X, y = map(put, iris())
+    params = mx.init_params((4, 5, 3), xp=xp, dtype=xp.float64, device=device)
+    *_, last = train(X, y, params, epochs=3, validation=0.2, alpha=0.1)
+    display = LossCurveDisplay.from_history(last.history, loss_name="cross-entropy (nats)")
+    np.testing.assert_array_equal(display.line_.get_ydata(), [record.loss for record in last.history])
+    np.testing.assert_array_equal(display.validation_line_.get_ydata(), [record.val_loss for record in last.history])
+    np.testing.assert_array_equal(display.score_line_.get_ydata(), [record.val_score for record in last.history])
+    assert legend(display.ax_)[0] == "training, with penalty"
+    diverged = last.history[0]._replace(loss=float("nan"), val_loss=None, val_score=None)
+    assert LossCurveDisplay.from_history([diverged]).best_ is None
+    with pytest.raises(ValueError, match="at least one epoch, got none"):
+        LossCurveDisplay.from_history([])
+
+
+def test_weights_are_images_or_a_heat_map(put, host):
+    X, y = map(put, iris())
+    model = MLPClassifier(5, max_iter=2, random_state=0).fit(X, y)
+    weight = host(model.coefs_[0])
+    display = WeightsDisplay.from_estimator(model)
+    np.testing.assert_array_equal(display.image_.get_array(), weight)
+    assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("hidden unit", "input")
+    display = WeightsDisplay.from_estimator(model, image_shape=(2, 2))
+    drawn = np.ma.filled(display.image_.get_array(), np.nan)
+    np.testing.assert_array_equal(np.sort(drawn[np.isfinite(drawn)]), np.sort(weight, axis=None))
+    assert display.ax_.get_title() == "first-layer weights: all 5 hidden units, largest norm first"
+    with pytest.raises(ValueError, match=r"image_shape must be of 4 inputs, got \(3, 2\)"):
+        WeightsDisplay.from_estimator(model, image_shape=(3, 2))
+    with pytest.raises(ValueError, match="feature_names must be of 4 inputs, got 1 names"):
+        WeightsDisplay(model.coefs_[0], feature_names=["one"])
+
+
+@pytest.mark.only("numpy")
+def test_weights_have_the_names_of_features_and_classes():
+    data = load_iris(as_frame=True)
+    names = data.target_names[data.target]
+    model = MLPClassifier((), max_iter=2, random_state=0).fit(data.data, names)
+    display = WeightsDisplay.from_estimator(model, ax=plt.subplots()[1])
+    assert [text.get_text() for text in display.ax_.get_yticklabels()] == list(data.data.columns)
+    assert [text.get_text() for text in display.ax_.get_xticklabels()] == ["setosa", "versicolor", "virginica"]
+    assert display.ax_.get_xlabel() == "class"
+    display = WeightsDisplay.from_estimator(model, image_shape=(2, 2))
+    assert display.ax_.get_title() == "first-layer weights: all 3 classes"
+    assert [text.get_text() for text in display.ax_.texts] == ["setosa", "versicolor", "virginica"]
+    binary = MLPClassifier((), max_iter=2, random_state=0).fit(data.data[:100], names[:100])
+    assert WeightsDisplay.from_estimator(binary).column_names == ["versicolor"]
+    wide = WeightsDisplay(np.ones((100, 3)), feature_names=[str(i) for i in range(100)]).plot()
+    assert len(wide.ax_.get_yticklabels()) == 25  # every fourth
+
+
+@pytest.mark.only("numpy")
+def test_matplotlib_is_needed_to_draw_and_not_before():
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; from mlp_xp.estimators import LossCurveDisplay\n"
+        "LossCurveDisplay(training_loss=[1.0]).plot()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    sentence = "ImportError: LossCurveDisplay.plot needs matplotlib: pip install 'mlp_xp[cli]'"
+    assert done.stderr.splitlines()[-1] == sentence
