@@ -22,6 +22,7 @@ from mlp_xp._arguments import check_batch, check_number, check_params, check_pos
 from mlp_xp._namespace import beside, is_floating, is_integral, namespace, settled
 from mlp_xp._typing import Array, Namespace, Params
 from mlp_xp.losses import CRITERIA
+from mlp_xp.metrics import accuracy, r2
 from mlp_xp.mlp import Options, PredictOptions, TrainOptions, loss_and_grads, objective, predict
 from mlp_xp.optim import Optimizer, State, adam, clip_by_global_norm, sum_of_squares
 from mlp_xp.schedules import Progress, Schedule, check_patience, constant, stalls
@@ -358,22 +359,11 @@ def judge(
     if predicted.shape != y.shape:
         return loss / n, None
     if y.ndim == 1:
-        right = predicted == xp.astype(y, predicted.dtype)
-        return loss / n, float(xp.sum(xp.astype(right, params[0].dtype))) / n
+        return loss / n, float(accuracy(xp, xp.astype(y, predicted.dtype), predicted, params[0]))
     criterion = rule_named("criterion", CRITERIA, options.get("criterion", "softmax_cross_entropy"))
     if criterion not in (CRITERIA["squared_error"], CRITERIA["poisson"]):
         return loss / n, None
-    return loss / n, float(_r_squared(xp, y, predicted))
-
-
-def _r_squared(xp: Namespace, y: Array, predicted: Array) -> Array:
-    """``1 - sum (y - p)^2 / sum (y - mean y)^2``, the mean over the columns; 0 for a constant column that is missed."""
-    gap, centred = y - predicted, y - xp.sum(y, axis=0) / y.shape[0]
-    missed, spread = xp.sum(gap * gap, axis=0), xp.sum(centred * centred, axis=0)
-    constant_column = spread == 0
-    ratio = missed / xp.where(constant_column, xp.ones_like(spread), spread)
-    ratio = xp.where(constant_column, xp.astype(missed > 0, ratio.dtype), ratio)
-    return xp.sum(1.0 - ratio) / ratio.shape[0]
+    return loss / n, float(r2(xp, y, predicted))
 
 
 def check_values(xp: Namespace, X: Array | Any, y: Array, d_out: int, which: str = "") -> None:

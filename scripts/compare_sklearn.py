@@ -222,14 +222,14 @@ def compare(source: str, libraries: Sequence[str], quick: bool) -> dict[str, Any
     X = problem(source, "float64", None)[0]
     workers = {library: Worker(library) for library in ("sklearn", *libraries)}
     results: dict[str, Any] = {"data": Path(source).name, "rows": X.shape[0], "d_in": X.shape[1], "times": []}
-    rows, epochs = (None, 10 if quick else 60) if small else ((2000, 3) if quick else (None, 10))
+    rows, epochs = (None, 10 if quick else 60) if small else ((2000, 3) if quick else (12_000, 10))
     results["accuracy_task"] = {"rows": rows, "epochs": epochs, "width": 100}
     seeds = SEEDS[:2] if quick else SEEDS
     print(f"{results['data']}: test accuracy after {epochs} epochs, {len(seeds)} seeds, width 100", flush=True)
     results["accuracy"] = accuracies(workers, source, 100, rows, epochs, seeds)
     report_accuracy(results)
-    rows = None if small else (2000 if quick else 12_000)
-    rounds, epochs = (2, 5) if quick else (9, 16 if small else 4)
+    rows = None if small else (2000 if quick else 6000)
+    rounds, epochs = (2, 5) if quick else (9, 16) if small else (5, 4)
     print(
         f"{results['data']}: time of an epoch of {rows or X.shape[0]} rows, ratio to scikit-learn's (middle half)",
         flush=True,
