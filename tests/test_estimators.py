@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.optimize
+import scipy.sparse
 import textbook
 from array_api_compat import array_namespace
 from sklearn import neural_network as theirs
@@ -186,14 +187,13 @@ def test_partial_fit_and_warm_start_go_on_as_scikit_learns_do(solver, schedule):
 
 @pytest.mark.only("numpy")
 def test_a_sparse_matrix_is_what_it_is_when_dense():
-    scipy_sparse = pytest.importorskip("scipy.sparse")
     X, y = iris()
     X = np.where(X > 0.5, X, 0.0)
     weight = np.random.default_rng(0).uniform(0.2, 2.0, len(X))
     for options in ({}, {"early_stopping": True}, {"solver": "lbfgs"}, {"shuffle": False}):
         options = {"max_iter": 5, "random_state": 1, "batch_size": 40, **options}
         dense = MLPClassifier(**options).fit(X, y, weight)
-        for kind in (scipy_sparse.csr_matrix, scipy_sparse.csc_array):
+        for kind in (scipy.sparse.csr_matrix, scipy.sparse.csc_array):
             sparse = MLPClassifier(**options).fit(kind(X), y, weight)
             assert apart(sparse, dense) <= SAME
             np.testing.assert_allclose(sparse.predict_proba(kind(X)), dense.predict_proba(X), rtol=1e-9)
@@ -444,9 +444,8 @@ def test_a_run_that_diverges_while_it_is_judged_restores_the_best():
 
 
 def test_labels_that_were_sparse_come_back_sparse_on_the_host(put, backend, tmp_path):
-    scipy_sparse = pytest.importorskip("scipy.sparse")
     X, y = several_labels()
-    sparse = scipy_sparse.csr_matrix(y)
+    sparse = scipy.sparse.csr_matrix(y)
     model = MLPClassifier(max_iter=2, random_state=0).fit(put(X), sparse)
     alike = MLPClassifier(max_iter=2, random_state=0).fit(put(X), y)
     assert model.score(put(X), y) == alike.score(put(X), y)
@@ -754,19 +753,3 @@ def test_strings_and_weights_of_classes_come_back_and_functions_are_refused(tmp_
         model.save(tmp_path / "other")
     assert not (tmp_path / "other").exists()
     assert list(MLPClassifier.load(tmp_path / "model").predict(X)) == list(again.predict(X))
-
-
-@pytest.mark.only("numpy")
-def test_onnx_says_what_the_estimator_says():
-    onnxruntime = pytest.importorskip("onnxruntime", reason="the session of the lowest versions has none")
-    X, y = iris()
-    names = np.asarray(["setosa", "versicolor", "virginica"])[y]
-    model = MLPClassifier(max_iter=20, random_state=0).fit(X.astype(np.float32), names)
-    session = onnxruntime.InferenceSession(model.to_onnx().SerializeToString())
-    probabilities, labels = session.run(["probabilities", "label"], {"X": X.astype(np.float32)})
-    np.testing.assert_allclose(probabilities, model.predict_proba(X.astype(np.float32)), atol=1e-6)
-    assert list(labels) == list(model.predict(X.astype(np.float32)))
-    X, y = two_numbers()
-    model = MLPRegressor(max_iter=20, random_state=0).fit(X, y)
-    (output,) = onnxruntime.InferenceSession(model.to_onnx().SerializeToString()).run(None, {"X": X})
-    np.testing.assert_allclose(output, model.predict(X), rtol=1e-6)

@@ -10,8 +10,10 @@ import onnx
 import onnxruntime
 import pytest
 import textbook
+from sklearn.datasets import load_iris
 
 import mlp_xp as mx
+from mlp_xp.estimators import MLPClassifier, MLPRegressor
 from mlp_xp.export import to_onnx
 
 NAMES = list(textbook.ACTIVATIONS)
@@ -172,3 +174,18 @@ def test_without_ndonnx_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ndonnx", None)
     with pytest.raises(ModuleNotFoundError, match=r"made with ndonnx: pip install 'mlp_xp\[onnx\]'"):
         to_onnx(None, *parameters(4, 3))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_onnx_says_what_the_estimator_says():
+    X, y = load_iris(return_X_y=True)
+    names = np.asarray(["setosa", "versicolor", "virginica"])[y]
+    model = MLPClassifier(max_iter=20, random_state=0).fit(X.astype(np.float32), names)
+    session = onnxruntime.InferenceSession(model.to_onnx().SerializeToString())
+    probabilities, labels = session.run(["probabilities", "label"], {"X": X.astype(np.float32)})
+    np.testing.assert_allclose(probabilities, model.predict_proba(X.astype(np.float32)), atol=1e-6)
+    assert list(labels) == list(model.predict(X.astype(np.float32)))
+    X, y = np.random.default_rng(0).normal(size=(40, 3)), np.random.default_rng(1).normal(size=(40, 2))
+    model = MLPRegressor(max_iter=20, random_state=0).fit(X, y)
+    (output,) = onnxruntime.InferenceSession(model.to_onnx().SerializeToString()).run(None, {"X": X})
+    np.testing.assert_allclose(output, model.predict(X), rtol=1e-6)
