@@ -1,4 +1,4 @@
-"""The ``mlp-xp`` command: train a network, check gradients, count what a step costs, list the backends.
+"""The ``mlp-xp`` command: train a network and use it, check gradients, count what a step costs, list the backends.
 
 Each command is a module named after it; ``main`` turns whatever goes wrong into one line. What only some commands need
 (rich, matplotlib, scikit-learn) is imported in them, so that ``mlp-xp --help`` is quick.
@@ -18,7 +18,7 @@ except ModuleNotFoundError:
     raise SystemExit(2) from None
 
 from mlp_xp import __version__
-from mlp_xp.cli import backends, cost, gradcheck, train
+from mlp_xp.cli import backends, cost, evaluate, export, gradcheck, inspect, predict, train
 
 _BAD_INPUT, _INTERRUPTED = 2, 130  # exit statuses; the second is what shells report for Ctrl-C
 
@@ -53,5 +53,5 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for module in (train, gradcheck, cost, backends):
+for module in (train, predict, evaluate, inspect, export, gradcheck, cost, backends):
     commands.add_command(module.command)

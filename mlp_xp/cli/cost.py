@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import click
 
 from mlp_xp.cli._options import ACTIVATION, OPTIMIZER, SHOW_DEFAULTS, activation_names
@@ -21,7 +19,7 @@ from mlp_xp.losses import CRITERIA
 @click.option("--optimizer", default="sgd", help=OPTIMIZER)
 def command(sizes: tuple[int, ...], n: int, dtype: str, activation: str, criterion: str, optimizer: str) -> None:
     """Count the operations and the memory of a training step of the network SIZES, such as 784 800 10."""
-    activations = cast("str | list[str]", activation_names(activation))
+    activations = activation_names(activation)
     counted = step_cost(sizes, n, dtype, activation=activations, criterion=criterion, optimizer=optimizer)
     flops = counted.forward_flops + counted.backward_flops
     figures = (

@@ -129,7 +129,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             y: the targets.
             sample_weight: (n_samples,).
             eval_set: ``(X, y)``, judged after every epoch in place of a share of the training data.
-            callbacks: each is called with the ``mlp_xp.train.Epoch`` after every epoch; True from one makes it the last.
+            callbacks: each is called with a ``mlp_xp.train.Epoch`` after every epoch; True from one makes it the last.
             checkpoint: a file that is to hold where training stands, written anew after every epoch.
             resume: whether to go on from that file: to what a fit that never stopped would have learned.
         """
@@ -138,9 +138,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, eval_set: Any, incremental: bool, classes: Any = None,
-        watchers: Watchers = Watchers(),
+        watchers: Watchers | None = None,
     ) -> Self:  # fmt: skip
         self._validate_params()
+        watchers = watchers or Watchers()
         if watchers.checkpoint is not None and (self.solver == "lbfgs" or self.warm_start):
             raise ValueError("checkpoint needs a stochastic solver and warm_start=False")
         if watchers.resume and watchers.checkpoint is None:
