@@ -13,6 +13,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -192,24 +193,28 @@ def _check_heads(path: Path, X: str, head: tuple[Any, Any], y: str | None, y_hea
         )
 
 
+@contextmanager
+def _whole_npz(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive; what is wrong with it is one sentence."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    # what NumPy, zip and zlib raise for archives that are damaged, encrypted, or hold pickled objects
+    except (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise ValueError(f"{path} must be a whole .npz file: {error}") from None
+
+
 def _npz_heads(path: Path) -> dict[str, tuple[tuple[int, ...], Any]]:
     """Name -> shape and dtype, without reading what they hold."""
     heads: dict[str, tuple[tuple[int, ...], Any]] = {}
-    for name, stream in _npz_members(path):
-        shape, _, dtype = _npy_head(stream)
-        heads[name] = (tuple(shape), dtype)
+    with _whole_npz(path) as archive:
+        for member in archive.namelist():
+            with archive.open(member) as stream:
+                shape, _, dtype = _npy_head(stream)
+            heads[member.removesuffix(".npy")] = (tuple(shape), dtype)
     return heads
-
-
-def _npz_members(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.namelist():
-                with archive.open(member) as stream:
-                    yield member.removesuffix(".npy"), stream
-    # what NumPy, zip and zlib raise for archives that are damaged, encrypted, or hold pickled objects
-    except (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} must be a whole .npz file: {error}") from None
 
 
 def _npy_head(stream: Any) -> tuple[tuple[int, ...], bool, Any]:
@@ -224,12 +229,12 @@ def _npy_head(stream: Any) -> tuple[tuple[int, ...], bool, Any]:
 def _npz_chunks(path: Path, X: str, y: str | None, n: int, rows: int | None) -> Iterator[Chunk]:
     """The features a piece at a time, as they are unpacked; the targets, one number a row, at once."""
     targets = None
-    if y is not None:
-        targets = np.concatenate([part for name, stream in _npz_members(path) if name == y
-                                  for part in _pieces(stream, None)]).reshape(n)  # fmt: skip
-    for name, stream in _npz_members(path):
-        if name == X:
-            low = 0
+    with _whole_npz(path) as archive:
+        if y is not None:
+            with archive.open(f"{y}.npy") as stream:
+                targets = np.concatenate(list(_pieces(stream, None))).reshape(n)
+        low = 0
+        with archive.open(f"{X}.npy") as stream:
             for part in _pieces(stream, rows):
                 labels = None if targets is None else targets[low : low + len(part)]
                 yield Chunk(_features(f"{path}: {X}", part, low), labels, low)

@@ -62,7 +62,7 @@ def open_table(path: Path, text_columns: Sequence[str] = ()) -> Source:
         for frame in frames(rows or _ROWS):
             if rows is None:
                 parts.append(frame)
-            else:
+            elif len(frame):
                 yield Chunk(frame, None, first)
                 first += len(frame)
         if parts:
