@@ -13,7 +13,8 @@ import os
 import secrets
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -38,8 +39,19 @@ _STALE = 3600.0  # seconds
 def write_whole(path: str | Path, data: bytes | memoryview) -> None:
     """``data`` as the file ``path``: after an error, or a loss of power, the old file is there, or the new one, whole.
 
-    It is written beside ``path`` under another name, brought to the disk, and moved over it. The mode is that of the
-    old file, or what the umask gives to a new one; what a link points to is replaced, not the link.
+    Raises:
+        OSError: when it can't be written, with the reason; its ``errno`` is the system's.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Another name to write under, beside ``path``: what is there at the end becomes ``path``, unless something raised.
+
+    It is brought to the disk, and moved over ``path``. The mode is that of the old file, or what the umask gives to a
+    new one; what a link points to is replaced, not the link.
 
     Raises:
         OSError: when it can't be written, with the reason; its ``errno`` is the system's.
@@ -53,9 +65,9 @@ def write_whole(path: str | Path, data: bytes | memoryview) -> None:
         if exists and not os.access(target, os.W_OK):
             raise PermissionError("it is read-only")
         try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
+            temporary.open("xb").close()
+            yield temporary
+            with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             if exists:
                 shutil.copymode(target, temporary)
@@ -64,6 +76,8 @@ def write_whole(path: str | Path, data: bytes | memoryview) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
+        if error.filename not in (None, str(temporary), str(target)):
+            raise  # of another file, which was read meanwhile
         refused = type(error)(f"{path} can't be written: {error.strerror or error}")
         refused.errno = error.errno
         raise refused from None

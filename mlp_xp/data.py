@@ -1,8 +1,8 @@
-"""What to train on: scikit-learn's digits, an .npz file, or a folder of MNIST-style IDX files, as arrays of the host.
+"""Where data comes from, by its name: built in, .npz, a folder of IDX files, or a table, read a batch at a time.
 
-Whatever is wrong with a file is one sentence that begins with its name: what was expected, what came.
+Whatever is wrong with a file is one sentence that begins with its name: where it is, what was expected, what came.
 
-Next: ``train`` takes the arrays, once ``cli`` has put them on a device.
+Next: ``tables`` opens those that have named columns, ``recipe`` makes numbers of what comes, ``cli`` trains on them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import math
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,125 +22,235 @@ from numpy.typing import NDArray
 
 HostArray: TypeAlias = NDArray[Any]
 
-_TEST_SHARE = 0.2  # of the rows, where the data comes without a test set
+BUILT_IN = ("digits", "iris", "wine", "breast_cancer", "diabetes")
+TABLES = (".csv", ".tsv", ".parquet", ".arrow", ".feather")
+KINDS = f"{', '.join(BUILT_IN)}, a .npz, {', '.join(TABLES)} file, a folder of IDX files, or openml:NAME"
 
 
-class Data(NamedTuple):
-    """A classification problem.
+class Chunk(NamedTuple):
+    """Some rows in their order.
+
+    X: a floating array (n, d_in), or a data frame whose target is among its columns.
+    y: (n,), or None where there is none, or where X is a frame.
+    first: how many rows came before.
+    """
+
+    X: Any
+    y: HostArray | None
+    first: int
+
+
+class Source(NamedTuple):
+    """Data that can be read.
 
     name: what it is called in a heading.
-    X, X_test: (n, d_in), floating and finite; images of unsigned bytes are scaled to 0 ... 1.
-    y, y_test: labels (n,), int64, 0 to ``classes - 1``.
-    classes: how many labels there are.
+    where: what it is called in an error.
+    columns: their names; None where they have none.
+    chunks: the rows, so many at a time; all at once for None.
+    test: the test set, where the data brings one along.
     image_shape: (height, width) when the columns are the pixels of an image, row by row.
+    target: the name of the target among ``columns``, where the data says which it is.
     """
 
     name: str
-    X: HostArray
-    y: HostArray
-    X_test: HostArray
-    y_test: HostArray
-    classes: int
-    image_shape: tuple[int, int] | None
+    where: str
+    columns: tuple[str, ...] | None
+    chunks: Callable[[int | None], Iterator[Chunk]]
+    test: Source | None = None
+    image_shape: tuple[int, int] | None = None
+    target: str | None = None
+
+    @property
+    def is_table(self) -> bool:
+        """Whether its chunks are data frames."""
+        return self.columns is not None and self.image_shape is None and self.name not in BUILT_IN
 
 
-def digits(dtype: str = "float64", seed: int = 0) -> Data:
-    """1797 handwritten digits of 8 x 8 pixels, which scikit-learn brings along; a fifth is the test set.
-
-    Args:
-        dtype: of X, "float32" or "float64".
-        seed: of the split.
-
-    Source: Alpaydin and Kaynak, Optical recognition of handwritten digits, UCI repository, 1998.
-    """
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    X = (bunch.data / 16.0).astype(dtype)  # pixels count 0 to 16
-    return Data("digits", *hold_out(X, bunch.target, _TEST_SHARE, seed), classes=10, image_shape=(8, 8))
-
-
-def load(path: str | Path, dtype: str = "float64", seed: int = 0) -> Data:
-    """The data in an .npz file or in a folder of IDX files.
-
-    An .npz file holds ``X`` and ``y``, or ``x_train`` and ``y_train``; a test set is ``X_test`` and ``y_test``, or
-    ``x_test`` and ``y_test``. A folder holds ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``, and for a
-    test set ``t10k-...``, each plain or gzipped. Without a test set a fifth of the rows becomes one.
+def open_data(name: str, text_columns: Sequence[str] = ()) -> Source:
+    """The data called ``name``: what is wrong with the rows is said when they are read.
 
     Args:
-        path: the file or the folder.
-        dtype: of X, "float32" or "float64".
-        seed: of the split.
+        name: of a file, a folder or what is built in.
+        text_columns: columns of a .csv or .tsv file to be read as they are written: what looks like a number too.
 
     Raises:
-        ValueError: when something can't be read or is not what it should be.
+        ValueError: when it can't be read or is not what it should be.
     """
-    path = Path(path)
+    path = Path(name)
     try:
-        arrays = _idx_folder(path) if path.is_dir() else _npz_file(path)
+        if name in BUILT_IN:
+            return _built_in(name)
+        if name.startswith("openml:") or path.suffix.lower() in TABLES:
+            from mlp_xp import tables
+
+            if name.startswith("openml:"):
+                return tables.from_openml(name)
+            return tables.open_table(path, text_columns)
+        if path.is_dir():
+            return _idx_folder(path)
+        if not path.exists():
+            nearest = f"; built in are {', '.join(BUILT_IN)}" if not path.suffix and path.name == name else ""
+            raise ValueError(f"{name} can't be read: No such file or directory{nearest}")
+        if path.suffix.lower() != ".npz":
+            raise ValueError(f"{name} must be {KINDS}, got a file that ends in {path.suffix or 'nothing'}")
+        return _npz_file(path)
     except OSError as error:
-        raise ValueError(f"{path} can't be read: {error.strerror or error}") from None
-    (X_name, X_raw), (y_name, y_raw), *test = arrays
-    X = _features(X_name, X_raw, dtype)
-    y = _labels(y_name, y_raw, len(X))
-    classes = max(int(y.max()) + 1, 2)
-    if classes > max(len(X), 2):
-        raise ValueError(f"{y_name} must hold labels 0 to k - 1 of k <= {len(X)} classes, a row each, got {y.max()}")
-    if not test:
-        split = hold_out(X, y, _TEST_SHARE, seed)
-    else:
-        (X_test_name, X_test_raw), (y_test_name, y_test_raw) = test
-        if X_test_raw.shape[1:] != X_raw.shape[1:]:
-            raise ValueError(f"{X_test_name} must have rows of shape {X_raw.shape[1:]}, got {X_test_raw.shape[1:]}")
-        X_test = _features(X_test_name, X_test_raw, dtype)
-        y_test = _labels(y_test_name, y_test_raw, len(X_test))
-        if y_test.max() >= classes:
-            raise ValueError(f"{y_test_name} must hold labels 0 to {classes - 1} as in training, got {y_test.max()}")
-        split = X, y, X_test, y_test
-    shape = X_raw.shape[1:-1] if X_raw.ndim == 4 and X_raw.shape[-1] == 1 else X_raw.shape[1:]
-    return Data(path.stem, *split, classes=classes, image_shape=shape if len(shape) == 2 else None)
+        raise ValueError(f"{name} can't be read: {error.strerror or error}") from None
 
 
-def hold_out(X: HostArray, y: HostArray, share: float, seed: int) -> tuple[HostArray, HostArray, HostArray, HostArray]:
-    """Rows that are kept, and the ``share`` that is held out: (n, d_in), (n,) -> X, y, X_held, y_held, shuffled.
+def hold_out(share: float, seed: int, n: int, labels: HostArray | None = None) -> tuple[HostArray, HostArray]:
+    """Which of ``n`` rows are kept and which are held out, both in random order.
 
-    At least one row goes to each side; with fewer than two rows that is a ``ValueError``.
+    Of each label (n,) about the same ``share`` is held out, but never the last row that has it, and in all at least one
+    row, unless the share is 0.
+
+    Raises:
+        ValueError: when there are not enough rows.
     """
-    n = len(X)
-    if n < 2:
-        raise ValueError(f"the data must have at least 2 rows to hold some of them out, got {n}")
     order = np.random.default_rng(seed).permutation(n)
-    held, kept = np.split(order, [min(max(round(share * n), 1), n - 1)])
-    return X[kept], y[kept], X[held], y[held]
+    groups = [order] if labels is None else [order[labels[order] == label] for label in np.unique(labels)]
+    wanted = max(round(share * n), 1) if share else 0
+    held: list[int] = []
+    owed = 0.0
+    for group in sorted(groups, key=len):
+        owed += share * len(group)  # what one small group could not give is asked of the next
+        count = min(round(owed), len(group) - 1)
+        owed -= count
+        held.extend(group[:count])
+    if not held and wanted:
+        held = list(max(groups, key=len)[:1])
+    if wanted and not 0 < len(held) < n:
+        raise ValueError(f"the data must have at least 2 rows to hold some of them out, got {n}")
+    chosen = np.zeros(n, dtype=bool)
+    chosen[held] = True
+    return order[~chosen[order]], order[chosen[order]]
+
+
+def _from_arrays(where: str, X: HostArray, y: HostArray | None, **known: Any) -> Callable[..., Any]:
+    """The chunks of arrays that are in memory."""
+
+    def chunks(rows: int | None) -> Iterator[Chunk]:
+        step = rows or max(len(X), 1)
+        for low in range(0, len(X), step):
+            part = slice(low, low + step)
+            yield Chunk(_features(where, X[part], low), None if y is None else y[part], low)
+
+    return chunks
+
+
+def _built_in(name: str) -> Source:
+    """What scikit-learn brings along; see ``sklearn.datasets`` for where it is from."""
+    from sklearn import datasets
+
+    bunch = getattr(datasets, f"load_{name}")()
+    y = bunch.target if name in ("digits", "diabetes") else np.asarray(bunch.target_names)[bunch.target].astype(str)
+    columns = tuple(map(str, bunch.feature_names))
+    image_shape = (8, 8) if name == "digits" else None
+    X = bunch.data / 16.0 if image_shape else bunch.data  # pixels count 0 to 16
+    return Source(name, name, columns, _from_arrays(name, X, y), image_shape=image_shape)
 
 
 # --- .npz --------------------------------------------------------------------------------------------------------
 
-_Named: TypeAlias = tuple[str, HostArray]
-"""What to call an array in an error, and the array."""
-
 _NPZ_NAMES = (("X", "y", "X_test", "y_test"), ("x_train", "y_train", "x_test", "y_test"))
 
 
-def _npz_file(path: Path) -> list[_Named]:
-    """X, y, and the test set's where there is one, as they are in the file."""
+def _npz_file(path: Path) -> Source:
+    """``X`` and perhaps ``y``, or ``x_train`` and ``y_train``; and ``X_test``, ``y_test`` or ``x_test``, ``y_test``."""
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
-            raise ValueError(f"{path} must be an .npz file, got a file that is truncated or of another kind")
-        file.seek(0)
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                names = next((names for names in _NPZ_NAMES if {*names[:2]} <= {*archive.files}), None)
-                if names is None:
-                    found = ", ".join(archive.files) or "nothing"
-                    raise ValueError(f"it must hold X and y, or x_train and y_train, got {found}")
-                test = [name for name in names[2:] if name in archive.files]
-                if len(test) == 1:
-                    raise ValueError(f"it must hold both {names[2]} and {names[3]} or neither, got {test[0]}")
-                return [(f"{path}: {name}", archive[name]) for name in (*names[:2], *test)]
-        # what NumPy, zip and zlib raise for archives that are damaged, encrypted, or hold pickled objects
-        except (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{path} must be an .npz file, got a file that is empty, truncated or of another kind")
+    heads = _npz_heads(path)
+    names = next((names for names in _NPZ_NAMES if names[0] in heads), None)
+    if names is None:
+        raise ValueError(f"{path} must hold X and y, or x_train and y_train, got {', '.join(heads) or 'nothing'}")
+    X, y, X_test, y_test = (name if name in heads else None for name in names)
+    if (X_test is None) != (y_test is None):
+        raise ValueError(f"{path} must hold both {names[2]} and {names[3]} or neither, got {X_test or y_test}")
+    shape = heads[str(X)][0]
+    if X_test is not None and heads[X_test][0][1:] != shape[1:]:
+        raise ValueError(f"{path}: {X_test} must have rows of shape {shape[1:]}, got {heads[X_test][0][1:]}")
+    image = shape[1:-1] if len(shape) == 4 and shape[-1] == 1 else shape[1:]
+    image_shape = (int(image[0]), int(image[1])) if len(image) == 2 else None
+
+    def part(X: str, y: str | None, test: Source | None = None) -> Source:
+        _check_heads(path, X, heads[X], y, None if y is None else heads[y])
+        return Source(path.stem, str(path), None, lambda rows: _npz_chunks(path, X, y, heads[X][0][0], rows), test,
+                      image_shape)  # fmt: skip
+
+    return part(str(X), y, None if X_test is None else part(X_test, y_test))
+
+
+def _check_heads(path: Path, X: str, head: tuple[Any, Any], y: str | None, y_head: tuple[Any, Any] | None) -> None:
+    shape, dtype = head
+    if len(shape) < 2 or dtype.kind not in "buif":
+        raise ValueError(f"{path}: {X} must be numbers (n, d_in) or images (n, height, width), got {dtype} {shape}")
+    if math.prod(shape) == 0:
+        raise ValueError(f"{path}: {X} must have at least one row and one column, got shape {shape}")
+    if y_head is not None and y_head[0] not in ((shape[0],), (shape[0], 1)):
+        raise ValueError(
+            f"{path}: {y} must hold one target for each of the {shape[0]} rows, shape ({shape[0]},), got {y_head[0]}"
+        )
+
+
+@contextmanager
+def _whole_npz(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive; what is wrong with it is one sentence."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    # what NumPy, zip and zlib raise for archives that are damaged, encrypted, or hold pickled objects
+    except (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise ValueError(f"{path} must be a whole .npz file: {error}") from None
+
+
+def _npz_heads(path: Path) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Name -> shape and dtype, without reading what they hold."""
+    heads: dict[str, tuple[tuple[int, ...], Any]] = {}
+    with _whole_npz(path) as archive:
+        for member in archive.namelist():
+            with archive.open(member) as stream:
+                shape, _, dtype = _npy_head(stream)
+            heads[member.removesuffix(".npy")] = (tuple(shape), dtype)
+    return heads
+
+
+def _npy_head(stream: Any) -> tuple[tuple[int, ...], bool, Any]:
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(stream)
+    if dtype.hasobject:
+        raise ValueError("it holds pickled objects, which are not read: allow_pickle=False")
+    return shape, fortran, dtype
+
+
+def _npz_chunks(path: Path, X: str, y: str | None, n: int, rows: int | None) -> Iterator[Chunk]:
+    """The features a piece at a time, as they are unpacked; the targets, one number a row, at once."""
+    targets = None
+    with _whole_npz(path) as archive:
+        if y is not None:
+            with archive.open(f"{y}.npy") as stream:
+                targets = np.concatenate(list(_pieces(stream, None))).reshape(n)
+        low = 0
+        with archive.open(f"{X}.npy") as stream:
+            for part in _pieces(stream, rows):
+                labels = None if targets is None else targets[low : low + len(part)]
+                yield Chunk(_features(f"{path}: {X}", part, low), labels, low)
+                low += len(part)
+
+
+def _pieces(stream: Any, rows: int | None) -> Iterator[HostArray]:
+    shape, fortran, dtype = _npy_head(stream)
+    step = shape[0] if fortran or not rows else rows
+    for low in range(0, shape[0], max(step, 1)):
+        part = (min(step, shape[0] - low), *shape[1:])
+        raw = stream.read(math.prod(part) * dtype.itemsize)
+        array = np.frombuffer(raw, dtype)
+        if array.size != math.prod(part):
+            raise ValueError("it ends before its arrays do")
+        yield array.reshape(part, order="F" if fortran else "C")
 
 
 # --- IDX ---------------------------------------------------------------------------------------------------------
@@ -148,7 +260,7 @@ _IDX_NAMES = {"train-images": 3, "train-labels": 1, "t10k-images": 3, "t10k-labe
 """How a file's name begins -> the rank of what it holds."""
 
 
-def _idx_folder(folder: Path) -> list[_Named]:
+def _idx_folder(folder: Path) -> Source:
     """Images and labels, and the test set's where there is one."""
     paths = {stem: _find_idx(folder, stem, rank) for stem, rank in _IDX_NAMES.items()}
     if not (paths["t10k-images"] or paths["t10k-labels"]):
@@ -158,7 +270,21 @@ def _idx_folder(folder: Path) -> list[_Named]:
         found = sorted(path.name for path in folder.iterdir())
         listed = ", ".join(found[:6]) + (" ..." if len(found) > 6 else "")
         raise ValueError(f"{folder} must hold {' and '.join(missing)}, plain or .gz, got {listed or 'an empty folder'}")
-    return [(str(path), _read_idx(path, _IDX_NAMES[stem])) for stem, path in paths.items() if path]
+    files = [(str(path), _read_idx(path, _IDX_NAMES[stem])) for stem, path in paths.items() if path]
+    shape = files[0][1].shape[1:]
+    parts: list[Source] = []
+    for (X_path, X), (y_path, y) in reversed([files[:2], *([files[2:]] if len(files) > 2 else [])]):
+        if X.shape[1:] != shape:
+            raise ValueError(f"{X_path} must have rows of shape {shape}, got {X.shape[1:]}")
+        if X.size == 0:
+            raise ValueError(f"{X_path} must have at least one row and one column, got shape {X.shape}")
+        if y.shape != (len(X),):
+            raise ValueError(
+                f"{y_path} must hold one label for each of the {len(X)} rows, shape ({len(X)},), got {y.shape}"
+            )
+        chunks = _from_arrays(X_path, X, y.astype(np.int64))
+        parts.append(Source(folder.resolve().name, str(folder), None, chunks, None, (shape[0], shape[1])))
+    return parts[-1]._replace(test=parts[0] if len(parts) > 1 else None)
 
 
 def _find_idx(folder: Path, stem: str, rank: int) -> Path | None:
@@ -191,31 +317,13 @@ def _read_idx(path: Path, rank: int) -> HostArray:
 # --- values ------------------------------------------------------------------------------------------------------
 
 
-def _features(name: str, X: HostArray, dtype: str) -> HostArray:
-    """``X`` as (n, d_in) in ``dtype``; unsigned bytes are pixels and become 0 ... 1."""
-    if X.ndim < 2 or X.dtype.kind not in "buif":
-        raise ValueError(f"{name} must be numbers (n, d_in) or images (n, height, width), got {X.dtype} {X.shape}")
-    if X.size == 0:
-        raise ValueError(f"{name} must have at least one row and one column, got shape {X.shape}")
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused as such
-        flat = np.divide(X.reshape(len(X), -1), 255 if X.dtype == np.uint8 else 1, dtype=dtype)
-    finite = np.isfinite(flat).all(axis=1)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise ValueError(f"{name} must be finite in {dtype}, got NaN or infinity in row {row}")
+def _features(where: str, X: HostArray, first: int) -> HostArray:
+    """``X`` as (n, d_in) floats; unsigned bytes are pixels and become 0 ... 1."""
+    flat = X.reshape(len(X), -1)
+    if X.dtype == np.uint8:
+        return np.divide(flat, 255, dtype=np.float32)
+    flat = flat if X.dtype in (np.float32, np.float64) else flat.astype(np.float64)
+    if not np.isfinite(flat).all():
+        row, column = np.argwhere(~np.isfinite(flat))[0]
+        raise ValueError(f"{where}[{first + row}, {column}] must be finite, got {flat[row, column]}")
     return flat
-
-
-def _labels(name: str, y: HostArray, n: int) -> HostArray:
-    """``y`` as int64 labels (n,), none negative."""
-    if y.shape not in ((n,), (n, 1)):
-        raise ValueError(f"{name} must hold one label for each of the {n} rows, shape ({n},), got {y.shape}")
-    if y.dtype.kind not in "buif":
-        raise ValueError(f"{name} must be integer labels, got {y.dtype}")
-    y = y.reshape(n)
-    whole = np.isfinite(y) & (y == np.floor(y)) if y.dtype.kind == "f" else np.ones(n, dtype=bool)
-    if not whole.all():
-        raise ValueError(f"{name} must be whole numbers, got {y[~whole][0]} in row {int(np.argmin(whole))}")
-    if y.min() < 0:
-        raise ValueError(f"{name} must hold labels from 0 up, got {y.min()}")
-    return y.astype(np.int64)

@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,15 @@ import pytest
 import mlp_xp
 
 # the session of nox that tests NumPy installs the extra that brings these
-for name in ("click", "rich", "matplotlib", "sklearn"):
+for name in ("click", "rich", "matplotlib", "sklearn", "pandas", "pyarrow", "safetensors"):
     pytest.importorskip(name)
 
 imread = import_module("matplotlib.image").imread
 cli, plots = import_module("mlp_xp.cli"), import_module("mlp_xp.plots")
 cost_command, gradcheck_command = import_module("mlp_xp.cli.cost"), import_module("mlp_xp.cli.gradcheck")
-mistakes = import_module("mlp_xp.mistakes")
+mistakes, estimators = import_module("mlp_xp.mistakes"), import_module("mlp_xp.estimators")
+picture, output = import_module("mlp_xp.cli._picture"), import_module("mlp_xp.cli._output")
+pandas = import_module("pandas")
 
 pytestmark = pytest.mark.only("numpy")
 
@@ -41,12 +44,49 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def small_data(folder: Path, classes: int = 3) -> str:
-    """The path of an easy problem: 60 rows, 5 columns, each class around a point of its own."""
+def write_table(folder: Path, name: str = "houses.csv", **changed: Any) -> str:
+    """A table of numbers, texts and a price; columns changed or added, or one cell by ``cell=(row, column, value)``."""
+    random = np.random.default_rng(0)
+    n = 120
+    area, district = random.uniform(30, 200, n).round(1), random.choice(["north", "south"], n)
+    frame = pandas.DataFrame({"area": area, "rooms": random.integers(1, 6, n), "district": district})
+    cell = changed.pop("cell", None)
+    rows = changed.pop("rows", n)
+    for column, values in changed.items():
+        frame[column] = values
+    if "price" not in frame:
+        frame["price"] = (3 * area + 100 * (district == "north")).round(1)
+    if cell is not None:
+        row, column, value = cell
+        frame[column] = frame[column].astype(object)
+        frame.loc[row, column] = value
+    frame = frame[:rows]
+    path = folder / name
+    {".csv": lambda: frame.to_csv(path, index=False), ".tsv": lambda: frame.to_csv(path, index=False, sep="\t"),
+     ".parquet": lambda: frame.to_parquet(path), ".arrow": lambda: frame.to_feather(path)}[path.suffix]()  # fmt: skip
+    return name
+
+
+def write_classes(folder: Path, classes: int = 3, name: str = "small.npz") -> str:
+    """An easy problem: 60 rows, 5 columns, each class around a point of its own."""
     random = np.random.default_rng(0)
     y = np.arange(60) % classes
-    np.savez(folder / "small.npz", X=random.normal(size=(classes, 5))[y] * 3 + random.normal(size=(60, 5)), y=y)
-    return str(folder / "small.npz")
+    np.savez(folder / name, X=random.normal(size=(classes, 5))[y] * 3 + random.normal(size=(60, 5)), y=y)
+    return name
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the command runs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+QUICK = ("--max-iter", "3", "--hidden", "8", "--no-check-gradients", "--picture", "none")
+
+
+def train_quickly(data: str, *options: str) -> None:
+    assert cli.main(["train", data, "--quiet", *QUICK, *options]) == 0
 
 
 # --- train -------------------------------------------------------------------------------------------------------
@@ -56,27 +96,47 @@ def test_train_without_arguments_learns_the_digits_and_draws_what_it_learned(tmp
     ended = run(tmp_path, "train")
     assert (ended.returncode, ended.stderr) == (0, "")
     lines = ended.stdout.splitlines()
-    assert "gradients on 16 rows, checked in float64 by dual numbers: pass" in lines[2]
-    assert sum(line.startswith("epoch ") for line in lines) == 30  # plain lines: this is no terminal
+    assert lines[0] == "digits: 1,294 rows to train on, 144 to validate, 359 to test"
+    assert lines[1] == ("classification, since the target holds 10 different whole numbers; --task decides otherwise")
+    assert "gradients on some rows, checked in float64 by dual numbers: pass" in lines[3]
+    epochs = [line for line in lines if line.startswith("epoch ")]  # plain lines: this is no terminal
+    assert len(epochs) > 50
+    assert re.fullmatch(r"epoch 1/200: loss [\d.]+, validation accuracy [\d.]+%, [\d,.M ]+ rows/s", epochs[0])
     assert "label    0    1    2    3    4    5    6    7    8    9    right" in ended.stdout
-    accuracy = next(line for line in lines if line.startswith("test accuracy"))
-    assert float(accuracy.split()[2].rstrip("%")) >= 97.0
-    assert lines[-1] == "wrote mlp_xp.png"
-    assert [path.name for path in tmp_path.iterdir()] == ["mlp_xp.png"]
-    picture = imread(tmp_path / "mlp_xp.png")
-    height, width, _ = picture.shape
-    assert (height, width) == (660, 1320)
-    for half in (picture[:, : width // 2], picture[:, width // 2 :]):
-        assert len(np.unique(half.reshape(-1, 4), axis=0)) > 50  # both halves have something on them
+    found = re.search(r"test accuracy ([\d.]+)% \(95 % interval ([\d.]+)% to ([\d.]+)%\), \d+ of 359", ended.stdout)
+    assert found
+    score, low, high = map(float, found.groups())
+    assert score >= 97.0
+    assert low < score < high
+    assert re.search(r"s in all, .* s of them .*, at most [\d,]+ MB of memory", lines[-3])
+    assert lines[-2:] == ["wrote digits.safetensors and digits.png", "again: mlp-xp train digits"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["digits.png", "digits.safetensors"]
+    assert imread(tmp_path / "digits.png").shape == (550, 1650, 4)
 
 
-def test_the_same_seed_gives_the_same_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    printed = []
-    for seed in ("1", "1", "2"):
-        arguments = ["train", "--epochs", "1", "--seed", seed, "--output", str(tmp_path / "a.png")]
-        assert cli.main(arguments) == 0
-        printed.append([line.rpartition(",")[0] for line in capsys.readouterr().out.splitlines() if "epoch" in line])
-    assert printed[0] == printed[1] != printed[2]
+def test_the_same_seed_gives_the_same_network(folder: Path) -> None:
+    data = write_classes(folder)
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        train_quickly(data, "--seed", seed, "-o", f"{name}.safetensors")
+    a, b, c = (estimators.load(f"{name}.safetensors").coefs_[0] for name in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_the_options_have_the_names_and_defaults_of_the_estimators() -> None:
+    options = import_module("mlp_xp.cli._options")
+    kinds = {"classification": estimators.MLPClassifier, "regression": estimators.MLPRegressor}
+    values = {name: setting.default for name, setting in options.SETTINGS.items()}
+    seen = set()
+    for task, kind in kinds.items():
+        defaults = kind().get_params()
+        for name, value in options.estimator_settings(values, task, []).items():
+            assert value == defaults[name], name
+            seen.add(name)
+    known = set().union(*(kind().get_params() for kind in kinds.values()))
+    # of the command's own: --seed, --check-gradients, the bar; what can't be said in text; what one run has no use for
+    left = {"random_state", "check_gradients", "progress", "verbose", "criterion", "warm_start"}
+    assert known - seen == left
 
 
 @pytest.mark.parametrize(
@@ -84,82 +144,257 @@ def test_the_same_seed_gives_the_same_network(tmp_path: Path, capsys: pytest.Cap
     [
         ("--hidden", "0"),
         ("--hidden", "6, 4", "--activation", "tanh, gelu", "--dtype", "float64"),
-        ("--optimizer", "sgd", "--lr", "0.1", "--l2", "1e-3", "--dropout", "0"),
-        ("--optimizer", "momentum", "--label-smoothing", "0", "--batch-size", "1000"),
+        ("--optimizer", "sgd", "--lr", "0.1", "--alpha", "1e-3", "--dropout", "0.2", "--schedule", "adaptive"),
+        ("--solver", "adamw", "--label-smoothing", "0.1", "--batch-size", "7", "--schedule", "cosine"),
+        ("--solver", "lbfgs", "--class-weight", "balanced"),
+        ("--early-stopping", "--class-weight", "0=2,1=1,2=1", "--clip-norm", "1", "--patience", "2"),
+        ("--no-standardise", "--validation-fraction", "0"),
         ("--backend", "array-api-strict", "--device", "device1", "--dtype", "float64"),
-        pytest.param(
-            ("--backend", "array_api_strict", "--device", "no_float64"),
-            marks=pytest.mark.skipif(
-                "no_float64" not in mlp_xp.backends.probe("array_api_strict").devices,
-                reason="array-api-strict before 2.4",
-            ),
-        ),
     ],
     ids=" ".join,
 )
-def test_train_on_a_file_of_ones_own(
-    tmp_path: Path, options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    output = tmp_path / "own.png"
-    status = cli.main(["train", "--data", small_data(tmp_path), "--epochs", "2", "--output", str(output), *options])
+def test_train_with_options(folder: Path, options: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_classes(folder)
+    assert cli.main(["train", data, "--epochs", "2", "--picture", "none", *options]) == 0
     printed = capsys.readouterr()
-    assert (status, printed.err) == (0, "")
-    assert "small: 43 rows to train on, 5 to validate, 12 to test" in printed.out
+    assert printed.err == ""
+    assert "12 to test" in printed.out
     assert "checked in float64" in printed.out
     assert ": pass, relative errors above" in printed.out
-    assert imread(output).shape == (660, 1320, 4)
 
 
-def test_many_classes_are_summed_up_by_what_is_confused_most(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["houses.csv", "houses.tsv", "houses.parquet", "houses.arrow"])
+def test_train_on_a_table_and_predict_its_rows(folder: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_table(folder, name)
+    assert cli.main(["train", data, "--epochs", "200", "--lr", "0.01", "--no-check-gradients"]) == 0
+    printed = capsys.readouterr().out
+    assert "regression, since the target 'price' holds numbers with fractions" in printed
+    assert "root mean square" in printed
+    assert cli.main(["predict", "houses.safetensors", data, "-o", "out.csv", "--rows", "7"]) == 0
+    predicted = pandas.read_csv("out.csv")["predicted_price"]
+    frame = pandas.read_csv(data, sep="\t" if name.endswith("tsv") else ",") if name[-3:] in ("csv", "tsv") else (
+        pandas.read_parquet(data) if name.endswith("parquet") else pandas.read_feather(data))  # fmt: skip
+    assert np.std(predicted - frame["price"]) < 0.2 * np.std(frame["price"])
+
+
+def test_what_is_missing_is_filled_or_dropped_where_asked_for(folder: Path) -> None:
+    data = write_table(folder, cell=(3, "area", np.nan))
+    train_quickly(data, "--missing", "fill", "-o", "fill.safetensors")
+    train_quickly(data, "--missing", "drop", "-o", "drop.safetensors")
+    assert cli.main(["predict", "fill.safetensors", data, "-o", "out.csv"]) == 0
+    assert len(pandas.read_csv("out.csv")) == 120
+    assert cli.main(["evaluate", "drop.safetensors", data]) == 0
+    assert cli.main(["predict", "drop.safetensors", data]) == 2
+
+
+def test_settings_are_written_and_read_and_the_command_line_goes_before_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["train", "--data", small_data(tmp_path, classes=30), "--epochs", "1", "--hidden", "0"]
-    assert cli.main([*arguments, "--output", str(tmp_path / "a.png")]) == 0
+    data = write_classes(folder)
+    train_quickly(data, "--save-config", "used.toml", "--dropout", "0.25", "-o", "a.safetensors")
+    settings = tomllib.loads(Path("used.toml").read_text())
+    assert (settings["dropout"], settings["hidden_layer_sizes"], settings["data"]) == (0.25, "8", data)
+    arguments = ["train", "--config", "used.toml", "--max-iter", "2", "-o", "b.safetensors"]
+    assert cli.main(arguments) == 0
+    a, b = estimators.load("a.safetensors"), estimators.load("b.safetensors")
+    assert (a.n_iter_, b.n_iter_, b.dropout) == (3, 2, 0.25)
+    Path("wrong.toml").write_text("dropuot = 0.1")
+    capsys.readouterr()
+    assert cli.main(["train", "--config", "wrong.toml"]) == 2
+    assert "did you mean 'dropout'?" in capsys.readouterr().err
+
+
+def test_json_is_one_record_an_epoch_and_a_last_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", write_classes(folder), "--json", "--epochs", "3"]) == 0
+    *epochs, final = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [record["epoch"] for record in epochs] == [1, 2, 3]
+    assert {"loss", "validation_loss", "validation_score", "rows_per_second"} < epochs[0].keys()
+    assert final["final"]
+    assert final["model"] == "small.safetensors"
+    assert final["test"]["low"] <= final["test"]["value"] <= final["test"]["high"]
+    assert final["peak_memory"] > 1e6
+
+
+def test_quiet_prints_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train_quickly(write_classes(folder))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_show_draws_in_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", write_classes(folder), "--show", "--epochs", "2"]) == 0
+    assert capsys.readouterr().out.count("▀") > 1000
+
+
+def test_many_classes_are_summed_up_by_what_is_confused_most(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", write_classes(folder, classes=30), "--task", "classification", "--epochs", "1"]
+    assert cli.main([*arguments, "--hidden", "0"]) == 0
     assert "the most frequent confusions" in capsys.readouterr().out
 
 
 def test_a_wrong_gradient_stops_before_training(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def doubled(*arguments: Any, **options: Any) -> Any:
         loss, grads = mlp_xp.loss_and_grads(*arguments, **options)
         return loss, (2.0 * grads[0], *grads[1:])
 
     monkeypatch.setattr(mistakes, "loss_and_grads", doubled)
-    output = tmp_path / "a.png"
-    assert cli.main(["train", "--data", small_data(tmp_path), "--output", str(output)]) == 1
+    assert cli.main(["train", write_classes(folder)]) == 1
     printed = capsys.readouterr().out
     assert "W1: the gradient is 2 times the true one" in printed
     assert printed.endswith("nothing was trained\n")
-    assert not output.exists()
+    assert [path.name for path in folder.iterdir()] == ["small.npz"]
 
 
-def test_ctrl_c_ends_with_one_line_and_leaves_the_old_picture(tmp_path: Path) -> None:
-    picture = tmp_path / "mlp_xp.png"
-    picture.write_bytes(b"a good one")
-    command = (*COMMAND, "train", "--epochs", "1000000")
+def interrupted(folder: Path, *options: str) -> tuple[int, str, str]:
+    """Status and output of a run that is stopped after its third epoch."""
+    command = (*COMMAND, "train", write_classes(folder), "--epochs", "1000000", "--patience", "1000000", *options)
     with subprocess.Popen(
-        command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("epoch 3/"):
                 break
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors.strip() == "interrupted"
-    assert [path.name for path in tmp_path.iterdir()] == ["mlp_xp.png"]
-    assert picture.read_bytes() == b"a good one"
+        out, errors = process.communicate(timeout=60)
+    return process.returncode, out, errors
 
 
-def test_a_run_that_fails_leaves_the_old_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture = tmp_path / "a.png"
-    picture.write_bytes(b"a good one")
-    arguments = ["train", "--optimizer", "sgd", "--lr", "1e30", "--output", str(picture)]
-    assert cli.main([*arguments, "--data", small_data(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("error: the loss is ")
-    assert picture.read_bytes() == b"a good one"
+def test_ctrl_c_keeps_the_best_model_so_far_and_says_where_and_how_to_go_on(folder: Path) -> None:
+    status, _, errors = interrupted(folder, "--checkpoint", "stand.safetensors")
+    assert status == 130
+    assert re.fullmatch(
+        r"interrupted after epoch \d+: the best model so far, of epoch \d+, is in small.safetensors; "
+        r"go on with: mlp-xp train small.npz .*--resume --force\n", errors
+    )  # fmt: skip
+    assert len(estimators.load("small.safetensors").coefs_) == 2
+    done = int(errors.split()[3].rstrip(":"))
+    options = ("--checkpoint", "stand.safetensors", "--resume", "--force", "--patience", "1000000", "--hidden", "100")
+    assert cli.main(["train", "small.npz", "-q", "--max-iter", str(done + 5), *options]) == 0
+    assert estimators.load("small.safetensors").n_iter_ == done + 5
+
+
+def test_resuming_is_never_having_stopped(folder: Path) -> None:
+    data = write_classes(folder)
+    more = ("--dropout", "0.2", "--dtype", "float64", "--early-stopping")
+    train_quickly(data, *more, "--max-iter", "6", "-o", "whole.safetensors")
+    train_quickly(data, *more, "--checkpoint", "c.safetensors", "-o", "part.safetensors")
+    train_quickly(data, *more, "--max-iter", "6", "--checkpoint", "c.safetensors", "--resume", "-o", "b.safetensors")
+    whole, resumed = estimators.load("whole.safetensors"), estimators.load("b.safetensors")
+    for one, other in zip(whole.coefs_ + whole.intercepts_, resumed.coefs_ + resumed.intercepts_, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert whole.loss_curve_ == resumed.loss_curve_
+    assert whole.validation_scores_ == resumed.validation_scores_
+
+
+# --- what can be done with a model -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with houses.csv and a model of its districts."""
+    here = tmp_path_factory.mktemp("model")
+    write_table(here)
+    before = Path.cwd()
+    os.chdir(here)
+    train_quickly("houses.csv", "--target", "district", "--max-iter", "50")
+    os.chdir(before)
+    return here
+
+
+@pytest.mark.parametrize("backend", ["numpy", "array_api_strict"])
+def test_predictions_go_to_csv_parquet_npz_and_into_a_pipe(
+    model: Path, folder: Path, backend: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    arguments = ["predict", str(model / "houses.safetensors"), str(model / "houses.csv"), "--proba"]
+    arguments += ["--backend", backend]
+    for name in ("out.csv", "out.parquet", "out.npz"):
+        assert cli.main([*arguments, "--rows", "50", "-o", name]) == 0
+    capfdbinary.readouterr()
+    assert run(folder, *arguments).stdout == Path("out.csv").read_text()
+    csv, parquet = pandas.read_csv("out.csv"), pandas.read_parquet("out.parquet")
+    assert list(csv.columns) == ["predicted_district", "probability_north", "probability_south"]
+    assert (csv["predicted_district"] == parquet["predicted_district"]).all()
+    with np.load("out.npz") as arrays:
+        assert (arrays["prediction"] == csv["predicted_district"]).all()
+        np.testing.assert_allclose(arrays["probability"], csv.to_numpy()[:, 1:].astype(float), rtol=1e-6)
+        np.testing.assert_allclose(arrays["probability"].sum(axis=1), 1.0, rtol=1e-6)
+
+
+def test_evaluate_judges_data_of_its_training_on_the_test_rows(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, data = str(model / "houses.safetensors"), str(model / "houses.csv")
+    assert cli.main(["evaluate", path, data, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    notes = import_module("mlp_xp.estimators.files").read_notes(path)["notes"]
+    assert (record["value"], record["rows"]) == (notes["test"]["value"], 24)
+    write_table(model, "others.csv", rows=50)
+    assert cli.main(["evaluate", path, str(model / "others.csv")]) == 0
+    printed = capsys.readouterr().out
+    assert "of 50 right" in printed
+    assert "true label (row)" in printed
+
+
+def test_inspect_says_what_a_model_is(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", str(model / "houses.safetensors")]) == 0
+    printed = capsys.readouterr().out
+    for text in ("3-8-1, relu", "classification of district", "north, south", "area, rooms, price", "50 epochs",
+                 "to validate, 24 to test", "a step", mlp_xp.__version__,
+                 "mlp-xp train houses.csv"):  # fmt: skip
+        assert text in printed, text
+    assert cli.main(["inspect", str(model / "houses.safetensors"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sizes"] == [3, 8, 1]
+
+
+def test_gradcheck_of_a_model_on_data(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(model / "houses.safetensors")
+    assert cli.main(["gradcheck", path, "--data", str(model / "houses.csv")]) == 0
+    assert "gradient check: pass" in capsys.readouterr().out
+    assert cli.main(["gradcheck", path]) == 2
+
+
+@pytest.mark.parametrize("target", ["price", "district"])
+def test_an_exported_model_predicts_the_same_from_raw_columns(folder: Path, target: str) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("ndonnx")
+    data = write_table(folder)
+    train_quickly(data, "--target", target, "--max-iter", "20")
+    assert cli.main(["export", "houses.safetensors", "houses.onnx"]) == 0
+    opened = import_module("mlp_xp.cli._model").open_model("houses.safetensors")
+    X, _ = next(opened.chunks(import_module("mlp_xp.data").open_data(data)))
+    session = runtime.InferenceSession("houses.onnx")
+    names = [output.name for output in session.get_outputs()]
+    found = dict(zip(names, session.run(None, {"X": X}), strict=True))
+    if target == "price":
+        np.testing.assert_allclose(found["output"][:, 0], opened.predict(X), rtol=1e-5)
+    else:
+        assert (found["label"] == opened.predict(X)).all()
+
+
+# --- the picture -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [None, np.asarray(["cat", "dog"])])
+def test_the_picture_has_curves_predictions_and_weights(classes: Any) -> None:
+    record = import_module("mlp_xp.train").Record
+    history = [record(i, 2.0 / i, 0.0, 2.5 / i, 0.5 + i / 10, 0.1, i, 0.1 * i) for i in (1, 2, 3)]
+    y = np.asarray(["cat", "dog", "dog"]) if classes is not None else np.asarray([1.0, 2.0, 3.0])
+    weight = np.random.default_rng(0).normal(size=(4, 6))
+    figure = picture.run_figure("a title", history, y, y[::-1], weight, classes=classes, target="price",
+                                loss="cross-entropy (nats)", inputs=list("abcd"))  # fmt: skip
+    assert figure.get_suptitle() == "a title"
+    (loss, score), predictions, weights = ([axes for axes in area.axes if axes.get_title() or axes.lines]
+                                           for area in figure.subfigs)  # fmt: skip
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["training", "validation"]
+    assert loss.get_ylabel() == "cross-entropy (nats)"
+    assert score.get_xlabel() == "epoch"
+    np.testing.assert_allclose(loss.lines[1].get_ydata(), [2.5, 1.25, 2.5 / 3])
+    wanted = ("predicted", "true") if classes is not None else ("true price", "predicted price")
+    assert (predictions[0].get_xlabel(), predictions[0].get_ylabel()) == wanted
+    if classes is not None:
+        assert [text.get_text() for text in predictions[0].texts] == ["1", "1", "1"]
+    assert [text.get_text() for text in weights[0].get_yticklabels()] == list("abcd")
+    assert weights[0].images[0].get_array().shape == (4, 6)
 
 
 def test_a_picture_that_cannot_be_written_whole_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,10 +461,10 @@ def test_train_shows_a_progress_bar_in_a_terminal(tmp_path: Path) -> None:
     import termios
 
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 100, 0, 0))
-    command = (*COMMAND, "train", "--data", small_data(tmp_path), "--epochs", "7")
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 140, 0, 0))
+    command = (*COMMAND, "train", write_classes(tmp_path), "--epochs", "7")
     process = subprocess.Popen(
-        command, cwd=tmp_path, env={**ENVIRONMENT, "TERM": "xterm"}, stdout=theirs, stderr=theirs
+        command, cwd=tmp_path, env={**ENVIRONMENT, "COLUMNS": "140", "TERM": "xterm"}, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
     shown = b""
@@ -241,9 +476,8 @@ def test_train_shows_a_progress_bar_in_a_terminal(tmp_path: Path) -> None:
     os.close(ours)
     assert process.wait(timeout=60) == 0
     text = shown.decode()
-    assert "━━━" in text
-    assert "7/7" in text
-    assert "(validation " in text
+    for part in ("━━━", "7/7", "loss ", "validation accuracy", "rows/s", "left"):
+        assert part in text, part
     assert "epoch 1/7: " not in text  # a bar, no lines
 
 
@@ -535,29 +769,46 @@ def test_readable_figures(value: float, text: str) -> None:
 BAD = [
     ("trian", "No such command 'trian'"),
     ("train --epohcs 3", "No such option:? '?--epohcs"),
-    ("train --epochs 0", "Invalid value for '--epochs': 0 is not in the range"),
-    ("train --epochs many", "Invalid value for '--epochs': 'many' is not a valid integer"),
-    ("train --batch-size -1", "Invalid value for '--batch-size'"),
+    ("train --epochs 0", "Invalid value for '--max-iter'.*: 0 is not in the range"),
+    ("train --epochs many", "Invalid value for '--max-iter'.*: 'many' is not a valid integer"),
+    ("train --batch-size -1", "batch_size must be auto or a positive whole number, got '-1'"),
     ("train --seed -1", "Invalid value for '--seed'"),
-    ("train --lr fast", "Invalid value for '--lr': 'fast' is not a valid float"),
-    ("train --lr -1", "lr must be at least 0 and finite, got -1"),
-    ("train --lr nan", "lr must be at least 0 and finite, got nan"),
-    ("train --l2 -3", "l2 must be at least 0"),
-    ("train --dropout 1", "dropout must be at least 0 and below 1, got 1"),
-    ("train --label-smoothing 2", "label_smoothing must be at least 0 and below 1, got 2"),
-    ("train --hidden 12,x", "hidden must be positive whole numbers, comma separated, or 0 for no layer, got '12,x'"),
-    ("train --hidden 12,-3", "hidden must be positive whole numbers"),
-    ("train --activation reluu", "activation must be .* got 'reluu'; did you mean 'relu'"),
-    ("train --activation relu,tanh", r"activation must be one or one per hidden layer \(1\), got 2"),
-    ("train --optimizer adem", "optimizer must be .* got 'adem'; did you mean 'adam'"),
-    ("train --dtype float23", "dtype must be 'float32' or 'float64', got 'float23'; did you mean 'float32'"),
-    ("train --backend nunpy", "backend must be .* got 'nunpy'; did you mean 'numpy'"),
-    ("train --device cuda", "device of numpy must be 'cpu', got 'cuda'"),
-    ("train --data none.npz", "none.npz can't be read: No such file or directory"),
-    ("train --data folder", "folder must hold train-images-idx3-ubyte"),
-    ("train --output picture.jpg", "the output must be a .png file, got 'picture.jpg'"),
-    ("train --output none/a.png", "the output 'none/a.png' can't be written: No such file or directory"),
-    ("train --output folder.png", "the output must be a file, got 'folder.png'"),
+    ("train --lr fast", "Invalid value for '--learning-rate-init'.*: 'fast' is not a valid float"),
+    ("train iris --lr -1", "learning_rate_init"),
+    ("train iris --alpha -3", "alpha"),
+    ("train iris --dropout 1", "dropout"),
+    ("train iris --label-smoothing 2", "label_smoothing"),
+    ("train iris --class-weight heavy", "class_weight must be balanced or CLASS=WEIGHT, comma separated, got 'heavy'"),
+    ("train iris --class-weight setossa=2", "a class of class_weight must be .*; did you mean 'setosa'?"),
+    ("train diabetes --label-smoothing 0.1", "label_smoothing belongs to a classification, and this is a regression"),
+    ("train iris --hidden 12,x", "hidden_layer_sizes must be positive whole numbers, .*, got '12,x'"),
+    ("train iris --hidden 12,-3", "hidden_layer_sizes must be positive whole numbers"),
+    ("train iris --hidden 10000000,10000000", "a network of 4-10000000-10000000-3 must fit in memory: it takes .* GB"),
+    ("train iris --activation reluu", "activation must be .* got 'reluu'; did you mean 'relu'"),
+    ("train iris --activation relu,tanh", r"activation must be one or one per hidden layer \(1\), got 2"),
+    ("train --solver adem", "solver must be .* got 'adem'; did you mean 'adam'"),
+    ("train --task clasification", "task must be .*; did you mean 'classification'"),
+    ("train iris --solver lbfgs --checkpoint c.safetensors", "checkpoint needs a stochastic solver"),
+    ("train iris --resume", "--resume needs a --checkpoint that is there, got none"),
+    ("train iris --dtype float23", "dtype must be 'float32' or 'float64', got 'float23'; did you mean 'float32'"),
+    ("train iris --backend nunpy", "backend must be .* got 'nunpy'; did you mean 'numpy'"),
+    ("train iris --backend cupy", "backend cupy is not "),
+    ("train iris --device cuda", "device of numpy must be 'cpu', got 'cuda'"),
+    ("train none.npz", "none.npz can't be read: No such file or directory"),
+    ("train iriss", "iriss can't be read: No such file or directory; built in are digits, iris"),
+    ("train folder --picture none", "folder must hold train-images-idx3-ubyte"),
+    ("train iris -o model.pkl", "model.pkl must end in .safetensors to be written"),
+    ("train iris --picture a.jpg", "a.jpg must end in .png to be written"),
+    ("train iris -o none/a.safetensors", "none/a.safetensors can't be written: No such file or directory"),
+    ("train iris --picture folder.png", "folder.png must be a file to write, got something else"),
+    ("train iris --target species", "name columns of a table, iris has none"),
+    ("train iris --config none.toml", "none.toml can't be read: No such file or directory"),
+    ("predict none.safetensors iris", "none.safetensors can't be read: No such file or directory"),
+    ("evaluate none.safetensors iris", "none.safetensors can't be read"),
+    ("inspect none.safetensors", "none.safetensors can't be read"),
+    ("export none.safetensors a.onnx", "none.safetensors can't be read"),
+    ("export none.safetensors a.pb", "a.pb must end in .onnx to be written"),
+    ("gradcheck problems.py:a --data iris", "--data goes with a model, a .safetensors file"),
     ("gradcheck --backend nunpy", "backend must be .* got 'nunpy'; did you mean 'numpy'"),
     ("gradcheck --backend all --dtype double", "dtype must be 'float32' or 'float64', got 'double'"),
     ("gradcheck --dtype double", "dtype must be 'float32' or 'float64', got 'double'"),
@@ -588,12 +839,132 @@ def test_bad_input_is_one_line_and_exit_status_2(
 
 
 def test_a_process_of_its_own_says_it_the_same_way(tmp_path: Path) -> None:
-    ended = run(tmp_path, "train", "--data", "none.npz")
+    ended = run(tmp_path, "train", "none.npz")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == "error: none.npz can't be read: No such file or directory\n"
 
 
-@pytest.mark.parametrize("missing", ["click", "rich", "matplotlib", "sklearn"])
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line on stderr."""
+    capsys.readouterr()
+    assert cli.main(list(arguments)) == 2
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("error: ")
+    return printed.err.removeprefix("error: ").rstrip("\n")
+
+
+BAD_TABLES = {
+    "empty": (b"", "data.csv must be a table with a header, got an empty file"),
+    "header alone": (b"a,b\n", "data.csv must have at least one row, got none"),
+    "no header": (b"1,2\n3,4\n", "data.csv must begin with a header that names its columns, got 1, 2"),
+    "one row": (b"a,b\n1,2\n", "the target 'b' must have at least 2 different .*, got only 2 in all 1 rows"),
+    "one class": (b"a,b\n1,x\n2,x\n3,x\n", "the target 'b' must have at least 2 different classes, got only x"),
+    "text": (b"a,b\n1,x\n2,y\nthree,x\n4,y\n", r"data.csv: row 3, column 'a' must be a number, got 'three'"),
+    "missing": (b"a,b\n1,x\n2,y\n,x\n,y\n", r"data.csv: row 3, column 'a' is missing \(in 2 rows of this column\)"),
+    "missing target": (b"a,b\n1,x\n2,\n3,y\n", "data.csv: row 2, column 'b', the target, is missing"),
+    "infinite": (b"a,b\n1,x\n2,y\ninf,x\n4,y\n", "data.csv: row 3, column 'a' must be finite, got inf"),
+    "too long a row": (b"a,b\n1,x\n2,y,3\n", "data.csv: line 3 must have 2 fields as the header has, got 3"),
+    "twice": (b"a,a,b\n1,2,x\n1,2,y\n", "data.csv must have columns of different names, got 'a' twice"),
+    "no text": (b"a,b\n\xff\xfe,x\n", "data.csv must be text in UTF-8|can't be read as a table"),
+    "identifiers": (b"id,b\n" + b"".join(b"k%d,%d\n" % (i, i % 2) for i in range(1500)),
+                    "column 'id' has 1,500 different values, too many .*; leave it out with --drop 'id'"),
+    "10 million columns": (b"a," * 10_000_000 + b"b\n", "data.csv must have at most 100,000 columns, got 10,000,001"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("raw", "sentence"), BAD_TABLES.values(), ids=BAD_TABLES)
+def test_a_bad_table_is_one_line(folder: Path, raw: bytes, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "data.csv").write_bytes(raw)
+    assert re.search(sentence, refused(capsys, "train", "data.csv"))
+    assert [path.name for path in folder.iterdir()] == ["data.csv"]
+
+
+def test_a_target_that_does_not_exist_is_offered_the_nearest(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = refused(capsys, "train", write_table(folder), "--target", "prize")
+    assert sentence.endswith("got 'prize'; did you mean 'price'?")
+    assert sentence.startswith("houses.csv: the target must be a column, 'area'")
+
+
+def test_a_constant_column_is_named_and_does_no_harm(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_table(folder, rooms=3)
+    assert cli.main(["train", data, *QUICK]) == 0
+    assert "the same in every training row, so of no use: column 'rooms'" in capsys.readouterr().out
+    assert np.isfinite(estimators.load("houses.safetensors").coefs_[0]).all()
+
+
+def test_data_to_predict_must_have_the_columns_and_categories(
+    model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(model / "houses.safetensors")
+    data = write_table(folder, cell=(5, "rooms", "many"))
+    sentence = refused(capsys, "predict", path, data, "-o", "out.csv")
+    assert "houses.csv: row 6, column 'rooms' must be a number, got 'many'" in sentence
+    (folder / "other.csv").write_text("aera,rooms,price\n1,2,3\n")
+    sentence = refused(capsys, "predict", path, "other.csv", "-o", "out.csv")
+    assert sentence.startswith("other.csv: what the model was trained on must be a column")
+    assert "got 'area'; did you mean 'aera'?" in sentence
+    (folder / "none.csv").write_text("area,rooms,price\n")
+    assert "none.csv must have at least one row" in refused(capsys, "predict", path, "none.csv", "-o", "out.csv")
+    assert "must be a table" in refused(capsys, "predict", path, "iris", "-o", "out.csv")
+    assert not (folder / "out.csv").exists()
+
+
+def test_what_exists_is_overwritten_by_force_alone_and_not_by_a_bad_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_classes(folder)
+    good = folder / "small.safetensors"
+    good.write_bytes(b"a good one")
+    assert refused(capsys, "train", data, *QUICK) == "small.safetensors exists: --force overwrites it"
+    sentence = refused(capsys, "train", data, *QUICK, "--force", "--solver", "sgd", "--lr", "1e30")
+    assert "is too large" in sentence or "not finite" in sentence
+    assert good.read_bytes() == b"a good one"
+    train_quickly(data, "--force")
+    assert good.read_bytes() != b"a good one"
+
+
+def test_a_full_disk_leaves_the_old_file(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    data = write_classes(folder)
+    train_quickly(data)
+    before = (folder / "small.safetensors").read_bytes()
+    monkeypatch.setattr("os.fsync", full)
+    sentence = refused(capsys, "train", data, *QUICK, "--seed", "3", "--force")
+    assert sentence == "small.safetensors can't be written: No space left on device"
+    assert "No space left" in refused(capsys, "predict", "small.safetensors", data, "-o", "out.csv")
+    assert sorted(path.name for path in folder.iterdir()) == ["small.npz", "small.safetensors"]
+    assert (folder / "small.safetensors").read_bytes() == before
+
+
+def test_two_runs_do_not_write_one_path(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_classes(folder)
+    with output.claimed("small.safetensors", force=False):
+        assert refused(capsys, "train", data, *QUICK) == "small.safetensors is being written by another run"
+    train_quickly(data)
+
+
+def test_a_truncated_or_newer_model_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train_quickly(write_classes(folder))
+    whole = (folder / "small.safetensors").read_bytes()
+    (folder / "half.safetensors").write_bytes(whole[: len(whole) // 2])
+    for command in (("inspect",), ("predict", "small.npz"), ("evaluate", "small.npz"), ("export", "a.onnx")):
+        sentence = refused(capsys, command[0], "half.safetensors", *command[1:])
+        assert sentence.startswith("half.safetensors must be a model of mlp_xp, got a file that is truncated")
+    files = import_module("mlp_xp._files")
+    version, files.VERSION = files.VERSION, 99
+    try:
+        train_quickly("small.npz", "-o", "newer.safetensors")
+    finally:
+        files.VERSION = version
+    assert "was written by a newer mlp_xp" in refused(capsys, "inspect", "newer.safetensors")
+
+
+@pytest.mark.parametrize("missing", ["click", "rich", "sklearn"])
 def test_a_missing_extra_is_named(missing: str, tmp_path: Path) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; from mlp_xp.cli import main; sys.exit(main(['train']))"
     ended = subprocess.run(

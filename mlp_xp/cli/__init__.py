@@ -1,4 +1,4 @@
-"""The ``mlp-xp`` command: train a network, check gradients, count what a step costs, list the backends.
+"""The ``mlp-xp`` command: train a network and use it, check gradients, count what a step costs, list the backends.
 
 Each command is a module named after it, imported when it is run; ``main`` turns whatever goes wrong into one line. What
 only some need (NumPy, rich, matplotlib, scikit-learn) is imported in them, so that ``mlp-xp --help`` is quick.
@@ -45,7 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 _MODULES = {
-    "train": "Train on handwritten digits, or on data of your own.",
+    "train": "Train on a table, on images, or on data that is built in.",
+    "predict": "What a saved model says of the rows of a table.",
+    "evaluate": "How good a saved model is on rows whose target is known.",
+    "inspect": "What a saved model is: network, training, data, versions.",
+    "export": "Write a saved model as ONNX.",
     "gradcheck": "Check a gradient of yours, or all of this library's own.",
     "cost": "Count the operations and the memory of a training step.",
     "backends": "List the array libraries, and time a training step on each.",

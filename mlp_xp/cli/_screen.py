@@ -22,8 +22,10 @@ def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
     """A table whose columns number ``right`` are flush right."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    heading = Text(title, no_wrap=True, overflow="ignore")  # however narrow the table
+    shown = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
     flush = set(right)
     for position, column in enumerate(columns):
         shown.add_column(column, justify="right" if position in flush else "left")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import click
 
 from mlp_xp.cli._help import Command, Names
@@ -41,7 +39,7 @@ def command(sizes: tuple[int, ...], n: int, dtype: str, activation: str, criteri
     SIZES are the widths of inputs, hidden layers and outputs. FLOP are floating-point operations, a multiply-add
     counted as two; B are bytes. Nothing is run.
     """
-    activations = cast("str | list[str]", activation_names(activation))
+    activations = activation_names(activation)
     counted = step_cost(sizes, n, dtype, activation=activations, criterion=criterion, optimizer=optimizer)
     flops = counted.forward_flops + counted.backward_flops
     figures = (

@@ -35,9 +35,15 @@ _OWN: dict[str, Any] = {"cls": Option, "group": "Without PROBLEM"}
     "gradcheck",
     cls=Command,
     context_settings=SHOW_DEFAULTS,
-    example=("gradcheck", "gradcheck --backend all --dtype float32", "gradcheck my_layer.py:problem --full"),
+    example=(
+        "gradcheck",
+        "gradcheck --backend all --dtype float32",
+        "gradcheck my_layer.py:problem --full",
+        "gradcheck model.safetensors --data table.csv",
+    ),
 )
-@click.argument("problem", type=Problem(), required=False, metavar="[FILE.py:NAME]")
+@click.argument("problem", type=Problem(), required=False, metavar="[FILE.py:NAME | MODEL]")
+@click.option("--data", metavar="DATA", help="Rows to check a model on.")
 @click.option("--full", is_flag=True, help="Compare every entry with a difference of its own as well: slower.")
 @click.option("--allow-inconclusive", is_flag=True, help="Exit with 0 where nothing can be said, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
@@ -49,10 +55,10 @@ _OWN: dict[str, Any] = {"cls": Option, "group": "Without PROBLEM"}
 @seed_option
 @click.pass_context
 def command(
-    context: click.Context, problem: str | None, full: bool, allow_inconclusive: bool, as_json: bool, backend: str,
-    device: str | None, dtype: str, seed: int,
+    context: click.Context, problem: str | None, data: str | None, full: bool, allow_inconclusive: bool, as_json: bool,
+    backend: str, device: str | None, dtype: str, seed: int,
 ) -> int:  # fmt: skip
-    """Check a gradient of yours against finite differences, or without PROBLEM all of this library's own.
+    """Check a gradient of yours, or of a saved model, or without PROBLEM all of this library's own.
 
     PROBLEM is FILE.py:NAME, and NAME in that file is one of
 
@@ -62,11 +68,18 @@ def command(
       {"op": op, "args": args, ...}  those of mlp_xp.check_pullback
       a function without arguments   that returns one of these
 
+    Or it is a model.safetensors, whose gradients are checked on the first rows of --data DATA.
+
     The exit status is 0 when all pass, 1 when one is wrong or can't be resolved, 2 where nothing could be checked.
     """
     mode: Literal["auto", "full"] = "full" if full else "auto"
+    if data is not None and not (problem or "").endswith(".safetensors"):
+        raise ValueError(f"--data goes with a model, a .safetensors file, got {problem or 'none'}")
     if problem is None:
         reports = _check_own(_places(backend, dtype, device), dtype, seed, mode, as_json)
+    elif problem.endswith(".safetensors"):
+        reports = [_check_model(problem, data, backend, device, seed, mode)]
+        click.echo(reports[0].json()) if as_json else open_console().print(reports[0])
     else:
         given = {name for name in context.params if context.get_parameter_source(name) is _COMMAND_LINE}
         for name in ("backend", "device", "dtype"):
@@ -87,6 +100,42 @@ def command(
 
 
 _COMMAND_LINE = click.core.ParameterSource.COMMANDLINE
+
+
+# --- a saved model -----------------------------------------------------------------------------------------------
+
+
+def _check_model(
+    path: str, data: str | None, backend: str, device: str | None, seed: int, mode: Literal["auto", "full"]
+) -> Report:
+    """The objective of a model, at what it has learned, on the first rows of the data."""
+    from mlp_xp.cli._model import open_for, open_model, refuse_no_rows
+
+    if data is None:
+        raise ValueError(f"to check {path} takes --data DATA, rows such as it was trained on")
+    model = open_model(path, backend, device)
+    source = open_for(model, data)
+    X, y = next(model.chunks(source, _MODEL_ROWS, labelled=True), (None, None))
+    if X is None:
+        refuse_no_rows(source)
+    if X is None or y is None:
+        raise ValueError(f"{source.where} must hold targets, to check the gradients of a model")
+    estimator = model.estimator
+    if model.is_classifier:
+        unknown = ~np.isin(y, model.classes)
+        if unknown.any():
+            raise ValueError(f"{source.where}: row {int(np.argmax(unknown)) + 1} must be of a class that the model "
+                             f"knows, got {y[unknown][0]}")  # fmt: skip
+        targets = np.searchsorted(model.classes, y)
+    else:
+        targets = ((y - model.recipe.y_mean) / model.recipe.y_scale)[:, None]
+    options = {**estimator._options(), **({"seed": seed} if estimator.dropout else {})}
+    return check_gradients(
+        model.put(X), model.place.put(targets), *estimator._params(), mode=mode, **{"seed": seed, **options}
+    )
+
+
+_MODEL_ROWS = 16
 
 
 # --- this library's own ------------------------------------------------------------------------------------------

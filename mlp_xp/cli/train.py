@@ -1,135 +1,382 @@
-"""``mlp-xp train``: check the gradients, train, and draw what was learned."""
+"""``mlp-xp train``: from a table of data to a trained, saved, checked and explained model.
+
+The data's way: read -> numbers by a recipe (``recipe``) -> split, standardised -> ``fit`` of an estimator, its
+gradients checked, each epoch shown (``_progress``) -> judged on the test rows (``_judged``) -> a file, and a picture
+(``_picture``).
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+import json
+import shlex
+import sys
+import time
+import tomllib
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_xp import data as datasets
-from mlp_xp import optim
-from mlp_xp import train as training
-from mlp_xp._arguments import Activation, one_of
-from mlp_xp._typing import Array, Params
-from mlp_xp.backends import BACKENDS, Place, load, to_host
-from mlp_xp.cli._options import ACTIVATION, DEVICE, DTYPE, OPTIMIZER, SHOW_DEFAULTS, activation_names, seed_option
-from mlp_xp.cli._screen import make_table, open_console
-from mlp_xp.cli.gradcheck import WRONG, sharpest
-from mlp_xp.gradcheck import Report
-from mlp_xp.mistakes import check_gradients
-from mlp_xp.mlp import TrainOptions, init_params, objective, predict
+from mlp_xp import __version__, data
+from mlp_xp import recipe as recipes
+from mlp_xp._arguments import one_of
+from mlp_xp._files import write_whole
+from mlp_xp.backends import load, to_host
+from mlp_xp.cli import _judged
+from mlp_xp.cli._model import Model, digest, first_chunk, stem_of
+from mlp_xp.cli._options import (
+    DTYPE,
+    SHOW_DEFAULTS,
+    OneOf,
+    backend_option,
+    device_option,
+    estimator_settings,
+    force_option,
+    json_option,
+    seed_option,
+    setting_options,
+)
+from mlp_xp.cli._output import claimed, with_suffix
+from mlp_xp.cli._progress import shown
+from mlp_xp.cli._screen import open_console
+from mlp_xp.cost import step_cost
+from mlp_xp.train import Epoch
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+WRONG, _INTERRUPTED = 1, 130  # exit statuses: a gradient is wrong; Ctrl-C
 
-# `train` checks its gradients on so many rows; on failure so many entries of a parameter are compared
-_CHECKED_ROWS, _CHECKED_ENTRIES = 16, 500
+_NOT_KEPT = ("config", "save_config", "quiet", "as_json", "show", "force", "resume")  # of a run, not of its result
 
-_VALIDATION_SHARE = 0.1  # of the training rows
-_MOST_CLASSES = 20  # in a confusion table that can still be read
+
+def _read_config(context: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
+    """What the file says becomes the defaults: what is given on the command line goes before it."""
+    if path is None:
+        return None
+    try:
+        with open(path, "rb") as file:
+            found = tomllib.load(file)
+    except OSError as error:
+        raise ValueError(f"{path} can't be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be TOML: {error}") from None
+    known = {p.name for p in context.command.params} - set(_NOT_KEPT)
+    for name in found:
+        if name not in known:
+            raise ValueError(f"{path}: a setting must be {one_of(_nearest(name, known), name)}")
+    context.default_map = {**(context.default_map or {}), **found}
+    return path
+
+
+def _nearest(name: str, known: set[Any]) -> list[str]:
+    import difflib
+
+    return difflib.get_close_matches(name, known, n=4, cutoff=0.0)
 
 
 @click.command("train", context_settings=SHOW_DEFAULTS)
-@click.option("--backend", default="numpy", help=f"One of {', '.join(BACKENDS)}.")
-@click.option("--device", help=DEVICE)
-@click.option("--data", "path", type=click.Path(), help="An .npz file or a folder of IDX files, in place of digits.")
-@click.option("--hidden", default="128", help="Widths of the hidden layers, comma separated; 0 for none.")
-@click.option("--activation", default="relu", help=ACTIVATION)
-@click.option("--optimizer", default="adam", help=OPTIMIZER)
-@click.option("--lr", type=float, default=0.003, help="The learning rate.")
-@click.option("--batch-size", type=click.IntRange(1), default=32, help="Rows in a step.")
-@click.option("--epochs", type=click.IntRange(1), default=30, help="Passes over the training rows.")
-@click.option("--l2", type=float, default=0.0, help="Strength of the penalty on squared weights.")
-@click.option("--dropout", type=float, default=0.2, help="The share of hidden units dropped in each step.")
-@click.option("--label-smoothing", type=float, default=0.1, help="The share of a target that goes to all classes.")
+@click.argument("data", default="digits", required=False)
+@click.option("--target", help="The column to learn; by default the last.")
+@click.option("--task", type=OneOf(*recipes.TASKS), help="By default what the target looks like.")
+@click.option("--drop", multiple=True, help="A column to leave out; can be repeated.")
+@click.option("--category", multiple=True, help="A column of numbers to take for categories; can be repeated.")
+@click.option("--missing", type=OneOf(*recipes.MISSING), default="refuse", help="What to do about a missing value.")
+@click.option("--standardise/--no-standardise", default=True, help="Scale each column to mean 0 and deviation 1.")
+@click.option("--test-fraction", type=click.FloatRange(0, 1, True, True), default=0.2, help="Of the rows, to judge on.")
+@setting_options
+@backend_option
+@device_option
 @click.option("--dtype", default="float32", help=DTYPE)
 @seed_option
-@click.option("--output", type=click.Path(), default="mlp_xp.png", help="Where to write the picture, a .png file.")
-def command(
-    backend: str, device: str | None, path: str | None, hidden: str, activation: str, optimizer: str, lr: float,
-    batch_size: int, epochs: int, l2: float, dropout: float, label_smoothing: float, dtype: str, seed: int, output: str,
-) -> int:  # fmt: skip
-    """Train on handwritten digits, or on data of your own, and draw what was learned."""
-    from mlp_xp import plots
+@click.option("--check-gradients/--no-check-gradients", default=True, help="Check them on some rows before training.")
+@click.option("--checkpoint", help="A file that is to hold where training stands, written after every epoch.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint.")
+@click.option("--output", "-o", help="The model, a .safetensors file; by default called as the data.")
+@click.option("--picture", help="A .png file, by default called as the model; none for no picture.")
+@click.option("--config", is_eager=True, callback=_read_config, help="A TOML file with such options, by their names.")
+@click.option("--save-config", help="A TOML file to write what was used to.")
+@click.option("--show", is_flag=True, help="Show the picture in the terminal as well.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@json_option
+@force_option
+@click.pass_context
+def command(context: click.Context, /, **values: Any) -> int:
+    """Train a network on DATA, save it with all that it takes to use it, and draw what was learned.
 
+    DATA is a .csv, .tsv, .parquet, .arrow or .npz file, a folder of IDX files, openml:NAME, or one of digits, iris,
+    wine, breast_cancer, diabetes. For example: mlp-xp train houses.csv --target price --hidden 64,32 --epochs 50
+    """
+    stem = stem_of(values["data"])
+    output = with_suffix(values["output"] or f"{stem}.safetensors", ".safetensors")
+    picture = None
+    if values["picture"] != "none":
+        picture = with_suffix(values["picture"] or output.with_suffix(".png"), ".png")
+    config = None if values["save_config"] is None else with_suffix(values["save_config"], ".toml")
+    checkpoint = None if values["checkpoint"] is None else with_suffix(values["checkpoint"], ".safetensors")
+    if values["resume"] and (checkpoint is None or not checkpoint.exists()):
+        raise ValueError(f"--resume needs a --checkpoint that is there, got {checkpoint or 'none'}")
+    used = {name: values[name] for name in values if name not in _NOT_KEPT}
+    again = _repeated(context, used)
+    with (
+        claimed(output, picture, config, force=values["force"]),
+        claimed(checkpoint, force=values["force"] or values["resume"]),
+    ):
+        status, estimator = _train(values, output, picture, again, checkpoint)
+        if config is not None and estimator is not None:
+            write_whole(config, _as_toml(used).encode())
+    return status
+
+
+def _train(
+    values: dict[str, Any], output: Path, picture: Path | None, again: str, checkpoint: Path | None
+) -> tuple[int, Any]:
     console = open_console()
-    plots.check_output(output)
-    if optimizer not in optim.OPTIMIZERS:
-        raise ValueError(f"optimizer must be {one_of(optim.OPTIMIZERS, optimizer)}")
-    update_rule = optim.OPTIMIZERS[optimizer]()
-    widths = _widths(hidden)
-    options = TrainOptions(
-        activation=activation_names(activation), l2=l2, dropout=dropout, label_smoothing=label_smoothing
+    silent = values["quiet"] or values["as_json"]
+    say: Callable[[str], None] = (lambda text: None) if silent else click.echo
+    spent = _Stopwatch()
+
+    place = load(values["backend"], values["dtype"], values["device"])
+    prepared = _prepare(values)
+    recipe, name = prepared.recipe, stem_of(values["data"])
+    estimator = _estimator(values, recipe.task, np.unique(prepared.y))
+    spent.lap("loading libraries and data")
+    sizes = _sizes(estimator, prepared)
+    _check_memory(sizes, estimator, values["dtype"])
+    say(f"{name}: {prepared.rows}")
+    say(f"{recipe.task}, since {prepared.why}; --task decides otherwise" if values["task"] is None else recipe.task)
+    for note in prepared.notes:
+        say(note)
+    say(f"network {_network(sizes, estimator)}, on {values['backend']} in {values['dtype']}")
+
+    last: list[Epoch] = []
+
+    def say_checked() -> None:
+        if estimator.check_gradients:
+            say(f"gradients on some rows, {_summary(estimator.gradient_report_)}")
+
+    held = None if prepared.X_held is None else (place.put(prepared.X_held), prepared.y_held)
+    with ExitStack() as stack:
+        caught = stack.enter_context(warnings.catch_warnings(record=True))
+        warnings.simplefilter("always")
+        what = _score_name(estimator, recipe.task)
+        show = stack.enter_context(
+            shown(console, estimator.max_iter, len(prepared.X), what, say_checked, values["quiet"], values["as_json"])
+        )
+
+        def keep(epoch: Epoch) -> None:
+            last[:] = [epoch]
+
+        try:
+            estimator.fit(place.put(prepared.X), prepared.y, eval_set=held, callbacks=(keep, show),
+                          checkpoint=checkpoint, resume=values["resume"])  # fmt: skip
+        except ValueError as error:
+            report = getattr(estimator, "gradient_report_", None)
+            if report is not None and report.verdict == "fail":
+                click.echo(f"{report}\nnothing was trained", err=silent)
+                return WRONG, None
+            raise _in_the_commands_words(error) from None
+    said = [str(warning.message) for warning in caught]
+    interrupted = any("interrupted by user" in each for each in said)
+    if interrupted and not last:
+        raise KeyboardInterrupt
+    history = estimator._history
+    fit_seconds = spent.lap("training")
+    spent.move("training", "checking the gradients", max(fit_seconds - history[-1].seconds, 0.0) if history else 0.0)
+    if interrupted:
+        estimator._learned(last[0].best)
+    for note in _notes(said, estimator):
+        say(note)
+
+    notes: dict[str, Any] = {"recipe": recipe.as_notes(), "data": prepared.about, "command": again}
+    notes |= {"versions": _versions(values["backend"]), "backend": values["backend"], "interrupted": interrupted}
+    model = Model(str(output), estimator, place, recipe, {"notes": notes})
+    final: dict[str, Any] = {"final": True, "task": recipe.task, "epochs": len(history), "interrupted": interrupted}
+    predicted = None
+    if len(prepared.y_test):
+        predicted = _in_parts(model, prepared.X_test)
+        found = _judged.score(prepared.y_test, predicted, model.is_classifier, values["seed"])
+        notes["test"] = final["test"] = found._asdict()
+        spent.lap("testing")
+        if not silent:
+            console.print(_table(model, prepared.y_test, predicted, "test set"))
+        say(f"test {found}")
+    _save(model, output)
+    final["model"] = str(output)
+    if picture is not None and predicted is not None and history:
+        from mlp_xp import plots
+
+        figure = _figure(model, prepared, predicted, name, sizes)
+        plots.save(figure, picture)
+        final["picture"] = str(picture)
+        if values["show"]:
+            from mlp_xp.cli._picture import preview
+
+            preview(figure, console)
+    spent.lap("saving and drawing")
+    part, seconds = spent.slowest()
+    final |= {"seconds": spent.total(), "slowest": part, "slowest_seconds": seconds, "peak_memory": _peak_memory()}
+    final["command"] = again
+    if values["as_json"]:
+        click.echo(json.dumps(final))
+    memory = f", at most {_peak_memory() / 1e6:,.0f} MB of memory" if _peak_memory() else ""
+    say(f"{spent.total():.1f} s in all, {seconds:.1f} s of them {part}{memory}")
+    say(f"wrote {' and '.join(str(each) for each in (output, picture if 'picture' in final else None) if each)}")
+    say(f"again: {again}")
+    if interrupted:
+        best = min(history, key=lambda record: record.watched).number
+        go_on = f"; go on with: {again} --resume --force" if checkpoint is not None else ""
+        click.echo(
+            f"interrupted after epoch {len(history)}: the best model so far, of epoch {best}, is in {output}{go_on}",
+            err=True,
+        )
+        return _INTERRUPTED, estimator
+    return 0, estimator
+
+
+# --- the data ----------------------------------------------------------------------------------------------------
+
+
+class _Prepared(NamedTuple):
+    """Rows to learn from, to validate on and to test on, by a recipe.
+
+    why: the task is what it is.
+    notes: what is worth saying of the data.
+    about: what the model remembers of it.
+    """
+
+    recipe: recipes.Recipe
+    X: NDArray[Any]
+    y: NDArray[Any]
+    X_held: NDArray[Any] | None
+    y_held: NDArray[Any] | None
+    X_test: NDArray[Any]
+    y_test: NDArray[Any]
+    why: str
+    notes: list[str]
+    about: dict[str, Any]
+
+    @property
+    def rows(self) -> str:
+        """How many there are of each."""
+        held = 0 if self.X_held is None else len(self.X_held)
+        return f"{len(self.X):,} rows to train on, {held:,} to validate, {len(self.X_test):,} to test"
+
+
+def _prepare(values: dict[str, Any]) -> _Prepared:
+    source = data.open_data(values["data"], values["category"])
+    chunk = first_chunk(source)
+    recipe, why = recipes.learn(
+        source, chunk, values["target"], values["task"], values["missing"], values["drop"], values["category"]
     )
-    place = load(backend, dtype, device)
-    data = datasets.digits(dtype, seed) if path is None else datasets.load(path, dtype, seed)
-    X, y, X_held, y_held = datasets.hold_out(data.X, data.y, _VALIDATION_SHARE, seed)
-    sizes = (X.shape[1], *widths, data.classes)
-    network = f"{'-'.join(map(str, sizes))}, {activation if widths else 'no hidden layer'}, {optimizer}"
-    click.echo(f"{data.name}: {len(X):,} rows to train on, {len(X_held):,} to validate, {len(data.X_test):,} to test")
-    click.echo(f"network {network}, on {backend} in {dtype}")
+    X, y = recipe.rows(source.where, chunk, dropping=True)
+    assert y is not None
+    about: dict[str, Any]
+    kept: NDArray[Any]
+    seed, classifies = values["seed"], recipe.task == "classification"
+    y = y if classifies else y.astype(np.float64)
+    if len(X) < 2:
+        raise ValueError(f"{source.where} must have at least 2 rows, to train on some and test on others, got {len(X)}")
+    if source.test is not None:
+        test = first_chunk(source.test)
+        X_test, y_test = recipe.rows(source.test.where, test)
+        assert y_test is not None
+        kept, about = np.arange(len(X)), {"own_test_set": True}
+        if classifies and not np.isin(y_test, np.unique(y)).all():
+            raise ValueError(f"{source.test.where} must hold classes of the training set, got {y_test.max()} besides")
+    else:
+        kept, out = data.hold_out(values["test_fraction"], seed, len(X), y if classifies else None)
+        X_test, y_test = X[out], y[out]
+        about = {"split": {"share": values["test_fraction"], "seed": seed, "digest": digest(y)}}
+    held: NDArray[np.intp] = np.empty(0, dtype=np.intp)
+    if values["validation_fraction"] and len(kept) > 2:
+        inner, outer = data.hold_out(
+            _share(values["validation_fraction"]), seed + 1, len(kept), y[kept] if classifies else None
+        )
+        kept, held = kept[inner], kept[outer]
+    if values["standardise"]:
+        recipe = recipe.learn_scale(X[kept], y[kept], of_target=values["loss"] != "poisson")
+    about |= {"name": values["data"], "rows": len(X) + (len(X_test) if "own_test_set" in about else 0),
+              "trained": len(kept), "validated": len(held), "tested": len(X_test)}  # fmt: skip
+    dtype = np.dtype(values["dtype"] if values["dtype"] in ("float32", "float64") else "float64")
 
-    report = _check_on_slice(sharpest(backend, device), X, y, sizes, options, seed)
-    click.echo(f"gradients on {min(_CHECKED_ROWS, len(X))} rows, {_summary(report)}")
-    if report.verdict == "fail":
-        click.echo(f"{report}\nnothing was trained")
-        return WRONG
+    def ready(rows: NDArray[Any]) -> Any:
+        return recipe.standardise(X[rows]).astype(dtype)
 
-    params = init_params(sizes, xp=place.xp, dtype=place.dtype, device=place.device, seed=seed)
-    seen = X[: len(X_held)], y[: len(X_held)]  # in random order, so as good a sample as any
-    epochs_done = training.train(
-        place.put(X), place.put(y), params, epochs=epochs, optimizer=update_rule, lr=lr, batch_size=batch_size,
-        seed=seed, validation=(place.put(X_held), place.put(y_held)), **options,
+    def scaled(rows: NDArray[Any]) -> Any:
+        return y[rows] if classifies else (y[rows] - recipe.y_mean) / recipe.y_scale
+
+    return _Prepared(
+        recipe, ready(kept), scaled(kept), ready(held) if len(held) else None, scaled(held) if len(held) else None,
+        X_test, y_test if classifies else y_test.astype(np.float64), why, _constant(recipe, X[kept]), about,
     )  # fmt: skip
-    history = []
-    with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is one sentence of the loop's
-        judged = _judged(epochs_done, place.put(seen[0]), place.put(seen[1]), options["activation"])
-        for row in _shown(judged, epochs, console):
-            history.append(row)
-            params = row.params
-        predicted = to_host(predict(place.put(data.X_test), *params, activation=options["activation"]))
-
-    right = int(np.sum(predicted == data.y_test))
-    share = right / len(predicted)
-    console.print(_confusion_table(data.y_test, predicted, data.classes))
-    click.echo(f"test accuracy {share:.2%} ({right:,} of {len(predicted):,}) after {history[-1].seconds:.1f} s")
-    curves = plots.Curves(
-        [row.training for row in history], [row.validation for row in history], [row.accuracy for row in history]
-    )
-    title = f"{data.name}: {network}, test accuracy {100 * share:.1f} %"
-    figure = plots.training_figure(title, curves, to_host(params[0]), data.image_shape, classes=not widths)
-    plots.save(figure, output)
-    click.echo(f"wrote {output}")
-    return 0
 
 
-def _widths(text: str) -> tuple[int, ...]:
-    """``"128,64"`` -> (128, 64); ``""`` and ``"0"`` -> ()."""
-    if text.strip() in ("", "0"):
-        return ()
+def _share(value: float) -> float:
+    if not 0.0 <= value < 1.0:
+        raise ValueError(f"validation_fraction must be at least 0 and below 1, got {value}")
+    return value
+
+
+def _constant(recipe: recipes.Recipe, X: NDArray[Any]) -> list[str]:
+    """A sentence on columns that say nothing."""
+    if recipe.image_shape is not None:
+        return []
+    constant = np.flatnonzero(np.nanmin(X, axis=0) == np.nanmax(X, axis=0)) if len(X) else np.empty(0, dtype=int)
+    names = [repr(recipe.names[i]) if recipe.names else str(i) for i in constant]
+    if not names:
+        return []
+    listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return [f"the same in every training row, so of no use: column{'s' if len(names) > 1 else ''} {listed}"]
+
+
+# --- the network -------------------------------------------------------------------------------------------------
+
+
+def _estimator(values: dict[str, Any], task: str, labels: NDArray[Any]) -> Any:
+    from mlp_xp.estimators import MLPClassifier, MLPRegressor
+
+    chosen = estimator_settings(values, task, labels.tolist() if task == "classification" else [])
+    kind = MLPClassifier if task == "classification" else MLPRegressor
+    return kind(**chosen, random_state=values["seed"], check_gradients=values["check_gradients"])
+
+
+def _sizes(estimator: Any, prepared: _Prepared) -> tuple[int, ...]:
+    outputs = len(np.unique(prepared.y)) if prepared.recipe.task == "classification" else 1
+    return (prepared.X.shape[1], *estimator.hidden_layer_sizes, 1 if outputs == 2 else outputs)
+
+
+def _check_memory(sizes: tuple[int, ...], estimator: Any, dtype: str) -> None:
+    """Refuse what can't be held: parameters, their initial values in float64, gradients, and the optimizer's state."""
+    import os
+
+    optimizer = {"sgd": "momentum", "lbfgs": "adam"}.get(estimator.solver, estimator.solver)
+    cost = step_cost(sizes, 1, dtype, optimizer=optimizer)
+    needed = 2 * cost.parameter_bytes + 8 * cost.parameters + cost.optimizer_bytes
     try:
-        widths = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        widths = (0,)
-    if min(widths) < 1:
-        raise ValueError(f"hidden must be positive whole numbers, comma separated, or 0 for no layer, got {text!r}")
-    return widths
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no such question on Windows
+        return
+    if needed > there:
+        raise ValueError(
+            f"a network of {'-'.join(map(str, sizes))} must fit in memory: it takes {needed / 1e9:,.0f} GB to train, "
+            f"this machine has {there / 1e9:,.0f} GB"
+        )
 
 
-def _check_on_slice(
-    place: Place, X: NDArray[Any], y: NDArray[Any], sizes: tuple[int, ...], options: TrainOptions, seed: int
-) -> Report:
-    params = init_params(sizes, xp=place.xp, dtype=place.dtype, device=place.device, seed=seed)
-    rows = place.put(X[:_CHECKED_ROWS]), place.put(y[:_CHECKED_ROWS])
-    return check_gradients(*rows, *params, max_entries=_CHECKED_ENTRIES, seed=seed, **options)
+def _network(sizes: tuple[int, ...], estimator: Any) -> str:
+    activation = estimator.activation
+    names = activation if isinstance(activation, str) else ", ".join(activation)
+    return f"{'-'.join(map(str, sizes))}, {names if len(sizes) > 2 else 'no hidden layer'}, {estimator.solver}"
 
 
-def _summary(report: Report) -> str:
+def _score_name(estimator: Any, task: str) -> str:
+    return estimator.scoring or ("accuracy" if task == "classification" else "R^2")
+
+
+def _summary(report: Any) -> str:
     """``checked in float64: pass, relative errors above 1.2e-09 would have been seen (87 evaluations)``."""
     resolution = max(row.resolution for row in report.tensors)
     why = [f"{row.name}: {row.diagnosis}" for row in report.tensors if row.diagnosis][:1]
@@ -139,61 +386,121 @@ def _summary(report: Report) -> str:
     )
 
 
-class _Judged(NamedTuple):
-    """An epoch with both losses measured alike: on as many rows, without penalties, smoothing and dropout."""
-
-    number: int
-    training: float
-    validation: float
-    accuracy: float
-    seconds: float
-    params: Params
-
-    def __str__(self) -> str:
-        return f"loss {self.training:.4f} (validation {self.validation:.4f}), accuracy {self.accuracy:.2%}"
+def _in_the_commands_words(error: ValueError) -> ValueError:
+    return ValueError(str(error).removeprefix("Solver produced non-finite parameter weights: "))
 
 
-def _judged(epochs: Iterable[training.Epoch], X: Array, y: Array, activation: Activation) -> Iterator[_Judged]:
-    for epoch in epochs:
-        loss = float(objective(X, y, *epoch.params, activation=activation))
-        last = epoch.last
-        validation = cast(float, last.val_loss), cast(float, last.val_score)  # there is a validation set
-        yield _Judged(last.number, loss, *validation, last.seconds, epoch.params)
+def _notes(warned: list[str], estimator: Any) -> list[str]:
+    """What ``fit`` warned of, once each, in the words of this command."""
+    notes = []
+    for text in dict.fromkeys(warned):
+        if "interrupted by user" in text:
+            continue
+        if "Maximum iterations" in text:
+            text = f"stopped after {estimator.max_iter} epochs, and was still improving: --max-iter gives it more"
+        notes.append(f"note: {' '.join(text.split())}")
+    return notes
 
 
-def _shown(epochs: Iterable[_Judged], total: int, console: Console) -> Iterator[_Judged]:
-    """The same epochs, each shown as it passes: on a progress bar in a terminal, as a line elsewhere."""
-    if not console.is_terminal:
-        for epoch in epochs:
-            click.echo(f"epoch {epoch.number}/{total}: {epoch}, {epoch.seconds:.1f} s")
-            yield epoch
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        task = progress.add_task("", total=total)
-        for epoch in epochs:
-            progress.update(task, advance=1, description=str(epoch))
-            yield epoch
+# --- afterwards --------------------------------------------------------------------------------------------------
 
 
-def _confusion_table(y: NDArray[Any], predicted: NDArray[Any], classes: int) -> Table:
-    """How often each label (a row) was taken for each label (a column); of many classes only those confused most."""
-    if classes > _MOST_CLASSES:
-        wrong = predicted != y
-        worst = Counter(zip(y[wrong], predicted[wrong], strict=True)).most_common(10)
-        rows = [(str(label), str(taken_for), str(times)) for (label, taken_for), times in worst]
-        return make_table("the most frequent confusions", ("label", "taken for", "times"), rows, right=(0, 1, 2))
-    counts = np.zeros((classes, classes), dtype=int)
-    np.add.at(counts, (y, predicted), 1)
-    table = []
-    for label, row in enumerate(counts):
-        cells = [
-            "[dim]·[/]" if not count else f"[green]{count}[/]" if label == column else f"[bold red]{count}[/]"
-            for column, count in enumerate(row)
-        ]
-        table.append((f"[bold]{label}[/]", *cells, f"{row[label] / row.sum():.1%}" if row.sum() else ""))
-    columns = ("label", *map(str, range(classes)), "right")
-    title = "test set: true label (row), predicted (column)"
-    return make_table(title, columns, table, right=range(len(columns)))
+def _in_parts(model: Model, X: NDArray[Any]) -> NDArray[Any]:
+    from mlp_xp.cli._model import ROWS
+
+    return np.concatenate([model.predict(X[low : low + ROWS]) for low in range(0, len(X), ROWS)])
+
+
+def _table(model: Model, y: NDArray[Any], predicted: NDArray[Any], where: str) -> Any:
+    if model.is_classifier:
+        return _judged.confusion_table(y, predicted, model.classes, where)
+    return _judged.residual_table(y, predicted, where)
+
+
+def _figure(model: Model, prepared: _Prepared, predicted: NDArray[Any], name: str, sizes: tuple[int, ...]) -> Any:
+    from mlp_xp.cli._picture import run_figure
+
+    found = model.header["notes"]["test"]
+    score = f"{found['value']:.1%}" if found["name"] == "accuracy" else f"{found['value']:.3f}"
+    criterion = model.estimator._criterion()
+    unit = {"squared_error": "mean squared error (standardised)" if model.recipe.mean else "mean squared error",
+            "poisson": "Poisson deviance"}.get(criterion, "cross-entropy (nats)")  # fmt: skip
+    return run_figure(
+        f"{name}: {_network(sizes, model.estimator)}, test {found['name']} {score}", model.estimator._history,
+        prepared.y_test, predicted, to_host(model.estimator.coefs_[0]),
+        classes=model.classes if model.is_classifier else None, target=model.recipe.target or "target", loss=unit,
+        inputs=model.recipe.names, image_shape=model.recipe.image_shape, hidden=len(sizes) > 2,
+        per="standard deviation of input" if model.recipe.mean else "unit of input",
+    )  # fmt: skip
+
+
+def _save(model: Model, output: Path) -> None:
+    from mlp_xp.estimators import files
+
+    files.save(model.estimator, output, model.header["notes"])
+
+
+def _versions(backend: str) -> dict[str, str]:
+    from mlp_xp.backends import probe
+
+    found = {"mlp_xp": __version__, "python": sys.version.partition(" ")[0], "numpy": np.__version__}
+    return found | {backend: probe(backend).version or ""}
+
+
+def _peak_memory() -> int:
+    """Bytes; 0 where the system does not say."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # on Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+class _Stopwatch:
+    """What took how long."""
+
+    def __init__(self) -> None:
+        self.began = self.before = time.perf_counter()
+        self.parts: dict[str, float] = {}
+
+    def lap(self, part: str) -> float:
+        now = time.perf_counter()
+        self.parts[part], self.before = now - self.before, now
+        return self.parts[part]
+
+    def move(self, part: str, other: str, seconds: float) -> None:
+        self.parts[part] -= seconds
+        self.parts[other] = seconds
+
+    def slowest(self) -> tuple[str, float]:
+        return max(self.parts.items(), key=lambda pair: pair[1])
+
+    def total(self) -> float:
+        return time.perf_counter() - self.began
+
+
+# --- settings ----------------------------------------------------------------------------------------------------
+
+
+def _repeated(context: click.Context, used: Mapping[str, Any]) -> str:
+    """The command line that does the same."""
+    words = ["mlp-xp", "train", used["data"]]
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        value = used.get(name)
+        if name != "data" and value not in (None, ()) and value != parameter.default:
+            if isinstance(value, bool):
+                words.append((parameter.opts if value else parameter.secondary_opts)[0])
+            else:
+                for each in value if isinstance(value, tuple) else (value,):
+                    words += [parameter.opts[0], str(each)]
+    return shlex.join(words)
+
+
+def _as_toml(used: Mapping[str, Any]) -> str:
+    """One line a setting, those that are none left out; JSON's texts, numbers and lists are TOML's too."""
+    lines = [f"# mlp-xp {__version__} train --config THIS_FILE"]
+    for name, value in used.items():
+        if value is not None:
+            lines.append(f"{name} = {json.dumps(list(value) if isinstance(value, tuple) else value)}")
+    return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ scikit-learn's order, so that one seed gives the network that scikit-learn would
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from sklearn.utils import check_random_state, shuffle
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from mlp_xp import optim, schedules
+from mlp_xp import checkpoint, optim, schedules
 from mlp_xp._typing import Array, Op, Params
 from mlp_xp.estimators import files
 from mlp_xp.estimators.data import Place, check_weight, check_X, in_chunks, is_device_array, place_of, rows
@@ -70,6 +71,14 @@ class Problem(NamedTuple):
     strata: Any
 
 
+class Watchers(NamedTuple):
+    """Who looks on while ``fit`` learns, see there."""
+
+    callbacks: tuple[Callable[[Epoch], object], ...] = ()
+    checkpoint: Any = None
+    resume: bool = False
+
+
 class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     """The base of both; not to be used by itself."""
 
@@ -111,7 +120,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     # --- learning ------------------------------------------------------------------------------------------------
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> Self:
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None, callbacks: Any = (),
+        checkpoint: Any = None, resume: bool = False,
+    ) -> Self:  # fmt: skip
         """Learn from ``X`` (n_samples, n_features) and ``y``.
 
         Args:
@@ -119,11 +131,22 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             y: the targets.
             sample_weight: (n_samples,).
             eval_set: ``(X, y)``, judged after every epoch in place of a share of the training data.
+            callbacks: each is called with a ``mlp_xp.train.Epoch`` after every epoch; True from one makes it the last.
+            checkpoint: a file that is to hold where training stands, written anew after every epoch.
+            resume: whether to go on from that file: to what a fit that never stopped would have learned.
         """
-        return self._fit(X, y, sample_weight, eval_set, incremental=False)
+        watchers = Watchers(tuple(callbacks), checkpoint, resume)
+        return self._fit(X, y, sample_weight, eval_set, incremental=False, watchers=watchers)
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, incremental: bool) -> Self:
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, eval_set: Any, incremental: bool, watchers: Watchers | None = None
+    ) -> Self:
         self._validate_params()
+        watchers = watchers or Watchers()
+        if watchers.checkpoint is not None and (self.solver == "lbfgs" or self.warm_start):
+            raise ValueError("checkpoint needs a stochastic solver and warm_start=False")
+        if watchers.resume and watchers.checkpoint is None:
+            raise ValueError("resume needs a checkpoint to go on from")
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
@@ -152,9 +175,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             self._check_gradients(data, place)
         if self.solver == "lbfgs":
             with self._reporting(data, epochs=0):
-                self._fit_lbfgs(data, place)
+                self._fit_lbfgs(data, place, watchers)
         else:
-            self._fit_stochastic(data, held, place, random, incremental)
+            self._fit_stochastic(data, held, place, random, incremental, watchers)
         for array in self._params():
             if not bool(place.xp.all(place.xp.isfinite(array))):
                 raise ValueError(
@@ -190,7 +213,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         self._best = self._params()
 
     def _fit_stochastic(
-        self, data: Problem, held: Problem | None, place: Place, random: Any, incremental: bool
+        self, data: Problem, held: Problem | None, place: Place, random: Any, incremental: bool, watchers: Watchers
     ) -> None:
         n, start = data.X.shape[0], self._params()
         if not hasattr(self, "loss_curve_") or (self.early_stopping and self.validation_scores_ is None):
@@ -218,6 +241,22 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             return schedule(progress._replace(rows=rows_seen, losses=self._watched()))
 
         epochs = done + 1 if incremental else self.max_iter
+        seed = int(random.randint(2**31 - 1)) if self.dropout else 0
+        kept, callbacks = watchers.checkpoint, list(watchers.callbacks)
+        if kept is not None:
+            config = self._checkpoint_config(data, held, seed)
+            callbacks.insert(0, checkpoint.saver(kept, config))
+            if watchers.resume:
+                begin = checkpoint.load(kept, start, config)
+                for number in range(1, len(begin.history) + 1):  # as if they had been made here
+                    self.n_iter_, self.t_ = number, self.t_ + n
+                    self._record(begin._replace(history=begin.history[:number], params=begin.best))
+                    if self.shuffle:
+                        reordered(number)
+                self._learned(begin.params)
+                self._history, self._state = begin.history, begin.state
+                if self._finished():
+                    epochs = len(begin.history)
         run = train(
             data.X,
             data.y,
@@ -227,16 +266,17 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             lr=rate,
             batch_size=batch_size,
             shuffle=self.shuffle,
-            seed=int(random.randint(2**31 - 1)) if self.dropout else 0,
+            seed=seed,
             validation=None if held is None else (held.X, held.y),
             score=None if held is None else lambda params: self._validation_score(held, params, place),
             alpha=float(self.alpha),
             clip_norm=self.clip_norm,
             order=reordered if self.shuffle else None,
             compile=self.compile,
+            callbacks=callbacks,
             **self._options(data.weight),
         )
-        self.n_iter_ = 0
+        self.n_iter_ = len(begin.history) - done if isinstance(begin, Epoch) else 0
         try:
             # a loss that is not finite is one sentence of the loop's
             with np.errstate(over="ignore", invalid="ignore"), self._reporting(data, epochs - done) as report:
@@ -323,7 +363,26 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if self.verbose:
             print(message)
 
-    def _fit_lbfgs(self, data: Problem, place: Place) -> None:
+    def _checkpoint_config(self, data: Problem, held: Problem | None, seed: int) -> dict[str, Any]:
+        """Whatever decides how training goes on; how long it goes on does not, unless the rate depends on it."""
+        left_out = {"check_gradients", "progress", "verbose", "compile"}
+        if not self._rate_has_an_end():
+            left_out.add("max_iter")
+        chosen = {name: value for name, value in self.get_params(deep=False).items() if name not in left_out}
+        settings = {name: files.plain(name, value) for name, value in chosen.items()}
+        arrays = [data.X, data.y, *([] if data.weight is None else [data.weight])]
+        arrays += [] if held is None else [held.X, held.y]
+        return {
+            "estimator": type(self).__name__,
+            "settings": settings,
+            "data": checkpoint.fingerprint(*arrays),
+            "dropout_seed": seed,
+        }
+
+    def _rate_has_an_end(self) -> bool:
+        return callable(self.learning_rate) or self.learning_rate == "cosine"
+
+    def _fit_lbfgs(self, data: Problem, place: Place, watchers: Watchers) -> None:
         n = data.X.shape[0]
         total = float(n) if data.weight is None else float(place.xp.sum(data.weight))
         strength = float(self.alpha) / total
@@ -349,7 +408,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             grads = tuple(g + strength * p if p.ndim == 2 else g for g, p in zip(summed, params, strict=True))
             return loss + 0.5 * strength * penalty, grads
 
-        iterations = 0
+        iterations, began = 0, time.perf_counter()
 
         def after(params: Params, value: float) -> None:
             nonlocal iterations
@@ -357,6 +416,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             self._learned(params)
             self.loss_ = value
             self._say(f"Iteration {iterations}, loss = {value:.8f}")
+            seconds = time.perf_counter() - began
+            self._history += (Record(iterations, value, 0.0, None, None, 0.0, iterations, seconds),)
+            for callback in watchers.callbacks:
+                callback(Epoch(self._history, params, params, ()))
 
         try:
             params, result = optim.lbfgs(

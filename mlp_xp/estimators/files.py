@@ -37,7 +37,7 @@ def save(estimator: Any, path: str | Path, notes: Mapping[str, Any] | None = Non
         notes: whatever else belongs to the model, as numbers, strings, lists and dicts; ``read_notes`` gives it back.
     """
     settings = {
-        name: _plain(name, value) for name, value in estimator.get_params(deep=False).items() if name != "compile"
+        name: plain(name, value) for name, value in estimator.get_params(deep=False).items() if name != "compile"
     }
     arrays = {parameter_name(position): array for position, array in enumerate(estimator._params())}
     if estimator._state is not None:
@@ -110,12 +110,12 @@ def read_notes(path: str | Path) -> dict[str, Any]:
     return header
 
 
-def _plain(name: str, value: Any) -> Any:
+def plain(name: str, value: Any) -> Any:
     """A setting as JSON has it, or a sentence."""
     if isinstance(value, list | tuple):
-        return [_plain(name, entry) for entry in value]
+        return [plain(name, entry) for entry in value]
     if isinstance(value, Mapping):
-        return {"pairs": [[_plain(name, key), _plain(name, entry)] for key, entry in value.items()]}
+        return {"pairs": [[plain(name, key), plain(name, entry)] for key, entry in value.items()]}
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):

@@ -1,0 +1,66 @@
+"""Where results go: asked before the work whether they can be written, so that no work is lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from mlp_xp._files import beside_target
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextmanager
+def claimed(*paths: str | Path | None, force: bool) -> Iterator[None]:
+    """These files are this process's to write; None is none.
+
+    Raises:
+        ValueError: where one exists and ``force`` is not given, can't be written, or is another process's by a claim.
+    """
+    with ExitStack() as stack:
+        for path in paths:
+            if path is not None:
+                stack.enter_context(_claim(Path(path), force))
+        yield
+
+
+@contextmanager
+def _claim(path: Path, force: bool) -> Iterator[None]:
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} must be a file to write, got something else")
+    if path.exists() and not force:
+        raise ValueError(f"{path} exists: --force overwrites it")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise ValueError(f"{path} can't be written: it is read-only")
+    lock = path.resolve().with_name(f".{path.name}.lock")
+    try:
+        temporary = beside_target(path)
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+        handle = lock.open("w")
+    except OSError as error:
+        raise ValueError(f"{path} can't be written: {error.strerror or error}") from None
+    with handle:
+        try:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # which the system gives back when a process dies
+        except OSError:
+            raise ValueError(f"{path} is being written by another run") from None
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()
+
+
+def with_suffix(path: str | Path, *suffixes: str) -> Path:
+    """``path``; raise unless it ends in one of these."""
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{path} must end in {' or '.join(suffixes)} to be written")
+    return path

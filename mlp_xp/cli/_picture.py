@@ -1,0 +1,180 @@
+"""The picture of a run: how it learned, how well it does, what the first layer looks at."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from mlp_xp import plots
+from mlp_xp.cli._judged import confusion
+from mlp_xp.train import Record
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Okabe and Ito's colours, told apart with any colour vision; the lines differ in their dashes besides
+_TRAINING, _VALIDATION = "#0072B2", "#D55E00"
+_MOST_LABELS, _MOST_COUNTS, _MOST_NAMES, _MOST_POINTS = 40, 12, 40, 5000
+
+
+def run_figure(
+    title: str, history: Sequence[Record], y: NDArray[Any], predicted: NDArray[Any], weight: NDArray[Any],
+    *, classes: NDArray[Any] | None, target: str, loss: str, inputs: Sequence[str] = (),
+    image_shape: tuple[int, int] | None = None, hidden: bool = True, per: str = "unit of input",
+) -> Figure:  # fmt: skip
+    """Loss and score over the epochs; predictions against the truth; the first layer's weight (d_in, d_h).
+
+    Args:
+        title: a heading.
+        history: a record of each epoch.
+        y, predicted: of the test rows.
+        weight: on the host.
+        classes: of a classification; None for a regression.
+        target: what the target is called.
+        loss: what the loss is called, with its unit.
+        inputs: names of the columns of X.
+        image_shape: (height, width) of an input that is an image.
+        hidden: whether the first layer is not the last one too.
+        per: what of the input the weights are for.
+    """
+    figure = Figure(figsize=(15, 5), dpi=110, layout="constrained")
+    figure.suptitle(title, fontsize="medium")
+    areas: Any = figure.subfigures(1, 3, width_ratios=(1, 1, 1.15))
+    left, middle, right = areas
+    _draw_curves(left, history, loss, "accuracy (%)" if classes is not None else "$R^2$")
+    if classes is not None:
+        _draw_confusion(middle, confusion(y, predicted, classes), [str(each) for each in classes])
+    else:
+        _draw_scatter(middle, y, predicted, target)
+    if image_shape is not None:
+        plots._draw_tiles(right, weight, image_shape, classes=not hidden)
+    else:
+        names = [str(each) for each in classes] if not hidden and classes is not None else []
+        _draw_weights(right, weight, inputs, names, "hidden unit, largest first" if hidden else "output", per)
+    return figure
+
+
+def _draw_curves(area: SubFigure, history: Sequence[Record], loss: str, score: str) -> None:
+    validated, scored = history[-1].val_loss is not None, history[-1].val_score is not None
+    rows = area.subplots(2 if scored else 1, 1, sharex=True, squeeze=False, height_ratios=(3, 2) if scored else (1,))
+    top = rows[0, 0]
+    epochs = [record.number for record in history]
+    marker = "o" if len(epochs) < 10 else None  # a line through one point shows nothing
+    top.set_title("learning", fontsize="medium")
+    top.plot(epochs, [r.loss for r in history], color=_TRAINING, linestyle="--", marker=marker, label="training")
+    if validated:
+        top.plot(epochs, [r.val_loss for r in history], color=_VALIDATION, marker=marker, label="validation")
+    top.set_ylabel(loss)
+    values = [value for r in history for value in (r.loss, r.val_loss) if value is not None and np.isfinite(value)]
+    smallest, largest = min(values), max(values)
+    if smallest > 0.0 and largest > 30.0 * smallest:
+        top.set_yscale("log")
+    elif smallest >= 0.0:
+        top.set_ylim(0.0, 1.05 * largest or 1.0)
+    top.legend(frameon=False)
+    bottom = rows[-1, 0]
+    if scored:
+        scale = 100.0 if "%" in score else 1.0
+        shares = [scale * float(r.val_score) for r in history if r.val_score is not None]
+        bottom.plot(epochs, shares, color=_VALIDATION, marker=marker)
+        bottom.set_ylabel(f"validation {score}")
+    bottom.set_xlabel("epoch")
+    bottom.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    for axes in rows[:, 0]:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    area.align_ylabels()
+
+
+def _draw_confusion(area: SubFigure, counts: NDArray[Any], names: Sequence[str]) -> None:
+    """Shares of each true class, so that a rare one is seen as well as a frequent one; counts where they fit."""
+    axes = area.subplots()
+    total = counts.sum(axis=1, keepdims=True)
+    shares = 100.0 * counts / np.where(total == 0, 1, total)
+    image = axes.imshow(shares, cmap="cividis", vmin=0.0, vmax=100.0, interpolation="nearest")
+    axes.set_title("test rows", fontsize="medium")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    k = len(names)
+    if k <= _MOST_LABELS:
+        small = "medium" if k <= 10 else "x-small"
+        long = max(map(len, names)) > 3 and k > 4
+        axes.set_xticks(range(k), names, fontsize=small, rotation=90 if long else 0)
+        axes.set_yticks(range(k), names, fontsize=small)
+    if k <= _MOST_COUNTS:
+        for row, column in np.argwhere(counts):
+            colour = "black" if shares[row, column] > 55 else "white"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize="small")
+    area.colorbar(image, ax=axes, label="share of the true class (%)", shrink=0.8)
+
+
+def _draw_scatter(area: SubFigure, y: NDArray[Any], predicted: NDArray[Any], target: str) -> None:
+    axes = area.subplots()
+    rows = np.linspace(0, len(y) - 1, min(len(y), _MOST_POINTS)).astype(int)
+    axes.scatter(y[rows], predicted[rows], s=14, alpha=0.5, color=_TRAINING, linewidths=0)
+    ends = [float(min(y.min(), predicted.min())), float(max(y.max(), predicted.max()))]
+    axes.plot(ends, ends, color="0.3", linestyle=":", label="as it should be")
+    axes.set_title("test rows", fontsize="medium")
+    axes.set_xlabel(f"true {target}")
+    axes.set_ylabel(f"predicted {target}")
+    axes.set_aspect("equal")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+
+
+def _draw_weights(
+    area: SubFigure, weight: NDArray[Any], inputs: Sequence[str], outputs: Sequence[str], column: str, per: str
+) -> None:
+    """Columns by their size, largest first, unless they are named; inputs by name, where they fit."""
+    axes = area.subplots()
+    if not outputs:
+        weight = weight[:, np.argsort(-np.linalg.norm(weight, axis=0), kind="stable")]
+    limit = float(np.nanpercentile(np.abs(weight), 99.5)) or 1.0
+    image = axes.imshow(weight, cmap="PuOr_r", vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto")
+    axes.set_title("first-layer weights", fontsize="medium")
+    axes.set_xlabel(column)
+    axes.set_ylabel("input")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if inputs and len(inputs) <= _MOST_NAMES:
+        axes.set_yticks(range(len(inputs)), [_short(name) for name in inputs], fontsize="x-small")
+    if outputs and len(outputs) <= _MOST_LABELS:
+        axes.set_xticks(range(len(outputs)), outputs, fontsize="x-small")
+    area.colorbar(image, ax=axes, label=f"weight (per {per})", shrink=0.8, extend="both")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else f"{name[:22]}…"
+
+
+def preview(figure: Figure, console: Console) -> None:
+    """The picture in a terminal: two pixels in each character, one above the other."""
+    from rich.color import Color
+    from rich.segment import Segment, Segments
+    from rich.style import Style
+
+    columns = min(console.width, 200) if sys.stdout.isatty() else 120
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[:, :, :3].astype(float)
+    rows = 2 * round(columns * pixels.shape[0] / pixels.shape[1] / 2)
+    small = np.stack([
+        [part.mean(axis=(0, 1)) for part in np.array_split(band, columns, axis=1)]
+        for band in np.array_split(pixels, rows, axis=0)
+    ]).astype(int)  # fmt: skip
+    segments = []
+    for above, below in zip(small[::2], small[1::2], strict=True):
+        for over, under in zip(above, below, strict=True):
+            style = Style(color=Color.from_rgb(*over), bgcolor=Color.from_rgb(*under))
+            segments.append(Segment("▀", style))
+        segments.append(Segment.line())
+    console.print(Segments(segments))

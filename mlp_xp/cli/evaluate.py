@@ -1,0 +1,65 @@
+"""``mlp-xp evaluate``: how good a model is on rows whose targets are known."""
+
+from __future__ import annotations
+
+import json
+
+import click
+import numpy as np
+
+from mlp_xp import data as datasets
+from mlp_xp.cli import _judged
+from mlp_xp.cli._model import ROWS, digest, open_for, open_model, refuse_no_rows
+from mlp_xp.cli._options import SHOW_DEFAULTS, backend_option, device_option, json_option
+from mlp_xp.cli._screen import open_console
+
+
+@click.command("evaluate", context_settings=SHOW_DEFAULTS)
+@click.argument("model")
+@click.argument("data")
+@backend_option
+@device_option
+@json_option
+def command(model: str, data: str, backend: str, device: str | None, as_json: bool) -> None:
+    """Judge MODEL on DATA, whose targets are known: score, interval, confusions or residuals.
+
+    On the data that it was trained on, it is judged on the rows alone that were set aside for the test. For example:
+    mlp-xp evaluate houses.safetensors sold_since.csv
+    """
+    opened = open_model(model, backend, device)
+    source = open_for(opened, data)
+    truths, predictions = [], []
+    for X, y in opened.chunks(source, ROWS, labelled=True):
+        if y is None:
+            raise ValueError(f"{source.where} must hold targets, to judge a model by")
+        truths.append(y)
+        predictions.append(opened.predict(X))
+    if not truths:
+        refuse_no_rows(source)
+    y, predicted = np.concatenate(truths), np.concatenate(predictions)
+    if opened.is_classifier:
+        if (y.dtype.kind == "U") != (opened.classes.dtype.kind == "U"):
+            y = y.astype(opened.classes.dtype)
+        unknown = ~np.isin(y, opened.classes)
+        if unknown.any():
+            known = ", ".join(map(str, opened.classes[:8]))
+            raise ValueError(f"{source.where}: row {int(np.argmax(unknown)) + 1} must be of a class that the model "
+                             f"knows, {known}, got {y[unknown][0]}")  # fmt: skip
+    else:
+        y = y.astype(np.float64)
+    where, split = data, opened.header["notes"].get("data", {}).get("split")
+    if split is not None and split["digest"] == digest(y):
+        labels = y if opened.is_classifier else None
+        _, rows = datasets.hold_out(split["share"], split["seed"], len(y), labels)
+        if len(rows):
+            y, predicted, where = y[rows], predicted[rows], f"{data}, the test rows of its training"
+    found = _judged.score(y, predicted, opened.is_classifier)
+    if as_json:
+        click.echo(json.dumps({"rows_of": where, **found._asdict()}))
+        return
+    if opened.is_classifier:
+        table = _judged.confusion_table(y, predicted, opened.classes, where)
+    else:
+        table = _judged.residual_table(y, predicted, where)
+    open_console().print(table)
+    click.echo(str(found))

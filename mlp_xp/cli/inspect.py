@@ -1,0 +1,109 @@
+"""``mlp-xp inspect``: what a model is, how it was trained, what it costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import click
+
+from mlp_xp.cli._model import Model, open_model
+from mlp_xp.cli._options import SHOW_DEFAULTS
+from mlp_xp.cli._screen import make_table, open_console
+from mlp_xp.cli.cost import _readable
+from mlp_xp.cost import step_cost
+from mlp_xp.train import Record
+
+
+@click.command("inspect", context_settings=SHOW_DEFAULTS)
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Print all that the file says, as JSON.")
+def command(model: str, as_json: bool) -> None:
+    """Show what is in MODEL: architecture, training, cost, data, versions.
+
+    For example: mlp-xp inspect houses.safetensors
+    """
+    from rich.markup import escape
+
+    opened = open_model(model)
+    if as_json:
+        click.echo(json.dumps({**opened.header, "sizes": _sizes(opened)}))
+        return
+    rows = [(escape(name), escape(value)) for name, value in _facts(opened) if value]
+    open_console().print(make_table(model, ("", ""), rows))
+
+
+def _sizes(model: Model) -> list[int]:
+    coefs = model.estimator.coefs_
+    return [int(coefs[0].shape[0]), *(int(W.shape[1]) for W in coefs)]
+
+
+def _facts(model: Model) -> Iterator[tuple[str, str]]:
+    """What to show, in order; what is empty is left out."""
+    estimator, notes, recipe = model.estimator, model.header["notes"], model.recipe
+    sizes, dtype = _sizes(model), str(estimator.coefs_[0].dtype)
+    activation = estimator.activation if isinstance(estimator.activation, str) else ", ".join(estimator.activation)
+    yield "network", f"{'-'.join(map(str, sizes))}, {activation if len(sizes) > 2 else 'no hidden layer'}, in {dtype}"
+    yield "task", f"{recipe.task} of {recipe.target}" if recipe.target else recipe.task
+    if model.is_classifier:
+        known = model.classes
+        yield "classes", ", ".join(map(str, known[:12])) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+    yield "inputs", ", ".join(recipe.names[:6]) + (f" ... {len(recipe.names)} in all" if len(recipe.names) > 6 else "")
+    yield "standardised", "yes, the scales are in the model" if recipe.mean else "no"
+    settings = {name: value for name, value in estimator.get_params().items() if value != _default(estimator, name)}
+    yield "settings", ", ".join(f"{name}={value}" for name, value in settings.items() if name not in _SHOWN)
+    yield from _training(estimator._history, model.is_classifier)
+    if "test" in notes:
+        found = notes["test"]
+        yield (
+            "test",
+            f"{found['name']} {found['value']:.4f} ({found['low']:.4f} to {found['high']:.4f}), {found['rows']:,} rows",
+        )
+    batch = (
+        min(200, notes.get("data", {}).get("trained", 200)) if estimator.batch_size == "auto" else estimator.batch_size
+    )
+    optimizer = {"sgd": "momentum", "lbfgs": "sgd"}.get(estimator.solver, estimator.solver)
+    cost = step_cost(sizes, batch, dtype, activation=estimator._activations(), criterion=estimator._criterion(),
+                     optimizer=optimizer)  # fmt: skip
+    flops = _readable(cost.forward_flops + cost.backward_flops, "FLOP")
+    kept = cost.activation_bytes + 2 * cost.parameter_bytes + cost.optimizer_bytes
+    yield "a step", f"on {batch} rows: {cost.parameters:,} parameters, {flops}, {_readable(kept, 'B')}"
+    if "data" in notes:
+        about = notes["data"]
+        counts = f"{about['trained']:,} trained on, {about['validated']:,} to validate, {about['tested']:,} to test"
+        yield "data", f"{about['name']}: {about['rows']:,} rows, {counts}"
+    yield "versions", ", ".join(f"{name} {version}" for name, version in notes.get("versions", {}).items())
+    yield "again", notes.get("command", "")
+
+
+_SHOWN = ("activation", "hidden_layer_sizes", "random_state", "check_gradients")
+
+
+def _default(estimator: object, name: str) -> object:
+    return getattr(type(estimator)(), name)
+
+
+def _training(history: tuple[Record, ...], classifies: bool) -> Iterator[tuple[str, str]]:
+    if not history:
+        return
+    last = history[-1]
+    yield "trained", f"{last.number} epochs, {last.steps:,} steps, {last.seconds:.1f} s"
+    yield "loss", f"{history[0].loss:.4f} {_spark([record.loss for record in history])} {last.loss:.4f}"
+    scores = [record.val_score for record in history if record.val_score is not None]
+    if scores:
+        best = max(history, key=lambda record: record.val_score or -float("inf"))
+        name = "accuracy" if classifies else "R^2"
+        line = f"{scores[0]:.4f} {_spark(scores)} {scores[-1]:.4f}"
+        yield f"validation {name}", f"{line}, best {best.val_score:.4f} in epoch {best.number}"
+
+
+_BARS, _WIDTH = "▁▂▃▄▅▆▇█", 30
+
+
+def _spark(values: list[float]) -> str:
+    """A curve in a line."""
+    step = max(1, len(values) // _WIDTH)
+    shown = values[::step]
+    low, high = min(shown), max(shown)
+    span = (high - low) or 1.0
+    return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in shown)

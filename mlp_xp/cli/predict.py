@@ -1,0 +1,136 @@
+"""``mlp-xp predict``: what a model says of new rows, a batch at a time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp_xp._files import replacing
+from mlp_xp.cli._model import ROWS, Model, open_for, open_model, refuse_no_rows
+from mlp_xp.cli._options import SHOW_DEFAULTS, backend_option, device_option, force_option
+from mlp_xp.cli._output import claimed, with_suffix
+
+
+@click.command("predict", context_settings=SHOW_DEFAULTS)
+@click.argument("model")
+@click.argument("data")
+@click.option("--output", "-o", help="A .csv, .parquet or .npz file; by default CSV is printed.")
+@click.option("--proba", is_flag=True, help="The probability of each class as well.")
+@click.option("--rows", type=click.IntRange(1), default=ROWS, help="At a time.")
+@backend_option
+@device_option
+@force_option
+def command(
+    model: str, data: str, output: str | None, proba: bool, rows: int, backend: str, device: str | None, force: bool
+) -> None:
+    """Predict with MODEL the rows of DATA, which has the columns that the model was trained on.
+
+    They are read a batch at a time: there may be more than fit into memory. For example: mlp-xp predict
+    houses.safetensors new.csv -o prices.csv
+    """
+    path = None if output is None else with_suffix(output, *_WRITERS)
+    with claimed(path, force=force):
+        opened = open_model(model, backend, device)
+        if proba and not opened.is_classifier:
+            raise ValueError(f"{model} has no probabilities: it is a regression")
+        source = open_for(opened, data)
+        count = 0
+        with _writing(path, _columns(opened, proba)) as write:
+            for X, _ in opened.chunks(source, rows):
+                write(_predictions(opened, X, proba))
+                count += len(X)
+            if not count:
+                refuse_no_rows(source)
+    if path is not None:
+        click.echo(f"wrote {count:,} rows to {path}")
+
+
+def _columns(model: Model, proba: bool) -> list[str]:
+    name = model.recipe.target or "target"
+    return [f"predicted_{name}", *([f"probability_{label}" for label in model.classes] if proba else [])]
+
+
+def _predictions(model: Model, X: NDArray[Any], proba: bool) -> list[NDArray[Any]]:
+    columns = [model.predict(X)]
+    if proba:
+        columns += list(model.predict_proba(X).T)
+    return columns
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+_Write = Callable[[list[NDArray[Any]]], None]
+
+
+@contextmanager
+def _writing(path: Path | None, names: list[str]) -> Iterator[_Write]:
+    """A function that writes some rows; what it wrote becomes ``path`` at the end, whole or not at all."""
+    if path is None:
+        text = io.TextIOWrapper(sys.stdout.buffer, newline="", encoding="utf-8", write_through=True)
+        try:
+            yield _csv_writer(text, names)
+        finally:
+            text.detach()
+        return
+    with replacing(path) as temporary, _WRITERS[path.suffix.lower()](temporary, names) as write:
+        yield write
+
+
+def _csv_writer(file: Any, names: list[str]) -> _Write:
+    writer = csv.writer(file, lineterminator="\n")
+    header = [names]
+
+    def write(columns: list[NDArray[Any]]) -> None:
+        if header:
+            writer.writerow(header.pop())
+        writer.writerows(zip(*(column.tolist() for column in columns), strict=True))
+
+    return write
+
+
+@contextmanager
+def _to_csv(path: Path, names: list[str]) -> Iterator[_Write]:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        yield _csv_writer(file, names)
+
+
+@contextmanager
+def _to_parquet(path: Path, names: list[str]) -> Iterator[_Write]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    writers: list[Any] = []
+
+    def write(columns: list[NDArray[Any]]) -> None:
+        table = pa.table(dict(zip(names, columns, strict=True)))
+        if not writers:
+            writers.append(parquet.ParquetWriter(path, table.schema))
+        writers[0].write_table(table)
+
+    try:
+        yield write
+    finally:
+        for writer in writers:
+            writer.close()
+
+
+@contextmanager
+def _to_npz(path: Path, names: list[str]) -> Iterator[_Write]:
+    parts: list[list[NDArray[Any]]] = []
+    yield parts.append
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    arrays = {"prediction": columns[0], **({"probability": np.stack(columns[1:], axis=1)} if columns[1:] else {})}
+    with path.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+_WRITERS: dict[str, Any] = {".csv": _to_csv, ".parquet": _to_parquet, ".npz": _to_npz}
