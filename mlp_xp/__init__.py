@@ -13,7 +13,9 @@ Read it in the order of the data's way:
     train       minibatches and epochs: a generator that the caller logs, plots or stops
     checkpoint  where training stands, in a file, for a run that was killed to go on
     export      the network as an ONNX model
-    data        digits, .npz files and folders of IDX files
+    data        where rows come from: built in, .npz files, folders of IDX files, tables
+    tables      tables with named columns, and what a column holds
+    recipe      how a model makes numbers of rows, kept with it
     plots       loss curves and first-layer weights as a picture
     backends    which array libraries are usable here, and why not
     cli         the mlp-xp command

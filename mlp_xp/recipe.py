@@ -126,7 +126,7 @@ class Recipe(NamedTuple):
     def standardise(self, X: NDArray[Any]) -> NDArray[Any]:
         """``(X - mean) / scale``; what is missing becomes the mean, 0."""
         if self.mean:
-            X = (X - np.asarray(self.mean)) / np.asarray(self.scale)
+            X = (X - np.asarray(self.mean, dtype=X.dtype)) / np.asarray(self.scale, dtype=X.dtype)
         return np.nan_to_num(X, copy=False, nan=0.0) if self.missing == "fill" else X
 
     def unscale(self, y: NDArray[Any]) -> NDArray[Any]:

@@ -55,6 +55,12 @@ def read(source: data.Source) -> tuple[Any, Any]:
     return chunk.X, chunk.y
 
 
+def read_all(name: str) -> None:
+    source = data.open_data(name)
+    for each in filter(None, (source, source.test)):
+        read(each)
+
+
 # --- what works --------------------------------------------------------------------------------------------------
 
 
@@ -251,7 +257,7 @@ BAD = {
     "missing": (lambda folder: folder / "none.npz", "none.npz can't be read: No such file or directory"),
     "an npy": (npy, "must be digits, .*, got a file that ends in .npy"),
     "npz: truncated": (truncated_npz, "must be an .npz file, got a file that is empty, truncated"),
-    "npz: damaged": (damaged_npz, "data.npz: "),
+    "npz: damaged": (damaged_npz, "data.npz must be a whole .npz file: "),
     "npz: other names": (npz_with(images=X), "must hold X and y, or x_train and y_train, got images"),
     "npz: no names": (npz_with(), "must hold X and y, or x_train and y_train, got nothing"),
     "npz: half a test set": (npz_with(X=X, y=Y, X_test=X), "both X_test and y_test or neither, got X_test"),
@@ -303,9 +309,7 @@ def test_bad_input_is_one_sentence_that_names_the_file(
 ) -> None:
     path = write(tmp_path)
     with pytest.raises(ValueError, match=sentence) as caught:
-        source = data.open_data(str(path))
-        for each in filter(None, (source, source.test)):
-            read(each)
+        read_all(str(path))
     message = str(caught.value)
     assert "\n" not in message
     assert str(tmp_path) in message or "at least 2 rows" in message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -29,12 +29,18 @@ force_option = click.option("--force", is_flag=True, help="Overwrite what is the
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one record a line, and nothing else.")
 
 
+if TYPE_CHECKING:
+    _TextType = click.ParamType[str]
+else:
+    _TextType = click.ParamType  # which in older versions takes no type
+
+
 def activation_names(text: str) -> str | list[str]:
     names = [name.strip() for name in text.split(",")]
     return names if len(names) > 1 else names[0]
 
 
-class Listed(click.ParamType[str]):
+class Listed(_TextType):
     """Texts with commas between; a list in a file of settings becomes such a text."""
 
     name = "text"
@@ -46,7 +52,7 @@ class Listed(click.ParamType[str]):
         return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-class OneOf(click.ParamType[str]):
+class OneOf(_TextType):
     """One of a few names; the nearest is offered for another."""
 
     def __init__(self, *names: str) -> None:
