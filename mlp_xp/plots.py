@@ -1,6 +1,5 @@
-"""Pictures of a training run: how the loss fell, and what the first layer looks for.
+"""Pictures of a training run: how the loss fell, and what the first layer looks for, drawn into axes that are given.
 
-``training_figure`` is the command's; what it is drawn with, into axes that are given, serves the displays as well.
 Written whole or not at all: an interrupted run leaves neither half a file nor a bad one in the place of a good one.
 
 Before: ``cli`` and ``estimators.displays`` collect what is drawn here.
@@ -12,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -32,46 +31,6 @@ _DIVERGING = "PuOr_r"
 
 _MOST_TILES = 64
 _MOST_NAMES = 30  # beside an axis
-
-
-class Curves(NamedTuple):
-    """One number per epoch.
-
-    training, validation: mean cross-entropy in nats, measured alike: no penalties, no smoothing, no dropout.
-    accuracy: share of validation rows that are right.
-    """
-
-    training: Sequence[float]
-    validation: Sequence[float]
-    accuracy: Sequence[float]
-
-
-def training_figure(
-    title: str, curves: Curves, weight: NDArray[Any], image_shape: tuple[int, int] | None, classes: bool = False
-) -> Figure:
-    """Loss and accuracy over the epochs on the left, the first layer's weight (d_in, d_h) on the right.
-
-    Each column of the weight is a small image where the inputs are images, else the weight is one heat map.
-
-    Args:
-        title: a heading.
-        curves: what is known of each epoch, at least one.
-        weight: on the host.
-        image_shape: (height, width) of an input.
-        classes: whether the first layer is the last one too, so that each column stands for a class.
-    """
-    figure = Figure(figsize=(11, 5.5), dpi=120, layout="constrained")
-    figure.suptitle(title)
-    areas: Any = figure.subfigures(1, 2, width_ratios=(1, 1.15))
-    left, right = areas
-    loss, accuracy = left.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    draw_losses(loss, {"training": curves.training, "validation": curves.validation}, "cross-entropy (nats)")
-    draw_line(accuracy, [100.0 * share for share in curves.accuracy], "validation accuracy (%)")
-    label_epochs(accuracy, len(curves.training))
-    left.align_ylabels()
-    names = [str(column) for column in range(weight.shape[1])] if classes else None
-    draw_weights(right.subplots(), weight, image_shape, names, kind="class" if classes else "hidden unit")
-    return figure
 
 
 # --- curves ------------------------------------------------------------------------------------------------------
@@ -129,6 +88,7 @@ def draw_weights(
     columns: Sequence[str] | None = None,
     inputs: Sequence[str] | None = None,
     kind: str = "hidden unit",
+    per: str = "unit of input",
 ) -> AxesImage:
     """The first layer's weight (d_in, d_h): a small image of each column, or one heat map.
 
@@ -139,14 +99,20 @@ def draw_weights(
         columns: names of the columns, which then come in their order.
         inputs: names of the inputs, for the heat map.
         kind: what a column stands for.
+        per: what of the input the weights are for.
     """
     if image_shape is None:
-        return _draw_heat_map(axes, weight, columns, inputs, kind)
-    return _draw_tiles(axes, weight, image_shape, columns, kind)
+        return _draw_heat_map(axes, weight, columns, inputs, kind, per)
+    return _draw_tiles(axes, weight, image_shape, columns, kind, per)
 
 
 def _draw_tiles(
-    axes: Axes, weight: NDArray[Any], image_shape: tuple[int, int], names: Sequence[str] | None, kind: str
+    axes: Axes,
+    weight: NDArray[Any],
+    image_shape: tuple[int, int],
+    names: Sequence[str] | None,
+    kind: str,
+    per: str,
 ) -> AxesImage:
     """Columns in the order of their names, else the largest norms first; one picture, one colour scale."""
     units = weight.shape[1]
@@ -169,11 +135,16 @@ def _draw_tiles(
         if names is not None:
             axes.text(left + width / 2, top - above / 4, names[unit], ha="center", va="bottom", fontsize="small")
     axes.set_axis_off()
-    return _draw_image(axes, mosaic, "equal")
+    return _draw_image(axes, mosaic, "equal", per)
 
 
 def _draw_heat_map(
-    axes: Axes, weight: NDArray[Any], columns: Sequence[str] | None, inputs: Sequence[str] | None, kind: str
+    axes: Axes,
+    weight: NDArray[Any],
+    columns: Sequence[str] | None,
+    inputs: Sequence[str] | None,
+    kind: str,
+    per: str,
 ) -> AxesImage:
     axes.set_title("first-layer weights", fontsize="medium")
     axes.set_xlabel(kind)
@@ -184,14 +155,14 @@ def _draw_heat_map(
         else:  # as many as can be read
             every = math.ceil(len(names) / _MOST_NAMES)
             axis.set_ticks(range(0, len(names), every), labels=names[::every])
-    return _draw_image(axes, weight, "auto")
+    return _draw_image(axes, weight, "auto", per)
 
 
-def _draw_image(axes: Axes, values: NDArray[Any], aspect: Literal["equal", "auto"]) -> AxesImage:
+def _draw_image(axes: Axes, values: NDArray[Any], aspect: Literal["equal", "auto"], per: str) -> AxesImage:
     """NaN stays white. A few outliers must not bleach the rest: the symmetric scale ends at a percentile."""
     limit = float(np.nanpercentile(np.abs(values), 99.5)) or 1.0
     image = axes.imshow(values, cmap=_DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest", aspect=aspect)
-    axes.figure.colorbar(image, ax=axes, label="weight (per unit of input)", shrink=0.8, extend="both")
+    axes.figure.colorbar(image, ax=axes, label=f"weight (per {per})", shrink=0.8, extend="both")
     return image
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, told apart with any colour vision; the lines differ in their dashes besides
 _TRAINING, _VALIDATION = "#0072B2", "#D55E00"
-_MOST_LABELS, _MOST_COUNTS, _MOST_NAMES, _MOST_POINTS = 40, 12, 40, 5000
+_MOST_LABELS, _MOST_COUNTS, _MOST_POINTS = 40, 12, 5000
 
 
 def run_figure(
@@ -53,11 +53,10 @@ def run_figure(
         _draw_confusion(middle, confusion(y, predicted, classes), [str(each) for each in classes])
     else:
         _draw_scatter(middle, y, predicted, target)
-    if image_shape is not None:
-        plots._draw_tiles(right, weight, image_shape, classes=not hidden)
-    else:
-        names = [str(each) for each in classes] if not hidden and classes is not None else []
-        _draw_weights(right, weight, inputs, names, "hidden unit, largest first" if hidden else "output", per)
+    kind = "hidden unit" if hidden else "output" if classes is None else "class"
+    names = [str(each) for each in classes] if not hidden and classes is not None else None
+    shown = [_short(name) for name in inputs] or None
+    plots.draw_weights(right.subplots(), weight, image_shape, names, shown, kind, per)
     return figure
 
 
@@ -129,27 +128,6 @@ def _draw_scatter(area: SubFigure, y: NDArray[Any], predicted: NDArray[Any], tar
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-
-
-def _draw_weights(
-    area: SubFigure, weight: NDArray[Any], inputs: Sequence[str], outputs: Sequence[str], column: str, per: str
-) -> None:
-    """Columns by their size, largest first, unless they are named; inputs by name, where they fit."""
-    axes = area.subplots()
-    if not outputs:
-        weight = weight[:, np.argsort(-np.linalg.norm(weight, axis=0), kind="stable")]
-    limit = float(np.nanpercentile(np.abs(weight), 99.5)) or 1.0
-    image = axes.imshow(weight, cmap="PuOr_r", vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto")
-    axes.set_title("first-layer weights", fontsize="medium")
-    axes.set_xlabel(column)
-    axes.set_ylabel("input")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if inputs and len(inputs) <= _MOST_NAMES:
-        axes.set_yticks(range(len(inputs)), [_short(name) for name in inputs], fontsize="x-small")
-    if outputs and len(outputs) <= _MOST_LABELS:
-        axes.set_xticks(range(len(outputs)), outputs, fontsize="x-small")
-    area.colorbar(image, ax=axes, label=f"weight (per {per})", shrink=0.8, extend="both")
 
 
 def _short(name: str) -> str:
