@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from mlp_xp._arguments import check_positive, check_sizes, check_whole, one_of
 from mlp_xp._namespace import namespace
@@ -74,6 +74,7 @@ class _Library(NamedTuple):
     to_host: an array of the library -> a NumPy array.
     memory: a device -> its bytes, where the library says.
     stands_in: its devices are the host by other names, for tests.
+    compiler: where it is found what makes a function of arrays a faster one, "module.name".
     """
 
     module: str
@@ -83,6 +84,7 @@ class _Library(NamedTuple):
     to_host: Callable[[Any], NDArray[Any]]
     memory: Callable[[Any], int | None] = lambda device: None
     stands_in: bool = False
+    compiler: str = ""
 
 
 def _as_numpy(array: Any) -> NDArray[Any]:
@@ -143,9 +145,15 @@ _LIBRARIES = {
         lambda device: int(device.mem_info[1]),
     ),
     "torch": _Library(
-        "torch", ("torch",), "mlp_xp[torch]", _torch_devices, lambda array: _as_numpy(array.cpu()), _torch_memory
+        "torch",
+        ("torch",),
+        "mlp_xp[torch]",
+        _torch_devices,
+        lambda array: _as_numpy(array.cpu()),
+        _torch_memory,
+        compiler="torch.compile",
     ),
-    "jax": _Library("jax.numpy", ("jax",), "mlp_xp[jax]", _jax_devices, _as_numpy, _jax_memory),
+    "jax": _Library("jax.numpy", ("jax",), "mlp_xp[jax]", _jax_devices, _as_numpy, _jax_memory, compiler="jax.jit"),
     "dask": _Library("dask.array", ("dask",), "mlp_xp[dask]", _host_only, _as_numpy),
     "array_api_strict": _Library(
         "array_api_strict",
@@ -374,6 +382,19 @@ def measure(
         _, timed, reason = _asked({**task, "device": device})
         timings.append(Timing(**timed) if timed else Timing(name, device, None, None, reason))
     return found, timings
+
+
+def compiler(name: str) -> Callable[[Any], Any]:
+    """What makes a function of this library's arrays a faster one: ``jax.jit``, ``torch.compile``.
+
+    Raises ``ValueError`` for a library that has none.
+    """
+    name, library = _named(name)
+    module, _, function = library.compiler.rpartition(".")
+    if not module:
+        able = [known for known, each in _LIBRARIES.items() if each.compiler]
+        raise ValueError(f"to compile takes the backend {' or '.join(able)}, got {name}, which has no compiler")
+    return cast(Callable[[Any], Any], getattr(importlib.import_module(module), function))
 
 
 def fastest(sizes: Sequence[int], n: int, dtype: str = "float32", *, seconds: float = 0.5) -> Choice:

@@ -135,7 +135,7 @@ def test_the_options_have_the_names_and_defaults_of_the_estimators() -> None:
             seen.add(name)
     known = set().union(*(kind().get_params() for kind in kinds.values()))
     # of the command's own: --seed, --check-gradients, the bar; what can't be said in text; what one run has no use for
-    left = {"random_state", "check_gradients", "progress", "verbose", "criterion", "warm_start"}
+    left = {"random_state", "check_gradients", "progress", "verbose", "criterion", "warm_start", "compile"}
     assert known - seen == left
 
 
@@ -962,3 +962,26 @@ def test_a_missing_extra_is_named(missing: str, tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == f"error: the command needs {missing}: pip install 'mlp_xp[cli]'\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_fastest_backend_is_taken_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    train = import_module("mlp_xp.cli.train")
+    choice = import_module("mlp_xp.backends").Choice("numpy", "cpu", "a step takes 1 ms with numpy on cpu", ())
+    asked = []
+    monkeypatch.setattr(train, "fastest", lambda *task: asked.append(task) or choice)
+    assert cli.main(["train", "iris", "--epochs", "2", "--backend", "auto", "--hidden", "5"]) == 0
+    assert "numpy computes: a step takes 1 ms with numpy on cpu" in capsys.readouterr().out
+    assert asked == [((4, 5, 3), 108, "float32")]
+
+
+def test_to_compile_takes_a_backend_that_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "iris", "--epochs", "2", "--compile"]) == 2
+    assert "to compile takes the backend torch or jax, got numpy, which has no compiler" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    train = import_module("mlp_xp.cli.train")
+    compiled = []
+    monkeypatch.setattr(train, "compiler", lambda name: lambda step: compiled.append(name) or step)
+    assert cli.main(["train", "iris", "--epochs", "2", "--compile"]) == 0
+    assert compiled == ["numpy"]

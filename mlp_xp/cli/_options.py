@@ -10,7 +10,7 @@ import click
 from mlp_xp import optim
 from mlp_xp._arguments import one_of
 from mlp_xp.backends import BACKENDS, DTYPES
-from mlp_xp.cli._help import Names
+from mlp_xp.cli._help import Names, Option
 from mlp_xp.losses import CRITERIA
 from mlp_xp.ops import ACTIVATIONS
 
@@ -23,7 +23,7 @@ ACTIVATION_NAMES, CRITERION_NAMES, DTYPE_NAMES = Names(ACTIVATIONS, several=True
 BACKEND_NAMES, OPTIMIZER_NAMES = Names(BACKENDS), Names(optim.OPTIMIZERS)
 SHOW_DEFAULTS = {"show_default": True}
 
-backend_option = click.option("--backend", default="numpy", help=f"One of {', '.join(BACKENDS)}.")
+backend_option = click.option("--backend", type=BACKEND_NAMES, default="numpy", help=f"One of {', '.join(BACKENDS)}.")
 device_option = click.option("--device", help=DEVICE)
 force_option = click.option("--force", is_flag=True, help="Overwrite what is there.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one record a line, and nothing else.")
@@ -90,6 +90,7 @@ class Setting(NamedTuple):
 
 
 _LISTED = Listed()
+_LEARNING = "Network and learning"  # the heading in the help
 
 SETTINGS = {
     "hidden_layer_sizes": Setting(
@@ -132,11 +133,16 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, setting in reversed(SETTINGS.items()):
         flag = name.replace("_", "-")
         if setting.kind is None:
-            made = click.option(f"--{flag}/--no-{flag}", name, default=setting.default, help=setting.text)
+            made = click.option(
+                f"--{flag}/--no-{flag}", name, cls=Option, group=_LEARNING, default=setting.default, help=setting.text
+            )
         else:
             names = [f"--{flag}", *([f"--{setting.also}"] if setting.also else []), name]
             task = f" ({setting.task})" if setting.task else ""
-            made = click.option(*names, type=setting.kind, default=setting.default, help=f"{setting.text}{task}")
+            made = click.option(
+                *names, cls=Option, group=_LEARNING, type=setting.kind, default=setting.default,
+                help=f"{setting.text}{task}",
+            )  # fmt: skip
         command = made(command)
     return command
 

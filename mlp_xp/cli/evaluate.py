@@ -9,12 +9,15 @@ import numpy as np
 
 from mlp_xp import data as datasets
 from mlp_xp.cli import _judged
+from mlp_xp.cli._help import Command
 from mlp_xp.cli._model import ROWS, digest, open_for, open_model, refuse_no_rows
 from mlp_xp.cli._options import SHOW_DEFAULTS, backend_option, device_option, json_option
 from mlp_xp.cli._screen import open_console
 
 
-@click.command("evaluate", context_settings=SHOW_DEFAULTS)
+@click.command(
+    "evaluate", cls=Command, context_settings=SHOW_DEFAULTS, example="evaluate houses.safetensors houses.csv"
+)
 @click.argument("model")
 @click.argument("data")
 @backend_option

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import click
 
+from mlp_xp.cli._help import Command
 from mlp_xp.cli._model import Model, open_model
 from mlp_xp.cli._options import SHOW_DEFAULTS
 from mlp_xp.cli._screen import make_table, open_console
@@ -15,7 +16,7 @@ from mlp_xp.cost import step_cost
 from mlp_xp.train import Record
 
 
-@click.command("inspect", context_settings=SHOW_DEFAULTS)
+@click.command("inspect", cls=Command, context_settings=SHOW_DEFAULTS, example="inspect houses.safetensors")
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print all that the file says, as JSON.")
 def command(model: str, as_json: bool) -> None:

@@ -15,12 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp._files import replacing
+from mlp_xp.cli._help import Command
 from mlp_xp.cli._model import ROWS, Model, open_for, open_model, refuse_no_rows
 from mlp_xp.cli._options import SHOW_DEFAULTS, backend_option, device_option, force_option
 from mlp_xp.cli._output import claimed, with_suffix
 
 
-@click.command("predict", context_settings=SHOW_DEFAULTS)
+@click.command(
+    "predict", cls=Command, context_settings=SHOW_DEFAULTS, example="predict houses.safetensors new.csv -o prices.csv"
+)
 @click.argument("model")
 @click.argument("data")
 @click.option("--output", "-o", help="A .csv, .parquet or .npz file; by default CSV is printed.")

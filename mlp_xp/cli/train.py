@@ -26,14 +26,14 @@ from mlp_xp import __version__, data
 from mlp_xp import recipe as recipes
 from mlp_xp._arguments import one_of
 from mlp_xp._files import write_whole
-from mlp_xp.backends import load, to_host
+from mlp_xp.backends import BACKENDS, compiler, fastest, load, to_host
 from mlp_xp.cli import _judged
+from mlp_xp.cli._help import Command, Names
 from mlp_xp.cli._model import Model, digest, first_chunk, stem_of
 from mlp_xp.cli._options import (
     DTYPE,
     SHOW_DEFAULTS,
     OneOf,
-    backend_option,
     device_option,
     estimator_settings,
     force_option,
@@ -77,7 +77,16 @@ def _nearest(name: str, known: set[Any]) -> list[str]:
     return difflib.get_close_matches(name, known, n=4, cutoff=0.0)
 
 
-@click.command("train", context_settings=SHOW_DEFAULTS)
+@click.command(
+    "train",
+    cls=Command,
+    context_settings=SHOW_DEFAULTS,
+    example=(
+        "train iris",
+        "train houses.csv --target price --hidden 64,32 --epochs 50",
+        "train mnist/ --backend torch --device cuda --early-stopping",
+    ),
+)
 @click.argument("data", default="digits", required=False)
 @click.option("--target", help="The column to learn; by default the last.")
 @click.option("--task", type=OneOf(*recipes.TASKS), help="By default what the target looks like.")
@@ -87,9 +96,15 @@ def _nearest(name: str, known: set[Any]) -> list[str]:
 @click.option("--standardise/--no-standardise", default=True, help="Scale each column to mean 0 and deviation 1.")
 @click.option("--test-fraction", type=click.FloatRange(0, 1, True, True), default=0.2, help="Of the rows, to judge on.")
 @setting_options
-@backend_option
+@click.option(
+    "--backend",
+    type=Names(("auto", *BACKENDS)),
+    default="numpy",
+    help=f"One of {', '.join(BACKENDS)}; auto times a step on each that is installed and takes the fastest.",
+)
 @device_option
 @click.option("--dtype", default="float32", help=DTYPE)
+@click.option("--compile", is_flag=True, help="Compile a step, with the backends jax and torch; it takes seconds.")
 @seed_option
 @click.option("--check-gradients/--no-check-gradients", default=True, help="Check them on some rows before training.")
 @click.option("--checkpoint", help="A file that is to hold where training stands, written after every epoch.")
@@ -107,7 +122,7 @@ def command(context: click.Context, /, **values: Any) -> int:
     """Train a network on DATA, save it with all that it takes to use it, and draw what was learned.
 
     DATA is a .csv, .tsv, .parquet, .arrow or .npz file, a folder of IDX files, openml:NAME, or one of digits, iris,
-    wine, breast_cancer, diabetes. For example: mlp-xp train houses.csv --target price --hidden 64,32 --epochs 50
+    wine, breast_cancer, diabetes.
     """
     stem = stem_of(values["data"])
     output = with_suffix(values["output"] or f"{stem}.safetensors", ".safetensors")
@@ -138,13 +153,22 @@ def _train(
     say: Callable[[str], None] = (lambda text: None) if silent else click.echo
     spent = _Stopwatch()
 
-    place = load(values["backend"], values["dtype"], values["device"])
+    chosen = values["backend"] == "auto"
+    place = None if chosen else load(values["backend"], values["dtype"], values["device"])
     prepared = _prepare(values)
     recipe, name = prepared.recipe, stem_of(values["data"])
     estimator = _estimator(values, recipe.task, np.unique(prepared.y))
     spent.lap("loading libraries and data")
     sizes = _sizes(estimator, prepared)
     _check_memory(sizes, estimator, values["dtype"])
+    if place is None:
+        choice = fastest(sizes, min(200, len(prepared.X)), values["dtype"])
+        values["backend"], values["device"] = choice.backend, choice.device
+        place = load(choice.backend, values["dtype"], choice.device)
+        say(f"{choice.backend} computes: {choice.reason}")
+        spent.lap("choosing the backend")
+    if values["compile"]:
+        estimator.set_params(compile=compiler(values["backend"]))
     say(f"{name}: {prepared.rows}")
     say(f"{recipe.task}, since {prepared.why}; --task decides otherwise" if values["task"] is None else recipe.task)
     for note in prepared.notes:
@@ -291,7 +315,7 @@ def _prepare(values: dict[str, Any]) -> _Prepared:
         X_test, y_test = X[out], y[out]
         about = {"split": {"share": values["test_fraction"], "seed": seed, "digest": digest(y)}}
     held: NDArray[np.intp] = np.empty(0, dtype=np.intp)
-    if values["validation_fraction"] and len(kept) > 2:
+    if values["validation_fraction"] and values["solver"] != "lbfgs" and len(kept) > 2:  # lbfgs has no epochs to judge
         inner, outer = data.hold_out(
             _share(values["validation_fraction"]), seed + 1, len(kept), y[kept] if classifies else None
         )
@@ -490,7 +514,7 @@ def _repeated(context: click.Context, used: Mapping[str, Any]) -> str:
         value = used.get(name)
         if name != "data" and value not in (None, ()) and value != parameter.default:
             if isinstance(value, bool):
-                words.append((parameter.opts if value else parameter.secondary_opts)[0])
+                words += (parameter.opts if value else parameter.secondary_opts)[:1]
             else:
                 for each in value if isinstance(value, tuple) else (value,):
                     words += [parameter.opts[0], str(each)]
