@@ -11,15 +11,16 @@ Read it in the order of the data's way:
     optim       sgd, momentum, adam, ...: pure (init, update) pairs
     schedules   learning rates that change
     train       minibatches and epochs: a generator that the caller logs, plots or stops
+    metrics     accuracy and R^2
     checkpoint  where training stands, in a file, for a run that was killed to go on
     export      the network as an ONNX model
+    estimators  MLPClassifier and MLPRegressor, with scikit-learn's contract
     data        where rows come from: built in, .npz files, folders of IDX files, tables
     tables      tables with named columns, and what a column holds
     recipe      how a model makes numbers of rows, kept with it
     plots       loss curves and first-layer weights as a picture
     backends    which array libraries are usable here, and why not
     cli         the mlp-xp command
-
 
 The names below are found when they are first asked for: ``import mlp_xp`` imports no array library, not even NumPy, so
 that the command answers at once.
