@@ -94,7 +94,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typecheck(session: nox.Session) -> None:
     """Mypy, strict, over the package."""
-    session.install(".[cli]", "mypy==2.4.*")  # another series may find more
+    session.install(".[cli]", "pytest", "mypy==2.4.*")  # another series may find more
     session.run("mypy")
 
 
