@@ -48,7 +48,7 @@ def run_figure(
     figure.suptitle(title, fontsize="medium")
     areas: Any = figure.subfigures(1, 3, width_ratios=(1, 1, 1.15))
     left, middle, right = areas
-    _draw_curves(left, history, loss, "accuracy (%)" if classes is not None else "$R^2$")
+    _draw_curves(left, history, loss, "accuracy (%)" if classes is not None else "R²")
     if classes is not None:
         _draw_confusion(middle, confusion(y, predicted, classes), [str(each) for each in classes])
     else:
