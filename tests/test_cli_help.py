@@ -128,14 +128,16 @@ LIMIT = 0.3  # seconds
 
 @pytest.mark.parametrize("line", ["--help", "--version", "backends --no-probe", "completion bash"])
 def test_it_answers_soon(line: str) -> None:
-    def seconds() -> float:
+    def seconds(*command: str) -> float:
         before = os.times()
-        assert run(*line.split()).returncode == 0
+        assert subprocess.run(command, env=ENVIRONMENT, capture_output=True, check=False).returncode == 0
         after = os.times()
         # starting is nothing but computing: its processor time is what a clock shows where nobody else computes
         return after.children_user + after.children_system - before.children_user - before.children_system
 
-    assert min(seconds() for _ in range(5)) < LIMIT
+    bare = min(seconds(sys.executable, "-c", "pass") for _ in range(5))
+    took = min(seconds(*COMMAND, *line.split()) for _ in range(8))
+    assert took < max(LIMIT, 15.0 * bare)  # neighbours in the processor slow both down; an idle one starts in 0.015
 
 
 @pytest.mark.parametrize("line", ["--help", "backends --no-probe", "backends --help", "cost --help", "completion zsh"])
