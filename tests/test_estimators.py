@@ -223,7 +223,7 @@ def test_check_estimator_passes_with_nothing_expected_to_fail(backend):
     """Scikit-learn's own array API checks are among them: on array-api-strict, and on torch in its session."""
     # to look at what came, its array API checks call numpy.from_dlpack as it is since NumPy 2.1
     whole = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
-    environment = {**os.environ, "SCIPY_ARRAY_API": "1" if whole else ""}
+    environment = {**os.environ, **({"SCIPY_ARRAY_API": "1"} if whole else {})}
     done = subprocess.run([sys.executable, "-c", CHECKS], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     print(done.stdout)
