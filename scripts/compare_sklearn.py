@@ -66,13 +66,20 @@ class Ticks(io.TextIOBase):
 
 def problem(source: str, dtype: str, rows: int | None) -> tuple[Any, Any, Any, Any]:
     """X, y, X_test, y_test: digits standardised, images as pixels of 0 to 1."""
-    read = data.digits(dtype) if source == "digits" else data.load(source, dtype)
-    X, X_test = read.X, read.X_test
+    opened = data.open_data(source)
+    (read,) = opened.chunks(None)
+    X, y = read.X.astype(dtype), read.y
+    if opened.test is None:
+        kept, held = data.hold_out(0.2, 0, len(X), y)
+        X, y, X_test, y_test = X[kept], y[kept], X[held], y[held]
+    else:
+        (test,) = opened.test.chunks(None)
+        X_test, y_test = test.X.astype(dtype), test.y
     if source == "digits":
         mean, spread = X.mean(axis=0), X.std(axis=0)
         spread[spread == 0] = 1
         X, X_test = (X - mean) / spread, (X_test - mean) / spread
-    return X[:rows], read.y[:rows], X_test, read.y_test
+    return X[:rows], y[:rows], X_test, y_test
 
 
 def work(pipe: Connection, library: str) -> None:
