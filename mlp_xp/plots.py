@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from mlp_xp._files import beside_target, write_whole
+from mlp_xp._files import write_whole
 
 # Okabe and Ito's colours, told apart with any colour vision; the lines differ in their dashes besides
 _TRAINING, _VALIDATION = "#0072B2", "#D55E00"
@@ -171,21 +171,6 @@ def _several(kind: str) -> str:
 
 
 # --- the file ----------------------------------------------------------------------------------------------------
-
-
-def check_output(path: str | Path) -> None:
-    """Raise ``ValueError`` unless ``path`` can become a .png file: asked before the work, not after it."""
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise ValueError(f"the output must be a .png file, got {str(path)!r}")
-    if path.exists() and not path.is_file():
-        raise ValueError(f"the output must be a file, got {str(path)!r}, which is something else")
-    try:
-        temporary = beside_target(path)
-        temporary.touch(exist_ok=False)
-        temporary.unlink()
-    except OSError as error:
-        raise ValueError(f"the output {str(path)!r} can't be written: {error.strerror}") from None
 
 
 def save(figure: Figure, path: str | Path) -> None:

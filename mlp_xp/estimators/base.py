@@ -404,7 +404,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             loss = sum((loss for loss, _ in parts[1:]), start=parts[0][0])
             summed = [sum(column[1:], start=column[0]) for column in zip(*(grads for _, grads in parts), strict=True)]
             xp = place.xp
-            penalty = sum((xp.sum(W * W) for W in params[::2]), start=xp.zeros_like(loss))
+            penalty = optim.sum_of_squares(xp, params[::2])
             grads = tuple(g + strength * p if p.ndim == 2 else g for g, p in zip(summed, params, strict=True))
             return loss + 0.5 * strength * penalty, grads
 
