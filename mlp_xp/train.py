@@ -179,7 +179,7 @@ def train(
             )
         state = start.state
     schedule = lr if callable(lr) else constant(lr)
-    step = _step(xp, optimizer, float(alpha), clip_norm, options, compile)
+    step, numbers = _step(xp, here[0], optimizer, float(alpha), clip_norm, options, compile)
     np.empty(_MEMORY, dtype=np.uint8)
     judged = cast(PredictOptions, {key: value for key, value in options.items() if key in ("activation", "criterion")})
 
@@ -195,25 +195,24 @@ def train(
         watched = [record.watched for record in history]
         if patience is not None and stalls(watched, patience, tol):
             return
-        before, losses, penalties = [here, *before[:1]], [], []
-        rates = [history[-1].lr if history else 0.0]  # that of the step before comes first
+        before = [here, *before[:1]]
         try:
             random = np.random.default_rng((seed, number))
             first_mask = int(random.integers(_SEEDS))
-            rows = _rows(random, number, n, shuffle, order)
-            there = None if rows is None else xp.asarray(rows, **beside(here[0]))
-            for position in range(per_epoch):
-                low, high = position * batch_size, min((position + 1) * batch_size, n)
-                progress = Progress((number - 1) * per_epoch + position, epochs * per_epoch, (number - 1) * n, watched)
-                rates.append(_rate(schedule, progress))
-                batch = data.batch(xp, here[0], low, high, rows, there)
-                here, state, loss, penalty = step(here, state, batch, rates[-1], (first_mask + position) % _SEEDS)
-                losses.append(loss)
-                penalties.append(penalty)
-            mean_loss = float(_total(losses)) / n
+            done = [(number - 1) * per_epoch + position for position in range(per_epoch)]
+            rates = [_rate(schedule, Progress(steps, epochs * per_epoch, (number - 1) * n, watched)) for steps in done]
+            masks = [(first_mask + position) % _SEEDS for position in range(per_epoch)]
+            batches = _batches(xp, data, here[0], batch_size, _rows(random, number, n, shuffle, order))
+            zero = xp.zeros((), dtype=here[0].dtype, **beside(here[0]))
+            sums: list[tuple[Array, Array]] = [(zero, zero)]  # of objective and penalty, after each step
+            for batch, rate, mask in zip(batches, *numbers(rates, masks), strict=True):
+                here, state, objective_sum, penalty_sum = step(here, state, *sums[-1], *batch, rate, mask)
+                sums.append((objective_sum, penalty_sum))
+            mean_loss = float(sums[-1][0]) / n
             if not (math.isfinite(mean_loss) and _all_finite(xp, here)):
-                raise _diverged(xp, data.X, losses, number, rates, before)
-            mean_penalty = float(_total(penalties)) / n if alpha else 0.0
+                rates = [history[-1].lr if history else 0.0, *rates]  # that of the step before comes first
+                raise _diverged(xp, data.X, [each for each, _ in sums[1:]], number, rates, before)
+            mean_penalty = float(sums[-1][1]) / n if alpha else 0.0
             val_loss = val_score = None
             if held_out is not None:
                 val_loss, val_score = judge(xp, *held_out, here, judged, wants_score=score is None)
@@ -245,60 +244,82 @@ class _Data(NamedTuple):
     y: Array
     weight: Array | None
 
-    def batch(self, xp: Namespace, like: Array, low: int, high: int, rows: Any, there: Array | None) -> _Data:
-        """Rows ``low`` to ``high`` in an order that is known on the host and on the device, or as they are."""
 
-        def taken(array: Array | Any) -> Array:
-            chosen = slice(low, high) if there is None else (rows if is_sparse(array) else there)[low:high]
-            return rows_of(xp, array, like, chosen)
+def _batches(
+    xp: Namespace, data: _Data, like: Array, size: int, rows: Any
+) -> Iterator[tuple[Array, Array, Array | None, Array | None]]:
+    """X, y, weight of each minibatch, and which rows of them it takes, None for all; ``rows`` is their order, if any.
 
-        return _Data(taken(self.X), taken(self.y), None if self.weight is None else taken(self.weight))
+    The rows of dense data are taken in the step, where a compiler sees it; a sparse matrix is made dense batch by
+    batch.
+    """
+    n = data.X.shape[0]
+    size = min(size, n)
+    spans = [slice(low, min(low + size, n)) for low in range(0, n, size)]
+    if rows is None:
+        for span in spans:
+            weight = None if data.weight is None else data.weight[span]
+            yield rows_of(xp, data.X, like, span), data.y[span, ...], weight, None
+        return
+    there = xp.asarray(rows, **beside(like))
+    full = n // size * size
+    # one call for all of them: where each one waits for the host, a slice costs as much as the step
+    parts = [*xp.unstack(xp.reshape(there[:full], (-1, size))), there[full:]]
+    for span, part in zip(spans, parts, strict=False):
+        if is_sparse(data.X):
+            chosen = (None if array is None else xp.take(array, part, axis=0) for array in data[1:])
+            yield rows_of(xp, data.X, like, rows[span]), *cast(Any, tuple(chosen)), None
+        else:
+            yield *data, part
 
 
 def _step(
     xp: Namespace,
+    like: Array,
     optimizer: Optimizer,
     alpha: float,
     clip_norm: float | None,
     options: TrainOptions,
     compiler: Callable[[Any], Any] | None,
-) -> Callable[[Params, State, _Data, float, int], tuple[Params, State, Array, Array]]:
-    """A function of parameters, state, rows, learning rate and seed: what follows the first two, and the objective.
+) -> tuple[Callable[..., tuple[Params, State, Array, Array]], Callable[[list[float], list[int]], Any]]:
+    """A step of training, and what makes the learning rates and seeds of an epoch the numbers that it takes.
 
-    The objective is that before the update, with ``alpha``'s penalty in it, and then this penalty alone, both times the
-    rows: what an epoch adds up.
+    The step maps parameters, state, two sums, a batch, a rate and a seed to what follows the first four. The sums are
+    of the objective before the update, with ``alpha``'s penalty in it, and of this penalty alone, both times the rows.
     """
 
-    def pure(
-        params: Params, state: State, X: Array, y: Array, weight: Array | None, rate: float | Array, seed: int | Array
-    ) -> tuple[Params, State, Array, Array]:
+    def step(
+        params: Params, state: State, objective_sum: Array, penalty_sum: Array,
+        X: Array, y: Array, weight: Array | None, rows: Array | None, rate: float | Array, seed: int | Array,
+    ) -> tuple[Params, State, Array, Array]:  # fmt: skip
+        if rows is not None:
+            X, y = xp.take(X, rows, axis=0), xp.take(y, rows, axis=0)
+            weight = None if weight is None else xp.take(weight, rows, axis=0)
         settings = cast(Options, {**options, "sample_weight": weight})
         if options.get("dropout"):
             settings["seed"] = seed
         loss, grads = loss_and_grads(X, y, *params, **settings)
-        count, penalty = float(X.shape[0]), xp.zeros_like(loss)
+        count = float(X.shape[0])
         if alpha:
             strength = alpha / (count if weight is None else xp.sum(weight))
             grads = tuple(g + strength * p if p.ndim == 2 else g for g, p in zip(grads, params, strict=True))
             penalty = sum_of_squares(xp, params[::2]) * (0.5 * strength)
+            loss, penalty_sum = loss + penalty, penalty_sum + penalty * count
         if clip_norm is not None:
             grads = clip_by_global_norm(grads, clip_norm)
-        return *optimizer.update(params, grads, state, rate), (loss + penalty) * count, penalty * count
-
-    compiled = None if compiler is None else compiler(pure)
-
-    def step(params: Params, state: State, batch: _Data, rate: float, seed: int) -> tuple[Params, State, Array, Array]:
-        if compiled is None:
-            after, new_state, loss, penalty = pure(params, state, *batch, rate, seed)
-        else:  # a number would be compiled in, an array is not
-            place = beside(params[0])
-            numbers = xp.full((), rate, dtype=params[0].dtype, **place), xp.full((), seed, dtype=xp.int32, **place)
-            after, new_state, loss, penalty = compiled(params, state, *batch, *numbers)
+        params, state = optimizer.update(params, grads, state, rate)
         # computed now where a library would put it off: a graph must not grow from step to step
-        loss, penalty, *arrays = settled(loss, penalty, *after, *new_state)
-        return tuple(arrays[: len(params)]), tuple(arrays[len(params) :]), loss, penalty
+        objective_sum, penalty_sum, *arrays = settled(objective_sum + loss * count, penalty_sum, *params, *state)
+        return tuple(arrays[: len(params)]), tuple(arrays[len(params) :]), objective_sum, penalty_sum
 
-    return step
+    def as_arrays(rates: list[float], seeds: list[int]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        place = beside(like)  # a number would be compiled in, an array is not
+        return (
+            xp.unstack(xp.asarray(rates, dtype=like.dtype, **place)),
+            xp.unstack(xp.asarray(seeds, dtype=xp.int32, **place)),
+        )
+
+    return (step, lambda *numbers: numbers) if compiler is None else (compiler(step), as_arrays)
 
 
 def _rate(schedule: Schedule, progress: Progress) -> float:
@@ -315,10 +336,6 @@ def _rows(random: Any, number: int, n: int, shuffle: bool, order: Callable[[int]
     if rows.shape != (n,) or not np.issubdtype(rows.dtype, np.integer) or rows.min() < 0 or rows.max() >= n:
         raise ValueError(f"order({number}) must be {n} row numbers from 0 to {n - 1}, got {rows}")
     return rows
-
-
-def _total(arrays: Sequence[Array]) -> Array:
-    return sum(arrays[1:], start=arrays[0])
 
 
 def _all_finite(xp: Namespace, arrays: Sequence[Array]) -> bool:
@@ -476,14 +493,14 @@ def _held_out(
 def _diverged(
     xp: Namespace,
     X: Any,
-    losses: Sequence[Array],
+    sums: Sequence[Array],
     number: int,
     rates: Sequence[float],
     before: Sequence[Params],
 ) -> Diverged:
-    finite = [math.isfinite(float(loss)) for loss in losses]
-    count = len(losses)
-    bad = finite.index(False) if False in finite else count  # each loss is finite: their sum, or what came after, not
+    finite = [math.isfinite(float(loss)) for loss in sums]
+    count = len(sums)
+    bad = finite.index(False) if False in finite else count  # each loss is finite, what came after is not
     largest = float(np.max(np.abs(X.data), initial=0.0)) if is_sparse(X) else float(xp.max(xp.abs(X)))
     if largest > _LARGE:
         cause = f"the inputs reach {largest:.1e}: standardise them"

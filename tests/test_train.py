@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -660,8 +661,9 @@ def test_what_compiles_is_given_one_pure_step_of_arrays(xp, data, params, put, h
     *_, compiled = train(*data, params, **options, compile=compiler)
     assert len(compilers) == 1
     assert len(calls) == 4
-    for *_, given, rate, seed in calls:
+    for *_, given, rows, rate, seed in calls:
         assert (given is not None) is weighted
+        assert rows.ndim == 1
         assert rate.shape == seed.shape == ()
         assert rate.dtype == params[0].dtype
     assert_there(host, compiled.params, [host(p) for p in eager.params])
@@ -678,7 +680,7 @@ def test_jax_traces_a_step_once_for_each_size_of_batch(data, params, host):
 
     def compiler(step):
         def counted(*arguments):
-            traced.append(arguments[2].shape[0])
+            traced.append(arguments[-3].shape[0])
             return step(*arguments)
 
         return jax.jit(counted)
@@ -687,6 +689,19 @@ def test_jax_traces_a_step_once_for_each_size_of_batch(data, params, host):
     *_, eager = train(*data, params, **options)
     *_, compiled = train(*data, params, **options, compile=compiler)
     assert traced == [4, 2]
+    assert_there(host, compiled.params, [host(p) for p in eager.params])
+
+
+@pytest.mark.only("torch")
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning")
+def test_torch_compiles_a_step_whole(data, params, host):
+    import torch
+
+    options = {"epochs": 2, "batch_size": 4, "dropout": 0.25, "alpha": 0.1, "lr": schedules.cosine(0.1)}
+    *_, eager = train(*data, params, **options)
+    # the graph is what is asked about; aot_eager runs it without a C++ compiler
+    whole = functools.partial(torch.compile, fullgraph=True, backend="aot_eager")
+    *_, compiled = train(*data, params, **options, compile=whole)
     assert_there(host, compiled.params, [host(p) for p in eager.params])
 
 

@@ -185,6 +185,8 @@ def _train(
     with ExitStack() as stack:
         caught = stack.enter_context(warnings.catch_warnings(record=True))
         warnings.simplefilter("always")
+        if values["compile"]:  # a compiler warns of its own inside, which nobody here can change
+            warnings.filterwarnings("ignore", module=r"torch\b")
         what = _score_name(estimator, recipe.task)
         show = stack.enter_context(
             shown(console, estimator.max_iter, len(prepared.X), what, say_checked, values["quiet"], values["as_json"])
