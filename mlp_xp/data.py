@@ -118,9 +118,11 @@ def hold_out(share: float, seed: int, n: int, labels: HostArray | None = None) -
         owed -= count
         held.extend(group[:count])
     if not held and wanted:
-        held = list(max(groups, key=len)[:1])
-    if wanted and not 0 < len(held) < n:
-        raise ValueError(f"the data must have at least 2 rows to hold some of them out, got {n}")
+        largest = max(groups, key=len, default=order)
+        if len(largest) < 2:
+            of = "" if labels is None else " of one class"
+            raise ValueError(f"the data must have at least 2 rows{of} to hold some of them out, got {n} in all")
+        held = list(largest[:1])
     chosen = np.zeros(n, dtype=bool)
     chosen[held] = True
     return order[~chosen[order]], order[chosen[order]]

@@ -849,6 +849,7 @@ BAD_TABLES = {
     "no header": (b"1,2\n3,4\n", "data.csv must begin with a header that names its columns, got 1, 2"),
     "one row": (b"a,b\n1,2\n", "the target 'b' must have at least 2 different .*, got only 2 in all 1 rows"),
     "one class": (b"a,b\n1,x\n2,x\n3,x\n", "the target 'b' must have at least 2 different classes, got only x"),
+    "one row a class": (b"a,b\n1,x\n2,y\n3,z\n", "at least 2 rows of one class to hold some of them out, got 3"),
     "text": (b"a,b\n1,x\n2,y\nthree,x\n4,y\n", r"data.csv: row 3, column 'a' must be a number, got 'three'"),
     "missing": (b"a,b\n1,x\n2,y\n,x\n,y\n", r"data.csv: row 3, column 'a' is missing \(in 2 rows of this column\)"),
     "missing target": (b"a,b\n1,x\n2,\n3,y\n", "data.csv: row 2, column 'b', the target, is missing"),
@@ -867,6 +868,12 @@ def test_a_bad_table_is_one_line(folder: Path, raw: bytes, sentence: str, capsys
     (folder / "data.csv").write_bytes(raw)
     assert re.search(sentence, refused(capsys, "train", "data.csv"))
     assert [path.name for path in folder.iterdir()] == ["data.csv"]
+
+
+def test_where_no_row_can_be_spared_none_is_validated_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "data.csv").write_bytes(b"a,b\n1,x\n2,x\n3,y\n4,z\n")
+    assert cli.main(["train", "data.csv", "--epochs", "1", "--picture", "none"]) == 0
+    assert "3 rows to train on, 0 to validate, 1 to test" in capsys.readouterr().out
 
 
 def test_a_target_that_does_not_exist_is_offered_the_nearest(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

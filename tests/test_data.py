@@ -158,6 +158,8 @@ def test_hold_out_without_labels() -> None:
     assert len(data.hold_out(0.0, 0, 10)[1]) == 0
     with pytest.raises(ValueError, match="at least 2 rows to hold some of them out, got 1"):
         data.hold_out(0.5, 0, 1)
+    with pytest.raises(ValueError, match="at least 2 rows of one class to hold some of them out, got 3 in all"):
+        data.hold_out(0.5, 0, 3, np.arange(3))
 
 
 # --- tables ------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """``mlp-xp train``: from a table of data to a trained, saved, checked and explained model.
 
-The data's way: read -> numbers by a recipe (``recipe``) -> split, standardised -> ``fit`` of an estimator, its
-gradients checked, each epoch shown (``_progress``) -> judged on the test rows (``_judged``) -> a file, and a picture
+The data's way: read, made numbers, split and standardised (``_prepare``) -> ``fit`` of an estimator, its gradients
+checked, each epoch shown (``_progress``) -> judged on the test rows (``_judged``) -> a file, and a picture
 (``_picture``).
 """
 
@@ -16,20 +16,20 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_xp import __version__, data
+from mlp_xp import __version__
 from mlp_xp import recipe as recipes
 from mlp_xp._arguments import one_of
 from mlp_xp._files import write_whole
 from mlp_xp.backends import BACKENDS, compiler, fastest, load, to_host
 from mlp_xp.cli import _judged
 from mlp_xp.cli._help import Command, Names
-from mlp_xp.cli._model import Model, digest, first_chunk, stem_of
+from mlp_xp.cli._model import Model, stem_of
 from mlp_xp.cli._options import (
     DTYPE,
     SHOW_DEFAULTS,
@@ -42,6 +42,7 @@ from mlp_xp.cli._options import (
     setting_options,
 )
 from mlp_xp.cli._output import claimed, with_suffix
+from mlp_xp.cli._prepare import Prepared, prepare
 from mlp_xp.cli._progress import shown
 from mlp_xp.cli._screen import open_console
 from mlp_xp.cost import step_cost
@@ -155,7 +156,7 @@ def _train(
 
     chosen = values["backend"] == "auto"
     place = None if chosen else load(values["backend"], values["dtype"], values["device"])
-    prepared = _prepare(values)
+    prepared = prepare(values)
     recipe, name = prepared.recipe, stem_of(values["data"])
     estimator = _estimator(values, recipe.task, np.unique(prepared.y))
     spent.lap("loading libraries and data")
@@ -262,102 +263,6 @@ def _train(
     return 0, estimator
 
 
-# --- the data ----------------------------------------------------------------------------------------------------
-
-
-class _Prepared(NamedTuple):
-    """Rows to learn from, to validate on and to test on, by a recipe.
-
-    why: the task is what it is.
-    notes: what is worth saying of the data.
-    about: what the model remembers of it.
-    """
-
-    recipe: recipes.Recipe
-    X: NDArray[Any]
-    y: NDArray[Any]
-    X_held: NDArray[Any] | None
-    y_held: NDArray[Any] | None
-    X_test: NDArray[Any]
-    y_test: NDArray[Any]
-    why: str
-    notes: list[str]
-    about: dict[str, Any]
-
-    @property
-    def rows(self) -> str:
-        """How many there are of each."""
-        held = 0 if self.X_held is None else len(self.X_held)
-        return f"{len(self.X):,} rows to train on, {held:,} to validate, {len(self.X_test):,} to test"
-
-
-def _prepare(values: dict[str, Any]) -> _Prepared:
-    source = data.open_data(values["data"], values["category"])
-    chunk = first_chunk(source)
-    recipe, why = recipes.learn(
-        source, chunk, values["target"], values["task"], values["missing"], values["drop"], values["category"]
-    )
-    X, y = recipe.rows(source.where, chunk, dropping=True)
-    assert y is not None
-    about: dict[str, Any]
-    kept: NDArray[Any]
-    seed, classifies = values["seed"], recipe.task == "classification"
-    y = y if classifies else y.astype(np.float64)
-    if len(X) < 2:
-        raise ValueError(f"{source.where} must have at least 2 rows, to train on some and test on others, got {len(X)}")
-    if source.test is not None:
-        test = first_chunk(source.test)
-        X_test, y_test = recipe.rows(source.test.where, test)
-        assert y_test is not None
-        kept, about = np.arange(len(X)), {"own_test_set": True}
-        if classifies and not np.isin(y_test, np.unique(y)).all():
-            raise ValueError(f"{source.test.where} must hold classes of the training set, got {y_test.max()} besides")
-    else:
-        kept, out = data.hold_out(values["test_fraction"], seed, len(X), y if classifies else None)
-        X_test, y_test = X[out], y[out]
-        about = {"split": {"share": values["test_fraction"], "seed": seed, "digest": digest(y)}}
-    held: NDArray[np.intp] = np.empty(0, dtype=np.intp)
-    if values["validation_fraction"] and values["solver"] != "lbfgs" and len(kept) > 2:  # lbfgs has no epochs to judge
-        inner, outer = data.hold_out(
-            _share(values["validation_fraction"]), seed + 1, len(kept), y[kept] if classifies else None
-        )
-        kept, held = kept[inner], kept[outer]
-    if values["standardise"]:
-        recipe = recipe.learn_scale(X[kept], y[kept], of_target=values["loss"] != "poisson")
-    about |= {"name": values["data"], "rows": len(X) + (len(X_test) if "own_test_set" in about else 0),
-              "trained": len(kept), "validated": len(held), "tested": len(X_test)}  # fmt: skip
-    dtype = np.dtype(values["dtype"] if values["dtype"] in ("float32", "float64") else "float64")
-
-    def ready(rows: NDArray[Any]) -> Any:
-        return recipe.standardise(X[rows]).astype(dtype)
-
-    def scaled(rows: NDArray[Any]) -> Any:
-        return y[rows] if classifies else (y[rows] - recipe.y_mean) / recipe.y_scale
-
-    return _Prepared(
-        recipe, ready(kept), scaled(kept), ready(held) if len(held) else None, scaled(held) if len(held) else None,
-        X_test, y_test if classifies else y_test.astype(np.float64), why, _constant(recipe, X[kept]), about,
-    )  # fmt: skip
-
-
-def _share(value: float) -> float:
-    if not 0.0 <= value < 1.0:
-        raise ValueError(f"validation_fraction must be at least 0 and below 1, got {value}")
-    return value
-
-
-def _constant(recipe: recipes.Recipe, X: NDArray[Any]) -> list[str]:
-    """A sentence on columns that say nothing."""
-    if recipe.image_shape is not None:
-        return []
-    constant = np.flatnonzero(np.nanmin(X, axis=0) == np.nanmax(X, axis=0)) if len(X) else np.empty(0, dtype=int)
-    names = [repr(recipe.names[i]) if recipe.names else str(i) for i in constant]
-    if not names:
-        return []
-    listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    return [f"the same in every training row, so of no use: column{'s' if len(names) > 1 else ''} {listed}"]
-
-
 # --- the network -------------------------------------------------------------------------------------------------
 
 
@@ -369,7 +274,7 @@ def _estimator(values: dict[str, Any], task: str, labels: NDArray[Any]) -> Any:
     return kind(**chosen, random_state=values["seed"], check_gradients=values["check_gradients"])
 
 
-def _sizes(estimator: Any, prepared: _Prepared) -> tuple[int, ...]:
+def _sizes(estimator: Any, prepared: Prepared) -> tuple[int, ...]:
     outputs = len(np.unique(prepared.y)) if prepared.recipe.task == "classification" else 1
     return (prepared.X.shape[1], *estimator.hidden_layer_sizes, 1 if outputs == 2 else outputs)
 
@@ -443,7 +348,7 @@ def _table(model: Model, y: NDArray[Any], predicted: NDArray[Any], where: str) -
     return _judged.residual_table(y, predicted, where)
 
 
-def _figure(model: Model, prepared: _Prepared, predicted: NDArray[Any], name: str, sizes: tuple[int, ...]) -> Any:
+def _figure(model: Model, prepared: Prepared, predicted: NDArray[Any], name: str, sizes: tuple[int, ...]) -> Any:
     from mlp_xp.cli._picture import run_figure
 
     found = model.header["notes"]["test"]
