@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from mlp_xp._files import write_whole
 
 # Okabe and Ito's colours, told apart with any colour vision; the lines differ in their dashes besides
-_TRAINING, _VALIDATION = "#0072B2", "#D55E00"
+TRAINING, VALIDATION = "#0072B2", "#D55E00"
 
 # from one hue through white to another: brown and teal, or purple and orange, differ for everybody
 _DIVERGING = "PuOr_r"
 
+_LOGARITHMIC = 30  # times the smallest loss
 _MOST_TILES = 64
 _MOST_NAMES = 30  # beside an axis
 
@@ -39,13 +40,20 @@ _MOST_NAMES = 30  # beside an axis
 def draw_losses(
     axes: Axes, losses: Mapping[str, Sequence[float]], name: str, best: int | None = None
 ) -> tuple[list[Line2D], Line2D | None]:
-    """One or two losses of each epoch on one scale from 0, the last of them ringed at epoch ``best``; these lines."""
+    """One or two losses of each epoch, the last of them ringed at epoch ``best``; these lines.
+
+    The scale begins at 0, unless a loss falls so far that its end could not be told from there: then it is logarithmic.
+    """
     lines: list[Line2D] = []
     for label, values in losses.items():
-        colour, dashes = (_VALIDATION, "-") if lines else (_TRAINING, "--")
+        colour, dashes = (VALIDATION, "-") if lines else (TRAINING, "--")
         lines.append(draw_line(axes, values, name, label=label, color=colour, linestyle=dashes))
     finite = [value for values in losses.values() for value in values if math.isfinite(value)]
-    axes.set_ylim(1.05 * min([0.0, *finite]), 1.05 * max([0.0, *finite]) or 1.0)
+    smallest, largest = min(finite, default=0.0), max(finite, default=0.0)
+    if 0.0 < _LOGARITHMIC * smallest < largest:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(1.05 * min(0.0, smallest), 1.05 * max(0.0, largest) or 1.0)
     ring = None if best is None else draw_best(axes, values, best, lines[-1].get_color())
     axes.legend(frameon=False)
     return lines, ring
@@ -55,7 +63,7 @@ def draw_line(axes: Axes, values: Sequence[float], name: str, **style: Any) -> L
     """A number of each epoch."""
     epochs = range(1, len(values) + 1)
     marker = "o" if len(epochs) < 10 else None  # a line through one point shows nothing
-    (line,) = axes.plot(epochs, values, **{"color": _VALIDATION, "marker": marker, **style})
+    (line,) = axes.plot(epochs, values, **{"color": VALIDATION, "marker": marker, **style})
     axes.set_ylabel(name)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

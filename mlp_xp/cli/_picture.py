@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from mlp_xp import plots
@@ -19,8 +18,6 @@ from mlp_xp.train import Record
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Okabe and Ito's colours, told apart with any colour vision; the lines differ in their dashes besides
-_TRAINING, _VALIDATION = "#0072B2", "#D55E00"
 _MOST_LABELS, _MOST_COUNTS, _MOST_POINTS = 40, 12, 5000
 
 
@@ -61,35 +58,18 @@ def run_figure(
 
 
 def _draw_curves(area: SubFigure, history: Sequence[Record], loss: str, score: str) -> None:
-    validated, scored = history[-1].val_loss is not None, history[-1].val_score is not None
-    rows = area.subplots(2 if scored else 1, 1, sharex=True, squeeze=False, height_ratios=(3, 2) if scored else (1,))
-    top = rows[0, 0]
-    epochs = [record.number for record in history]
-    marker = "o" if len(epochs) < 10 else None  # a line through one point shows nothing
+    scores = [record.val_score for record in history if record.val_score is not None]
+    rows = area.subplots(2 if scores else 1, 1, sharex=True, squeeze=False, height_ratios=(3, 2) if scores else (1,))
+    top, bottom = rows[0, 0], rows[-1, 0]
     top.set_title("learning", fontsize="medium")
-    top.plot(epochs, [r.loss for r in history], color=_TRAINING, linestyle="--", marker=marker, label="training")
-    if validated:
-        top.plot(epochs, [r.val_loss for r in history], color=_VALIDATION, marker=marker, label="validation")
-    top.set_ylabel(loss)
-    values = [value for r in history for value in (r.loss, r.val_loss) if value is not None and np.isfinite(value)]
-    smallest, largest = min(values), max(values)
-    if smallest > 0.0 and largest > 30.0 * smallest:
-        top.set_yscale("log")
-    elif smallest >= 0.0:
-        top.set_ylim(0.0, 1.05 * largest or 1.0)
-    top.legend(frameon=False)
-    bottom = rows[-1, 0]
-    if scored:
+    losses = {"training": [record.loss for record in history]}
+    if validated := [record.val_loss for record in history if record.val_loss is not None]:
+        losses["validation"] = validated
+    plots.draw_losses(top, losses, loss)
+    if scores:
         scale = 100.0 if "%" in score else 1.0
-        shares = [scale * float(r.val_score) for r in history if r.val_score is not None]
-        bottom.plot(epochs, shares, color=_VALIDATION, marker=marker)
-        bottom.set_ylabel(f"validation {score}")
-    bottom.set_xlabel("epoch")
-    bottom.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
-    bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    for axes in rows[:, 0]:
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+        plots.draw_line(bottom, [scale * float(each) for each in scores], f"validation {score}")
+    plots.label_epochs(bottom, len(history))
     area.align_ylabels()
 
 
@@ -118,7 +98,7 @@ def _draw_confusion(area: SubFigure, counts: NDArray[Any], names: Sequence[str])
 def _draw_scatter(area: SubFigure, y: NDArray[Any], predicted: NDArray[Any], target: str) -> None:
     axes = area.subplots()
     rows = np.linspace(0, len(y) - 1, min(len(y), _MOST_POINTS)).astype(int)
-    axes.scatter(y[rows], predicted[rows], s=14, alpha=0.5, color=_TRAINING, linewidths=0)
+    axes.scatter(y[rows], predicted[rows], s=14, alpha=0.5, color=plots.TRAINING, linewidths=0)
     ends = [float(min(y.min(), predicted.min())), float(max(y.max(), predicted.max()))]
     axes.plot(ends, ends, color="0.3", linestyle=":", label="as it should be")
     axes.set_title("test rows", fontsize="medium")
