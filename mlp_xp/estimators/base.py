@@ -11,8 +11,7 @@ import math
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Self, cast
@@ -31,6 +30,7 @@ from mlp_xp import checkpoint, optim, schedules
 from mlp_xp._typing import Array, Op, Params
 from mlp_xp.estimators import files
 from mlp_xp.estimators.data import Place, check_weight, check_X, in_chunks, is_device_array, place_of, rows
+from mlp_xp.estimators.reporting import reporting
 from mlp_xp.export import to_onnx
 from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import TrainOptions, forward, loss_and_grads
@@ -174,7 +174,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if self.check_gradients:
             self._check_gradients(data, place)
         if self.solver == "lbfgs":
-            with self._reporting(data, epochs=0):
+            with reporting(self, data.X, data.y, epochs=0):
                 self._fit_lbfgs(data, place, watchers)
         else:
             self._fit_stochastic(data, held, place, random, incremental, watchers)
@@ -279,7 +279,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         self.n_iter_ = len(begin.history) - done if isinstance(begin, Epoch) else 0
         try:
             # a loss that is not finite is one sentence of the loop's
-            with np.errstate(over="ignore", invalid="ignore"), self._reporting(data, epochs - done) as report:
+            with np.errstate(over="ignore", invalid="ignore"), reporting(self, data.X, data.y, epochs - done) as report:
                 for epoch in run:
                     self._learned(epoch.params)
                     self._history, self._state, self._state_of = epoch.history, epoch.state, self.solver
@@ -403,10 +403,17 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
                 parts.append((loss * share, tuple(g * share for g in grads)))
             loss = sum((loss for loss, _ in parts[1:]), start=parts[0][0])
             summed = [sum(column[1:], start=column[0]) for column in zip(*(grads for _, grads in parts), strict=True)]
-            xp = place.xp
-            penalty = optim.sum_of_squares(xp, params[::2])
             grads = tuple(g + strength * p if p.ndim == 2 else g for g, p in zip(summed, params, strict=True))
-            return loss + 0.5 * strength * penalty, grads
+            return loss + penalty_of(params), grads
+
+        def penalty_of(params: Params) -> Array:
+            return optim.sum_of_squares(place.xp, params[::2]) * (0.5 * strength)
+
+        def reported(params: Params, value: float) -> float:
+            """With the mean over the outputs, as by scikit-learn, where the criterion takes their sum."""
+            outputs = self._summed_outputs()
+            penalty = float(penalty_of(params)) if outputs > 1 else 0.0
+            return (value - penalty) / outputs + penalty
 
         iterations, began = 0, time.perf_counter()
 
@@ -414,8 +421,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             nonlocal iterations
             iterations += 1
             self._learned(params)
-            self.loss_ = value
-            self._say(f"Iteration {iterations}, loss = {value:.8f}")
+            self.loss_ = reported(params, value)
+            self._say(f"Iteration {iterations}, loss = {self.loss_:.8f}")
             seconds = time.perf_counter() - began
             self._history += (Record(iterations, value, 0.0, None, None, 0.0, iterations, seconds),)
             for callback in watchers.callbacks:
@@ -435,7 +442,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             warnings.warn("Training interrupted by user.", stacklevel=3)
             return
         self._learned(params)
-        self.n_iter_, self.loss_ = min(int(result.nit), self.max_iter), float(result.fun)
+        self.n_iter_, self.loss_ = min(int(result.nit), self.max_iter), reported(params, float(result.fun))
         if result.status != 0:
             warnings.warn(
                 f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}): {result.message}."
@@ -541,38 +548,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if self.gradient_report_.verdict == "fail":
             raise ValueError(f"the gradients of this network are wrong, nothing was trained\n{self.gradient_report_}")
 
-    @contextmanager
-    def _reporting(self, data: Problem, epochs: int) -> Iterator[Callable[[Epoch, bool], bool]]:
-        """A function that shows an epoch on a bar and to scikit-learn's callbacks: whether one of them says stop.
-
-        It is told whether the epoch is the last. Without epochs the callbacks hear of the fit alone.
-        """
-        with _progress_bar(self.progress and epochs > 0, epochs) as show:
-            if not hasattr(self, "_skl_callbacks"):
-                yield lambda epoch, is_last: show(epoch) or False
-                return
-
-            def begun() -> Any:
-                task = context.subcontext(task_name="epoch")
-                task.call_on_fit_task_begin(estimator=self, X=data.X, y=data.y)
-                return task
-
-            context = self._init_callback_context(max_subtasks=epochs)
-            context.call_on_fit_task_begin(estimator=self, X=data.X, y=data.y)
-            task: Any = begun() if epochs else None
-
-            def report(epoch: Epoch, is_last: bool) -> bool:
-                nonlocal task
-                show(epoch)
-                learned = {name: value for name, value in vars(self).items() if name.endswith("_")}
-                stop = task.call_on_fit_task_end(estimator=self, X=data.X, y=data.y, reconstruction_attributes=learned)
-                if not (stop or is_last or epoch.last.number >= epochs):
-                    task = begun()
-                return bool(stop)
-
-            yield report
-            context.call_on_fit_task_end(estimator=self, X=data.X, y=data.y)
-
     # --- what is learned -----------------------------------------------------------------------------------------
 
     def _params(self) -> Params:
@@ -666,26 +641,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _summed_outputs(self) -> int:
         """Over how many outputs the criterion takes a sum whose mean is reported."""
         return 1
-
-
-@contextmanager
-def _progress_bar(wanted: bool, epochs: int) -> Iterator[Callable[[Epoch], None]]:
-    """A function that shows an epoch on a bar; nothing where no bar is wanted."""
-    if not wanted:
-        yield lambda epoch: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, TimeRemainingColumn()) as progress:
-        task = progress.add_task("", total=epochs)
-
-        def show(epoch: Epoch) -> None:
-            last = epoch.last
-            score = "" if last.val_score is None else f", validation score {last.val_score:.4f}"
-            progress.update(task, advance=1, description=f"loss {last.loss:.4f}{score}")
-
-        yield show
 
 
 def solver_is_stochastic(estimator: Any) -> bool:
