@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
+import importlib.metadata
 import io
 import json
 import multiprocessing
@@ -261,6 +261,7 @@ def main() -> None:
     parser.add_argument("--save", type=Path, metavar="FILE.json", help="write the results and what machine it was")
     options = parser.parse_args()
     results = {"machine": machine(), "quick": options.quick, "load_before": os.getloadavg(), "data": []}
+    results["machine"]["libraries"]["scikit-learn"] = importlib.metadata.version("scikit-learn")
     for source in ("digits", *options.folders):
         results["data"].append(compare(source, options.libraries.split(","), options.quick))
         if options.save:  # after each: a long run that is stopped has written something
