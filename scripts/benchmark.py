@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import multiprocessing
 import os
 import platform
 import statistics
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from worker import Worker
 
 # (n, d_in, d_h, d_out) -> how many times the textbook's time a step on NumPy may take
 LIMITS = {
@@ -185,29 +185,6 @@ def work(pipe: Connection, side: Callable[..., Any]) -> None:
             pipe.send((time.perf_counter() - began) / request)
 
 
-class Worker:
-    """A side in its own process."""
-
-    def __init__(self, side: Callable[..., Any]) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, side), daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def ask(self, request: tuple[tuple[int, ...], str] | int) -> Any:
-        """Send a request to ``work`` and wait for the answer."""
-        self.pipe.send(request)
-        try:
-            return self.pipe.recv()
-        except EOFError:
-            sys.exit("a worker stopped; its reason is above")
-
-    def stop(self) -> None:
-        self.pipe.send(None)
-        self.process.join()
-
-
 def rounds_of(
     theirs: Worker, ours: Worker, size: tuple[int, ...], dtype: str, rounds: int
 ) -> list[tuple[float, float]]:
@@ -228,7 +205,7 @@ def compare(sides: Sequence[Callable[..., Any]], size: tuple[int, ...], dtype: s
     """Milliseconds of a step on both sides and the ratios of the rounds, over several pairs of processes."""
     times = []
     for _ in range(PAIRS):  # where memory comes to lie favours one side or the other as long as a process lives
-        theirs, ours = map(Worker, sides)
+        theirs, ours = (Worker(work, side) for side in sides)
         times += rounds_of(theirs, ours, size, dtype, -(-rounds // PAIRS))
         theirs.stop()
         ours.stop()

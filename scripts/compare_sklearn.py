@@ -13,7 +13,6 @@ import contextlib
 import importlib.metadata
 import io
 import json
-import multiprocessing
 import os
 import statistics
 import sys
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from benchmark import machine
+from worker import Worker
 
 from mlp_xp import data
 
@@ -119,28 +119,6 @@ def work(pipe: Connection, library: str) -> None:
         pipe.send((seconds, float(estimator.score(X_test, y_test)) if task.judged else None))
 
 
-class Worker:
-    """A library in its own process."""
-
-    def __init__(self, library: str) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, library), daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def ask(self, task: Task) -> tuple[list[float], float | None]:
-        self.pipe.send(task)
-        try:
-            return self.pipe.recv()
-        except EOFError:
-            sys.exit("a worker stopped; its reason is above")
-
-    def stop(self) -> None:
-        self.pipe.send(None)
-        self.process.join()
-
-
 # --- what is compared --------------------------------------------------------------------------------------------
 
 
@@ -227,7 +205,7 @@ def compare(source: str, libraries: Sequence[str], quick: bool) -> dict[str, Any
     """Everything about one data set."""
     small = source == "digits"
     X = problem(source, "float64", None)[0]
-    workers = {library: Worker(library) for library in ("sklearn", *libraries)}
+    workers = {library: Worker(work, library) for library in ("sklearn", *libraries)}
     results: dict[str, Any] = {"data": Path(source).name, "rows": X.shape[0], "d_in": X.shape[1], "times": []}
     rows, epochs = (None, 10 if quick else 60) if small else ((2000, 3) if quick else (12_000, 10))
     results["accuracy_task"] = {"rows": rows, "epochs": epochs, "width": 100}

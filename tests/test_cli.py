@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import struct
 import subprocess
 import sys
 import tomllib
@@ -16,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shell
+from shell import COMMAND, ENVIRONMENT
 
 import mlp_xp
 
@@ -32,16 +33,10 @@ pandas = import_module("pandas")
 
 pytestmark = pytest.mark.only("numpy")
 
-# the command runs in folders of the tests' own, and must find the package that these tests import
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(mlp_xp.__file__).parents[1]), "COLUMNS": "100"}
-COMMAND = (sys.executable, "-m", "mlp_xp")
-
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own."""
-    return subprocess.run(
-        (*COMMAND, *arguments), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=120
-    )
+    """The command in a folder."""
+    return shell.run(*arguments, folder=folder, COLUMNS="100")
 
 
 def write_table(folder: Path, name: str = "houses.csv", **changed: Any) -> str:
@@ -443,28 +438,8 @@ def test_the_picture_shows_the_weights(units: int, named: bool, image_shape: tup
 # --- in a terminal -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals on Windows")
 def test_train_shows_a_progress_bar_in_a_terminal(tmp_path: Path) -> None:
-    import fcntl
-    import pty
-    import termios
-
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 140, 0, 0))
-    command = (*COMMAND, "train", write_classes(tmp_path), "--epochs", "7")
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env={**ENVIRONMENT, "COLUMNS": "140", "TERM": "xterm"}, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    shown = b""
-    try:
-        while chunk := os.read(ours, 65536):
-            shown += chunk
-    except OSError:  # how Linux says that nobody writes to a pseudo-terminal any more
-        pass
-    os.close(ours)
-    assert process.wait(timeout=60) == 0
-    text = shown.decode()
+    text = shell.in_terminal(140, "train", write_classes(tmp_path), "--epochs", "7", folder=tmp_path)
     for part in ("━━━", "7/7", "loss ", "validation accuracy", "rows/s", "left"):
         assert part in text, part
     assert "epoch 1/7: " not in text  # a bar, no lines

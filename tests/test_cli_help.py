@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import struct
 import subprocess
 import sys
 from importlib import import_module
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shell import COMMAND, ENVIRONMENT, in_terminal, run
 
 import mlp_xp
 from mlp_xp import backends
@@ -26,42 +26,6 @@ backends_command = import_module("mlp_xp.cli.backends")
 COMMANDS = tuple(cli._MODULES)
 
 pytestmark = pytest.mark.only("numpy")
-
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(mlp_xp.__file__).parents[1])}
-COMMAND = (sys.executable, "-m", "mlp_xp")
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own."""
-    return subprocess.run(
-        (*COMMAND, *arguments), env={**ENVIRONMENT, **environment}, capture_output=True, text=True, timeout=120
-    )
-
-
-def in_terminal(columns: int, *arguments: str) -> str:
-    """What the command shows in a terminal of so many columns."""
-    if sys.platform == "win32":
-        pytest.skip("there are no pseudo-terminals on Windows")
-    import fcntl
-    import pty
-    import termios
-
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    environment = {key: value for key, value in ENVIRONMENT.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
-    process = subprocess.Popen(
-        (*COMMAND, *arguments), env={**environment, "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    shown = b""
-    try:
-        while chunk := os.read(ours, 65536):
-            shown += chunk
-    except OSError:  # how Linux says that nobody writes to a pseudo-terminal any more
-        pass
-    os.close(ours)
-    assert process.wait(timeout=60) == 0
-    return shown.decode()
 
 
 def plain(shown: str) -> list[str]:

@@ -1,0 +1,32 @@
+"""A side of a comparison in a process of its own, where the other's idle threads are not in its way."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+class Worker:
+    """A process that runs ``work(pipe, argument)``: it answers each request until the request is None."""
+
+    def __init__(self, work: Callable[..., None], argument: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs, argument), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def ask(self, request: Any) -> Any:
+        """Send a request and wait for the answer."""
+        self.pipe.send(request)
+        try:
+            return self.pipe.recv()
+        except EOFError:
+            sys.exit("a worker stopped; its reason is above")
+
+    def stop(self) -> None:
+        """Let the process end."""
+        self.pipe.send(None)
+        self.process.join()

@@ -1,0 +1,52 @@
+"""The command as a user runs it: piped, or in a terminal of so many columns."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mlp_xp
+
+INSTALLED = Path(sys.executable).with_name("mlp-xp")
+COMMAND = (str(INSTALLED),) if INSTALLED.exists() else (sys.executable, "-m", "mlp_xp")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(mlp_xp.__file__).parents[1])}
+
+
+def run(*arguments: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What it prints where nobody watches, and its exit status."""
+    return subprocess.run(
+        (*COMMAND, *arguments), cwd=folder, env={**ENVIRONMENT, **environment}, capture_output=True, text=True,
+        timeout=120,
+    )  # fmt: skip
+
+
+def in_terminal(columns: int, *arguments: str, folder: Path | None = None) -> str:
+    """What it shows in a terminal; its exit status must be 0."""
+    if sys.platform == "win32":
+        pytest.skip("there are no pseudo-terminals on Windows")
+    import fcntl
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environment = {key: value for key, value in ENVIRONMENT.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
+    process = subprocess.Popen(
+        (*COMMAND, *arguments), cwd=folder, env={**environment, "TERM": "xterm"}, stdin=theirs, stdout=theirs,
+        stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+    except OSError:  # how Linux says that nobody writes to a pseudo-terminal any more
+        pass
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    return shown.decode()
