@@ -404,6 +404,11 @@ def test_bad_targets_and_weights_are_refused_in_one_sentence():
         MLPClassifier(early_stopping=True).fit(X[:4], ["a", "a", "a", "rare"])
     with pytest.raises(ValueError, match="eval_set needs a stochastic solver"):
         MLPClassifier(solver="lbfgs").fit(X, y, eval_set=(X, y))
+    several = np.eye(int(y.max()) + 1, dtype=int)[y]
+    with pytest.raises(ValueError, match=r"y must be one class for each sample, .* got multilabel-indicator"):
+        MLPClassifier(max_iter=1).fit(X, y, eval_set=(X, several))
+    with pytest.raises(ValueError, match=r"y must be 0 and 1 for each label, .* got multiclass"):
+        MLPClassifier(max_iter=1).fit(X, several, eval_set=(X, y))
     with pytest.raises(NotFittedError):
         MLPClassifier().predict(X)
     with pytest.raises(AttributeError, match="partial_fit"):
@@ -446,6 +451,15 @@ def test_a_run_that_diverges_while_it_is_judged_restores_the_best():
     assert math.isnan(scores[-1])
     assert len(scores) == len(model.loss_curve_) == len(model.validation_losses_)
     np.testing.assert_allclose(scores, sklearns.validation_scores_[: len(scores)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint64])
+def test_unsigned_labels_come_back(put, host, dtype):
+    X, y = iris()
+    model = MLPClassifier(max_iter=20, learning_rate_init=0.01, random_state=0).fit(put(X), y.astype(dtype))
+    predicted = host(model.predict(put(X)))
+    assert predicted.dtype.kind in "iu"
+    assert np.mean(predicted == y) == model.score(put(X), y) > 0.8
 
 
 def test_labels_that_were_sparse_come_back_sparse_on_the_host(put, backend, tmp_path):

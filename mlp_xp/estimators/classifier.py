@@ -226,6 +226,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return None if self._is_multilabel() else self._classes_on_host()
 
     def _check_classes(self, y: Any, all_of_them: bool) -> None:
+        if (kind := type_of_target(y)).startswith("multilabel") != self._is_multilabel():
+            expected = "0 and 1 for each label" if self._is_multilabel() else "one class for each sample"
+            raise ValueError(f"y must be {expected}, as the y that was learned from, got {kind}")
         came, known = unique_labels(y), self._classes_on_host()
         if all_of_them:
             if set(came) != set(known):
@@ -240,6 +243,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Classes that are numbers follow X."""
         classes = self._classes_on_host()
         if place.xp is not namespace(np.empty(0)) and classes.dtype.kind in "biuf":
+            wide = classes.dtype.kind == "u" and classes.dtype.itemsize > 1
+            if (
+                wide and classes[-1] <= np.iinfo(np.int64).max
+            ):  # PyTorch holds wide unsigned integers, and can take none
+                classes = classes.astype(np.int64)
             self.classes_ = place.xp.asarray(classes, **beside(place.like))
 
     def _class_weights(self, y: Any, weight: Any) -> Any:
