@@ -343,7 +343,7 @@ def test_inspect_says_what_a_model_is(model: Path, capsys: pytest.CaptureFixture
 
 def test_gradcheck_of_a_model_on_data(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(model / "houses.safetensors")
-    assert cli.main(["gradcheck", path, "--data", str(model / "houses.csv")]) == 0
+    assert cli.main(["gradcheck", path, str(model / "houses.csv")]) == 0
     assert "gradient check: pass" in capsys.readouterr().out
     assert cli.main(["gradcheck", path]) == 2
 
@@ -772,7 +772,7 @@ BAD = [
     ("inspect none.safetensors", "none.safetensors can't be read"),
     ("export none.safetensors a.onnx", "none.safetensors can't be read"),
     ("export none.safetensors a.pb", "a.pb must end in .onnx to be written"),
-    ("gradcheck problems.py:a --data iris", "--data goes with a model, a .safetensors file"),
+    ("gradcheck problems.py:a iris", "DATA, iris, goes with a model, a .safetensors file, got problems.py:a"),
     ("gradcheck --backend nunpy", "backend must be .* got 'nunpy'; did you mean 'numpy'"),
     ("gradcheck --backend all --dtype double", "dtype must be 'float32' or 'float64', got 'double'"),
     ("gradcheck --dtype double", "dtype must be 'float32' or 'float64', got 'double'"),

@@ -60,7 +60,7 @@ _MODULES = {
 @click.group(
     cls=_help.Group,
     modules=_MODULES,
-    example="train --backend numpy",
+    example="train houses.csv --target price",
     invoke_without_command=True,
     context_settings=_help.CONTEXT,
 )

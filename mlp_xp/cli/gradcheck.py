@@ -39,11 +39,11 @@ _OWN: dict[str, Any] = {"cls": Option, "group": "Without PROBLEM"}
         "gradcheck",
         "gradcheck --backend all --dtype float32",
         "gradcheck my_layer.py:problem --full",
-        "gradcheck model.safetensors --data table.csv",
+        "gradcheck model.safetensors table.csv",
     ),
 )
-@click.argument("problem", type=Problem(), required=False, metavar="[FILE.py:NAME | MODEL]")
-@click.option("--data", metavar="DATA", help="Rows to check a model on.")
+@click.argument("problem", type=Problem(), required=False, metavar="[FILE.py:NAME | MODEL DATA]")
+@click.argument("data", metavar="", required=False)
 @click.option("--full", is_flag=True, help="Compare every entry with a difference of its own as well: slower.")
 @click.option("--allow-inconclusive", is_flag=True, help="Exit with 0 where nothing can be said, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
@@ -68,13 +68,13 @@ def command(
       {"op": op, "args": args, ...}  those of mlp_xp.check_pullback
       a function without arguments   that returns one of these
 
-    Or it is a model.safetensors, whose gradients are checked on the first rows of --data DATA.
+    Or it is a model.safetensors, whose gradients are checked on the first rows of DATA.
 
     The exit status is 0 when all pass, 1 when one is wrong or can't be resolved, 2 where nothing could be checked.
     """
     mode: Literal["auto", "full"] = "full" if full else "auto"
     if data is not None and not (problem or "").endswith(".safetensors"):
-        raise ValueError(f"--data goes with a model, a .safetensors file, got {problem or 'none'}")
+        raise ValueError(f"DATA, {data}, goes with a model, a .safetensors file, got {problem}")
     if problem is None:
         reports = _check_own(_places(backend, dtype, device), dtype, seed, mode, as_json)
     elif problem.endswith(".safetensors"):
@@ -112,7 +112,7 @@ def _check_model(
     from mlp_xp.cli._model import open_for, open_model, refuse_no_rows
 
     if data is None:
-        raise ValueError(f"to check {path} takes --data DATA, rows such as it was trained on")
+        raise ValueError(f"to check {path} takes DATA, rows such as it was trained on")
     model = open_model(path, backend, device)
     source = open_for(model, data)
     X, y = next(model.chunks(source, _MODEL_ROWS, labelled=True), (None, None))
