@@ -245,8 +245,10 @@ def interrupted(folder: Path, *options: str) -> tuple[int, str, str]:
     """Status and output of a run that is stopped after its third epoch."""
     command = (*COMMAND, "train", write_classes(folder), "--epochs", "1000000", "--patience", "1000000", *options)
     with subprocess.Popen(
-        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # a shell has what it runs in the background ignore Ctrl-C, and so would whatever is started from there
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:  # fmt: skip
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("epoch 3/"):
