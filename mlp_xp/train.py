@@ -203,8 +203,8 @@ def train(
             rates = [_rate(schedule, Progress(steps, epochs * per_epoch, (number - 1) * n, watched)) for steps in done]
             masks = [(first_mask + position) % _SEEDS for position in range(per_epoch)]
             batches = _batches(xp, data, here[0], batch_size, _rows(random, number, n, shuffle, order))
-            zero = xp.zeros((), dtype=here[0].dtype, **beside(here[0]))
-            sums: list[tuple[Array, Array]] = [(zero, zero)]  # of objective and penalty, after each step
+            zero = xp.zeros((2,), dtype=here[0].dtype, **beside(here[0]))
+            sums: list[tuple[Array, Array]] = [(zero[0, ...], zero[1, ...])]  # of objective and penalty, after each step
             for batch, rate, mask in zip(batches, *numbers(rates, masks), strict=True):
                 here, state, objective_sum, penalty_sum = step(here, state, *sums[-1], *batch, rate, mask)
                 sums.append((objective_sum, penalty_sum))
