@@ -16,16 +16,13 @@ from numpy.typing import NDArray
 
 from mlp_xp.data import Chunk, Source
 
-TASKS = ("classification", "regression")
-MISSING = ("refuse", "drop", "fill")
-
 _FEW = 20  # so many different whole numbers are classes, however few rows there are
 
 
 class Recipe(NamedTuple):
     """How rows become numbers.
 
-    task: one of ``TASKS``.
+    task: "classification" or "regression".
     target: the name of the column that is learned; None for arrays.
     columns: of a table, with their categories; None for arrays.
     names: of the columns of X; empty where they have none.

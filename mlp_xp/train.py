@@ -151,6 +151,8 @@ def train(
         callbacks: called with each ``Epoch`` before it is yielded; when one returns True it is the last.
         order: order(number) -> the rows on the host in the order of that epoch, in place of what the seed says.
         compile: what makes a step of arrays a faster one, such as ``jax.jit`` or ``torch.compile``; called once a run.
+            PyTorch gives up, with a warning, after eight in one process: some three runs, unless its
+            ``recompile_limit`` is raised.
         options: of the objective, see ``TrainOptions``; ``sample_weight`` is (n,).
 
     Raises:
@@ -204,7 +206,7 @@ def train(
             masks = [(first_mask + position) % _SEEDS for position in range(per_epoch)]
             batches = _batches(xp, data, here[0], batch_size, _rows(random, number, n, shuffle, order))
             zero = xp.zeros((2,), dtype=here[0].dtype, **beside(here[0]))
-            sums: list[tuple[Array, Array]] = [(zero[0, ...], zero[1, ...])]  # of objective and penalty, after each step
+            sums: list[tuple[Array, Array]] = [(zero[0, ...], zero[1, ...])]  # of objective and penalty
             for batch, rate, mask in zip(batches, *numbers(rates, masks), strict=True):
                 here, state, objective_sum, penalty_sum = step(here, state, *sums[-1], *batch, rate, mask)
                 sums.append((objective_sum, penalty_sum))

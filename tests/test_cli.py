@@ -26,7 +26,7 @@ for name in ("click", "rich", "matplotlib", "sklearn", "pandas", "pyarrow", "saf
 
 imread = import_module("matplotlib.image").imread
 cli, plots = import_module("mlp_xp.cli"), import_module("mlp_xp.plots")
-cost_command, gradcheck_command = import_module("mlp_xp.cli.cost"), import_module("mlp_xp.cli.gradcheck")
+cost_command, checks = import_module("mlp_xp.cli.cost"), import_module("mlp_xp.cli._checks")
 mistakes, estimators = import_module("mlp_xp.mistakes"), import_module("mlp_xp.estimators")
 picture, output = import_module("mlp_xp.cli._picture"), import_module("mlp_xp.cli._output")
 pandas = import_module("pandas")
@@ -487,8 +487,8 @@ def test_gradcheck_all_leaves_out_what_is_not_usable_and_says_why(
             raise ValueError(f"backend {name} is not usable: for a reason")
         return load(name, *arguments)
 
-    load = gradcheck_command.load
-    monkeypatch.setattr(gradcheck_command, "load", only_numpy)
+    load = checks.load
+    monkeypatch.setattr(checks, "load", only_numpy)
     assert cli.main(["gradcheck", "--backend", "all"]) == 0
     assert "left out: backend torch is not usable: for a reason\n" in capsys.readouterr().err
     assert cli.main(["gradcheck", "--backend", "torch"]) == 2
@@ -950,7 +950,7 @@ def test_a_missing_extra_is_named(missing: str, tmp_path: Path) -> None:
 
 def test_the_fastest_backend_is_taken_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    train = import_module("mlp_xp.cli.train")
+    train = import_module("mlp_xp.cli._training")
     choice = import_module("mlp_xp.backends").Choice("numpy", "cpu", "a step takes 1 ms with numpy on cpu", ())
     asked = []
     monkeypatch.setattr(train, "fastest", lambda *task: asked.append(task) or choice)
@@ -964,7 +964,7 @@ def test_to_compile_takes_a_backend_that_can(tmp_path: Path, monkeypatch: pytest
     assert cli.main(["train", "iris", "--epochs", "2", "--compile"]) == 2
     assert "to compile takes the backend torch or jax, got numpy, which has no compiler" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-    train = import_module("mlp_xp.cli.train")
+    train = import_module("mlp_xp.cli._training")
     compiled = []
     monkeypatch.setattr(train, "compiler", lambda name: lambda step: compiled.append(name) or step)
     assert cli.main(["train", "iris", "--epochs", "2", "--compile"]) == 0

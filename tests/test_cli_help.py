@@ -90,7 +90,7 @@ def test_options_are_under_headings_with_their_defaults_and_arguments_are_none(
 LIMIT = 0.3  # seconds
 
 
-@pytest.mark.parametrize("line", ["--help", "--version", "backends --no-probe", "completion bash"])
+@pytest.mark.parametrize("line", ["--help", "--version", "train --help", "backends --no-probe", "completion bash"])
 def test_it_answers_soon(line: str) -> None:
     def seconds(*command: str) -> float:
         before = os.times()
@@ -104,7 +104,10 @@ def test_it_answers_soon(line: str) -> None:
     assert took < max(LIMIT, 15.0 * bare)  # neighbours in the processor slow both down; an idle one starts in 0.015
 
 
-@pytest.mark.parametrize("line", ["--help", "backends --no-probe", "backends --help", "cost --help", "completion zsh"])
+QUICK = ["--help", "backends --no-probe", "completion zsh", *(f"{command} --help" for command in COMMANDS)]
+
+
+@pytest.mark.parametrize("line", QUICK)
 def test_nothing_heavy_is_imported_for_it(line: str) -> None:
     program = (
         f"import sys; from mlp_xp.cli import main; assert main({line.split()!r}) == 0; "

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from mlp_xp import backends
 from mlp_xp._typing import Params
+from mlp_xp.cli._options import ROWS
 from mlp_xp.data import Chunk, Source, open_data
 from mlp_xp.recipe import Recipe, plain_recipe
-
-ROWS = 2**14  # at a time, so that data larger than memory is no trouble
 
 
 class Model(NamedTuple):

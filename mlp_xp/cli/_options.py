@@ -22,6 +22,9 @@ seed_option = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=
 ACTIVATION_NAMES, CRITERION_NAMES, DTYPE_NAMES = Names(ACTIVATIONS, several=True), Names(CRITERIA), Names(DTYPES)
 BACKEND_NAMES, OPTIMIZER_NAMES = Names(BACKENDS), Names(optim.OPTIMIZERS)
 SHOW_DEFAULTS = {"show_default": True}
+TASKS, MISSING = ("classification", "regression"), ("refuse", "drop", "fill")
+ROWS = 2**14  # at a time, so that data larger than memory is no trouble
+WRONG = 1  # the exit status when a gradient is
 
 backend_option = click.option("--backend", type=BACKEND_NAMES, default="numpy", help=f"One of {', '.join(BACKENDS)}.")
 device_option = click.option("--device", help=DEVICE)

@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 
 import click
-import numpy as np
 
-from mlp_xp import data as datasets
-from mlp_xp.cli import _judged
 from mlp_xp.cli._help import Command
-from mlp_xp.cli._model import ROWS, digest, open_for, open_model, refuse_no_rows
-from mlp_xp.cli._options import SHOW_DEFAULTS, backend_option, device_option, json_option
+from mlp_xp.cli._options import ROWS, SHOW_DEFAULTS, backend_option, device_option, json_option
 from mlp_xp.cli._screen import open_console
 
 
@@ -29,6 +25,13 @@ def command(model: str, data: str, backend: str, device: str | None, as_json: bo
     On the data that it was trained on, it is judged on the rows alone that were set aside for the test. For example:
     mlp-xp evaluate houses.safetensors sold_since.csv
     """
+    # what it takes is heavy, and `--help` does without
+    import numpy as np
+
+    from mlp_xp import data as datasets
+    from mlp_xp.cli import _judged
+    from mlp_xp.cli._model import digest, open_for, open_model, refuse_no_rows
+
     opened = open_model(model, backend, device)
     source = open_for(opened, data)
     truths, predictions = [], []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from mlp_xp.cli._help import Command
-from mlp_xp.cli._model import open_model
 from mlp_xp.cli._options import SHOW_DEFAULTS, force_option
 from mlp_xp.cli._output import claimed, with_suffix
 
@@ -20,6 +19,8 @@ def command(model: str, output: str, force: bool) -> None:
     It computes in float64, since a scale in the weights would cost float32 its last digits. For example: mlp-xp export
     houses.safetensors houses.onnx
     """
+    # what it takes is heavy, and `--help` does without
+    from mlp_xp.cli._model import open_model
     from mlp_xp.export import to_onnx
 
     path = with_suffix(output, ".onnx")

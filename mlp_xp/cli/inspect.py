@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from mlp_xp.cli._help import Command
-from mlp_xp.cli._model import Model, open_model
 from mlp_xp.cli._options import SHOW_DEFAULTS
 from mlp_xp.cli._screen import make_table, open_console
 from mlp_xp.cli.cost import _readable
 from mlp_xp.cost import step_cost
-from mlp_xp.train import Record
+
+if TYPE_CHECKING:
+    from mlp_xp.cli._model import Model
+    from mlp_xp.train import Record
 
 
 @click.command("inspect", cls=Command, context_settings=SHOW_DEFAULTS, example="inspect houses.safetensors")
@@ -25,6 +28,8 @@ def command(model: str, as_json: bool) -> None:
     For example: mlp-xp inspect houses.safetensors
     """
     from rich.markup import escape
+
+    from mlp_xp.cli._model import open_model  # what it takes is heavy, and `--help` does without
 
     opened = open_model(model)
     if as_json:

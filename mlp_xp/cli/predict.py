@@ -8,17 +8,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
-from mlp_xp._files import replacing
 from mlp_xp.cli._help import Command
-from mlp_xp.cli._model import ROWS, Model, open_for, open_model, refuse_no_rows
-from mlp_xp.cli._options import SHOW_DEFAULTS, backend_option, device_option, force_option
+from mlp_xp.cli._options import ROWS, SHOW_DEFAULTS, backend_option, device_option, force_option
 from mlp_xp.cli._output import claimed, with_suffix
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mlp_xp.cli._model import Model
+
+    _Write = Callable[[list[NDArray[Any]]], None]
 
 
 @click.command(
@@ -40,6 +43,8 @@ def command(
     They are read a batch at a time: there may be more than fit into memory. For example: mlp-xp predict
     houses.safetensors new.csv -o prices.csv
     """
+    from mlp_xp.cli._model import open_for, open_model, refuse_no_rows  # heavy, and `--help` does without
+
     path = None if output is None else with_suffix(output, *_WRITERS)
     with claimed(path, force=force):
         opened = open_model(model, backend, device)
@@ -71,8 +76,6 @@ def _predictions(model: Model, X: NDArray[Any], proba: bool) -> list[NDArray[Any
 
 # --- files -------------------------------------------------------------------------------------------------------
 
-_Write = Callable[[list[NDArray[Any]]], None]
-
 
 @contextmanager
 def _writing(path: Path | None, names: list[str]) -> Iterator[_Write]:
@@ -84,6 +87,8 @@ def _writing(path: Path | None, names: list[str]) -> Iterator[_Write]:
         finally:
             text.detach()
         return
+    from mlp_xp._files import replacing
+
     with replacing(path) as temporary, _WRITERS[path.suffix.lower()](temporary, names) as write:
         yield write
 
@@ -128,6 +133,8 @@ def _to_parquet(path: Path, names: list[str]) -> Iterator[_Write]:
 
 @contextmanager
 def _to_npz(path: Path, names: list[str]) -> Iterator[_Write]:
+    import numpy as np
+
     parts: list[list[NDArray[Any]]] = []
     yield parts.append
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
