@@ -181,7 +181,8 @@ def train(
             )
         state = start.state
     schedule = lr if callable(lr) else constant(lr)
-    step, numbers = _step(xp, here[0], optimizer, float(alpha), clip_norm, options, compile)
+    step = _step(xp, optimizer, float(alpha), clip_norm, options)
+    step = step if compile is None else compile(step)
     np.empty(_MEMORY, dtype=np.uint8)
     judged = cast(PredictOptions, {key: value for key, value in options.items() if key in ("activation", "criterion")})
 
@@ -204,10 +205,11 @@ def train(
             done = [(number - 1) * per_epoch + position for position in range(per_epoch)]
             rates = [_rate(schedule, Progress(steps, epochs * per_epoch, (number - 1) * n, watched)) for steps in done]
             masks = [(first_mask + position) % _SEEDS for position in range(per_epoch)]
+            numbers: Any = (rates, masks) if compile is None else _as_arrays(xp, here[0], rates, masks)
             batches = _batches(xp, data, here[0], batch_size, _rows(random, number, n, shuffle, order))
             zero = xp.zeros((2,), dtype=here[0].dtype, **beside(here[0]))
             sums: list[tuple[Array, Array]] = [(zero[0, ...], zero[1, ...])]  # of objective and penalty
-            for batch, rate, mask in zip(batches, *numbers(rates, masks), strict=True):
+            for batch, rate, mask in zip(batches, *numbers, strict=True):
                 here, state, objective_sum, penalty_sum = step(here, state, *sums[-1], *batch, rate, mask)
                 sums.append((objective_sum, penalty_sum))
             mean_loss = float(sums[-1][0]) / n
@@ -276,18 +278,12 @@ def _batches(
 
 
 def _step(
-    xp: Namespace,
-    like: Array,
-    optimizer: Optimizer,
-    alpha: float,
-    clip_norm: float | None,
-    options: TrainOptions,
-    compiler: Callable[[Any], Any] | None,
-) -> tuple[Callable[..., tuple[Params, State, Array, Array]], Callable[[list[float], list[int]], Any]]:
-    """A step of training, and what makes the learning rates and seeds of an epoch the numbers that it takes.
+    xp: Namespace, optimizer: Optimizer, alpha: float, clip_norm: float | None, options: TrainOptions
+) -> Callable[..., tuple[Params, State, Array, Array]]:
+    """A function of parameters, state, two sums, a batch, a rate and a seed: what follows the first four.
 
-    The step maps parameters, state, two sums, a batch, a rate and a seed to what follows the first four. The sums are
-    of the objective before the update, with ``alpha``'s penalty in it, and of this penalty alone, both times the rows.
+    The sums are of the objective before the update, with ``alpha``'s penalty in it, and of this penalty alone, both
+    times the rows.
     """
 
     def step(
@@ -314,14 +310,18 @@ def _step(
         objective_sum, penalty_sum, *arrays = settled(objective_sum + loss * count, penalty_sum, *params, *state)
         return tuple(arrays[: len(params)]), tuple(arrays[len(params) :]), objective_sum, penalty_sum
 
-    def as_arrays(rates: list[float], seeds: list[int]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        place = beside(like)  # a number would be compiled in, an array is not
-        return (
-            xp.unstack(xp.asarray(rates, dtype=like.dtype, **place)),
-            xp.unstack(xp.asarray(seeds, dtype=xp.int32, **place)),
-        )
+    return step
 
-    return (step, lambda *numbers: numbers) if compiler is None else (compiler(step), as_arrays)
+
+def _as_arrays(
+    xp: Namespace, like: Array, rates: list[float], seeds: list[int]
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """The numbers of each step on the device: a Python number would be compiled in, an array is not."""
+    place = beside(like)
+    return (
+        xp.unstack(xp.asarray(rates, dtype=like.dtype, **place)),
+        xp.unstack(xp.asarray(seeds, dtype=xp.int32, **place)),
+    )
 
 
 def _rate(schedule: Schedule, progress: Progress) -> float:
