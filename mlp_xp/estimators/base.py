@@ -388,31 +388,28 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         strength = float(self.alpha) / total
         chunks = in_chunks(data.X, place.like, _CHUNK)
         ends = np.cumsum([0, *(chunk.shape[0] for chunk in chunks)])
-        options = self._options(data.weight)
         if self.dropout:
             raise ValueError("dropout needs a stochastic solver: lbfgs can't minimise a function that changes")
 
         def value_and_grad(*params: Array) -> tuple[Array, Params]:
             parts = []
             for chunk, low, high in zip(chunks, ends[:-1], ends[1:], strict=True):
-                here, share = options, float((high - low) / n)
-                if data.weight is not None:
-                    weight = data.weight[low:high]
-                    here, share = self._options(weight), float(place.xp.sum(weight)) / total
-                loss, grads = loss_and_grads(chunk, data.y[low:high, ...], *params, **here)
+                weight = None if data.weight is None else data.weight[low:high]
+                share = float((high - low) / n) if weight is None else float(place.xp.sum(weight)) / total
+                options = self._options(weight)
+                options["l2"] = strength
+                loss, grads = loss_and_grads(chunk, data.y[low:high, ...], *params, **options)
                 parts.append((loss * share, tuple(g * share for g in grads)))
             loss = sum((loss for loss, _ in parts[1:]), start=parts[0][0])
-            summed = [sum(column[1:], start=column[0]) for column in zip(*(grads for _, grads in parts), strict=True)]
-            grads = tuple(g + strength * p if p.ndim == 2 else g for g, p in zip(summed, params, strict=True))
-            return loss + penalty_of(params), grads
-
-        def penalty_of(params: Params) -> Array:
-            return optim.sum_of_squares(place.xp, params[::2]) * (0.5 * strength)
+            columns = zip(*(grads for _, grads in parts), strict=True)
+            return loss, tuple(sum(column[1:], start=column[0]) for column in columns)
 
         def reported(params: Params, value: float) -> float:
             """With the mean over the outputs, as by scikit-learn, where the criterion takes their sum."""
             outputs = self._summed_outputs()
-            penalty = float(penalty_of(params)) if outputs > 1 else 0.0
+            if outputs == 1:
+                return value
+            penalty = 0.5 * strength * float(optim.sum_of_squares(place.xp, params[::2]))
             return (value - penalty) / outputs + penalty
 
         iterations, began = 0, time.perf_counter()
