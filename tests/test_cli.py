@@ -350,6 +350,15 @@ def test_gradcheck_of_a_model_on_data(model: Path, capsys: pytest.CaptureFixture
     assert cli.main(["gradcheck", path]) == 2
 
 
+@pytest.mark.parametrize("name", ["evaluate", "gradcheck"])
+def test_a_class_that_the_model_does_not_know_is_named_with_its_row(
+    model: Path, folder: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_table(folder, cell=(2, "district", "west"))
+    sentence = refused(capsys, name, str(model / "houses.safetensors"), "houses.csv")
+    assert sentence.endswith("row 3 must be of a class that the model knows, north, south, got west")
+
+
 @pytest.mark.parametrize("target", ["price", "district"])
 def test_an_exported_model_predicts_the_same_from_raw_columns(folder: Path, target: str) -> None:
     runtime = pytest.importorskip("onnxruntime")

@@ -151,6 +151,7 @@ def completed(line: str) -> list[str]:
         ("mlp-xp gr", ["gradcheck"]),
         ("mlp-xp cost --opt", ["--optimizer"]),
         ("mlp-xp cost --optimizer ada", ["adam", "adamw"]),
+        ("mlp-xp train --solver ada", ["adam", "adamw"]),
         ("mlp-xp cost --activation s", ["sigmoid", "silu", "softplus"]),
         ("mlp-xp cost --activation relu,t", ["relu,tanh"]),
         ("mlp-xp gradcheck --backend a", ["all", "array_api_strict"]),

@@ -37,11 +37,7 @@ def check_model(
         raise ValueError(f"{source.where} must hold targets, to check the gradients of a model")
     estimator = model.estimator
     if model.is_classifier:
-        unknown = ~np.isin(y, model.classes)
-        if unknown.any():
-            raise ValueError(f"{source.where}: row {int(np.argmax(unknown)) + 1} must be of a class that the model "
-                             f"knows, got {y[unknown][0]}")  # fmt: skip
-        targets = np.searchsorted(model.classes, y)
+        targets = np.searchsorted(model.classes, model.known(source.where, y))
     else:
         targets = ((y - model.recipe.y_mean) / model.recipe.y_scale)[:, None]
     options = {**estimator._options(), **({"seed": seed} if estimator.dropout else {})}

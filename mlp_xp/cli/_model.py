@@ -34,8 +34,7 @@ class Model(NamedTuple):
     @property
     def classes(self) -> NDArray[Any]:
         """The labels, on the host."""
-        labels = self.estimator.classes_
-        return labels if isinstance(labels, np.ndarray) else backends.to_host(labels)
+        return backends.to_host(self.estimator.classes_)
 
     def put(self, X: NDArray[Any]) -> Any:
         """Rows as the recipe makes them, standardised, where the model computes."""
@@ -44,8 +43,7 @@ class Model(NamedTuple):
     def predict(self, X: NDArray[Any]) -> NDArray[Any]:
         """Labels or numbers for rows as the recipe makes them."""
         with np.errstate(over="ignore"):  # of a sigmoid far out
-            found = self.estimator.predict(self.put(X))
-        host = found if isinstance(found, np.ndarray) else backends.to_host(found)
+            host = backends.to_host(self.estimator.predict(self.put(X)))
         return host if self.is_classifier else self.recipe.unscale(host.astype(np.float64))
 
     def predict_proba(self, X: NDArray[Any]) -> NDArray[Any]:
@@ -57,6 +55,19 @@ class Model(NamedTuple):
         """X as the recipe makes it, and the targets if they are wanted, so many rows at a time."""
         for chunk in source.chunks(rows):
             yield self.recipe.rows(source.where, chunk, dropping=labelled, labelled=labelled)
+
+    def known(self, where: str, y: NDArray[Any]) -> NDArray[Any]:
+        """Labels in the classes' own kind; raise for one that is none of them."""
+        if (y.dtype.kind == "U") != (self.classes.dtype.kind == "U"):
+            y = y.astype(self.classes.dtype)
+        unknown = ~np.isin(y, self.classes)
+        if unknown.any():
+            known = ", ".join(map(str, self.classes[:8]))
+            raise ValueError(
+                f"{where}: row {int(np.argmax(unknown)) + 1} must be of a class that the model knows, {known}, "
+                f"got {y[unknown][0]}"
+            )
+        return y
 
     def raw_params(self) -> Params:
         """W1, b1, W2, ... in float64 on the host of the network that takes rows that are not standardised.

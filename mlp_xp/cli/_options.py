@@ -55,20 +55,21 @@ class Listed(_TextType):
         return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-class OneOf(_TextType):
+class OneOf(Names):
     """One of a few names; the nearest is offered for another."""
 
     def __init__(self, *names: str) -> None:
-        self.names, self.name = names, "text"
+        super().__init__(names)
+        self.choices = names
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """What the help shows."""
-        return f"[{'|'.join(self.names)}]"
+        return f"[{'|'.join(self.choices)}]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The name."""
-        if value not in self.names:
-            raise ValueError(f"{param.name if param else 'it'} must be {one_of(self.names, value)}")
+        if value not in self.choices:
+            raise ValueError(f"{param.name if param else 'it'} must be {one_of(self.choices, value)}")
         return str(value)
 
 

@@ -74,7 +74,7 @@ def prepare(values: dict[str, Any]) -> Prepared:
         recipe = recipe.learn_scale(X[kept], y[kept], of_target=values["loss"] != "poisson")
     about |= {"name": values["data"], "rows": len(X) + (len(X_test) if "own_test_set" in about else 0),
               "trained": len(kept), "validated": len(held), "tested": len(X_test)}  # fmt: skip
-    dtype = np.dtype(values["dtype"] if values["dtype"] in ("float32", "float64") else "float64")
+    dtype = np.dtype(values["dtype"])
 
     def ready(rows: NDArray[Any]) -> Any:
         return recipe.standardise(X[rows]).astype(dtype)

@@ -8,6 +8,7 @@ checked, each epoch shown (``_progress``) -> judged on the test rows (``_judged`
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import time
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from mlp_xp import __version__
 from mlp_xp._files import write_whole
-from mlp_xp.backends import compiler, fastest, load, to_host
+from mlp_xp.backends import compiler, fastest, installed, load, to_host
 from mlp_xp.cli import _judged
 from mlp_xp.cli._model import Model, stem_of
 from mlp_xp.cli._options import ROWS, WRONG, estimator_settings
@@ -196,8 +197,6 @@ def _sizes(estimator: Any, prepared: Prepared) -> tuple[int, ...]:
 
 def _check_memory(sizes: tuple[int, ...], estimator: Any, dtype: str) -> None:
     """Refuse what can't be held: parameters, their initial values in float64, gradients, and the optimizer's state."""
-    import os
-
     optimizer = {"sgd": "momentum", "lbfgs": "adam"}.get(estimator.solver, estimator.solver)
     cost = step_cost(sizes, 1, dtype, optimizer=optimizer)
     needed = 2 * cost.parameter_bytes + 8 * cost.parameters + cost.optimizer_bytes
@@ -285,10 +284,8 @@ def _save(model: Model, output: Path) -> None:
 
 
 def _versions(backend: str) -> dict[str, str]:
-    from mlp_xp.backends import probe
-
     found = {"mlp_xp": __version__, "python": sys.version.partition(" ")[0], "numpy": np.__version__}
-    return found | {backend: probe(backend).version or ""}
+    return found | {backend: installed(backend).version or ""}
 
 
 def _peak_memory() -> int:

@@ -43,16 +43,7 @@ def command(model: str, data: str, backend: str, device: str | None, as_json: bo
     if not truths:
         refuse_no_rows(source)
     y, predicted = np.concatenate(truths), np.concatenate(predictions)
-    if opened.is_classifier:
-        if (y.dtype.kind == "U") != (opened.classes.dtype.kind == "U"):
-            y = y.astype(opened.classes.dtype)
-        unknown = ~np.isin(y, opened.classes)
-        if unknown.any():
-            known = ", ".join(map(str, opened.classes[:8]))
-            raise ValueError(f"{source.where}: row {int(np.argmax(unknown)) + 1} must be of a class that the model "
-                             f"knows, {known}, got {y[unknown][0]}")  # fmt: skip
-    else:
-        y = y.astype(np.float64)
+    y = opened.known(source.where, y) if opened.is_classifier else y.astype(np.float64)
     where, split = data, opened.header["notes"].get("data", {}).get("split")
     if split is not None and split["digest"] == digest(y):
         labels = y if opened.is_classifier else None

@@ -8,10 +8,9 @@ from typing import Any
 import click
 
 from mlp_xp._arguments import one_of
-from mlp_xp.backends import BACKENDS
+from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.cli._help import Command, Names
 from mlp_xp.cli._options import (
-    DTYPE,
     MISSING,
     SHOW_DEFAULTS,
     TASKS,
@@ -77,7 +76,7 @@ def _nearest(name: str, known: set[Any]) -> list[str]:
     help=f"One of {', '.join(BACKENDS)}; auto times a step on each that is installed and takes the fastest.",
 )
 @device_option
-@click.option("--dtype", default="float32", help=DTYPE)
+@click.option("--dtype", type=OneOf(*DTYPES), default="float32", help="In which it computes.")
 @click.option("--compile", is_flag=True, help="Compile a step, with the backends jax and torch; it takes seconds.")
 @seed_option
 @click.option("--check-gradients/--no-check-gradients", default=True, help="Check them on some rows before training.")
