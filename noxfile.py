@@ -26,9 +26,8 @@ if "PIP_FIND_LINKS" in os.environ:
 PARALLEL = ("-n", "auto")  # as many processes as there are cores
 PYTEST = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
 HOST_ONLY = (
-    "tests/test_cli.py",
-    "tests/test_cli_help.py",
-    "tests/test_data.py",
+    "tests/cli/",
+    "tests/data/",
     "tests/test_export.py",
 )  # run with NumPy, once
 

@@ -33,6 +33,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from mlp_xp._lib import moved
+from mlp_xp._lib.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from mlp_xp import losses, ops
     from mlp_xp.cost import StepCost, step_cost
@@ -76,11 +79,9 @@ __all__ = [
     "train_step",
 ]
 
-__version__ = "0.1.0"
-
 _MODULES = (
-    "backends", "checkpoint", "cost", "data", "export", "losses", "mistakes", "mlp", "ops", "optim", "plots",
-    "schedules", "train",
+    "backends", "checkpoint", "cost", "data", "dropout", "estimators", "export", "losses", "metrics", "mistakes", "mlp",
+    "ops", "optim", "plots", "schedules", "train",
 )  # fmt: skip
 _HOMES = ("mlp", "losses", "cost", "gradcheck", "mistakes")  # of the names in __all__
 
@@ -94,6 +95,8 @@ def __getattr__(name: str) -> Any:
             if hasattr(module, name):
                 globals()[name] = found = getattr(module, name)
                 return found
+    if f"mlp_xp.{name}" in moved.MODULES:
+        return import_module(f"mlp_xp.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
 
 
@@ -102,10 +105,15 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """``mlp_xp.gradcheck`` is the function, whoever imports the package of that name, and whenever."""
+    """This module, of which ``gradcheck`` is the function, whoever imports the package of that name, and whenever."""
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value.gradcheck if name == "gradcheck" and isinstance(value, ModuleType) else value)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its name, as cloudpickle does with plain modules: functions that call ``mx.train_step`` travel."""
+        return import_module, (self.__name__,)
+
 
 sys.modules[__name__].__class__ = _Package
+moved.install()

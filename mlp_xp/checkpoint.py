@@ -20,11 +20,10 @@ from typing import Any
 
 import numpy as np  # on the host alone: what a file holds
 
-from mlp_xp import _files
-from mlp_xp._files import as_json, dtype_name
-from mlp_xp._namespace import beside, is_integral, namespace, parameter_name
-from mlp_xp._typing import Array, Params
-from mlp_xp.backends import to_host
+from mlp_xp._lib import files
+from mlp_xp._lib.files import as_json, dtype_name
+from mlp_xp._lib.namespace import device_kwargs, is_integral, namespace, parameter_name, to_host
+from mlp_xp._lib.typing import Array, Params
 from mlp_xp.train import Epoch, Record, is_sparse
 
 _KIND = "checkpoint"
@@ -53,7 +52,7 @@ def save(path: str | Path, epoch: Epoch, config: Mapping[str, Any]) -> None:
         "dtypes": {name: dtype_name(array.dtype) for name, array in arrays.items()},
         "history": {field: [getattr(record, field) for record in epoch.history] for field in Record._fields},
     }
-    _files.write(path, _KIND, arrays, header)
+    files.write(path, _KIND, arrays, header)
 
 
 def saver(path: str | Path, config: Mapping[str, Any]) -> Callable[[Epoch], None]:
@@ -73,7 +72,7 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
         ValueError: one sentence that begins with the path, for a file that can't be read, is truncated, damaged, of
             another kind or newer; for another configuration, with the first entry that differs; for other shapes.
     """
-    arrays, header = _files.read(path, _KIND)
+    arrays, header = files.read(path, _KIND)
     dtypes, history = header["dtypes"], header["history"]
     _check_config(path, config, header["config"])
     names = [parameter_name(position) for position in range(len(like))]
@@ -89,7 +88,8 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
 
     xp = namespace(*like)
     placed = {
-        name: xp.asarray(array, dtype=getattr(xp, dtypes[name]), **beside(like[0])) for name, array in arrays.items()
+        name: xp.asarray(array, dtype=getattr(xp, dtypes[name]), **device_kwargs(like[0]))
+        for name, array in arrays.items()
     }
     params = tuple(placed[name] for name in names)
     best = tuple(placed[f"best.{name}"] for name in names) if "best.W1" in placed else params

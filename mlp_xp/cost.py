@@ -11,7 +11,7 @@ from itertools import pairwise
 from numbers import Integral
 from typing import NamedTuple, TypeVar
 
-from mlp_xp._arguments import check_sizes, one_of
+from mlp_xp._lib.arguments import check_sizes, one_of
 
 Value = TypeVar("Value")
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np  # on the host alone: what the model holds
 
 from mlp_xp import __version__
-from mlp_xp._arguments import rule_named
-from mlp_xp._files import write_whole
-from mlp_xp._typing import Array
-from mlp_xp.backends import to_host
+from mlp_xp._lib.arguments import rule_named
+from mlp_xp._lib.files import write_whole
+from mlp_xp._lib.namespace import to_host
+from mlp_xp._lib.typing import Array
 from mlp_xp.losses import CRITERIA
 from mlp_xp.mlp import PredictOptions, forward, said
 from mlp_xp.ops import Rule

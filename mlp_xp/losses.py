@@ -9,8 +9,8 @@ Before: ``ops``. Next: ``mlp`` puts a network in front of the logits.
 
 from __future__ import annotations
 
-from mlp_xp._namespace import beside, is_floating, is_integral, is_numpy, namespace
-from mlp_xp._typing import Array, Namespace, Op, Pullback
+from mlp_xp._lib.namespace import device_kwargs, is_floating, is_integral, is_numpy, namespace
+from mlp_xp._lib.typing import Array, Namespace, Op, Pullback
 from mlp_xp.ops import Rule, log1p_exp, logistic, public
 
 # --- probabilities -----------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def cross_entropy(p: Array, y: Array) -> Array:
     targets, weights = targets_and_weights(xp, y, p)
     zero = p == 0
     log_p = xp.log(xp.where(zero, xp.ones_like(p), p))
-    infinity = xp.full((), float("inf"), dtype=p.dtype, **beside(p))
+    infinity = xp.full((), float("inf"), dtype=p.dtype, **device_kwargs(p))
     # 0 log 0 = 0; elsewhere -log 0 = inf, written down rather than computed, which would warn
     surprise = xp.where(zero, infinity, -log_p)
     return xp.sum(weights[:, None] * (targets * xp.where(targets == 0, xp.zeros_like(p), surprise)))
@@ -80,7 +80,7 @@ def targets_and_weights(
     """
     n, k = outputs.shape[-2:]
     dtype = outputs.dtype
-    place = beside(outputs)
+    place = device_kwargs(outputs)
     if sample_weight is None:
         weights = xp.full((n,), 1.0 / n, dtype=dtype, **place)
     else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from mlp_xp._typing import Array, Namespace
+from mlp_xp._lib.typing import Array, Namespace
 
 
 def accuracy(xp: Namespace, y: Array, predicted: Array, like: Array, weight: Array | None = None) -> Array:

@@ -14,10 +14,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias, Unpack, cast
 
 import numpy as np  # on the host alone: copies where a library has no float64
 
-from mlp_xp._arguments import activation_rules, rule_named
-from mlp_xp._dropout import dropout_mask
-from mlp_xp._namespace import beside, is_floating, is_integral, namespace, parameter_name
-from mlp_xp._typing import Array, Namespace, Params, Pullback
+from mlp_xp._lib.arguments import activation_rules, rule_named
+from mlp_xp._lib.namespace import device_kwargs, is_floating, is_integral, namespace, parameter_name
+from mlp_xp._lib.typing import Array, Namespace, Params, Pullback
+from mlp_xp.dropout import dropout_mask
 from mlp_xp.gradcheck import Report, gradcheck
 from mlp_xp.losses import CRITERIA, sigmoid, softmax, targets_and_weights
 from mlp_xp.mlp import Options, loss_and_grads, objective
@@ -322,7 +322,7 @@ def _only(row: int) -> _Slip:
 
     def dlogits(tape: _Tape) -> Array:
         xp, n = tape.xp, tape.dlogits.shape[0]
-        counts = xp.arange(n, dtype=xp.int32, **beside(tape.dlogits)) == row
+        counts = xp.arange(n, dtype=xp.int32, **device_kwargs(tape.dlogits)) == row
         return tape.dlogits * xp.astype(counts, tape.dlogits.dtype)[:, None]
 
     return _dlogits(dlogits)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypedDict, Unpack, cast
 
 import numpy as np  # for the host's random numbers alone
 
-from mlp_xp._arguments import (
+from mlp_xp._lib.arguments import (
     Activation,
     activation_rules,
     check_all_or_none_batched,
@@ -29,9 +29,9 @@ from mlp_xp._arguments import (
     one_of,
     rule_named,
 )
-from mlp_xp._dropout import dropout_mask
-from mlp_xp._namespace import constant, is_floating, namespace
-from mlp_xp._typing import Array, Namespace, Op, Params, Pullback
+from mlp_xp._lib.namespace import is_floating, namespace, scalar_like
+from mlp_xp._lib.typing import Array, Namespace, Op, Params, Pullback
+from mlp_xp.dropout import dropout_mask
 from mlp_xp.losses import CRITERIA, sigmoid, softmax, targets_and_weights
 from mlp_xp.ops import Rule, affine_rule, constant_input_affine_rule
 
@@ -340,7 +340,7 @@ def train_step(
         minus_lr = -xp.astype(cast(Array, lr), X.dtype)
     else:
         check_number("lr", lr, 0.0, float("inf"))
-        minus_lr = constant(xp, -float(lr), X)
+        minus_lr = scalar_like(xp, -float(lr), X)
     # the pullback is linear: scaling what goes in costs one number, scaling what comes out a pass over every weight
     return loss, tuple([parameter + change for parameter, change in zip(params, pullback(minus_lr), strict=True)])
 

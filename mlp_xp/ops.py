@@ -12,8 +12,8 @@ import math
 from collections.abc import Callable
 from typing import TypeAlias
 
-from mlp_xp._namespace import constant, namespace
-from mlp_xp._typing import Array, Namespace, Op, Pullback
+from mlp_xp._lib.namespace import namespace, scalar_like
+from mlp_xp._lib.typing import Array, Namespace, Op, Pullback
 
 Rule: TypeAlias = Callable[..., tuple[Array, Pullback]]
 """``rule(xp, *arrays) -> (value, pullback)``."""
@@ -92,7 +92,7 @@ def logistic(xp: Namespace, z: Array) -> Array:
     # Below -log(finfo.max) the true value is subnormal or zero; holding z there keeps exp finite and errs by less than
     # the smallest normal number.
     lowest = -math.floor(math.log(float(xp.finfo(z.dtype).max)))
-    return 1.0 / (1.0 + xp.exp(-xp.maximum(z, constant(xp, lowest, z))))
+    return 1.0 / (1.0 + xp.exp(-xp.maximum(z, scalar_like(xp, lowest, z))))
 
 
 def _positive(xp: Namespace, z: Array) -> Array:

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
-from mlp_xp._arguments import check_number, check_positive
-from mlp_xp._namespace import beside, constant, namespace, settled
-from mlp_xp._typing import Array, Namespace, Params
-from mlp_xp.backends import to_host
+from mlp_xp._lib.arguments import check_number, check_positive
+from mlp_xp._lib.namespace import device_kwargs, namespace, persisted, scalar_like, to_host
+from mlp_xp._lib.typing import Array, Namespace, Params
 
 State: TypeAlias = tuple[Array, ...]
 
@@ -124,7 +123,7 @@ def _adam(
     # pass less over every weight, and the constants meet in one number of the step.
 
     def init(params: Params) -> State:
-        step = constant(namespace(*params), 0.0, params[0])
+        step = scalar_like(namespace(*params), 0.0, params[0])
         return (step, *_zeros_like(params), *_zeros_like(params))
 
     def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
@@ -227,7 +226,7 @@ def clip_by_global_norm(grads: Params, limit: float) -> Params:
     limit = check_positive("limit", limit)
     xp = namespace(*grads)
     norm = xp.sqrt(sum_of_squares(xp, grads))
-    scale = limit / xp.maximum(norm, constant(xp, limit, norm))
+    scale = limit / xp.maximum(norm, scalar_like(xp, limit, norm))
     return tuple(g * scale for g in grads)
 
 
@@ -263,7 +262,7 @@ def lbfgs(
 
     def apart(vector: Any) -> Params:
         return tuple(
-            xp.asarray(part.reshape(p.shape).copy(), dtype=p.dtype, **beside(p))  # scipy goes on with its vector
+            xp.asarray(part.reshape(p.shape).copy(), dtype=p.dtype, **device_kwargs(p))  # scipy goes on with its vector
             for part, p in zip(np.split(vector, ends), params, strict=True)
         )
 
@@ -272,7 +271,7 @@ def lbfgs(
 
     def on_host(vector: Any) -> tuple[float, Any]:
         value, grads = value_and_grad(*apart(vector))
-        value, *arrays = settled(value, *grads)  # together: Dask would go forward again for each of them
+        value, *arrays = persisted(value, *grads)  # together: Dask would go forward again for each of them
         return float(value), together(tuple(arrays))
 
     def after_iteration(intermediate_result: Any) -> None:

@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from mlp_xp._files import write_whole
+from mlp_xp._lib.files import write_whole
 
 # Okabe and Ito's colours, told apart with any colour vision; the lines differ in their dashes besides
 TRAINING, VALIDATION = "#0072B2", "#D55E00"

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
-from mlp_xp._arguments import check_number
+from mlp_xp._lib.arguments import check_number
 
 _INFINITY = float("inf")
 

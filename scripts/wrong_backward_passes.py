@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
-from mlp_xp._dropout import dropout_mask
+from mlp_xp.dropout import dropout_mask
 
 # --- which network ------------------------------------------------------------------------------------------------
 

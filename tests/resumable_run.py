@@ -13,7 +13,8 @@ import numpy as np
 
 import mlp_xp as mx
 from mlp_xp import checkpoint, optim, schedules
-from mlp_xp.backends import load, to_host
+from mlp_xp._lib.namespace import to_host
+from mlp_xp.backends import load
 from mlp_xp.train import train
 
 

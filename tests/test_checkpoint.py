@@ -21,8 +21,9 @@ import textbook
 from array_api_compat import array_namespace
 
 import mlp_xp as mx
-from mlp_xp import _files, checkpoint, optim
-from mlp_xp.backends import to_host
+from mlp_xp import checkpoint, optim
+from mlp_xp._lib import files
+from mlp_xp._lib.namespace import to_host
 from mlp_xp.train import Epoch, Record, train
 
 CONFIG = {"sizes": (4, 5, 3), "optimizer": {"name": "adam", "beta1": 0.9}, "patience": math.inf, "seed": 3}
@@ -193,13 +194,13 @@ def test_other_files_are_refused(small, path, tmp_path):
         assert "another program" in refusal(path, small, {})
     save_file({"W1": np.ones((1, 1))}, path, metadata={"format": "pt"})
     assert refusal(path, small, {}) == " must be a checkpoint of mlp_xp, got a safetensors file of another program"
-    _files.write(path, "model", {"W1": np.ones((1, 1))}, {})
+    files.write(path, "model", {"W1": np.ones((1, 1))}, {})
     assert refusal(path, small, {}) == " must be a checkpoint of mlp_xp, got a model"
 
 
 @pytest.mark.only("numpy")
 def test_a_newer_file_says_so(small, path, monkeypatch):
-    monkeypatch.setattr(_files, "VERSION", 2)
+    monkeypatch.setattr(files, "VERSION", 2)
     checkpoint.save(path, Epoch((), small, small, ()), {})
     monkeypatch.undo()
     said = refusal(path, small, {})
@@ -250,8 +251,8 @@ def test_other_parameters_are_refused(trained, params, path, put, xp):
 @pytest.mark.parametrize("name", ["W2", "best.b1", "state.1"])
 def test_a_missing_tensor_is_named(trained, params, path, name):
     checkpoint.save(path, trained, CONFIG)
-    arrays, header = _files.read(path, "checkpoint")
-    _files.write(path, "checkpoint", {key: value for key, value in arrays.items() if key != name}, header)
+    arrays, header = files.read(path, "checkpoint")
+    files.write(path, "checkpoint", {key: value for key, value in arrays.items() if key != name}, header)
     said = refusal(path, params, CONFIG)
     assert said.startswith(f": {name} must be")
     assert said.endswith("got none")
@@ -363,7 +364,7 @@ for _ in range(25):
     seen = set()
     while any(writer.poll() is None for writer in writers):
         if path.exists():
-            arrays, header = _files.read(path, "checkpoint")
+            arrays, header = files.read(path, "checkpoint")
             width = header["config"]["width"]
             assert arrays["W1"].shape == (200, width)
             assert (arrays["W1"] == width).all()

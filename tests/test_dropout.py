@@ -7,7 +7,7 @@ import pytest
 import textbook
 
 import mlp_xp as mx
-from mlp_xp._dropout import dropout_mask
+from mlp_xp.dropout import dropout_mask
 
 # |z| of a standard normal number is larger once in 10^5 masks; the seeds are fixed, so a pass stays a pass
 Z_SCORE = 4.5

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 import mlp_xp as mx
 from mlp_xp import optim
-from mlp_xp._namespace import settled
+from mlp_xp._lib.namespace import persisted
 
 STEPS = 24
 SHAPES = ((4, 3), (3,))  # few: JAX compiles for each, Dask builds a graph for each
@@ -105,7 +105,7 @@ def trajectory(optimizer, put, rates=RATES):
     state = optimizer.init(params)
     for grads, lr in zip(gradients(), rates, strict=True):
         params, state = optimizer.update(params, tuple(put(g) for g in grads), state, lr)
-        arrays = settled(*params, *state)
+        arrays = persisted(*params, *state)
         params, state = arrays[: len(params)], arrays[len(params) :]
     return params
 
@@ -267,7 +267,7 @@ def test_a_gradient_that_stays_the_same_has_no_negative_variance(put, host):
 
 def settled_pair(pair):
     params, state = pair
-    arrays = settled(*params, *state)
+    arrays = persisted(*params, *state)
     return arrays[: len(params)], arrays[len(params) :]
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp import backends
-from mlp_xp._typing import Params
+from mlp_xp._lib.typing import Params
 from mlp_xp.cli._options import ROWS
 from mlp_xp.data import Chunk, Source, open_data
-from mlp_xp.recipe import Recipe, plain_recipe
+from mlp_xp.data.recipe import Recipe, plain_recipe
 
 
 class Model(NamedTuple):

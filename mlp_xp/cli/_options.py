@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from mlp_xp import optim
-from mlp_xp._arguments import one_of
+from mlp_xp._lib.arguments import one_of
 from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.cli._help import Names, Option
 from mlp_xp.losses import CRITERIA

@@ -35,7 +35,7 @@ def _claim(path: Path, force: bool) -> Iterator[None]:
         raise ValueError(f"{path} exists: --force overwrites it")
     if path.exists() and not os.access(path, os.W_OK):
         raise ValueError(f"{path} can't be written: it is read-only")
-    from mlp_xp._files import beside_target  # heavy, and `--help` does without
+    from mlp_xp._lib.files import beside_target  # heavy, and `--help` does without
 
     lock = path.resolve().with_name(f".{path.name}.lock")
     try:

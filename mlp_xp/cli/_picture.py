@@ -12,7 +12,7 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from mlp_xp import plots
-from mlp_xp.cli._judged import confusion
+from mlp_xp.cli._scores import confusion
 from mlp_xp.train import Record
 
 if TYPE_CHECKING:

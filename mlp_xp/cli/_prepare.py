@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp import data
-from mlp_xp import recipe as recipes
 from mlp_xp.cli._model import digest, first_chunk
+from mlp_xp.data import recipe as recipes
 
 
 class Prepared(NamedTuple):

@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from mlp_xp.gradcheck import Report, check_pullback, gradcheck
-from mlp_xp.gradcheck.adapters import as_op
+from mlp_xp.gradcheck.forms import as_op
 
 
 def check_problem(problem: str, **options: Any) -> Report:

@@ -1,7 +1,7 @@
 """What ``mlp-xp train`` does: from a table of data to a trained, saved, checked and explained model.
 
 The data's way: read, made numbers, split and standardised (``_prepare``) -> ``fit`` of an estimator, its gradients
-checked, each epoch shown (``_progress``) -> judged on the test rows (``_judged``) -> a file, and a picture
+checked, each epoch shown (``_progress``) -> judged on the test rows (``_scores``) -> a file, and a picture
 (``_picture``).
 """
 
@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp import __version__
-from mlp_xp._files import write_whole
-from mlp_xp.backends import compiler, fastest, installed, load, to_host
-from mlp_xp.cli import _judged
+from mlp_xp._lib.files import write_whole
+from mlp_xp._lib.namespace import to_host
+from mlp_xp.backends import compiler, fastest, installed, load
+from mlp_xp.cli import _scores
 from mlp_xp.cli._model import Model, stem_of
 from mlp_xp.cli._options import ROWS, WRONG, estimator_settings
 from mlp_xp.cli._output import claimed, with_suffix
@@ -140,7 +141,7 @@ def _train(
     predicted = None
     if len(prepared.y_test):
         predicted = _in_parts(model, prepared.X_test)
-        found = _judged.score(prepared.y_test, predicted, model.is_classifier, values["seed"])
+        found = _scores.score(prepared.y_test, predicted, model.is_classifier, values["seed"])
         notes["test"] = final["test"] = found._asdict()
         spent.lap("testing")
         if not silent:
@@ -256,8 +257,8 @@ def _in_parts(model: Model, X: NDArray[Any]) -> NDArray[Any]:
 
 def _table(model: Model, y: NDArray[Any], predicted: NDArray[Any], where: str) -> Any:
     if model.is_classifier:
-        return _judged.confusion_table(y, predicted, model.classes, where)
-    return _judged.residual_table(y, predicted, where)
+        return _scores.confusion_table(y, predicted, model.classes, where)
+    return _scores.residual_table(y, predicted, where)
 
 
 def _figure(model: Model, prepared: Prepared, predicted: NDArray[Any], name: str, sizes: tuple[int, ...]) -> Any:

@@ -29,7 +29,7 @@ def command(model: str, data: str, backend: str, device: str | None, as_json: bo
     import numpy as np
 
     from mlp_xp import data as datasets
-    from mlp_xp.cli import _judged
+    from mlp_xp.cli import _scores
     from mlp_xp.cli._model import digest, open_for, open_model, refuse_no_rows
 
     opened = open_model(model, backend, device)
@@ -50,13 +50,13 @@ def command(model: str, data: str, backend: str, device: str | None, as_json: bo
         _, rows = datasets.hold_out(split["share"], split["seed"], len(y), labels)
         if len(rows):
             y, predicted, where = y[rows], predicted[rows], f"{data}, the test rows of its training"
-    found = _judged.score(y, predicted, opened.is_classifier)
+    found = _scores.score(y, predicted, opened.is_classifier)
     if as_json:
         click.echo(json.dumps({"rows_of": where, **found._asdict()}))
         return
     if opened.is_classifier:
-        table = _judged.confusion_table(y, predicted, opened.classes, where)
+        table = _scores.confusion_table(y, predicted, opened.classes, where)
     else:
-        table = _judged.residual_table(y, predicted, where)
+        table = _scores.residual_table(y, predicted, where)
     open_console().print(table)
     click.echo(str(found))

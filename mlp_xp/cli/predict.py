@@ -87,7 +87,7 @@ def _writing(path: Path | None, names: list[str]) -> Iterator[_Write]:
         finally:
             text.detach()
         return
-    from mlp_xp._files import replacing
+    from mlp_xp._lib.files import replacing
 
     with replacing(path) as temporary, _WRITERS[path.suffix.lower()](temporary, names) as write:
         yield write

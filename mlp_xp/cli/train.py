@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mlp_xp._arguments import one_of
+from mlp_xp._lib.arguments import one_of
 from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.cli._help import Command, Names
 from mlp_xp.cli._options import (

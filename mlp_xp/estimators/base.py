@@ -27,7 +27,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp import checkpoint, optim, schedules
-from mlp_xp._typing import Array, Op, Params
+from mlp_xp._lib.typing import Array, Op, Params
 from mlp_xp.estimators import files
 from mlp_xp.estimators.data import Place, check_weight, check_X, in_chunks, is_device_array, place_of, rows
 from mlp_xp.estimators.reporting import reporting

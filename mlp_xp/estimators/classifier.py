@@ -16,9 +16,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from mlp_xp._namespace import beside, namespace
-from mlp_xp._typing import Array, Params
-from mlp_xp.backends import to_host
+from mlp_xp._lib.namespace import device_kwargs, namespace, to_host
+from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators.base import BaseMLP, Problem, solver_is_stochastic, with_callbacks
 from mlp_xp.estimators.data import Place, check_X_y, host, is_device_array
 from mlp_xp.losses import exp_and_total, sigmoid, softmax
@@ -248,7 +247,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 wide and classes[-1] <= np.iinfo(np.int64).max
             ):  # PyTorch holds wide unsigned integers, and can take none
                 classes = classes.astype(np.int64)
-            self.classes_ = place.xp.asarray(classes, **beside(place.like))
+            self.classes_ = place.xp.asarray(classes, **device_kwargs(place.like))
 
     def _class_weights(self, y: Any, weight: Any) -> Any:
         if self.class_weight is None:

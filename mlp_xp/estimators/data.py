@@ -16,9 +16,8 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_n_features, check_array, check_consistent_length, validate_data
 
-from mlp_xp._namespace import beside, namespace, on_one_device
-from mlp_xp._typing import Array, Namespace
-from mlp_xp.backends import to_host
+from mlp_xp._lib.namespace import device_kwargs, namespace, on_one_device, to_host
+from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.train import is_sparse
 
 
@@ -33,7 +32,7 @@ class Place(NamedTuple):
         """Host numbers here: floats in this dtype, everything else as it is."""
         array = np.asarray(values)
         dtype = self.dtype if array.dtype.kind == "f" else None
-        return self.xp.asarray(array, dtype=dtype, **beside(self.like))
+        return self.xp.asarray(array, dtype=dtype, **device_kwargs(self.like))
 
 
 def is_device_array(X: Any) -> bool:
@@ -119,7 +118,7 @@ def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any = None
     if xp.isdtype(X.dtype, "complex floating"):
         raise ValueError(f"Complex data not supported: X has dtype {X.dtype}")
     if X.dtype not in _floats(xp):  # as scikit-learn: what is not float64 or float32 becomes the default float
-        X = xp.astype(X, xp.__array_namespace_info__().default_dtypes(**beside(X))["real floating"])
+        X = xp.astype(X, xp.__array_namespace_info__().default_dtypes(**device_kwargs(X))["real floating"])
     if dtype is not None and X.dtype != dtype:
         X = xp.astype(X, dtype)
     if not bool(xp.all(xp.isfinite(X))):
@@ -157,7 +156,7 @@ def rows(X: Any, chosen: Any, place: Place) -> Any:
     """``X`` at the host indices ``chosen``."""
     if is_sparse(X):
         return X[chosen]
-    return place.xp.take(X, place.xp.asarray(chosen, **beside(place.like)), axis=0)
+    return place.xp.take(X, place.xp.asarray(chosen, **device_kwargs(place.like)), axis=0)
 
 
 def in_chunks(X: Any, like: Array, chunk: int) -> list[Array]:
@@ -167,6 +166,6 @@ def in_chunks(X: Any, like: Array, chunk: int) -> list[Array]:
     count = max(1, chunk // max(1, X.shape[1]))
     xp = namespace(like)
     return [
-        xp.asarray(X[low : low + count].toarray(), dtype=like.dtype, **beside(like))
+        xp.asarray(X[low : low + count].toarray(), dtype=like.dtype, **device_kwargs(like))
         for low in range(0, X.shape[0], count)
     ]

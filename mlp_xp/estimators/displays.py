@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from mlp_xp.backends import to_host
+from mlp_xp._lib.namespace import to_host
 from mlp_xp.train import Record
 
 

@@ -1,6 +1,6 @@
 """A fitted estimator as one file, and back, on any backend: ``estimator.save(path)`` and ``load(path)``.
 
-Arrays and header are those of ``mlp_xp._files``: safetensors, a versioned header, no pickle. What is computed from a
+Arrays and header are those of ``_lib.files``: safetensors, a versioned header, no pickle. What is computed from a
 loaded estimator is equal to rounding on every backend, and to the last bit on the one that saved it.
 """
 
@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp import _files
-from mlp_xp._namespace import namespace, parameter_name
-from mlp_xp.backends import to_host
+from mlp_xp._lib import files
+from mlp_xp._lib.namespace import namespace, parameter_name, to_host
 from mlp_xp.ops import ACTIVATIONS
 from mlp_xp.train import Record
 
@@ -57,7 +56,7 @@ def save(estimator: Any, path: str | Path, notes: Mapping[str, Any] | None = Non
             "dtype": classes.dtype.str if classes.dtype.kind in "biuf" else "str",
             "values": classes.tolist(),
         }
-    _files.write(path, _KIND, arrays, header)
+    files.write(path, _KIND, arrays, header)
 
 
 def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | None = None) -> Any:
@@ -75,7 +74,7 @@ def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | No
     """
     from mlp_xp import estimators
 
-    arrays, header = _files.read(path, _KIND)
+    arrays, header = files.read(path, _KIND)
     try:
         kind = getattr(estimators, header["estimator"])
         if expected is not None and kind is not expected:
@@ -106,7 +105,7 @@ def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | No
 
 def read_notes(path: str | Path) -> dict[str, Any]:
     """What ``save`` was given as ``notes``, and what it wrote of the estimator: settings, attributes, history."""
-    _, header = _files.read(path, _KIND)
+    _, header = files.read(path, _KIND)
     return header
 
 

@@ -12,8 +12,8 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from mlp_xp._typing import Array, Params
-from mlp_xp.backends import to_host
+from mlp_xp._lib.namespace import to_host
+from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators.base import BaseMLP, Problem, solver_is_stochastic, with_callbacks
 from mlp_xp.estimators.data import Place, check_X_y, host
 from mlp_xp.metrics import r2

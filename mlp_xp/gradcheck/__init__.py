@@ -24,7 +24,7 @@ Read it in this order:
 """
 
 from mlp_xp.gradcheck.check import gradcheck
-from mlp_xp.gradcheck.differences import numerical_grad
+from mlp_xp.gradcheck.entries import numerical_grad
 from mlp_xp.gradcheck.products import check_hvp, check_pullback
 from mlp_xp.gradcheck.report import Report, TensorReport
 

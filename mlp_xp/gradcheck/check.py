@@ -12,29 +12,25 @@ from typing import Any, Literal
 
 import numpy as np  # on the host alone: random numbers
 
-from mlp_xp._namespace import is_floating, namespace, settled
-from mlp_xp._typing import Array
-from mlp_xp.gradcheck.adapters import value_and_grad
+from mlp_xp._lib.namespace import is_floating, namespace, persisted
+from mlp_xp._lib.typing import Array
 from mlp_xp.gradcheck.contract import behaviour_flaws, copied, leaf_flaw
-from mlp_xp.gradcheck.diagnosis import diagnose, with_hypotheses
-from mlp_xp.gradcheck.entries import compare_entries
-from mlp_xp.gradcheck.locate import wrong_positions
-from mlp_xp.gradcheck.probes import (
+from mlp_xp.gradcheck.elsewhere import recheck_elsewhere, wrong_elsewhere
+from mlp_xp.gradcheck.entries import compare_entries, wrong_positions
+from mlp_xp.gradcheck.evidence import (
     DIRECTIONS,
     Point,
     Probe,
     entry_rounding,
     gradient_at,
-    look_aside,
     lost_precision,
     probe,
-    wrong_elsewhere,
 )
-from mlp_xp.gradcheck.problem import Counter, number, prepare
+from mlp_xp.gradcheck.explain import diagnose, weaknesses, with_hypotheses
+from mlp_xp.gradcheck.forms import in_order_of, leaves, on_leaves, value_and_grad
+from mlp_xp.gradcheck.local import Counter, number, prepare
 from mlp_xp.gradcheck.report import Report, TensorReport
-from mlp_xp.gradcheck.tree import in_order_of, leaves, on_leaves
 from mlp_xp.gradcheck.verdict import blame, not_compared, row_of, with_entries
-from mlp_xp.gradcheck.weak import weaknesses
 
 # Of a failing tensor with no more entries than this every entry is asked for, where f takes one point at a time.
 _PLAIN_ENTRIES = 1_000
@@ -123,7 +119,7 @@ def gradcheck(
     groups = [*((i,) for i in range(count)), tuple(range(count))]  # each array, and all together
     # of the two directions across all arrays one is taken here and one elsewhere, where nothing was computed before
     probes = [probe(here, group, random, 1 if len(group) == count > 1 else DIRECTIONS) for group in groups]
-    aside, unconfirmed = look_aside(here, flat_grad, arrays, groups, probes, random)
+    aside, unconfirmed = recheck_elsewhere(here, flat_grad, arrays, groups, probes, random)
     rows = []
     for i, label in enumerate(labels):
         mine = aside.get(i, probes[i])
@@ -211,7 +207,7 @@ def _flat(grad: Callable[..., Any], args: tuple[Any, ...], count: int, bare: boo
             came = f"{len(gradients)}" if isinstance(result, tuple | list) else type(result).__name__
             odd = _no_arrays("", result) or _no_arrays("params", args)
             raise ValueError(f"grad must return a tuple of {count} gradients, one per parameter, got {came}{odd}")
-        return settled(*gradients)
+        return persisted(*gradients)
 
     return flat
 

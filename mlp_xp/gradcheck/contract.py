@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np  # for the host's random numbers alone
 
-from mlp_xp._namespace import beside, device_of, namespace, on_one_device
-from mlp_xp._typing import Array, Namespace
-from mlp_xp.gradcheck.problem import number, random_direction
+from mlp_xp._lib.namespace import device_kwargs, device_of, namespace, on_one_device
+from mlp_xp._lib.typing import Array, Namespace
+from mlp_xp.gradcheck.local import number, random_direction
 
 # Two runs of one reduction in another order differ by roundings; two draws of a mask differ by a share of the gradient.
 _REORDERED = 1e4
@@ -122,7 +122,7 @@ def _written(param: Array, value: Array) -> bool:
 
 def copied(xp: Namespace, x: Array) -> Array:
     """``x`` over again, for a function that may change it."""
-    return xp.asarray(x, copy=True, **beside(x))
+    return xp.asarray(x, copy=True, **device_kwargs(x))
 
 
 def _equal(xp: Namespace, a: Array, b: Array) -> bool:

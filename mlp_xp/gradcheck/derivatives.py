@@ -16,7 +16,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from mlp_xp._namespace import beside
+from mlp_xp._lib.namespace import device_kwargs
 
 # --- elementwise -------------------------------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ LINALG: dict[str, Callable[..., tuple[Any, Any]]] = {
 
 def beside_array(xp: Any, x: Any, like: Any) -> Any:
     """``x``; a Python number as a 0-d array beside ``like``."""
-    return xp.full((), x, dtype=like.dtype, **beside(like)) if isinstance(x, bool | int | float) else x
+    return xp.full((), x, dtype=like.dtype, **device_kwargs(like)) if isinstance(x, bool | int | float) else x
 
 
 # NumPy's and torch's own names for the standard's.

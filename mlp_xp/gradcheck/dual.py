@@ -27,7 +27,7 @@ from typing import Any
 
 from array_api_compat import is_array_api_obj
 
-from mlp_xp._namespace import is_floating
+from mlp_xp._lib.namespace import is_floating
 from mlp_xp.gradcheck.derivatives import (
     ALIASES,
     COMPARISONS,
@@ -75,7 +75,7 @@ class Dual:
         return functools.partial(self._xp.call, name, getattr(type(self.value), name), self)
 
     def __getitem__(self, key: Any) -> Dual:
-        key = tuple(map(constant, key)) if isinstance(key, tuple) else constant(key)
+        key = tuple(map(untangent, key)) if isinstance(key, tuple) else untangent(key)
         return Dual(self._xp, self.value[key], None if self.tangent is None else self.tangent[key])
 
     def __len__(self) -> int:
@@ -85,19 +85,19 @@ class Dual:
         return (self[i, ...] for i in range(self.shape[0]))
 
     def __float__(self) -> float:
-        return float(constant(self))
+        return float(untangent(self))
 
     def __int__(self) -> int:
-        return int(constant(self))
+        return int(untangent(self))
 
     def __index__(self) -> int:
-        return operator.index(constant(self))
+        return operator.index(untangent(self))
 
     def __bool__(self) -> bool:
-        return bool(constant(self))
+        return bool(untangent(self))
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        return constant(self).__array__()
+        return untangent(self).__array__()
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if method != "__call__" or "out" in options:
@@ -130,7 +130,7 @@ for _sign, _name in {**_OPERATORS, **_OTHERS}.items():
         setattr(Dual, f"__r{_sign}__", _defined(_name, _operator, True))
 
 
-def constant(x: Any) -> Any:
+def untangent(x: Any) -> Any:
     """The plain array of a ``Dual`` without a tangent; whatever is no dual as it is."""
     if not isinstance(x, Dual):
         return x
@@ -199,7 +199,7 @@ class DualNamespace:
         return self._dual(function(*values, **options), functools.reduce(operator.add, terms))
 
     def _constant(self, name: str, function: Any, args: Any, options: Any) -> Any:
-        return self._clothed(function(*_values(args), **{key: constant(option) for key, option in options.items()}))
+        return self._clothed(function(*_values(args), **{key: untangent(option) for key, option in options.items()}))
 
     def _step(self, name: str, function: Any, args: Any, options: Any) -> Any:
         xp, x = self.base, args[0]
@@ -219,7 +219,7 @@ class DualNamespace:
         return Dual(self, self.base.where(tie, compare(dx, dy), compare(x, y)))
 
     def _where(self, name: str, function: Any, args: Any, options: Any) -> Any:
-        condition, a, b = constant(args[0]), *map(_values, args[1:])
+        condition, a, b = untangent(args[0]), *map(_values, args[1:])
         y = function(
             condition, *(beside_array(self.base, x, x if is_array_api_obj(x) else z) for x, z in ((a, b), (b, a)))
         )
@@ -319,7 +319,7 @@ def _values(x: Any) -> Any:
 
 
 def _constants(args: Any, options: Any) -> tuple[Any, Any]:
-    return list(map(constant, args)), {key: constant(option) for key, option in options.items()}
+    return list(map(untangent, args)), {key: untangent(option) for key, option in options.items()}
 
 
 def _tangents(xp: Any, x: Any) -> Any:

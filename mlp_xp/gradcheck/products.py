@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np  # for the host's random numbers alone
 from array_api_compat import is_array_api_obj
 
-from mlp_xp._namespace import beside, is_floating, namespace
-from mlp_xp._typing import Array, Op
-from mlp_xp.gradcheck.adapters import as_op
+from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace
+from mlp_xp._lib.typing import Array, Op
 from mlp_xp.gradcheck.check import gradcheck
 from mlp_xp.gradcheck.contract import linearity_flaws
+from mlp_xp.gradcheck.forms import as_op, in_order_of, leaves, rebuild
 from mlp_xp.gradcheck.report import Report
-from mlp_xp.gradcheck.tree import in_order_of, leaves, rebuild
 
 
 def check_pullback(
@@ -44,11 +43,11 @@ def check_pullback(
     drawn, other = random.standard_normal(value.shape), random.standard_normal(value.shape)
 
     def cotangent(like: Array, numbers: Any) -> Array:
-        return xp.asarray(numbers, dtype=like.dtype, copy=True, **beside(like))  # a pullback may change it
+        return xp.asarray(numbers, dtype=like.dtype, copy=True, **device_kwargs(like))  # a pullback may change it
 
     def f(*arrays: Any) -> Array:
         value, _ = op(*arrays)
-        return namespace(value).sum(value * namespace(value).asarray(drawn, dtype=value.dtype, **beside(value)))
+        return namespace(value).sum(value * namespace(value).asarray(drawn, dtype=value.dtype, **device_kwargs(value)))
 
     def grad(*arrays: Any) -> Any:
         value, pullback = op(*arrays)
@@ -98,7 +97,7 @@ def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, se
 
     def vectors(arrays: Sequence[Array]) -> list[Array]:
         return [
-            namespace(x).asarray(numbers, dtype=x.dtype, copy=True, **beside(x))  # hvp may change it
+            namespace(x).asarray(numbers, dtype=x.dtype, copy=True, **device_kwargs(x))  # hvp may change it
             for x, numbers in zip(arrays, drawn, strict=True)
         ]
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np  # on the host alone: indices
 
-from mlp_xp._namespace import namespace
+from mlp_xp._lib.namespace import namespace
 from mlp_xp.gradcheck.entries import Entries
-from mlp_xp.gradcheck.probes import Probe, resolution
+from mlp_xp.gradcheck.evidence import Probe, resolution
 from mlp_xp.gradcheck.report import RIGHT, WRONG, TensorReport, Verdict
 
 _FINE = 2.0**-40  # between the epsilons of float32 and float64

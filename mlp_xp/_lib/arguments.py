@@ -1,0 +1,195 @@
+"""What comes in: every check of a network's arguments, each in one sentence: what was expected, what came.
+
+Only shapes, dtypes, devices, names and Python numbers are looked at: they are known before any arithmetic, so a check
+costs no time on a device and breaks no trace.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, NoReturn, TypeAlias, cast
+
+from mlp_xp._lib.namespace import device_of, is_floating, is_integral, on_one_device, parameter_name
+from mlp_xp._lib.typing import Array, Namespace, Op, Params, Pullback
+from mlp_xp.ops import ACTIVATIONS, Rule
+
+Activation: TypeAlias = str | Op | Sequence[str | Op]
+"""One for all hidden layers, or one per hidden layer."""
+
+_ALIASES = {"logistic": "sigmoid"}
+
+
+def one_of(known: Iterable[str], name: object) -> str:
+    """The end of a sentence about a name: ``'a', 'b' or 'c', got 'd'``, and which of them was probably meant."""
+    names = sorted(known)
+    match = difflib.get_close_matches(str(name).lower(), names, n=1)
+    meant = f"; did you mean {match[0]!r}?" if match else ""
+    choice = " or ".join(filter(None, [", ".join(map(repr, names[:-1])), repr(names[-1])]))
+    return f"{choice}, got {name!r}{meant}"
+
+
+def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    """``(d_in, d_h, ..., d_out)`` as a tuple of ints; raise unless there are two or more, all positive."""
+    if not isinstance(sizes, Sequence):
+        raise TypeError(f"sizes must be (d_in, ..., d_out), got {sizes!r}")
+    if len(sizes) < 2 or not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        raise ValueError(f"sizes must be at least two positive ints (d_in, ..., d_out), got {tuple(sizes)}")
+    return tuple(map(int, sizes))
+
+
+def check_batch(xp: Namespace, X: Array) -> None:
+    """Raise unless ``X`` is a floating (n, d_in) with at least one row and one column."""
+    if X.ndim != 2:
+        raise ValueError(f"X must have shape (n, d_in), got {tuple(X.shape)}")
+    n, d_in = X.shape
+    # the standard says None for a size that a trace leaves open, and no row's output depends on how many there are;
+    # Dask says NaN after a boolean mask
+    if not ((n is None or isinstance(n, int)) and isinstance(d_in, int)):
+        raise ValueError(f"X must have a known shape, got {tuple(X.shape)}; call X.compute_chunk_sizes() first")
+    if n == 0 or d_in == 0:
+        raise ValueError(f"X must have at least one row and one column, got shape {tuple(X.shape)}")
+    if not is_floating(xp, X.dtype):
+        raise TypeError(f"X must be floating, got {X.dtype}")
+
+
+def check_params(params: Params, like: Array) -> None:
+    """Raise unless ``(W1, b1, W2, b2, ...)`` chain from the columns of ``like`` (n, d_in), in its dtype and device."""
+    if not params or len(params) % 2:
+        raise ValueError(f"the parameters must be W1, b1, W2, b2, ... in pairs, got {len(params)} arrays")
+    width, dtype, device = like.shape[1], like.dtype, device_of(like)
+    leading: set[int] = set()
+    for position, array in enumerate(params):
+        shape, rank = array.shape, 2 - position % 2  # a weight, a bias, a weight, ...
+        if len(shape) == rank + 1:
+            leading.add(shape[0])
+        elif len(shape) != rank:
+            _refuse_shape(params, position, width, like)
+        if shape[-rank] != width or shape[-1] == 0:
+            _refuse_shape(params, position, width, like)
+        width = shape[-1]
+        if array.dtype != dtype:
+            raise TypeError(f"{parameter_name(position)} must have the dtype of X, {dtype}, got {array.dtype}")
+        if device is not None and getattr(array, "device", device) != device:
+            check_device(parameter_name(position), array, like)
+    if len(leading) > 1:
+        raise ValueError(f"the leading axes of the parameters must have one size, got {sorted(leading)}")
+
+
+def _refuse_shape(params: Params, position: int, width: int, like: Array) -> NoReturn:
+    """``W2 must have shape (256, d_out) to follow W1 (784, 256), got (10, 256)``."""
+    before = position - 2 + position % 2  # a weight follows the weight before it, a bias its own
+    follows = f"{parameter_name(before)} {tuple(params[before].shape)}" if before >= 0 else f"X {tuple(like.shape)}"
+    shape = f"({width},)" if position % 2 else f"({width}, d_out)"
+    raise ValueError(
+        f"{parameter_name(position)} must have shape {shape} to follow {follows}, got {tuple(params[position].shape)}"
+    )
+
+
+def check_all_or_none_batched(params: Params) -> None:
+    """Raise where some parameters have a leading axis and some have not: a gradient would not have its shape."""
+    if len({array.ndim - 2 + position % 2 for position, array in enumerate(params)}) > 1:
+        raise ValueError(
+            f"either all parameters or none must have a leading axis, got {[tuple(p.shape) for p in params]}"
+        )
+
+
+def check_device(name: str, array: Array, like: Array) -> None:
+    """Raise unless ``array`` is on the device of ``like``."""
+    if not on_one_device(array, like):
+        raise ValueError(f"{name} must be on the device of X, {device_of(like)}, got {device_of(array)}")
+
+
+def check_number(name: str, value: object, low: float, below: float) -> float:
+    """``value`` as a float, which promotes nothing; raise unless it is a number with ``low <= value < below``."""
+    if isinstance(value, bool) or not isinstance(value, (float, int, Real)):  # Real: NumPy's scalars, slow to ask
+        raise TypeError(f"{name} must be a number, got {_described(value)}")
+    if not low <= float(value) < below:
+        end = "finite" if below == float("inf") else f"below {below:g}"
+        raise ValueError(f"{name} must be at least {low:g} and {end}, got {value}")
+    return float(value)
+
+
+def check_positive(name: str, value: object) -> float:
+    """``value`` as a float; raise unless it is a positive finite number."""
+    number = check_number(name, value, 0.0, float("inf"))
+    if number == 0.0:
+        raise ValueError(f"{name} must be positive, got {value}")
+    return number
+
+
+def check_whole(name: str, value: object, low: int) -> None:
+    """Raise unless ``value`` is a whole number of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, got {_described(value)}")
+    if value < low:
+        raise ValueError(f"{name} must be at least {low}, got {value}")
+
+
+def check_seed(xp: Namespace, seed: object) -> Any:
+    """``seed`` as an int in 0 ... 2^31 - 1, or the 0-d integer array that it is."""
+    if isinstance(seed, Integral) and not isinstance(seed, bool):
+        if not 0 <= int(seed) < 2**31:
+            raise ValueError(f"seed must be in 0 ... 2**31 - 1, got {seed}")
+        return int(seed)
+    dtype = getattr(seed, "dtype", None)
+    if dtype is None or getattr(seed, "shape", None) != () or not is_integral(xp, dtype):
+        raise TypeError(f"seed must be an int or a 0-d integer array, got {_described(seed)}")
+    return seed
+
+
+def rule_named(kind: str, table: Mapping[str, Rule], name_or_op: str | Op) -> Rule:
+    """The rule of an activation or a criterion, given by its name or as an op of the caller's own."""
+    if isinstance(name_or_op, str):
+        try:
+            return table[_ALIASES.get(name_or_op, name_or_op)]
+        except KeyError:
+            raise ValueError(f"{kind} must be {one_of(table, name_or_op)}") from None
+    if not callable(name_or_op):
+        raise TypeError(f"{kind} must be a name or an op, got {name_or_op!r}")
+    own = getattr(name_or_op, "rule", None)  # an op of this library means what its name does
+    if own in table.values():
+        return cast(Rule, own)
+    return _rule_of_op(kind, table, name_or_op)
+
+
+def _rule_of_op(kind: str, table: Mapping[str, Rule], op: Op) -> Rule:
+    name = getattr(op, "__name__", repr(op))
+
+    def rule(xp: Namespace, *arrays: Array) -> tuple[Array, Pullback]:
+        result: object = op(*arrays)
+        if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
+            home = "ops" if table is ACTIVATIONS else "losses"
+            hint = f"; the op is mlp_xp.{home}.{name}" if name in table else ""
+            raise TypeError(f"{kind} {name} must return (value, pullback), got {_described(result)}{hint}")
+        value, pull = result
+
+        def pullback(cotangent: Array) -> tuple[Array, ...]:
+            cotangents: object = pull(cotangent)
+            if not (isinstance(cotangents, tuple) and len(cotangents) == 1):
+                raise TypeError(
+                    f"the pullback of {kind} {name} must return a tuple of one, got {_described(cotangents)}"
+                )
+            return cotangents
+
+        return value, pullback
+
+    return rule
+
+
+def _described(value: object) -> str:
+    if hasattr(value, "shape"):
+        return f"{type(value).__name__} of shape {tuple(value.shape)}"
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else repr(value)
+
+
+def activation_rules(activation: Activation, hidden: int) -> list[Rule]:
+    """One rule per hidden layer."""
+    if isinstance(activation, str) or callable(activation):
+        return [rule_named("activation", ACTIVATIONS, activation)] * hidden
+    if not isinstance(activation, Sequence):
+        raise TypeError(f"activation must be a name, an op, or one per hidden layer, got {activation!r}")
+    if len(activation) != hidden:
+        raise ValueError(f"activation must be one or one per hidden layer ({hidden}), got {len(activation)}")
+    return [rule_named("activation", ACTIVATIONS, each) for each in activation]

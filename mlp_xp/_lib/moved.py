@@ -1,0 +1,67 @@
+"""Old names: each still works, with a ``DeprecationWarning`` that says the new one."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+MODULES = {
+    "mlp_xp.recipe": "mlp_xp.data.recipe",
+    "mlp_xp.tables": "mlp_xp.data.tables",
+    "mlp_xp.gradcheck.adapters": "mlp_xp.gradcheck.forms",
+    "mlp_xp.gradcheck.diagnosis": "mlp_xp.gradcheck.explain",
+    "mlp_xp.gradcheck.differences": "mlp_xp.gradcheck.entries",
+    "mlp_xp.gradcheck.directional": "mlp_xp.gradcheck.slopes",
+    "mlp_xp.gradcheck.locate": "mlp_xp.gradcheck.entries",
+    "mlp_xp.gradcheck.noise": "mlp_xp.gradcheck.slopes",
+    "mlp_xp.gradcheck.probes": "mlp_xp.gradcheck.evidence",
+    "mlp_xp.gradcheck.problem": "mlp_xp.gradcheck.local",
+    "mlp_xp.gradcheck.sizes": "mlp_xp.gradcheck.slopes",
+    "mlp_xp.gradcheck.tree": "mlp_xp.gradcheck.forms",
+    "mlp_xp.gradcheck.weak": "mlp_xp.gradcheck.explain",
+}
+"""Where a module of version 0.1.0 was -> where what it held is now."""
+
+
+def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """The ``__getattr__`` of ``module``, for old names -> new names, each as ``module.name``."""
+
+    def __getattr__(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        _warn(f"{module}.{name}", names[name])
+        home, _, new = names[name].rpartition(".")
+        return getattr(import_module(home), new)
+
+    return __getattr__
+
+
+def _warn(old: str, new: str) -> None:
+    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=3)
+
+
+class _Moved(MetaPathFinder, Loader):
+    """Finds a module under its old name: an empty one that hands on what is asked of it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The module of this name, if it has moved."""
+        return ModuleSpec(fullname, self) if fullname in MODULES else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Let the attributes of ``module`` be those of the new one."""
+        new = MODULES[module.__name__]
+        _warn(module.__name__, new)
+        vars(module)["__getattr__"] = lambda name: getattr(import_module(new), name)
+
+
+def install() -> None:
+    """Let old module names be imported."""
+    sys.meta_path.append(_Moved())

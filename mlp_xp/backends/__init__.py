@@ -1,0 +1,15 @@
+"""Which array libraries are usable here, why others are not, and which is fastest.
+
+usable      name -> installed, probed, loaded: a namespace, a dtype and a device to compute on
+timing      how long a training step takes on each
+step_timer  the process in which one library is timed
+"""
+
+from mlp_xp._lib.namespace import to_host
+from mlp_xp.backends.timing import Choice, Timing, choose, fastest, measure
+from mlp_xp.backends.usable import BACKENDS, DTYPES, Backend, Place, compiler, installed, load, probe
+
+__all__ = [
+    "BACKENDS", "DTYPES", "Backend", "Choice", "Place", "Timing", "choose", "compiler", "fastest", "installed", "load",
+    "measure", "probe", "to_host",
+]  # fmt: skip

@@ -1,0 +1,145 @@
+"""Which array library is fastest here."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mlp_xp._lib.arguments import check_positive, check_sizes, check_whole, one_of
+
+if TYPE_CHECKING:  # a list of what is installed is to come at once
+    pass
+
+from mlp_xp.backends.usable import _LIBRARIES, BACKENDS, DTYPES, Backend, installed
+
+_IMPORTING = 120.0  # seconds that a process may take besides the timing: some libraries import and compile slowly
+
+
+class Timing(NamedTuple):
+    """How long one ``train_step`` took on a device.
+
+    backend, device: where.
+    seconds: the median over batches of steps, or None where it failed.
+    compiled: the same under ``jax.jit``, where there is one.
+    reason: why it failed, in one line.
+    """
+
+    backend: str
+    device: str
+    seconds: float | None
+    compiled: float | None = None
+    reason: str | None = None
+
+
+class Choice(NamedTuple):
+    """What ``fastest`` chose.
+
+    backend, device: as ``load`` takes them.
+    reason: why, in one line.
+    timings: of all that were tried, the fastest first, those that failed last.
+    """
+
+    backend: str
+    device: str | None
+    reason: str
+    timings: tuple[Timing, ...]
+
+
+def measure(
+    name: str, sizes: Sequence[int], n: int, dtype: str = "float32", *, seconds: float = 1.0
+) -> tuple[Backend, list[Timing]]:
+    """``probe`` in a process of its own, and a training step on each of the devices, each in a process of its own.
+
+    The threads of two libraries disturb each other in one process (a step of 0.3 ms was seen to take 3.1), and a
+    library that takes its process down leaves this one standing. Devices that only stand in for others, which
+    array-api-strict has, are not timed but for the first.
+
+    Args:
+        name: one of ``BACKENDS``.
+        sizes: (d_in, d_h, ..., d_out) of the network.
+        n: rows in the batch.
+        dtype: "float32" or "float64".
+        seconds: to time for on each device, besides importing and warming up; 0 times nothing.
+    """
+    sizes = check_sizes(sizes)
+    check_whole("n", n, 1)
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be {one_of(DTYPES, dtype)}")
+    found = installed(name)
+    if found.usable is False:
+        return found, []
+    task = {"backend": found.name, "sizes": sizes, "n": int(n), "dtype": dtype, "seconds": seconds}
+    probed, first, reason = _asked({**task, "device": None})
+    if probed is None:
+        return found._replace(usable=False, reason=reason), []
+    found = Backend(**{**probed, "devices": tuple(probed["devices"]), "memory": tuple(probed["memory"])})
+    if not found.usable or not seconds:
+        return found, []
+    timings = [Timing(**first) if first else Timing(name, found.devices[0], None, None, reason)]
+    for device in () if _LIBRARIES[found.name].stands_in else found.devices[1:]:
+        _, timed, reason = _asked({**task, "device": device})
+        timings.append(Timing(**timed) if timed else Timing(name, device, None, None, reason))
+    return found, timings
+
+
+def fastest(sizes: Sequence[int], n: int, dtype: str = "float32", *, seconds: float = 0.5) -> Choice:
+    """The backend and the device on which a training step of this network takes the least time here.
+
+    Each that is installed is timed by ``measure``, array-api-strict apart, which is there to refuse and not to compute.
+    Nothing is remembered from call to call.
+
+    Args:
+        sizes: (d_in, d_h, ..., d_out) of the network.
+        n: rows in the batch.
+        dtype: "float32" or "float64".
+        seconds: to time for on each device.
+    """
+    check_positive("seconds", seconds)
+    names = [name for name in BACKENDS if not _LIBRARIES[name].stands_in and installed(name).usable is None]
+    if len(names) == 1:  # NumPy is always there
+        return Choice(names[0], None, f"{names[0]} is the only array library installed", ())
+    return choose((t for name in names for t in measure(name, sizes, n, dtype, seconds=seconds)[1]), sizes, n, dtype)
+
+
+def choose(timings: Iterable[Timing], sizes: Sequence[int], n: int, dtype: str) -> Choice:
+    """The fastest of these timings, of a network of these sizes on n rows; array-api-strict is never chosen.
+
+    Raises:
+        ValueError: where none succeeded.
+    """
+    timings = [timing for timing in timings if not _LIBRARIES[timing.backend].stands_in]
+    ranked = sorted(timings, key=lambda timing: float("inf") if timing.seconds is None else timing.seconds)
+    if not ranked or ranked[0].seconds is None:
+        raise ValueError(f"no backend could be timed{f': {ranked[0].reason}' if ranked else ''}")
+    took = [f"{1e3 * t.seconds:.3g} ms with {t.backend} on {t.device}" for t in ranked[:2] if t.seconds is not None]
+    network = "-".join(map(str, sizes))
+    reason = f"a step of {network} on {n:,} rows in {dtype} takes {took[0]}{f', {took[1]}' if took[1:] else ''}"
+    return Choice(ranked[0].backend, ranked[0].device, reason, tuple(ranked))
+
+
+def _asked(task: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None, str]:
+    """``_step_timer`` in a process of its own: what it probed, what it timed, and why one of them is missing."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # it is to find what this process finds
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # JAX would take three quarters of a GPU that others may be using
+    }
+    command = (sys.executable, "-P", "-m", "mlp_xp.backends.step_timer", json.dumps(task))
+    limit = _IMPORTING + 3 * task["seconds"]
+    try:
+        ended = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit
+        )
+    except subprocess.TimeoutExpired:
+        return None, None, f"no answer within {limit:.0f} s"
+    answers = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith('{"')]
+    probed, timed = (*answers, None, None)[:2]
+    if ended.returncode < 0:
+        return probed, timed, f"its process was ended by {signal.Signals(-ended.returncode).name}"
+    lines = ended.stderr.strip().splitlines()
+    return probed, timed, lines[-1][:160] if lines else f"its process ended with {ended.returncode}"

@@ -1,0 +1,77 @@
+"""A source of rows, and which of them are held out: what everything that opens data returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+HostArray: TypeAlias = NDArray[Any]
+
+
+class Chunk(NamedTuple):
+    """Some rows in their order.
+
+    X: a floating array (n, d_in), or a data frame whose target is among its columns.
+    y: (n,), or None where there is none, or where X is a frame.
+    first: how many rows came before.
+    """
+
+    X: Any
+    y: HostArray | None
+    first: int
+
+
+class Source(NamedTuple):
+    """Data that can be read.
+
+    name: what it is called in a heading.
+    where: what it is called in an error.
+    columns: their names; None where they have none.
+    chunks: the rows, so many at a time; all at once for None.
+    test: the test set, where the data brings one along.
+    image_shape: (height, width) when the columns are the pixels of an image, row by row.
+    target: the name of the target among ``columns``, where the data says which it is.
+    is_table: whether its chunks are data frames.
+    """
+
+    name: str
+    where: str
+    columns: tuple[str, ...] | None
+    chunks: Callable[[int | None], Iterator[Chunk]]
+    test: Source | None = None
+    image_shape: tuple[int, int] | None = None
+    target: str | None = None
+    is_table: bool = False
+
+
+def hold_out(share: float, seed: int, n: int, labels: HostArray | None = None) -> tuple[HostArray, HostArray]:
+    """Which of ``n`` rows are kept and which are held out, both in random order.
+
+    Of each label (n,) about the same ``share`` is held out, but never the last row that has it, and in all at least one
+    row, unless the share is 0.
+
+    Raises:
+        ValueError: when there are not enough rows.
+    """
+    order = np.random.default_rng(seed).permutation(n)
+    groups = [order] if labels is None else [order[labels[order] == label] for label in np.unique(labels)]
+    wanted = max(round(share * n), 1) if share else 0
+    held: list[int] = []
+    owed = 0.0
+    for group in sorted(groups, key=len):
+        owed += share * len(group)  # what one small group could not give is asked of the next
+        count = min(round(owed), len(group) - 1)
+        owed -= count
+        held.extend(group[:count])
+    if not held and wanted:
+        largest = max(groups, key=len, default=order)
+        if len(largest) < 2:
+            of = "" if labels is None else " of one class"
+            raise ValueError(f"the data must have at least 2 rows{of} to hold some of them out, got {n} in all")
+        held = list(largest[:1])
+    chosen = np.zeros(n, dtype=bool)
+    chosen[held] = True
+    return order[~chosen[order]], order[chosen[order]]

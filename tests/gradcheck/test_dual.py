@@ -1,0 +1,420 @@
+"""Dual numbers: every rule against differences, tangents never lost unseen, kinks from either side, every backend."""
+
+from __future__ import annotations
+
+import operator
+from functools import partial
+
+import numpy as np
+import pytest
+import textbook
+from array_api_compat import array_namespace
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mlp_xp as mx
+from mlp_xp._lib.namespace import device_kwargs
+from mlp_xp.gradcheck import derivatives, dual
+from mlp_xp.gradcheck.dual import Dual, DualNamespace
+
+RANDOM = np.random.default_rng(5)
+A = RANDOM.uniform(0.2, 0.8, (3, 4)) * np.where(RANDOM.random((3, 4)) < 0.5, -1.0, 1.0)
+P = RANDOM.uniform(0.2, 0.8, (3, 4))  # positive, below 1
+S = np.eye(3) * 2.0 + RANDOM.uniform(-0.3, 0.3, (3, 3))
+EAGER = pytest.mark.only("numpy", "torch", "jax", "array_api_strict", "cupy")
+
+# array-api-strict's operators raise where others leave it to the other operand: there duals meet duals alone
+MIXED = pytest.mark.only("numpy", "torch", "jax", "dask", "cupy")
+
+
+def tangent_of(f, *values):
+    """``f`` at duals whose tangents are fixed random numbers, and those."""
+    random = np.random.default_rng(7)
+    xp = DualNamespace(array_namespace(*values))
+    tangents = [xp.base.asarray(random.standard_normal(x.shape), dtype=x.dtype, **device_kwargs(x)) for x in values]
+    return f(*(Dual(xp, x, dx) for x, dx in zip(values, tangents, strict=True))), tangents
+
+
+def agrees_with_differences(host, f, *values):
+    """Value and tangent of ``f`` at duals against plain ``f`` and its two-sided difference."""
+    result, tangents = tangent_of(f, *values)
+    h = 1e-6
+    right, left = (f(*(x + sign * h * dx for x, dx in zip(values, tangents, strict=True))) for sign in (1.0, -1.0))
+    plain = f(*values)
+    if isinstance(plain, tuple | list):
+        assert len(plain) == len(result)
+    else:
+        result, plain, right, left = [result], [plain], [right], [left]
+    for y, expected, up, down in zip(result, plain, right, left, strict=True):
+        np.testing.assert_allclose(host(y.value), host(expected), rtol=1e-13, atol=1e-15)
+        assert y.dtype == expected.dtype
+        assert y.shape == expected.shape
+        difference = (host(up) - host(down)) / (2.0 * h)
+        dy = np.zeros(y.shape) if y.tangent is None else host(y.tangent)
+        assert dy.shape == y.shape
+        np.testing.assert_allclose(dy, difference, rtol=1e-7, atol=1e-8)  # h^2 and eps / h
+
+
+ELEMENTWISE = {
+    "abs", "acos", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "exp", "expm1", "floor", "log1p",
+    "negative", "positive", "round", "sign", "sin", "sinh", "square", "tan", "tanh", "trunc",
+}  # fmt: skip
+POSITIVE = {"log", "log10", "log2", "sqrt"}
+BINARY = {
+    "add", "atan2", "divide", "hypot", "logaddexp", "maximum", "minimum", "multiply", "pow", "remainder", "subtract",
+}  # fmt: skip
+
+# name -> (f, values): whatever is no elementwise function
+FUNCTIONS = {
+    "acosh": (lambda xp, x: xp.acosh(x + 1.5), P),
+    "sum": (lambda xp, x: xp.sum(x, axis=0), A),
+    "sum of all": (lambda xp, x: xp.sum(x), A),
+    "mean": (lambda xp, x: xp.mean(x, axis=1, keepdims=True), A),
+    "prod": (lambda xp, x: xp.prod(x, axis=1), A),
+    "prod of all": (lambda xp, x: xp.prod(x, keepdims=True), A),
+    "var": (lambda xp, x: xp.var(x, axis=0, correction=1.0), A),
+    "std": (lambda xp, x: xp.std(x), A),
+    "max": (lambda xp, x: xp.max(x, axis=1, keepdims=True), A),
+    "min": (lambda xp, x: xp.min(x), A),
+    "cumulative_sum": (lambda xp, x: xp.cumulative_sum(x, axis=1), A),
+    "clip": (lambda xp, x: xp.clip(x, -0.5, 0.4), A),
+    "clip from below": (lambda xp, x: xp.clip(x, -0.5, None), A),
+    "where": (lambda xp, x, y: xp.where(x > 0.0, x * y, y), A, P),
+    "where, a constant": (lambda xp, x: xp.where(x > 0.0, x, xp.zeros_like(x)), A),
+    "matmul": (lambda xp, x, y: x @ xp.matrix_transpose(y), A, P),
+    "matmul, a constant": (lambda xp, x: x @ xp.ones((4, 2), dtype=x.dtype, **device_kwargs(x)), A),
+    "tensordot": (lambda xp, x, y: xp.tensordot(x, y, axes=((0, 1), (0, 1))), A, P),
+    "vecdot": (lambda xp, x, y: xp.vecdot(x, y), A, P),
+    "reshape": (lambda xp, x: xp.reshape(x, (2, 6)), A),
+    "permute_dims": (lambda xp, x: xp.permute_dims(x, (1, 0)), A),
+    "moveaxis": (lambda xp, x: xp.moveaxis(x, 0, 1), A),
+    "concat": (lambda xp, x, y: xp.concat([x, xp.zeros_like(x), y], axis=0), A, P),
+    "stack": (lambda xp, x, y: xp.stack([x, y]), A, P),
+    "flip": (lambda xp, x: xp.flip(x, axis=0), A),
+    "roll": (lambda xp, x: xp.roll(x, 1, axis=1), A),
+    "squeeze": (lambda xp, x: xp.squeeze(xp.expand_dims(x, axis=0), axis=0), A),
+    "broadcast_to": (lambda xp, x: xp.broadcast_to(x, (2, 3, 4)), A),
+    "broadcast_arrays": (lambda xp, x, y: tuple(xp.broadcast_arrays(x, y[:, :1])), A, P),
+    "tile": (lambda xp, x: xp.tile(x, (2, 1)), A),
+    "repeat": (lambda xp, x: xp.repeat(x, 2, axis=0), A),
+    "tril": (lambda xp, x: xp.tril(x), A),
+    "triu": (lambda xp, x: xp.triu(x), A),
+    "unstack": (lambda xp, x: tuple(xp.unstack(x)), A),
+    "take": (lambda xp, x: xp.take(x, xp.asarray([1, 0, 1], **device_kwargs(x)), axis=1), A),
+    "index": (lambda xp, x: x[1:, ..., None, ::2], A),
+    "astype": (lambda xp, x: xp.astype(x * x, x.dtype, copy=True), A),
+    "asarray": (lambda xp, x: xp.asarray(x * x, **device_kwargs(x)), A),
+    "T": (lambda xp, x: x.T * 2.0, A),
+    "mixed dtypes": (lambda xp, x: xp.astype(xp.astype(x, xp.float64), x.dtype), A),
+    "comparisons": (lambda xp, x: x * xp.astype((x > 0.1) & ~(x >= 0.7) | (x == 2.0) ^ (x != 3.0), x.dtype), A),
+    "counting": (lambda xp, x: x * float(xp.sum(xp.astype(x < 0.0, x.dtype))), A),
+}
+EXTENSION = {
+    "det": (lambda xp, x: xp.linalg.det(x), S),
+    "inv": (lambda xp, x: xp.linalg.inv(x), S),
+    "solve": (lambda xp, x, y: xp.linalg.solve(x, y), S, A),
+    "slogdet": (lambda xp, x: tuple(xp.linalg.slogdet(x)), S),
+    "cholesky": (lambda xp, x: xp.linalg.cholesky(x @ xp.matrix_transpose(x)), S),
+    "trace": (lambda xp, x: xp.linalg.trace(x * x), S),
+    "outer": (lambda xp, x, y: xp.linalg.outer(x[0, :], y[:, 0]), A, P),
+    "vector_norm": (lambda xp, x: xp.linalg.vector_norm(x, axis=1), A),
+    "matrix_norm": (lambda xp, x: xp.linalg.matrix_norm(x), A),
+}
+SORTS = {  # with take_along_axis, of 2024.12
+    "iteration": (lambda xp, x: [row * row for row in x][1], A),
+    "sort": (lambda xp, x: xp.sort(x, axis=1, descending=True), A),
+    "argsort and take_along_axis": (lambda xp, x: xp.take_along_axis(x, xp.argsort(x, axis=0), axis=0), A),
+    "argmax": (lambda xp, x: x[:, int(xp.argmax(x[0, :]))], A),
+}
+
+
+def namespaced(f):
+    return lambda *x: f(array_namespace(x[0]), *x)
+
+
+@pytest.mark.parametrize("name", sorted(ELEMENTWISE | POSITIVE))
+def test_a_function_of_one_array_has_the_derivative_of_its_differences(put, host, name):
+    f = namespaced(lambda xp, x: getattr(xp, name)(x))
+    agrees_with_differences(host, f, put(P if name in POSITIVE else A))
+
+
+@pytest.mark.parametrize("name", sorted(BINARY))
+def test_a_function_of_two_arrays_has_the_derivative_of_its_differences(put, host, name):
+    agrees_with_differences(host, namespaced(lambda xp, a, b: getattr(xp, name)(a, b)), put(P), put(A))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_any_other_function_has_the_derivative_of_its_differences(xp, put, host, name):
+    f, *values = FUNCTIONS[name]
+    agrees_with_differences(host, namespaced(f), *map(put, values))
+
+
+@EAGER
+@pytest.mark.parametrize("name", EXTENSION)
+def test_linear_algebra_has_the_derivative_of_its_differences(xp, put, host, name):
+    f, *values = EXTENSION[name]
+    agrees_with_differences(host, namespaced(f), *map(put, values))
+
+
+@pytest.mark.only("numpy", "torch", "jax", "cupy")
+@pytest.mark.parametrize("name", SORTS)
+def test_what_sorts_has_the_derivative_of_its_differences(xp, put, host, name):
+    f, *values = SORTS[name]
+    agrees_with_differences(host, namespaced(f), *map(put, values))
+
+
+OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow]
+
+
+@MIXED
+@pytest.mark.parametrize("op", OPERATORS, ids=lambda op: op.__name__)
+def test_operators_take_duals_plain_arrays_and_numbers_on_either_side(put, host, op):
+    plain = put(P)
+    for f in (
+        lambda x: op(x, plain), lambda x: op(plain, x), lambda x: op(x, 2.0), lambda x: op(2.0, x), lambda x: op(x, 2),
+        lambda x: op(x, x * 0.5),
+    ):  # fmt: skip
+        agrees_with_differences(host, f, put(P[::-1, :].copy()))
+
+
+@MIXED
+def test_a_plain_matrix_multiplies_duals_on_either_side(put, host):
+    plain = put(S)
+    agrees_with_differences(host, lambda x: plain @ x, put(A))
+    agrees_with_differences(host, lambda x: x @ plain, put(A.T.copy()))
+
+
+@pytest.mark.only("numpy", "torch", "cupy")
+@given(data=st.data())
+def test_operands_of_any_shapes_are_broadcast_with_their_tangents(put, host, data):
+    shapes = [(), (1,), (4,), (3, 1), (1, 4), (3, 4), (2, 3, 4), (2, 1, 1)]
+    a, b = (data.draw(st.sampled_from(shapes)) for _ in range(2))
+    op = data.draw(st.sampled_from(OPERATORS))
+    x, y = (put(np.random.default_rng(i).uniform(0.5, 1.5, shape)) for i, shape in enumerate((a, b)))
+    agrees_with_differences(host, op, x, y)
+    agrees_with_differences(host, lambda x: op(x, y), x)
+    agrees_with_differences(host, lambda y: op(x, y), y)
+
+
+# --- the modules themselves ------------------------------------------------------------------------------------------
+
+NUMPYS = {
+    "tanh": lambda np, x: np.tanh(x),
+    "maximum": lambda np, x: np.maximum(x, 0.1) + np.maximum(0.1, x),
+    "sum": lambda np, x: np.sum(x * x, axis=0) + x.sum(axis=0) + x.mean(0),
+    "dot": lambda np, x: np.dot(x.T, np.ones((3, 2))),
+    "einsum": lambda np, x: np.einsum("ij,ij->i", x, x),
+    "where": lambda np, x: np.where(x > 0, x, 0.01 * x),
+    "concatenate": lambda np, x: np.concatenate([x, np.ones((1, 4))]),
+    "log": lambda np, x: np.log(np.sum(np.exp(x), axis=1, keepdims=True)),
+    "norm": lambda np, x: np.linalg.norm(x),
+    "clip": lambda np, x: np.clip(x, 0.0, 0.5) + x.clip(0.0, 0.5),
+    "power": lambda np, x: np.power(x, 2) + np.abs(x) + np.arctan2(x, 2.0),
+    "max": lambda np, x: np.max(x, axis=1) + x.max(axis=1),
+    "reshape": lambda np, x: x.reshape(-1)[:3] + np.ravel(x)[2:5],
+    "a mask": lambda np, x: x * (np.ones((3, 4)) * (x > 0)),
+}
+TORCHS = {
+    "tanh": lambda torch, x: torch.tanh(x) + x.tanh() + torch.sigmoid(x) + torch.relu(x),
+    "arithmetic": lambda torch, x: torch.mul(x, x) - torch.div(x, 2.0) + torch.add(x, 1.0) - torch.neg(x) + x.pow(2),
+    "sum": lambda torch, x: torch.sum(x * x, dim=0) + x.sum(0) + torch.mean(x, dim=0),
+    "matmul": lambda torch, x: torch.mm(torch.ones(2, 3, dtype=x.dtype), x) + torch.ones(2, 3, dtype=x.dtype) @ x,
+    "clamp": lambda torch, x: torch.clamp(x, min=0.1) + x.clamp(max=0.5) + torch.abs(x) + torch.maximum(x, -x),
+    "amax": lambda torch, x: torch.amax(x, dim=1, keepdim=True) + x.amin(dim=0),
+    "cat": lambda torch, x: torch.cat([x, x.t().t()]) + torch.stack([x, x]).view(6, 4),
+    "einsum": lambda torch, x: torch.einsum("ij,ij->i", x, x),
+    "where": lambda torch, x: torch.where(x > 0, x, 0.01 * x) + x * (x > 0),
+}
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", NUMPYS)
+def test_functions_of_numpy_itself_take_duals(put, host, name):
+    agrees_with_differences(host, lambda x: NUMPYS[name](np, x), put(A))
+
+
+@pytest.mark.only("torch")
+@pytest.mark.parametrize("name", TORCHS)
+def test_functions_of_torch_itself_take_duals(put, host, name):
+    import torch
+
+    agrees_with_differences(host, lambda x: TORCHS[name](torch, x), put(A))
+
+
+# --- what must not be lost -------------------------------------------------------------------------------------------
+
+LOSSES = {
+    "float": float,
+    "bool": lambda x: bool(x > 0) and bool(x),
+    "int": int,
+    "np.asarray": np.asarray,
+    "a cast": lambda x: array_namespace(x).astype(x, array_namespace(x).int64),
+    "an index": lambda x: array_namespace(x).arange(3)[x],
+    "a step at its jump": lambda x: array_namespace(x).floor(x * 0.0 + x - x + 2.0 * x),
+    "no rule": lambda x: array_namespace(x).cumulative_prod(x),
+    "a constant argument": lambda x: array_namespace(x).sum(x, axis=x),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_would_lose_a_tangent_raises(xp, put, name):
+    with pytest.raises((TypeError, IndexError, AttributeError)):
+        tangent_of(LOSSES[name], put(1.0))
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("write", [np.add.at, lambda a, i, x: a.__setitem__(i, x), lambda a, i, x: np.add(a, x, out=a)])
+def test_a_plain_array_does_not_swallow_a_dual(put, write):
+    with pytest.raises((TypeError, ValueError)):
+        tangent_of(lambda x: write(np.zeros(3), 0, x), put(1.0))
+
+
+def test_a_constant_dual_is_a_number(xp, put):
+    ns = DualNamespace(xp)
+    x = Dual(ns, put([1.0, 2.0]))
+    assert float(ns.sum(x)) == 3.0
+    assert bool(ns.all(x > 0.0))
+    assert int(ns.sum(x)) == 3
+    assert len(x) == 2
+    assert (x + x).tangent is None
+
+
+def test_every_rule_is_a_function_of_the_standard_or_has_a_test(xp):
+    """What is in the tables and in no namespace is torch's or NumPy's own name for it."""
+    foreign = {
+        "bmm",
+        "clone",
+        "copy",
+        "cumsum",
+        "dot",
+        "einsum",
+        "flatten",
+        "inner",
+        "kron",
+        "mm",
+        "mv",
+        "ndim",
+        "norm",
+    }
+    foreign |= {"permute", "ravel", "relu", "shape", "sigmoid", "size", "split", "swapaxes", "t", "transpose", "view"}
+    foreign |= {"unsqueeze"}
+    standard = [n for n in dual._RULES if n not in foreign]
+    strict = pytest.importorskip("array_api_strict")
+    known = {*dir(strict), *strict.linalg.__all__}
+    assert {n for n in standard if n not in known} <= {"cumulative_sum"}
+
+
+# --- kinks -----------------------------------------------------------------------------------------------------------
+
+KINKS = {
+    "abs": (lambda xp, x: xp.abs(x), abs),
+    "maximum": (lambda xp, x: xp.maximum(x, xp.zeros_like(x)), lambda d: max(d, 0.0)),
+    "minimum": (lambda xp, x: xp.minimum(x, -x), lambda d: -abs(d)),
+    "relu": (lambda xp, x: x * xp.astype(x > 0, x.dtype), lambda d: max(d, 0.0)),
+    "where": (lambda xp, x: xp.where(x >= 0, x, 3.0 * x), lambda d: d if d > 0 else 3 * d),
+    "max": (lambda xp, x: xp.max(xp.stack([x, -2.0 * x])), lambda d: max(d, -2 * d)),
+    "sign": (lambda xp, x: x * xp.sign(x), abs),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_at_a_kink_comes_the_derivative_of_the_side_that_is_moved_to(xp, put, host, name):
+    f, expected = KINKS[name]
+    for d in (1.5, -0.5):
+        ns = DualNamespace(xp)
+        assert float(host(f(ns, Dual(ns, put(0.0), put(d))).tangent)) == expected(d)
+        assert any(map(bool, ns.ties))
+
+
+@EAGER
+@pytest.mark.parametrize("at_zero", [0.0, 0.5, 1.0])
+def test_any_subgradient_at_a_kink_is_accepted_and_a_wrong_one_beside_it_refused(xp, put, at_zero):
+    values = put([0.0, 0.7, -0.4, 1.3, 0.2])
+
+    def f(x):
+        ns = array_namespace(x)
+        return ns.sum(ns.maximum(x, ns.zeros_like(x)) * x + ns.maximum(x, ns.zeros_like(x)))
+
+    def grad(x, factor=1.0):
+        slope = xp.where(x > 0.0, xp.ones_like(x), xp.where(x == 0.0, at_zero * xp.ones_like(x), xp.zeros_like(x)))
+        return (factor * (2.0 * x + 1.0) * slope,)
+
+    report = mx.gradcheck(f, grad, (values,))
+    assert report.reference == "float64 by dual numbers"
+    assert report.ok, report
+    assert mx.gradcheck(f, lambda x: grad(x, 1.0 + 1e-9), (values,)).verdict == "fail"
+
+
+# --- the checker -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", list(mx.ops.ACTIVATIONS))
+def test_duals_go_through_the_whole_network(put, host, activation):
+    X, y, params = (
+        put(textbook.batch(5, 3)),
+        put(textbook.labels(5, 2)),
+        tuple(map(put, textbook.parameters((3, 2, 2)))),
+    )
+    options = {"activation": activation, "l2": 0.1, "l1": 0.01, "dropout": 0.3, "seed": 3}
+    for criterion in mx.losses.CRITERIA:
+
+        def f(*params, criterion=criterion):
+            xp = array_namespace(*params)
+            return mx.objective(xp.asarray(X), xp.asarray(y), *params, criterion=criterion, **options)
+
+        loss, tangents = tangent_of(f, *params)
+        _, grads = mx.loss_and_grads(X, y, *params, criterion=criterion, **options)
+        slope = sum(float(np.sum(host(g) * host(d))) for g, d in zip(grads, tangents, strict=True))
+        np.testing.assert_allclose(float(host(loss.tangent)), slope, rtol=1e-12)
+
+
+@MIXED
+def test_duals_meet_data_that_are_plain_arrays(put, host):
+    X, y, params = (
+        put(textbook.batch(5, 3)),
+        put(textbook.labels(5, 2)),
+        tuple(map(put, textbook.parameters((3, 2, 2)))),
+    )
+    loss, tangents = tangent_of(partial(mx.objective, X, y), *params)
+    _, grads = mx.loss_and_grads(X, y, *params)
+    slope = sum(float(np.sum(host(g) * host(d))) for g, d in zip(grads, tangents, strict=True))
+    np.testing.assert_allclose(float(host(loss.tangent)), slope, rtol=1e-12)
+
+
+@EAGER
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_where_f_takes_duals_an_error_of_1e_11_beside_kinks_is_refused(xp, put, dtype):
+    X, y = put(textbook.batch(8, 3)), put(textbook.labels(8, 2))
+    params = tuple(put(p, getattr(xp, dtype)) for p in textbook.parameters((3, 4, 2)))
+
+    def f(*p):
+        xp = array_namespace(*p)
+        return mx.objective(xp.asarray(X, dtype=p[0].dtype), xp.asarray(y), *p, activation="relu", l1=1e-3)
+
+    def grad(*p):
+        return mx.loss_and_grads(xp.astype(X, p[0].dtype), y, *p, activation="relu", l1=1e-3)[1]
+
+    report = mx.gradcheck(f, grad, params)
+    assert report.ok, report
+    assert report.reference == "float64 by dual numbers"
+    assert report.evaluations <= 100
+    assert mx.gradcheck(f, lambda *p: tuple((1.0 + 1e-11) * g for g in grad(*p)), params).verdict == "fail"
+
+
+@EAGER
+@pytest.mark.parametrize("factor", [0.0, -1.0, 1.001, float("nan")])
+def test_a_wrong_rule_is_caught_by_the_difference_that_confirms(monkeypatch, xp, put, factor):
+    true = derivatives.SLOPES["tanh"]
+    monkeypatch.setitem(derivatives.SLOPES, "tanh", lambda xp, x, y: factor * true(xp, x, y))
+
+    def f(x):
+        ns = array_namespace(x)
+        return ns.sum(ns.tanh(x)) + float(np.float64(0.0))
+
+    def grad(x, by=1.0):
+        return (by * (1.0 - xp.tanh(x) ** 2),)
+
+    report = mx.gradcheck(f, grad, (put(A),))
+    assert report.ok, report
+    assert "dual" not in report.reference
+    assert mx.gradcheck(f, lambda x: grad(x, factor), (put(A),)).verdict == "fail"
