@@ -1,21 +1,28 @@
-"""Who hears of an epoch while an estimator learns: a progress bar, and scikit-learn's own callbacks."""
+"""What is shown of an epoch while an estimator learns: a progress bar, and scikit-learn's own callbacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlp_xp.train import Epoch
+from mlp_xp.train import Epoch, Record
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @contextmanager
 def reporting(estimator: Any, X: Any, y: Any, epochs: int) -> Iterator[Callable[[Epoch, bool], bool]]:
-    """A function that shows an epoch on a bar and to scikit-learn's callbacks: whether one of them says stop.
+    """A function ``report(epoch, is_last)`` that shows an epoch; it returns whether a callback asks to stop.
 
-    It is told whether the epoch is the last. Without epochs the callbacks hear of the fit alone.
+    Args:
+        estimator: the one that learns; its ``progress`` decides whether there is a bar.
+        X: the training data, for scikit-learn's callbacks.
+        y: their targets.
+        epochs: the largest number of epochs; 0 for a solver without epochs, whose callbacks hear of the fit alone.
     """
-    with _progress_bar(estimator.progress and epochs > 0, epochs) as show:
+    with progress_bar(estimator.progress and epochs > 0, epochs, _loss_and_score) as show:
         if not hasattr(estimator, "_skl_callbacks"):
             yield lambda epoch, is_last: show(epoch) or False
             return
@@ -43,20 +50,34 @@ def reporting(estimator: Any, X: Any, y: Any, epochs: int) -> Iterator[Callable[
 
 
 @contextmanager
-def _progress_bar(wanted: bool, epochs: int) -> Iterator[Callable[[Epoch], None]]:
-    """A function that shows an epoch on a bar; nothing where no bar is wanted."""
+def progress_bar(
+    wanted: bool, epochs: int, describe: Callable[[Record], str], console: Console | None = None, at_first: str = ""
+) -> Iterator[Callable[[Epoch], None]]:
+    """A callback that shows each epoch on a bar in the terminal.
+
+    Args:
+        wanted: whether there is a bar; without one the callback does nothing.
+        epochs: the largest number of epochs.
+        describe: the text beside the bar, from the record of an epoch.
+        console: where the bar is shown; rich's own by default.
+        at_first: the text beside the bar before the first epoch has ended.
+    """
     if not wanted:
         yield lambda epoch: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, TimeRemainingColumn()) as progress:
-        task = progress.add_task("", total=epochs)
+    columns = [TextColumn("epoch"), MofNCompleteColumn(), BarColumn(bar_width=24), TextColumn("{task.description}")]
+    with Progress(*columns, TimeRemainingColumn(), TextColumn("left"), console=console) as progress:
+        task = progress.add_task(at_first, total=epochs)
 
         def show(epoch: Epoch) -> None:
-            last = epoch.last
-            score = "" if last.val_score is None else f", validation score {last.val_score:.4f}"
-            progress.update(task, advance=1, description=f"loss {last.loss:.4f}{score}")
+            done = min(epoch.last.number, epochs)  # partial_fit counts its epochs over all calls
+            progress.update(task, completed=done, description=describe(epoch.last))
 
         yield show
+
+
+def _loss_and_score(record: Record) -> str:
+    score = "" if record.val_score is None else f", validation score {record.val_score:.4f}"
+    return f"loss {record.loss:.4f}{score}"
