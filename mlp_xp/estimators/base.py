@@ -34,7 +34,7 @@ from mlp_xp.estimators.reporting import reporting
 from mlp_xp.export import to_onnx
 from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import TrainOptions, forward, loss_and_grads
-from mlp_xp.ops import ACTIVATIONS
+from mlp_xp.parameters import Numbers, SharedParameters, entries_of
 from mlp_xp.train import Diverged, Epoch, Interrupted, Record, is_sparse, train
 
 try:  # scikit-learn 1.9 and newer
@@ -79,43 +79,17 @@ class Watchers(NamedTuple):
     resume: bool = False
 
 
-class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
+class BaseMLP(SharedParameters, CallbackSupportMixin, BaseEstimator, ABC):
     """The base of both; not to be used by itself."""
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions({*ACTIVATIONS, "logistic"}), list, tuple, callable],
-        "solver": [StrOptions({"lbfgs", *_STOCHASTIC})],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", "cosine"}), callable],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "power_t": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
-        "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "beta_1": [Interval(Real, 0, 1, closed="left")],
-        "beta_2": [Interval(Real, 0, 1, closed="left")],
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
-        "max_fun": [Interval(Integral, 1, None, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "warmup_steps": [Interval(Integral, 0, None, closed="left")],
-        "clip_norm": [None, Interval(Real, 0, None, closed="neither")],
-        "criterion": [None, callable],
-        "scoring": [None, str, callable],
-        "check_gradients": ["boolean"],
-        "progress": ["boolean"],
-        "compile": [None, callable],
-    }
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "_parameter_constraints" not in vars(cls):
+            cls._parameter_constraints = {
+                name: [_constraint(each) for each in entry.allowed] for name, entry in entries_of(cls).items()
+            }
 
     # --- learning ------------------------------------------------------------------------------------------------
 
@@ -483,7 +457,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         elif self.solver == "sgd" and self.learning_rate == "invscaling":
             schedule = schedules.inverse_scaling(lr, float(self.power_t))
         elif self.solver == "sgd" and self.learning_rate == "adaptive":
-            schedule = schedules.adaptive(lr, self.n_iter_no_change, float(self.tol))
+            schedule = schedules.adaptive(lr, cast(int, self.n_iter_no_change), float(self.tol))
         else:
             schedule = schedules.constant(lr)
         return schedules.warm_up(schedule, int(self.warmup_steps)) if self.warmup_steps else schedule
@@ -638,6 +612,18 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _summed_outputs(self) -> int:
         """Over how many outputs the criterion takes a sum whose mean is reported."""
         return 1
+
+
+def _constraint(allowed: Any) -> Any:
+    """An entry of the parameters' table as scikit-learn's validation takes it."""
+    if isinstance(allowed, Numbers):
+        kind, high = (Integral if allowed.kind is int else Real), None if math.isinf(allowed.high) else allowed.high
+        return Interval(kind, allowed.low, high, closed={"[)": "left", "()": "neither", "[]": "both"}[allowed.ends])
+    if isinstance(allowed, tuple):
+        return StrOptions(set(allowed))
+    if isinstance(allowed, float):
+        return Options(Real, {allowed})
+    return "boolean" if allowed is bool else allowed
 
 
 def solver_is_stochastic(estimator: Any) -> bool:

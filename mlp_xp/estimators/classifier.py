@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from array_api_compat import is_numpy_array
@@ -11,7 +11,6 @@ from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import compute_sample_weight
-from sklearn.utils._param_validation import Interval, Real, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import check_is_fitted, column_or_1d
@@ -24,100 +23,69 @@ from mlp_xp.losses import exp_and_total, sigmoid, softmax
 from mlp_xp.metrics import accuracy
 from mlp_xp.mlp import TrainOptions, predict
 from mlp_xp.ops import log1p_exp
+from mlp_xp.parameters import ClassifierParameters
 from mlp_xp.train import rows_of
 
 
-class MLPClassifier(ClassifierMixin, BaseMLP):
-    """A multilayer perceptron that learns classes, by cross-entropy.
+class MLPClassifier(ClassifierMixin, ClassifierParameters, BaseMLP):
+    """A multilayer perceptron that learns classes, by cross-entropy, on any array.
 
-    Everything that ``sklearn.neural_network.MLPClassifier`` takes has its name, meaning and default; new are those of
-    ``MLPRegressor`` and these:
+    It takes what ``sklearn.neural_network.MLPClassifier`` takes, by the same names, with the same meaning and default;
+    one ``random_state`` gives the same network to rounding. ``y`` holds class labels, 0 and 1 for each of several
+    labels, or (n_samples, n_classes) probabilities, whose classes are 0, 1, 2, ...
 
-    Args:
-        class_weight: class -> weight, or "balanced": weights inversely proportional to how often a class comes.
-        label_smoothing: the share of a target that goes to all classes.
+    Parameters
+    ----------
+    {parameters}
 
-    ``y`` may also be (n_samples, n_classes) probabilities: soft targets, whose classes are 0, 1, 2, ...
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+        The classes; numbers are in the library of X, strings on the host.
+    coefs_ : list of arrays
+        The weight matrix of each layer, (d_in, d_out), in the library of X.
+    intercepts_ : list of arrays
+        The bias of each layer, (d_out,).
+    loss_ : float
+        The mean training loss of the last epoch, with its penalty.
+    best_loss_ : float or None
+        The lowest training loss; None with ``early_stopping``.
+    loss_curve_ : list of float
+        The training loss of each epoch; not with solver lbfgs.
+    validation_losses_ : list of float
+        The loss on the validation rows after each epoch, without penalty; empty where there are no such rows.
+    validation_scores_ : list of float or None
+        The score on the validation rows after each epoch; None without ``early_stopping``.
+    best_validation_score_ : float or None
+        The highest of these scores; None without ``early_stopping``.
+    gradient_report_ : GradcheckReport
+        The report of the gradient check; only with ``check_gradients``.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : array of shape (n_features_in_,)
+        Names of the features; only where X had names that are all strings.
+    n_iter_ : int
+        Number of epochs, or of iterations of lbfgs.
+    n_layers_ : int
+        Number of layers, input and output counted.
+    n_outputs_ : int
+        Number of outputs; 1 for two classes.
+    out_activation_ : str
+        Name of the output function, "softmax" or "logistic".
+    t_ : int
+        Number of rows seen.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from mlp_xp.estimators import MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = MLPClassifier((16,), learning_rate_init=0.03, tol=0.001, random_state=0).fit(X, y)
+    >>> model.predict(X[:3])
+    array([0, 0, 0])
+    >>> model.score(X, y) > 0.95
+    True
     """
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseMLP._parameter_constraints,
-        "class_weight": [None, dict, StrOptions({"balanced"})],
-        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
-    }
-
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: Any = "auto",
-        learning_rate: Any = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: Any = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        dropout: float = 0.0,
-        class_weight: Any = None,
-        label_smoothing: float = 0.0,
-        weight_decay: float = 0.01,
-        warmup_steps: int = 0,
-        clip_norm: float | None = None,
-        criterion: Any = None,
-        scoring: Any = None,
-        check_gradients: bool = False,
-        progress: bool = False,
-        compile: Any = None,  # noqa: A002
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.dropout = dropout
-        self.class_weight = class_weight
-        self.label_smoothing = label_smoothing
-        self.weight_decay = weight_decay
-        self.warmup_steps = warmup_steps
-        self.clip_norm = clip_norm
-        self.criterion = criterion
-        self.scoring = scoring
-        self.check_gradients = check_gradients
-        self.progress = progress
-        self.compile = compile
 
     @available_if(solver_is_stochastic)
     @with_callbacks
