@@ -8,7 +8,7 @@ targets and weights, follows ``X``.
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from array_api_compat import is_array_api_obj, is_numpy_array
@@ -16,23 +16,11 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_n_features, check_array, check_consistent_length, validate_data
 
-from mlp_xp._lib.namespace import device_kwargs, namespace, on_one_device, to_host
+from mlp_xp._lib.namespace import Placement, device_kwargs, namespace, on_one_device, placement_of, to_host
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.train import is_sparse
 
-
-class Place(NamedTuple):
-    """Where an estimator computes: the namespace and dtype of X, and an array that is there."""
-
-    xp: Namespace
-    dtype: Any
-    like: Any
-
-    def put(self, values: Any) -> Array:
-        """Host numbers here: floats in this dtype, everything else as it is."""
-        array = np.asarray(values)
-        dtype = self.dtype if array.dtype.kind == "f" else None
-        return self.xp.asarray(array, dtype=dtype, **device_kwargs(self.like))
+_CHUNK = 2**22  # numbers of a sparse matrix that are dense at a time
 
 
 def is_device_array(X: Any) -> bool:
@@ -45,10 +33,9 @@ def host(array: Any) -> Any:
     return to_host(array) if is_device_array(array) else array
 
 
-def place_of(X: Any) -> Place:
-    """Where ``X``, checked, is: a sparse matrix's rows become NumPy arrays."""
-    like = np.empty(0, dtype=X.dtype) if is_sparse(X) else X
-    return Place(namespace(like), X.dtype, like)
+def place_of(X: Any) -> Placement:
+    """Where ``X``, checked, is; a sparse matrix's rows become NumPy arrays."""
+    return placement_of(np.empty(0, dtype=X.dtype) if is_sparse(X) else X)
 
 
 def check_X_y(estimator: BaseEstimator, X: Any, y: Any, reset: bool, numeric: bool) -> tuple[Any, Any]:
@@ -152,20 +139,14 @@ def check_weight(sample_weight: Any, n: int) -> Any:
     return weight
 
 
-def rows(X: Any, chosen: Any, place: Place) -> Any:
+def rows(X: Any, chosen: Any, place: Placement) -> Any:
     """``X`` at the host indices ``chosen``."""
-    if is_sparse(X):
-        return X[chosen]
-    return place.xp.take(X, place.xp.asarray(chosen, **device_kwargs(place.like)), axis=0)
+    return X[chosen] if is_sparse(X) else place.xp.take(X, place.put(chosen), axis=0)
 
 
-def in_chunks(X: Any, like: Array, chunk: int) -> list[Array]:
-    """``X`` (n, d_in) as it is, or, where it is sparse, dense row by row in parts of at most ``chunk`` numbers."""
+def in_chunks(X: Any, place: Placement) -> list[Array]:
+    """``X`` (n, d_in) as one array; a sparse matrix in several, each of as many rows as may be dense at a time."""
     if not is_sparse(X):
         return [X]
-    count = max(1, chunk // max(1, X.shape[1]))
-    xp = namespace(like)
-    return [
-        xp.asarray(X[low : low + count].toarray(), dtype=like.dtype, **device_kwargs(like))
-        for low in range(0, X.shape[0], count)
-    ]
+    count = max(1, _CHUNK // max(1, X.shape[1]))
+    return [place.put(X[low : low + count].toarray()) for low in range(0, X.shape[0], count)]

@@ -7,8 +7,9 @@ loaded estimator is equal to rounding on every backend, and to the last bit on t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import isabstract
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -27,6 +28,41 @@ _PLAIN = (
 )  # fmt: skip
 
 
+_CLASSES: dict[str, type] = {}
+"""The classes that a file may name; those of this package have their plain name, others that of their module too."""
+
+
+def register(kind: type) -> None:
+    """Let ``load`` construct estimators of this class."""
+    _CLASSES[_name_of(kind)] = kind
+
+
+def _name_of(kind: type) -> str:
+    return kind.__name__ if kind.__module__.startswith(f"{__package__}.") else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _class_named(path: str | Path, name: str, expected: type | None) -> type:
+    """The class that a file names: only classes that were registered are ever constructed.
+
+    A plain name is enough where one class has it: older files and scripts (``__main__``) give no other.
+
+    Raises:
+        ValueError: for an unknown class, or one that is neither ``expected`` nor a subclass of it.
+    """
+    known = {key: kind for key, kind in _CLASSES.items() if not isabstract(kind)}
+    plain = name.removeprefix("__main__.")
+    kinds = [known[name]] if name in known else [kind for kind in known.values() if kind.__qualname__ == plain]
+    if expected in kinds:
+        return cast(type, expected)
+    if len(kinds) != 1:
+        raise ValueError(
+            f"{path} must be a model of {' or '.join(known)}, got one of {name}: import the module that defines it first"
+        )
+    if expected is not None and not issubclass(kinds[0], expected):
+        raise ValueError(f"{path} must be a model of {expected.__name__}, got one of {kinds[0].__name__}")
+    return kinds[0]
+
+
 def save(estimator: Any, path: str | Path, notes: Mapping[str, Any] | None = None) -> None:
     """Write a fitted estimator to ``path``, whole or not at all.
 
@@ -43,7 +79,7 @@ def save(estimator: Any, path: str | Path, notes: Mapping[str, Any] | None = Non
         arrays |= {f"state.{position}": array for position, array in enumerate(estimator._state)}
     arrays |= {f"best.{parameter_name(i)}": array for i, array in enumerate(getattr(estimator, "_best", ()))}
     header: dict[str, Any] = {
-        "estimator": type(estimator).__name__,
+        "estimator": _name_of(type(estimator)),
         "settings": settings,
         "attributes": {name: getattr(estimator, name) for name in _PLAIN if hasattr(estimator, name)},
         "history": [list(record) for record in estimator._history],
@@ -72,14 +108,10 @@ def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | No
         ValueError: one sentence that begins with the path, for a file that can't be read, is truncated, damaged, newer,
             of another kind, or of another estimator.
     """
-    from mlp_xp import estimators
-
     arrays, header = files.read(path, _KIND)
     try:
-        kind = getattr(estimators, header["estimator"])
-        if expected is not None and kind is not expected:
-            raise ValueError(f"{path} must be a model of {expected.__name__}, got one of {kind.__name__}")
-        estimator = kind(**{name: _restored(value) for name, value in header["settings"].items()})
+        kind = _class_named(path, header["estimator"], expected)
+        estimator: Any = kind(**{name: _restored(value) for name, value in header["settings"].items()})
         vars(estimator).update(header["attributes"])
         names, classes = header["feature_names"], header.get("classes")
         history = tuple(Record(*record) for record in header["history"])

@@ -11,14 +11,15 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from mlp_xp._lib.namespace import to_host
+from mlp_xp._lib.namespace import Placement, namespace, to_host
 from mlp_xp._lib.typing import Array, Params
-from mlp_xp.estimators.base import BaseMLP, Problem, solver_is_stochastic, with_callbacks
-from mlp_xp.estimators.data import Place, check_X_y, host
+from mlp_xp.estimators.base import BaseMLP, Encoded, Watchers, solver_is_stochastic, with_callbacks
+from mlp_xp.estimators.data import check_X_y, host
 from mlp_xp.metrics import r2
-from mlp_xp.mlp import forward
+from mlp_xp.mlp import predict
 from mlp_xp.parameters import RegressorParameters
-from mlp_xp.train import rows_of
+from mlp_xp.train import Dataset, rows_of
+from mlp_xp.train.dataset import all_finite
 
 
 class MLPRegressor(RegressorMixin, RegressorParameters, BaseMLP):
@@ -79,16 +80,57 @@ class MLPRegressor(RegressorMixin, RegressorParameters, BaseMLP):
     @available_if(solver_is_stochastic)
     @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Go once over ``X`` (n_samples, n_features) and ``y``."""
-        return self._fit(X, y, sample_weight, None, incremental=True)
+        """Learn from ``X`` and ``y`` for one epoch more.
+
+        Parameters
+        ----------
+        X : array of any library, data frame or sparse matrix of shape (n_samples, n_features)
+            The inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            The weight of each sample; None weighs all alike.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        return self._fit(X, y, sample_weight, None, Watchers(), incremental=True)
 
     def predict(self, X: Any) -> Any:
-        """``(n_samples,)``, or ``(n_samples, n_outputs)`` for several targets, in the library of X."""
-        outputs = self._forward(X, "predict")
+        """Predict the targets.
+
+        Parameters
+        ----------
+        X : array, data frame or sparse matrix of shape (n_samples, n_features)
+            The inputs, of the library of ``fit``.
+
+        Returns
+        -------
+        y : array of shape (n_samples,) or (n_samples, n_outputs)
+            The predictions, in the library of X.
+        """
+        outputs = self._outputs(X, "predict")
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R^2 of the predictions of X."""
+        """Return R^2 of the predictions.
+
+        Parameters
+        ----------
+        X : array, data frame or sparse matrix of shape (n_samples, n_features)
+            The inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The true targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            The weight of each sample.
+
+        Returns
+        -------
+        score : float
+            ``sklearn.metrics.r2_score``.
+        """
         check_is_fitted(self)
         return float(r2_score(host(y), to_host(self.predict(X)), sample_weight=host(sample_weight)))
 
@@ -101,10 +143,10 @@ class MLPRegressor(RegressorMixin, RegressorParameters, BaseMLP):
             raise ValueError(f"loss='poisson' needs targets y >= 0, got {np.min(y)}")
         return X, y
 
-    def _encode(self, y: Any, first: bool, incremental: bool, held: bool = False) -> tuple[Any, Any, int]:
+    def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False) -> Encoded:
         targets = y.reshape(len(y), -1).astype(np.float64)
         self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
-        return targets, None, targets.shape[1]
+        return Encoded(targets, targets.shape[1])
 
     def _criterion(self) -> str:
         return self.loss
@@ -112,11 +154,12 @@ class MLPRegressor(RegressorMixin, RegressorParameters, BaseMLP):
     def _decoded(self, targets: Array) -> Any:
         return targets[:, 0] if targets.shape[1] == 1 else targets
 
-    def _score_of(self, held: Problem, params: Params, place: Place) -> float:
-        X = rows_of(place.xp, held.X, params[0], slice(None))
-        outputs, _ = forward(X, *params, activation=self._activations(), criterion=self._criterion())
-        score = float(r2(place.xp, held.y, outputs, held.weight))
-        return score if bool(place.xp.all(place.xp.isfinite(outputs))) else math.nan
+    def _score_of(self, held_out: Dataset, params: Params) -> float:
+        xp = namespace(params[0])
+        X = rows_of(xp, held_out.X, params[0], slice(None))
+        outputs = predict(X, *params, activation=self._activations(), criterion=self._criterion())
+        score = float(r2(xp, held_out.y, outputs, held_out.weight))
+        return score if all_finite(xp, outputs) else math.nan
 
     def _summed_outputs(self) -> int:
         return self.n_outputs_ if self.loss == "squared_error" and self.criterion is None else 1
