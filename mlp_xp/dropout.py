@@ -50,8 +50,8 @@ def dropout_mask(
     >>> import numpy as np
     >>> from array_api_compat import array_namespace
     >>> X = np.ones((2, 3))
-    >>> dropout_mask(array_namespace(X), (2, 4), 0.5, 0, 1, X).tolist()
-    MASK
+    >>> dropout_mask(array_namespace(X), (2, 4), 0.5, 7, 1, X).tolist()
+    [[2.0, 0.0, 0.0, 0.0], [2.0, 2.0, 2.0, 0.0]]
 
     Source: Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, 2014, for dropout;
     Luby and Rackoff, How to construct pseudorandom permutations, 1988, for the hash.

@@ -42,14 +42,14 @@ _MEMORY = 31 * 2**20
 class Record(NamedTuple):
     """The numbers of one pass over the data.
 
-    number: from 1.
-    loss: mean objective of the steps, each before its update, weighted by batch size.
-    penalty: the part of it that ``alpha`` adds.
-    val_loss: data loss on the validation set, without penalties and dropout; None without such a set.
-    val_score: the score there; None without one.
+    number: of the pass, from 1.
+    loss: the mean objective of the steps, each before its update, weighted by batch size.
+    penalty: the part of ``loss`` that ``alpha`` adds.
+    val_loss: the data loss on the validation set, without penalties and dropout; None without such a set.
+    val_score: the score on the validation set; None without one.
     lr: the learning rate of the last step.
-    steps: made so far.
-    seconds: of training so far.
+    steps: how many were made so far.
+    seconds: how long training took so far.
     """
 
     number: int
@@ -63,18 +63,18 @@ class Record(NamedTuple):
 
     @property
     def watched(self) -> float:
-        """What is watched for improvement, lower is better: the score on the validation set, else the loss."""
+        """The number that is to fall: minus the validation score, else the validation loss, else the loss."""
         if self.val_score is not None:
             return -self.val_score
         return self.loss if self.val_loss is None else self.val_loss
 
 
 class Epoch(NamedTuple):
-    """Where training stands after a pass over the data: all that it takes to go on from here.
+    """Where training stands after a pass over the data: a run goes on from here.
 
     history: a record of each pass so far.
     params: the parameters now.
-    best: those after the pass with the lowest ``watched``.
+    best: the parameters after the pass with the lowest ``watched``.
     state: of the optimizer.
     """
 
@@ -90,7 +90,7 @@ class Epoch(NamedTuple):
 
 
 class Diverged(FloatingPointError):
-    """The loss is no longer finite. ``params`` are finite, the last between two epochs whose loss was finite too."""
+    """The loss is no longer finite. ``params`` are: the last ones between two epochs with a finite loss."""
 
     def __init__(self, message: str, params: Params) -> None:
         super().__init__(message)
@@ -98,7 +98,7 @@ class Diverged(FloatingPointError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C inside an epoch, its judging and callbacks included. ``params`` are those after the last step."""
+    """Ctrl-C inside an epoch, evaluation and callbacks included. ``params`` are those after the last step."""
 
     def __init__(self, params: Params) -> None:
         super().__init__("training was interrupted")
@@ -147,36 +147,48 @@ def train(
     compile: Callable[[Any], Any] | None = None,  # noqa: A002 - the word for it in every library
     **options: Unpack[TrainOptions],
 ) -> Iterator[Epoch]:
-    """Yield an ``Epoch`` after each pass over ``X`` (n, d_in) and ``y`` in seeded random order.
+    """Yield an ``Epoch`` after each pass over ``X`` (n, d_in) and ``y``, whose rows come in a seeded random order.
 
     Args:
-        X, y: the data, as in ``objective``. X may be a scipy sparse matrix, whose batches are made dense one by one.
-        params: where to start from; or an ``Epoch`` of such a run, to go on from. They are not changed.
+        X: (n, d_in), real floating; or a scipy sparse matrix, whose batches are made dense one by one.
+        y: the targets, as in ``objective``.
+        params: parameters to start from, or an ``Epoch`` to go on from. They are not changed.
         epochs: how many passes, those of a run that is gone on with included; where it has made them all, none.
         optimizer: ``sgd()``, ``momentum()``, or another ``(init, update)`` pair; ``adam()`` when None.
         lr: the learning rate, or a schedule.
         batch_size: rows in a step; the last one of an epoch takes what is left.
-        shuffle: whether the rows come in another order each time.
-        seed: of the order, and of the dropout masks, which advance with every step.
-        validation: rows ``(X, y)`` on which each epoch is judged; or the share of the rows that is set aside for it.
-        score: score(params), higher is better; by default the share of right labels on the validation set, or, for
-            targets of squared error, R^2.
-        patience: ends after more than so many epochs in a row that did not improve on the best by ``tol``; ``best`` of
-            the last epoch are then the parameters to keep.
+        shuffle: whether the order changes from epoch to epoch; otherwise the rows come as they are.
+        seed: of the order and of the dropout masks, which change with every step.
+        validation: rows ``(X, y)`` on which each epoch is judged, or the share of the rows to hold out for that.
+        score: score(params), higher is better; by default the share of right labels on the validation set or, for
+            numbers, R^2.
+        patience: ends the run after more than so many epochs in a row that did not improve on the best by ``tol``; the
+            parameters to keep are then ``best`` of the last epoch.
         tol: the least improvement that counts.
         alpha: strength of scikit-learn's penalty ``alpha / 2S sum ||W||^2``, S the rows of the batch or their weight.
         clip_norm: gradients are scaled down to this norm, taken over all of them.
-        callbacks: called with each ``Epoch`` before it is yielded; when one returns True it is the last.
-        order: order(number) -> the rows on the host in the order of that epoch, in place of what the seed says.
-        compile: what makes a step of arrays a faster one, such as ``jax.jit`` or ``torch.compile``; called once a run.
+        callbacks: called with each ``Epoch`` before it is yielded; when one returns True, the epoch is the last.
+        order: order(number) -> the rows on the host in the order of that epoch, in place of the seeded one.
+        compile: makes a function of arrays a faster one, such as ``jax.jit`` or ``torch.compile``; called once a run.
             PyTorch gives up, with a warning, after eight in one process: some three runs, unless its
             ``recompile_limit`` is raised.
         options: of the objective, see ``TrainOptions``; ``sample_weight`` is (n,).
+
+    Yields:
+        An ``Epoch`` after each pass: parameters, the best so far, the optimizer's state, and a ``Record`` of each pass.
 
     Raises:
         ValueError: for a NaN or infinity in the data, or labels out of range, on every backend.
         Diverged: when the loss or a parameter is no longer finite, with the epoch, the step and the likely cause.
         Interrupted: for Ctrl-C inside an epoch.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> from mlp_xp.train import train
+    >>> X, y = np.eye(4), np.asarray([0, 1, 0, 1])
+    >>> for epoch in train(X, y, mx.init_params((4, 8, 2)), epochs=60, lr=0.1, batch_size=2):
+    ...     pass
+    >>> epoch.last.number, mx.predict(X, *epoch.params).tolist()
+    (60, [0, 1, 0, 1])
     """
     check_whole("epochs", epochs, 1)
     check_whole("batch_size", batch_size, 1)
