@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Self, cast
 
 import numpy as np  # on the host: random numbers, and data that NumPy holds
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
@@ -32,19 +33,6 @@ from mlp_xp.estimators.reporting import reporting
 from mlp_xp.mistakes import check_gradients
 from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, is_sparse, rows_of, run
 from mlp_xp.train.dataset import all_finite
-
-try:  # scikit-learn 1.9 and newer
-    from sklearn.callback import CallbackSupportMixin
-    from sklearn.callback import with_callbacks as with_callbacks
-except ImportError:
-
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Older versions have no callbacks."""
-
-    def with_callbacks(method: Any) -> Any:
-        """The method itself."""
-        return method
-
 
 _CHECKED_ROWS = 16  # on which the gradients are checked before training
 
@@ -119,6 +107,8 @@ class BaseMLP(CallbackSupportMixin, Curves):
         encoded = self._encode(y, place, anew=first and not incremental)
         if first:
             self._initialize(place, X.shape[1], encoded.outputs, random)
+        else:
+            self._check_continues(X)
         data, strata = _placed(X, encoded, weight, place)
         held_out = None
         if eval_set is not None:
@@ -251,19 +241,13 @@ class BaseMLP(CallbackSupportMixin, Curves):
 
     def _settings(self, data: Dataset, held_out: Dataset | None, random: Any, epochs: int) -> Settings:
         """How the run goes, from the parameters of the estimator."""
-        n, schedule, orders = data.X.shape[0], self._schedule(), _orders(data.X.shape[0], random)
-
-        def rate(progress: schedules.Progress) -> float:
-            # rows over all fits, as scikit-learn counts them; the first epoch of an optimizer takes the initial rate
-            rows_seen = self.t_ if progress.rows else 0
-            return schedule(progress._replace(rows=rows_seen, losses=self._watched()))
-
+        n, orders = data.X.shape[0], _orders(data.X.shape[0], random)
         batch_size = min(200, n) if self.batch_size == "auto" else self.batch_size
         if batch_size > n:
             clipped = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
             warnings.warn(clipped, stacklevel=2)
         return Settings(
-            epochs, self._optimizer(), rate, min(batch_size, n), self.shuffle,
+            epochs, self._optimizer(), self._rate(), min(batch_size, n), self.shuffle,
             seed=int(random.randint(2**31 - 1)) if self.dropout else 0,
             score=None if held_out is None else lambda params: self._validation_score(held_out, params),
             alpha=float(self.alpha), clip_norm=self.clip_norm, compile=self.compile,
@@ -281,19 +265,27 @@ class BaseMLP(CallbackSupportMixin, Curves):
             return optim.adamw(*constants, weight_decay=float(self.weight_decay))
         return optim.adam(*constants, epsilon_before_correction=True)
 
-    def _schedule(self) -> schedules.Schedule:
-        lr = float(self.learning_rate_init)
-        if callable(self.learning_rate):
-            schedule = self.learning_rate
-        elif self.learning_rate == "cosine":
+    def _rate(self) -> float | schedules.Schedule:
+        """The learning rate of the run: a number, or a function of how far training has come."""
+        lr, chosen = float(self.learning_rate_init), self.learning_rate
+        if callable(chosen):
+            schedule: schedules.Schedule = chosen
+        elif chosen == "cosine":
             schedule = schedules.cosine(lr)
-        elif self.solver == "sgd" and self.learning_rate == "invscaling":
+        elif self.solver == "sgd" and chosen == "invscaling":
             schedule = schedules.inverse_scaling(lr, float(self.power_t))
         elif self._adapts():
             schedule = schedules.adaptive(lr, cast(int, self.n_iter_no_change), float(self.tol))
+        elif not self.warmup_steps:
+            return lr
         else:
             schedule = schedules.constant(lr)
-        return schedules.warm_up(schedule, int(self.warmup_steps)) if self.warmup_steps else schedule
+        if self.warmup_steps:
+            schedule = schedules.warm_up(schedule, int(self.warmup_steps))
+        # scikit-learn counts the rows over all fits, and the first epoch of an optimizer takes the initial rate
+        return lambda progress: schedule(
+            progress._replace(rows=self.t_ if progress.rows else 0, losses=self._watched())
+        )
 
     def _with_checkpoint(
         self, start: Params | Epoch, settings: Settings, data: Dataset, held_out: Dataset | None, watchers: Watchers

@@ -8,6 +8,7 @@ import numpy as np
 from array_api_compat import is_numpy_array
 from scipy.sparse import csr_matrix, issparse
 from sklearn.base import ClassifierMixin
+from sklearn.callback import with_callbacks
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import compute_sample_weight
@@ -17,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from mlp_xp._lib.namespace import Placement, is_numpy, namespace, to_host
 from mlp_xp._lib.typing import Array, Params
-from mlp_xp.estimators.base import BaseMLP, Encoded, Watchers, solver_is_stochastic, with_callbacks
+from mlp_xp.estimators.base import BaseMLP, Encoded, Watchers, solver_is_stochastic
 from mlp_xp.estimators.data import check_X_y, host, is_device_array
 from mlp_xp.losses import exp_and_total, sigmoid, softmax
 from mlp_xp.metrics import accuracy

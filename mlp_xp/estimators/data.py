@@ -1,8 +1,10 @@
-"""What comes into an estimator, checked as scikit-learn checks it: arrays of the host or of a device.
+"""The data of an estimator, checked as scikit-learn checks them: arrays of the host or of a device.
 
 What NumPy can hold (arrays, lists, data frames, sparse matrices) goes through scikit-learn's own validation and stays
-on the host. An array of another library is looked at in its own namespace and stays on its device; everything else,
-targets and weights, follows ``X``.
+on the host. An array of another library is checked in its own namespace and stays on its device. Targets and weights
+follow ``X``.
+
+Next: ``network``, ``classifier`` and ``regressor`` call these checks.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from mlp_xp._lib.namespace import Placement, device_kwargs, namespace, on_one_de
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.train import is_sparse
 
+_FLOATS = (np.float64, np.float32)  # others become the first
 _CHUNK = 2**22  # numbers of a sparse matrix that are dense at a time
 
 
@@ -29,7 +32,7 @@ def is_device_array(X: Any) -> bool:
 
 
 def host(array: Any) -> Any:
-    """``array`` on the host, where it is of another library; else as it is."""
+    """``array`` as a NumPy array where it is of another library, else unchanged."""
     return to_host(array) if is_device_array(array) else array
 
 
@@ -39,7 +42,10 @@ def place_of(X: Any) -> Placement:
 
 
 def check_X_y(estimator: BaseEstimator, X: Any, y: Any, reset: bool, numeric: bool) -> tuple[Any, Any]:
-    """X (n, d_in) where it is and y on the host, or what scikit-learn raises of them."""
+    """X (n, d_in) in its own library and y on the host; raises what scikit-learn raises for such data.
+
+    ``reset`` is whether the number and the names of the features are learned; ``numeric`` whether y must hold numbers.
+    """
     if y is None:
         raise ValueError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
@@ -53,7 +59,7 @@ def check_X_y(estimator: BaseEstimator, X: Any, y: Any, reset: bool, numeric: bo
             accept_sparse=["csr", "csc"],
             multi_output=True,
             y_numeric=numeric,
-            dtype=(np.float64, np.float32),
+            dtype=_FLOATS,
             reset=reset,
         )
         return (X.tocsr() if issparse(X) else X), y
@@ -71,7 +77,7 @@ def check_X_y(estimator: BaseEstimator, X: Any, y: Any, reset: bool, numeric: bo
 
 
 def check_X(estimator: Any, X: Any, method: str) -> Any:
-    """X (n, d_in) to predict from, in the namespace of the fitted parameters, or what scikit-learn raises of it."""
+    """X (n, d_in) to predict from, in the dtype of the fitted parameters; raises as scikit-learn does."""
     learned = estimator.coefs_[0]
     if is_device_array(X):
         fitted, came = namespace(learned), namespace(X)
@@ -121,7 +127,7 @@ def _floats(xp: Namespace) -> tuple[Any, ...]:
 
 
 def check_weight(sample_weight: Any, n: int) -> Any:
-    """Weights (n,) as float64 on the host, none negative and not all zero; None where there are none."""
+    """Weights (n,) in float64 on the host, or None. They must not be negative, nor all zero."""
     if sample_weight is None:
         return None
     weight = host(sample_weight)

@@ -50,13 +50,9 @@ def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Call
 
     try:
         params, result = optim.lbfgs(
-            _objective(data, place, estimator._options(), strength, total),
-            estimator._params(),
-            max_iter=estimator.max_iter,
-            max_fun=estimator.max_fun,
-            tol=estimator.tol,
-            callback=after,
-        )
+            _objective(data, place, estimator._options(), strength, total), estimator._params(),
+            max_iter=estimator.max_iter, max_fun=estimator.max_fun, tol=estimator.tol, callback=after,
+        )  # fmt: skip
     except KeyboardInterrupt:
         estimator.n_iter_ = iterations
         warnings.warn("Training interrupted by user.", stacklevel=2)

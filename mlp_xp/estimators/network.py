@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from mlp_xp._lib.arguments import check_params
 from mlp_xp._lib.namespace import Placement, namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import files
@@ -24,7 +25,7 @@ from mlp_xp.export import to_onnx
 from mlp_xp.mlp import TrainOptions, predict
 from mlp_xp.ops import activations_of
 from mlp_xp.parameters import Numbers, SharedParameters, entries_of
-from mlp_xp.train import Record
+from mlp_xp.train import Record, is_sparse
 
 
 def _constraint(allowed: Any) -> Any:
@@ -79,6 +80,12 @@ class Network(SharedParameters, BaseEstimator, ABC):
             if size <= 0:
                 raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return list(map(int, sizes))
+
+    def _check_continues(self, X: Any) -> None:
+        """Raise unless what was learned so far is of the library, the dtype and the device of X."""
+        if not is_sparse(X):
+            namespace(X, *self._params(), names=("X",))
+        check_params(self._params(), X)
 
     def _params(self) -> Params:
         """W1, b1, W2, b2, ..."""

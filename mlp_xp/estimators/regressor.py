@@ -7,13 +7,14 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.callback import with_callbacks
 from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from mlp_xp._lib.namespace import Placement, namespace, to_host
 from mlp_xp._lib.typing import Array, Params
-from mlp_xp.estimators.base import BaseMLP, Encoded, Watchers, solver_is_stochastic, with_callbacks
+from mlp_xp.estimators.base import BaseMLP, Encoded, Watchers, solver_is_stochastic
 from mlp_xp.estimators.data import check_X_y, host
 from mlp_xp.metrics import r2
 from mlp_xp.mlp import predict
