@@ -1,6 +1,6 @@
 """Run the examples of a Markdown page: its Python blocks from top to bottom, and what they print.
 
-A block marked ``output`` holds what the Python block before it prints.
+A block marked ``output`` holds what the Python block before it prints. A block marked ``python skip`` is a quotation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 
-_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+_BLOCK = re.compile(r"^```([\w ]*)\n(.*?)^```$", re.M | re.S)
 _NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 
 

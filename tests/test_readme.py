@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pkgutil
+import re
+
 import numpy as np
 import pytest
-from pages import blocks, run_page
+from pages import ROOT, blocks, run_page
 
 
 @pytest.mark.only("numpy")
@@ -18,3 +21,25 @@ def test_the_readmes_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
     printed = run_page("README.md", names)
     assert "the gradient is 1/8 times the true one" in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.safetensors", "run.safetensors"]
+
+
+LEARNERS_PAGE = "mlp_xp/README.md"
+
+
+@pytest.mark.only("numpy")
+def test_the_learners_pages_python_prints_what_the_page_says():
+    assert len(blocks(LEARNERS_PAGE, "output")) == 2
+    run_page(LEARNERS_PAGE)
+
+
+@pytest.mark.only("numpy")
+def test_everything_that_the_learners_page_names_exists():
+    text = ROOT.joinpath(LEARNERS_PAGE).read_text()
+    functions = set(re.findall(r"`(?:mx|mlp_xp)\.([\w.]+)", text))
+    tests = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text))
+    assert len(functions) > 25
+    assert len(tests) > 35
+    for name in sorted(functions):
+        pkgutil.resolve_name(f"mlp_xp:{name}")
+    for path, name in sorted(tests):
+        assert f"\ndef {name}(" in ROOT.joinpath(path).read_text(), f"{path} has no {name}"
