@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np  # for arrays on the host
 
@@ -156,18 +156,14 @@ def fingerprint(*arrays: Array | Any) -> str:
     digest, shapes = hashlib.sha256(), []
     for array in arrays:
         shapes.append(str(tuple(array.shape)))
-        for part in _csr(array) if is_sparse(array) else (array,):
+        rows = cast(Any, array).tocsr() if is_sparse(array) else None
+        for part in (array,) if rows is None else (rows.data, rows.indices, rows.indptr):
             integral = is_integral(namespace(part), part.dtype)
             n = part.shape[0]
             for low in range(0, n, _ROWS):
                 host = to_host(part[low : min(low + _ROWS, n), ...])
                 digest.update(np.asarray(host, dtype="<i8" if integral else host.dtype.newbyteorder("<")).tobytes())
     return " ".join([*shapes, digest.hexdigest()[:16]])
-
-
-def _csr(array: Any) -> tuple[Any, ...]:
-    rows = array.tocsr()
-    return rows.data, rows.indices, rows.indptr
 
 
 def _named(params: Params, prefix: str = "") -> dict[str, Array]:

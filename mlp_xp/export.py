@@ -1,9 +1,9 @@
-"""The network as an ONNX model, for onnxruntime and whatever else runs those.
+"""The network as an ONNX model, for onnxruntime and other programs that run such models.
 
-There is no exporter here: ``forward`` runs on arrays of ndonnx, a library of the array API that writes
-down what is asked of it. What is exported is what is computed.
+There is no exporter here: ``forward`` runs on arrays of ndonnx, an array API library that records each operation. What
+is exported is what is computed.
 
-Before: ``mlp`` is what runs. Next: ``estimators`` and ``cli`` export what they trained.
+Before: ``mlp`` computes. Next: ``estimators`` and ``cli`` export what they trained.
 """
 
 from __future__ import annotations
@@ -16,19 +16,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np  # on the host alone: what the model holds
 
 from mlp_xp import __version__
-from mlp_xp._lib.arguments import rule_named
 from mlp_xp._lib.files import write_whole
-from mlp_xp._lib.namespace import to_host
+from mlp_xp._lib.namespace import namespace, to_host
 from mlp_xp._lib.typing import Array
-from mlp_xp.losses import CRITERIA
-from mlp_xp.mlp import PredictOptions, forward, said
-from mlp_xp.ops import Rule
+from mlp_xp.mlp import Cache, PredictOptions, forward
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-_SOFTMAX = "softmax_cross_entropy"
-_PROBABLE = (CRITERIA[_SOFTMAX], CRITERIA["sigmoid_cross_entropy"])
 
 
 def to_onnx(
@@ -37,40 +31,49 @@ def to_onnx(
     classes: Sequence[Any] | None = None,
     **options: Unpack[PredictOptions],
 ) -> ModelProto:
-    """Write the network to ``path`` as an ONNX model, whole or not at all; and return the model.
+    """The network as an ONNX model, written to ``path`` whole or not at all.
 
-    Its input ``X`` is (N, d_in), of any number of rows, in the dtype of the parameters. For a cross-entropy it has the
-    outputs ``probabilities``, as from ``predict_proba``, and ``label``, as from ``predict``; else ``output``, as from
-    ``predict``.
+    The model's input ``X`` is (N, d_in), any number of rows, in the dtype of the parameters. For a cross-entropy its
+    outputs are ``probabilities``, as from ``predict_proba``, and ``label``, as from ``predict``; otherwise ``output``,
+    as from ``predict``.
 
     Args:
         path: the file; None writes none.
         params: W1, b1, W2, b2, ... of any library.
-        classes: numbers or strings, the name of each class, which ``label`` then holds in place of its number.
+        classes: the name of each class, numbers or strings; ``label`` then holds names in place of class numbers.
         options: activation and criterion, see ``PredictOptions``.
 
+    Returns:
+        The model.
+
     Raises:
-        ValueError: for what can't be put down as ONNX, such as an op that leaves the array API; for ``classes`` that do
-            not fit; and as ``forward`` does.
+        ValueError: for a network that ONNX can't express, such as one with an op that leaves the array API; for
+            ``classes`` that do not fit; and as ``forward`` does.
         OSError: when it can't be written.
         ModuleNotFoundError: without ndonnx.
+
+    >>> import mlp_xp as mx
+    >>> model = mx.export.to_onnx(None, *mx.init_params((4, 8, 3)), classes=["a", "b", "c"])
+    >>> [output.name for output in model.graph.output]
+    ['probabilities', 'label']
     """
     ndx, onnx = _libraries()
     host = [to_host(p) for p in params]
-    # what is wrong with the arguments is said in the words of ``forward``; what fails afterwards fails for ONNX alone
-    outputs, _ = forward(np.zeros((1, *host[0].shape[:1]), dtype=host[0].dtype), *host, **options)
-    criterion = rule_named("criterion", CRITERIA, options.get("criterion", _SOFTMAX))
-    names = None if classes is None else _checked(classes, criterion, outputs.shape[-1])
+    # wrong arguments are refused here, in the words of ``forward``; what fails later fails for ONNX alone
+    row = np.zeros((1, *host[0].shape[:1]), dtype=host[0].dtype)
+    _, cache = forward(row, *host, **options)
+    criterion = cache.criterion
+    names = None if classes is None else _checked(classes, cache)
     try:
         X = ndx.argument(shape=("N", host[0].shape[0]), dtype=ndx.from_numpy_dtype(host[0].dtype))
         outputs, cache = forward(X, *(ndx.asarray(p) for p in host), **options)
         made = {"output": outputs}
-        if criterion in _PROBABLE:
-            label = said(cache.logits, criterion, host[-1].shape[-1])
+        if criterion.probabilities:
+            label = criterion.decision(namespace(cache.logits), cache.logits, host[-1].shape[-1])
             named = label if names is None else ndx.take(ndx.asarray(names), label, axis=0)
             made = {"probabilities": outputs, "label": named}
         model: ModelProto = ndx.build({"X": X}, made)
-    except Exception as error:  # whatever an op of the caller's own may raise
+    except Exception as error:  # an op of the caller's own may raise anything
         reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
         raise ValueError(f"this network can't be put down as ONNX: {reason}") from error
     model.producer_name, model.producer_version = "mlp_xp", __version__
@@ -80,9 +83,10 @@ def to_onnx(
     return model
 
 
-def _checked(classes: Sequence[Any], criterion: Rule, d_out: int) -> Any:
+def _checked(classes: Sequence[Any], cache: Cache) -> Any:
     """The names of the classes as an array of numbers or strings, one for each."""
-    if criterion not in _PROBABLE or (criterion is not CRITERIA[_SOFTMAX] and d_out > 1):
+    criterion, d_out = cache.criterion, cache.logits.shape[-1]
+    if not criterion.probabilities or criterion.decision(namespace(cache.logits), cache.logits, d_out).ndim != 1:
         raise ValueError(f"classes name what a softmax or a single sigmoid tells apart, got {d_out} outputs of others")
     names = np.asarray(classes)
     if names.dtype.kind == "O" and all(isinstance(name, str) for name in classes):

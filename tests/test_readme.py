@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
+from textwrap import indent
 
 import numpy as np
 import pytest
@@ -30,6 +31,12 @@ LEARNERS_PAGE = "mlp_xp/README.md"
 def test_the_learners_pages_python_prints_what_the_page_says():
     assert len(blocks(LEARNERS_PAGE, "output")) == 2
     run_page(LEARNERS_PAGE)
+
+
+@pytest.mark.only("numpy")
+def test_the_learners_page_quotes_the_backward_loop():
+    (quote,) = blocks(LEARNERS_PAGE, "python skip")
+    assert indent(quote, "    ") in ROOT.joinpath("mlp_xp", "mlp.py").read_text()
 
 
 @pytest.mark.only("numpy")
