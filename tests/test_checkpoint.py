@@ -127,6 +127,7 @@ def test_a_fingerprint_knows_the_data_and_not_where_it_lives(put, xp):
     here = checkpoint.fingerprint(put(X), put(y))
     assert here == checkpoint.fingerprint(X, y) == checkpoint.fingerprint(X, y.astype(np.int32))
     assert here.startswith("(6, 4) (6,) ")
+    X = X.copy()
     X[5, 3] = np.nextafter(X[5, 3], 9.0)
     assert checkpoint.fingerprint(put(X), put(y)) != here
 

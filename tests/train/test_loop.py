@@ -142,7 +142,7 @@ def test_a_run_that_diverges_says_so(data, params):
 
 def test_one_bad_number_among_the_data_is_found_on_every_backend(put, params):
     for bad in (math.nan, math.inf, -math.inf):
-        X = textbook.batch()
+        X = textbook.batch().copy()
         X[4, 2] = bad
         with pytest.raises(ValueError, match="X must be finite"):
             next(train(put(X), put(textbook.labels()), params, **SGD, epochs=1))
@@ -150,7 +150,7 @@ def test_one_bad_number_among_the_data_is_found_on_every_backend(put, params):
 
 @pytest.mark.parametrize("label", [-1, 3])
 def test_one_label_out_of_range_is_found_on_every_backend(put, params, label):
-    y = textbook.labels()
+    y = textbook.labels().copy()
     y[4] = label
     with pytest.raises(ValueError, match="y must hold labels 0 to 2, got labels"):
         next(train(put(textbook.batch()), put(y), params, **SGD, epochs=1))
@@ -803,7 +803,7 @@ def test_bad_data_is_refused_before_the_first_step(xp, data, params, put):
     refused(ValueError, r"^validation y must have one row for each of the 6", X, y, params, validation=(X, y[:2]))
     refused(ValueError, r"^one network is trained at a time", X, y, tuple(p[None, ...] for p in params))
     refused(ValueError, r"^the parameters must be W1, b1, W2, b2", X, y, ())
-    bad = textbook.batch()
+    bad = textbook.batch().copy()
     bad[1, 1] = math.inf
     refused(ValueError, "^X must be finite", scipy.sparse.coo_array(bad), y, params)
     refused(ValueError, "^validation X must be finite", X, y, params, validation=(scipy.sparse.lil_array(bad), y))
