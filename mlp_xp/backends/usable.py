@@ -17,13 +17,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from mlp_xp._lib.arguments import one_of
-from mlp_xp._lib.namespace import namespace
-from mlp_xp._lib.typing import Array, Namespace
+from mlp_xp._lib.moved import renamed
+from mlp_xp._lib.namespace import Placement, namespace
+from mlp_xp._lib.typing import Namespace
 
 if TYPE_CHECKING:  # a list of what is installed is to come at once
     from numpy.typing import NDArray
 
 DTYPES = ("float32", "float64")
+
+__getattr__ = renamed(__name__, {"Place": "mlp_xp.backends.Placement"})
 
 
 class Backend(NamedTuple):
@@ -45,19 +48,6 @@ class Backend(NamedTuple):
     reason: str | None
     memory: tuple[int | None, ...] = ()
     fix: str | None = None
-
-
-class Place(NamedTuple):
-    """Where to compute: a namespace, one of its floating dtypes, one of its devices (None: the library's choice)."""
-
-    xp: Namespace
-    dtype: Any
-    device: Any
-
-    def put(self, values: NDArray[Any]) -> Array:
-        """A host array here: floats in this dtype, integers as int32, which every device has."""
-        dtype = self.dtype if values.dtype.kind == "f" else self.xp.int32
-        return self.xp.asarray(values, dtype=dtype, device=self.device)
 
 
 class _Library(NamedTuple):
@@ -193,7 +183,7 @@ def probe(name: str) -> Backend:
     return found._replace(devices=tuple(devices), usable=True, memory=memory)
 
 
-def load(name: str, dtype: str = "float64", device: str | None = None) -> Place:
+def load(name: str, dtype: str = "float64", device: str | None = None) -> Placement:
     """A library's namespace, dtype and device, by their names, after a matrix product ran there.
 
     Float64 switches on JAX's 64-bit mode for the whole process, and float32 its full precision, which a recent GPU
@@ -224,7 +214,7 @@ def load(name: str, dtype: str = "float64", device: str | None = None) -> Place:
         if name == "cupy" and chosen is not None:
             chosen.use()  # CuPy runs a kernel on the current device, wherever its arrays are
         xp = namespace(module.empty(0))
-        place = Place(xp, getattr(xp, dtype), chosen)
+        place = Placement(xp, getattr(xp, dtype), chosen)
         _multiply(xp, place.dtype, chosen)
     except Exception as error:
         where = f" on {device}" if device else ""

@@ -11,7 +11,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_xp.backends import BACKENDS, Place, load
+from mlp_xp.backends import BACKENDS, Placement, load
 from mlp_xp.cli._model import open_for, open_model, refuse_no_rows
 from mlp_xp.cli._screen import make_table, open_console
 from mlp_xp.gradcheck import Report
@@ -53,7 +53,7 @@ _MODEL_ROWS = 16
 
 
 def check_own(
-    places: Mapping[str, Place], dtype: str, seed: int, mode: Literal["auto", "full"], as_json: bool
+    places: Mapping[str, Placement], dtype: str, seed: int, mode: Literal["auto", "full"], as_json: bool
 ) -> Sequence[Report]:
     """A report on each variation on each backend, shown."""
     checked = (
@@ -87,9 +87,9 @@ def check_own(
     return reports
 
 
-def places_of(backend: str, dtype: str, device: str | None) -> dict[str, Place]:
+def places_of(backend: str, dtype: str, device: str | None) -> dict[str, Placement]:
     """The backend of this name, or all that are usable: the others are left out, with the reason on stderr."""
-    places: dict[str, Place] = {}
+    places: dict[str, Placement] = {}
     left_out = []
     for name in BACKENDS if backend == "all" else (backend,):
         try:
@@ -106,7 +106,7 @@ def places_of(backend: str, dtype: str, device: str | None) -> dict[str, Place]:
     return places
 
 
-def sharpest(backend: str, device: str | None) -> Place:
+def sharpest(backend: str, device: str | None) -> Placement:
     """Where this library has float64, in which differences are sharp: the device, or the one it would choose."""
     try:
         return load(backend, "float64", device)
@@ -152,7 +152,7 @@ def _variations(seed: int) -> Iterator[_Variation]:
     yield _Variation("all of these", (d_in, d_h, d_h, k), labels, {**options, "activation": "gelu", "seed": seed})
 
 
-def _check_variation(place: Place, variation: _Variation, seed: int, mode: Literal["auto", "full"]) -> Report:
+def _check_variation(place: Placement, variation: _Variation, seed: int, mode: Literal["auto", "full"]) -> Report:
     random = np.random.default_rng(seed)
     X = random.normal(size=(_VARIED_ROWS, _VARIED_INPUTS))
     shapes = [shape for d_in, d_out in pairwise(variation.sizes) for shape in ((d_in, d_out), (d_out,))]

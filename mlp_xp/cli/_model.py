@@ -22,7 +22,7 @@ class Model(NamedTuple):
 
     path: str
     estimator: Any
-    place: backends.Place
+    place: backends.Placement
     recipe: Recipe
     header: dict[str, Any]
 
