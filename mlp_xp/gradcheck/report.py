@@ -132,7 +132,7 @@ class Report(NamedTuple):
     def _foot(self) -> Iterator[str]:
         if self.blame and [row.verdict for row in self.tensors].count("fail") > 1:
             yield f"look first: {self.blame}"
-        yield from (f"weak probe: {sentence}" for sentence in self.weak)
+        yield from (f"blind spot: {sentence}" for sentence in self.weak)
 
 
 def _cells(row: TensorReport, digits: int = 6) -> tuple[str, ...]:

@@ -149,7 +149,7 @@ def test_a_point_at_which_a_mistake_could_hide_is_called_out(put, words):
     report = mx.gradcheck(cubes, right, (put(WEAK[words]),), names=("x",))
     assert report.ok  # a warning beside the verdict, not part of it
     assert any(words in sentence for sentence in report.weak), report.weak
-    assert "weak probe: " in str(report)
+    assert "blind spot: " in str(report)
 
 
 @QUICK
