@@ -1,6 +1,6 @@
 """Is this gradient right? The steps of a check, from the caller's functions to the report.
 
-Before: every file below. Next: ``products`` brings pullbacks and Hessian-vector products here.
+Next: ``forms``, where the arguments become flat; ``products`` brings pullbacks and Hessian-vector products here.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
-import numpy as np  # on the host alone: random numbers
+from numpy.random import Generator, default_rng  # on the host alone
 
 from mlp_xp.gradcheck.contract import Answer, first_answer
 from mlp_xp.gradcheck.elsewhere import recheck_elsewhere, wrong_elsewhere
 from mlp_xp.gradcheck.entries import compare_entries, wrong_positions
-from mlp_xp.gradcheck.evidence import DIRECTIONS, Evidence, LocalGradient, gradient_at, lost_precision, probe
+from mlp_xp.gradcheck.evidence import Evidence, along_directions, gradient_at, lost_precision
 from mlp_xp.gradcheck.explain import blind_spots, diagnose, with_hypotheses
 from mlp_xp.gradcheck.forms import Flat, flattened
 from mlp_xp.gradcheck.local import finite_value, prepare
@@ -27,11 +27,17 @@ _PLAIN_ENTRIES = 1_000
 
 
 class _Entrywise(NamedTuple):
-    """How to look at single entries, as asked of ``gradcheck``."""
+    """How to look at single entries.
 
-    mode: Literal["auto", "full"]
+    all_arrays: not only at those of failing arrays.
+    vectorized: whether f takes many points at a time.
+    limit: of a larger array a sample is compared.
+    seed: of that sample.
+    """
+
+    all_arrays: bool
     vectorized: bool
-    max_entries: int
+    limit: int
     seed: int
 
 
@@ -92,21 +98,21 @@ def gradcheck(
     answer = first_answer(flat, seed)
     if answer.broken or any(answer.flaws):
         return _not_compared(flat, answer)
-    random = np.random.default_rng(seed)
+    random = default_rng(seed)
     here = gradient_at(flat, prepare(flat.f, flat.arrays, seed), random)
-    evidence = _along_directions(here, random)
-    rows = _rows(here, evidence, _Entrywise(mode, vectorized, max_entries, seed))
+    evidence = recheck_elsewhere(along_directions(here, random), random)
+    limit = max_entries if vectorized or mode == "full" else min(max_entries, _PLAIN_ENTRIES)
+    rows = _rows(evidence, _Entrywise(mode == "full", vectorized, limit, seed))
     if hypotheses and any(row.verdict == "fail" for row in rows):
         point, gradient = (here.local.point, here.gradient) if here.in_reference else (flat.arrays, answer.gradients)
         wrong = {name: flat.flatten(hypothesis)(*point) for name, hypothesis in hypotheses.items()}
         rows = with_hypotheses(rows, gradient, wrong)
-    contract = _wrong_though_each_is_right(here, evidence, rows, random)
+    contract = _wrong_though_each_is_right(evidence, rows, random)
     rows = [
         replace(row, verdict="inconclusive", diagnosis=lost) if lost and row.verdict == "pass" else row
         for row, lost in zip(rows, lost_precision(here, answer.gradients), strict=True)
     ]
-    weak = tuple(blind_spots(here))
-    return Report(tuple(rows), flat.f.count, here.local.reference, contract, blame(rows), weak)
+    return Report(tuple(rows), flat.f.count, here.local.reference, contract, blame(rows), tuple(blind_spots(here)))
 
 
 def _refuse_arguments(f: Any, grad: Any, mode: str, max_entries: int) -> None:
@@ -132,35 +138,23 @@ def _not_compared(flat: Flat, answer: Answer) -> Report:
     return Report(tuple(rows), flat.f.count, "no arithmetic", (answer.broken,) if answer.broken else ())
 
 
-def _along_directions(here: LocalGradient, random: np.random.Generator) -> Evidence:
-    """Each array moved by itself, then all together, here and, where a doubt remains, at other points."""
-    count = len(here.flat.arrays)
-    groups = [*((i,) for i in range(count)), tuple(range(count))]
-    # the second direction across all arrays is taken at another point, where nothing was computed before
-    probes = [probe(here, group, random, 1 if len(group) == count > 1 else DIRECTIONS) for group in groups]
-    return recheck_elsewhere(here, groups, probes, random)
-
-
-def _rows(here: LocalGradient, evidence: Evidence, entrywise: _Entrywise) -> list[TensorReport]:
+def _rows(evidence: Evidence, entrywise: _Entrywise) -> list[TensorReport]:
     """The verdict on each array."""
-    rows = []
-    for i, (name, array) in enumerate(zip(here.flat.names, here.flat.arrays, strict=True)):
+    flat, rows = evidence.here.flat, []
+    for i, (name, array) in enumerate(zip(flat.names, flat.arrays, strict=True)):
         doubted = evidence.probes[i] if i in evidence.aside else ()
         row = row_of(name, math.prod(array.shape), evidence.deciding(i), doubted, i in evidence.unconfirmed)
-        if row.verdict == "fail" or (entrywise.mode == "full" and row.size):
-            row = _entry_by_entry(row, here, i, evidence, entrywise)
+        if row.verdict == "fail" or (entrywise.all_arrays and row.size):
+            row = _entry_by_entry(row, i, evidence, entrywise)
         rows.append(row)
     return rows
 
 
-def _entry_by_entry(
-    row: TensorReport, here: LocalGradient, leaf: int, evidence: Evidence, entrywise: _Entrywise
-) -> TensorReport:
+def _entry_by_entry(row: TensorReport, leaf: int, evidence: Evidence, entrywise: _Entrywise) -> TensorReport:
     """``row`` after a look at single entries of array ``leaf``: which is worst and, if it fails, why."""
-    limit = entrywise.max_entries
-    if not (entrywise.vectorized or entrywise.mode == "full"):
-        limit = min(limit, _PLAIN_ENTRIES)
-    entries = compare_entries(here, leaf, wrong_positions(here, leaf, limit, entrywise.seed), entrywise.vectorized)
+    here = evidence.here
+    positions = wrong_positions(here, leaf, entrywise.limit, entrywise.seed)
+    entries = compare_entries(here, leaf, positions, entrywise.vectorized)
     row = with_entries(row, tuple(here.gradient[leaf].shape), entries)
     if row.verdict != "fail":
         return row
@@ -168,16 +162,14 @@ def _entry_by_entry(
     return replace(row, diagnosis=sentence, explained=known)
 
 
-def _wrong_though_each_is_right(
-    here: LocalGradient, evidence: Evidence, rows: Sequence[TensorReport], random: np.random.Generator
-) -> tuple[str, ...]:
+def _wrong_though_each_is_right(evidence: Evidence, rows: Sequence[TensorReport], random: Generator) -> tuple[str, ...]:
     """What is wrong, as a sentence, if no array fails by itself: all together, or at other points."""
     if any(row.verdict == "fail" for row in rows):
         return ()
     together = len(rows)
     if together not in evidence.unconfirmed and any(p.wrong for p in evidence.deciding(together)):
         return ("the gradients are right one by one, but not together",)
-    if not wrong_elsewhere(here, random):
+    if not wrong_elsewhere(evidence.here, random):
         return ()
     if any(p.size for probes in evidence.probes for p in probes):
         return ("grad is right at params and wrong elsewhere: it keeps something of its first call, a stale cache",)

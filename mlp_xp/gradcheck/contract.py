@@ -12,12 +12,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np  # on the host alone: random numbers
+from numpy.random import default_rng  # on the host alone
 
 from mlp_xp._lib.namespace import device_of, namespace, on_one_device
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.gradcheck.arrays import copied, distance, largest, random_direction
-from mlp_xp.gradcheck.forms import Flat
+from mlp_xp.gradcheck.forms import Arrays, Flat
 from mlp_xp.gradcheck.local import number
 
 # Two runs of one reduction in another order differ by roundings; two draws of a mask differ by a share of the gradient.
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
     broken: the promise that the function breaks, as a sentence, or "".
     """
 
-    gradients: tuple[Array, ...]
+    gradients: Arrays
     flaws: Sequence[str]
     broken: str = ""
 
@@ -46,17 +46,15 @@ def first_answer(flat: Flat, seed: int) -> Answer:
     if any(flaws):
         return Answer((), flaws)
     first = _copies(xp, returned)  # grad may hand out the same arrays at every call
-    again_given = _copies(xp, flat.arrays)
-    again = flat.grad(*again_given)
-    flaw = _changed_argument(xp, flat, again_given) or _unrepeatable_function(xp, flat)
-    if not flaw:
-        if distance(xp, first, again):
-            flaw = _unrepeatable_gradient(xp, first, again)
-        else:
-            random = np.random.default_rng(seed)
-            elsewhere = tuple(x + 0.1 * random_direction(xp, x, random) for x in flat.arrays)
-            flaw = _stale_cache(xp, flat, elsewhere, returned, first) or _shared_arrays(xp, flat, elsewhere)
-    return Answer(first, flaws, flaw)
+    given = _copies(xp, flat.arrays)
+    again = flat.grad(*given)
+    broken = _changed_argument(xp, flat, given) or _unrepeatable_function(xp, flat)
+    broken = broken or _unrepeatable_gradient(xp, first, again)
+    if not broken and not distance(xp, first, again):  # else no later answer can be compared to the last bit
+        random = default_rng(seed)
+        elsewhere = tuple(x + 0.1 * random_direction(xp, x, random) for x in flat.arrays)
+        broken = _stale_cache(xp, flat, elsewhere, returned, first) or _shared_arrays(xp, flat, elsewhere)
+    return Answer(first, flaws, broken)
 
 
 def leaf_flaw(param: Array, gradient: Any) -> str:
@@ -84,10 +82,8 @@ def leaf_flaw(param: Array, gradient: Any) -> str:
 
 def _changed_argument(xp: Namespace, flat: Flat, given: Sequence[Array]) -> str:
     """Whether grad wrote to its arguments, ``given``."""
-    for name, copy, array in zip(flat.names, given, flat.arrays, strict=True):
-        if not _equal(xp, copy, array):
-            return f"grad changes {name} in place"
-    return ""
+    changed = [name for name, x, y in zip(flat.names, given, flat.arrays, strict=True) if not _equal(xp, x, y)]
+    return f"grad changes {changed[0]} in place" if changed else ""
 
 
 def _unrepeatable_function(xp: Namespace, flat: Flat) -> str:
@@ -107,15 +103,13 @@ def _unrepeatable_gradient(xp: Namespace, first: Sequence[Array], again: Sequenc
         return ""
     if distance(xp, [2.0 * gradient for gradient in first], again) <= allowed * size:
         return "grad adds to what it returned before: gradients accumulate, and must start from zero each time"
+    why = "something is drawn afresh, such as a dropout mask without a fixed seed"
     return (
-        f"grad is not repeatable: two calls with the same arguments differ by {share:.1g} of the largest entry;"
-        " something is drawn afresh, such as a dropout mask without a fixed seed"
+        f"grad is not repeatable: two calls with the same arguments differ by {share:.1g} of the largest entry; {why}"
     )
 
 
-def _stale_cache(
-    xp: Namespace, flat: Flat, elsewhere: tuple[Array, ...], returned: Sequence[Array], first: Sequence[Array]
-) -> str:
+def _stale_cache(xp: Namespace, flat: Flat, elsewhere: Arrays, returned: Arrays, first: Arrays) -> str:
     """Whether grad uses what f or grad itself kept of its last call, or overwrites what it ``returned``."""
     flat.f(*elsewhere)
     if distance(xp, first, flat.grad(*flat.arrays)):
@@ -130,7 +124,7 @@ def _stale_cache(
     return ""
 
 
-def _shared_arrays(xp: Namespace, flat: Flat, elsewhere: tuple[Array, ...]) -> str:
+def _shared_arrays(xp: Namespace, flat: Flat, elsewhere: Arrays) -> str:
     """Whether gradients share memory with parameters, or grad takes arrays changed in place for the same arguments."""
     given = _copies(xp, flat.arrays)
     for name, param, gradient in zip(flat.names, given, flat.grad(*given), strict=True):
@@ -175,7 +169,7 @@ def _written(param: Array, value: Array) -> bool:
     return True
 
 
-def _copies(xp: Namespace, arrays: Sequence[Array]) -> tuple[Array, ...]:
+def _copies(xp: Namespace, arrays: Sequence[Array]) -> Arrays:
     return tuple(copied(xp, x) for x in arrays)
 
 

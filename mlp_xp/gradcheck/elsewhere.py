@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np  # on the host alone: random numbers
+from numpy.random import Generator  # on the host alone
 
 from mlp_xp._lib.namespace import namespace
-from mlp_xp._lib.typing import Array
 from mlp_xp.gradcheck.arrays import random_direction
 from mlp_xp.gradcheck.evidence import Evidence, LocalGradient, Probe, gradient_at, probe, resolution
+from mlp_xp.gradcheck.forms import Arrays
 from mlp_xp.gradcheck.local import moved
 from mlp_xp.gradcheck.report import WRONG
 
@@ -31,19 +31,15 @@ _AFAR = ((0.25, 0.2), (4.0, 0.2), (0.06, 0.2), (16.0, 0.2))
 _FAR, _ELSEWHERE = 0.1, 3
 
 
-def recheck_elsewhere(
-    here: LocalGradient,
-    groups: Sequence[Sequence[int]],
-    probes: Sequence[Sequence[Probe]],
-    random: np.random.Generator,
-) -> Evidence:
-    """``probes`` with what other points say of the groups of arrays that are in doubt at this one.
+def recheck_elsewhere(evidence: Evidence, random: Generator) -> Evidence:
+    """``evidence`` with what other points say of the groups of arrays that are in doubt at this one.
 
     What is wrong here and right nearby is cleared. What can't be resolved here and can be resolved at another point is
     judged there, further away if need be. What is wrong here and at none of the points nearby, although nothing clears
     it, stays unconfirmed. But a mistake in a few entries may be gone nearby together with the branch that they took:
     what is wrong along any direction both here and close by is confirmed, not cleared.
     """
+    here, groups, probes, *_ = evidence
     unconfirmed = {g for g, mine in enumerate(probes) if any(p.wrong for p in mine)}
     doubtful = unconfirmed | {g for g, mine in enumerate(probes) if resolution(mine) > WRONG}
     aside: dict[int, list[Probe]] = {}
@@ -65,7 +61,7 @@ def recheck_elsewhere(
                     aside[g] = again
             elif _wrong_throughout(again):
                 unconfirmed.discard(g)
-    return Evidence(probes, aside, unconfirmed - aside.keys())
+    return evidence._replace(aside=aside, unconfirmed=unconfirmed - aside.keys())
 
 
 def _clears(again: Sequence[Probe], doubted: Sequence[Probe]) -> bool:
@@ -76,7 +72,7 @@ def _clears(again: Sequence[Probe], doubted: Sequence[Probe]) -> bool:
     return resolution(again) <= max(gaps) and not any(p.wrong for p in again)
 
 
-def _confirmed(here: LocalGradient, group: Sequence[int], random: np.random.Generator) -> bool:
+def _confirmed(here: LocalGradient, group: Sequence[int], random: Generator) -> bool:
     """Whether what is wrong here is wrong along other directions too, and at a point close by."""
     if not _wrong_throughout(probe(here, group, random)):
         return False
@@ -89,25 +85,22 @@ def _wrong_throughout(probes: Sequence[Probe]) -> bool:
     return (any if probes[0].entry else all)(p.wrong for p in probes)
 
 
-def wrong_elsewhere(here: LocalGradient, random: np.random.Generator) -> bool:
+def wrong_elsewhere(here: LocalGradient, random: Generator) -> bool:
     """Whether a gradient that is right here is wrong at every one of a few other points."""
-    everything = range(len(here.flat.arrays))
     for attempt in range(_ELSEWHERE):
         there = _gradient_there(here, _displaced(here, _FAR, random), attempt, random, same_noise=attempt == 0)
-        if there is None or not any(p.wrong for p in probe(there, everything, random, 1)):
+        if there is None or not any(p.wrong for p in probe(there, range(len(here.gradient)), random, 1)):
             return False
     return True
 
 
-def _displaced(
-    here: LocalGradient, distance: float, random: np.random.Generator, factor: float = 1.0
-) -> tuple[Array, ...]:
+def _displaced(here: LocalGradient, distance: float, random: Generator, factor: float = 1.0) -> Arrays:
     """The parameters, moved by ``distance`` of their scale in random directions and multiplied by ``factor``."""
     return tuple(factor * (x + distance * random_direction(namespace(x), x, random)) for x in here.flat.arrays)
 
 
 def _gradient_there(
-    here: LocalGradient, arrays: tuple[Array, ...], seed: int, random: np.random.Generator, same_noise: bool = False
+    here: LocalGradient, arrays: Arrays, seed: int, random: Generator, same_noise: bool = False
 ) -> LocalGradient | None:
     """Function and gradient at ``arrays``; None beyond the function's domain."""
     local = moved(here.local, arrays, seed, same_noise)

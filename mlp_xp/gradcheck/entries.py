@@ -13,6 +13,7 @@ from numbers import Real
 from typing import Any, NamedTuple, cast
 
 import numpy as np  # on the host alone: indices
+from numpy.random import Generator, default_rng
 
 from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, persisted, scalar_like
 from mlp_xp._lib.typing import Array, Namespace
@@ -89,10 +90,8 @@ def _quotients(at: _OneArray, positions: Sequence[int], step: Array, value: floa
     above, below = x + step, (x - step if value is None else x)
     width = xp.reshape(above - below, (-1,))
     flat = flat_positions(xp, x)
-    copies = 1
-    if vectorized:
-        itemsize = xp.finfo(x.dtype).bits // 8
-        copies = max(1, min(_CHUNK_COPIES, _CHUNK_BYTES // (itemsize * math.prod(x.shape))))
+    room = _CHUNK_BYTES // (xp.finfo(x.dtype).bits // 8 * math.prod(x.shape))
+    copies = max(1, min(_CHUNK_COPIES, room)) if vectorized else 1
     quotients = []
     for start in range(0, len(positions), copies):
         chunk = xp.asarray(list(positions[start : start + copies]), dtype=xp.int32, **device_kwargs(x))
@@ -200,11 +199,11 @@ def _two_sided(
 
 
 def _put(xp: Namespace, x: Array, places: Sequence[int], values: Array) -> Array:
-    """``x`` with ``values`` at ``places``, in ascending order."""
-    inside = np.zeros(x.shape[0], dtype=np.int32)
-    inside[list(places)] = 1
-    order = xp.asarray(np.maximum(np.cumsum(inside) - 1, 0), dtype=xp.int32, **device_kwargs(x))
-    return xp.where(xp.asarray(inside, **device_kwargs(x)) > 0, xp.take(values, order, axis=0), x)
+    """``x`` with ``values`` at ``places``."""
+    size = x.shape[0]
+    sources = np.arange(size)
+    sources[list(places)] = size + np.arange(len(places))
+    return taken(xp, xp.concat([x, values]), sources.tolist())
 
 
 # --- search ------------------------------------------------------------------------------------------------------
@@ -225,7 +224,7 @@ def wrong_positions(here: LocalGradient, leaf: int, limit: int, seed: int) -> li
     size = math.prod(shape)
     if size <= limit:
         return list(range(size))
-    random = np.random.default_rng(seed)
+    random = default_rng(seed)
     chosen = set(random.choice(size, min(_SAMPLE, limit), replace=False).tolist())
     columns = size // shape[0]
     shows = _block_test(here, leaf, random)
@@ -234,7 +233,7 @@ def wrong_positions(here: LocalGradient, leaf: int, limit: int, seed: int) -> li
     return sorted(chosen)
 
 
-def _block_test(here: LocalGradient, leaf: int, random: np.random.Generator) -> Callable[[int, int], bool]:
+def _block_test(here: LocalGradient, leaf: int, random: Generator) -> Callable[[int, int], bool]:
     """Whether the entries at flat positions low to high, moved together, show an error."""
     xp, x = here.local.xp, here.local.point[leaf]
     flat, whole, rounding = flat_positions(xp, x), random_direction(xp, x, random), entry_rounding(here, leaf)

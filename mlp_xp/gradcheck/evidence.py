@@ -11,19 +11,21 @@ Before: ``local`` measures slopes. Next: ``elsewhere`` asks again at other point
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np  # on the host alone: random numbers
+import numpy as np  # on the host alone: indices
+from numpy.random import Generator
 
 from mlp_xp._lib.namespace import namespace
 from mlp_xp._lib.typing import Array
 from mlp_xp.gradcheck.arrays import flat_positions, from_host, inner, largest, like, norm, random_direction, scale_of
 from mlp_xp.gradcheck.contract import leaf_flaw
-from mlp_xp.gradcheck.forms import Flat
+from mlp_xp.gradcheck.forms import Arrays, Flat
 from mlp_xp.gradcheck.local import Directions, LocalFunction, slope_along
 
-DIRECTIONS = 2
+# Random directions for each array, and for all together.
+_DIRECTIONS = 2
 
 # The uncertainty of a slope is an estimate from a few values: only three times as much refuses a gradient.
 MARGIN = 3.0
@@ -53,8 +55,8 @@ class LocalGradient(NamedTuple):
 
     flat: Flat
     local: LocalFunction
-    gradient: tuple[Array, ...]
-    neighbours: tuple[tuple[Array, ...], ...]
+    gradient: Arrays
+    neighbours: tuple[Arrays, ...]
     epsilon: float
     floor: float
     finest: float
@@ -65,7 +67,7 @@ class LocalGradient(NamedTuple):
         return self.epsilon == self.local.epsilon
 
 
-def gradient_at(flat: Flat, local: LocalFunction, random: np.random.Generator) -> LocalGradient:
+def gradient_at(flat: Flat, local: LocalFunction, random: Generator) -> LocalGradient:
     """The gradient at ``flat.arrays``, which is the point of ``local``, and how much of it is rounding.
 
     If grad computes in the reference dtype too, the formula is judged there; ``lost_precision`` then compares with what
@@ -78,7 +80,7 @@ def gradient_at(flat: Flat, local: LocalFunction, random: np.random.Generator) -
     xp = namespace(*at)
     epsilon = max(float(xp.finfo(x.dtype).eps) for x in at)
 
-    def gradient(*point: Array) -> tuple[Array, ...]:
+    def gradient(*point: Array) -> Arrays:
         return tuple(like(g, x) for g, x in zip(flat.grad(*point), local.point, strict=True))
 
     own = gradient(*at) if exact is None else exact
@@ -92,7 +94,7 @@ def gradient_at(flat: Flat, local: LocalFunction, random: np.random.Generator) -
     return LocalGradient(flat, local, own, neighbours, epsilon, coarser * max(sizes), coarser)
 
 
-def _in_reference(flat: Flat, local: LocalFunction) -> tuple[Array, ...] | None:
+def _in_reference(flat: Flat, local: LocalFunction) -> Arrays | None:
     """The gradient in the reference dtype, if ``grad`` computes in it."""
     try:
         gradient = flat.grad(*local.point)
@@ -155,11 +157,15 @@ class Probe(NamedTuple):
 class Evidence(NamedTuple):
     """All that was measured along directions. Group i moves array i alone, the last group moves all arrays together.
 
+    here: function and gradient at the point.
+    groups: the positions of the arrays that each group moves.
     probes: of each group, at the point.
     aside: group -> probes at another point, for a group that is in doubt at the point and not there.
     unconfirmed: groups that are wrong at the point, and nowhere nearby.
     """
 
+    here: LocalGradient
+    groups: Sequence[Sequence[int]]
     probes: Sequence[Sequence[Probe]]
     aside: dict[int, list[Probe]]
     unconfirmed: set[int]
@@ -169,38 +175,39 @@ class Evidence(NamedTuple):
         return self.aside.get(group, self.probes[group])
 
 
-def probe(
-    here: LocalGradient, group: Sequence[int], random: np.random.Generator, count: int = DIRECTIONS
-) -> list[Probe]:
-    """``count`` random directions that move the arrays of ``group``; the entries of an array with no more of them."""
-    return [_along(here, directions, entry) for directions, entry in _directions(here.local, group, random, count)]
+def along_directions(here: LocalGradient, random: Generator) -> Evidence:
+    """Each array moved by itself, then all together."""
+    everything = tuple(range(len(here.gradient)))
+    groups = [*((i,) for i in everything), everything]
+    # the second direction across all arrays is taken at another point, where nothing was computed before
+    probes = [probe(here, group, random, _DIRECTIONS if len(group) == 1 else 1) for group in groups]
+    return Evidence(here, groups, probes, {}, set())
 
 
-def _directions(
-    local: LocalFunction, group: Sequence[int], random: np.random.Generator, count: int
-) -> Iterator[tuple[Directions, tuple[int, ...] | None]]:
-    """Each direction, with the index of the entry if it moves only one."""
-    xp, point = local.xp, local.point
-    sizes = {i: math.prod(point[i].shape) for i in group}
-    first = group[0]
-    if len(group) == 1 and sizes[first] <= count:
-        x = point[first]
-        for position in range(sizes[first]):
-            index = tuple(int(i) for i in np.unravel_index(position, x.shape))
-            yield {first: scale_of(xp, x) * xp.astype(flat_positions(xp, x) == position, x.dtype)}, index
-        return
-    for _ in range(count):
-        yield {i: random_direction(xp, point[i], random) for i in group if sizes[i]}, None
+def probe(here: LocalGradient, group: Sequence[int], random: Generator, count: int = _DIRECTIONS) -> list[Probe]:
+    """``count`` random directions that move the arrays of ``group``, or each entry of an array with no more entries."""
+    xp, point = here.local.xp, here.local.point
+    if len(group) == 1 and (size := math.prod(point[group[0]].shape)) <= count:
+        return [_of_entry(here, group[0], position) for position in range(size)]
+    full = [i for i in group if 0 not in point[i].shape]
+    return [_along(here, {i: random_direction(xp, point[i], random) for i in full}) for _ in range(count)]
 
 
-def _along(here: LocalGradient, directions: Directions, entry: tuple[int, ...] | None) -> Probe:
-    """The probe along one direction."""
+def _of_entry(here: LocalGradient, leaf: int, position: int) -> Probe:
+    """The probe that moves one entry, at the flat ``position``, in the scale of its array."""
+    xp, x = here.local.xp, here.local.point[leaf]
+    direction = scale_of(xp, x) * xp.astype(flat_positions(xp, x) == position, x.dtype)
+    return _along(here, {leaf: direction}, tuple(int(i) for i in np.unravel_index(position, x.shape)))
+
+
+def _along(here: LocalGradient, directions: Directions, entry: tuple[int, ...] | None = None) -> Probe:
+    """The probe along one direction, which may move only one ``entry``."""
     xp = here.local.xp
     if not directions:  # no entry could be wrong
         return Probe(0.0, 0.0, 0.0, 0.0, 0.0)
     slope = slope_along(here.local, directions, here.finest)
 
-    def predicted(gradient: tuple[Array, ...]) -> float:
+    def predicted(gradient: Arrays) -> float:
         return sum(inner(xp, gradient[i], d) for i, d in directions.items())
 
     analytic = predicted(here.gradient)
@@ -250,7 +257,6 @@ def lost_precision(here: LocalGradient, own: Sequence[Array]) -> list[str]:
         gap = scale * norm(xp, like(mine, judged) - judged)
         share = gap / size if size else math.inf
         far = not gap <= max(allowed, _COARSE * size)
-        sentences.append(
-            f"right in {judged.dtype}, but {share:.1g} of its size away from that in {mine.dtype}" if far else ""
-        )
+        lost = f"right in {judged.dtype}, but {share:.1g} of its size away from that in {mine.dtype}"
+        sentences.append(lost if far else "")
     return sentences

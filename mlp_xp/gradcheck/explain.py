@@ -48,9 +48,8 @@ def with_hypotheses(
 
 def _same(a: Array, b: Array) -> bool:
     xp = namespace(a)
-    if tuple(a.shape) != tuple(b.shape):
-        return False
-    return largest(xp, a - b) <= _SAME_ROUNDINGS * float(xp.finfo(a.dtype).eps) * largest(xp, b)
+    slack = _SAME_ROUNDINGS * float(xp.finfo(a.dtype).eps)
+    return tuple(a.shape) == tuple(b.shape) and largest(xp, a - b) <= slack * largest(xp, b)
 
 
 # --- diagnosis ---------------------------------------------------------------------------------------------------
@@ -71,18 +70,24 @@ class _Wrong(NamedTuple):
     x: the parameter.
     gradient: the wrong one, whole.
     others: name -> gradient of another parameter.
-    entries: some or all of its entries, with numeric values.
+    positions: flat, of the entries that were compared.
+    a: the analytic values of those.
+    n: the numeric values.
+    uncertainty: of the numeric values.
     """
 
     xp: Namespace
     x: Array
     gradient: Array
     others: Mapping[str, Array]
-    entries: Entries
+    positions: Sequence[int]
+    a: Array
+    n: Array
+    uncertainty: Array
 
     def at(self, array: Array) -> Array:
-        """The entries of ``array`` at the positions of ``entries``."""
-        return taken(self.xp, array, self.entries.positions)
+        """The entries of ``array`` at ``positions``."""
+        return taken(self.xp, array, self.positions)
 
 
 def diagnose(here: LocalGradient, leaf: int, entries: Entries, probes: Sequence[Probe]) -> tuple[bool, str]:
@@ -106,8 +111,9 @@ def diagnose(here: LocalGradient, leaf: int, entries: Entries, probes: Sequence[
         return False, _where(xp, gradient, entries, wrong)
     others = {name: g for i, (name, g) in enumerate(zip(here.flat.names, here.gradient, strict=True)) if i != leaf}
     allowed = 2.0 * entries.uncertainty + _CLOSE * xp.max(error)
+    suspect = _Wrong(xp, here.local.point[leaf], gradient, others, *entries)
     for pattern in _PATTERNS:
-        for sentence, found, expected in pattern(_Wrong(xp, here.local.point[leaf], gradient, others, entries)):
+        for sentence, found, expected in pattern(suspect):
             if bool(xp.all(xp.abs(found - expected) <= allowed)):
                 return True, sentence
     share = norm(xp, error) / size if (size := norm(xp, entries.numeric)) else math.inf
@@ -124,12 +130,11 @@ _Found: TypeAlias = Iterator[tuple[str, Array, Array]]
 
 
 def _factor(w: _Wrong) -> _Found:
-    a, n = w.entries.analytic, w.entries.numeric
-    square = inner(w.xp, n, n)
+    square = inner(w.xp, w.n, w.n)
     if square > 0.0:
-        factor = inner(w.xp, a, n) / square
-        rounding = 2.0 * float(w.xp.max(w.entries.uncertainty)) / math.sqrt(square / len(w.entries.positions))
-        yield _factor_sentence(factor, rounding + _ROUND), a, factor * n
+        factor = inner(w.xp, w.a, w.n) / square
+        rounding = 2.0 * float(w.xp.max(w.uncertainty)) / math.sqrt(square / len(w.positions))
+        yield _factor_sentence(factor, rounding + _ROUND), w.a, factor * w.n
 
 
 def _factor_sentence(factor: float, slack: float) -> str:
@@ -153,53 +158,52 @@ def _factor_sentence(factor: float, slack: float) -> str:
 def _of_another_array(w: _Wrong) -> _Found:
     for name, other in w.others.items():
         if tuple(other.shape) == tuple(w.gradient.shape):
-            yield f"the gradient of {name} is what belongs here: are the two swapped?", w.at(other), w.entries.numeric
-            yield f"this is the gradient of {name} over again", w.entries.analytic, w.at(other)
+            yield f"the gradient of {name} is what belongs here: are the two swapped?", w.at(other), w.n
+            yield f"this is the gradient of {name} over again", w.a, w.at(other)
 
 
 def _in_another_order(w: _Wrong) -> _Found:
-    xp, gradient, n, shape = w.xp, w.gradient, w.entries.numeric, tuple(w.gradient.shape)
+    xp, gradient, shape = w.xp, w.gradient, tuple(w.gradient.shape)
     if len(shape) == 2:
         undone = xp.matrix_transpose(xp.reshape(gradient, shape[::-1]))
-        yield f"the gradient is transposed{'' if shape[0] == shape[1] else ' and reshaped'}", w.at(undone), n
+        yield f"the gradient is transposed{'' if shape[0] == shape[1] else ' and reshaped'}", w.at(undone), w.n
     for axis in range(len(shape)):
         along = f" along axis {axis}" if len(shape) > 1 else ""
-        yield f"the entries are in reverse order{along}", w.at(xp.flip(gradient, axis=axis)), n
+        yield f"the entries are in reverse order{along}", w.at(xp.flip(gradient, axis=axis)), w.n
         for shift in (1, -1):
-            yield f"the entries are shifted by {shift}{along}", w.at(xp.roll(gradient, -shift, axis=axis)), n
+            yield f"the entries are shifted by {shift}{along}", w.at(xp.roll(gradient, -shift, axis=axis)), w.n
 
 
 def _summed(w: _Wrong) -> _Found:
-    xp, a, n, shape = w.xp, w.entries.analytic, w.entries.numeric, tuple(w.gradient.shape)
-    size = math.prod(shape)
-    if len(w.entries.positions) != size or size == 1:  # only if all numeric values are known
+    xp, shape, size = w.xp, tuple(w.gradient.shape), math.prod(w.gradient.shape)
+    if len(w.positions) != size or size == 1:  # all numeric values must be known
         return
-    ones, total = xp.ones_like(n), xp.sum(n)
-    yield "every entry is the sum of all: summed over an axis too many", a, total * ones
-    yield "every entry is the mean of all: averaged over an axis too many", a, total / size * ones
+    ones, total = xp.ones_like(w.n), xp.sum(w.n)
+    yield "every entry is the sum of all: summed over an axis too many", w.a, total * ones
+    yield "every entry is the mean of all: averaged over an axis too many", w.a, total / size * ones
     for axis in range(len(shape) if len(shape) > 1 else 0):
-        summed = xp.sum(xp.reshape(n, shape), axis=axis, keepdims=True) * xp.ones_like(w.gradient)
-        yield f"the gradient is summed over axis {axis} and spread again", a, xp.reshape(summed, (-1,))
+        summed = xp.sum(xp.reshape(w.n, shape), axis=axis, keepdims=True) * xp.ones_like(w.gradient)
+        yield f"the gradient is summed over axis {axis} and spread again", w.a, xp.reshape(summed, (-1,))
 
 
 def _with_a_term(w: _Wrong) -> _Found:
-    xp, a, n, x = w.xp, w.entries.analytic, w.entries.numeric, w.at(w.x)
+    x = w.at(w.x)
     for name, term in (
         ("the parameter itself: an L2 penalty", x),
-        ("the parameter's sign: an L1 penalty", xp.sign(x)),
-        ("1: a constant", xp.ones_like(n)),
+        ("the parameter's sign: an L1 penalty", w.xp.sign(x)),
+        ("1: a constant", w.xp.ones_like(x)),
     ):
-        strength = inner(xp, term, term)
-        share = inner(xp, a - n, term) / strength if strength else 0.0
+        strength = inner(w.xp, term, term)
+        share = inner(w.xp, w.a - w.n, term) / strength if strength else 0.0
         if share:
             which = "missing" if share < 0.0 else "too much"
-            yield f"a term is {which}, {abs(share):.3g} times {name}", a - share * term, n
+            yield f"a term is {which}, {abs(share):.3g} times {name}", w.a - share * term, w.n
 
 
 def _of_right_sizes(w: _Wrong) -> _Found:
-    xp, a, n, bound = w.xp, w.entries.analytic, w.entries.numeric, w.xp.max(w.xp.abs(w.gradient))
-    yield "the sizes are right, the signs are not", xp.abs(a), xp.abs(n)
-    yield f"the gradient is clipped at {float(bound):.4g}", a, xp.clip(n, -bound, bound)
+    xp, bound = w.xp, w.xp.max(w.xp.abs(w.gradient))
+    yield "the sizes are right, the signs are not", xp.abs(w.a), xp.abs(w.n)
+    yield f"the gradient is clipped at {float(bound):.4g}", w.a, xp.clip(w.n, -bound, bound)
 
 
 _PATTERNS: tuple[Callable[[_Wrong], _Found], ...] = (

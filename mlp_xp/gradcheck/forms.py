@@ -10,12 +10,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from array_api_compat import is_array_api_obj
 
 from mlp_xp._lib.namespace import is_floating, namespace, persisted
 from mlp_xp._lib.typing import Array, Op
+
+Arrays: TypeAlias = tuple[Array, ...]
+
+Gradient: TypeAlias = Callable[..., Arrays]
+"""``grad(*arrays)`` -> a tuple of gradients, one per array."""
 
 
 class CountedFunction:
@@ -35,15 +40,15 @@ class Flat(NamedTuple):
     names: of the arrays; their paths by default.
     arrays: the point, in the parameters' own dtypes.
     f: f(*arrays) -> 0-d.
-    grad: grad(*arrays) -> a tuple of gradients, one per array.
+    grad: the gradient function.
     flatten: makes such a ``grad`` of any gradient function that takes and returns the caller's containers.
     """
 
     names: tuple[str, ...]
-    arrays: tuple[Array, ...]
+    arrays: Arrays
     f: CountedFunction
-    grad: Callable[..., tuple[Array, ...]]
-    flatten: Callable[[Callable[..., Any]], Callable[..., tuple[Array, ...]]]
+    grad: Gradient
+    flatten: Callable[[Callable[..., Any]], Gradient]
 
 
 def flattened(
@@ -73,9 +78,7 @@ def flattened(
     return Flat(names, arrays, CountedFunction(_on_leaves(f, args)), flatten(grad), flatten)
 
 
-def _flat_gradient(
-    grad: Callable[..., Any], args: tuple[Any, ...], count: int, bare: bool
-) -> Callable[..., tuple[Array, ...]]:
+def _flat_gradient(grad: Callable[..., Any], args: tuple[Any, ...], count: int, bare: bool) -> Gradient:
     """``grad`` on the leaves of ``args``, returning the leaves of its result.
 
     Its result holds one gradient per argument, or, for ``bare`` params, is the gradient of the only argument.
@@ -132,15 +135,12 @@ def rebuild(tree: Any, arrays: Iterator[Any]) -> Any:
     """``tree`` with its leaves replaced by ``arrays``, in order."""
     if is_array_api_obj(tree):
         return next(arrays)
+    children, names = [rebuild(child, arrays) for _, child in _children(tree)], _fields(tree)
     if isinstance(tree, dict):
-        return {key: rebuild(child, arrays) for key, child in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(rebuild(child, arrays) for child in tree))
+        return dict(zip(tree, children, strict=True))
     if isinstance(tree, list | tuple):
-        return type(tree)(rebuild(child, arrays) for child in tree)
-    if is_dataclass(tree) and not isinstance(tree, type):
-        return replace(tree, **{name: rebuild(child, arrays) for name, child in _fields(tree)})
-    return tree
+        return type(tree)(children) if names is None else type(tree)(*children)
+    return tree if names is None else replace(tree, **dict(zip(names, children, strict=True)))
 
 
 def in_order_of(tree: Any, model: Any) -> Any:
@@ -157,8 +157,8 @@ def in_order_of(tree: Any, model: Any) -> Any:
         return {key: in_order_of(tree[key], model[key]) for key in wanted}
     if isinstance(tree, list | tuple) and isinstance(model, list | tuple) and len(tree) == len(model):
         return tuple(map(in_order_of, tree, model))
-    if is_dataclass(tree) and type(tree) is type(model) and not isinstance(tree, type):
-        return tuple(in_order_of(child, getattr(model, name)) for name, child in _fields(tree))
+    if type(tree) is type(model) and (names := _fields(tree)) is not None:
+        return tuple(in_order_of(getattr(tree, name), getattr(model, name)) for name in names)
     return tree
 
 
@@ -166,17 +166,17 @@ def _children(tree: Any) -> Iterator[tuple[str, Any]]:
     """The step to each child of ``tree``, such as ``[0]`` or ``.weight``, and the child."""
     if isinstance(tree, dict):
         yield from ((f"[{key!r}]", child) for key, child in tree.items())
-    elif isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        yield from ((f".{name}", child) for name, child in zip(tree._fields, tree, strict=True))
+    elif (names := _fields(tree)) is not None:
+        yield from ((f".{name}", getattr(tree, name)) for name in names)
     elif isinstance(tree, list | tuple):
         yield from ((f"[{position}]", child) for position, child in enumerate(tree))
-    elif is_dataclass(tree) and not isinstance(tree, type):
-        yield from ((f".{name}", child) for name, child in _fields(tree))
 
 
-def _fields(tree: Any) -> Iterator[tuple[str, Any]]:
-    """The fields that a dataclass is made from; it works out the others itself."""
-    return ((field.name, getattr(tree, field.name)) for field in fields(tree) if field.init)
+def _fields(tree: Any) -> Sequence[str] | None:
+    """The names of the fields that a NamedTuple or a dataclass is made from; None for anything else."""
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return [field.name for field in fields(tree) if field.init]  # it works out the others itself
+    return getattr(tree, "_fields", None) if isinstance(tree, tuple) else None
 
 
 # --- functions ---------------------------------------------------------------------------------------------------

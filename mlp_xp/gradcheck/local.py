@@ -15,13 +15,14 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np  # on the host alone: random numbers, copies where a library has no float64
+import numpy as np  # on the host alone: copies where a library has no float64
+from numpy.random import default_rng
 
 from mlp_xp._lib.namespace import device_kwargs, namespace
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.gradcheck.arrays import from_host, like, random_direction, scale_of
 from mlp_xp.gradcheck.dual import Dual, DualNamespace
-from mlp_xp.gradcheck.forms import CountedFunction
+from mlp_xp.gradcheck.forms import Arrays, CountedFunction
 from mlp_xp.gradcheck.slopes import Slope, directional_slope, evaluation_noise
 
 Directions: TypeAlias = Mapping[int, Array]
@@ -57,7 +58,7 @@ class LocalFunction(NamedTuple):
 
     xp: Namespace
     f: CountedFunction
-    point: tuple[Array, ...]
+    point: Arrays
     value: float
     epsilon: float
     copied: bool
@@ -78,7 +79,7 @@ class LocalFunction(NamedTuple):
         )
 
 
-def prepare(f: CountedFunction, params: tuple[Array, ...], seed: int) -> LocalFunction:
+def prepare(f: CountedFunction, params: Arrays, seed: int) -> LocalFunction:
     """``f`` at ``params``, in float64 if it can be had.
 
     Tried in turn: float64 copies in the same library; NumPy float64 copies, if the library has no float64; the
@@ -95,7 +96,7 @@ def prepare(f: CountedFunction, params: tuple[Array, ...], seed: int) -> LocalFu
     return _with_exact_slopes(_with_noise(local, seed), seed)
 
 
-def moved(local: LocalFunction, params: tuple[Array, ...], seed: int, same_noise: bool = False) -> LocalFunction:
+def moved(local: LocalFunction, params: Arrays, seed: int, same_noise: bool = False) -> LocalFunction:
     """The function at another point, given in the parameters' own dtype; its noise measured again or the ``same``."""
     point = tuple(like(param, there) for param, there in zip(params, local.point, strict=True))
     there = local._replace(point=point, value=number(local.f(*point)))
@@ -104,7 +105,7 @@ def moved(local: LocalFunction, params: tuple[Array, ...], seed: int, same_noise
     return _with_noise(there, seed)
 
 
-def finite_value(f: CountedFunction, params: tuple[Array, ...]) -> float:
+def finite_value(f: CountedFunction, params: Arrays) -> float:
     """``f(*params)``; raises ``ValueError`` unless it is finite."""
     value = number(f(*params))
     if not math.isfinite(value):
@@ -122,21 +123,18 @@ def number(value: Any) -> float:
         raise TypeError(f"f must return one real number, got {type(value).__name__}") from None
 
 
-def _reference_point(f: CountedFunction, params: tuple[Array, ...]) -> tuple[Array, ...]:
+def _reference_point(f: CountedFunction, params: Arrays) -> Arrays:
     """``params`` in float64, if f of them computes in float64 too."""
     xp = namespace(*params)
-    if all(param.dtype == xp.float64 for param in params):
+    if all(x.dtype == xp.float64 for x in params):
         return params
-    available = xp.__array_namespace_info__().dtypes(kind="real floating", **device_kwargs(params[0]))
+    in_library = "float64" in xp.__array_namespace_info__().dtypes(**device_kwargs(params[0]))
     try:
-        if "float64" in available:
-            wide = tuple(xp.astype(param, xp.float64) for param in params)
-        else:
-            wide = tuple(np.asarray(param, dtype=np.float64) for param in params)
+        wide: list[Any] = [xp.astype(x, xp.float64) if in_library else np.asarray(x, dtype=np.float64) for x in params]
         value = f(*wide)
     except Exception:  # f may be written for one dtype or one library, and raise anything for another
         return params
-    return wide if isinstance(value, float) or _dtype_name(value) == "float64" else params
+    return tuple(wide) if isinstance(value, float) or _dtype_name(value) == "float64" else params
 
 
 def _dtype_name(x: Any) -> str:
@@ -146,7 +144,7 @@ def _dtype_name(x: Any) -> str:
 
 def _with_noise(local: LocalFunction, seed: int) -> LocalFunction:
     """``local`` with its noise, measured along a line of random signs."""
-    xp, random = local.xp, np.random.default_rng(seed)
+    xp, random = local.xp, default_rng(seed)
     line = {
         i: from_host(random.choice([-1.0, 1.0], x.shape), x) * xp.maximum(xp.abs(x), scale_of(xp, x) * xp.ones_like(x))
         for i, x in enumerate(local.point)
@@ -263,7 +261,7 @@ _EXACT = {"dual numbers": _by_dual_numbers, "complex step": _by_complex_step}
 
 def _with_exact_slopes(local: LocalFunction, seed: int) -> LocalFunction:
     """``local`` with the first way to exact slopes that f takes and that differences confirm in a random direction."""
-    random = np.random.default_rng(seed)
+    random = default_rng(seed)
     directions = {i: random_direction(local.xp, x, random) for i, x in enumerate(local.point)}
     for name, way in _EXACT.items():
         exact = way(local, directions)

@@ -92,14 +92,10 @@ def directional_slope(
             continue
         if len(ladder) >= _MOST or best.uncertainty <= _SHARP * abs(best.value):
             return best
-        if bent > rounding:
-            if finer >= _USUAL or epsilon ** _POWERS[finer] < finest:
-                return best
-            measure(finer)
-        else:
-            if coarser < 0:
-                return best
-            measure(coarser)
+        rung = finer if bent > rounding else coarser
+        if rung not in range(_USUAL) or (rung == finer and epsilon ** _POWERS[finer] < finest):
+            return best
+        measure(rung)
 
 
 def _drifting(ladder: Sequence[_Difference], noise: float) -> bool:
@@ -176,9 +172,8 @@ def _deviation(values: np.ndarray) -> float:
     size = float(np.max(np.abs(values)))  # divided out: squares of 1e200 or of 1e-200 are no numbers
     if not 0.0 < size < math.inf:
         return size
-    differences = np.diff(values / size, n=3)
-    levels = []
-    for order in range(4, 7):
-        differences = np.diff(differences)
-        levels.append(math.factorial(order) ** 2 / math.factorial(2 * order) * float(np.mean(differences**2)))
-    return size * math.sqrt(max(levels))
+    shares = (
+        math.factorial(k) ** 2 / math.factorial(2 * k) * float(np.mean(np.diff(values / size, n=k) ** 2))
+        for k in range(4, 7)
+    )
+    return size * math.sqrt(max(shares))

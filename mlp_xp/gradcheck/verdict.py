@@ -34,18 +34,11 @@ def row_of(
     nothing = Probe(analytic=0.0, numeric=0.0, tolerance=0.0, size=0.0, kink=0.0)
     worst = max(probes, key=lambda probe: (probe.wrong, probe.relative_error), default=nothing)
     row = TensorReport(
-        name=name,
-        verdict="pass",
-        relative_error=worst.relative_error,
-        index=worst.entry,
-        analytic=worst.analytic,
-        numeric=worst.numeric,
-        resolution=resolution(probes),
-        noise=worst.tolerance,
-        diagnosis="" if probes else "it has no entries",
-        checked=len(probes) if worst.entry is not None else 0,
+        name=name, verdict="pass", relative_error=worst.relative_error, index=worst.entry,
+        analytic=worst.analytic, numeric=worst.numeric, resolution=resolution(probes), noise=worst.tolerance,
+        diagnosis="" if probes else "it has no entries", checked=len(probes) if worst.entry is not None else 0,
         size=size,
-    )
+    )  # fmt: skip
     if unconfirmed:
         why = "the two differ here by more than the noise that was measured, and not at points nearby; try float64"
         return replace(row, verdict="inconclusive", diagnosis=why)
@@ -113,15 +106,7 @@ def blame(rows: Sequence[TensorReport]) -> str:
 def not_compared(name: str, size: int, flaw: str, otherwise: str) -> TensorReport:
     """The row of an array that was not compared: for a ``flaw`` of its own, or for another reason."""
     return TensorReport(
-        name=name,
-        verdict="fail" if flaw else "inconclusive",
-        relative_error=math.inf,
-        index=None,
-        analytic=math.nan,
-        numeric=math.nan,
-        resolution=math.inf,
-        noise=math.nan,
-        diagnosis=flaw or f"not checked: {otherwise}",
-        checked=0,
-        size=size,
-    )
+        name=name, verdict="fail" if flaw else "inconclusive", relative_error=math.inf, index=None,
+        analytic=math.nan, numeric=math.nan, resolution=math.inf, noise=math.nan,
+        diagnosis=flaw or f"not checked: {otherwise}", checked=0, size=size,
+    )  # fmt: skip
