@@ -62,9 +62,9 @@ def how_many(xp: Namespace, mask: Array) -> int:
     return int(xp.sum(xp.astype(mask, xp.int32)))
 
 
-def copied(xp: Namespace, x: Array) -> Array:
-    """A copy of ``x``, for a function that may change it."""
-    return xp.asarray(x, copy=True, **device_kwargs(x))
+def copied(xp: Namespace, *arrays: Array) -> tuple[Array, ...]:
+    """Copies of ``arrays``, for a function that may change them."""
+    return tuple(xp.asarray(x, copy=True, **device_kwargs(x)) for x in arrays)
 
 
 def like(array: Array, there: Array) -> Array:
@@ -75,15 +75,15 @@ def like(array: Array, there: Array) -> Array:
     return xp.asarray(np.asarray(array), dtype=there.dtype)
 
 
-def from_host(numbers: Any, x: Array) -> Array:
+def from_host(xp: Namespace, numbers: Any, x: Array) -> Array:
     """``numbers``, of the host, as a new array in the library, dtype and on the device of ``x``."""
-    return namespace(x).asarray(np.array(numbers), dtype=x.dtype, **device_kwargs(x))
+    return xp.asarray(np.array(numbers), dtype=x.dtype, **device_kwargs(x))
 
 
 def random_direction(xp: Namespace, x: Array, random: Generator) -> Array:
     """Entries of either sign and size Uniform(0.5, 1.5), in the scale of ``x``: no entry is ever left out."""
     drawn = random.choice([-1.0, 1.0], x.shape) * random.uniform(0.5, 1.5, x.shape)
-    return scale_of(xp, x) * from_host(drawn, x)
+    return scale_of(xp, x) * from_host(xp, drawn, x)
 
 
 def flat_positions(xp: Namespace, x: Array) -> Array:

@@ -40,13 +40,13 @@ class Answer(NamedTuple):
 def first_answer(flat: Flat, seed: int) -> Answer:
     """What ``flat.grad`` returns at ``flat.arrays``, and how it behaves when asked again, there and elsewhere."""
     xp = namespace(*flat.arrays)
-    given = _copies(xp, flat.arrays)
+    given = copied(xp, *flat.arrays)
     returned = flat.grad(*given)
     flaws = [leaf_flaw(array, gradient) for array, gradient in zip(given, returned, strict=True)]
     if any(flaws):
         return Answer((), flaws)
-    first = _copies(xp, returned)  # grad may hand out the same arrays at every call
-    given = _copies(xp, flat.arrays)
+    first = copied(xp, *returned)  # grad may hand out the same arrays at every call
+    given = copied(xp, *flat.arrays)
     again = flat.grad(*given)
     broken = _changed_argument(xp, flat, given) or _unrepeatable_function(xp, flat)
     broken = broken or _unrepeatable_gradient(xp, first, again)
@@ -126,14 +126,14 @@ def _stale_cache(xp: Namespace, flat: Flat, elsewhere: Arrays, returned: Arrays,
 
 def _shared_arrays(xp: Namespace, flat: Flat, elsewhere: Arrays) -> str:
     """Whether gradients share memory with parameters, or grad takes arrays changed in place for the same arguments."""
-    given = _copies(xp, flat.arrays)
+    given = copied(xp, *flat.arrays)
     for name, param, gradient in zip(flat.names, given, flat.grad(*given), strict=True):
-        before = copied(xp, gradient)
+        (before,) = copied(xp, gradient)
         # no question about memory is common to all libraries; an array that can't be written to may be shared
         if _written(param, xp.ones_like(param) - param) and not _equal(xp, before, gradient):
             return f"the gradient of {name} shares memory with it: an update in place of the one changes the other"
     if all(_written(param, value) for param, value in zip(given, elsewhere, strict=True)):  # as an update in place does
-        here, afresh = flat.grad(*given), flat.grad(*_copies(xp, elsewhere))
+        here, afresh = flat.grad(*given), flat.grad(*copied(xp, *elsewhere))
         if distance(xp, here, afresh) > _reordered(xp, given) * largest(xp, *here, *afresh):
             return "grad does not see that its arguments were changed in place: it caches by which arrays they are"
     return ""
@@ -142,13 +142,13 @@ def _shared_arrays(xp: Namespace, flat: Flat, elsewhere: Arrays) -> str:
 def linearity_flaws(xp: Namespace, pullback: Callable[[Array], Sequence[Array]], one: Array, other: Array) -> list[str]:
     """Sentences about a pullback that is not linear in its cotangent, takes zero to something else, or changes it."""
     flaws = []
-    given = copied(xp, one)
+    (given,) = copied(xp, one)
     pullback(given)
     if not _equal(xp, given, one):
         flaws.append("the pullback changes its cotangent in place")
     if largest(xp, *pullback(xp.zeros_like(one))) != 0.0:
         flaws.append("the pullback does not take a zero cotangent to zero")
-    a, b, both = pullback(copied(xp, one)), pullback(copied(xp, other)), pullback(one + 2.0 * other)
+    a, b, both = map(pullback, (*copied(xp, one, other), one + 2.0 * other))
     total = [p + 2.0 * q for p, q in zip(a, b, strict=True)]
     if distance(xp, both, total) > _reordered(xp, [one]) * largest(xp, *a, *b):
         flaws.append("the pullback is not linear in the cotangent")
@@ -167,10 +167,6 @@ def _written(param: Array, value: Array) -> bool:
     except Exception:  # whatever a library raises
         return False
     return True
-
-
-def _copies(xp: Namespace, arrays: Sequence[Array]) -> Arrays:
-    return tuple(copied(xp, x) for x in arrays)
 
 
 def _equal(xp: Namespace, a: Array, b: Array) -> bool:

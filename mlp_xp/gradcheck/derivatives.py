@@ -101,11 +101,10 @@ def _clip(xp: Any, x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A0
 
 
 def _prod(xp: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    if axis is None:
-        y = functools.reduce(operator.mul, xp.reshape(x, (-1,)))
-        return xp.reshape(y, (1,) * x.ndim) if keepdims else y
-    y = functools.reduce(operator.mul, xp.moveaxis(x, axis, 0))
-    return xp.expand_dims(y, axis=axis) if keepdims else y
+    y = functools.reduce(operator.mul, xp.reshape(x, (-1,)) if axis is None else xp.moveaxis(x, axis, 0))
+    if not keepdims:
+        return y
+    return xp.reshape(y, (1,) * x.ndim) if axis is None else xp.expand_dims(y, axis=axis)
 
 
 def _var(xp: Any, x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Any:

@@ -200,9 +200,8 @@ def _two_sided(
 
 def _put(xp: Namespace, x: Array, places: Sequence[int], values: Array) -> Array:
     """``x`` with ``values`` at ``places``."""
-    size = x.shape[0]
-    sources = np.arange(size)
-    sources[list(places)] = size + np.arange(len(places))
+    sources = np.arange(x.shape[0])
+    sources[list(places)] = x.shape[0] + np.arange(len(places))
     return taken(xp, xp.concat([x, values]), sources.tolist())
 
 

@@ -61,11 +61,6 @@ class LocalGradient(NamedTuple):
     floor: float
     finest: float
 
-    @property
-    def in_reference(self) -> bool:
-        """Whether the gradient was computed in the reference dtype."""
-        return self.epsilon == self.local.epsilon
-
 
 def gradient_at(flat: Flat, local: LocalFunction, random: Generator) -> LocalGradient:
     """The gradient at ``flat.arrays``, which is the point of ``local``, and how much of it is rounding.
@@ -85,7 +80,7 @@ def gradient_at(flat: Flat, local: LocalFunction, random: Generator) -> LocalGra
 
     own = gradient(*at) if exact is None else exact
     neighbours = tuple(
-        gradient(*(x * (1.0 + 2.0 * epsilon * from_host(random.integers(-1, 2, x.shape), x)) for x in at))
+        gradient(*(x * (1.0 + 2.0 * epsilon * from_host(xp, random.integers(-1, 2, x.shape), x)) for x in at))
         for _ in range(_NEIGHBOURS)
     )
     # a saturated unit's slope is a small difference of large numbers: its error is proportional to what flows past it

@@ -109,6 +109,8 @@ def _no_arrays(parent: str, tree: Any) -> str:
 
 def _on_leaves(function: Callable[..., Any], tree: tuple[Any, ...]) -> Callable[..., Any]:
     """``function(*tree)`` as a function of the leaves of ``tree``."""
+    if all(map(is_array_api_obj, tree)):
+        return function
     return lambda *arrays: function(*rebuild(tree, iter(arrays)))
 
 
@@ -135,12 +137,12 @@ def rebuild(tree: Any, arrays: Iterator[Any]) -> Any:
     """``tree`` with its leaves replaced by ``arrays``, in order."""
     if is_array_api_obj(tree):
         return next(arrays)
-    children, names = [rebuild(child, arrays) for _, child in _children(tree)], _fields(tree)
+    children = [rebuild(child, arrays) for _, child in _children(tree)]
+    if isinstance(tree, list | tuple):
+        return type(tree)(*children) if hasattr(tree, "_fields") else type(tree)(children)
     if isinstance(tree, dict):
         return dict(zip(tree, children, strict=True))
-    if isinstance(tree, list | tuple):
-        return type(tree)(children) if names is None else type(tree)(*children)
-    return tree if names is None else replace(tree, **dict(zip(names, children, strict=True)))
+    return replace(tree, **dict(zip(_fields(tree) or (), children, strict=True))) if children else tree
 
 
 def in_order_of(tree: Any, model: Any) -> Any:
@@ -174,9 +176,11 @@ def _children(tree: Any) -> Iterator[tuple[str, Any]]:
 
 def _fields(tree: Any) -> Sequence[str] | None:
     """The names of the fields that a NamedTuple or a dataclass is made from; None for anything else."""
-    if is_dataclass(tree) and not isinstance(tree, type):
-        return [field.name for field in fields(tree) if field.init]  # it works out the others itself
-    return getattr(tree, "_fields", None) if isinstance(tree, tuple) else None
+    if isinstance(tree, tuple):
+        return getattr(tree, "_fields", None)
+    if not is_dataclass(tree) or isinstance(tree, type):
+        return None
+    return [field.name for field in fields(tree) if field.init]  # a dataclass works out the others itself
 
 
 # --- functions ---------------------------------------------------------------------------------------------------

@@ -146,7 +146,8 @@ def _with_noise(local: LocalFunction, seed: int) -> LocalFunction:
     """``local`` with its noise, measured along a line of random signs."""
     xp, random = local.xp, default_rng(seed)
     line = {
-        i: from_host(random.choice([-1.0, 1.0], x.shape), x) * xp.maximum(xp.abs(x), scale_of(xp, x) * xp.ones_like(x))
+        i: from_host(xp, random.choice([-1.0, 1.0], x.shape), x)
+        * xp.maximum(xp.abs(x), scale_of(xp, x) * xp.ones_like(x))
         for i, x in enumerate(local.point)
     }
     return local._replace(noise=evaluation_noise(local.along(line), local.value, local.epsilon))

@@ -54,25 +54,26 @@ def check_pullback(
     if not callable(op):
         raise TypeError(f"op must be a function, got {type(op).__name__}")
     value, pullback = _checked(op(*args))
+    xp = namespace(value)
     random = default_rng(seed)
     drawn, other = random.standard_normal(value.shape), random.standard_normal(value.shape)
 
     def f(*arrays: Any) -> Array:
         value, _ = op(*arrays)
-        return namespace(value).sum(value * from_host(drawn, value))
+        xp = namespace(value)  # of duals, if f is asked with duals
+        return xp.sum(value * from_host(xp, drawn, value))
 
     def grad(*arrays: Any) -> Any:
         value, pullback = op(*arrays)
-        cotangents = pullback(from_host(drawn, value))
+        cotangents = pullback(from_host(xp, drawn, value))  # a new array each time: the pullback may change it
         if not isinstance(cotangents, tuple | list):
             kind = type(cotangents).__name__
             raise ValueError(f"pullback must return a tuple of {len(args)} cotangents, one per argument, got {kind}")
         return cotangents
 
     report = gradcheck(f, grad, args, names, seed, **options)
-    flaws = linearity_flaws(
-        namespace(value), lambda c: _arrays(pullback(c)), from_host(drawn, value), from_host(other, value)
-    )
+    one, two = from_host(xp, drawn, value), from_host(xp, other, value)
+    flaws = linearity_flaws(xp, lambda c: _arrays(pullback(c)), one, two)
     return report._replace(contract=(*report.contract, *flaws))
 
 
@@ -117,7 +118,8 @@ def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, se
     drawn = [random.standard_normal(x.shape) for x in _arrays(args)]
 
     def vectors(arrays: Iterable[Array]) -> list[Array]:
-        return [from_host(numbers, x) for x, numbers in zip(arrays, drawn, strict=True)]  # hvp may change them
+        # new arrays each time: hvp may change them
+        return [from_host(namespace(x), numbers, x) for x, numbers in zip(arrays, drawn, strict=True)]
 
     def f(*at: Any) -> Array:
         arrays, gradients = _arrays(at), _arrays(in_order_of(grad(*at), at[0] if bare else at))
