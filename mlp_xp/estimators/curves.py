@@ -23,6 +23,7 @@ class Curves(Network):
         return not hasattr(self, "loss_curve_") or (self.early_stopping and self.validation_scores_ is None)
 
     def _begin_curves(self) -> None:
+        """Forget the epochs so far."""
         self.loss_curve_: list[float] = []
         self.validation_losses_: list[float] = []
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
