@@ -1,4 +1,4 @@
-"""What an estimator says of each epoch: the curves of losses and scores, and whether training has converged.
+"""The curves of an estimator: the loss and the score of each epoch, and whether training has converged.
 
 Before: ``network``. Next: ``base`` fills them while it learns.
 """
@@ -16,7 +16,7 @@ _SMALLEST_RATE = 1e-6  # at which "adaptive" gives up, as in scikit-learn
 
 
 class Curves(Network):
-    """The attributes of scikit-learn's that follow the epochs."""
+    """The attributes that grow by a number in each epoch, as scikit-learn's."""
 
     def _lacks_curves(self) -> bool:
         """Whether what came before was lbfgs, or did not stop early."""
