@@ -94,8 +94,8 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typecheck(session: nox.Session) -> None:
-    """Mypy, strict, over the package."""
-    session.install(".[cli]", "pytest", "mypy==2.4.*")  # another series may find more
+    """Mypy, strict, over the package, the scripts and the helpers of the tests."""
+    session.install(".[cli]", "hypothesis", "pytest", "mypy==2.4.*")  # another series may find more
     session.run("mypy")
 
 

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple, Unpack, cast
 import numpy as np  # for the host's random numbers and its memory alone
 
 from mlp_xp._lib.arguments import check_number, check_positive, check_whole
-from mlp_xp._lib.namespace import device_kwargs, namespace
+from mlp_xp._lib.namespace import device_kwargs, namespace, scalar_like
 from mlp_xp._lib.typing import Array, Namespace, Params
-from mlp_xp.mlp import PredictOptions, TrainOptions
+from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
 from mlp_xp.optim import Optimizer, State, adam
-from mlp_xp.schedules import Progress, Schedule, check_patience, constant, stalls
+from mlp_xp.schedules import Progress, Schedule, check_patience, stalls
 from mlp_xp.train.dataset import Dataset, all_finite, batches, is_sparse, read
 from mlp_xp.train.evaluate import evaluate
 from mlp_xp.train.step import Sums, make_step
@@ -110,7 +110,7 @@ class Settings(NamedTuple):
 
     epochs: int
     optimizer: Optimizer
-    lr: Schedule
+    lr: float | Schedule
     batch_size: int = 128
     shuffle: bool = True
     seed: int = 0
@@ -200,9 +200,10 @@ def train(
         check_patience(patience, tol)
     here = params.params if isinstance(params, Epoch) else params
     data, held_out = read(Dataset(X, y, options.get("sample_weight")), here, validation, seed)
-    schedule = lr if callable(lr) else constant(lr)
+    if not callable(lr):
+        lr = check_number("lr", lr, 0.0, math.inf)
     settings = Settings(
-        epochs, optimizer or adam(), schedule, batch_size, shuffle, seed, score, patience, tol, float(alpha), clip_norm,
+        epochs, optimizer or adam(), lr, batch_size, shuffle, seed, score, patience, tol, float(alpha), clip_norm,
         callbacks, order, compile, options,
     )  # fmt: skip
     yield from run(data, held_out, params, settings)
@@ -219,7 +220,9 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
     """
     here = _beginning(start, settings.optimizer)
     xp, n = namespace(*here.params), data.X.shape[0]
-    step = make_step(xp, settings.optimizer, settings.alpha, settings.clip_norm, settings.options)
+    options = {name: value for name, value in settings.options.items() if name != "sample_weight"}
+    terms = terms_of(len(here.params) // 2 - 1, **cast(Any, options))
+    step = make_step(xp, terms, settings.optimizer, settings.alpha, settings.clip_norm)
     step = step if settings.compile is None else settings.compile(step)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
@@ -273,8 +276,9 @@ def _beginning(start: Params | Epoch, optimizer: Optimizer) -> Epoch:
 
 
 def _out_of_patience(history: Sequence[Record], settings: Settings) -> bool:
-    watched = [record.watched for record in history]
-    return settings.patience is not None and bool(stalls(watched, settings.patience, settings.tol))
+    if settings.patience is None:
+        return False
+    return bool(stalls([record.watched for record in history], settings.patience, settings.tol))
 
 
 class _Plan(NamedTuple):
@@ -299,10 +303,10 @@ def _plan(number: int, n: int, settings: Settings, history: Sequence[Record]) ->
     watched = [record.watched for record in history]
 
     def rate(step: int) -> float:
+        if not callable(settings.lr):
+            return settings.lr
         progress = Progress((number - 1) * steps + step, settings.epochs * steps, (number - 1) * n, watched)
-        lr = settings.lr(progress)
-        check_number("lr", lr, 0.0, math.inf)
-        return float(lr)  # a scalar of NumPy would widen float32
+        return check_number("lr", settings.lr(progress), 0.0, math.inf)
 
     rates = [rate(step) for step in range(steps)]
     rows = _rows(random, number, n, settings)
@@ -328,8 +332,7 @@ def _as_arrays(xp: Namespace, like: Array, plan: _Plan) -> tuple[tuple[Array, ..
 
 def _no_sums(xp: Namespace, like: Array) -> Sums:
     """Zeros; two arrays, since a compiler that sees one array twice compiles the step twice."""
-    zeros = xp.zeros((2,), dtype=like.dtype, **device_kwargs(like))
-    return Sums(zeros[0, ...], zeros[1, ...])
+    return Sums(scalar_like(xp, 0.0, like), scalar_like(xp, 0.0, like))
 
 
 def _judged(
