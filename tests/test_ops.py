@@ -153,6 +153,17 @@ def test_softmax_is_right_and_sums_to_one_at_any_magnitude(xp, put, host, dtype)
             assert abs(value - true) <= allowed, (row, entry)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "slope_of"), [("sigmoid", lambda a: a * (1 - a)), ("tanh", lambda a: 1 - a * a)])
+def test_a_slope_made_from_the_value_loses_nothing_to_cancellation(xp, put, host, name, slope_of, dtype):
+    """Relative to the exact slope at the computed value: near its bounds ``1 - a * a`` would lose every digit."""
+    value, pullback = getattr(mx.ops, name)(put(np.linspace(-9, 9, 181), getattr(xp, dtype)))
+    (slope,) = pullback(xp.ones_like(value))
+    for a, computed in zip(host(value).tolist(), host(slope).tolist(), strict=True):
+        exact = slope_of(mp.mpf(a))
+        assert abs(computed - exact) <= 2 * float(np.finfo(dtype).eps) * exact  # three roundings of half an eps
+
+
 @pytest.mark.parametrize(("name", "subgradient"), [("relu", 0.0), ("leaky_relu", 0.01), ("elu", 1.0)])
 def test_the_subgradient_at_zero_is_the_stated_one(put, host, name, subgradient):
     value, pullback = getattr(mx.ops, name)(put([0.0, -0.0]))
