@@ -698,7 +698,7 @@ def test_jax_traces_a_step_once_for_each_size_of_batch(data, params, host):
 
     def compiler(step):
         def counted(*arguments):
-            traced.append(arguments[-3].shape[0])
+            traced.append(arguments[3].rows.shape[0])
             return step(*arguments)
 
         return jax.jit(counted)
