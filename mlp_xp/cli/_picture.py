@@ -1,59 +1,97 @@
-"""The picture of a run: how it learned, how well it does, what the first layer looks at."""
+"""The picture of a run: its learning curves, its test predictions, the weights of its first layer."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
+from rich.color import Color
+from rich.segment import Segment, Segments
+from rich.style import Style
 
 from mlp_xp import plots
+from mlp_xp._lib.namespace import to_host
+from mlp_xp.cli._run import Run
 from mlp_xp.cli._scores import confusion
 from mlp_xp.train import Record
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 _MOST_LABELS, _MOST_COUNTS, _MOST_POINTS = 40, 12, 5000
 
 
-def run_figure(
-    title: str, history: Sequence[Record], y: NDArray[Any], predicted: NDArray[Any], weight: NDArray[Any],
-    *, classes: NDArray[Any] | None, target: str, loss: str, inputs: Sequence[str] = (),
-    image_shape: tuple[int, int] | None = None, hidden: bool = True, per: str = "unit of input",
-) -> Figure:  # fmt: skip
-    """Loss and score over the epochs; predictions against the truth; the first layer's weight (d_in, d_h).
+class Picture(NamedTuple):
+    """What the picture of a run shows.
 
-    Args:
-        title: a heading.
-        history: a record of each epoch.
-        y, predicted: of the test rows.
-        weight: on the host.
-        classes: of a classification; None for a regression.
-        target: what the target is called.
-        loss: what the loss is called, with its unit.
-        inputs: names of the columns of X.
-        image_shape: (height, width) of an input that is an image.
-        hidden: whether the first layer is not the last one too.
-        per: what of the input the weights are for.
+    title: the heading.
+    history: a record of each epoch.
+    y, predicted: targets of the test rows and their predictions.
+    weight: of the first layer, (d_in, d_h), on the host.
+    classes: the labels of a classification; None for a regression.
+    target: the name of the target.
+    loss: the name of the loss, with its unit.
+    inputs: names of the columns of X.
+    image_shape: (height, width) of an input that is an image.
+    hidden: whether the network has a hidden layer.
+    per: what a weight is per: the unit of an input.
     """
+
+    title: str
+    history: Sequence[Record]
+    y: NDArray[Any]
+    predicted: NDArray[Any]
+    weight: NDArray[Any]
+    classes: NDArray[Any] | None
+    target: str
+    loss: str
+    inputs: Sequence[str] = ()
+    image_shape: tuple[int, int] | None = None
+    hidden: bool = True
+    per: str = "unit of input"
+
+
+def draw(run: Run) -> None:
+    """Write the picture of ``run``, and show it in the terminal where that is wanted."""
+    figure = run_figure(_picture(run))
+    assert run.files.picture is not None
+    plots.save(figure, run.files.picture)
+    if run.options["show"] and not run.screen.silent:
+        columns = min(run.screen.console.width, 200) if run.screen.is_terminal else 120
+        run.screen.show(_in_characters(figure, columns))
+
+
+def _picture(run: Run) -> Picture:
+    model, recipe = run.model, run.data.recipe
+    value = f"{run.score.value:.1%}" if model.is_classifier else f"{run.score.value:.3f}"
+    unit = {
+        "squared_error": "mean squared error (standardised)" if recipe.mean else "mean squared error",
+        "poisson": "Poisson deviance",
+    }.get(model.estimator._criterion(), "cross-entropy (nats)")
+    return Picture(
+        f"{run.name}: {run.network}, test {run.score.name} {value}", model.estimator._history, run.data.test.y,
+        run.predicted, to_host(model.estimator.coefs_[0]), model.classes if model.is_classifier else None,
+        target=recipe.target or "target", loss=unit, inputs=recipe.names, image_shape=recipe.image_shape,
+        hidden=len(run.sizes) > 2, per="standard deviation of input" if recipe.mean else "unit of input",
+    )  # fmt: skip
+
+
+def run_figure(shown: Picture) -> Figure:
+    """Loss and score over the epochs; predictions against the truth; the weight of the first layer."""
     figure = Figure(figsize=(15, 5), dpi=110, layout="constrained")
-    figure.suptitle(title, fontsize="medium")
+    figure.suptitle(shown.title, fontsize="medium")
     areas: Any = figure.subfigures(1, 3, width_ratios=(1, 1, 1.15))
     left, middle, right = areas
-    _draw_curves(left, history, loss, "accuracy (%)" if classes is not None else "R²")
-    if classes is not None:
-        _draw_confusion(middle, confusion(y, predicted, classes), [str(each) for each in classes])
+    labels = None if shown.classes is None else [str(each) for each in shown.classes]
+    _draw_curves(left, shown.history, shown.loss, "R²" if labels is None else "accuracy (%)")
+    if shown.classes is not None and labels is not None:
+        _draw_confusion(middle, confusion(shown.y, shown.predicted, shown.classes), labels)
     else:
-        _draw_scatter(middle, y, predicted, target)
-    kind = "hidden unit" if hidden else "output" if classes is None else "class"
-    names = [str(each) for each in classes] if not hidden and classes is not None else None
-    shown = [_short(name) for name in inputs] or None
-    plots.draw_weights(right.subplots(), weight, image_shape, names, shown, kind, per)
+        _draw_scatter(middle, shown.y, shown.predicted, shown.target)
+    kind = "hidden unit" if shown.hidden else "output" if labels is None else "class"
+    columns, inputs = None if shown.hidden else labels, [_short(name) for name in shown.inputs] or None
+    plots.draw_weights(right.subplots(), shown.weight, shown.image_shape, columns, inputs, kind, shown.per)
     return figure
 
 
@@ -74,7 +112,7 @@ def _draw_curves(area: SubFigure, history: Sequence[Record], loss: str, score: s
 
 
 def _draw_confusion(area: SubFigure, counts: NDArray[Any], names: Sequence[str]) -> None:
-    """Shares of each true class, so that a rare one is seen as well as a frequent one; counts where they fit."""
+    """Colours are shares of each true class, so that a rare class is seen too; numbers are counts, where they fit."""
     axes = area.subplots()
     total = counts.sum(axis=1, keepdims=True)
     shares = 100.0 * counts / np.where(total == 0, 1, total)
@@ -114,13 +152,8 @@ def _short(name: str) -> str:
     return name if len(name) <= 24 else f"{name[:22]}…"
 
 
-def preview(figure: Figure, console: Console) -> None:
-    """The picture in a terminal: two pixels in each character, one above the other."""
-    from rich.color import Color
-    from rich.segment import Segment, Segments
-    from rich.style import Style
-
-    columns = min(console.width, 200) if sys.stdout.isatty() else 120
+def _in_characters(figure: Figure, columns: int) -> Segments:
+    """The picture in a terminal of so many columns: two pixels in each character, one above the other."""
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[:, :, :3].astype(float)
@@ -135,4 +168,4 @@ def preview(figure: Figure, console: Console) -> None:
             style = Style(color=Color.from_rgb(*over), bgcolor=Color.from_rgb(*under))
             segments.append(Segment("▀", style))
         segments.append(Segment.line())
-    console.print(Segments(segments))
+    return Segments(segments)

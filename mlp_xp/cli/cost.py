@@ -1,4 +1,4 @@
-"""``mlp-xp cost``: what a training step takes, from the sizes alone."""
+"""``mlp-xp cost``: the operations and the memory of a training step, from the sizes alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlp_xp.cli._options import (
     SHOW_DEFAULTS,
     activation_names,
 )
-from mlp_xp.cli._screen import make_table, open_console
+from mlp_xp.cli._screen import Screen, Table, readable
 from mlp_xp.cost import DTYPES, step_cost
 from mlp_xp.losses import CRITERIA
 
@@ -52,15 +52,6 @@ def command(sizes: tuple[int, ...], n: int, dtype: str, activation: str, criteri
         ("parameters, and the gradients as much again", counted.parameter_bytes, "B"),
         (f"state of the optimizer, {optimizer}", counted.optimizer_bytes, "B"),
     )
-    rows = [(name, _readable(value, unit), f"{value:,}") for name, value, unit in figures]
+    rows = [(name, readable(value, unit), f"{value:,}") for name, value, unit in figures]
     title = f"one step of {'-'.join(map(str, sizes))} on {n:,} rows in {dtype}"
-    open_console().print(make_table(title, ("", "about", "exactly"), rows, right=(1, 2)))
-
-
-def _readable(value: float, unit: str) -> str:
-    """Three digits and a prefix: ``163 MFLOP``."""
-    for prefix in ("", "k", "M", "G", "T", "P"):
-        if value < 999.5 or prefix == "P":
-            break
-        value /= 1000.0
-    return f"{value:.3g} {prefix}{unit}".rstrip()
+    Screen().show(Table(title, ("", "about", "exactly"), rows, right=(1, 2)))

@@ -1,4 +1,4 @@
-"""``mlp-xp predict``: what a model says of new rows, a batch at a time."""
+"""``mlp-xp predict``: the predictions of a model for new rows, a batch at a time."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import click
 from mlp_xp.cli._help import Command
 from mlp_xp.cli._options import ROWS, SHOW_DEFAULTS, backend_option, device_option, force_option
 from mlp_xp.cli._output import claimed, with_suffix
+from mlp_xp.cli._screen import Screen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.argument("data")
 @click.option("--output", "-o", help="A .csv, .parquet or .npz file; by default CSV is printed.")
-@click.option("--proba", is_flag=True, help="The probability of each class as well.")
-@click.option("--rows", type=click.IntRange(1), default=ROWS, help="At a time.")
+@click.option("--proba", is_flag=True, help="Write the probability of each class too.")
+@click.option("--rows", type=click.IntRange(1), default=ROWS, help="Rows to read at a time.")
 @backend_option
 @device_option
 @force_option
@@ -40,10 +41,10 @@ def command(
 ) -> None:
     """Predict with MODEL the rows of DATA, which has the columns that the model was trained on.
 
-    They are read a batch at a time: there may be more than fit into memory. For example: mlp-xp predict
+    The rows are read a batch at a time, so DATA may be larger than the memory. For example: mlp-xp predict
     houses.safetensors new.csv -o prices.csv
     """
-    from mlp_xp.cli._model import open_for, open_model, refuse_no_rows  # heavy, and `--help` does without
+    from mlp_xp.cli._model import open_for, open_model  # imported here: --help must stay fast
 
     path = None if output is None else with_suffix(output, *_WRITERS)
     with claimed(path, force=force):
@@ -56,10 +57,8 @@ def command(
             for X, _ in opened.chunks(source, rows):
                 write(_predictions(opened, X, proba))
                 count += len(X)
-            if not count:
-                refuse_no_rows(source)
     if path is not None:
-        click.echo(f"wrote {count:,} rows to {path}")
+        Screen().say(f"wrote {count:,} rows to {path}")
 
 
 def _columns(model: Model, proba: bool) -> list[str]:
@@ -79,7 +78,7 @@ def _predictions(model: Model, X: NDArray[Any], proba: bool) -> list[NDArray[Any
 
 @contextmanager
 def _writing(path: Path | None, names: list[str]) -> Iterator[_Write]:
-    """A function that writes some rows; what it wrote becomes ``path`` at the end, whole or not at all."""
+    """A function that writes rows, to stdout without a ``path``; the file appears at the end, whole or not at all."""
     if path is None:
         text = io.TextIOWrapper(sys.stdout.buffer, newline="", encoding="utf-8", write_through=True)
         try:

@@ -1,4 +1,4 @@
-"""A source of rows, and which of them are held out: what everything that opens data returns."""
+"""``Source``, rows that can be read in chunks, which all functions that open data return; ``hold_out`` splits them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ HostArray: TypeAlias = NDArray[Any]
 
 
 class Chunk(NamedTuple):
-    """Some rows in their order.
+    """Consecutive rows.
 
-    X: a floating array (n, d_in), or a data frame whose target is among its columns.
-    y: (n,), or None where there is none, or where X is a frame.
-    first: how many rows came before.
+    X: a floating array (n, d_in), or a data frame that has the target among its columns.
+    y: the targets (n,); None without targets, and where X is a frame.
+    first: the number of rows before these.
     """
 
     X: Any
@@ -27,14 +27,14 @@ class Chunk(NamedTuple):
 class Source(NamedTuple):
     """Data that can be read.
 
-    name: what it is called in a heading.
-    where: what it is called in an error.
-    columns: their names; None where they have none.
-    chunks: the rows, so many at a time; all at once for None.
-    test: the test set, where the data brings one along.
+    name: its name in a heading.
+    where: its name in an error.
+    columns: names of the columns; None where they have none.
+    chunks: ``chunks(rows)`` reads that many rows at a time, ``chunks(None)`` all at once.
+    test: the test set, where the data has one.
     image_shape: (height, width) when the columns are the pixels of an image, row by row.
-    target: the name of the target among ``columns``, where the data says which it is.
-    is_table: whether its chunks are data frames.
+    target: the name of the target among ``columns``, where the data says it.
+    is_table: whether the chunks are data frames.
     """
 
     name: str
@@ -45,6 +45,22 @@ class Source(NamedTuple):
     image_shape: tuple[int, int] | None = None
     target: str | None = None
     is_table: bool = False
+
+    def read(self) -> Chunk:
+        """All rows at once.
+
+        Raises:
+            ValueError: when there are none.
+        """
+        chunk = next(self.chunks(None), None)
+        if chunk is None or len(chunk.X) == 0:
+            raise no_rows(self.where)
+        return chunk
+
+
+def no_rows(where: str) -> ValueError:
+    """The error of a source without rows."""
+    return ValueError(f"{where} must have at least one row, got none")
 
 
 def hold_out(share: float, seed: int, n: int, labels: HostArray | None = None) -> tuple[HostArray, HostArray]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +22,8 @@ from mlp_xp.data.source import Chunk, Source
 
 _MOST_COLUMNS = 100_000
 _MOST_CATEGORIES = 1000  # of a column: what has more is an identifier or free text
-_NUMERIC_SHARE = 0.5  # a column of text more of which reads as numbers holds numbers, and mistakes
+_NUMERIC_SHARE = 0.5  # a column of text holds numbers, with mistakes among them, if more of it reads as numbers
+_MOST_LISTED = 8  # names in an error
 
 
 class Column(NamedTuple):
@@ -203,8 +203,7 @@ def check_named(kind: str, where: str, names: Iterable[str], name: str) -> None:
     """Raise unless ``name`` is one of the columns; the nearest are offered."""
     known = [str(each) for each in names]
     if name not in known:
-        offered = known if len(known) <= 8 else get_close_matches(name, known, n=4, cutoff=0.0)
-        raise ValueError(f"{where}: {kind} must be a column, {one_of(offered, name)}")
+        raise ValueError(f"{where}: {kind} must be a column, {one_of(known, name, most=_MOST_LISTED)}")
 
 
 def learn_columns(where: str, frame: Any, target: str, drop: Iterable[str], categories: Iterable[str]) -> list[Column]:
@@ -294,10 +293,8 @@ def encode(where: str, columns: Sequence[Column], frame: Any, first: int) -> NDA
             unknown = there & (codes < 0)
             if unknown.any():
                 row = int(np.argmax(unknown))
-                known = column.categories if len(column.categories) <= 8 else column.categories[:8]
-                raise ValueError(
-                    f"{where}: row {first + row + 1}, column {column.name!r} must be {one_of(known, text[row])}"
-                )
+                known = one_of(column.categories, text[row], most=_MOST_LISTED)
+                raise ValueError(f"{where}: row {first + row + 1}, column {column.name!r} must be {known}")
             X[:, low : low + column.width] = codes[:, None] == np.arange(column.width)
             X[~there, low : low + column.width] = np.nan
         low += column.width

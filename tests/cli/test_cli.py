@@ -26,7 +26,7 @@ for name in ("click", "rich", "matplotlib", "sklearn", "pandas", "pyarrow", "saf
 
 imread = import_module("matplotlib.image").imread
 cli, plots = import_module("mlp_xp.cli"), import_module("mlp_xp.plots")
-cost_command, checks = import_module("mlp_xp.cli.cost"), import_module("mlp_xp.cli._checks")
+screen, checks = import_module("mlp_xp.cli._screen"), import_module("mlp_xp.cli._checks")
 mistakes, estimators = import_module("mlp_xp.mistakes"), import_module("mlp_xp.estimators")
 picture, output = import_module("mlp_xp.cli._picture"), import_module("mlp_xp.cli._output")
 pandas = import_module("pandas")
@@ -386,8 +386,8 @@ def test_the_picture_has_curves_predictions_and_weights(classes: Any) -> None:
     history = [record(i, 2.0 / i, 0.0, 2.5 / i, 0.5 + i / 10, 0.1, i, 0.1 * i) for i in (1, 2, 3)]
     y = np.asarray(["cat", "dog", "dog"]) if classes is not None else np.asarray([1.0, 2.0, 3.0])
     weight = np.random.default_rng(0).normal(size=(4, 6))
-    figure = picture.run_figure("a title", history, y, y[::-1], weight, classes=classes, target="price",
-                                loss="cross-entropy (nats)", inputs=list("abcd"))  # fmt: skip
+    figure = picture.run_figure(picture.Picture("a title", history, y, y[::-1], weight, classes=classes, target="price",
+                                                loss="cross-entropy (nats)", inputs=list("abcd")))  # fmt: skip
     assert figure.get_suptitle() == "a title"
     (loss, score), predictions, weights = ([axes for axes in area.axes if axes.get_title() or axes.lines]
                                            for area in figure.subfigs)  # fmt: skip
@@ -736,7 +736,7 @@ def test_cost_prints_what_step_cost_counts(capsys: pytest.CaptureFixture[str]) -
     [(0, "0 B"), (999, "999 B"), (999.6, "1 kB"), (1000, "1 kB"), (1234567, "1.23 MB"), (5e12, "5 TB")],
 )
 def test_readable_figures(value: float, text: str) -> None:
-    assert cost_command._readable(value, "B") == text
+    assert screen.readable(value, "B") == text
 
 
 # --- bad input ---------------------------------------------------------------------------------------------------
@@ -959,7 +959,7 @@ def test_a_missing_extra_is_named(missing: str, tmp_path: Path) -> None:
 
 def test_the_fastest_backend_is_taken_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    train = import_module("mlp_xp.cli._training")
+    train = import_module("mlp_xp.cli._choose")
     choice = import_module("mlp_xp.backends").Choice("numpy", "cpu", "a step takes 1 ms with numpy on cpu", ())
     asked = []
     monkeypatch.setattr(train, "fastest", lambda *task: asked.append(task) or choice)
@@ -973,7 +973,7 @@ def test_to_compile_takes_a_backend_that_can(tmp_path: Path, monkeypatch: pytest
     assert cli.main(["train", "iris", "--epochs", "2", "--compile"]) == 2
     assert "to compile takes the backend torch or jax, got numpy, which has no compiler" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-    train = import_module("mlp_xp.cli._training")
+    train = import_module("mlp_xp.cli._choose")
     compiled = []
     monkeypatch.setattr(train, "compiler", lambda name: lambda step: compiled.append(name) or step)
     assert cli.main(["train", "iris", "--epochs", "2", "--compile"]) == 0
