@@ -16,19 +16,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np  # on the host alone: what the model holds
 
 from mlp_xp import __version__
-from mlp_xp._lib.arguments import rule_named
 from mlp_xp._lib.files import write_whole
-from mlp_xp._lib.namespace import to_host
+from mlp_xp._lib.namespace import namespace, to_host
 from mlp_xp._lib.typing import Array
-from mlp_xp.losses import CRITERIA
-from mlp_xp.mlp import PredictOptions, forward, said
-from mlp_xp.ops import Rule
+from mlp_xp.mlp import Cache, PredictOptions, forward
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-_SOFTMAX = "softmax_cross_entropy"
-_PROBABLE = (CRITERIA[_SOFTMAX], CRITERIA["sigmoid_cross_entropy"])
 
 
 def to_onnx(
@@ -58,15 +52,16 @@ def to_onnx(
     ndx, onnx = _libraries()
     host = [to_host(p) for p in params]
     # what is wrong with the arguments is said in the words of ``forward``; what fails afterwards fails for ONNX alone
-    outputs, _ = forward(np.zeros((1, *host[0].shape[:1]), dtype=host[0].dtype), *host, **options)
-    criterion = rule_named("criterion", CRITERIA, options.get("criterion", _SOFTMAX))
-    names = None if classes is None else _checked(classes, criterion, outputs.shape[-1])
+    row = np.zeros((1, *host[0].shape[:1]), dtype=host[0].dtype)
+    _, cache = forward(row, *host, **options)
+    criterion = cache.criterion
+    names = None if classes is None else _checked(classes, cache)
     try:
         X = ndx.argument(shape=("N", host[0].shape[0]), dtype=ndx.from_numpy_dtype(host[0].dtype))
         outputs, cache = forward(X, *(ndx.asarray(p) for p in host), **options)
         made = {"output": outputs}
-        if criterion in _PROBABLE:
-            label = said(cache.logits, criterion, host[-1].shape[-1])
+        if criterion.probabilities:
+            label = criterion.decision(namespace(cache.logits), cache.logits, host[-1].shape[-1])
             named = label if names is None else ndx.take(ndx.asarray(names), label, axis=0)
             made = {"probabilities": outputs, "label": named}
         model: ModelProto = ndx.build({"X": X}, made)
@@ -80,9 +75,10 @@ def to_onnx(
     return model
 
 
-def _checked(classes: Sequence[Any], criterion: Rule, d_out: int) -> Any:
+def _checked(classes: Sequence[Any], cache: Cache) -> Any:
     """The names of the classes as an array of numbers or strings, one for each."""
-    if criterion not in _PROBABLE or (criterion is not CRITERIA[_SOFTMAX] and d_out > 1):
+    criterion, d_out = cache.criterion, cache.logits.shape[-1]
+    if not criterion.probabilities or criterion.decision(namespace(cache.logits), cache.logits, d_out).ndim != 1:
         raise ValueError(f"classes name what a softmax or a single sigmoid tells apart, got {d_out} outputs of others")
     names = np.asarray(classes)
     if names.dtype.kind == "O" and all(isinstance(name, str) for name in classes):

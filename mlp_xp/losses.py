@@ -2,16 +2,23 @@
 
 A criterion is ``criterion(logits, targets, weights) -> (loss, pullback)``: logits (n, k), floating targets (n, k),
 weights (n,) that sum to 1. It sums over the outputs and averages over the batch; only the logits are differentiated.
-``targets_and_weights`` makes the second and third from what a caller has: labels, smoothing, sample weights.
+``targets_and_weights`` makes targets and weights from what a caller has: labels, smoothing, sample weights.
+
+To add a criterion, write one function at the end: its loss, its pullback, and what else its record holds.
 
 Before: ``ops``. Next: ``mlp`` puts a network in front of the logits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from inspect import cleandoc
+from typing import Any, Literal, NamedTuple
+
 from mlp_xp._lib.namespace import device_kwargs, is_floating, is_integral, is_numpy, namespace
 from mlp_xp._lib.typing import Array, Namespace, Op, Pullback
-from mlp_xp.ops import Rule, log1p_exp, logistic, public
+from mlp_xp.ops import Cost, Primitive, log1p_exp, logistic, op_from, record_named
 
 # --- probabilities -----------------------------------------------------------------------------------------------
 
@@ -23,14 +30,40 @@ def exp_and_total(xp: Namespace, z: Array) -> tuple[Array, Array, Array]:
     return shifted, exps, xp.sum(exps, axis=-1, keepdims=True)
 
 
-def softmax(z: Array) -> Array:
-    """``exp z_j / sum_k exp z_k`` over the last axis: (n, k) -> (n, k), at any magnitude."""
-    _, exps, total = exp_and_total(namespace(z, names=("z",)), z)
+def _softmax(xp: Namespace, z: Array) -> Array:
+    _, exps, total = exp_and_total(xp, z)
     return exps / total
 
 
+def softmax(z: Array) -> Array:
+    """``exp z_j / sum_k exp z_k`` over the last axis: (n, k) -> (n, k), at any magnitude.
+
+    Args:
+        z: real floating logits (..., k).
+
+    Returns:
+        Probabilities, in the shape of ``z``; they sum to 1 over the last axis.
+
+    >>> import numpy as np
+    >>> softmax(np.asarray([[1000.0, 1000.0]])).tolist()
+    [[0.5, 0.5]]
+    """
+    return _softmax(namespace(z, names=("z",)), z)
+
+
 def sigmoid(z: Array) -> Array:
-    """``1 / (1 + exp(-z))``, elementwise, at any magnitude. The differentiable op is ``mlp_xp.ops.sigmoid``."""
+    """``1 / (1 + exp(-z))``, elementwise, at any magnitude. The differentiable op is ``mlp_xp.ops.sigmoid``.
+
+    Args:
+        z: real floating, any shape.
+
+    Returns:
+        The values, in the shape of ``z``.
+
+    >>> import numpy as np
+    >>> sigmoid(np.asarray([0.0, 1000.0])).tolist()
+    [0.5, 1.0]
+    """
     return logistic(namespace(z, names=("z",)), z)
 
 
@@ -44,9 +77,16 @@ def cross_entropy(p: Array, y: Array) -> Array:
         p: probabilities (n, k), k >= 2.
         y: integer labels (n,), or floating targets (n, k) of the same dtype.
 
+    Returns:
+        The loss, 0-d, in the dtype of ``p``.
+
     Raises:
         ValueError: for shapes that do not fit, or labels out of range.
         TypeError: for dtypes or libraries that differ.
+
+    >>> import numpy as np
+    >>> round(float(cross_entropy(np.asarray([[0.5, 0.5], [0.1, 0.9]]), np.asarray([0, 1]))), 6)
+    0.399254
     """
     xp = namespace(p, y, names=("p", "y"))
     if p.ndim != 2 or p.shape[0] == 0 or p.shape[1] < 2:
@@ -71,14 +111,15 @@ def targets_and_weights(
     outputs: Array,
     sample_weight: Array | None = None,
     label_smoothing: float = 0.0,
+    outputs_per_target: int = 1,
 ) -> tuple[Array, Array]:
-    """Floating targets (n, k) and weights (n,) that sum to 1, in the dtype of ``outputs`` (..., n, k).
+    """Floating targets (n, k) and weights (n,) that sum to 1, for ``outputs`` (..., n, k), in their dtype.
 
     Integer labels (n,) become one-hot rows (0/1 when k is 1), smoothed to ``(1 - s) one_hot + s / k``. A label out of
-    range raises on NumPy; elsewhere, where looking would wait for the device, its row gets weight NaN, which reaches
-    the loss and every gradient.
+    range raises on NumPy. Elsewhere a look at the values would wait for the device: the row of such a label gets weight
+    NaN, which reaches the loss and every gradient.
     """
-    n, k = outputs.shape[-2:]
+    n, k = outputs.shape[-2], outputs.shape[-1] // outputs_per_target
     dtype = outputs.dtype
     place = device_kwargs(outputs)
     if sample_weight is None:
@@ -132,30 +173,140 @@ def _check_floating_targets(xp: Namespace, y: Array, n: int, k: int, dtype: obje
 # --- criteria ----------------------------------------------------------------------------------------------------
 
 
+def _as_they_are(xp: Namespace, logits: Array) -> Array:
+    return logits
+
+
+def _exp(xp: Namespace, logits: Array) -> Array:
+    return xp.exp(logits)
+
+
+def _most_probable(xp: Namespace, logits: Array, k: int) -> Array:
+    """Class numbers (n,)."""
+    return xp.argmax(logits, axis=-1)
+
+
+def _each_label(xp: Namespace, logits: Array, k: int) -> Array:
+    """0 or 1 for each output, (n, k); (n,) where k is 1."""
+    labels = xp.astype(logits > 0, xp.__array_namespace_info__().default_dtypes()["indexing"])
+    return labels[..., 0] if k == 1 else labels
+
+
+class Criterion(NamedTuple):
+    """A criterion with all that belongs to it.
+
+    name: as the option ``criterion`` takes it.
+    loss: ``loss(xp, logits, targets, weights) -> (loss, pullback)``.
+    outputs: ``outputs(xp, logits)``, what ``forward`` returns, (n, k).
+    decide: ``decide(xp, logits, k)``, what ``predict`` returns, (n,) or (n, k); the outputs for None.
+    metric: the score that belongs to it: "accuracy" of labels, "r2" of numbers, or None.
+    probabilities: whether its outputs are probabilities.
+    quantity, unit: what the loss measures, and in which unit, for pictures.
+    outputs_per_target: how many logits belong to one target.
+    smoothing: whether label smoothing is defined.
+    label_loss: ``loss`` for targets that are known to sum to 1 in each row, where that saves arithmetic.
+    cost: per logit, labels given for softmax; ``kept`` counts the targets. None for an op of the caller's own.
+    """
+
+    name: str
+    loss: Primitive
+    outputs: Callable[[Namespace, Array], Array] = _as_they_are
+    decide: Callable[[Namespace, Array, int], Array] | None = None
+    metric: Literal["accuracy", "r2"] | None = None
+    probabilities: bool = False
+    quantity: str = "loss"
+    unit: str = ""
+    outputs_per_target: int = 1
+    smoothing: bool = False
+    label_loss: Primitive | None = None
+    cost: Cost | None = None
+
+    def decision(self, xp: Namespace, logits: Array, k: int) -> Array:
+        """What ``predict`` returns for logits (n, k); k is said since a library that only traces may not know it."""
+        return self.outputs(xp, logits) if self.decide is None else self.decide(xp, logits, k)
+
+
+CRITERIA: dict[str, Criterion] = {}
+"""Name -> record of every criterion."""
+
+
+def criterion_named(name_or_op: str | Op) -> Criterion:
+    """The record of a criterion; see ``record_named``. That of a caller's op has the logits for its outputs."""
+    return record_named("criterion", CRITERIA, name_or_op, Criterion)
+
+
+_ARGUMENTS = """
+
+Args:
+    logits: (n, k), real floating.
+    targets: (n, k), of the same dtype.
+    weights: (n,), of the same dtype; they sum to 1.
+
+Returns:
+    The loss, 0-d, and its pullback, ``dloss -> (dlogits,)``.
+
+>>> import numpy as np
+>>> from mlp_xp.losses import NAME
+>>> logits, targets, weights = np.asarray([[0.5, -1.0]]), np.asarray([[1.0, 0.0]]), np.asarray([1.0])
+>>> loss, pullback = NAME(logits, targets, weights)
+>>> (dlogits,) = pullback(np.asarray(1.0))
+>>> h = np.asarray([[1e-6, 0.0]])
+>>> rise = NAME(logits + h, targets, weights)[0] - NAME(logits - h, targets, weights)[0]
+>>> bool(np.isclose(dlogits[0, 0], rise / 2e-6))
+True
+"""
+
+
+def _criterion(**belonging: Any) -> Callable[[Primitive], Op]:
+    """Make a primitive an op, and enter its record, with what belongs to it, in the table."""
+
+    def enter(primitive: Primitive) -> Op:
+        name = primitive.__name__
+        primitive.__doc__ = cleandoc(primitive.__doc__ or "") + _ARGUMENTS.replace("NAME", name)
+        op = op_from(primitive)
+        CRITERIA[name] = vars(op)["record"] = Criterion(name, primitive, **belonging)
+        return op
+
+    return enter
+
+
 def _per_row(weights: Array, dloss: Array) -> Array:
     """The cotangent of each row's loss, ready to multiply logits: (n,), () or (k,) -> (n, 1) or (k, n, 1)."""
     return (weights * dloss[..., None])[..., None]
 
 
-def _softmax_cross_entropy(
-    xp: Namespace, logits: Array, targets: Array, weights: Array, mass: Array | float | None = None
+def _softmax_loss(
+    xp: Namespace, logits: Array, targets: Array, weights: Array, mass: float | None = None
 ) -> tuple[Array, Pullback]:
-    """``-sum_i w_i sum_j t_ij log softmax(z)_ij``: (n, k), (n, k), (n,) -> 0-d.
-
-    With one-hot targets and equal weights the pullback is the textbook's ``(p - one_hot(y)) / n``. Targets need not sum
-    to 1: ``dz = w (p sum(t) - t)``; where that ``mass``, sum(t), is known it need not be computed.
-    """
+    """Softmax cross-entropy; ``mass`` is the sum of each row of targets, where it is known."""
     shifted, exps, total = exp_and_total(xp, logits)
     losses = xp.sum(targets * (xp.log(total) - shifted), axis=-1)
 
     def pullback(dloss: Array) -> tuple[Array]:
-        known = xp.sum(targets, axis=-1, keepdims=True) if mass is None else mass
-        return ((exps * (known / total) - targets) * _per_row(weights, dloss),)
+        masses = xp.sum(targets, axis=-1, keepdims=True) if mass is None else mass
+        return ((exps * (masses / total) - targets) * _per_row(weights, dloss),)
 
     return losses @ weights, pullback
 
 
-def _sigmoid_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
+@_criterion(
+    outputs=_softmax, decide=_most_probable, metric="accuracy", probabilities=True, quantity="cross-entropy",
+    unit="nats", smoothing=True, label_loss=partial(_softmax_loss, mass=1.0), cost=Cost(8, 3, 2),
+)  # fmt: skip
+def softmax_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
+    """``-sum_i w_i sum_j t_ij log softmax(z)_ij``: (n, k), (n, k), (n,) -> 0-d.
+
+    With one-hot targets and equal weights the pullback is the textbook's ``(p - one_hot(y)) / n``. Targets need not sum
+    to 1: ``dz = w (p sum(t) - t)``.
+    """
+    return _softmax_loss(xp, logits, targets, weights)
+
+
+@_criterion(
+    outputs=logistic, decide=_each_label, metric="accuracy", probabilities=True, quantity="cross-entropy", unit="nats",
+    cost=Cost(13, 16, 2),
+)  # fmt: skip
+def sigmoid_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``-sum_i w_i sum_j t_ij log s(z_ij) + (1 - t_ij) log s(-z_ij)``, s the sigmoid: (n, k), (n, k), (n,) -> 0-d.
 
     The pullback is ``w (s(z) - t)``.
@@ -172,14 +323,16 @@ def _sigmoid_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights
     return losses @ weights, pullback
 
 
-def _squared_error(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
+@_criterion(metric="r2", quantity="half squared error", unit="(unit of y)²", cost=Cost(3, 1, 1))
+def squared_error(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``sum_i w_i 1/2 sum_j (z_ij - t_ij)^2``: (n, k), (n, k), (n,) -> 0-d. The pullback is ``w (z - t)``."""
     difference = logits - targets
     losses = 0.5 * xp.sum(difference * difference, axis=-1)
     return losses @ weights, lambda dloss: (difference * _per_row(weights, dloss),)
 
 
-def _poisson(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
+@_criterion(outputs=_exp, metric="r2", quantity="half Poisson deviance", unit="unit of y", cost=Cost(7, 2, 2))
+def poisson(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``sum_i w_i sum_j exp(z_ij) - t_ij + t_ij (log t_ij - z_ij)``: (n, k), (n, k), (n,) -> 0-d, half the deviance.
 
     Outputs are rates, ``exp z``, targets counts, ``t >= 0``. The pullback is ``w (exp(z) - t)``.
@@ -188,17 +341,3 @@ def _poisson(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tu
     log_targets = xp.log(xp.where(zero, xp.ones_like(targets), targets))  # 0 log 0 = 0
     losses = xp.sum(rates - targets + targets * (log_targets - logits), axis=-1)
     return losses @ weights, lambda dloss: ((rates - targets) * _per_row(weights, dloss),)
-
-
-CRITERIA: dict[str, Rule] = {
-    "softmax_cross_entropy": _softmax_cross_entropy,
-    "sigmoid_cross_entropy": _sigmoid_cross_entropy,
-    "squared_error": _squared_error,
-    "poisson": _poisson,
-}
-"""Name -> rule of every criterion."""
-
-softmax_cross_entropy: Op = public(_softmax_cross_entropy)
-sigmoid_cross_entropy: Op = public(_sigmoid_cross_entropy)
-squared_error: Op = public(_squared_error)
-poisson: Op = public(_poisson)

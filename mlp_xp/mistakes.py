@@ -1,8 +1,8 @@
 """The usual mistakes in a network's backward pass, each as a gradient function, and the check that knows them all.
 
-``gradcheck`` sees that a gradient is wrong; compared with these, it can often say why. ``_forward`` leaves a ``_Tape``
-that ``_backward`` reads: a mistake is a tape with something else in one place, or the right gradient of another
-objective. ``_table`` lists them; ``weak_probes`` says which of them the data at hand would hide.
+``gradcheck`` sees that a gradient is wrong; compared with these, it can often say why. A mistake is the record that the
+way back reads (``mlp.Objective``) with something else in one place, or the right gradient of another objective.
+``_mistakes`` lists them. ``blind_spots`` says which of them the data at hand would hide.
 
 Before: ``mlp`` and ``gradcheck``. Next: the command ``mlp-xp gradcheck`` in ``cli``.
 """
@@ -10,141 +10,111 @@ Before: ``mlp`` and ``gradcheck``. Next: the command ``mlp-xp gradcheck`` in ``c
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from itertools import chain
 from typing import Any, Literal, NamedTuple, TypeAlias, Unpack, cast
 
 import numpy as np  # on the host alone: copies where a library has no float64
 
-from mlp_xp._lib.arguments import activation_rules, rule_named
+from mlp_xp._lib.moved import renamed
 from mlp_xp._lib.namespace import device_kwargs, is_floating, is_integral, namespace, parameter_name
 from mlp_xp._lib.typing import Array, Namespace, Params, Pullback
 from mlp_xp.dropout import dropout_mask
 from mlp_xp.gradcheck import Report, gradcheck
-from mlp_xp.losses import CRITERIA, sigmoid, softmax, targets_and_weights
-from mlp_xp.mlp import Options, loss_and_grads, objective
-from mlp_xp.ops import ACTIVATIONS, Rule
+from mlp_xp.losses import CRITERIA, Criterion, criterion_named, targets_and_weights
+from mlp_xp.mlp import Objective, Options, loss_and_grads, objective, objective_at, pull_back
+from mlp_xp.ops import ACTIVATIONS, Activation, activations_of, affine
 
 Gradient: TypeAlias = Callable[..., Params]
 """``grad(*params) -> (dW1, db1, dW2, db2, ...)``."""
 
+__getattr__ = renamed(__name__, {"weak_probes": "mlp_xp.mistakes.blind_spots"})
 
-# --- the backward pass, and what it reads ------------------------------------------------------------------------
 
+class _Case(NamedTuple):
+    """A network at some data. Layers are counted from 0 here, from 1 in words.
 
-class _Tape(NamedTuple):
-    """What the backward pass reads, and what mistakes put there. Layers are counted from 0 here, from 1 in words.
-
-    params: W1, b1, W2, b2, ...
+    at: the objective and its way back.
+    activations: of each hidden layer.
     p, targets, weights: outputs (n, k), targets (n, k), and weights (n, 1) of the rows, which sum to 1.
-    z, a: of each hidden layer, before and after its activation, (n, d_h).
-    rules, pulls: of each hidden layer, the activation's rule and its pullback at z.
-    masks: of each hidden layer, dropout's (n, d_h).
-    dlogits: the cotangent of the logits, (n, k).
-    inputs: of each affine layer, (n, d_in).
-    ways_back: of each affine layer, the weight with which cotangents go back through it, (d_out, d_in).
-    batch_axes: of each affine layer, the axis over which its bias was broadcast.
-    penalties: of each parameter, the gradient of its penalty.
     """
 
-    xp: Namespace
-    params: Params
+    at: Objective
+    activations: list[Activation]
     p: Array
     targets: Array
     weights: Array
-    z: tuple[Array, ...]
-    a: tuple[Array, ...]
-    rules: tuple[Rule, ...]
-    pulls: tuple[Pullback, ...]
-    masks: tuple[Array, ...]
-    dlogits: Array
-    inputs: tuple[Array, ...]
-    ways_back: tuple[Array, ...]
-    batch_axes: tuple[int, ...]
-    penalties: tuple[Array | float, ...]
+
+    def z(self, hidden: int) -> Array:
+        """The argument of an activation, (n, d_h)."""
+        return affine(self.at.layers[hidden].x, *self.at.params[2 * hidden : 2 * hidden + 2])[0]
+
+    def a(self, hidden: int) -> Array:
+        """The value of an activation, before dropout, (n, d_h)."""
+        return self.activations[hidden].primitive(self.at.xp, self.z(hidden))[0]
 
 
-def _forward(X: Array, y: Array, params: Params, options: Options) -> _Tape:
-    xp = namespace(X, y, *params, names=("X", "y"))
-    rules = tuple(activation_rules(options.get("activation", "sigmoid"), len(params) // 2 - 1))
-    rate, seed = options.get("dropout", 0.0), cast(int, options.get("seed"))
-    pre: list[Array] = []
-    values: list[Array] = []
-    pulls: list[Pullback] = []
-    masks: list[Array] = []
-    inputs = [X]
-    for layer, rule in enumerate(rules):
-        z = inputs[-1] @ params[2 * layer] + params[2 * layer + 1]
-        a, pull = rule(xp, z)
-        n, width = a.shape
-        mask = dropout_mask(xp, (n, width), rate, seed, layer + 1, X) if rate else xp.ones_like(a)
-        pre.append(z)
-        values.append(a)
-        pulls.append(pull)
-        masks.append(mask)
-        inputs.append(a * mask)
-    logits = inputs[-1] @ params[-2] + params[-1]
-    criterion = rule_named("criterion", CRITERIA, options.get("criterion", "softmax_cross_entropy"))
-    smoothing, l2, l1 = (options.get(name, 0.0) for name in ("label_smoothing", "l2", "l1"))
-    targets, weights = targets_and_weights(xp, y, logits, options.get("sample_weight"), cast(float, smoothing))
-    probabilities = {"softmax_cross_entropy": softmax, "sigmoid_cross_entropy": sigmoid}
-    outputs = probabilities.get(_name_in(CRITERIA, criterion))
-    loss, pull_logits = criterion(xp, logits, targets, weights)
-    return _Tape(
-        xp=xp,
-        params=params,
-        p=outputs(logits) if outputs else logits,
-        targets=targets,
-        weights=weights[:, None],
-        z=tuple(pre),
-        a=tuple(values),
-        rules=rules,
-        pulls=tuple(pulls),
-        masks=tuple(masks),
-        dlogits=pull_logits(xp.ones_like(loss))[0],
-        inputs=tuple(inputs),
-        ways_back=tuple(xp.matrix_transpose(W) for W in params[::2]),
-        batch_axes=(0,) * len(inputs),
-        penalties=tuple(0.0 if i % 2 else l2 * W + l1 * xp.sign(W) for i, W in enumerate(params)),
-    )
+def _case(X: Array, y: Array, params: Params, options: Options) -> _Case:
+    at = objective_at(X, y, params, **options)
+    logits = affine(at.layers[-1].x, *params[-2:])[0]
+    criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
+    weight, smoothing = options.get("sample_weight"), options.get("label_smoothing", 0.0)
+    targets, weights = targets_and_weights(at.xp, y, logits, weight, smoothing, criterion.outputs_per_target)
+    activations = activations_of(options.get("activation", "sigmoid"), len(params) // 2 - 1)
+    return _Case(at, activations, criterion.outputs(at.xp, logits), targets, weights[:, None])
 
 
-def _backward(tape: _Tape) -> Params:
-    grads: Params = ()
-    dz = tape.dlogits
-    for layer in reversed(range(len(tape.inputs))):
-        dW = tape.xp.matrix_transpose(tape.inputs[layer]) @ dz
-        grads = (dW, tape.xp.sum(dz, axis=tape.batch_axes[layer]), *grads)
-        if layer:
-            da = dz @ tape.ways_back[layer] * tape.masks[layer - 1]
-            (dz,) = tape.pulls[layer - 1](da)
-    return tuple(grad + penalty for grad, penalty in zip(grads, tape.penalties, strict=True))
+# --- slips -------------------------------------------------------------------------------------------------------
+
+_Slip: TypeAlias = Callable[[_Case], Params]
+"""The gradient with something else in one place of the way back."""
+
+_Mistake: TypeAlias = _Slip | Options | int
+"""A slip; or the gradient of another objective: other options, or labels that are so much larger."""
 
 
-def _name_in(table: dict[str, Rule], rule: Rule) -> str:
-    """The name of ``rule``; empty for a caller's own op."""
-    return next((name for name, known in table.items() if known is rule), "")
+def _gradient(at: Objective) -> Params:
+    return pull_back(at, at.xp.ones_like(at.loss))
 
 
-# --- the mistakes ------------------------------------------------------------------------------------------------
+def _dlogits(instead: Callable[[_Case, Array], Array]) -> _Slip:
+    """Another gradient of the logits."""
 
-_Slip: TypeAlias = Callable[[_Tape], _Tape]
+    def slip(case: _Case) -> Params:
+        (right,) = case.at.pull_loss(case.at.xp.ones_like(case.at.loss))
+        wrong = instead(case, right)
+        return _gradient(case.at._replace(pull_loss=lambda dloss: (wrong,)))
 
-
-def _dlogits(instead: Callable[[_Tape], Array]) -> _Slip:
-    """The cotangent of the logits is another."""
-    return lambda tape: tape._replace(dlogits=instead(tape))
+    return slip
 
 
 def _times(factor: float) -> _Slip:
-    return _dlogits(lambda tape: factor * tape.dlogits)
+    return _dlogits(lambda case, dlogits: factor * dlogits)
 
 
-def _in_layers(field: str, layers: Collection[int], instead: Callable[[_Tape, int], Any]) -> _Slip:
-    """Of the tape's ``field`` the entries at ``layers`` are others."""
+def _in_layers(field: str, layers: Collection[int], instead: Callable[[_Case, int], Any]) -> _Slip:
+    """Another ``field`` in the records of these layers."""
 
-    def slip(tape: _Tape) -> _Tape:
-        entries = enumerate(getattr(tape, field))
-        changed: Any = {field: tuple(instead(tape, i) if i in layers else entry for i, entry in entries)}
-        return tape._replace(**changed)
+    def slip(case: _Case) -> Params:
+        records = list(case.at.layers)
+        for i in layers:
+            changed: dict[str, Any] = {field: instead(case, i)}
+            records[i] = records[i]._replace(**changed)
+        return _gradient(case.at._replace(layers=tuple(records)))
+
+    return slip
+
+
+def _activations(hidden: Collection[int], pull: Callable[[_Case, int], Pullback]) -> _Slip:
+    """Another pullback of the activations of these hidden layers, which stands in the layer after."""
+    return _in_layers("pull", [i + 1 for i in hidden], lambda case, i: pull(case, i - 1))
+
+
+def _on_biases(extra: Callable[[Namespace, Array], Array]) -> _Slip:
+    """A penalty's gradient on the biases besides."""
+
+    def slip(case: _Case) -> Params:
+        pairs = enumerate(zip(_gradient(case.at), case.at.params, strict=True))
+        return tuple(grad + extra(case.at.xp, param) if i % 2 else grad for i, (grad, param) in pairs)
 
     return slip
 
@@ -152,27 +122,40 @@ def _in_layers(field: str, layers: Collection[int], instead: Callable[[_Tape, in
 def hypotheses(X: Array, y: Array, *params: Array, **options: Unpack[Options]) -> dict[str, Gradient]:
     """Name of a mistake -> ``grad(*params)`` that makes just this one: what ``gradcheck`` takes as ``hypotheses``.
 
-    Only mistakes that are some for these options, sizes and activations; the more common one first where two have the
-    same gradient, and before a mistake that changes more tensors one that changes a part of them in the same way. What
-    scales the gradient scales that of the data loss: penalties come on top.
+    Skips mistakes that change nothing for these options, sizes and activations. Where two give the same gradient, the
+    more common comes first; a mistake in every layer comes after those in one. What scales the gradient scales that of
+    the data loss: penalties come on top.
 
     Args:
-        X, y, params, options: as in ``objective``, whose errors are raised. The functions returned take parameters of
-            these shapes in any library and dtype, and ``X`` and ``y`` follow.
+        X: a batch (n, d_in), real floating.
+        y: integer labels (n,), or floating targets (n, d_out).
+        params: W1, b1, W2, b2, ...
+        options: as in ``objective``.
+
+    Returns:
+        The mistakes by name. Their functions take parameters of these shapes in any library and dtype; ``X`` and ``y``
+        follow.
+
+    Raises:
+        ValueError, TypeError: as in ``objective``.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> X, y = np.eye(4, 3), np.asarray([0, 1, 0, 1])
+    >>> known = mx.hypotheses(X, y, *mx.init_params((3, 5, 2)))
+    >>> "divided by n: averaged over the batch twice" in known
+    True
     """
     objective(X, y, *params, **options)
-    return {name: _gradient(X, y, options, mistake) for name, mistake in _table(X, y, params, options)}
+    return {name: _wrong(X, y, options, mistake) for name, mistake in _mistakes(X, y, params, options)}
 
 
-_Mistake: TypeAlias = _Slip | Options | int
-"""A slip on the way back, or the gradient of another objective: other options, or labels so much larger."""
+def _wrong(X: Array, y: Array, options: Options, mistake: _Mistake) -> Gradient:
+    """The gradient function that makes a mistake."""
 
-
-def _gradient(X: Array, y: Array, options: Options, mistake: _Mistake) -> Gradient:
     def grad(*params: Array) -> Params:
         there, labels, own = _following(X, y, options, params[0])
         if callable(mistake):
-            return _backward(mistake(_forward(there, labels, params, own)))
+            return mistake(_case(there, labels, params, own))
         if isinstance(mistake, int):
             xp, classes = namespace(labels), max(params[-1].shape[-1], 2)
             around = cast(Any, xp.astype(labels, xp.int32)) + (mistake + classes)  # the last label is next to the first
@@ -182,16 +165,28 @@ def _gradient(X: Array, y: Array, options: Options, mistake: _Mistake) -> Gradie
     return grad
 
 
-def _table(X: Array, y: Array, params: Params, options: Options) -> Iterator[tuple[str, _Mistake]]:
-    """Names and mistakes."""
-    xp = namespace(X)
+# --- the list ----------------------------------------------------------------------------------------------------
+
+_Named: TypeAlias = Iterator[tuple[str, _Mistake]]
+
+
+def _mistakes(X: Array, y: Array, params: Params, options: Options) -> _Named:
+    """Names and mistakes, the more common first."""
     n, k = X.shape[0], params[-1].shape[-1]
     widths = [b.shape[-1] for b in params[1::2]]
-    affine, hidden = range(len(widths)), range(len(widths) - 1)
-    criterion = options.get("criterion", "softmax_cross_entropy")
-    criterion = _name_in(CRITERIA, rule_named("criterion", CRITERIA, criterion))
+    activations = activations_of(options.get("activation", "sigmoid"), len(widths) - 1)
+    criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
+    return chain(
+        _of_the_mean(n, k, options),
+        _of_the_targets(y, k, criterion, options),
+        _of_the_penalties(options),
+        _of_the_activations(widths, activations),
+        _of_the_affine_maps(n, widths, activations),
+        _of_dropout(len(widths), options),
+    )
 
-    # the mean over the batch
+
+def _of_the_mean(n: int, k: int, options: Options) -> _Named:
     if n > 1:
         yield "multiplied by n: a sum over the batch where its mean belongs", _times(n)
         yield "divided by n: averaged over the batch twice", _times(1.0 / n)
@@ -204,10 +199,11 @@ def _table(X: Array, y: Array, params: Params, options: Options) -> Iterator[tup
     weight = options.get("sample_weight")
     if weight is not None:
         yield "sample weights are missing", Options(sample_weight=None)
-        yield "sample weights are not normalised", _times(float(xp.sum(weight)))
+        yield "sample weights are not normalised", _times(float(namespace(weight).sum(weight)))
 
-    # from the targets to the logits
-    if is_integral(xp, y.dtype):
+
+def _of_the_targets(y: Array, k: int, criterion: Criterion, options: Options) -> _Named:
+    if is_integral(namespace(y), y.dtype):
         yield "labels are off by one, too large", 1
         yield "labels are off by one, too small", -1
     smoothing = options.get("label_smoothing", 0.0)
@@ -215,161 +211,173 @@ def _table(X: Array, y: Array, params: Params, options: Options) -> Iterator[tup
         yield "label smoothing is missing", Options(label_smoothing=0.0)
         if 2.0 * smoothing < 1.0:
             yield "label smoothing is doubled", Options(label_smoothing=2.0 * smoothing)
-    if criterion == "softmax_cross_entropy" and k > 1:
+    if criterion is CRITERIA["softmax_cross_entropy"] and k > 1:
         yield "the softmax derivative is omitted", _dlogits(_without_softmax)
         yield "the softmax derivative is applied twice", _dlogits(_softmax_twice)
-    if criterion:
-        yield "the targets are left out", _dlogits(lambda tape: tape.p * tape.weights)
+    if criterion in CRITERIA.values():
+        yield "the targets are left out", _dlogits(lambda case, dlogits: case.p * case.weights)
 
-    # penalties
-    biases = range(1, len(params), 2)
+
+def _of_the_penalties(options: Options) -> _Named:
     if l2 := options.get("l2", 0.0):
         yield "the L2 penalty is missing", Options(l2=0.0)
         yield "the L2 penalty is doubled", Options(l2=2.0 * l2)
-        decay = _in_layers("penalties", biases, lambda tape, i: l2 * tape.params[i])
-        yield "the L2 penalty is on the biases too", decay
+        yield "the L2 penalty is on the biases too", _on_biases(lambda xp, b: l2 * b)
     if l1 := options.get("l1", 0.0):
         yield "the L1 penalty is missing", Options(l1=0.0)
         yield "the L1 penalty is doubled", Options(l1=2.0 * l1)
-        shrink = _in_layers("penalties", biases, lambda tape, i: l1 * tape.xp.sign(tape.params[i]))
-        yield "the L1 penalty is on the biases too", shrink
+        yield "the L1 penalty is on the biases too", _on_biases(lambda xp, b: l1 * xp.sign(b))
 
-    # activations
-    names = [
-        _name_in(ACTIVATIONS, rule) for rule in activation_rules(options.get("activation", "sigmoid"), len(hidden))
-    ]
+
+def _of_the_activations(widths: list[int], activations: list[Activation]) -> _Named:
+    hidden = range(len(activations))
     for mistake, harmless, pull in _SLOPES:
-        layers = [layer for layer in hidden if names[layer] not in harmless]
+        layers = [layer for layer in hidden if not harmless(activations[layer])]
         for layer in layers:
-            yield f"{mistake} in layer {layer + 1}", _in_layers("pulls", [layer], pull)
+            yield f"{mistake} in layer {layer + 1}", _activations([layer], pull)
         if len(layers) > 1:
-            yield f"{mistake} in every layer", _in_layers("pulls", layers, pull)
+            yield f"{mistake} in every layer", _activations(layers, pull)
     for layer in hidden:
         for other in hidden:
-            if other != layer and widths[other] == widths[layer] and names[layer] != "identity":
+            if other != layer and widths[other] == widths[layer] and activations[layer].slope_of != "nothing":
                 where = f"in layer {layer + 1} is taken at the argument of layer {other + 1}"
-                yield f"the derivative of the activation {where}", _in_layers("pulls", [layer], _slope_at(other))
-
-    # affine layers
-    for layer in affine:
-        if n == widths[layer] > 1:
-            slip = _in_layers("batch_axes", [layer], lambda tape, i: -1)
-            yield f"the bias is summed over the wrong axis in layer {layer + 1}", slip
-    for layer in affine[1:]:
-        if names[layer - 1] != "identity":
-            slip = _in_layers("inputs", [layer], lambda tape, i: tape.z[i - 1])
-            yield f"the weight gradient of layer {layer + 1} takes the pre-activation for the activation", slip
-        if widths[layer - 1] == widths[layer] > 1:
-            slip = _in_layers("ways_back", [layer], lambda tape, i: tape.params[2 * i])
-            yield f"the weight on the way back through layer {layer + 1} is not transposed", slip
-    for layer in hidden:
-        slip = _in_layers("pulls", [layer], lambda tape, i: lambda da: (0.0 * da,))
-        yield f"nothing flows back through layer {layer + 1}: it is detached", slip
-
-    # dropout
-    rate = options.get("dropout", 0.0)
-    if rate and hidden:
-        keep, seed = 1.0 - rate, (cast(int, _seed(options)) + 1) % 2**31
-        for layer in affine[1:]:
-            slip = _in_layers("inputs", [layer], lambda tape, i: tape.a[i - 1])
-            yield f"the weight gradient of layer {layer + 1} takes the activation before dropout", slip
-        missing = _in_layers("masks", hidden, lambda tape, i: tape.xp.ones_like(tape.masks[i]))
-        yield "the dropout mask is missing on the way back", missing
-        unscaled = _in_layers("masks", hidden, lambda tape, i: keep * tape.masks[i])
-        yield "the dropout mask is not scaled on the way back", unscaled
-        afresh = _in_layers("masks", hidden, lambda tape, i: _mask(tape, i, rate, seed))
-        yield "the dropout mask is drawn afresh on the way back", afresh
-        yield "multiplied by the keep probability", _times(keep)
-        yield "divided by the keep probability", _times(1.0 / keep)
+                yield f"the derivative of the activation {where}", _activations([layer], _slope_at(other))
 
 
-# What is done wrong, for which activations it is nothing wrong, and the pullback of a hidden layer that does it.
-_SLOPES: tuple[tuple[str, Collection[str], Callable[[_Tape, int], Pullback]], ...] = (
+# The mistake, the activations for which it changes nothing, and the pullback of a hidden layer that makes it.
+_SLOPES: tuple[tuple[str, Callable[[Activation], bool], Callable[[_Case, int], Pullback]], ...] = (
     (
         "the derivative of the activation is omitted",
-        ("identity",),
-        lambda tape, layer: lambda da: (da,),
+        lambda activation: activation.slope_of == "nothing",
+        lambda case, layer: lambda da: (da,),
     ),
     (
         "the derivative of the activation is taken at its value, not its argument,",
-        ("identity", "relu", "leaky_relu"),  # whose values have the sign of their arguments
-        lambda tape, layer: tape.rules[layer](tape.xp, tape.a[layer])[1],
+        lambda activation: activation.slope_of != "z",  # the value of relu has the sign of its argument
+        lambda case, layer: case.activations[layer].primitive(case.at.xp, case.a(layer))[1],
     ),
     (
         "the activation stands in place of its derivative",
-        (),
-        lambda tape, layer: lambda da: (da * tape.a[layer],),
+        lambda activation: False,
+        lambda case, layer: lambda da: (da * case.a(layer),),
     ),
     *(
         (
             f"the derivative of the activation is that of {name}",
-            (name,),
-            lambda tape, layer, rule=rule: rule(tape.xp, tape.z[layer])[1],
+            lambda activation, other=other: activation == other,
+            lambda case, layer, other=other: other.primitive(case.at.xp, case.z(layer))[1],
         )
-        for name, rule in ACTIVATIONS.items()
-        if name != "identity"  # whose derivative is 1: omitted
+        for name, other in ACTIVATIONS.items()
+        if other.slope_of != "nothing"  # a slope of 1: the derivative is omitted
     ),
 )
 
 
-def _slope_at(other: int) -> Callable[[_Tape, int], Pullback]:
+def _of_the_affine_maps(n: int, widths: list[int], activations: list[Activation]) -> _Named:
+    for layer, width in enumerate(widths):
+        if n == width > 1:
+            slip = _in_layers("sum_rows", [layer], lambda case, i: lambda dz: case.at.xp.sum(dz, axis=-1))
+            yield f"the bias is summed over the wrong axis in layer {layer + 1}", slip
+    for layer in range(1, len(widths)):
+        if activations[layer - 1].slope_of != "nothing":
+            slip = _in_layers("x", [layer], lambda case, i: case.z(i - 1))
+            yield f"the weight gradient of layer {layer + 1} takes the pre-activation for the activation", slip
+        if widths[layer - 1] == widths[layer] > 1:
+            slip = _in_layers("weight", [layer], lambda case, i: case.at.xp.matrix_transpose(case.at.params[2 * i]))
+            yield f"the weight on the way back through layer {layer + 1} is not transposed", slip
+    for layer in range(len(activations)):
+        slip = _activations([layer], lambda case, i: lambda da: (0.0 * da,))
+        yield f"nothing flows back through layer {layer + 1}: it is detached", slip
+
+
+def _of_dropout(layers: int, options: Options) -> _Named:
+    rate = options.get("dropout", 0.0)
+    if not rate or layers == 1:
+        return
+    keep, seed, behind = 1.0 - rate, (cast(int, _seed(options)) + 1) % 2**31, range(1, layers)
+
+    def afresh(case: _Case, layer: int) -> Array:
+        n, width = case.at.layers[layer].x.shape
+        return dropout_mask(case.at.xp, (n, width), rate, seed, layer, case.at.layers[0].x)
+
+    for layer in behind:
+        slip = _in_layers("x", [layer], lambda case, i: case.a(i - 1))
+        yield f"the weight gradient of layer {layer + 1} takes the activation before dropout", slip
+    yield "the dropout mask is missing on the way back", _in_layers("mask", behind, lambda case, i: None)
+    unscaled = _in_layers("mask", behind, lambda case, i: keep * cast(Array, case.at.layers[i].mask))
+    yield "the dropout mask is not scaled on the way back", unscaled
+    yield "the dropout mask is drawn afresh on the way back", _in_layers("mask", behind, afresh)
+    yield "multiplied by the keep probability", _times(keep)
+    yield "divided by the keep probability", _times(1.0 / keep)
+
+
+def _slope_at(other: int) -> Callable[[_Case, int], Pullback]:
     """The activation's pullback at the argument of the hidden layer ``other``."""
-    return lambda tape, layer: tape.rules[layer](tape.xp, tape.z[other])[1]
+    return lambda case, layer: case.activations[layer].primitive(case.at.xp, case.z(other))[1]
 
 
 def _only(row: int) -> _Slip:
-    """The cotangent of the logits is zero in all rows but one."""
+    """The gradient of the logits is zero in all rows but one."""
 
-    def dlogits(tape: _Tape) -> Array:
-        xp, n = tape.xp, tape.dlogits.shape[0]
-        counts = xp.arange(n, dtype=xp.int32, **device_kwargs(tape.dlogits)) == row
-        return tape.dlogits * xp.astype(counts, tape.dlogits.dtype)[:, None]
+    def dlogits(case: _Case, right: Array) -> Array:
+        xp = case.at.xp
+        counts = xp.arange(right.shape[0], dtype=xp.int32, **device_kwargs(right)) == row
+        return right * xp.astype(counts, right.dtype)[:, None]
 
     return _dlogits(dlogits)
 
 
-def _without_softmax(tape: _Tape) -> Array:
-    """``-t / p``, the cotangent of the probabilities, held where p is 0."""
-    xp, epsilon = tape.xp, float(tape.xp.finfo(tape.p.dtype).eps)
-    return -tape.targets / xp.maximum(tape.p, epsilon * xp.ones_like(tape.p)) * tape.weights
+def _without_softmax(case: _Case, right: Array) -> Array:
+    """``-t / p``, the gradient of the probabilities; p is held above 0."""
+    xp, epsilon = case.at.xp, float(case.at.xp.finfo(case.p.dtype).eps)
+    return -case.targets / xp.maximum(case.p, epsilon * xp.ones_like(case.p)) * case.weights
 
 
-def _softmax_twice(tape: _Tape) -> Array:
+def _softmax_twice(case: _Case, right: Array) -> Array:
     """``p (g - sum p g)``, softmax's pullback, of a g that has been through it already."""
-    g = tape.dlogits
-    return tape.p * (g - tape.xp.sum(tape.p * g, axis=-1, keepdims=True))
-
-
-def _mask(tape: _Tape, layer: int, rate: float, seed: int) -> Array:
-    n, width = tape.masks[layer].shape
-    return dropout_mask(tape.xp, (n, width), rate, seed, layer + 1, tape.inputs[0])
+    return case.p * (right - case.at.xp.sum(case.p * right, axis=-1, keepdims=True))
 
 
 # --- data that hides mistakes ------------------------------------------------------------------------------------
 
 
-def weak_probes(X: Array, y: Array, *params: Array, **options: Unpack[Options]) -> tuple[str, ...]:
+def blind_spots(X: Array, y: Array, *params: Array, **options: Unpack[Options]) -> tuple[str, ...]:
     """A sentence for each condition of data and parameters under which a mistake has the right gradient.
 
     What arrays show without a network, such as weights that are zero or symmetric, ``gradcheck`` says itself.
 
     Args:
-        X, y, params, options: as in ``objective``, whose errors are raised.
+        X: a batch (n, d_in), real floating.
+        y: integer labels (n,), or floating targets (n, d_out).
+        params: W1, b1, W2, b2, ...
+        options: as in ``objective``.
+
+    Returns:
+        The sentences; none where no mistake is hidden.
+
+    Raises:
+        ValueError, TypeError: as in ``objective``.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> from mlp_xp.mistakes import blind_spots
+    >>> for sentence in blind_spots(np.ones((1, 3)), np.asarray([0]), *mx.init_params((3, 5, 2))):
+    ...     print(sentence)
+    one row: a sum over the batch is its mean; take several rows
     """
     objective(X, y, *params, **options)
     X, y, options = _following(X, y, options, params[0])
-    tape = _forward(X, y, params, options)
-    return (*_weak_data(tape, y), *_weak_options(tape, options), *_weak_layers(tape))
+    case = _case(X, y, params, options)
+    return (*_hidden_by_data(case, y), *_hidden_by_options(case, options), *_hidden_by_slopes(case))
 
 
-def _weak_data(tape: _Tape, y: Array) -> Iterator[str]:
-    xp, X, targets = tape.xp, tape.inputs[0], tape.targets
+def _hidden_by_data(case: _Case, y: Array) -> Iterator[str]:
+    xp, X, targets = case.at.xp, case.at.layers[0].x, case.targets
     n = X.shape[0]
     if n == 1:
         yield "one row: a sum over the batch is its mean; take several rows"
     else:
-        sizes = [x.shape[-1] for x in (*tape.inputs, tape.p)]
-        of = ["the inputs", *(f"hidden layer {layer}" for layer in range(1, len(tape.inputs))), "the outputs"]
+        sizes = [x.shape[-1] for x in (*(layer.x for layer in case.at.layers), case.p)]
+        of = ["the inputs", *(f"hidden layer {layer + 1}" for layer in range(len(sizes) - 2)), "the outputs"]
         like = " and ".join(name for name, size in zip(of, sizes, strict=True) if size == n)
         if like:
             yield f"n = {n}, the width of {like}: a mean over the wrong axis divides by the same; take another n"
@@ -380,13 +388,13 @@ def _weak_data(tape: _Tape, y: Array) -> Iterator[str]:
         yield "X is zero: so is the gradient of W1, whatever flows back to it; take other inputs"
     elif n > 1 and _all(xp, X[:1, :] == X):
         yield "all rows of X are equal: a gradient that takes another row is right; take different rows"
-    if _all(xp, tape.dlogits == 0.0):
+    if _all(xp, case.at.pull_loss(xp.ones_like(case.at.loss))[0] == 0.0):
         yield "the data loss has no gradient at these outputs: nothing flows back; take other targets or parameters"
 
 
-def _weak_options(tape: _Tape, options: Options) -> Iterator[str]:
-    xp, biases = tape.xp, tape.params[1::2]
-    n = tape.inputs[0].shape[0]
+def _hidden_by_options(case: _Case, options: Options) -> Iterator[str]:
+    xp, biases = case.at.xp, case.at.params[1::2]
+    n = case.p.shape[0]
     weight = options.get("sample_weight")
     if weight is not None:
         total = float(xp.sum(weight))
@@ -401,14 +409,14 @@ def _weak_options(tape: _Tape, options: Options) -> Iterator[str]:
         yield "all biases are zero: a penalty on them too has no gradient; take other biases"
 
 
-def _weak_layers(tape: _Tape) -> Iterator[str]:
-    xp = tape.xp
-    for layer, (pull, rule, z) in enumerate(zip(tape.pulls, tape.rules, tape.z, strict=True), start=1):
-        slope = pull(xp.ones_like(z))[0]
+def _hidden_by_slopes(case: _Case) -> Iterator[str]:
+    xp = case.at.xp
+    for number, (layer, activation) in enumerate(zip(case.at.layers[1:], case.activations, strict=True), start=1):
+        slope = cast(Pullback, layer.pull)(xp.ones_like(layer.x))[0]
         if _all(xp, slope == 0.0):
-            yield f"no unit of hidden layer {layer} has a slope: nothing flows back through it; take other parameters"
-        elif rule is not ACTIVATIONS["identity"] and _all(xp, slope == 1.0):
-            yield f"the slope of hidden layer {layer} is 1 everywhere: without it all is right; take other parameters"
+            yield f"no unit of hidden layer {number} has a slope: nothing flows back through it; take other parameters"
+        elif activation.slope_of != "nothing" and _all(xp, slope == 1.0):
+            yield f"the slope of hidden layer {number} is 1 everywhere: without it all is right; take other parameters"
 
 
 def _all(xp: Namespace, condition: Any) -> bool:
@@ -432,8 +440,22 @@ def check_gradients(
     sample weights follow the parameters there.
 
     Args:
-        X, y, params, options: as in ``objective``, whose errors are raised. ``seed`` is that of ``gradcheck`` too.
+        X: a batch (n, d_in), real floating.
+        y: integer labels (n,), or floating targets (n, d_out).
+        params: W1, b1, W2, b2, ...
         mode, max_entries: as in ``gradcheck``.
+        options: as in ``objective``. ``seed`` is that of ``gradcheck`` too.
+
+    Returns:
+        The ``Report``, with the blind spots of the data besides those of the arrays.
+
+    Raises:
+        ValueError, TypeError: as in ``objective``.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> X = np.random.default_rng(0).normal(size=(7, 3))
+    >>> mx.check_gradients(X, np.arange(7) % 2, *mx.init_params((3, 5, 2))).verdict
+    'pass'
     """
     known = hypotheses(X, y, *params, **options)
 
@@ -457,7 +479,7 @@ def check_gradients(
         hypotheses=known,
         max_entries=max_entries,
     )
-    return report._replace(weak=(*report.weak, *weak_probes(X, y, *params, **options)))
+    return report._replace(weak=(*report.weak, *blind_spots(X, y, *params, **options)))
 
 
 def _following(X: Array, y: Array, options: Options, param: Array) -> tuple[Array, Array, Options]:

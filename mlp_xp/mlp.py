@@ -1,8 +1,8 @@
-"""The multilayer perceptron: forward, backward, objective, training step, prediction. Loops over ``ops``.
+"""The multilayer perceptron: forward, backward, objective, training step, prediction.
 
-Parameters are a flat tuple ``(W1, b1, W2, b2, ...)``; depth is half its length. Everything here is a pure
-function. The data's way: ``X`` -> ``_network`` (affine, activation, dropout, affine, ...) -> logits -> criterion ->
-loss, and back along the pullbacks.
+Parameters are a flat tuple ``(W1, b1, W2, b2, ...)``; depth is half its length. Every function here is pure. The data's
+way: ``X`` -> ``network``, which keeps a ``Layer`` for each affine map -> logits -> criterion -> loss. The way back:
+``backpropagate`` reads the layers, the last one first.
 
 Before: ``ops`` and ``losses``. Next: ``train`` repeats the step, ``gradcheck`` proves it.
 """
@@ -17,8 +17,6 @@ from typing import Any, NamedTuple, TypedDict, Unpack, cast
 import numpy as np  # for the host's random numbers alone
 
 from mlp_xp._lib.arguments import (
-    Activation,
-    activation_rules,
     check_all_or_none_batched,
     check_batch,
     check_device,
@@ -27,29 +25,28 @@ from mlp_xp._lib.arguments import (
     check_seed,
     check_sizes,
     one_of,
-    rule_named,
 )
 from mlp_xp._lib.namespace import is_floating, namespace, scalar_like
 from mlp_xp._lib.typing import Array, Namespace, Op, Params, Pullback
 from mlp_xp.dropout import dropout_mask
-from mlp_xp.losses import CRITERIA, sigmoid, softmax, targets_and_weights
-from mlp_xp.ops import Rule, affine_rule, constant_input_affine_rule
+from mlp_xp.losses import Criterion, criterion_named, targets_and_weights
+from mlp_xp.ops import Activation, ActivationOption, activations_of
 
 
 class PredictOptions(TypedDict, total=False):
-    """What belongs to the network itself.
+    """Options of the network itself.
 
     activation: a name, an op, or one per hidden layer. Default "sigmoid".
     criterion: "softmax_cross_entropy" (default), "sigmoid_cross_entropy", "squared_error", "poisson", or a criterion
         op.
     """
 
-    activation: Activation
+    activation: ActivationOption
     criterion: str | Op
 
 
 class TrainOptions(PredictOptions, total=False):
-    """What belongs to learning, besides.
+    """Options of the objective besides.
 
     l2, l1: strength of the penalties ``l2/2 sum ||W||^2`` and ``l1 sum |W|`` on weights, not biases. Default 0.
     label_smoothing: ``s`` in ``(1 - s) one_hot + s / k``, for softmax cross-entropy alone. Default 0.
@@ -73,52 +70,65 @@ class Options(TrainOptions, total=False):
     seed: int | Array | None
 
 
-class Cache(NamedTuple):
-    """What ``backward`` needs of ``forward``. Opaque: it does not cross the boundary of a jit."""
-
-    logits: Array
-    pullback: Pullback
-    criterion: Rule
-    params: Params
-
-
 # --- the network -------------------------------------------------------------------------------------------------
 
 
-def _network(
-    xp: Namespace, X: Array, params: Params, activations: Sequence[Rule], dropout: float, seed: Any
-) -> tuple[Array, Pullback]:
-    """Logits (n, d_out), and the pullback from their cotangent to those of the parameters."""
-    # X is constant: the first layer is an op of (W1, b1) alone, and the input gradient is never formed
+class Layer(NamedTuple):
+    """An affine map ``x @ weight + bias``, as the way back reads it.
+
+    x: its input, (n, p).
+    weight: (p, q), through whose transpose gradients flow back.
+    sum_rows: (n, q) -> (q,), which undoes the broadcast of the bias.
+    pull: the pullback of the activation that gave x; None in the first layer, whose input is data.
+    mask: of dropout on x, (n, p); None without dropout.
+    """
+
+    x: Array
+    weight: Array
+    sum_rows: Callable[[Array], Array]
+    pull: Pullback | None = None
+    mask: Array | None = None
+
+
+def network(
+    xp: Namespace, X: Array, params: Params, activations: Sequence[Activation], dropout: float = 0.0, seed: Any = None
+) -> tuple[Array, tuple[Layer, ...]]:
+    """Logits (n, d_out) of ``X`` (n, d_in), and the layers, the first one first."""
     ones = xp.ones_like(X[:, 0])
-    z, pull_first = constant_input_affine_rule(xp, X, params[0], params[1], ones)
-    pulls: list[tuple[Pullback, Array | None, Pullback]] = []
-    for layer, activation in enumerate(activations, start=1):
-        a, pull_activation = activation(xp, z)
+
+    def sum_rows(dz: Array) -> Array:
+        return ones @ dz  # a product takes half the time of a sum
+
+    layers = [Layer(X, params[0], sum_rows)]
+    z = X @ params[0] + params[1][..., None, :]
+    for number, activation in enumerate(activations, start=1):
+        a, pull = activation.primitive(xp, z)
         mask = None
         if dropout:
-            mask = dropout_mask(xp, (a.shape[-2], a.shape[-1]), dropout, seed, layer, X)
+            mask = dropout_mask(xp, (a.shape[-2], a.shape[-1]), dropout, seed, number, X)
             a = a * mask
-        z, pull_affine = affine_rule(xp, a, params[2 * layer], params[2 * layer + 1], ones)
-        pulls.append((pull_activation, mask, pull_affine))
+        weight, bias = params[2 * number], params[2 * number + 1]
+        layers.append(Layer(a, weight, sum_rows, pull, mask))
+        z = a @ weight + bias[..., None, :]
+    return z, tuple(layers)
 
-    def pullback(dz: Array) -> tuple[Array, ...]:
-        grads: tuple[Array, ...] = ()
-        for pull_activation, mask, pull_affine in reversed(pulls):
-            da, dW, db = pull_affine(dz)
-            grads = (dW, db, *grads)
-            if mask is not None:
-                da = da * mask
-            (dz,) = pull_activation(da)
-        return (*pull_first(dz), *grads)
 
-    return z, pullback
+def backpropagate(xp: Namespace, layers: Sequence[Layer], dz: Array) -> Params:
+    """``(dW1, db1, dW2, db2, ...)`` from ``dz`` (n, d_out), the gradient of the logits."""
+    grads: Params = ()
+    for x, weight, sum_rows, pull, mask in reversed(layers):
+        dW, db = xp.matrix_transpose(x) @ dz, sum_rows(dz)
+        grads = (dW, db, *grads)
+        if pull is not None:  # nobody asks for the gradient of the data
+            da = dz @ xp.matrix_transpose(weight)
+            (dz,) = pull(da if mask is None else da * mask)
+    return grads
 
 
 def _logits(
-    xp: Namespace, X: Array, params: Params, activation: Activation, dropout: float = 0.0, seed: Any = None
-) -> tuple[Array, Pullback]:
-    """``_network`` after its arguments were checked."""
+    xp: Namespace, X: Array, params: Params, activation: ActivationOption, dropout: float = 0.0, seed: Any = None
+) -> tuple[Array, tuple[Layer, ...]]:
+    """``network``, after its arguments were checked."""
     check_batch(xp, X)
     check_params(params, like=X)
     if dropout != 0.0:
@@ -127,45 +137,87 @@ def _logits(
             raise ValueError("dropout needs a seed: which units are dropped must be repeatable, got seed=None")
     if seed is not None:
         seed = check_seed(xp, seed)
-    return _network(xp, X, params, activation_rules(activation, len(params) // 2 - 1), dropout, seed)
+    return network(xp, X, params, activations_of(activation, len(params) // 2 - 1), dropout, seed)
 
 
-def _penalties(xp: Namespace, params: Params, l2: float, l1: float) -> tuple[Array, Callable[[Params, Array], Params]]:
-    """``l2/2 sum ||W||^2 + l1 sum |W|`` over the weights, and a function that adds its gradients to others.
+def _data_loss(
+    xp: Namespace, criterion: Criterion, logits: Array, y: Array, sample_weight: Array | None, label_smoothing: float
+) -> tuple[Array, Pullback]:
+    """The weighted mean of the criterion, 0-d or (k,), as an op of the logits."""
+    if label_smoothing:
+        check_number("label_smoothing", label_smoothing, 0.0, 1.0)
+        if not criterion.smoothing:
+            raise ValueError(f"label_smoothing belongs to softmax_cross_entropy alone, got {label_smoothing} elsewhere")
+    check_device("y", y, logits)
+    if sample_weight is not None:
+        namespace(logits, sample_weight, names=("X", "sample_weight"))
+        check_device("sample_weight", sample_weight, logits)
+    ratio = criterion.outputs_per_target
+    targets, weights = targets_and_weights(xp, y, logits, sample_weight, label_smoothing, ratio)
+    labels = y.ndim == 1 and targets.shape[-1] > 1  # then each row of targets sums to 1
+    loss = criterion.label_loss if labels and criterion.label_loss is not None else criterion.loss
+    return loss(xp, logits, targets, weights)
 
-    The subgradient of ``|W|`` at 0 is 0.
-    """
-    value = xp.zeros_like(params[0][..., 0, 0])
+
+# --- the objective -----------------------------------------------------------------------------------------------
+
+
+def penalty(xp: Namespace, params: Params, l2: float | Array | None, l1: float | Array | None = None) -> Array:
+    """``l2/2 sum ||W||^2 + l1 sum |W|`` over the weights, 0-d or (k,); None stands for no penalty."""
+    total = xp.zeros_like(params[0][..., 0, 0])
     for W in params[::2]:
-        if l2:
-            value = value + 0.5 * l2 * xp.sum(W * W, axis=(-2, -1))
-        if l1:
-            value = value + l1 * xp.sum(xp.abs(W), axis=(-2, -1))
-
-    def add_to(grads: Params, dloss: Array) -> Params:
-        scale = dloss[..., None, None]
-
-        def penalised(grad: Array, W: Array) -> Array:
-            if l2:
-                grad = grad + (scale * l2) * W
-            if l1:
-                grad = grad + (scale * l1) * xp.sign(W)
-            return grad
-
-        return tuple(
-            grad if position % 2 else penalised(grad, parameter)
-            for position, (grad, parameter) in enumerate(zip(grads, params, strict=True))
-        )
-
-    return value, add_to
+        if l2 is not None:
+            total = total + (0.5 * l2) * _sum_of_squares(xp, W)
+        if l1 is not None:
+            total = total + l1 * xp.sum(xp.abs(W), axis=(-2, -1))
+    return total
 
 
-def _objective(
+def add_penalty_grads(
+    xp: Namespace, params: Params, grads: Params, l2: float | Array | None, l1: float | Array | None = None
+) -> Params:
+    """``dW + l2 W + l1 sign(W)`` for each weight; the subgradient of ``|W|`` at 0 is 0."""
+
+    def penalised(W: Array, dW: Array) -> Array:
+        if l2 is not None:
+            dW = dW + l2 * W
+        return dW if l1 is None else dW + l1 * xp.sign(W)
+
+    pairs = enumerate(zip(params, grads, strict=True))
+    return tuple([grad if position % 2 else penalised(param, grad) for position, (param, grad) in pairs])
+
+
+def _sum_of_squares(xp: Namespace, W: Array) -> Array:
+    if W.ndim > 2:
+        return xp.sum(W * W, axis=(-2, -1))
+    flat = xp.reshape(W, (-1,))
+    return flat @ flat  # without an array of squares
+
+
+class Objective(NamedTuple):
+    """The objective at some parameters, and no more than its way back reads.
+
+    loss: of the data and the penalties, 0-d or (k,).
+    pull_loss: pulls ``dloss`` back to the logits.
+    layers: of the network.
+    l2, l1: strengths of the penalties; None for one that is not there.
+    """
+
+    xp: Namespace
+    params: Params
+    loss: Array
+    pull_loss: Pullback
+    layers: tuple[Layer, ...]
+    l2: float | None
+    l1: float | None
+
+
+def objective_at(
     X: Array,
     y: Array,
     params: Params,
     *,
-    activation: Activation = "sigmoid",
+    activation: ActivationOption = "sigmoid",
     criterion: str | Op = "softmax_cross_entropy",
     l2: float = 0.0,
     l1: float = 0.0,
@@ -174,54 +226,49 @@ def _objective(
     dropout: float = 0.0,
     seed: int | Array | None = None,
     **unknown: object,
-) -> tuple[Namespace, Array, Pullback]:
-    """The whole objective as one op of the parameters: its namespace, its value (0-d or (k,)), its pullback."""
+) -> Objective:
+    """The objective at ``params``, and the record of its way back."""
     if unknown:
         raise TypeError(f"options are {one_of(Options.__annotations__, next(iter(unknown)))}")
     xp = namespace(X, y, *params, names=("X", "y"))
-    logits, pull_params = _logits(xp, X, params, activation, dropout, seed)
-    loss, pull_logits = _data_loss(
-        xp, rule_named("criterion", CRITERIA, criterion), logits, y, sample_weight, label_smoothing
-    )
+    logits, layers = _logits(xp, X, params, activation, dropout, seed)
+    loss, pull_loss = _data_loss(xp, criterion_named(criterion), logits, y, sample_weight, label_smoothing)
     if l2 == 0.0 and l1 == 0.0:
-        return xp, loss, lambda dloss: pull_params(*pull_logits(dloss))
-
+        return Objective(xp, params, loss, pull_loss, layers, None, None)
     check_number("l2", l2, 0.0, float("inf"))
     check_number("l1", l1, 0.0, float("inf"))
-    penalty, add_penalty_grads = _penalties(xp, params, l2, l1)
-
-    def pullback(dloss: Array) -> tuple[Array, ...]:
-        return add_penalty_grads(pull_params(*pull_logits(dloss)), dloss)
-
-    return xp, loss + penalty, pullback
+    loss = loss + penalty(xp, params, l2 or None, l1 or None)
+    return Objective(xp, params, loss, pull_loss, layers, l2 or None, l1 or None)
 
 
-def _data_loss(
-    xp: Namespace, criterion: Rule, logits: Array, y: Array, sample_weight: Array | None, label_smoothing: float
-) -> tuple[Array, Pullback]:
-    """The weighted mean of the criterion, 0-d or (k,), as an op of the logits."""
-    softmax_criterion = criterion is CRITERIA["softmax_cross_entropy"]
-    if label_smoothing:
-        check_number("label_smoothing", label_smoothing, 0.0, 1.0)
-        if not softmax_criterion:
-            raise ValueError(f"label_smoothing belongs to softmax_cross_entropy alone, got {label_smoothing} elsewhere")
-    check_device("y", y, logits)
-    if sample_weight is not None:
-        namespace(logits, sample_weight, names=("X", "sample_weight"))
-        check_device("sample_weight", sample_weight, logits)
-    targets, weights = targets_and_weights(xp, y, logits, sample_weight, label_smoothing)
-    if softmax_criterion and y.ndim == 1 and logits.shape[-1] > 1:  # labels: each row of targets sums to 1
-        return criterion(xp, logits, targets, weights, 1.0)
-    return criterion(xp, logits, targets, weights)
+def pull_back(at: Objective, dloss: Array) -> Params:
+    """``dloss`` times the gradient of the objective: (dW1, db1, dW2, db2, ...)."""
+    if at.loss.ndim:
+        check_all_or_none_batched(at.params)
+    grads = backpropagate(at.xp, at.layers, *at.pull_loss(dloss))
+    if at.l2 is None and at.l1 is None:
+        return grads
+    scale = dloss[..., None, None]
+    l2, l1 = (None if strength is None else scale * strength for strength in (at.l2, at.l1))
+    return add_penalty_grads(at.xp, at.params, grads, l2, l1)
 
 
 # --- the textbook's functions ------------------------------------------------------------------------------------
 
 
+class Cache(NamedTuple):
+    """What ``backward`` needs from ``forward``. Opaque: it does not cross the boundary of a jit."""
+
+    logits: Array
+    layers: tuple[Layer, ...]
+    criterion: Criterion
+    params: Params
+
+
 def init_params(sizes: Sequence[int], xp: Any = np, dtype: Any = None, device: Any = None, seed: int = 0) -> Params:
     """``W ~ Uniform(-r, r)``, ``r = sqrt(6 / (d_in + d_out))``, and ``b = 0``: sizes -> (W1, b1, W2, b2, ...).
 
-    The numbers come from ``numpy.random.Generator`` on the host: one seed, the same network on every backend.
+    The numbers come from ``numpy.random.Generator`` on the host: one seed gives the same network on every backend.
 
     Args:
         sizes: (d_in, d_h, ..., d_out), at least two positive ints.
@@ -229,6 +276,17 @@ def init_params(sizes: Sequence[int], xp: Any = np, dtype: Any = None, device: A
         dtype: a real floating dtype of ``xp``; its default one when None.
         device: where the arrays live; the library's default when None.
         seed: of the generator.
+
+    Returns:
+        The parameters, weights (d_in, d_out) and biases (d_out,) in turn.
+
+    Raises:
+        ValueError: for fewer than two sizes, or one that is not positive.
+        TypeError: for an ``xp`` that is no array library, or a dtype that is not one of its real floating ones.
+
+    >>> import mlp_xp as mx
+    >>> [p.shape for p in mx.init_params((4, 8, 3), seed=0)]
+    [(4, 8), (8,), (8, 3), (3,)]
 
     Source: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
     """
@@ -254,7 +312,7 @@ def init_params(sizes: Sequence[int], xp: Any = np, dtype: Any = None, device: A
 def forward(
     X: Array,
     *params: Array,
-    activation: Activation = "sigmoid",
+    activation: ActivationOption = "sigmoid",
     criterion: str | Op = "softmax_cross_entropy",
     dropout: float = 0.0,
     seed: int | Array | None = None,
@@ -262,22 +320,30 @@ def forward(
     """``p = softmax(act(X @ W1 + b1) @ W2 + b2)``: (n, d_in), W1, b1, W2, b2, ... -> (n, d_out), and the cache.
 
     Args:
-        X: a batch (n, d_in).
-        params: weights (d_in, d_out) and biases (d_out,) in turn, any number of layers.
+        X: a batch (n, d_in), real floating.
+        params: weights (d_in, d_out) and biases (d_out,) in turn, any number of layers, in the dtype of ``X``.
         activation: a name, an op, or one per hidden layer.
         criterion: decides what the outputs are: softmax, elementwise sigmoid or exp, or the logits themselves.
-        dropout, seed: the share of hidden units dropped, and which.
+        dropout: the share of hidden units dropped, at least 0 and below 1.
+        seed: which units are dropped, 0 to 2^31 - 1; required with dropout.
 
     Returns:
-        The outputs, and what ``backward`` needs.
+        The outputs (n, d_out), and what ``backward`` needs.
 
     Raises:
-        ValueError, TypeError: one sentence naming the argument, what was expected and what came.
+        ValueError: for shapes that do not fit, an unknown name, dropout without a seed.
+        TypeError: for dtypes or libraries that differ.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> params = mx.init_params((4, 8, 3))
+    >>> p, cache = mx.forward(np.ones((2, 4)), *params)
+    >>> p.shape, p.sum(axis=1).round(12).tolist()
+    ((2, 3), [1.0, 1.0])
     """
     xp = namespace(X, *params, names=("X",))
-    rule = rule_named("criterion", CRITERIA, criterion)
-    logits, pullback = _logits(xp, X, params, activation, dropout, seed)
-    return _outputs(logits, rule), Cache(logits, pullback, rule, params)
+    record = criterion_named(criterion)
+    logits, layers = _logits(xp, X, params, activation, dropout, seed)
+    return record.outputs(xp, logits), Cache(logits, layers, record, params)
 
 
 def backward(
@@ -288,13 +354,26 @@ def backward(
     Args:
         cache: from ``forward``, which chose the criterion.
         y: integer labels (n,), or floating targets (n, d_out).
-        sample_weight, label_smoothing: as in ``objective``.
+        sample_weight: (n,), as in ``objective``.
+        label_smoothing: as in ``objective``.
+
+    Returns:
+        One gradient per parameter, in its shape and dtype.
+
+    Raises:
+        ValueError: for targets or weights that do not fit.
+        TypeError: for dtypes or libraries that differ.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> p, cache = mx.forward(np.ones((2, 4)), *mx.init_params((4, 8, 3)))
+    >>> [gradient.shape for gradient in mx.backward(cache, np.asarray([0, 2]))]
+    [(4, 8), (8,), (8, 3), (3,)]
     """
     xp = namespace(cache.logits, y, names=("the cache", "y"))
-    loss, pull_logits = _data_loss(xp, cache.criterion, cache.logits, y, sample_weight, label_smoothing)
+    loss, pull_loss = _data_loss(xp, cache.criterion, cache.logits, y, sample_weight, label_smoothing)
     if loss.ndim:
         check_all_or_none_batched(cache.params)
-    return cache.pullback(*pull_logits(xp.ones_like(loss)))
+    return backpropagate(xp, cache.layers, *pull_loss(xp.ones_like(loss)))
 
 
 # --- training ----------------------------------------------------------------------------------------------------
@@ -307,20 +386,48 @@ def objective(X: Array, y: Array, *params: Array, **options: Unpack[Options]) ->
     evaluated on the same batch and the result is (k,).
 
     Args:
-        X: a batch (n, d_in).
+        X: a batch (n, d_in), real floating.
         y: integer labels (n,), or floating targets (n, d_out) of the dtype of X.
         params: W1, b1, W2, b2, ...
         options: see ``Options``.
+
+    Returns:
+        The objective, 0-d or (k,).
+
+    Raises:
+        ValueError: for shapes that do not fit, labels or options out of range.
+        TypeError: for dtypes or libraries that differ, or an unknown option.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> X, y = np.zeros((2, 4)), np.asarray([0, 2])
+    >>> round(float(mx.objective(X, y, *mx.init_params((4, 3)))), 6)  # log 3: nothing is known yet
+    1.098612
     """
-    return _objective(X, y, params, **options)[1]
+    return objective_at(X, y, params, **options).loss
 
 
 def loss_and_grads(X: Array, y: Array, *params: Array, **options: Unpack[Options]) -> tuple[Array, Params]:
-    """``(objective, its gradient)``: arguments as in ``objective`` -> 0-d, (dW1, db1, dW2, db2, ...)."""
-    xp, loss, pullback = _objective(X, y, params, **options)
-    if loss.ndim:
-        check_all_or_none_batched(params)
-    return loss, pullback(xp.ones_like(loss))
+    """``(objective, its gradient)``: arguments as in ``objective`` -> 0-d, (dW1, db1, dW2, db2, ...).
+
+    Args:
+        X: a batch (n, d_in), real floating.
+        y: integer labels (n,), or floating targets (n, d_out) of the dtype of X.
+        params: W1, b1, W2, b2, ...; all with a leading axis, or none.
+        options: see ``Options``.
+
+    Returns:
+        The objective, 0-d or (k,), and one gradient per parameter, in its shape and dtype.
+
+    Raises:
+        ValueError, TypeError: as in ``objective``.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> loss, (dW, db) = mx.loss_and_grads(np.zeros((2, 4)), np.asarray([0, 2]), *mx.init_params((4, 3)))
+    >>> db.round(6).tolist()  # p - one_hot(y), averaged
+    [-0.166667, 0.333333, -0.166667]
+    """
+    at = objective_at(X, y, params, **options)
+    return at.loss, pull_back(at, at.xp.ones_like(at.loss))
 
 
 def train_step(
@@ -328,68 +435,88 @@ def train_step(
 ) -> tuple[Array, Params]:
     """``parameter - lr * gradient`` for each: arguments as in ``objective`` -> the loss before, new parameters.
 
-    ``lr`` may be a 0-d array, so that a schedule does not recompile a jitted step.
+    Args:
+        X: a batch (n, d_in), real floating.
+        y: integer labels (n,), or floating targets (n, d_out) of the dtype of X.
+        params: W1, b1, W2, b2, ...; all with a leading axis, or none. They are not changed.
+        lr: the learning rate, a number, or a 0-d array, so that a schedule does not recompile a jitted step.
+        options: see ``Options``.
+
+    Returns:
+        The objective before the step, 0-d or (k,), and the new parameters.
+
+    Raises:
+        ValueError, TypeError: as in ``objective``, and for a learning rate that is negative or not finite.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> X, y = np.eye(3), np.arange(3)
+    >>> loss, params = mx.train_step(X, y, *mx.init_params((3, 4, 3)), lr=0.5)
+    >>> bool(mx.objective(X, y, *params) < loss)
+    True
     """
-    xp, loss, pullback = _objective(X, y, params, **options)
-    if loss.ndim:
-        check_all_or_none_batched(params)
-    if (
-        not isinstance(lr, Real) and getattr(lr, "shape", None) == ()
-    ):  # NumPy's scalars are Real, and checked as numbers
+    at = objective_at(X, y, params, **options)
+    if not isinstance(lr, Real) and getattr(lr, "shape", None) == ():  # NumPy's scalars are Real: checked as numbers
         namespace(X, lr, names=("X", "lr"))
-        minus_lr = -xp.astype(cast(Array, lr), X.dtype)
+        minus_lr = -at.xp.astype(cast(Array, lr), X.dtype)
     else:
         check_number("lr", lr, 0.0, float("inf"))
-        minus_lr = scalar_like(xp, -float(lr), X)
+        minus_lr = scalar_like(at.xp, -float(lr), X)
     # the pullback is linear: scaling what goes in costs one number, scaling what comes out a pass over every weight
-    return loss, tuple([parameter + change for parameter, change in zip(params, pullback(minus_lr), strict=True)])
+    changes = pull_back(at, minus_lr)
+    return at.loss, tuple([parameter + change for parameter, change in zip(params, changes, strict=True)])
 
 
 # --- prediction --------------------------------------------------------------------------------------------------
 
 
-def _outputs(logits: Array, criterion: Rule) -> Array:
-    if criterion is CRITERIA["softmax_cross_entropy"]:
-        return softmax(logits)
-    if criterion is CRITERIA["sigmoid_cross_entropy"]:
-        return sigmoid(logits)
-    if criterion is CRITERIA["poisson"]:
-        return namespace(logits).exp(logits)
-    return logits
-
-
 def predict_proba(
-    X: Array, *params: Array, activation: Activation = "sigmoid", criterion: str | Op = "softmax_cross_entropy"
+    X: Array, *params: Array, activation: ActivationOption = "sigmoid", criterion: str | Op = "softmax_cross_entropy"
 ) -> Array:
     """Probabilities (n, d_out): the softmax of the logits, or their elementwise sigmoid.
 
-    Raises ``ValueError`` for squared error and for a criterion op, whose outputs are not probabilities.
+    Args:
+        X: a batch (n, d_in), real floating.
+        params: W1, b1, W2, b2, ...
+        activation: a name, an op, or one per hidden layer.
+        criterion: a cross-entropy.
+
+    Returns:
+        The probabilities, (n, d_out).
+
+    Raises:
+        ValueError: for squared error, Poisson and a criterion op, whose outputs are not probabilities.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> mx.predict_proba(np.zeros((1, 4)), *mx.init_params((4, 2))).tolist()
+    [[0.5, 0.5]]
     """
-    rule = rule_named("criterion", CRITERIA, criterion)
-    if rule not in (CRITERIA["softmax_cross_entropy"], CRITERIA["sigmoid_cross_entropy"]):
+    if not criterion_named(criterion).probabilities:
         raise ValueError(f"predict_proba needs a criterion with probabilities, a cross-entropy, got {criterion!r}")
     return forward(X, *params, activation=activation, criterion=criterion)[0]
 
 
 def predict(
-    X: Array, *params: Array, activation: Activation = "sigmoid", criterion: str | Op = "softmax_cross_entropy"
+    X: Array, *params: Array, activation: ActivationOption = "sigmoid", criterion: str | Op = "softmax_cross_entropy"
 ) -> Array:
-    """What the network says of each row.
+    """The decision for each row: (n, d_in) -> (n,) or (n, d_out).
 
-    softmax: the most probable class, ints (n,). sigmoid: 0 or 1 for each output, ints (n, d_out), (n,) when d_out is 1.
-    squared error, Poisson, or a criterion op: the outputs (n, d_out), which Poisson's are rates.
+    Args:
+        X: a batch (n, d_in), real floating.
+        params: W1, b1, W2, b2, ...
+        activation: a name, an op, or one per hidden layer.
+        criterion: decides what is returned.
+
+    Returns:
+        For softmax the most probable class, ints (n,). For sigmoid 0 or 1 for each output, ints (n, d_out), (n,) when
+        d_out is 1. For squared error, Poisson and a criterion op the outputs (n, d_out).
+
+    Raises:
+        ValueError, TypeError: as in ``forward``.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> W, b = np.eye(3), np.zeros(3)
+    >>> mx.predict(np.asarray([[0.1, 0.7, 0.2], [0.5, 0.4, 0.1]]), W, b).tolist()
+    [1, 0]
     """
     xp = namespace(X, *params, names=("X",))
-    rule = rule_named("criterion", CRITERIA, criterion)
-    return said(_logits(xp, X, params, activation)[0], rule, params[-1].shape[-1])
-
-
-def said(logits: Array, criterion: Rule, d_out: int) -> Array:
-    """What ``predict`` says of each row, from its logits (n, d_out)."""
-    xp = namespace(logits)
-    if criterion is CRITERIA["softmax_cross_entropy"]:
-        return xp.argmax(logits, axis=-1)
-    if criterion is CRITERIA["sigmoid_cross_entropy"]:
-        labels = xp.astype(logits > 0, xp.__array_namespace_info__().default_dtypes()["indexing"])
-        return labels[..., 0] if d_out == 1 else labels
-    return _outputs(logits, criterion)
+    return criterion_named(criterion).decision(xp, _logits(xp, X, params, activation)[0], params[-1].shape[-1])

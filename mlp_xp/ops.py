@@ -1,90 +1,224 @@
 """Differentiable operations: ``op(*arrays) -> (value, pullback)``, each derivative worked out by hand.
 
-A *rule* is an op whose namespace is already known, ``rule(xp, *arrays)``: the network looks the namespace up once and
-calls rules; the functions of the same name in this module are their public faces.
+A *primitive* is an op whose namespace is known, ``primitive(xp, *arrays)``: the network looks the namespace up once and
+calls primitives. The functions of this module are their public faces, made by ``op_from``.
 
-Next: ``losses`` puts a number on the output, ``mlp`` strings ops together.
+To add an activation, write one function in the table below: its value, its slope, its cost.
+
+Next: ``losses`` puts a number on the outputs, ``mlp`` strings layers together.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from inspect import cleandoc
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
+from mlp_xp._lib.arguments import described, one_of
+from mlp_xp._lib.moved import renamed
 from mlp_xp._lib.namespace import namespace, scalar_like
 from mlp_xp._lib.typing import Array, Namespace, Op, Pullback
 
-Rule: TypeAlias = Callable[..., tuple[Array, Pullback]]
-"""``rule(xp, *arrays) -> (value, pullback)``."""
+Primitive: TypeAlias = Callable[..., tuple[Array, Pullback]]
+"""``primitive(xp, *arrays) -> (value, pullback)``: an op whose namespace is known."""
 
 Slope: TypeAlias = Callable[[], Array | float]
 """The derivative of an elementwise function where it was evaluated, computed when asked for."""
 
+Record = TypeVar("Record")
 
-def public(rule: Rule) -> Op:
-    """The op of a rule: the same function with the namespace looked up from its arrays."""
+__getattr__ = renamed(__name__, {"Rule": "mlp_xp.ops.Primitive", "public": "mlp_xp.ops.op_from"})
+
+
+class Cost(NamedTuple):
+    """What a function costs per entry; exp, log and tanh count as one operation each.
+
+    forward: operations of its value.
+    backward: operations of its pullback.
+    kept: arrays that stay in memory between the two, the value included.
+    """
+
+    forward: int
+    backward: int
+    kept: int
+
+
+def op_from(primitive: Primitive) -> Op:
+    """The op of a primitive: the same function, which looks the namespace up from its arrays."""
 
     def op(*arrays: Array) -> tuple[Array, Pullback]:
-        return rule(namespace(*arrays), *arrays)
+        return primitive(namespace(*arrays), *arrays)
 
-    op.__name__ = op.__qualname__ = rule.__name__.removeprefix("_").removesuffix("_rule")
-    op.__doc__ = rule.__doc__
-    op.__module__ = rule.__module__
-    vars(op)["rule"] = rule  # by which the network knows its own
+    op.__name__ = op.__qualname__ = primitive.__name__.strip("_")
+    op.__doc__ = primitive.__doc__
+    op.__module__ = primitive.__module__
     return op
+
+
+def record_named(
+    kind: str, table: Mapping[str, Record], name_or_op: str | Op, from_op: Callable[[str, Primitive], Record]
+) -> Record:
+    """The record of an activation or a criterion, found by its name, or made from an op of the caller's own.
+
+    Args:
+        kind: "activation" or "criterion", for messages.
+        table: name -> record.
+        name_or_op: what the caller gave.
+        from_op: makes a record from the name and the primitive of a caller's op.
+
+    Raises:
+        ValueError: for a name that is not in the table.
+        TypeError: for something that is neither a name nor an op.
+    """
+    if isinstance(name_or_op, str):
+        name = "sigmoid" if name_or_op == "logistic" else name_or_op  # scikit-learn's name
+        if name not in table:
+            raise ValueError(f"{kind} must be {one_of(table, name_or_op)}")
+        return table[name]
+    if not callable(name_or_op):
+        raise TypeError(f"{kind} must be a name or an op, got {name_or_op!r}")
+    own: Any = getattr(name_or_op, "record", None)  # an op of this library means what its name does
+    if own in table.values():
+        return own  # type: ignore[no-any-return]
+    name = getattr(name_or_op, "__name__", repr(name_or_op))
+    hint = f"; the op is mlp_xp.{'ops' if kind == 'activation' else 'losses'}.{name}" if name in table else ""
+    return from_op(name, _checked(f"{kind} {name}", name_or_op, hint))
+
+
+def _checked(what: str, op: Op, hint: str) -> Primitive:
+    """A caller's op as a primitive that refuses anything but ``(value, pullback)``."""
+
+    def primitive(xp: Namespace, *arrays: Array) -> tuple[Array, Pullback]:
+        result: object = op(*arrays)
+        if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
+            raise TypeError(f"{what} must return (value, pullback), got {described(result)}{hint}")
+        value, pull = result
+
+        def pullback(cotangent: Array) -> tuple[Array, ...]:
+            cotangents: object = pull(cotangent)
+            if not (isinstance(cotangents, tuple) and len(cotangents) == 1):
+                raise TypeError(f"the pullback of {what} must return a tuple of one, got {described(cotangents)}")
+            return cotangents
+
+        return value, pullback
+
+    return primitive
 
 
 # --- the affine map ----------------------------------------------------------------------------------------------
 
 
-def affine_rule(
-    xp: Namespace, x: Array, weight: Array, bias: Array, ones: Array | None = None
-) -> tuple[Array, Pullback]:
+def affine(x: Array, weight: Array, bias: Array) -> tuple[Array, Pullback]:
     """``x @ weight + bias``: (n, p), (p, q), (q,) -> (n, q).
 
-    ``ones`` (n,), where a caller has it, sums over the batch by a product, which takes half the time of a reduction.
+    Args:
+        x: (n, p), real floating.
+        weight: (p, q), or (k, p, q) for k maps at once.
+        bias: (q,), or (k, q).
+
+    Returns:
+        The value (n, q) and its pullback, ``dy -> (dx, dweight, dbias)``.
+
+    Raises:
+        TypeError: for arrays of two libraries.
+
+    >>> import numpy as np
+    >>> value, pullback = affine(np.asarray([[1.0, 2.0]]), np.asarray([[3.0], [4.0]]), np.asarray([5.0]))
+    >>> dx, dweight, dbias = pullback(np.asarray([[1.0]]))
+    >>> float(value[0, 0]), dx.tolist(), dweight.tolist(), dbias.tolist()
+    (16.0, [[3.0, 4.0]], [[1.0], [2.0]], [1.0])
     """
+    xp = namespace(x, weight, bias)
 
     def pullback(dy: Array) -> tuple[Array, Array, Array]:
         # weight: (input).T @ (gradient of the output); bias: it was broadcast over the batch, so sum it back
-        dbias = xp.sum(dy, axis=-2) if ones is None else ones @ dy
-        return dy @ xp.matrix_transpose(weight), xp.matrix_transpose(x) @ dy, dbias
+        return dy @ xp.matrix_transpose(weight), xp.matrix_transpose(x) @ dy, xp.sum(dy, axis=-2)
 
     return x @ weight + bias[..., None, :], pullback
-
-
-def constant_input_affine_rule(
-    xp: Namespace, x: Array, weight: Array, bias: Array, ones: Array
-) -> tuple[Array, Pullback]:
-    """``x @ weight + bias`` as a function of ``(weight, bias)`` alone: a first layer, where nobody asks for ``dx``."""
-
-    def pullback(dy: Array) -> tuple[Array, Array]:
-        return xp.matrix_transpose(x) @ dy, ones @ dy
-
-    return x @ weight + bias[..., None, :], pullback
-
-
-affine = public(affine_rule)
 
 
 # --- activations: a table of (value, slope) ----------------------------------------------------------------------
 
-ACTIVATIONS: dict[str, Rule] = {}
-"""Name -> rule of every activation."""
+
+class Activation(NamedTuple):
+    """An activation with all that belongs to it.
+
+    name: as the option ``activation`` takes it.
+    primitive: ``primitive(xp, z) -> (a, pullback)``.
+    slope_of: what the slope depends on: "nothing", the "sign" of z, or "z".
+    cost: per entry; None for an op of the caller's own, whose cost is not known.
+    """
+
+    name: str
+    primitive: Primitive
+    slope_of: Literal["nothing", "sign", "z"] = "z"
+    cost: Cost | None = None
 
 
-def _elementwise(function: Callable[[Namespace, Array], tuple[Array, Slope]]) -> Op:
-    """Make ``(xp, z) -> (value, slope)`` an op, ``dz = dy * slope``, and enter its rule in the table by its name."""
+ActivationOption: TypeAlias = str | Op | Sequence[str | Op]
+"""One for all hidden layers, or one per hidden layer."""
 
-    def rule(xp: Namespace, z: Array) -> tuple[Array, Pullback]:
-        value, slope = function(xp, z)
-        return value, lambda dy: (dy * slope(),)
+ACTIVATIONS: dict[str, Activation] = {}
+"""Name -> record of every activation."""
 
-    rule.__name__ = function.__name__
-    rule.__doc__ = function.__doc__
-    ACTIVATIONS[function.__name__] = rule
-    return public(rule)
+
+def activation_named(name_or_op: str | Op) -> Activation:
+    """The record of an activation; see ``record_named``."""
+    return record_named("activation", ACTIVATIONS, name_or_op, Activation)
+
+
+def activations_of(activation: ActivationOption, hidden: int) -> list[Activation]:
+    """One record per hidden layer, from the option ``activation``.
+
+    Raises:
+        ValueError: for an unknown name, or as many as there are not hidden layers.
+        TypeError: for something that is neither a name, nor an op, nor a sequence of them.
+    """
+    if isinstance(activation, str) or callable(activation):
+        return [activation_named(activation)] * hidden
+    if not isinstance(activation, Sequence):
+        raise TypeError(f"activation must be a name, an op, or one per hidden layer, got {activation!r}")
+    if len(activation) != hidden:
+        raise ValueError(f"activation must be one or one per hidden layer ({hidden}), got {len(activation)}")
+    return [activation_named(each) for each in activation]
+
+
+_ELEMENTWISE = """
+
+Args:
+    z: real floating, any shape.
+
+Returns:
+    The value, in the shape of ``z``, and its pullback, ``dy -> (dy * slope,)``.
+
+>>> import numpy as np
+>>> from mlp_xp.ops import NAME
+>>> z, h = np.asarray([-1.5, 0.5, 2.0]), 1e-6
+>>> value, pullback = NAME(z)
+>>> (slope,) = pullback(np.ones(3))
+>>> bool(np.allclose(slope, (NAME(z + h)[0] - NAME(z - h)[0]) / (2 * h)))
+True
+"""
+
+
+def _elementwise(
+    *, forward: int, backward: int, kept: int, slope_of: Literal["nothing", "sign", "z"] = "z"
+) -> Callable[[Callable[[Namespace, Array], tuple[Array, Slope]]], Op]:
+    """Make ``(xp, z) -> (value, slope)`` an op, and enter its record in the table, with its ``Cost``."""
+
+    def enter(function: Callable[[Namespace, Array], tuple[Array, Slope]]) -> Op:
+        def primitive(xp: Namespace, z: Array) -> tuple[Array, Pullback]:
+            value, slope = function(xp, z)
+            return value, lambda dy: (dy * slope(),)
+
+        name = primitive.__name__ = function.__name__
+        primitive.__doc__ = cleandoc(function.__doc__ or "") + _ELEMENTWISE.replace("NAME", name)
+        op = op_from(primitive)
+        ACTIVATIONS[name] = vars(op)["record"] = Activation(name, primitive, slope_of, Cost(forward, backward, kept))
+        return op
+
+    return enter
 
 
 def logistic(xp: Namespace, z: Array) -> Array:
@@ -100,41 +234,41 @@ def _positive(xp: Namespace, z: Array) -> Array:
     return xp.astype(z > 0, z.dtype)
 
 
-@_elementwise
+@_elementwise(forward=0, backward=1, kept=1, slope_of="nothing")
 def identity(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``z``."""
     return z, lambda: 1.0
 
 
-@_elementwise
+@_elementwise(forward=5, backward=3, kept=1)
 def sigmoid(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``1 / (1 + exp(-z))``."""
     a = logistic(xp, z)
     return a, lambda: a * (1.0 - a)  # keep a, not z
 
 
-@_elementwise
+@_elementwise(forward=1, backward=4, kept=1)
 def tanh(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``tanh z``."""
     a = xp.tanh(z)
     return a, lambda: (1.0 - a) * (1.0 + a)  # 1 - a^2 without its cancellation near |a| = 1
 
 
-@_elementwise
+@_elementwise(forward=2, backward=1, kept=2, slope_of="sign")
 def relu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``max(z, 0)``; the subgradient at 0 is 0."""
     positive = _positive(xp, z)
     return z * positive, lambda: positive
 
 
-@_elementwise
+@_elementwise(forward=4, backward=1, kept=2, slope_of="sign")
 def leaky_relu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``z`` where positive, else ``0.01 z``; the subgradient at 0 is 0.01."""
     slope = 0.01 + 0.99 * _positive(xp, z)
     return z * slope, lambda: slope
 
 
-@_elementwise
+@_elementwise(forward=5, backward=2, kept=2)
 def elu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``z`` where positive, else ``exp(z) - 1`` (Clevert, Unterthiner and Hochreiter 2016)."""
     above = z * _positive(xp, z)
@@ -142,7 +276,7 @@ def elu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     return above + xp.expm1(below), lambda: xp.exp(below)  # exp(0) = 1 where z > 0
 
 
-@_elementwise
+@_elementwise(forward=6, backward=5, kept=3)
 def silu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``z * sigmoid(z)`` (Elfwing, Uchibe and Doya 2018)."""
     s = logistic(xp, z)
@@ -155,7 +289,7 @@ def log1p_exp(xp: Namespace, z: Array) -> tuple[Array, Array]:
     return above, xp.log1p(xp.exp(z - 2.0 * above))  # z - 2 max(z, 0) = -|z|, with the right derivative at 0
 
 
-@_elementwise
+@_elementwise(forward=7, backward=6, kept=2)
 def softplus(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``log(1 + exp z)``."""
     above, rest = log1p_exp(xp, z)
@@ -175,7 +309,7 @@ _ERFC = (
 )  # fmt: skip
 
 
-@_elementwise
+@_elementwise(forward=70, backward=4, kept=4)
 def gelu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``z * Phi(z)``, Phi the standard normal distribution function, exact (Hendrycks and Gimpel 2016).
 

@@ -25,11 +25,13 @@ _INFINITY = float("inf")
 class Optimizer(NamedTuple):
     """``init(params) -> state`` and ``update(params, grads, state, lr) -> (params, state)``.
 
-    ``lr`` is a number, or a 0-d array of the parameters' dtype, which does not recompile a jitted step.
+    ``lr`` is a number, or a 0-d array of the parameters' dtype, which does not recompile a jitted step. ``copies`` is
+    how many arrays of a parameter's shape the state holds for each parameter.
     """
 
     init: Callable[[Params], State]
     update: Callable[[Params, Params, State, float | Array], tuple[Params, State]]
+    copies: int = 0
 
 
 def sgd() -> Optimizer:
@@ -79,7 +81,7 @@ def _with_velocity(decay: float, lr_in_velocity: bool, ahead: bool) -> Optimizer
         scaled = steps if lr_in_velocity else tuple(lr * step for step in steps)
         return tuple(p - step for p, step in zip(params, scaled, strict=True)), velocity
 
-    return Optimizer(_zeros_like, update)
+    return Optimizer(_zeros_like, update, copies=1)
 
 
 def adam(
@@ -145,7 +147,7 @@ def _adam(
         new, means, squares = zip(*(updated(*each) for each in arrays), strict=True)
         return new, (step, *means, *squares)
 
-    return Optimizer(init, update)
+    return Optimizer(init, update, copies=2)
 
 
 def _one_minus_power(beta: float, step: Array) -> Array:
@@ -170,8 +172,10 @@ def rmsprop(decay: float = 0.99, epsilon: float = 1e-8, *, momentum: float = 0.0
     epsilon = check_number("epsilon", epsilon, 0.0, _INFINITY)
     momentum = check_number("momentum", momentum, 0.0, 1.0)
 
+    copies = 1 + (momentum != 0.0) + centered
+
     def init(params: Params) -> State:
-        return _zeros_like(params) * (1 + (momentum != 0.0) + centered)
+        return _zeros_like(params) * copies
 
     def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
         xp, lr, count = namespace(*params), _plain(lr), len(params)
@@ -188,7 +192,7 @@ def rmsprop(decay: float = 0.99, epsilon: float = 1e-8, *, momentum: float = 0.0
             kept = (*squares, *steps, *kept[count:])
         return tuple(p - lr * step for p, step in zip(params, steps, strict=True)), kept
 
-    return Optimizer(init, update)
+    return Optimizer(init, update, copies)
 
 
 def _plain(lr: float | Array) -> float | Array:

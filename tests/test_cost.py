@@ -13,7 +13,7 @@ import textbook
 
 import mlp_xp as mx
 from mlp_xp.losses import CRITERIA
-from mlp_xp.mlp import _objective
+from mlp_xp.mlp import objective_at
 
 pytestmark = pytest.mark.only("numpy")  # it is about counts, which are those of every backend
 
@@ -104,11 +104,11 @@ def test_activation_memory_is_what_forward_keeps(activation, criterion, dtype):
     n, sizes = 512, (16, 64, 32)
     X, y, *params = (a.astype(dtype) if a.dtype.kind == "f" else a for a in problem(sizes, n, criterion))
     options = {"criterion": criterion, "activation": activation}
-    _objective(X, y, tuple(params), **options)  # whatever is built once is built
+    objective_at(X, y, tuple(params), **options)  # whatever is built once is built
     gc.collect()
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
-    kept = _objective(X, y, tuple(params), **options)
+    kept = objective_at(X, y, tuple(params), **options)
     gc.collect()
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -222,7 +222,7 @@ def test_of_two_mistakes_that_coincide_the_more_common_comes_first():
 
 def test_what_does_not_fit_is_refused_as_by_the_objective(placed):
     X, y, params, _ = placed(textbook.batch(), textbook.labels(), textbook.parameters(), {})
-    for function in (mistakes.hypotheses, mistakes.weak_probes, mistakes.check_gradients):
+    for function in (mistakes.hypotheses, mistakes.blind_spots, mistakes.check_gradients):
         with pytest.raises(TypeError, match="options are"):
             function(X, y, *params, l3=0.1)
         with pytest.raises(ValueError, match="dropout needs a seed"):
@@ -447,7 +447,7 @@ def weak(changes, put):
     problem = {"X": textbook.batch(7), "y": textbook.labels(7), "params": textbook.parameters((4, 5, 5, 3)), **changes}
     X, y, params = put(problem.pop("X")), put(problem.pop("y")), tuple(map(put, problem.pop("params")))
     options = {key: put(value) if isinstance(value, np.ndarray) else value for key, value in problem.items()}
-    return mistakes.weak_probes(X, y, *params, **options), (X, y, params, options)
+    return mistakes.blind_spots(X, y, *params, **options), (X, y, params, options)
 
 
 def changed(position, value):

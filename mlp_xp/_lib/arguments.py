@@ -7,18 +7,12 @@ costs no time on a device and breaks no trace.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import Any, NoReturn
 
 from mlp_xp._lib.namespace import device_of, is_floating, is_integral, on_one_device, parameter_name
-from mlp_xp._lib.typing import Array, Namespace, Op, Params, Pullback
-from mlp_xp.ops import ACTIVATIONS, Rule
-
-Activation: TypeAlias = str | Op | Sequence[str | Op]
-"""One for all hidden layers, or one per hidden layer."""
-
-_ALIASES = {"logistic": "sigmoid"}
+from mlp_xp._lib.typing import Array, Namespace, Params
 
 
 def one_of(known: Iterable[str], name: object, most: int | None = None) -> str:
@@ -129,7 +123,7 @@ def check_device(name: str, array: Array, like: Array) -> None:
 def check_number(name: str, value: object, low: float, below: float) -> float:
     """``value`` as a float, which promotes nothing; raise unless it is a number with ``low <= value < below``."""
     if isinstance(value, bool) or not isinstance(value, (float, int, Real)):  # Real: NumPy's scalars, slow to ask
-        raise TypeError(f"{name} must be a number, got {_described(value)}")
+        raise TypeError(f"{name} must be a number, got {described(value)}")
     if not low <= float(value) < below:
         end = "finite" if below == float("inf") else f"below {below:g}"
         raise ValueError(f"{name} must be at least {low:g} and {end}, got {value}")
@@ -147,7 +141,7 @@ def check_positive(name: str, value: object) -> float:
 def check_whole(name: str, value: object, low: int) -> None:
     """Raise unless ``value`` is a whole number of at least ``low``."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be a whole number, got {_described(value)}")
+        raise TypeError(f"{name} must be a whole number, got {described(value)}")
     if value < low:
         raise ValueError(f"{name} must be at least {low}, got {value}")
 
@@ -160,61 +154,12 @@ def check_seed(xp: Namespace, seed: object) -> Any:
         return int(seed)
     dtype = getattr(seed, "dtype", None)
     if dtype is None or getattr(seed, "shape", None) != () or not is_integral(xp, dtype):
-        raise TypeError(f"seed must be an int or a 0-d integer array, got {_described(seed)}")
+        raise TypeError(f"seed must be an int or a 0-d integer array, got {described(seed)}")
     return seed
 
 
-def rule_named(kind: str, table: Mapping[str, Rule], name_or_op: str | Op) -> Rule:
-    """The rule of an activation or a criterion, given by its name or as an op of the caller's own."""
-    if isinstance(name_or_op, str):
-        try:
-            return table[_ALIASES.get(name_or_op, name_or_op)]
-        except KeyError:
-            raise ValueError(f"{kind} must be {one_of(table, name_or_op)}") from None
-    if not callable(name_or_op):
-        raise TypeError(f"{kind} must be a name or an op, got {name_or_op!r}")
-    own = getattr(name_or_op, "rule", None)  # an op of this library means what its name does
-    if own in table.values():
-        return cast(Rule, own)
-    return _rule_of_op(kind, table, name_or_op)
-
-
-def _rule_of_op(kind: str, table: Mapping[str, Rule], op: Op) -> Rule:
-    name = getattr(op, "__name__", repr(op))
-
-    def rule(xp: Namespace, *arrays: Array) -> tuple[Array, Pullback]:
-        result: object = op(*arrays)
-        if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
-            home = "ops" if table is ACTIVATIONS else "losses"
-            hint = f"; the op is mlp_xp.{home}.{name}" if name in table else ""
-            raise TypeError(f"{kind} {name} must return (value, pullback), got {_described(result)}{hint}")
-        value, pull = result
-
-        def pullback(cotangent: Array) -> tuple[Array, ...]:
-            cotangents: object = pull(cotangent)
-            if not (isinstance(cotangents, tuple) and len(cotangents) == 1):
-                raise TypeError(
-                    f"the pullback of {kind} {name} must return a tuple of one, got {_described(cotangents)}"
-                )
-            return cotangents
-
-        return value, pullback
-
-    return rule
-
-
-def _described(value: object) -> str:
+def described(value: object) -> str:
+    """What a value is, in a few words, for a message."""
     if hasattr(value, "shape"):
         return f"{type(value).__name__} of shape {tuple(value.shape)}"
     return f"a tuple of {len(value)}" if isinstance(value, tuple) else repr(value)
-
-
-def activation_rules(activation: Activation, hidden: int) -> list[Rule]:
-    """One rule per hidden layer."""
-    if isinstance(activation, str) or callable(activation):
-        return [rule_named("activation", ACTIVATIONS, activation)] * hidden
-    if not isinstance(activation, Sequence):
-        raise TypeError(f"activation must be a name, an op, or one per hidden layer, got {activation!r}")
-    if len(activation) != hidden:
-        raise ValueError(f"activation must be one or one per hidden layer ({hidden}), got {len(activation)}")
-    return [rule_named("activation", ACTIVATIONS, each) for each in activation]

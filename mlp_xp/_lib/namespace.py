@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from array_api_compat import array_namespace, is_lazy_array, to_device
 
@@ -94,6 +94,25 @@ def device_kwargs(x: Array) -> dict[str, Any]:
     """The keyword argument with which a new array meets ``x``: its device, where it has one."""
     device = device_of(x)
     return {} if device is None else {"device": device}
+
+
+class Placement(NamedTuple):
+    """Where arrays live: a namespace, one of its floating dtypes, one of its devices (None: the library's choice)."""
+
+    xp: Namespace
+    dtype: Any
+    device: Any
+
+    def put(self, values: Any) -> Array:
+        """A host array here: floats in this dtype, everything else as it is."""
+        floating = values.dtype.kind == "f"
+        place = {} if self.device is None else {"device": self.device}
+        return self.xp.asarray(values, dtype=self.dtype if floating else None, **place)
+
+
+def placement_of(x: Array) -> Placement:
+    """Where ``x`` lives."""
+    return Placement(namespace(x), x.dtype, device_of(x))
 
 
 def scalar_like(xp: Namespace, value: float, like: Array) -> Array:

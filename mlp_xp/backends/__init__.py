@@ -5,11 +5,14 @@ timing      how long a training step takes on each
 step_timer  the process in which one library is timed
 """
 
-from mlp_xp._lib.namespace import to_host
+from mlp_xp._lib.moved import renamed
+from mlp_xp._lib.namespace import Placement, to_host
 from mlp_xp.backends.timing import Choice, Timing, choose, fastest, measure
-from mlp_xp.backends.usable import BACKENDS, DTYPES, Backend, Place, compiler, installed, load, probe
+from mlp_xp.backends.usable import BACKENDS, DTYPES, Backend, compiler, installed, load, probe
 
 __all__ = [
-    "BACKENDS", "DTYPES", "Backend", "Choice", "Place", "Timing", "choose", "compiler", "fastest", "installed", "load",
-    "measure", "probe", "to_host",
+    "BACKENDS", "DTYPES", "Backend", "Choice", "Placement", "Timing", "choose", "compiler", "fastest", "installed",
+    "load", "measure", "probe", "to_host",
 ]  # fmt: skip
+
+__getattr__ = renamed(__name__, {"Place": "mlp_xp.backends.Placement"})

@@ -40,7 +40,7 @@ def time_step(task: Task) -> tuple[float, float | None]:
     place, sizes, n = load(task.backend, task.dtype, task.device), task.sizes, task.n
     random = np.random.default_rng(0)
     X = place.put(random.normal(size=(n, sizes[0])))
-    y = place.put(random.integers(0, max(sizes[-1], 2), n))
+    y = place.put(random.integers(0, max(sizes[-1], 2), n, dtype=np.int32))
     params = init_params(sizes, xp=place.xp, dtype=place.dtype, device=place.device, seed=0)
     # relu is the command's default; softmax would make the loss of one output constant
     criterion = "softmax_cross_entropy" if sizes[-1] > 1 else "sigmoid_cross_entropy"

@@ -14,16 +14,16 @@ import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from mlp_xp._lib.arguments import one_of
-from mlp_xp._lib.namespace import namespace
-from mlp_xp._lib.typing import Array, Namespace
-
-if TYPE_CHECKING:  # NumPy is not imported to list what is installed
-    from numpy.typing import NDArray
+from mlp_xp._lib.moved import renamed
+from mlp_xp._lib.namespace import Placement, namespace
+from mlp_xp._lib.typing import Namespace
 
 DTYPES = ("float32", "float64")
+
+__getattr__ = renamed(__name__, {"Place": "mlp_xp.backends.Placement"})
 
 
 class Backend(NamedTuple):
@@ -45,19 +45,6 @@ class Backend(NamedTuple):
     reason: str | None
     memory: tuple[int | None, ...] = ()
     fix: str | None = None
-
-
-class Place(NamedTuple):
-    """Where to compute: a namespace, one of its floating dtypes, one of its devices (None: the library's choice)."""
-
-    xp: Namespace
-    dtype: Any
-    device: Any
-
-    def put(self, values: NDArray[Any]) -> Array:
-        """A host array here: floats in this dtype, integers as int32, which every device has."""
-        dtype = self.dtype if values.dtype.kind == "f" else self.xp.int32
-        return self.xp.asarray(values, dtype=dtype, device=self.device)
 
 
 class Library(NamedTuple):
@@ -190,7 +177,7 @@ def probe(name: str) -> Backend:
     return found._replace(devices=tuple(devices), usable=True, memory=memory)
 
 
-def load(name: str, dtype: str = "float64", device: str | None = None) -> Place:
+def load(name: str, dtype: str = "float64", device: str | None = None) -> Placement:
     """The namespace, dtype and device with these names, after a matrix product ran there.
 
     "float64" switches on JAX's 64-bit mode for the whole process; "float32" switches on its full precision, which a
@@ -226,7 +213,7 @@ def load(name: str, dtype: str = "float64", device: str | None = None) -> Place:
         if name == "cupy" and chosen is not None:
             chosen.use()  # CuPy runs a kernel on the current device, wherever its arrays are
         xp = namespace(module.empty(0))
-        place = Place(xp, getattr(xp, dtype), chosen)
+        place = Placement(xp, getattr(xp, dtype), chosen)
         _multiply(xp, place.dtype, chosen)
     except Exception as error:
         where = f" on {device}" if device else ""

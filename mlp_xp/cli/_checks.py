@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_xp.backends import BACKENDS, Place, load
+from mlp_xp.backends import BACKENDS, Placement, load
 from mlp_xp.cli._model import Model, open_for
 from mlp_xp.cli._screen import Screen, Table, to_stderr
 from mlp_xp.gradcheck import Report
@@ -46,7 +46,7 @@ def check_model(model: Model, data: str, seed: int, mode: _Mode) -> Report:
 # --- this library's own ------------------------------------------------------------------------------------------
 
 
-def check_own(screen: Screen, places: Mapping[str, Place], dtype: str, seed: int, mode: _Mode) -> list[Report]:
+def check_own(screen: Screen, places: Mapping[str, Placement], dtype: str, seed: int, mode: _Mode) -> list[Report]:
     """Check each variation on each backend, and show the reports."""
     rows, reports = [], []
     with screen.status("checking") as tell:
@@ -69,9 +69,9 @@ def check_own(screen: Screen, places: Mapping[str, Place], dtype: str, seed: int
     return reports
 
 
-def places_of(backend: str, dtype: str, device: str | None) -> dict[str, Place]:
+def places_of(backend: str, dtype: str, device: str | None) -> dict[str, Placement]:
     """The backend of this name, or for "all" each usable one; stderr says which are left out, and why."""
-    places: dict[str, Place] = {}
+    places: dict[str, Placement] = {}
     left_out = []
     for name in BACKENDS if backend == "all" else (backend,):
         try:
@@ -88,7 +88,7 @@ def places_of(backend: str, dtype: str, device: str | None) -> dict[str, Place]:
     return places
 
 
-def sharpest(backend: str, device: str | None) -> Place:
+def sharpest(backend: str, device: str | None) -> Placement:
     """Where this library computes in float64: on the device, else on the device that it would choose."""
     try:
         return load(backend, "float64", device)
@@ -134,7 +134,7 @@ def _variations(seed: int) -> Iterator[_Variation]:
     yield _Variation("all of these", (d_in, d_h, d_h, k), labels, {**options, "activation": "gelu", "seed": seed})
 
 
-def _check_variation(place: Place, variation: _Variation, seed: int, mode: _Mode) -> Report:
+def _check_variation(place: Placement, variation: _Variation, seed: int, mode: _Mode) -> Report:
     random = np.random.default_rng(seed)
     X = random.normal(size=(_VARIED_ROWS, _VARIED_INPUTS))
     shapes = [shape for d_in, d_out in pairwise(variation.sizes) for shape in ((d_in, d_out), (d_out,))]

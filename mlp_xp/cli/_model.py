@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mlp_xp._lib.namespace import is_numpy, to_host
 from mlp_xp._lib.typing import Params
-from mlp_xp.backends import Place, load
+from mlp_xp.backends import Placement, load
 from mlp_xp.cli._options import ROWS
 from mlp_xp.data import Source, open_data
 from mlp_xp.data.recipe import Recipe, plain_recipe
@@ -31,7 +31,7 @@ class Model(NamedTuple):
 
     path: str
     estimator: Any
-    place: Place
+    place: Placement
     recipe: Recipe
     header: dict[str, Any]
 

@@ -119,9 +119,9 @@ def plain(name: str, value: Any) -> Any:
         return value.item()
     if isinstance(value, np.ndarray):
         return value.tolist()
-    known = {rule: key for key, rule in ACTIVATIONS.items()}
-    if callable(value) and getattr(value, "rule", None) in known:
-        return known[value.rule]
+    own: Any = getattr(value, "record", None)
+    if own in ACTIVATIONS.values():
+        return own.name
     if name == "random_state" and not isinstance(value, int | None):
         return None  # a generator: what it would draw next is no part of the model
     if value is None or isinstance(value, str | int | float):

@@ -1,5 +1,18 @@
-"""The training loop."""
+"""Training: read the data, plan an epoch, run its steps, evaluate, record, stop.
 
-from mlp_xp.train.loop import Diverged, Epoch, Interrupted, Record, check_values, is_sparse, judge, rows_of, train
+dataset   the data: checked, divided, taken batch by batch
+step      one step: gradients -> combine -> update
+evaluate  the loss and the score on rows that were held out
+loop      train: the epochs
+"""
 
-__all__ = ["Diverged", "Epoch", "Interrupted", "Record", "check_values", "is_sparse", "judge", "rows_of", "train"]
+from mlp_xp._lib.moved import renamed
+from mlp_xp.train.dataset import Dataset, check_values, is_sparse, rows_of
+from mlp_xp.train.loop import Diverged, Epoch, Interrupted, Record, Settings, run, train
+
+__all__ = [
+    "Dataset", "Diverged", "Epoch", "Interrupted", "Record", "Settings", "check_values", "is_sparse",
+    "rows_of", "run", "train",
+]  # fmt: skip
+
+__getattr__ = renamed(__name__, {"judge": "mlp_xp.train.evaluate.evaluate"})

@@ -1,11 +1,12 @@
 """The training loop: ``for epoch in train(X, y, params, ...)``. The caller logs, plots, keeps or stops.
 
-Minibatches are taken on the device and nothing comes back to the host inside an epoch; a few numbers do at its end.
-What is drawn depends on the seed and on how far training has come, on nothing else: a run that goes on from an
-``Epoch`` is the run that never stopped.
+``train`` reads the data and calls ``run``. ``run`` plans an epoch (order, rates, seeds), runs its steps, evaluates,
+records, and stops where it should. Batches are taken on the device. Nothing comes back to the host inside an epoch; a
+few numbers do at its end. What is drawn depends on the seed and the number of the epoch alone: a run that goes on from
+an ``Epoch`` is the run that never stopped.
 
-Before: ``mlp``, ``optim`` and ``schedules``. Next: ``checkpoint`` keeps an epoch in a file, ``estimators`` and ``cli``
-call the loop.
+Before: ``dataset``, ``step`` and ``evaluate``. Next: ``checkpoint`` keeps an epoch in a file; ``estimators`` and
+``cli`` call the loop.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from numbers import Real
 from typing import Any, NamedTuple, Unpack, cast
 
 import numpy as np  # for the host's random numbers and its memory alone
 
-from mlp_xp._lib.arguments import check_batch, check_number, check_params, check_positive, check_whole, rule_named
-from mlp_xp._lib.namespace import device_kwargs, is_floating, is_integral, namespace, persisted
+from mlp_xp._lib.arguments import check_number, check_positive, check_whole
+from mlp_xp._lib.namespace import device_kwargs, namespace
 from mlp_xp._lib.typing import Array, Namespace, Params
-from mlp_xp.losses import CRITERIA
-from mlp_xp.metrics import accuracy, r2
-from mlp_xp.mlp import Options, PredictOptions, TrainOptions, loss_and_grads, objective, predict
-from mlp_xp.optim import Optimizer, State, adam, clip_by_global_norm, sum_of_squares
+from mlp_xp.mlp import PredictOptions, TrainOptions
+from mlp_xp.optim import Optimizer, State, adam
 from mlp_xp.schedules import Progress, Schedule, check_patience, constant, stalls
+from mlp_xp.train.dataset import Dataset, all_finite, batches, is_sparse, read
+from mlp_xp.train.evaluate import evaluate
+from mlp_xp.train.step import Sums, make_step
 
 _SEEDS = 2**31  # of dropout masks
 
@@ -33,12 +34,9 @@ _SEEDS = 2**31  # of dropout masks
 _LARGE = 1e3
 
 # Bytes that are taken and given back once. The C library of Linux returns freed memory to the system, and every step
-# would ask for it anew, page by page, which costs more than the arithmetic; what it keeps is twice the largest block
+# would ask for it anew, page by page, which costs more than the arithmetic. What it keeps is twice the largest block
 # that it has seen come and go, up to 32 MiB.
 _MEMORY = 31 * 2**20
-
-# Rows that are judged at a time: what the network keeps of each must not outgrow memory.
-_CHUNK = 2**14
 
 
 class Record(NamedTuple):
@@ -107,6 +105,26 @@ class Interrupted(KeyboardInterrupt):
         self.params = params
 
 
+class Settings(NamedTuple):
+    """How a run goes: what ``train`` takes by keyword, see there."""
+
+    epochs: int
+    optimizer: Optimizer
+    lr: Schedule
+    batch_size: int = 128
+    shuffle: bool = True
+    seed: int = 0
+    score: Callable[[Params], float] | None = None
+    patience: float | None = None
+    tol: float = 0.0
+    alpha: float = 0.0
+    clip_norm: float | None = None
+    callbacks: Sequence[Callable[[Epoch], object]] = ()
+    order: Callable[[int], Any] | None = None
+    compile: Callable[[Any], Any] | None = None
+    options: TrainOptions = TrainOptions()
+
+
 def train(
     X: Array | Any,
     y: Array,
@@ -168,351 +186,184 @@ def train(
         check_positive("clip_norm", clip_norm)
     if patience is not None:
         check_patience(patience, tol)
-    start = params if isinstance(params, Epoch) else None
-    here = start.params if start is not None else cast(Params, params)
-    xp, data, held_out = _read(X, y, options.get("sample_weight"), here, validation, seed)
-    optimizer = adam() if optimizer is None else optimizer
-    state = optimizer.init(here)
-    if start is not None:
-        if len(start.state) != len(state):
-            raise ValueError(
-                f"to go on from an Epoch takes its optimizer: the state of this one is {len(state)} arrays, "
-                f"that of the Epoch {len(start.state)}"
-            )
-        state = start.state
+    here = params.params if isinstance(params, Epoch) else params
+    data, held_out = read(Dataset(X, y, options.get("sample_weight")), here, validation, seed)
     schedule = lr if callable(lr) else constant(lr)
-    step = _step(xp, optimizer, float(alpha), clip_norm, options)
-    step = step if compile is None else compile(step)
-    np.empty(_MEMORY, dtype=np.uint8)
-    judged = cast(PredictOptions, {key: value for key, value in options.items() if key in ("activation", "criterion")})
+    settings = Settings(
+        epochs, optimizer or adam(), schedule, batch_size, shuffle, seed, score, patience, tol, float(alpha), clip_norm,
+        callbacks, order, compile, options,
+    )  # fmt: skip
+    yield from run(data, held_out, params, settings)
 
-    n = data.X.shape[0]
-    per_epoch = -(-n // batch_size)
-    history = list(start.history) if start is not None else []
-    best = start.best if start is not None else here
-    # a NaN is no lower than anything
-    lowest = min((record.watched for record in history if not math.isnan(record.watched)), default=math.inf)
-    before: list[Params] = []  # the parameters before this epoch, and before the last
-    began = time.perf_counter() - (history[-1].seconds if history else 0.0)
-    for number in range(len(history) + 1, epochs + 1):
-        watched = [record.watched for record in history]
-        if patience is not None and stalls(watched, patience, tol):
+
+def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings: Settings) -> Iterator[Epoch]:
+    """``train`` on data that were checked already: on one device, finite, with targets that fit the network.
+
+    Args:
+        data: the rows to learn from.
+        held_out: the rows on which each epoch is judged, or None.
+        start: parameters, or an ``Epoch`` to go on from.
+        settings: see ``train``.
+    """
+    here = _beginning(start, settings.optimizer)
+    xp, n = namespace(*here.params), data.X.shape[0]
+    step = make_step(xp, settings.optimizer, settings.alpha, settings.clip_norm, settings.options)
+    step = step if settings.compile is None else settings.compile(step)
+    np.empty(_MEMORY, dtype=np.uint8)
+    began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
+    before = here.params  # where the epoch before began
+    for number in range(len(here.history) + 1, settings.epochs + 1):
+        if _out_of_patience(here.history, settings):
             return
-        before = [here, *before[:1]]
+        params, state = here.params, here.state
         try:
-            random = np.random.default_rng((seed, number))
-            first_mask = int(random.integers(_SEEDS))
-            done = [(number - 1) * per_epoch + position for position in range(per_epoch)]
-            rates = [_rate(schedule, Progress(steps, epochs * per_epoch, (number - 1) * n, watched)) for steps in done]
-            masks = [(first_mask + position) % _SEEDS for position in range(per_epoch)]
-            numbers: Any = (rates, masks) if compile is None else _as_arrays(xp, here[0], rates, masks)
-            batches = _batches(xp, data, here[0], batch_size, _rows(random, number, n, shuffle, order))
-            zero = xp.zeros((2,), dtype=here[0].dtype, **device_kwargs(here[0]))
-            sums: list[tuple[Array, Array]] = [(zero[0, ...], zero[1, ...])]  # of objective and penalty
-            for batch, rate, mask in zip(batches, *numbers, strict=True):
-                here, state, objective_sum, penalty_sum = step(here, state, *sums[-1], *batch, rate, mask)
-                sums.append((objective_sum, penalty_sum))
-            mean_loss = float(sums[-1][0]) / n
-            if not (math.isfinite(mean_loss) and _all_finite(xp, here)):
-                rates = [history[-1].lr if history else 0.0, *rates]  # that of the step before comes first
-                raise _diverged(xp, data.X, [each for each, _ in sums[1:]], number, rates, before)
-            mean_penalty = float(sums[-1][1]) / n if alpha else 0.0
-            val_loss = val_score = None
-            if held_out is not None:
-                val_loss, val_score = judge(xp, *held_out, here, judged, wants_score=score is None)
-            if score is not None:
-                val_score = float(score(here))
+            plan = _plan(number, n, settings, here.history)
+            numbers: Any = (plan.rates, plan.seeds) if settings.compile is None else _as_arrays(xp, params[0], plan)
+            sums = [_no_sums(xp, params[0])]
+            parts = batches(xp, data, params[0], settings.batch_size, plan.rows)
+            for batch, rate, mask in zip(parts, *numbers, strict=True):
+                params, state, total = step(params, state, sums[-1], batch, rate, mask)
+                sums.append(total)
+            loss = float(sums[-1].objective) / n
+            if not (math.isfinite(loss) and all_finite(xp, *params)):
+                raise _diverged(data.X, sums, plan, here, before)
+            decay = float(sums[-1].penalty) / n if settings.alpha else 0.0
+            judged = _judged(xp, held_out, params, settings)
             seconds = time.perf_counter() - began
-            record = Record(
-                number, mean_loss, mean_penalty, val_loss, val_score, rates[-1], number * per_epoch, seconds
-            )
-            history.append(record)
-            if record.watched < lowest or lowest == math.inf:
-                best, lowest = here, min(lowest, record.watched)
-            epoch = Epoch(tuple(history), here, best, state)
-            answers = [callback(epoch) for callback in callbacks]
+            record = Record(number, loss, decay, *judged, plan.rates[-1], number * len(plan.rates), seconds)
+            before, here = here.params, _after(here, record, params, state)
+            answers = [callback(here) for callback in settings.callbacks]
         except KeyboardInterrupt:
-            raise Interrupted(here) from None
-        yield epoch
+            raise Interrupted(params) from None
+        yield here
         if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
             return
 
 
-# --- one step ----------------------------------------------------------------------------------------------------
+# --- the parts of an epoch ---------------------------------------------------------------------------------------
 
 
-class _Data(NamedTuple):
-    """Rows, dense or sparse, their targets and, unless all weigh the same, their weights."""
+def _beginning(start: Params | Epoch, optimizer: Optimizer) -> Epoch:
+    """Where the run begins, as an epoch.
 
-    X: Array | Any
-    y: Array
-    weight: Array | None
-
-
-def _batches(
-    xp: Namespace, data: _Data, like: Array, size: int, rows: Any
-) -> Iterator[tuple[Array, Array, Array | None, Array | None]]:
-    """X, y, weight of each minibatch, and which rows of them it takes, None for all; ``rows`` is their order, if any.
-
-    The rows of dense data are taken in the step, where a compiler sees it; a sparse matrix is made dense batch by
-    batch.
+    Raises:
+        ValueError: for an epoch of another optimizer.
     """
-    n = data.X.shape[0]
-    size = min(size, n)
-    spans = [slice(low, min(low + size, n)) for low in range(0, n, size)]
-    if rows is None:
-        for span in spans:
-            weight = None if data.weight is None else data.weight[span]
-            yield rows_of(xp, data.X, like, span), data.y[span, ...], weight, None
-        return
-    there = xp.asarray(rows, **device_kwargs(like))
-    full = n // size * size
-    # one call for all of them: where each one waits for the host, a slice costs as much as the step
-    parts = [*xp.unstack(xp.reshape(there[:full], (-1, size))), there[full:]]
-    for span, part in zip(spans, parts, strict=False):
-        if is_sparse(data.X):
-            chosen = (None if array is None else xp.take(array, part, axis=0) for array in data[1:])
-            yield rows_of(xp, data.X, like, rows[span]), *cast(Any, tuple(chosen)), None
-        else:
-            yield *data, part
+    if not isinstance(start, Epoch):
+        return Epoch((), start, start, optimizer.init(start))
+    arrays = len(optimizer.init(start.params))
+    if len(start.state) != arrays:
+        raise ValueError(
+            f"to go on from an Epoch takes its optimizer: the state of this one is {arrays} arrays, that of the Epoch "
+            f"{len(start.state)}"
+        )
+    return start
 
 
-def _step(
-    xp: Namespace, optimizer: Optimizer, alpha: float, clip_norm: float | None, options: TrainOptions
-) -> Callable[..., tuple[Params, State, Array, Array]]:
-    """A function of parameters, state, two sums, a batch, a rate and a seed: what follows the first four.
+def _out_of_patience(history: Sequence[Record], settings: Settings) -> bool:
+    watched = [record.watched for record in history]
+    return settings.patience is not None and bool(stalls(watched, settings.patience, settings.tol))
 
-    The sums are of the objective before the update, with ``alpha``'s penalty in it, and of this penalty alone, both
-    times the rows.
+
+class _Plan(NamedTuple):
+    """An epoch before it begins.
+
+    number: of the epoch.
+    rows: their order, on the host; None as they come.
+    rates, seeds: the learning rate and the seed of the dropout masks of each step.
     """
 
-    def step(
-        params: Params, state: State, objective_sum: Array, penalty_sum: Array,
-        X: Array, y: Array, weight: Array | None, rows: Array | None, rate: float | Array, seed: int | Array,
-    ) -> tuple[Params, State, Array, Array]:  # fmt: skip
-        if rows is not None:
-            X, y = xp.take(X, rows, axis=0), xp.take(y, rows, axis=0)
-            weight = None if weight is None else xp.take(weight, rows, axis=0)
-        settings = cast(Options, {**options, "sample_weight": weight})
-        if options.get("dropout"):
-            settings["seed"] = seed
-        loss, grads = loss_and_grads(X, y, *params, **settings)
-        count = float(X.shape[0])
-        if alpha:
-            strength = alpha / (count if weight is None else xp.sum(weight))
-            grads = tuple(g + strength * p if p.ndim == 2 else g for g, p in zip(grads, params, strict=True))
-            penalty = sum_of_squares(xp, params[::2]) * (0.5 * strength)
-            loss, penalty_sum = loss + penalty, penalty_sum + penalty * count
-        if clip_norm is not None:
-            grads = clip_by_global_norm(grads, clip_norm)
-        params, state = optimizer.update(params, grads, state, rate)
-        # computed now where a library would put it off: a graph must not grow from step to step
-        objective_sum, penalty_sum, *arrays = persisted(objective_sum + loss * count, penalty_sum, *params, *state)
-        return tuple(arrays[: len(params)]), tuple(arrays[len(params) :]), objective_sum, penalty_sum
-
-    return step
+    number: int
+    rows: Any
+    rates: list[float]
+    seeds: list[int]
 
 
-def _as_arrays(
-    xp: Namespace, like: Array, rates: list[float], seeds: list[int]
-) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """The numbers of each step on the device: a Python number would be compiled in, an array is not."""
-    place = device_kwargs(like)
-    return (
-        xp.unstack(xp.asarray(rates, dtype=like.dtype, **place)),
-        xp.unstack(xp.asarray(seeds, dtype=xp.int32, **place)),
-    )
+def _plan(number: int, n: int, settings: Settings, history: Sequence[Record]) -> _Plan:
+    """All that is drawn and chosen for an epoch on ``n`` rows; it depends on the seed and the number alone."""
+    random = np.random.default_rng((settings.seed, number))
+    first_mask = int(random.integers(_SEEDS))
+    steps = -(-n // settings.batch_size)
+    watched = [record.watched for record in history]
+
+    def rate(step: int) -> float:
+        progress = Progress((number - 1) * steps + step, settings.epochs * steps, (number - 1) * n, watched)
+        lr = settings.lr(progress)
+        check_number("lr", lr, 0.0, math.inf)
+        return float(lr)  # a scalar of NumPy would widen float32
+
+    rates = [rate(step) for step in range(steps)]
+    rows = _rows(random, number, n, settings)
+    return _Plan(number, rows, rates, [(first_mask + step) % _SEEDS for step in range(steps)])
 
 
-def _rate(schedule: Schedule, progress: Progress) -> float:
-    rate = schedule(progress)
-    check_number("lr", rate, 0.0, math.inf)
-    return float(rate)  # a scalar of NumPy would widen float32
-
-
-def _rows(random: Any, number: int, n: int, shuffle: bool, order: Callable[[int], Any] | None) -> Any:
-    """The rows in the order of this epoch, on the host; None as they are."""
-    if order is None:
-        return random.permutation(n) if shuffle else None
-    rows = np.asarray(order(number))
+def _rows(random: np.random.Generator, number: int, n: int, settings: Settings) -> Any:
+    """The order of the rows, on the host; None as they come."""
+    if settings.order is None:
+        return random.permutation(n) if settings.shuffle else None
+    rows = np.asarray(settings.order(number))
     if rows.shape != (n,) or not np.issubdtype(rows.dtype, np.integer) or rows.min() < 0 or rows.max() >= n:
         raise ValueError(f"order({number}) must be {n} row numbers from 0 to {n - 1}, got {rows}")
     return rows
 
 
-def _all_finite(xp: Namespace, arrays: Sequence[Array]) -> bool:
-    """Whether every entry of all of them is: one number comes back."""
-    return bool(xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays])))
+def _as_arrays(xp: Namespace, like: Array, plan: _Plan) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Rates and seeds on the device: a compiler builds a Python number into the step, an array it does not."""
+    place = device_kwargs(like)
+    rates = xp.unstack(xp.asarray(plan.rates, dtype=like.dtype, **place))
+    return rates, xp.unstack(xp.asarray(plan.seeds, dtype=xp.int32, **place))
 
 
-# --- the data ----------------------------------------------------------------------------------------------------
+def _no_sums(xp: Namespace, like: Array) -> Sums:
+    """Zeros; two arrays, since a compiler that sees one array twice compiles the step twice."""
+    zeros = xp.zeros((2,), dtype=like.dtype, **device_kwargs(like))
+    return Sums(zeros[0, ...], zeros[1, ...])
 
 
-def is_sparse(X: Any) -> bool:
-    """Whether ``X`` is a sparse matrix of scipy."""
-    return hasattr(X, "toarray") and hasattr(X, "nnz")
+def _judged(
+    xp: Namespace, held_out: Dataset | None, params: Params, settings: Settings
+) -> tuple[float | None, float | None]:
+    """The loss on the rows that were held out, and the score; None for what there is not."""
+    loss = score = None
+    if held_out is not None:
+        chosen = {key: value for key, value in settings.options.items() if key in PredictOptions.__annotations__}
+        wants_score = settings.score is None
+        loss, score = evaluate(xp, held_out.X, held_out.y, params, cast(PredictOptions, chosen), wants_score)
+    return loss, score if settings.score is None else float(settings.score(params))
 
 
-def rows_of(xp: Namespace, X: Array | Any, like: Array, rows: Any) -> Array:
-    """``X[rows]``, dense and beside ``like``; ``rows`` is a slice, or indices: on the host where X is sparse."""
-    if is_sparse(X):
-        return xp.asarray(cast(Any, X)[rows].toarray(), **device_kwargs(like))
-    return X[rows, ...] if isinstance(rows, slice) else xp.take(X, rows, axis=0)
+def _after(here: Epoch, record: Record, params: Params, state: State) -> Epoch:
+    """The epoch after ``here``; the parameters with the lowest ``watched`` are kept as the best."""
+    # a NaN is no lower than anything
+    lowest = min((each.watched for each in here.history if not math.isnan(each.watched)), default=math.inf)
+    better = record.watched < lowest or lowest == math.inf
+    return Epoch((*here.history, record), params, params if better else here.best, state)
 
 
-def judge(
-    xp: Namespace, X: Array | Any, y: Array, params: Params, options: PredictOptions, wants_score: bool = True
-) -> tuple[float, float | None]:
-    """The data loss on all rows, and the share of right labels or R^2, chunk by chunk; no score for other targets."""
-    n = X.shape[0]
-    loss, outputs = 0.0, []
-    for low in range(0, n, _CHUNK):
-        rows = slice(low, min(low + _CHUNK, n))
-        part, targets = rows_of(xp, X, params[0], rows), rows_of(xp, y, params[0], rows)
-        loss += float(objective(part, targets, *params, **options)) * part.shape[0]
-        if wants_score:
-            outputs.append(predict(part, *params, **options))
-    if not wants_score:
-        return loss / n, None
-    predicted = xp.concat(outputs)
-    if predicted.shape != y.shape:
-        return loss / n, None
-    if y.ndim == 1:
-        return loss / n, float(accuracy(xp, xp.astype(y, predicted.dtype), predicted, params[0]))
-    criterion = rule_named("criterion", CRITERIA, options.get("criterion", "softmax_cross_entropy"))
-    if criterion not in (CRITERIA["squared_error"], CRITERIA["poisson"]):
-        return loss / n, None
-    return loss / n, float(r2(xp, y, predicted))
+def _diverged(X: Any, sums: Sequence[Sums], plan: _Plan, here: Epoch, before: Params) -> Diverged:
+    """What to raise: which step of the epoch after ``here``, the likely cause, and finite parameters.
 
-
-def check_values(xp: Namespace, X: Array | Any, y: Array, d_out: int, which: str = "") -> None:
-    """Raise ``ValueError`` for a NaN or infinity in ``X`` or floating ``y``, or labels outside of 0 ... d_out - 1.
-
-    This looks at every value, which waits for the device: data is checked where it enters, not in every step.
+    Args:
+        X: the inputs.
+        sums: before the first step and after each.
+        plan: of the epoch.
+        here: where the epoch began.
+        before: where the epoch before began.
     """
-    try:
-        if not is_sparse(X):
-            check_batch(xp, X)
-        elif not np.all(np.isfinite(_by_rows(X).data)):
-            raise ValueError("X must be finite, got NaN or infinity")
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{which}{error}") from None
-    if y.ndim == 0 or y.shape[0] != X.shape[0]:
-        expected = f"one row for each of the {X.shape[0]} rows of X"
-        raise ValueError(f"{which}y must have {expected}, got shape {tuple(y.shape)}")
-    for name, array in (("y", y),) if is_sparse(X) else (("X", X), ("y", y)):
-        if is_floating(xp, array.dtype) and not bool(xp.all(xp.isfinite(array))):
-            raise ValueError(f"{which}{name} must be finite, got NaN or infinity")
-    if is_integral(xp, y.dtype):
-        low, high = int(xp.min(y)), int(xp.max(y))
-        if low < 0 or high >= max(d_out, 2):
-            raise ValueError(f"{which}y must hold labels 0 to {max(d_out, 2) - 1}, got labels {low} to {high}")
-
-
-def _check_weights(xp: Namespace, y: Array, weight: Array, n: int) -> None:
-    namespace(y, weight, names=("y", "sample_weight"))
-    if weight.shape != (n,):
-        raise ValueError(f"sample_weight must have shape (n,) = ({n},), got {tuple(weight.shape)}")
-    if not bool(xp.all(xp.isfinite(weight) & (weight > 0))):
-        raise ValueError("sample_weight must be finite and positive, so that no minibatch weighs nothing")
-
-
-def _read(
-    X: Array | Any,
-    y: Array,
-    weight: Array | None,
-    params: Params,
-    validation: tuple[Array | Any, Array] | float | None,
-    seed: int,
-) -> tuple[Namespace, _Data, tuple[Array | Any, Array] | None]:
-    """The arrays' namespace, the rows to learn from and those that are held out, if any; all looked at."""
-    xp = _meet(X, y, params)
-    data = _Data(_by_rows(X), y, weight)
-    _check_network(xp, X, params)
-    check_values(xp, X, y, params[-1].shape[-1])
-    if not _all_finite(xp, params):
-        raise ValueError("the parameters must be finite, got NaN or infinity")
-    if weight is not None:
-        _check_weights(xp, y, weight, X.shape[0])
-    if validation is None:
-        return xp, data, None
-    if isinstance(validation, Real):
-        return xp, *_held_out(xp, data, float(validation), seed, params[0])
-    if not isinstance(validation, tuple) or len(validation) != 2:
-        raise TypeError(f"validation must be a pair (X, y) or a share of the rows, got {type(validation).__name__}")
-    _meet(*validation, params, "validation ")
-    _check_network(xp, validation[0], params, "validation ")
-    check_values(xp, *validation, params[-1].shape[-1], "validation ")
-    return xp, data, (_by_rows(validation[0]), validation[1])
-
-
-def _meet(X: Array | Any, y: Array, params: Params, which: str = "") -> Namespace:
-    if is_sparse(X):
-        return namespace(y, *params, names=(f"{which}y",))
-    return namespace(X, y, *params, names=(f"{which}X", f"{which}y"))
-
-
-def _check_network(xp: Namespace, X: Array | Any, params: Params, which: str = "") -> None:
-    """Raise unless ``params`` are one network for rows such as those of ``X``."""
-    like = rows_of(xp, _by_rows(X), params[0], slice(0, 1)) if is_sparse(X) and params else X
-    try:
-        check_batch(xp, like)
-        check_params(params, like)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{which}{error}" if str(error).startswith("X ") else str(error)) from None
-    if any(p.ndim != 2 - position % 2 for position, p in enumerate(params)):
-        raise ValueError(
-            f"one network is trained at a time, got parameters of shape {[tuple(p.shape) for p in params]}"
-        )
-
-
-def _by_rows(X: Any) -> Any:
-    """Sparse rows in the format whose rows can be taken."""
-    return X.tocsr() if is_sparse(X) else X
-
-
-def _held_out(
-    xp: Namespace, data: _Data, share: float, seed: int, like: Array
-) -> tuple[_Data, tuple[Array | Any, Array]]:
-    """The data less a seeded random share of the rows, and these."""
-    n = data.X.shape[0]
-    count = round(share * n) if 0.0 < share < 1.0 else 0
-    if not 0 < count < n:
-        raise ValueError(f"validation must be a share that leaves rows on both sides, got {share} of {n} rows")
-    order = np.random.default_rng((seed, 0)).permutation(n)
-
-    def taken(array: Any, rows: Any) -> Any:
-        return array[rows] if is_sparse(array) else xp.take(array, xp.asarray(rows, **device_kwargs(like)), axis=0)
-
-    kept, held = np.sort(order[count:]), np.sort(order[:count])
-    weight = None if data.weight is None else taken(data.weight, kept)
-    return _Data(taken(data.X, kept), taken(data.y, kept), weight), (taken(data.X, held), taken(data.y, held))
-
-
-# --- the end of a run that went wrong ----------------------------------------------------------------------------
-
-
-def _diverged(
-    xp: Namespace,
-    X: Any,
-    sums: Sequence[Array],
-    number: int,
-    rates: Sequence[float],
-    before: Sequence[Params],
-) -> Diverged:
-    finite = [math.isfinite(float(loss)) for loss in sums]
-    count = len(sums)
+    xp = namespace(*here.params)
+    finite = [math.isfinite(float(each.objective)) for each in sums[1:]]
+    count = len(finite)
     bad = finite.index(False) if False in finite else count  # each loss is finite, what came after is not
     largest = float(np.max(np.abs(X.data), initial=0.0)) if is_sparse(X) else float(xp.max(xp.abs(X)))
+    rates = [here.last.lr if here.history else 0.0, *plan.rates]  # the rate of the step before comes first
     if largest > _LARGE:
         cause = f"the inputs reach {largest:.1e}: standardise them"
-    elif number == 1 and bad == 0:
+    elif plan.number == 1 and bad == 0:
         cause = "no step was made yet: the parameters that it starts from are too large"
     else:
         cause = f"the learning rate, {rates[bad]:.3g}, is too large; or clip the gradients with clip_norm"
-    # where already the first loss is not finite, it is the parameters before this epoch that are not good
-    good = before[-1] if bad == 0 else before[0]
-    what = f"the loss is not finite at step {bad + 1} of {count} in epoch {number}"
+    what = f"the loss is not finite at step {bad + 1} of {count} in epoch {plan.number}"
     if bad == count:
-        what = f"the parameters are not finite at the end of epoch {number}"
-    return Diverged(f"{what}: {cause}", good)
+        what = f"the parameters are not finite at the end of epoch {plan.number}"
+    # where already the first loss is not finite, the parameters before this epoch are not good either
+    return Diverged(f"{what}: {cause}", before if bad == 0 else here.params)

@@ -25,7 +25,7 @@ def test_the_backend_of_this_session_is_usable_and_takes_arrays_there_and_back(b
             values = np.asarray([[1.5, -2.0]])
             array = place.put(values)
             assert array.dtype == place.dtype
-            assert place.put(np.asarray([3])).dtype == place.xp.int32
+            assert place.put(np.asarray([3], dtype=np.int32)).dtype == place.xp.int32  # integers stay as they are
             back = to_host(array)
             assert isinstance(back, np.ndarray)
             assert back.dtype == dtype

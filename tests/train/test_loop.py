@@ -12,8 +12,9 @@ import textbook
 
 import mlp_xp as mx
 from mlp_xp import optim, schedules
-from mlp_xp.train import Diverged, Epoch, Interrupted, is_sparse, judge, train
-from mlp_xp.train import loop as train_module
+from mlp_xp.train import Diverged, Epoch, Interrupted, is_sparse, train
+from mlp_xp.train import evaluate as evaluate_module
+from mlp_xp.train.evaluate import evaluate
 
 SGD = {"optimizer": optim.sgd(), "lr": 0.5}
 
@@ -346,7 +347,7 @@ def test_a_share_of_the_rows_is_held_out_by_the_seed(put, params):
 
 def squared(epochs_of, put, targets, outputs):
     """The score of a network whose outputs are ``outputs``: identity, a weight of 1."""
-    return judge(
+    return evaluate(
         epochs_of, put(outputs), put(targets), (put(np.eye(outputs.shape[1])), put(np.zeros(outputs.shape[1]))),
         {"criterion": "squared_error"},
     )[1]  # fmt: skip
@@ -371,9 +372,9 @@ def test_the_score_is_r2_score(xp, put):
 
 
 def test_judging_in_chunks_is_judging_at_once(xp, data, params, monkeypatch):
-    whole = judge(xp, *data, params, {})
-    monkeypatch.setattr(train_module, "_CHUNK", 4)
-    np.testing.assert_allclose(judge(xp, *data, params, {}), whole, rtol=1e-14)
+    whole = evaluate(xp, *data, params, {})
+    monkeypatch.setattr(evaluate_module, "_CHUNK", 4)
+    np.testing.assert_allclose(evaluate(xp, *data, params, {}), whole, rtol=1e-14)
 
 
 def test_soft_targets_have_a_loss_and_no_score(data, params, put):
@@ -389,7 +390,7 @@ def test_labels_of_any_width_are_compared(xp, put):
     y, identity = np.asarray([0, 1, 2, 2, 1, 0]), (put(np.eye(3)), put(np.zeros(3)))
     X = put(textbook.one_hot(np.asarray([0, 1, 2, 2, 1, 1]), 3))
     for dtype in (xp.int8, xp.int64):
-        assert judge(xp, X, put(y, dtype), identity, {})[1] == pytest.approx(5 / 6, rel=1e-15)
+        assert evaluate(xp, X, put(y, dtype), identity, {})[1] == pytest.approx(5 / 6, rel=1e-15)
 
 
 def scored(values):
@@ -661,9 +662,9 @@ def test_what_compiles_is_given_one_pure_step_of_arrays(xp, data, params, put, h
     *_, compiled = train(*data, params, **options, compile=compiler)
     assert len(compilers) == 1
     assert len(calls) == 4
-    for *_, given, rows, rate, seed in calls:
-        assert (given is not None) is weighted
-        assert rows.ndim == 1
+    for *_, batch, rate, seed in calls:
+        assert (batch.weight is not None) is weighted
+        assert batch.rows.ndim == 1
         assert rate.shape == seed.shape == ()
         assert rate.dtype == params[0].dtype
     assert_there(host, compiled.params, [host(p) for p in eager.params])

@@ -1,0 +1,203 @@
+"""The data of a run: checked, divided into rows to learn from and rows to judge by, and taken batch by batch.
+
+Next: ``step`` learns from a batch, ``evaluate`` judges by the rows that were held out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from numbers import Real
+from typing import Any, NamedTuple, cast
+
+import numpy as np  # for the host's random numbers, and sparse matrices
+
+from mlp_xp._lib.arguments import check_batch, check_params
+from mlp_xp._lib.namespace import device_kwargs, is_floating, is_integral, namespace
+from mlp_xp._lib.typing import Array, Namespace, Params
+
+
+class Dataset(NamedTuple):
+    """Rows, ready to be learned from.
+
+    X: (n, d_in), an array or a scipy sparse matrix in CSR format.
+    y: targets as the criterion takes them, (n,) or (n, k).
+    weight: (n,), or None where all rows weigh the same.
+    """
+
+    X: Array | Any
+    y: Array
+    weight: Array | None = None
+
+
+class Batch(NamedTuple):
+    """The rows of one step.
+
+    X, y, weight: as in ``Dataset``, dense.
+    rows: which of them the step takes; None for all. Taken inside the step, a compiler sees it.
+    """
+
+    X: Array
+    y: Array
+    weight: Array | None
+    rows: Array | None
+
+
+def is_sparse(X: Any) -> bool:
+    """Whether ``X`` is a sparse matrix of scipy."""
+    return hasattr(X, "toarray") and hasattr(X, "nnz")
+
+
+def by_rows(X: Any) -> Any:
+    """``X``; a sparse matrix in the format whose rows can be taken."""
+    return X.tocsr() if is_sparse(X) else X
+
+
+def rows_of(xp: Namespace, X: Array | Any, like: Array, rows: Any) -> Array:
+    """``X[rows]``, dense, on the device of ``like``.
+
+    Args:
+        xp: the namespace of ``like``.
+        X: (n, d_in), an array, or a scipy sparse matrix.
+        like: an array on the device where the rows are wanted.
+        rows: a slice, or indices: on the host where X is sparse.
+    """
+    if is_sparse(X):
+        return xp.asarray(cast(Any, X)[rows].toarray(), **device_kwargs(like))
+    return X[rows, ...] if isinstance(rows, slice) else xp.take(X, rows, axis=0)
+
+
+def batches(xp: Namespace, data: Dataset, like: Array, size: int, rows: Any) -> Iterator[Batch]:
+    """The batches of an epoch, ``size`` rows each, in the order ``rows`` (on the host), or as they come for None.
+
+    Rows of dense data are taken in the step. A sparse matrix is made dense batch by batch.
+    """
+    n = data.X.shape[0]
+    size = min(size, n)
+    spans = [slice(low, min(low + size, n)) for low in range(0, n, size)]
+    if rows is None:
+        for span in spans:
+            weight = None if data.weight is None else data.weight[span]
+            yield Batch(rows_of(xp, data.X, like, span), data.y[span, ...], weight, None)
+        return
+    there = xp.asarray(rows, **device_kwargs(like))
+    full = n // size * size
+    # one call for all of them: where each one waits for the host, a slice costs as much as the step
+    parts = [*xp.unstack(xp.reshape(there[:full], (-1, size))), there[full:]]
+    for span, part in zip(spans, parts, strict=False):
+        if is_sparse(data.X):
+            weight = None if data.weight is None else xp.take(data.weight, part, axis=0)
+            yield Batch(rows_of(xp, data.X, like, rows[span]), xp.take(data.y, part, axis=0), weight, None)
+        else:
+            yield Batch(*data, part)
+
+
+# --- reading and checking ----------------------------------------------------------------------------------------
+
+
+def read(
+    data: Dataset, params: Params, validation: tuple[Array | Any, Array] | float | None, seed: int
+) -> tuple[Dataset, Dataset | None]:
+    """The rows to learn from and those that are held out, if any, after a look at every value.
+
+    Args:
+        data: as it came.
+        params: of the network that is to learn from it.
+        validation: rows ``(X, y)`` to hold out, or a share of ``data``, or None.
+        seed: of the share.
+
+    Raises:
+        ValueError, TypeError: for what the network can't learn from, in one sentence.
+    """
+    xp = _meet(data.X, data.y, params)
+    data = data._replace(X=by_rows(data.X))
+    _check_network(xp, data.X, params)
+    check_values(xp, data.X, data.y, params[-1].shape[-1])
+    if not all_finite(xp, *params):
+        raise ValueError("the parameters must be finite, got NaN or infinity")
+    if data.weight is not None:
+        _check_weights(xp, data.y, data.weight, data.X.shape[0])
+    if validation is None:
+        return data, None
+    if isinstance(validation, Real):
+        return _held_out(xp, data, float(validation), seed, params[0])
+    if not isinstance(validation, tuple) or len(validation) != 2:
+        raise TypeError(f"validation must be a pair (X, y) or a share of the rows, got {type(validation).__name__}")
+    held = Dataset(by_rows(validation[0]), validation[1])
+    _meet(held.X, held.y, params, "validation ")
+    _check_network(xp, held.X, params, "validation ")
+    check_values(xp, held.X, held.y, params[-1].shape[-1], "validation ")
+    return data, held
+
+
+def check_values(xp: Namespace, X: Array | Any, y: Array, d_out: int, which: str = "") -> None:
+    """Raise ``ValueError`` for a NaN or infinity in ``X`` or floating ``y``, or labels outside of 0 ... d_out - 1.
+
+    This looks at every value, which waits for the device: data is checked where it enters, not in every step.
+    """
+    try:
+        if not is_sparse(X):
+            check_batch(xp, X)
+        elif not np.all(np.isfinite(by_rows(X).data)):
+            raise ValueError("X must be finite, got NaN or infinity")
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{which}{error}") from None
+    if y.ndim == 0 or y.shape[0] != X.shape[0]:
+        expected = f"one row for each of the {X.shape[0]} rows of X"
+        raise ValueError(f"{which}y must have {expected}, got shape {tuple(y.shape)}")
+    for name, array in (("y", y),) if is_sparse(X) else (("X", X), ("y", y)):
+        if is_floating(xp, array.dtype) and not all_finite(xp, array):
+            raise ValueError(f"{which}{name} must be finite, got NaN or infinity")
+    if is_integral(xp, y.dtype):
+        low, high = int(xp.min(y)), int(xp.max(y))
+        if low < 0 or high >= max(d_out, 2):
+            raise ValueError(f"{which}y must hold labels 0 to {max(d_out, 2) - 1}, got labels {low} to {high}")
+
+
+def all_finite(xp: Namespace, *arrays: Array) -> bool:
+    """Whether every entry of all arrays is finite: one number comes back from the device."""
+    return bool(xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays])))
+
+
+def _check_weights(xp: Namespace, y: Array, weight: Array, n: int) -> None:
+    namespace(y, weight, names=("y", "sample_weight"))
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight must have shape (n,) = ({n},), got {tuple(weight.shape)}")
+    if not bool(xp.all(xp.isfinite(weight) & (weight > 0))):
+        raise ValueError("sample_weight must be finite and positive, so that no minibatch weighs nothing")
+
+
+def _meet(X: Array | Any, y: Array, params: Params, which: str = "") -> Namespace:
+    if is_sparse(X):
+        return namespace(y, *params, names=(f"{which}y",))
+    return namespace(X, y, *params, names=(f"{which}X", f"{which}y"))
+
+
+def _check_network(xp: Namespace, X: Array | Any, params: Params, which: str = "") -> None:
+    """Raise unless ``params`` are one network for rows such as those of ``X``."""
+    like = rows_of(xp, X, params[0], slice(0, 1)) if is_sparse(X) and params else X
+    try:
+        check_batch(xp, like)
+        check_params(params, like)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{which}{error}" if str(error).startswith("X ") else str(error)) from None
+    if any(p.ndim != 2 - position % 2 for position, p in enumerate(params)):
+        raise ValueError(
+            f"one network is trained at a time, got parameters of shape {[tuple(p.shape) for p in params]}"
+        )
+
+
+def _held_out(xp: Namespace, data: Dataset, share: float, seed: int, like: Array) -> tuple[Dataset, Dataset]:
+    """The data without a seeded random share of the rows, and that share."""
+    n = data.X.shape[0]
+    count = round(share * n) if 0.0 < share < 1.0 else 0
+    if not 0 < count < n:
+        raise ValueError(f"validation must be a share that leaves rows on both sides, got {share} of {n} rows")
+    order = np.random.default_rng((seed, 0)).permutation(n)
+
+    def taken(array: Any, rows: Any) -> Any:
+        if array is None:
+            return None
+        return array[rows] if is_sparse(array) else xp.take(array, xp.asarray(rows, **device_kwargs(like)), axis=0)
+
+    kept, held = np.sort(order[count:]), np.sort(order[:count])
+    return Dataset(*(taken(array, kept) for array in data)), Dataset(taken(data.X, held), taken(data.y, held))
