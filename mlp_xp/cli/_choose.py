@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import numpy as np
-
 from mlp_xp.backends import compiler, fastest, load
 from mlp_xp.cli._model import Model, network
 from mlp_xp.cli._options import estimator_settings
@@ -34,7 +32,7 @@ def choose(run: Run) -> None:
     run.sizes = _sizes(estimator, run.data)
     _check_memory(run.sizes, estimator, options["dtype"])
     if place is None:
-        choice = fastest(run.sizes, min(_TIMED_ROWS, len(run.data.training.X)), options["dtype"])
+        choice = fastest(run.sizes, min(_TIMED_ROWS, run.data.training.X.shape[0]), options["dtype"])
         run.backend = choice.backend
         place = load(choice.backend, options["dtype"], choice.device)
         say(f"{choice.backend} computes: {choice.reason}")
@@ -56,16 +54,15 @@ def _say_what_was_chosen(run: Run) -> None:
 
 
 def _make_estimator(options: dict[str, Any], data: Data) -> Any:
-    classifies = data.recipe.task == "classification"
-    labels = np.unique(data.training.y).tolist() if classifies else []
+    labels = [] if data.classes is None else data.classes.tolist()
     settings = estimator_settings(options, data.recipe.task, labels)
-    kind = MLPClassifier if classifies else MLPRegressor
+    kind = MLPRegressor if data.classes is None else MLPClassifier
     return kind(**settings, random_state=options["seed"], check_gradients=options["check_gradients"])
 
 
 def _sizes(estimator: Any, data: Data) -> tuple[int, ...]:
     """(d_in, d_h, ..., d_out); two classes take one output."""
-    outputs = len(np.unique(data.training.y)) if data.recipe.task == "classification" else 1
+    outputs = 1 if data.classes is None else len(data.classes)
     return (data.training.X.shape[1], *estimator.hidden_layer_sizes, 1 if outputs == 2 else outputs)
 
 

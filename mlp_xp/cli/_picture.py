@@ -17,6 +17,7 @@ from mlp_xp import plots
 from mlp_xp._lib.namespace import to_host
 from mlp_xp.cli._run import Run
 from mlp_xp.cli._scores import confusion
+from mlp_xp.losses import criterion_named
 from mlp_xp.train import Record
 
 _MOST_LABELS, _MOST_COUNTS, _MOST_POINTS = 40, 12, 5000
@@ -31,7 +32,7 @@ class Picture(NamedTuple):
     weight: of the first layer, (d_in, d_h), on the host.
     classes: the labels of a classification; None for a regression.
     target: the name of the target.
-    loss: the name of the loss, with its unit.
+    loss, score: names of the loss and of the validation score, with their units.
     inputs: names of the columns of X.
     image_shape: (height, width) of an input that is an image.
     hidden: whether the network has a hidden layer.
@@ -46,6 +47,7 @@ class Picture(NamedTuple):
     classes: NDArray[Any] | None
     target: str
     loss: str
+    score: str = "score"
     inputs: Sequence[str] = ()
     image_shape: tuple[int, int] | None = None
     hidden: bool = True
@@ -65,14 +67,14 @@ def draw(run: Run) -> None:
 def _picture(run: Run) -> Picture:
     model, recipe = run.model, run.data.recipe
     value = f"{run.score.value:.1%}" if model.is_classifier else f"{run.score.value:.3f}"
-    unit = {
-        "squared_error": "mean squared error (standardised)" if recipe.mean else "mean squared error",
-        "poisson": "Poisson deviance",
-    }.get(model.estimator._criterion(), "cross-entropy (nats)")
+    criterion = criterion_named(model.estimator._criterion())
+    unit = criterion.unit if (recipe.y_mean, recipe.y_scale) == (0.0, 1.0) else "standardised"
+    loss = f"{criterion.quantity} {unit if unit.startswith('(') else f'({unit})'}"
+    score = {"accuracy": "accuracy (%)", "R^2": "R²"}.get(model.score_name, model.score_name)
     return Picture(
         f"{run.name}: {run.network}, test {run.score.name} {value}", model.estimator._history, run.data.test.y,
         run.predicted, to_host(model.estimator.coefs_[0]), model.classes if model.is_classifier else None,
-        target=recipe.target or "target", loss=unit, inputs=recipe.names, image_shape=recipe.image_shape,
+        target=recipe.target or "target", loss=loss, score=score, inputs=recipe.names, image_shape=recipe.image_shape,
         hidden=len(run.sizes) > 2, per="standard deviation of input" if recipe.mean else "unit of input",
     )  # fmt: skip
 
@@ -84,7 +86,7 @@ def run_figure(shown: Picture) -> Figure:
     areas: Any = figure.subfigures(1, 3, width_ratios=(1, 1, 1.15))
     left, middle, right = areas
     labels = None if shown.classes is None else [str(each) for each in shown.classes]
-    _draw_curves(left, shown.history, shown.loss, "R²" if labels is None else "accuracy (%)")
+    _draw_curves(left, shown.history, shown.loss, shown.score)
     if shown.classes is not None and labels is not None:
         _draw_confusion(middle, confusion(shown.y, shown.predicted, shown.classes), labels)
     else:

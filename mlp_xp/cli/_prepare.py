@@ -10,31 +10,34 @@ from numpy.typing import NDArray
 from mlp_xp.cli._model import digest
 from mlp_xp.data import Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
+from mlp_xp.train import Dataset
 
 
-class Dataset(NamedTuple):
-    """Rows X (n, d_in) and their targets y (n,), on the host."""
+class Rows(NamedTuple):
+    """Rows X (n, d_in) and their targets y (n,) as a recipe reads them."""
 
     X: NDArray[Any]
     y: NDArray[Any]
 
 
 class Data(NamedTuple):
-    """The rows of a training run.
+    """The rows of a training run, on the host.
 
     recipe: how rows become numbers.
-    training, validation: rows to learn from and to judge each epoch on, standardised, in the dtype of the run; the
-        targets are labels or standardised numbers.
-    test: rows to score the model on, as the recipe reads them.
+    classes: the labels in the training rows; None for a regression.
+    training, validation: datasets to learn from and to evaluate each epoch on: X standardised, in the dtype of the run,
+        y labels or standardised numbers.
+    test: rows to score the model on.
     reason: why the task is a classification or a regression.
     notes: sentences about columns of no use.
     about: what the model's file says about the data.
     """
 
     recipe: recipes.Recipe
+    classes: NDArray[Any] | None
     training: Dataset
     validation: Dataset | None
-    test: Dataset
+    test: Rows
     reason: str
     notes: list[str]
     about: dict[str, Any]
@@ -42,8 +45,8 @@ class Data(NamedTuple):
     @property
     def rows(self) -> str:
         """How many rows there are of each kind."""
-        validated = 0 if self.validation is None else len(self.validation.X)
-        counts = f"{len(self.training.X):,} rows to train on, {validated:,} to validate"
+        validated = 0 if self.validation is None else self.validation.X.shape[0]
+        counts = f"{self.training.X.shape[0]:,} rows to train on, {validated:,} to validate"
         return f"{counts}, {len(self.test.X):,} to test"
 
 
@@ -56,12 +59,12 @@ def prepare(options: dict[str, Any]) -> Data:
     )
     recipe, reason = recipes.learn(source, chunk, wanted)
     X, y = recipe.rows(source.where, chunk, dropping=True)
-    everything = _dataset(recipe, X, y)
+    rows = _rows(recipe, X, y)
     if len(X) < 2:
         raise ValueError(f"{source.where} must have at least 2 rows, to train on some and test on others, got {len(X)}")
-    kept, test, about = _split_test(options, source, recipe, everything)
-    trained, validated = _split_validation(options, recipe, everything.y, kept)
-    X, y = everything
+    kept, test, about = _split_test(options, source, recipe, rows)
+    trained, validated = _split_validation(options, recipe, rows.y, kept)
+    X, y = rows
     if options["standardise"]:
         recipe = recipe.learn_scale(X[trained], y[trained], of_target=options["loss"] != "poisson")
     about = {
@@ -69,21 +72,24 @@ def prepare(options: dict[str, Any]) -> Data:
         "trained": len(trained), "validated": len(validated), "tested": len(test.X),
     }  # fmt: skip
 
-    def standardised(rows: NDArray[Any]) -> Dataset:
-        return Dataset(recipe.standardise(X[rows]).astype(options["dtype"]), recipe.scale_target(y[rows]))
+    def standardised(chosen: NDArray[Any]) -> Dataset:
+        return Dataset(recipe.standardise(X[chosen]).astype(options["dtype"]), recipe.scale_target(y[chosen]))
 
     validation = standardised(validated) if len(validated) else None
-    return Data(recipe, standardised(trained), validation, test, reason, _constant(recipe, X[trained]), about)
+    return Data(
+        recipe, np.unique(y[trained]) if recipe.task == "classification" else None, standardised(trained), validation,
+        test, reason, _constant(recipe, X[trained]), about,
+    )  # fmt: skip
 
 
-def _dataset(recipe: recipes.Recipe, X: NDArray[Any], y: NDArray[Any] | None) -> Dataset:
+def _rows(recipe: recipes.Recipe, X: NDArray[Any], y: NDArray[Any] | None) -> Rows:
     assert y is not None  # a recipe with a target raises where a source has none
-    return Dataset(X, y if recipe.task == "classification" else y.astype(np.float64))
+    return Rows(X, y if recipe.task == "classification" else y.astype(np.float64))
 
 
 def _split_test(
-    options: dict[str, Any], source: Source, recipe: recipes.Recipe, data: Dataset
-) -> tuple[NDArray[Any], Dataset, dict[str, Any]]:
+    options: dict[str, Any], source: Source, recipe: recipes.Recipe, data: Rows
+) -> tuple[NDArray[Any], Rows, dict[str, Any]]:
     """Which rows are left to train on, the test rows, and how they were found.
 
     The test rows are those that the data brings along, else a share of its rows.
@@ -92,8 +98,8 @@ def _split_test(
     if source.test is None:
         kept, out = hold_out(options["test_fraction"], options["seed"], len(data.X), classes)
         split = {"share": options["test_fraction"], "seed": options["seed"], "digest": digest(data.y)}
-        return kept, Dataset(data.X[out], data.y[out]), {"split": split}
-    test = _dataset(recipe, *recipe.rows(source.test.where, source.test.read()))
+        return kept, Rows(data.X[out], data.y[out]), {"split": split}
+    test = _rows(recipe, *recipe.rows(source.test.where, source.test.read()))
     if classes is not None and len(unknown := np.setdiff1d(test.y, classes)):
         raise ValueError(f"{source.test.where} must hold classes of the training set, got {unknown[0]} besides")
     return np.arange(len(data.X)), test, {"own_test_set": True}

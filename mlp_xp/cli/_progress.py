@@ -14,7 +14,7 @@ from mlp_xp.train import Epoch, Record
 @contextmanager
 def shown(run: Run, before: Callable[[], None]) -> Iterator[Callable[[Epoch], None]]:
     """A callback of ``fit`` that shows each epoch; it calls ``before`` once, ahead of the first."""
-    screen, epochs, rows = run.screen, run.model.estimator.max_iter, len(run.data.training.X)
+    screen, epochs, rows = run.screen, run.model.estimator.max_iter, run.data.training.X.shape[0]
     seen: list[Record] = []
 
     def speed() -> float:

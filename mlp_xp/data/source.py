@@ -66,11 +66,24 @@ def no_rows(where: str) -> ValueError:
 def hold_out(share: float, seed: int, n: int, labels: HostArray | None = None) -> tuple[HostArray, HostArray]:
     """Which of ``n`` rows are kept and which are held out, both in random order.
 
-    Of each label (n,) about the same ``share`` is held out, but never the last row that has it, and in all at least one
-    row, unless the share is 0.
+    About the same share of each label is held out, but never its last row. At least one row is held out, unless
+    ``share`` is 0.
+
+    Args:
+        share: of the rows to hold out, 0 ... 1.
+        seed: of the random order.
+        n: the number of rows.
+        labels: (n,); None to draw from all rows alike.
+
+    Returns:
+        The indices of the rows that are kept, and of those held out.
 
     Raises:
         ValueError: when there are not enough rows.
+
+    >>> kept, held = hold_out(0.25, 0, 8)
+    >>> len(kept), len(held), len({*kept, *held})
+    (6, 2, 8)
     """
     order = np.random.default_rng(seed).permutation(n)
     groups = [order] if labels is None else [order[labels[order] == label] for label in np.unique(labels)]
@@ -78,7 +91,7 @@ def hold_out(share: float, seed: int, n: int, labels: HostArray | None = None) -
     held: list[int] = []
     owed = 0.0
     for group in sorted(groups, key=len):
-        owed += share * len(group)  # what one small group could not give is asked of the next
+        owed += share * len(group)  # rows that a small group could not give are taken from the next
         count = min(round(owed), len(group) - 1)
         owed -= count
         held.extend(group[:count])
