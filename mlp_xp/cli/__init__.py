@@ -61,7 +61,7 @@ _MODULES = {
 @click.group(
     cls=_help.Group,
     modules=_MODULES,
-    example="train houses.csv --target price",
+    examples=("train houses.csv --target price",),
     invoke_without_command=True,
     context_settings=_help.CONTEXT,
 )

@@ -39,7 +39,7 @@ def choose(run: Run) -> None:
         run.watch.lap("choosing the backend")
     if options["compile"]:
         estimator.set_params(compile=compiler(run.backend))
-    run.model = Model(str(run.files.model), estimator, place, run.data.recipe, {})
+    run.model = Model(estimator, place, run.data.recipe, {})
     run.network = f"{network(run.sizes, estimator.activation)}, {estimator.solver}"
     _say_what_was_chosen(run)
 

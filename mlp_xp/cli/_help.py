@@ -1,11 +1,11 @@
 """How the commands show their help, complete what is typed, and say which name was probably meant.
 
-A command takes ``cls=Command`` and ``example=``; an option under a heading takes ``cls=Option`` and ``group=``.
+``command_of`` makes a command; an option under a heading of the help takes ``cls=Option`` and ``group=``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -26,12 +26,12 @@ class Option(click.Option):
 class Command(click.Command):
     """A command whose help groups its options under headings, in the order in which they are given, then has examples.
 
-    example: one command line, or several, without ``mlp-xp``.
+    examples: command lines without ``mlp-xp``.
     """
 
-    def __init__(self, *args: Any, example: str | Sequence[str] = (), **kwargs: Any) -> None:
+    def __init__(self, *args: Any, examples: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.examples = (example,) if isinstance(example, str) else tuple(example)
+        self.examples = examples
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -50,16 +50,22 @@ class Command(click.Command):
         super().format_epilog(context, formatter)
 
 
+def command_of(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function a command, which is called as the first word of its examples; its help shows the defaults."""
+    name = examples[0].split()[0]
+    return click.command(name, cls=Command, examples=examples, context_settings={"show_default": True})
+
+
 class Group(click.Group):
     """Commands that are imported when they are run.
 
     modules: the name of a command, which is that of its module in ``mlp_xp.cli`` -> one line of help.
-    example: one command line, without ``mlp-xp``.
+    examples: command lines without ``mlp-xp``.
     """
 
-    def __init__(self, *args: Any, modules: dict[str, str], example: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, modules: dict[str, str], examples: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.modules, self.examples = modules, (example,)
+        self.modules, self.examples = modules, examples
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.modules)
@@ -92,10 +98,9 @@ class Group(click.Group):
 
 
 def _write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
-    if examples:
-        with formatter.section("Example" if len(examples) == 1 else "Examples"):
-            for example in examples:  # as they are: a wrapped line could not be copied
-                formatter.write(f"{'':{formatter.current_indent}}mlp-xp {example}\n")
+    with formatter.section("Example" if len(examples) == 1 else "Examples"):
+        for example in examples:  # as they are: a wrapped line could not be copied
+            formatter.write(f"{'':{formatter.current_indent}}mlp-xp {example}\n")
 
 
 def sentence(error: click.ClickException) -> str:
@@ -128,14 +133,3 @@ class Names(click.types.StringParamType):
     ) -> list[CompletionItem]:
         before, comma, last = incomplete.rpartition(",") if self.several else ("", "", incomplete)
         return [CompletionItem(f"{before}{comma}{name}") for name in self.names if name.startswith(last)]
-
-
-class Problem(click.types.StringParamType):
-    """``FILE.py:NAME``, of which a shell completes the file."""
-
-    name = "problem"
-
-    def shell_complete(
-        self, context: click.Context, parameter: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        return [CompletionItem(incomplete, type="file")]

@@ -22,14 +22,12 @@ from mlp_xp.data.source import no_rows
 class Model(NamedTuple):
     """A fitted estimator with what belongs to it.
 
-    path: its file.
     estimator: an ``MLPClassifier`` or ``MLPRegressor``.
     place: where it computes.
     recipe: how it reads data.
     header: what else its file says.
     """
 
-    path: str
     estimator: Any
     place: Placement
     recipe: Recipe
@@ -121,7 +119,7 @@ def open_model(path: str, backend: str = "numpy", device: str | None = None) -> 
     width = int(estimator.n_features_in_)
     task = "classification" if hasattr(estimator, "classes_") else "regression"
     recipe = plain_recipe(width, task) if notes is None else Recipe.from_notes(notes)
-    return Model(str(path), estimator, place, recipe, header)
+    return Model(estimator, place, recipe, header)
 
 
 def open_for(model: Model, data: str) -> Source:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,45 +18,13 @@ from mlp_xp._lib.namespace import to_host
 from mlp_xp.cli._run import Run
 from mlp_xp.cli._scores import confusion
 from mlp_xp.losses import criterion_named
-from mlp_xp.train import Record
 
 _MOST_LABELS, _MOST_COUNTS, _MOST_POINTS = 40, 12, 5000
 
 
-class Picture(NamedTuple):
-    """What the picture of a run shows.
-
-    title: the heading.
-    history: a record of each epoch.
-    y, predicted: targets of the test rows and their predictions.
-    weight: of the first layer, (d_in, d_h), on the host.
-    classes: the labels of a classification; None for a regression.
-    target: the name of the target.
-    loss, score: names of the loss and of the validation score, with their units.
-    inputs: names of the columns of X.
-    image_shape: (height, width) of an input that is an image.
-    hidden: whether the network has a hidden layer.
-    per: what a weight is per: the unit of an input.
-    """
-
-    title: str
-    history: Sequence[Record]
-    y: NDArray[Any]
-    predicted: NDArray[Any]
-    weight: NDArray[Any]
-    classes: NDArray[Any] | None
-    target: str
-    loss: str
-    score: str = "score"
-    inputs: Sequence[str] = ()
-    image_shape: tuple[int, int] | None = None
-    hidden: bool = True
-    per: str = "unit of input"
-
-
 def draw(run: Run) -> None:
     """Write the picture of ``run``, and show it in the terminal where that is wanted."""
-    figure = run_figure(_picture(run))
+    figure = run_figure(run)
     assert run.files.picture is not None
     plots.save(figure, run.files.picture)
     if run.options["show"] and not run.screen.silent:
@@ -64,40 +32,35 @@ def draw(run: Run) -> None:
         run.screen.show(_in_characters(figure, columns))
 
 
-def _picture(run: Run) -> Picture:
-    model, recipe = run.model, run.data.recipe
-    value = f"{run.score.value:.1%}" if model.is_classifier else f"{run.score.value:.3f}"
-    criterion = criterion_named(model.estimator._criterion())
-    unit = criterion.unit if (recipe.y_mean, recipe.y_scale) == (0.0, 1.0) else "standardised"
-    loss = f"{criterion.quantity} {unit if unit.startswith('(') else f'({unit})'}"
-    score = {"accuracy": "accuracy (%)", "R^2": "R²"}.get(model.score_name, model.score_name)
-    return Picture(
-        f"{run.name}: {run.network}, test {run.score.name} {value}", model.estimator._history, run.data.test.y,
-        run.predicted, to_host(model.estimator.coefs_[0]), model.classes if model.is_classifier else None,
-        target=recipe.target or "target", loss=loss, score=score, inputs=recipe.names, image_shape=recipe.image_shape,
-        hidden=len(run.sizes) > 2, per="standard deviation of input" if recipe.mean else "unit of input",
-    )  # fmt: skip
-
-
-def run_figure(shown: Picture) -> Figure:
-    """Loss and score over the epochs; predictions against the truth; the weight of the first layer."""
+def run_figure(run: Run) -> Figure:
+    """Loss and score over the epochs; test predictions against the truth; the weight of the first layer."""
+    model, recipe, hidden = run.model, run.data.recipe, len(run.sizes) > 2
+    labels = [str(each) for each in model.classes] if model.is_classifier else None
+    value = f"{run.score.value:.3f}" if labels is None else f"{run.score.value:.1%}"
     figure = Figure(figsize=(15, 5), dpi=110, layout="constrained")
-    figure.suptitle(shown.title, fontsize="medium")
+    figure.suptitle(f"{run.name}: {run.network}, test {run.score.name} {value}", fontsize="medium")
     areas: Any = figure.subfigures(1, 3, width_ratios=(1, 1, 1.15))
     left, middle, right = areas
-    labels = None if shown.classes is None else [str(each) for each in shown.classes]
-    _draw_curves(left, shown.history, shown.loss, shown.score)
-    if shown.classes is not None and labels is not None:
-        _draw_confusion(middle, confusion(shown.y, shown.predicted, shown.classes), labels)
+    _draw_curves(left, run)
+    if labels is None:
+        _draw_scatter(middle, run.data.test.y, run.predicted, recipe.target or "target")
     else:
-        _draw_scatter(middle, shown.y, shown.predicted, shown.target)
-    kind = "hidden unit" if shown.hidden else "output" if labels is None else "class"
-    columns, inputs = None if shown.hidden else labels, [_short(name) for name in shown.inputs] or None
-    plots.draw_weights(right.subplots(), shown.weight, shown.image_shape, columns, inputs, kind, shown.per)
+        _draw_confusion(middle, confusion(run.data.test.y, run.predicted, model.classes), labels)
+    plots.draw_weights(
+        right.subplots(), to_host(model.estimator.coefs_[0]), recipe.image_shape,
+        columns=None if hidden else labels, inputs=[_short(name) for name in recipe.names] or None,
+        kind="hidden unit" if hidden else "output" if labels is None else "class",
+        per="standard deviation of input" if recipe.mean else "unit of input",
+    )  # fmt: skip
     return figure
 
 
-def _draw_curves(area: SubFigure, history: Sequence[Record], loss: str, score: str) -> None:
+def _draw_curves(area: SubFigure, run: Run) -> None:
+    """The losses of each epoch above, the validation score below."""
+    recipe, history = run.data.recipe, run.model.estimator._history
+    criterion = criterion_named(run.model.estimator._criterion())
+    unit = criterion.unit if (recipe.y_mean, recipe.y_scale) == (0.0, 1.0) else "standardised"
+    loss = f"{criterion.quantity} {unit if unit.startswith('(') else f'({unit})'}"
     scores = [record.val_score for record in history if record.val_score is not None]
     rows = area.subplots(2 if scores else 1, 1, sharex=True, squeeze=False, height_ratios=(3, 2) if scores else (1,))
     top, bottom = rows[0, 0], rows[-1, 0]
@@ -107,8 +70,9 @@ def _draw_curves(area: SubFigure, history: Sequence[Record], loss: str, score: s
         losses["validation"] = validated
     plots.draw_losses(top, losses, loss)
     if scores:
-        scale = 100.0 if "%" in score else 1.0
-        plots.draw_line(bottom, [scale * float(each) for each in scores], f"validation {score}")
+        name = run.model.score_name
+        label, scale = {"accuracy": ("accuracy (%)", 100.0), "R^2": ("R²", 1.0)}.get(name, (name, 1.0))
+        plots.draw_line(bottom, [scale * float(each) for each in scores], f"validation {label}")
     plots.label_epochs(bottom, len(history))
     area.align_ylabels()
 

@@ -9,7 +9,6 @@ Every error of the user's code becomes one sentence: what raised it, where in th
 from __future__ import annotations
 
 import ast
-import functools
 import inspect
 import sys
 import traceback
@@ -73,7 +72,7 @@ def _made(problem: str, name: str, found: Any, folder: Path) -> Any:
             f"{problem} must be a problem, or a function without arguments that returns one, "
             f"got a function of {', '.join(required)}"
         )
-    return _blaming(name, found, folder)()
+    return _blame(name, folder)(found)()
 
 
 def _candidates(path: Path) -> list[str]:
@@ -163,38 +162,32 @@ def _importable(folder: Path) -> Iterator[None]:
 # --- whose error it is -------------------------------------------------------------------------------------------
 
 
-class _Raised(ValueError):
-    """An error of the user's code, as a sentence."""
+@contextmanager
+def _blame(name: str, folder: Path) -> Iterator[None]:
+    """What is raised inside becomes a sentence about ``name``. Also a decorator, as every context manager is."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{name} raised {_sentence(error, folder)}") from error
 
 
 def _blamed(key: str, value: Any, folder: Path) -> Any:
     """An argument whose errors name it; what is not a function comes back as it is."""
     if key == "hypotheses" and isinstance(value, Mapping):
-        return {name: _blaming(f"hypothesis {name!r}", wrong, folder) for name, wrong in value.items()}
+        return {name: _blame(f"hypothesis {name!r}", folder)(wrong) for name, wrong in value.items()}
     if key == "op":
         return _blaming_op(as_op(value), folder)
-    return _blaming(key, value, folder) if key in ("f", "grad") and callable(value) else value
-
-
-def _blaming(name: str, function: Callable[..., Any], folder: Path) -> Callable[..., Any]:
-    @functools.wraps(function, updated=())
-    def blaming(*args: Any, **options: Any) -> Any:
-        try:
-            return function(*args, **options)
-        except Exception as error:
-            raise _Raised(f"{name} raised {_sentence(error, folder)}") from error
-
-    return blaming
+    return _blame(key, folder)(value) if key in ("f", "grad") and callable(value) else value
 
 
 def _blaming_op(op: Callable[..., Any], folder: Path) -> Callable[..., Any]:
-    forward = _blaming("op", op, folder)
+    forward = _blame("op", folder)(op)
 
     def blaming(*args: Any) -> Any:
         pair = forward(*args)
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not callable(pair[1]):
-            raise _Raised(f"op must return (value, pullback), got {type(pair).__name__}")
-        return pair[0], _blaming("the pullback of op", pair[1], folder)
+            raise ValueError(f"op must return (value, pullback), got {type(pair).__name__}")
+        return pair[0], _blame("the pullback of op", folder)(pair[1])
 
     return blaming
 

@@ -76,6 +76,7 @@ class Run:
     Asked:
     options: of the command, by their names.
     files: where the results go.
+    settings: the options that decide the result, as TOML.
     command: the command line that does the same.
     screen: where it is shown.
 
@@ -97,6 +98,7 @@ class Run:
 
     options: dict[str, Any]
     files: Files
+    settings: str
     command: str
     screen: Screen
     watch: Stopwatch = field(default_factory=Stopwatch)

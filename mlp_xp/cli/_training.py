@@ -29,7 +29,9 @@ from mlp_xp.estimators import files as estimator_files
 def train(command: click.Command, options: dict[str, Any]) -> Status:
     """Train as the options of ``command`` say, write the results, and return the exit status."""
     files = result_files(options)
-    run = Run(options, files, command_line(command, _saved(options)), Screen(options["as_json"], options["quiet"]))
+    settings = {name: value for name, value in options.items() if name not in NOT_SAVED}
+    screen = Screen(options["as_json"], options["quiet"])
+    run = Run(options, files, as_toml(settings), command_line(command, settings), screen)
     with (
         claimed(files.model, files.picture, files.config, force=options["force"]),
         claimed(files.checkpoint, force=options["force"] or options["resume"]),
@@ -40,10 +42,6 @@ def train(command: click.Command, options: dict[str, Any]) -> Status:
         test(run)
         write(run)
         return report(run)
-
-
-def _saved(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in NOT_SAVED}
 
 
 def test(run: Run) -> None:
@@ -70,7 +68,7 @@ def write(run: Run) -> None:
         draw(run)
         run.pictured = True
     if run.files.config is not None:
-        write_whole(run.files.config, as_toml(_saved(run.options)).encode())
+        write_whole(run.files.config, run.settings.encode())
     run.watch.lap("saving and drawing")
 
 
@@ -86,20 +84,20 @@ def report(run: Run) -> Status:
     picture = {"picture": str(run.files.picture)} if run.pictured else {}
     run.screen.record({
         "final": True, "task": run.data.recipe.task, "epochs": epochs, "interrupted": run.interrupted,
-        "test": run.score._asdict(), "model": run.model.path, **picture, "seconds": total, "slowest": slowest,
+        "test": run.score._asdict(), "model": str(run.files.model), **picture, "seconds": total, "slowest": slowest,
         "slowest_seconds": seconds, "peak_memory": memory, "command": run.command,
     })  # fmt: skip
     say = run.screen.say
     say(f"{total:.1f} s in all, {seconds:.1f} s of them {slowest}"
         f"{f', at most {memory / 1e6:,.0f} MB of memory' if memory else ''}")  # fmt: skip
-    say(f"wrote {' and '.join([run.model.path, *picture.values()])}")
+    say(f"wrote {' and '.join([str(run.files.model), *picture.values()])}")
     say(f"again: {run.command}")
     if not run.interrupted:
         return Status.OK
     best = min(run.model.estimator._history, key=lambda record: record.watched).number
     go_on = f"; go on with: {run.command} --resume --force" if run.files.checkpoint else ""
     to_stderr(
-        f"interrupted after epoch {epochs}: the best model so far, of epoch {best}, is in {run.model.path}{go_on}"
+        f"interrupted after epoch {epochs}: the best model so far, of epoch {best}, is in {run.files.model}{go_on}"
     )
     return Status.INTERRUPTED
 

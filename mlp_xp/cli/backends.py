@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import click
 
 from mlp_xp.backends import BACKENDS, DTYPES, Backend, Timing, choose, installed, measure
-from mlp_xp.cli._help import Command, Names, Option
+from mlp_xp.cli._help import Names, Option, command_of
 from mlp_xp.cli._screen import Screen, Table
 
 _TIMED: dict[str, Any] = {"cls": Option, "group": "What is timed"}
@@ -22,11 +22,7 @@ class _Step(NamedTuple):
     dtype: str
 
 
-@click.command(
-    "backends",
-    cls=Command,
-    example=("backends", "backends --sizes 20-64-64-3 --n 32", "backends --no-probe --json"),
-)
+@command_of("backends", "backends --sizes 20-64-64-3 --n 32", "backends --no-probe --json")
 @click.option("--no-probe", is_flag=True, help="Only list what is installed: at once, nothing is imported.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one library a line.")
 @click.option(

@@ -5,18 +5,14 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from mlp_xp.cli._help import Command
+from mlp_xp.cli._help import command_of
 from mlp_xp.cli._screen import Screen
 
 
-@click.command(
-    "completion",
-    cls=Command,
-    example=(
-        "completion bash >> ~/.bashrc",
-        "completion zsh >> ~/.zshrc",
-        "completion fish > ~/.config/fish/completions/mlp-xp.fish",
-    ),
+@command_of(
+    "completion bash >> ~/.bashrc",
+    "completion zsh >> ~/.zshrc",
+    "completion fish > ~/.config/fish/completions/mlp-xp.fish",
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context

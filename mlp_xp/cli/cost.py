@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import click
 
-from mlp_xp.cli._help import Command, Names
+from mlp_xp.cli._help import Names, command_of
 from mlp_xp.cli._options import (
     ACTIVATION,
     ACTIVATION_NAMES,
     CRITERION_NAMES,
     OPTIMIZER,
     OPTIMIZER_NAMES,
-    SHOW_DEFAULTS,
     activation_names,
 )
 from mlp_xp.cli._screen import Screen, Table, readable
@@ -19,12 +18,7 @@ from mlp_xp.cost import DTYPES, step_cost
 from mlp_xp.losses import CRITERIA
 
 
-@click.command(
-    "cost",
-    cls=Command,
-    context_settings=SHOW_DEFAULTS,
-    example=("cost 784 800 10 --n 256", "cost 64 32 32 10 --activation gelu,tanh --optimizer adam"),
-)
+@command_of("cost 784 800 10 --n 256", "cost 64 32 32 10 --activation gelu,tanh --optimizer adam")
 @click.argument("sizes", type=click.IntRange(1), nargs=-1, required=True)
 @click.option("--n", type=click.IntRange(1), metavar="ROWS", default=128, help="Rows in the batch.")
 @click.option("--dtype", type=Names(DTYPES), default="float32", help=f"One of {', '.join(DTYPES)}.")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import click
 
-from mlp_xp.cli._help import Command
-from mlp_xp.cli._options import SHOW_DEFAULTS, backend_option, device_option, json_option
+from mlp_xp.cli._help import command_of
+from mlp_xp.cli._options import backend_option, device_option, json_option
 from mlp_xp.cli._screen import Screen
 
 
-@click.command(
-    "evaluate", cls=Command, context_settings=SHOW_DEFAULTS, example="evaluate houses.safetensors houses.csv"
-)
+@command_of("evaluate houses.safetensors houses.csv")
 @click.argument("model")
 @click.argument("data")
 @backend_option

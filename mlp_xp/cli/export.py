@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from mlp_xp.cli._help import Command
-from mlp_xp.cli._options import SHOW_DEFAULTS, force_option
+from mlp_xp.cli._help import command_of
+from mlp_xp.cli._options import force_option
 from mlp_xp.cli._output import claimed, with_suffix
 from mlp_xp.cli._screen import Screen
 
 
-@click.command("export", cls=Command, context_settings=SHOW_DEFAULTS, example="export houses.safetensors houses.onnx")
+@command_of("export houses.safetensors houses.onnx")
 @click.argument("model")
 @click.argument("output")
 @force_option

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from mlp_xp.backends import BACKENDS
-from mlp_xp.cli._help import Command, Names, Option, Problem
-from mlp_xp.cli._options import DEVICE, DTYPE, DTYPE_NAMES, SHOW_DEFAULTS, seed_option
+from mlp_xp.cli._help import Names, Option, command_of
+from mlp_xp.cli._options import DEVICE, DTYPE, DTYPE_NAMES, seed_option
 from mlp_xp.cli._screen import Screen
 from mlp_xp.cli._status import Status
 
@@ -24,18 +24,13 @@ if TYPE_CHECKING:
 _OWN: dict[str, Any] = {"cls": Option, "group": "Without PROBLEM"}
 
 
-@click.command(
+@command_of(
     "gradcheck",
-    cls=Command,
-    context_settings=SHOW_DEFAULTS,
-    example=(
-        "gradcheck",
-        "gradcheck --backend all --dtype float32",
-        "gradcheck my_layer.py:problem --full",
-        "gradcheck model.safetensors table.csv",
-    ),
+    "gradcheck --backend all --dtype float32",
+    "gradcheck my_layer.py:problem --full",
+    "gradcheck model.safetensors table.csv",
 )
-@click.argument("problem", type=Problem(), required=False, metavar="[FILE.py:NAME | MODEL DATA]")
+@click.argument("problem", type=click.Path(), required=False, metavar="[FILE.py:NAME | MODEL DATA]")
 @click.argument("data", metavar="", required=False)
 @click.option("--full", is_flag=True, help="Compare every entry with its own finite difference too: slower.")
 @click.option("--allow-inconclusive", is_flag=True, help="Exit with 0 for gradients that can't be resolved, too.")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlp_xp.cli._help import Command
-from mlp_xp.cli._options import SHOW_DEFAULTS
+from mlp_xp.cli._help import command_of
 from mlp_xp.cli._screen import Screen, Table, readable
 from mlp_xp.cost import step_cost
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from mlp_xp.train import Record
 
 
-@click.command("inspect", cls=Command, context_settings=SHOW_DEFAULTS, example="inspect houses.safetensors")
+@command_of("inspect houses.safetensors")
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print all that the file says, as JSON.")
 def command(model: str, as_json: bool) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import csv
-import io
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlp_xp.cli._help import Command
-from mlp_xp.cli._options import ROWS, SHOW_DEFAULTS, backend_option, device_option, force_option
+from mlp_xp.cli._help import command_of
+from mlp_xp.cli._options import ROWS, backend_option, device_option, force_option
 from mlp_xp.cli._output import claimed, with_suffix
 from mlp_xp.cli._screen import Screen
 
@@ -25,9 +24,7 @@ if TYPE_CHECKING:
     _Write = Callable[[list[NDArray[Any]]], None]
 
 
-@click.command(
-    "predict", cls=Command, context_settings=SHOW_DEFAULTS, example="predict houses.safetensors new.csv -o prices.csv"
-)
+@command_of("predict houses.safetensors new.csv -o prices.csv")
 @click.argument("model")
 @click.argument("data")
 @click.option("--output", "-o", help="A .csv, .parquet or .npz file; by default CSV is printed.")
@@ -80,11 +77,8 @@ def _predictions(model: Model, X: NDArray[Any], proba: bool) -> list[NDArray[Any
 def _writing(path: Path | None, names: list[str]) -> Iterator[_Write]:
     """A function that writes rows, to stdout without a ``path``; the file appears at the end, whole or not at all."""
     if path is None:
-        text = io.TextIOWrapper(sys.stdout.buffer, newline="", encoding="utf-8", write_through=True)
-        try:
-            yield _csv_writer(text, names)
-        finally:
-            text.detach()
+        with _to_csv(sys.stdout.fileno(), names) as write:
+            yield write
         return
     from mlp_xp._lib.files import replacing
 
@@ -92,22 +86,18 @@ def _writing(path: Path | None, names: list[str]) -> Iterator[_Write]:
         yield write
 
 
-def _csv_writer(file: Any, names: list[str]) -> _Write:
-    writer = csv.writer(file, lineterminator="\n")
-    header = [names]
-
-    def write(columns: list[NDArray[Any]]) -> None:
-        if header:
-            writer.writerow(header.pop())
-        writer.writerows(zip(*(column.tolist() for column in columns), strict=True))
-
-    return write
-
-
 @contextmanager
-def _to_csv(path: Path, names: list[str]) -> Iterator[_Write]:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        yield _csv_writer(file, names)
+def _to_csv(file: Path | int, names: list[str]) -> Iterator[_Write]:
+    with open(file, "w", newline="", encoding="utf-8", closefd=not isinstance(file, int)) as opened:
+        writer = csv.writer(opened, lineterminator="\n")
+        header = [names]  # written with the first rows: a refused file leaves stdout empty
+
+        def write(columns: list[NDArray[Any]]) -> None:
+            writer.writerows(header)
+            header.clear()
+            writer.writerows(zip(*(column.tolist() for column in columns), strict=True))
+
+        yield write
 
 
 @contextmanager
@@ -115,19 +105,16 @@ def _to_parquet(path: Path, names: list[str]) -> Iterator[_Write]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    writers: list[Any] = []
+    with ExitStack() as stack:
+        writers: list[Any] = []
 
-    def write(columns: list[NDArray[Any]]) -> None:
-        table = pa.table(dict(zip(names, columns, strict=True)))
-        if not writers:
-            writers.append(parquet.ParquetWriter(path, table.schema))
-        writers[0].write_table(table)
+        def write(columns: list[NDArray[Any]]) -> None:
+            table = pa.table(dict(zip(names, columns, strict=True)))
+            if not writers:  # the first rows say which types the columns have
+                writers.append(stack.enter_context(parquet.ParquetWriter(path, table.schema)))
+            writers[0].write_table(table)
 
-    try:
         yield write
-    finally:
-        for writer in writers:
-            writer.close()
 
 
 @contextmanager

@@ -7,10 +7,9 @@ from typing import Any
 import click
 
 from mlp_xp.backends import BACKENDS, DTYPES
-from mlp_xp.cli._help import Command, Names
+from mlp_xp.cli._help import Names, command_of
 from mlp_xp.cli._options import (
     MISSING,
-    SHOW_DEFAULTS,
     TASKS,
     OneOf,
     device_option,
@@ -22,15 +21,10 @@ from mlp_xp.cli._options import (
 from mlp_xp.cli._settings import read_config
 
 
-@click.command(
-    "train",
-    cls=Command,
-    context_settings=SHOW_DEFAULTS,
-    example=(
-        "train iris",
-        "train houses.csv --target price --hidden 64,32 --epochs 50",
-        "train mnist/ --backend torch --device cuda --early-stopping",
-    ),
+@command_of(
+    "train iris",
+    "train houses.csv --target price --hidden 64,32 --epochs 50",
+    "train mnist/ --backend torch --device cuda --early-stopping",
 )
 @click.argument("data", default="digits", required=False)
 @click.option("--target", help="The column to learn; by default the last.")
