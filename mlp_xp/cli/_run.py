@@ -43,10 +43,10 @@ def result_files(options: dict[str, Any]) -> Files:
 
 
 class Stopwatch:
-    """Seconds of each part of a run."""
+    """Seconds of each part of a run that began at ``began``, by ``time.perf_counter``."""
 
-    def __init__(self) -> None:
-        self.began = self.before = time.perf_counter()
+    def __init__(self, began: float) -> None:
+        self.began = self.before = began
         self.parts: dict[str, float] = {}
 
     def lap(self, part: str) -> float:
@@ -79,6 +79,7 @@ class Run:
     settings: the options that decide the result, as TOML.
     command: the command line that does the same.
     screen: where it is shown.
+    watch: how long each step takes.
 
     Chosen:
     backend: the array library.
@@ -101,7 +102,7 @@ class Run:
     settings: str
     command: str
     screen: Screen
-    watch: Stopwatch = field(default_factory=Stopwatch)
+    watch: Stopwatch
 
     backend: str = field(init=False)
     data: Data = field(init=False)

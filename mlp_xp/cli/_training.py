@@ -18,7 +18,7 @@ from mlp_xp.cli._choose import choose
 from mlp_xp.cli._fit import fit
 from mlp_xp.cli._options import ROWS
 from mlp_xp.cli._output import claimed
-from mlp_xp.cli._run import Run, result_files
+from mlp_xp.cli._run import Run, Stopwatch, result_files
 from mlp_xp.cli._scores import score, score_table
 from mlp_xp.cli._screen import Screen, to_stderr
 from mlp_xp.cli._settings import NOT_SAVED, as_toml, command_line
@@ -26,12 +26,18 @@ from mlp_xp.cli._status import Status
 from mlp_xp.estimators import files as estimator_files
 
 
-def train(command: click.Command, options: dict[str, Any]) -> Status:
-    """Train as the options of ``command`` say, write the results, and return the exit status."""
+def train(command: click.Command, options: dict[str, Any], began: float) -> Status:
+    """Train as the options of ``command`` say, write the results, and return the exit status.
+
+    Args:
+        command: ``mlp-xp train``.
+        options: their values by name.
+        began: when the command began, by ``time.perf_counter``.
+    """
     files = result_files(options)
     settings = {name: value for name, value in options.items() if name not in NOT_SAVED}
     screen = Screen(options["as_json"], options["quiet"])
-    run = Run(options, files, as_toml(settings), command_line(command, settings), screen)
+    run = Run(options, files, as_toml(settings), command_line(command, settings), screen, Stopwatch(began))
     with (
         claimed(files.model, files.picture, files.config, force=options["force"]),
         claimed(files.checkpoint, force=options["force"] or options["resume"]),

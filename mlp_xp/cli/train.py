@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
@@ -63,6 +64,7 @@ def command(context: click.Context, /, **values: Any) -> int:
     DATA is a .csv, .tsv, .parquet, .arrow or .npz file, a folder of IDX files, openml:NAME, or one of digits, iris,
     wine, breast_cancer, diabetes.
     """
+    began = time.perf_counter()  # loading libraries takes much of a short run
     from mlp_xp.cli._training import train  # imported here: --help must stay fast
 
-    return train(context.command, values)
+    return train(context.command, values, began)

@@ -25,7 +25,7 @@ def a_run(classes: Any) -> Any:
         coefs_=[np.random.default_rng(0).normal(size=(4, 6))], classes_=classes, scoring=None, _history=history,
         _criterion=lambda: "squared_error" if classes is None else "softmax_cross_entropy",
     )  # fmt: skip
-    run = records.Run({"data": "pets.csv"}, None, "", "", None)
+    run = records.Run({"data": "pets.csv"}, None, "", "", None, None)
     task = "regression" if classes is None else "classification"
     recipe = recipes.Recipe(task, "price", None, tuple("abcd"), 4, y_mean=2.0 if classes is None else 0.0)
     run.data = SimpleNamespace(recipe=recipe, test=prepare.Rows(np.zeros((3, 4)), y))
