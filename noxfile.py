@@ -17,7 +17,7 @@ import nox
 
 nox.needs_version = ">=2024.10.9"  # the first with nox.project.dependency_groups
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["tests", "lint", "typecheck", "minimums", "build"]
+nox.options.sessions = ["tests", "lint", "typecheck", "minimums", "build", "docs"]
 
 # pip and uv read different variables, and a folder of wheels that one of them knows should serve both
 if "PIP_FIND_LINKS" in os.environ:
@@ -53,6 +53,8 @@ def tests(session: nox.Session, backend: str) -> None:
     left_out = [] if name == "numpy" else [f"--ignore={path}" for path in HOST_ONLY]
     environment = {"ARRAY_API_STRICT_API_VERSION": standard} if standard else {}
     session.run("pytest", *PARALLEL, "--backend", name, *left_out, *session.posargs, env=environment)
+    if name == "numpy" and not session.posargs:  # every example in a docstring
+        session.run("pytest", *PARALLEL, "--doctest-modules", "--pyargs", "mlp_xp")
 
 
 def cuda_extra(session: nox.Session) -> str:
@@ -92,8 +94,8 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typecheck(session: nox.Session) -> None:
-    """Mypy, strict, over the package."""
-    session.install(".[cli]", "pytest", "mypy==2.4.*")  # another series may find more
+    """Mypy, strict, over the package, the scripts and the helpers of the tests."""
+    session.install(".[cli]", "hypothesis", "pytest", "mypy==2.4.*")  # another series may find more
     session.run("mypy")
 
 
@@ -119,8 +121,16 @@ X, y = np.eye(4), np.arange(4)
 loss, params = mx.train_step(X, y, *mx.init_params((4, 8, 4)), lr=0.5)
 assert mx.objective(X, y, *params) < loss
 from importlib.resources import files
-assert files("mlp_xp").joinpath("py.typed").is_file(), "the wheel has lost py.typed"
+for name in ("py.typed", "README.md"):
+    assert files("mlp_xp").joinpath(name).is_file(), f"the wheel has lost {name}"
 """
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The API reference from the docstrings, in build/docs."""
+    session.install(".[cli]", "pytest", "pdoc==16.*")
+    session.run("python", "scripts/build_docs.py", *session.posargs)
 
 
 @nox.session

@@ -1,14 +1,13 @@
-"""Checkpoints: where training stands, in one safetensors file, so that a run that was killed goes on from there.
+"""Checkpoints: the state of training in one safetensors file, from which a run that was killed continues.
 
     start = checkpoint.load(path, params, config) if path.exists() else params
     for epoch in train(X, y, start, **settings, callbacks=[checkpoint.saver(path, config)]):
         ...
 
-What goes on is the run that never stopped, to the last bit: on the same backend and device, where that computes the
-same twice. There is no random state to be kept beyond the seed: all that ``train`` draws is a function of the seed and
-of the number of the epoch, so the seed in ``config`` is the random state.
+The result is that of a run without interruption, to the last bit, if backend and device are the same and deterministic.
+The file holds no random state: all that ``train`` draws depends on the seed and the number of the epoch alone.
 
-Before: ``train`` makes the epochs. Next: ``estimators`` and ``cli`` keep them.
+Before: ``train`` makes the epochs. Next: ``estimators`` and ``cli`` save them.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np  # on the host alone: what a file holds
+import numpy as np  # for arrays on the host
 
 from mlp_xp._lib import files
 from mlp_xp._lib.files import as_json, dtype_name
@@ -28,20 +27,29 @@ from mlp_xp.train import Epoch, Record, is_sparse
 
 _KIND = "checkpoint"
 
-_ROWS = 2**16  # of the data, brought to the host at a time
+_ROWS = 2**16  # how many rows are brought to the host at a time
 
 
 def save(path: str | Path, epoch: Epoch, config: Mapping[str, Any]) -> None:
-    """Write ``epoch`` to ``path``, whole or not at all.
+    """Write ``epoch`` to the file ``path``, whole or not at all.
 
     Args:
         path: the file; an older checkpoint there is replaced.
-        epoch: from ``train``.
-        config: whatever decides how the run goes on, as numbers, strings, lists and dicts: sizes, activation,
+        epoch: an epoch that ``train`` yielded.
+        config: everything that decides how the run continues, as numbers, strings, lists and dicts: sizes, activation,
             criterion, optimizer and its constants, schedule, batch size, seed, and the data's ``fingerprint``.
 
     Raises:
-        OSError: when it can't be written; what was there before still is.
+        OSError: the file can't be written; an older checkpoint there is unchanged.
+        TypeError: ``config`` holds something else, or an array has a dtype that safetensors lacks.
+        ModuleNotFoundError: safetensors is not installed.
+
+    >>> import numpy as np, tempfile
+    >>> params = (np.array([[0.5]]), np.array([0.0]))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(f"{folder}/run.safetensors", Epoch((), params, params, ()), {"seed": 0})
+    ...     load(f"{folder}/run.safetensors", params, {"seed": 0}).params
+    (array([[0.5]]), array([0.]))
     """
     arrays = _named(epoch.params)
     if epoch.best is not epoch.params:
@@ -56,21 +64,33 @@ def save(path: str | Path, epoch: Epoch, config: Mapping[str, Any]) -> None:
 
 
 def saver(path: str | Path, config: Mapping[str, Any]) -> Callable[[Epoch], None]:
-    """A callback for ``train`` that saves each epoch: arguments as in ``save``."""
+    """A callback for ``train`` that saves every epoch.
+
+    Args:
+        path: the file, as in ``save``.
+        config: everything that decides how the run continues, as in ``save``.
+
+    Returns:
+        ``callback(epoch)``, which raises what ``save`` raises.
+    """
     return lambda epoch: save(path, epoch, config)
 
 
 def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
-    """The epoch in the file ``path``, for ``train`` to go on from.
+    """The epoch in the file ``path``, from which ``train`` continues.
 
     Args:
-        path: from ``save``, on any backend.
-        like: parameters as training would start from: theirs are the library, the device, the shapes and the dtype.
-        config: as given to ``save``; a checkpoint of another one is refused.
+        path: a file that ``save`` wrote, on any backend.
+        like: parameters (W1, b1, W2, b2, ...) of a new run, which decide library, device, shapes and dtype.
+        config: the configuration that was given to ``save``.
+
+    Returns:
+        The epoch: history, parameters, best parameters and the optimizer's state, placed like ``like``.
 
     Raises:
-        ValueError: one sentence that begins with the path, for a file that can't be read, is truncated, damaged, of
-            another kind or newer; for another configuration, with the first entry that differs; for other shapes.
+        ValueError: one sentence that begins with the path. The file can't be read, is truncated or damaged, is no
+            checkpoint, was written by a newer version, or has another configuration, shape or dtype than expected.
+        ModuleNotFoundError: safetensors is not installed.
     """
     arrays, header = files.read(path, _KIND)
     dtypes, history = header["dtypes"], header["history"]
@@ -98,7 +118,7 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
 
 
 def _check_config(path: str | Path, config: Mapping[str, Any], written: Mapping[str, Any]) -> None:
-    """Raise for the first entry that differs, told apart by what JSON makes of it: NaN equals NaN, a tuple a list."""
+    """Raise for the first entry that differs. Entries are compared as JSON: NaN equals NaN, a tuple equals a list."""
     expected, found = _entries(config), _entries(written)
     for name in {**expected, **found}:
         if expected.get(name) != found.get(name):
@@ -110,9 +130,8 @@ def _entries(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """``{"optimizer": {"beta1": 0.9}}`` as ``{"optimizer.beta1": "0.9"}``."""
     entries: dict[str, str] = {}
     for name, value in config.items():
-        entries |= (
-            _entries(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": as_json(value)}
-        )
+        nested = isinstance(value, Mapping)
+        entries |= _entries(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": as_json(value)}
     return entries
 
 
@@ -121,25 +140,30 @@ def _described(shape: tuple[int, ...], dtype: str) -> str:
 
 
 def fingerprint(*arrays: Array | Any) -> str:
-    """Shapes and a digest of the data, equal on every backend: ``"(1797, 64) (1797,) 3f0c..."``, an entry of a config.
+    """Shapes and SHA-256 of the data, equal on every backend: ``"(1797, 64) (1797,) 3f0c..."``, for ``config``.
 
-    Every value is looked at, once. Integers of any width count alike; floats do not.
+    Args:
+        arrays: arrays of any library, or sparse matrices; each value is read once. Integers of different widths and
+            equal values have the same fingerprint; float32 and float64 do not.
+
+    Returns:
+        The shapes and the first 16 hexadecimal digits.
+
+    >>> import numpy as np
+    >>> fingerprint(np.zeros((3, 2)), np.arange(3, dtype="int8"))[:23]
+    '(3, 2) (3,) ee4f5dc2531'
     """
     digest, shapes = hashlib.sha256(), []
     for array in arrays:
         shapes.append(str(tuple(array.shape)))
-        for part in _csr(array) if is_sparse(array) else (array,):
+        rows = cast(Any, array).tocsr() if is_sparse(array) else None
+        for part in (array,) if rows is None else (rows.data, rows.indices, rows.indptr):
             integral = is_integral(namespace(part), part.dtype)
             n = part.shape[0]
             for low in range(0, n, _ROWS):
                 host = to_host(part[low : min(low + _ROWS, n), ...])
                 digest.update(np.asarray(host, dtype="<i8" if integral else host.dtype.newbyteorder("<")).tobytes())
     return " ".join([*shapes, digest.hexdigest()[:16]])
-
-
-def _csr(array: Any) -> tuple[Any, ...]:
-    rows = array.tocsr()
-    return rows.data, rows.indices, rows.indptr
 
 
 def _named(params: Params, prefix: str = "") -> dict[str, Array]:

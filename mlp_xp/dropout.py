@@ -1,8 +1,10 @@
-"""Dropout masks computed on the device, equal on every backend for one seed.
+"""Dropout masks computed on the device: one seed gives equal masks on every backend.
 
-A mask entry is a hash of its position, keyed by the seed and the layer: no generator, no state, nothing to move. The
-hash is a Feistel network on two 16-bit lanes held in int32. Every product stays below 2^31, so there is no overflow to
-be treated differently by different libraries or compilers.
+A mask entry is a hash of its position, keyed by the seed and the layer: there is no generator, no state, and nothing to
+move. The hash is a Feistel network on two 16-bit lanes held in int32. Every product stays below 2^31: overflow, which
+libraries and compilers treat differently, does not occur.
+
+Next: ``mlp`` multiplies hidden layers by the masks.
 """
 
 from __future__ import annotations
@@ -19,10 +21,10 @@ _MULTIPLIERS = (0x6A1D, 0x4E35, 0x59B5, 0x7A6B)  # odd and below 2^15, bits even
 
 
 def _scramble(left: Lane, right: Lane, keys: tuple[Lane, Lane]) -> tuple[Lane, Lane]:
-    """Permute the pairs of 16-bit numbers, differently for every pair of keys (Luby and Rackoff 1988)."""
+    """Permute the pairs of 16-bit numbers, in another way for each pair of keys."""
     for round_number, multiplier in enumerate(_MULTIPLIERS):
         product = (right ^ keys[round_number % 2]) * multiplier
-        # the low half of a product depends only on low bits: fold the high half in
+        # the low half of a product depends on low bits only: fold the high half in
         left, right = right, left ^ ((product ^ (product >> 15)) & _LANE)
     return left, right
 
@@ -30,7 +32,7 @@ def _scramble(left: Lane, right: Lane, keys: tuple[Lane, Lane]) -> tuple[Lane, L
 def dropout_mask(
     xp: Namespace, shape: tuple[int, int], rate: float, seed: int | Array, layer: int, like: Array
 ) -> Array:
-    """0 with probability ``rate``, else ``1 / (1 - rate)``: inverted dropout (Srivastava et al. 2014).
+    """0 with probability ``rate``, else ``1 / (1 - rate)``: inverted dropout, (n, d_h).
 
     Args:
         shape: (n, d_h); the entry at row i and column j depends on i * d_h + j, which must be below 2^31.
@@ -38,6 +40,21 @@ def dropout_mask(
         seed: 0 to 2^31 - 1, an int or a 0-d integer array (which may be traced).
         layer: the hidden layer's number, so that layers of one width differ.
         like: an array whose dtype and device the mask takes.
+
+    Returns:
+        The mask, (n, d_h).
+
+    Raises:
+        ValueError: for 2^31 entries or more.
+
+    >>> import numpy as np
+    >>> from array_api_compat import array_namespace
+    >>> X = np.ones((2, 3))
+    >>> dropout_mask(array_namespace(X), (2, 4), 0.5, 7, 1, X).tolist()
+    [[2.0, 0.0, 0.0, 0.0], [2.0, 2.0, 2.0, 0.0]]
+
+    Source: Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, 2014, for dropout;
+    Luby and Rackoff, How to construct pseudorandom permutations, 1988, for the hash.
     """
     rows, columns = shape
     if rows * columns >= 2**31:

@@ -1,9 +1,9 @@
-"""The network as an ONNX model, for onnxruntime and whatever else runs those.
+"""The network as an ONNX model, for onnxruntime and other programs that run such models.
 
-There is no exporter here: ``forward`` runs on arrays of ndonnx, a library of the array API that writes
-down what is asked of it. What is exported is what is computed.
+There is no exporter here: ``forward`` runs on arrays of ndonnx, an array API library that records each operation. What
+is exported is what is computed.
 
-Before: ``mlp`` is what runs. Next: ``estimators`` and ``cli`` export what they trained.
+Before: ``mlp`` computes. Next: ``estimators`` and ``cli`` export what they trained.
 """
 
 from __future__ import annotations
@@ -31,27 +31,35 @@ def to_onnx(
     classes: Sequence[Any] | None = None,
     **options: Unpack[PredictOptions],
 ) -> ModelProto:
-    """Write the network to ``path`` as an ONNX model, whole or not at all; and return the model.
+    """The network as an ONNX model, written to ``path`` whole or not at all.
 
-    Its input ``X`` is (N, d_in), of any number of rows, in the dtype of the parameters. For a cross-entropy it has the
-    outputs ``probabilities``, as from ``predict_proba``, and ``label``, as from ``predict``; else ``output``, as from
-    ``predict``.
+    The model's input ``X`` is (N, d_in), any number of rows, in the dtype of the parameters. For a cross-entropy its
+    outputs are ``probabilities``, as from ``predict_proba``, and ``label``, as from ``predict``; otherwise ``output``,
+    as from ``predict``.
 
     Args:
         path: the file; None writes none.
         params: W1, b1, W2, b2, ... of any library.
-        classes: numbers or strings, the name of each class, which ``label`` then holds in place of its number.
+        classes: the name of each class, numbers or strings; ``label`` then holds names in place of class numbers.
         options: activation and criterion, see ``PredictOptions``.
 
+    Returns:
+        The model.
+
     Raises:
-        ValueError: for what can't be put down as ONNX, such as an op that leaves the array API; for ``classes`` that do
-            not fit; and as ``forward`` does.
+        ValueError: for a network that ONNX can't express, such as one with an op that leaves the array API; for
+            ``classes`` that do not fit; and as ``forward`` does.
         OSError: when it can't be written.
         ModuleNotFoundError: without ndonnx.
+
+    >>> import mlp_xp as mx
+    >>> model = mx.export.to_onnx(None, *mx.init_params((4, 8, 3)), classes=["a", "b", "c"])
+    >>> [output.name for output in model.graph.output]
+    ['probabilities', 'label']
     """
     ndx, onnx = _libraries()
     host = [to_host(p) for p in params]
-    # what is wrong with the arguments is said in the words of ``forward``; what fails afterwards fails for ONNX alone
+    # wrong arguments are refused here, in the words of ``forward``; what fails later fails for ONNX alone
     row = np.zeros((1, *host[0].shape[:1]), dtype=host[0].dtype)
     _, cache = forward(row, *host, **options)
     criterion = cache.criterion
@@ -65,7 +73,7 @@ def to_onnx(
             named = label if names is None else ndx.take(ndx.asarray(names), label, axis=0)
             made = {"probabilities": outputs, "label": named}
         model: ModelProto = ndx.build({"X": X}, made)
-    except Exception as error:  # whatever an op of the caller's own may raise
+    except Exception as error:  # an op of the caller's own may raise anything
         reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
         raise ValueError(f"this network can't be put down as ONNX: {reason}") from error
     model.producer_name, model.producer_version = "mlp_xp", __version__

@@ -1,6 +1,6 @@
-"""How good predictions are, one number, computed where they are: accuracy and R^2.
+"""How good predictions are: accuracy and R^2, each one number, computed on the device of the predictions.
 
-Before: ``mlp`` predicts. Next: ``train`` and ``estimators`` judge by it.
+Before: ``mlp`` predicts. Next: ``train`` and ``estimators`` report these scores and stop by them.
 """
 
 from __future__ import annotations
@@ -11,12 +11,23 @@ from mlp_xp._lib.typing import Array, Namespace
 
 
 def accuracy(xp: Namespace, y: Array, predicted: Array, like: Array, weight: Array | None = None) -> Array:
-    """``sum_i w_i [y_i = predicted_i] / sum_i w_i``, a row of several labels right when all are: (n,) or (n, k) -> 0-d.
+    """``sum_i w_i [y_i = predicted_i] / sum_i w_i``: labels (n,) or (n, k) -> 0-d.
+
+    A row of k labels is right when all of them are.
 
     Args:
-        y, predicted: labels.
-        like: an array whose dtype the result takes.
-        weight: (n,) of that dtype; 1 for each row when None.
+        xp: the namespace of the arrays.
+        y: true labels (n,) or (n, k).
+        predicted: predicted labels, of the shape of ``y``.
+        like: an array with the floating dtype of the result.
+        weight: (n,) weights of that dtype; None stands for equal weights.
+
+    Returns:
+        The share of the weight that is on right rows, 0-d, from 0 to 1.
+
+    >>> import numpy as np
+    >>> float(accuracy(np, np.array([0, 1, 2, 2]), np.array([0, 1, 2, 0]), np.array(0.0)))
+    0.75
     """
     right = xp.astype(y == predicted, like.dtype)
     if right.ndim == 2:
@@ -27,7 +38,21 @@ def accuracy(xp: Namespace, y: Array, predicted: Array, like: Array, weight: Arr
 def r2(xp: Namespace, y: Array, predicted: Array, weight: Array | None = None) -> Array:
     """``1 - sum_i w_i (y_i - predicted_i)^2 / sum_i w_i (y_i - mean y)^2``, the mean over the columns: (n, k) -> 0-d.
 
-    Of a column that does not vary it is 1 where the prediction is exact, else 0.
+    A column of equal targets has the score 1 if its prediction is exact, else 0.
+
+    Args:
+        xp: the namespace of the arrays.
+        y: true targets (n, k), floating.
+        predicted: predicted targets (n, k) of the same dtype.
+        weight: (n,) weights of that dtype; None stands for equal weights.
+
+    Returns:
+        The score, 0-d: 1 for exact predictions, 0 for the mean of the targets, and less for worse ones.
+
+    >>> import numpy as np
+    >>> y = np.array([[1.0], [2.0], [3.0]])
+    >>> float(r2(np, y, y)), float(r2(np, y, np.full((3, 1), 2.0)))
+    (1.0, 0.0)
     """
     weights = xp.ones_like(y[:, 0]) if weight is None else weight
     mean = (weights @ y) / xp.sum(weights)

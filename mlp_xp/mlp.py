@@ -125,7 +125,7 @@ def backpropagate(xp: Namespace, layers: Sequence[Layer], dz: Array) -> Params:
     return grads
 
 
-def _logits(
+def _checked_network(
     xp: Namespace, X: Array, params: Params, activation: ActivationOption, dropout: float = 0.0, seed: Any = None
 ) -> tuple[Array, tuple[Layer, ...]]:
     """``network``, after its arguments were checked."""
@@ -133,30 +133,38 @@ def _logits(
     check_params(params, like=X)
     if dropout != 0.0:
         check_number("dropout", dropout, 0.0, 1.0)
-        if seed is None:
-            raise ValueError("dropout needs a seed: which units are dropped must be repeatable, got seed=None")
-    if seed is not None:
-        seed = check_seed(xp, seed)
+    seed = _checked_seed(xp, dropout, seed)
     return network(xp, X, params, activations_of(activation, len(params) // 2 - 1), dropout, seed)
 
 
+def _checked_seed(xp: Namespace, dropout: float, seed: Any) -> Any:
+    if dropout and seed is None:
+        raise ValueError("dropout needs a seed: which units are dropped must be repeatable, got seed=None")
+    return None if seed is None else check_seed(xp, seed)
+
+
 def _data_loss(
-    xp: Namespace, criterion: Criterion, logits: Array, y: Array, sample_weight: Array | None, label_smoothing: float
+    xp: Namespace, criterion: Criterion, logits: Array, y: Array, weight: Array | None, smoothing: float
 ) -> tuple[Array, Pullback]:
     """The weighted mean of the criterion, 0-d or (k,), as an op of the logits."""
-    if label_smoothing:
-        check_number("label_smoothing", label_smoothing, 0.0, 1.0)
-        if not criterion.smoothing:
-            raise ValueError(f"label_smoothing belongs to softmax_cross_entropy alone, got {label_smoothing} elsewhere")
-    check_device("y", y, logits)
-    if sample_weight is not None:
-        namespace(logits, sample_weight, names=("X", "sample_weight"))
-        check_device("sample_weight", sample_weight, logits)
-    ratio = criterion.outputs_per_target
-    targets, weights = targets_and_weights(xp, y, logits, sample_weight, label_smoothing, ratio)
+    targets, weights = targets_and_weights(xp, y, logits, weight, smoothing, criterion.outputs_per_target)
     labels = y.ndim == 1 and targets.shape[-1] > 1  # then each row of targets sums to 1
     loss = criterion.label_loss if labels and criterion.label_loss is not None else criterion.loss
     return loss(xp, logits, targets, weights)
+
+
+def _check_smoothing(criterion: Criterion, smoothing: float) -> None:
+    check_number("label_smoothing", smoothing, 0.0, 1.0)
+    if not criterion.smoothing:
+        raise ValueError(f"label_smoothing belongs to softmax_cross_entropy alone, got {smoothing} elsewhere")
+
+
+def _check_together(X: Array, y: Array, weight: Array | None) -> None:
+    """Raise for targets or weights of another library or device."""
+    check_device("y", y, X)
+    if weight is not None:
+        namespace(X, weight, names=("X", "sample_weight"))
+        check_device("sample_weight", weight, X)
 
 
 # --- the objective -----------------------------------------------------------------------------------------------
@@ -194,13 +202,55 @@ def _sum_of_squares(xp: Namespace, W: Array) -> Array:
     return flat @ flat  # without an array of squares
 
 
+class Terms(NamedTuple):
+    """The options of an objective, looked up and checked once for all its evaluations.
+
+    activations: of the hidden layers.
+    criterion: the record.
+    l2, l1: strengths of the penalties; None for one that is not there.
+    label_smoothing, dropout: as in ``TrainOptions``.
+    """
+
+    activations: list[Activation]
+    criterion: Criterion
+    l2: float | None
+    l1: float | None
+    label_smoothing: float
+    dropout: float
+
+
+def terms_of(
+    hidden: int,
+    *,
+    activation: ActivationOption = "sigmoid",
+    criterion: str | Op = "softmax_cross_entropy",
+    l2: float = 0.0,
+    l1: float = 0.0,
+    label_smoothing: float = 0.0,
+    dropout: float = 0.0,
+    **unknown: object,
+) -> Terms:
+    """The terms of a network with so many hidden layers, from its options."""
+    if unknown:
+        raise TypeError(f"options are {one_of(Options.__annotations__, next(iter(unknown)))}")
+    activations, record = activations_of(activation, hidden), criterion_named(criterion)
+    if label_smoothing:
+        _check_smoothing(record, label_smoothing)
+    if dropout != 0.0:
+        check_number("dropout", dropout, 0.0, 1.0)
+    if l2 != 0.0 or l1 != 0.0:
+        check_number("l2", l2, 0.0, float("inf"))
+        check_number("l1", l1, 0.0, float("inf"))
+    return Terms(activations, record, l2 or None, l1 or None, label_smoothing, dropout)
+
+
 class Objective(NamedTuple):
     """The objective at some parameters, and no more than its way back reads.
 
     loss: of the data and the penalties, 0-d or (k,).
     pull_loss: pulls ``dloss`` back to the logits.
     layers: of the network.
-    l2, l1: strengths of the penalties; None for one that is not there.
+    l2, l1: as in ``Terms``.
     """
 
     xp: Namespace
@@ -212,33 +262,33 @@ class Objective(NamedTuple):
     l1: float | None
 
 
+def objective_of(
+    xp: Namespace, terms: Terms, params: Params, X: Array, y: Array, weight: Array | None, seed: Any
+) -> Objective:
+    """The objective at ``params``, of arrays that were checked: its value, and the record of its way back."""
+    logits, layers = network(xp, X, params, terms.activations, terms.dropout, seed)
+    loss, pull_loss = _data_loss(xp, terms.criterion, logits, y, weight, terms.label_smoothing)
+    if terms.l2 is not None or terms.l1 is not None:
+        loss = loss + penalty(xp, params, terms.l2, terms.l1)
+    return Objective(xp, params, loss, pull_loss, layers, terms.l2, terms.l1)
+
+
 def objective_at(
     X: Array,
     y: Array,
     params: Params,
-    *,
-    activation: ActivationOption = "sigmoid",
-    criterion: str | Op = "softmax_cross_entropy",
-    l2: float = 0.0,
-    l1: float = 0.0,
-    label_smoothing: float = 0.0,
     sample_weight: Array | None = None,
-    dropout: float = 0.0,
     seed: int | Array | None = None,
-    **unknown: object,
+    **options: Any,
 ) -> Objective:
-    """The objective at ``params``, and the record of its way back."""
-    if unknown:
-        raise TypeError(f"options are {one_of(Options.__annotations__, next(iter(unknown)))}")
+    """``objective_of``, after its arguments were checked."""
     xp = namespace(X, y, *params, names=("X", "y"))
-    logits, layers = _logits(xp, X, params, activation, dropout, seed)
-    loss, pull_loss = _data_loss(xp, criterion_named(criterion), logits, y, sample_weight, label_smoothing)
-    if l2 == 0.0 and l1 == 0.0:
-        return Objective(xp, params, loss, pull_loss, layers, None, None)
-    check_number("l2", l2, 0.0, float("inf"))
-    check_number("l1", l1, 0.0, float("inf"))
-    loss = loss + penalty(xp, params, l2 or None, l1 or None)
-    return Objective(xp, params, loss, pull_loss, layers, l2 or None, l1 or None)
+    check_batch(xp, X)
+    check_params(params, like=X)
+    terms = terms_of(len(params) // 2 - 1, **options)
+    seed = _checked_seed(xp, terms.dropout, seed)
+    _check_together(X, y, sample_weight)
+    return objective_of(xp, terms, params, X, y, sample_weight, seed)
 
 
 def pull_back(at: Objective, dloss: Array) -> Params:
@@ -342,7 +392,7 @@ def forward(
     """
     xp = namespace(X, *params, names=("X",))
     record = criterion_named(criterion)
-    logits, layers = _logits(xp, X, params, activation, dropout, seed)
+    logits, layers = _checked_network(xp, X, params, activation, dropout, seed)
     return record.outputs(xp, logits), Cache(logits, layers, record, params)
 
 
@@ -370,6 +420,9 @@ def backward(
     [(4, 8), (8,), (8, 3), (3,)]
     """
     xp = namespace(cache.logits, y, names=("the cache", "y"))
+    if label_smoothing:
+        _check_smoothing(cache.criterion, label_smoothing)
+    _check_together(cache.logits, y, sample_weight)
     loss, pull_loss = _data_loss(xp, cache.criterion, cache.logits, y, sample_weight, label_smoothing)
     if loss.ndim:
         check_all_or_none_batched(cache.params)
@@ -519,4 +572,4 @@ def predict(
     [1, 0]
     """
     xp = namespace(X, *params, names=("X",))
-    return criterion_named(criterion).decision(xp, _logits(xp, X, params, activation)[0], params[-1].shape[-1])
+    return criterion_named(criterion).decision(xp, _checked_network(xp, X, params, activation)[0], params[-1].shape[-1])

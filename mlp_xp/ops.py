@@ -184,24 +184,6 @@ def activations_of(activation: ActivationOption, hidden: int) -> list[Activation
     return [activation_named(each) for each in activation]
 
 
-_ELEMENTWISE = """
-
-Args:
-    z: real floating, any shape.
-
-Returns:
-    The value, in the shape of ``z``, and its pullback, ``dy -> (dy * slope,)``.
-
->>> import numpy as np
->>> from mlp_xp.ops import NAME
->>> z, h = np.asarray([-1.5, 0.5, 2.0]), 1e-6
->>> value, pullback = NAME(z)
->>> (slope,) = pullback(np.ones(3))
->>> bool(np.allclose(slope, (NAME(z + h)[0] - NAME(z - h)[0]) / (2 * h)))
-True
-"""
-
-
 def _elementwise(
     *, forward: int, backward: int, kept: int, slope_of: Literal["nothing", "sign", "z"] = "z"
 ) -> Callable[[Callable[[Namespace, Array], tuple[Array, Slope]]], Op]:
@@ -209,11 +191,25 @@ def _elementwise(
 
     def enter(function: Callable[[Namespace, Array], tuple[Array, Slope]]) -> Op:
         def primitive(xp: Namespace, z: Array) -> tuple[Array, Pullback]:
+            """FORMULA
+
+            Args:
+                z: real floating, any shape.
+
+            Returns:
+                The value, in the shape of ``z``, and its pullback, ``dy -> (dy * slope,)``.
+
+            >>> import numpy as np, mlp_xp as mx
+            >>> value, pullback = mx.ops.NAME(np.asarray([-1.5, 0.5, 2.0]))
+            >>> mx.check_pullback(mx.ops.NAME, (np.asarray([-1.5, 0.5, 2.0]),)).verdict
+            'pass'
+            """
             value, slope = function(xp, z)
             return value, lambda dy: (dy * slope(),)
 
         name = primitive.__name__ = function.__name__
-        primitive.__doc__ = cleandoc(function.__doc__ or "") + _ELEMENTWISE.replace("NAME", name)
+        formula, shared = cleandoc(function.__doc__ or ""), cleandoc(primitive.__doc__ or "")
+        primitive.__doc__ = shared.replace("FORMULA", formula).replace("NAME", name)
         op = op_from(primitive)
         ACTIVATIONS[name] = vars(op)["record"] = Activation(name, primitive, slope_of, Cost(forward, backward, kept))
         return op

@@ -1,7 +1,7 @@
 """Optimizers as pure pairs: ``state = init(params)`` and ``params, state = update(params, grads, state, lr)``.
 
-Nothing mutates, so a step can be jitted, kept, or gone back to. The state is a flat tuple of arrays beside the
-parameters. The learning rate comes anew with every step, from a number or a schedule (``schedules``).
+Nothing mutates: a step can be compiled, and an old state used again. The state is a flat tuple of arrays. Every step is
+given its learning rate, a number or what a schedule returns (``schedules``). ``OPTIMIZERS`` lists all by name.
 
 Before: ``mlp`` gives the gradients. Next: ``schedules`` gives the rate, ``train`` loops.
 """
@@ -18,6 +18,7 @@ from mlp_xp._lib.namespace import device_kwargs, namespace, persisted, scalar_li
 from mlp_xp._lib.typing import Array, Namespace, Params
 
 State: TypeAlias = tuple[Array, ...]
+"""What an optimizer remembers between two steps; empty for ``sgd``."""
 
 _INFINITY = float("inf")
 
@@ -25,8 +26,19 @@ _INFINITY = float("inf")
 class Optimizer(NamedTuple):
     """``init(params) -> state`` and ``update(params, grads, state, lr) -> (params, state)``.
 
-    ``lr`` is a number, or a 0-d array of the parameters' dtype, which does not recompile a jitted step. ``copies`` is
-    how many arrays of a parameter's shape the state holds for each parameter.
+    Attributes:
+        init: makes the state of the first step. It has the parameters' namespace, dtype and device.
+        update: makes new parameters and a new state from gradients in the order and with the shapes of the parameters.
+            ``lr`` is a number, or a 0-d array of the parameters' dtype: a compiled step then serves every rate.
+        copies: the number of arrays in the state for each parameter, each of the parameter's shape.
+
+    >>> import numpy as np
+    >>> optimizer, params = momentum(0.5), (np.array([[1.0]]), np.array([0.0]))
+    >>> state, grads = optimizer.init(params), (np.array([[2.0]]), np.array([4.0]))
+    >>> for lr in (0.1, 0.1):
+    ...     params, state = optimizer.update(params, grads, state, lr)
+    >>> [float(p.round(3).sum()) for p in params]
+    [0.5, -1.0]
     """
 
     init: Callable[[Params], State]
@@ -35,7 +47,15 @@ class Optimizer(NamedTuple):
 
 
 def sgd() -> Optimizer:
-    """``p' = p - lr g``. No state."""
+    """``p' = p - lr g``. It has no state.
+
+    Returns:
+        The optimizer.
+
+    >>> import numpy as np
+    >>> sgd().update((np.array([1.0]),), (np.array([2.0]),), (), 0.25)
+    ((array([0.5]),), ())
+    """
 
     def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
         lr = _plain(lr)
@@ -45,12 +65,22 @@ def sgd() -> Optimizer:
 
 
 def momentum(decay: float = 0.9, *, lr_in_velocity: bool = False) -> Optimizer:
-    """``v' = decay v + g``, ``p' = p - lr v'``, from ``v = 0``.
+    """``v' = decay v + g``, ``p' = p - lr v'``, from ``v = 0``. The state is the velocity ``v``.
 
     Args:
-        decay: how much of the last velocity is kept, 0 to 1.
-        lr_in_velocity: ``v' = decay v + lr g``, ``p' = p - v'``, as scikit-learn and Keras do: another trajectory where
-            the learning rate changes.
+        decay: the share of the last velocity that is kept, 0 to 1.
+        lr_in_velocity: compute ``v' = decay v + lr g``, ``p' = p - v'``, as scikit-learn and Keras do. The two forms
+            differ where the learning rate changes.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        ValueError, TypeError: ``decay`` is not a number from 0 to 1.
+
+    >>> import numpy as np
+    >>> momentum(0.5).update((np.array([1.0]),), (np.array([2.0]),), (np.array([0.0]),), 0.25)
+    ((array([0.5]),), (array([2.]),))
 
     Source: Polyak, Some methods of speeding up the convergence of iteration methods, 1964.
     """
@@ -58,10 +88,21 @@ def momentum(decay: float = 0.9, *, lr_in_velocity: bool = False) -> Optimizer:
 
 
 def nesterov(decay: float = 0.9, *, lr_in_velocity: bool = False) -> Optimizer:
-    """``v' = decay v + g``, ``p' = p - lr (decay v' + g)``, from ``v = 0``: the velocity of the step to come.
+    """``v' = decay v + g``, ``p' = p - lr (decay v' + g)``, from ``v = 0``: momentum that looks one step ahead.
 
     Args:
-        decay, lr_in_velocity: as in ``momentum``.
+        decay: the share of the last velocity that is kept, 0 to 1.
+        lr_in_velocity: as in ``momentum``.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        ValueError, TypeError: ``decay`` is not a number from 0 to 1.
+
+    >>> import numpy as np
+    >>> nesterov(0.5).update((np.array([1.0]),), (np.array([2.0]),), (np.array([0.0]),), 0.25)
+    ((array([0.25]),), (array([2.]),))
 
     Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013.
     """
@@ -92,37 +133,65 @@ def adam(
     ``m^ = m' / (1 - b1^t)`` and ``v^ = v' / (1 - b2^t)`` undo the bias of starting from 0; t counts steps from 1.
 
     Args:
-        beta1, beta2: decay of the means of g and of g^2, at least 0 and below 1.
-        epsilon: added to the root; with 0, an entry whose gradient was never anything but 0 becomes NaN.
-        epsilon_before_correction: ``lr sqrt(1 - b2^t) / (1 - b1^t) m' / (sqrt v' + epsilon)``, the other form in the
-            paper, which scikit-learn takes.
+        beta1: decay of the mean of g, at least 0 and below 1.
+        beta2: decay of the mean of g^2, at least 0 and below 1.
+        epsilon: added to the root. With 0, an entry whose gradient has always been 0 becomes NaN.
+        epsilon_before_correction: compute ``p' = p - lr sqrt(1 - b2^t) / (1 - b1^t) m' / (sqrt v' + epsilon)``, the
+            paper's other form, which scikit-learn uses.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        ValueError, TypeError: a constant is not a number in its range.
+
+    >>> import numpy as np
+    >>> optimizer, params = adam(), (np.array([0.0, 0.0]),)
+    >>> params, state = optimizer.update(params, (np.array([3.0, -0.01]),), optimizer.init(params), 0.1)
+    >>> params[0].round(4)  # the first step has length lr, whatever the gradient's size
+    array([-0.1,  0.1])
 
     Source: Kingma and Ba, Adam: A method for stochastic optimization, 2015.
     """
-    return _adam(beta1, beta2, epsilon, 0.0, epsilon_before_correction)
+    return _adam(beta1, beta2, epsilon, epsilon_before_correction)
 
 
 def adamw(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, weight_decay: float = 0.01) -> Optimizer:
-    """``adam``, and ``p' = (1 - lr weight_decay) p - ...``: decay that no gradient rescales, of all parameters.
+    """``p' = (1 - lr weight_decay) p - lr m^ / (sqrt v^ + epsilon)``: ``adam`` with a decay that v does not rescale.
+
+    Every parameter decays, biases too. An l2 penalty would be divided by ``sqrt v^``.
 
     Args:
-        beta1, beta2, epsilon: as in ``adam``.
-        weight_decay: at least 0.
+        beta1: decay of the mean of g, at least 0 and below 1.
+        beta2: decay of the mean of g^2, at least 0 and below 1.
+        epsilon: added to the root, as in ``adam``.
+        weight_decay: the share of a parameter that a step of rate 1 takes away, at least 0.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        ValueError, TypeError: a constant is not a number in its range.
+
+    >>> import numpy as np
+    >>> optimizer, params = adamw(weight_decay=0.5), (np.array([1.0]),)
+    >>> params, state = optimizer.update(params, (np.array([0.0]),), optimizer.init(params), 0.1)
+    >>> params[0].round(4)
+    array([0.95])
 
     Source: Loshchilov and Hutter, Decoupled weight decay regularization, 2019.
     """
-    return _adam(beta1, beta2, epsilon, weight_decay, False)
+    return _adam(beta1, beta2, epsilon, weight_decay=weight_decay)
 
 
-def _adam(
-    beta1: float, beta2: float, epsilon: float, weight_decay: float, epsilon_before_correction: bool
-) -> Optimizer:
+def _adam(beta1: float, beta2: float, epsilon: float, before: bool = False, weight_decay: float = 0.0) -> Optimizer:
+    """Both forms of Adam; ``before``: epsilon is added before the bias of ``v`` is corrected."""
     beta1 = check_number("beta1", beta1, 0.0, 1.0)
     beta2 = check_number("beta2", beta2, 0.0, 1.0)
     epsilon = check_number("epsilon", epsilon, 0.0, _INFINITY)
     weight_decay = check_number("weight_decay", weight_decay, 0.0, _INFINITY)
-    # The state holds M = m / (1 - b1) and V = v / (1 - b2): the recurrences M' = b1 M + g and V' = b2 V + g^2 take one
-    # pass less over every weight, and the constants meet in one number of the step.
+    # The state holds M = m / (1 - b1) and V = v / (1 - b2). Their recurrences, M' = b1 M + g and V' = b2 V + g^2, save
+    # a pass over every weight; the constants that were left out go into one number per step.
 
     def init(params: Params) -> State:
         step = scalar_like(namespace(*params), 0.0, params[0])
@@ -134,10 +203,10 @@ def _adam(
         # sqrt v^ = sqrt V sqrt((1 - b2) / (1 - b2^t)): with that root taken out, epsilon is divided by it
         root = xp.sqrt((1.0 - beta2) / _one_minus_power(beta2, step))
         minus_rate = -lr * (1.0 - beta1) / (_one_minus_power(beta1, step) * root)
-        floor = epsilon / (math.sqrt(1.0 - beta2) if epsilon_before_correction else root)
+        floor = epsilon / (math.sqrt(1.0 - beta2) if before else root)
 
-        # one parameter after the other, and each sum begun with the term that nobody else needs: NumPy then reuses its
-        # memory, and touching new memory costs more than the arithmetic
+        # One parameter at a time, and each sum begins with a temporary array: NumPy then reuses its memory, and new
+        # memory costs more than the arithmetic.
         def updated(p: Array, g: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
             m, v = beta1 * m + g, beta2 * v + g * g
             kept = p if weight_decay == 0.0 else (1.0 - lr * weight_decay) * p
@@ -151,7 +220,7 @@ def _adam(
 
 
 def _one_minus_power(beta: float, step: Array) -> Array:
-    """``1 - beta^t`` as ``-expm1(t log beta)``: in float32, 1 - 0.999 alone would be off by 2e-5."""
+    """``1 - beta^t`` as ``-expm1(t log beta)``: in float32, ``1 - 0.999`` would be wrong by 2e-5."""
     xp = namespace(step)
     return -xp.expm1(step * math.log(beta)) if beta else xp.ones_like(step)
 
@@ -160,13 +229,25 @@ def rmsprop(decay: float = 0.99, epsilon: float = 1e-8, *, momentum: float = 0.0
     """``v' = decay v + (1 - decay) g^2``, ``p' = p - lr g / (sqrt v' + epsilon)``, from ``v = 0``.
 
     Args:
-        decay: of the mean of g^2, at least 0 and below 1.
+        decay: decay of the mean of g^2, at least 0 and below 1.
         epsilon: added to the root.
-        momentum: ``u' = momentum u + g / (sqrt v' + epsilon)``, ``p' = p - lr u'``, at least 0 and below 1.
-        centered: the root of the variance, ``v' - m'^2`` with m the mean of g, in place of that of v'.
+        momentum: with it, ``u' = momentum u + g / (sqrt v' + epsilon)`` and ``p' = p - lr u'``; at least 0 and below 1.
+        centered: take the root of the variance ``v' - m'^2`` instead of that of ``v'``, where m is the mean of g.
 
-    Source: Tieleman and Hinton, Lecture 6.5 of Neural networks for machine learning, 2012; Graves, Generating sequences
-    with recurrent neural networks, 2013, for the centred form.
+    Returns:
+        The optimizer. Its state is v, then u where there is momentum, then m where it is centred.
+
+    Raises:
+        ValueError, TypeError: a constant is not a number in its range.
+
+    >>> import numpy as np
+    >>> optimizer, params = rmsprop(decay=0.75), (np.array([0.0, 0.0]),)
+    >>> params, state = optimizer.update(params, (np.array([3.0, -0.01]),), optimizer.init(params), 0.1)
+    >>> params[0].round(4)
+    array([-0.2,  0.2])
+
+    Source: Tieleman and Hinton, Lecture 6.5 of Neural networks for machine learning, 2012; for the centred form Graves,
+    Generating sequences with recurrent neural networks, 2013.
     """
     decay = check_number("decay", decay, 0.0, 1.0)
     epsilon = check_number("epsilon", epsilon, 0.0, _INFINITY)
@@ -183,7 +264,7 @@ def rmsprop(decay: float = 0.99, epsilon: float = 1e-8, *, momentum: float = 0.0
         spread, kept = squares, squares
         if centered:
             means = tuple(decay * m + (1.0 - decay) * g for m, g in zip(state[-count:], grads, strict=True))
-            # a variance, but for rounding: where the gradient has long been the same it would come out below 0
+            # v - m^2 is a variance; rounding brings it below 0 where the gradient has been the same for many steps
             spread = tuple(xp.maximum(v - m * m, xp.zeros_like(v)) for v, m in zip(squares, means, strict=True))
             kept = (*squares, *means)
         steps = tuple(g / (xp.sqrt(v) + epsilon) for g, v in zip(grads, spread, strict=True))
@@ -196,13 +277,13 @@ def rmsprop(decay: float = 0.99, epsilon: float = 1e-8, *, momentum: float = 0.0
 
 
 def _plain(lr: float | Array) -> float | Array:
-    """A scalar of NumPy as a Python number, which does not widen float32."""
+    """A number as a Python float: NumPy's float64 scalars would widen float32 arrays."""
     return float(lr) if isinstance(lr, Real) else lr
 
 
 def _zeros_like(params: Params) -> State:
     xp = namespace(*params)
-    return tuple(xp.zeros_like(p) for p in params)
+    return tuple([xp.zeros_like(p) for p in params])
 
 
 OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
@@ -213,17 +294,43 @@ OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     "adamw": adamw,
     "rmsprop": rmsprop,
 }
-"""Name -> optimizer, with its own constants."""
+"""Name -> function that makes the optimizer with its default constants."""
 
 
 def sum_of_squares(xp: Namespace, arrays: Params) -> Array:
-    """Of all entries of all of them: each a product of a vector with itself, which makes no array of squares."""
+    """``sum_a sum_i a_i^2`` over all arrays: any shapes -> 0-d.
+
+    Args:
+        xp: the namespace of the arrays.
+        arrays: at least one array.
+
+    Returns:
+        The sum, 0-d. ``a @ a`` computes each term, so that no array of squares is formed.
+
+    >>> import numpy as np
+    >>> float(sum_of_squares(np, (np.array([[1.0, 2.0]]), np.array([3.0]))))
+    14.0
+    """
     first, *rest = [flat @ flat for flat in (xp.reshape(array, (-1,)) for array in arrays)]
     return sum(rest, start=first)
 
 
 def clip_by_global_norm(grads: Params, limit: float) -> Params:
-    """``g limit / max(limit, ||grads||)``, the norm taken over all of them together.
+    """``g limit / max(limit, ||grads||)``, with one norm for all gradients together.
+
+    Args:
+        grads: gradients of any shapes.
+        limit: the largest norm that is left as it is, positive.
+
+    Returns:
+        The gradients, with the shapes and dtypes of ``grads``.
+
+    Raises:
+        ValueError, TypeError: ``limit`` is not a positive finite number.
+
+    >>> import numpy as np
+    >>> clip_by_global_norm((np.array([[3.0]]), np.array([4.0])), 1.0)
+    (array([[0.6]]), array([0.8]))
 
     Source: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013.
     """
@@ -243,22 +350,28 @@ def lbfgs(
     tol: float = 1e-4,
     callback: Callable[[Params, float], object] | None = None,
 ) -> tuple[Params, Any]:
-    """Minimise by L-BFGS-B of ``scipy.optimize``, value and gradient on the device, in the parameters' dtype.
+    """Minimise by L-BFGS-B of ``scipy.optimize``: value and gradient are computed on the device, steps on the host.
 
     Args:
-        value_and_grad: ``value_and_grad(*params) -> (0-d value, gradients)``.
+        value_and_grad: ``value_and_grad(*params) -> (0-d value, gradients)``, called with parameters of the shapes,
+            dtype and device of ``params``.
         params: where to start from.
-        max_iter: iterations at most.
-        max_fun: evaluations at most.
-        tol: ends where no entry of the gradient is larger.
+        max_iter: the largest number of iterations.
+        max_fun: the largest number of evaluations.
+        tol: stop when no entry of the gradient is larger in magnitude.
         callback: called with parameters and value after each iteration.
 
     Returns:
-        The parameters found, and scipy's ``OptimizeResult``.
+        The parameters found, like ``params``, and scipy's ``OptimizeResult``.
+
+    >>> import numpy as np
+    >>> params, result = lbfgs(lambda w: ((w - 3.0) @ (w - 3.0), (2.0 * (w - 3.0),)), (np.zeros(2),))
+    >>> params[0].round(4), result.success
+    (array([3., 3.]), True)
 
     Source: Byrd, Lu, Nocedal and Zhu, A limited memory algorithm for bound constrained optimization, 1995.
     """
-    import numpy as np  # on the host alone: the vector that scipy moves
+    import numpy as np  # for the vector on the host that scipy moves
     from scipy.optimize import minimize
 
     xp = namespace(*params)
@@ -266,7 +379,7 @@ def lbfgs(
 
     def apart(vector: Any) -> Params:
         return tuple(
-            xp.asarray(part.reshape(p.shape).copy(), dtype=p.dtype, **device_kwargs(p))  # scipy goes on with its vector
+            xp.asarray(part.reshape(p.shape).copy(), dtype=p.dtype, **device_kwargs(p))  # scipy overwrites its vector
             for part, p in zip(np.split(vector, ends), params, strict=True)
         )
 
@@ -275,7 +388,7 @@ def lbfgs(
 
     def on_host(vector: Any) -> tuple[float, Any]:
         value, grads = value_and_grad(*apart(vector))
-        value, *arrays = persisted(value, *grads)  # together: Dask would go forward again for each of them
+        value, *arrays = persisted(value, *grads)  # in one call: Dask would repeat the forward pass
         return float(value), together(tuple(arrays))
 
     def after_iteration(intermediate_result: Any) -> None:

@@ -1,6 +1,6 @@
-"""Pytest fixtures ``gradcheck`` and ``check_pullback``: a gradient that is wrong fails the test, with the report.
+"""Pytest fixtures ``gradcheck`` and ``check_pullback``: a wrong gradient fails the test, with the report as message.
 
-Pytest finds them by the package's entry point, wherever mlp_xp is installed.
+Wherever mlp_xp is installed, pytest finds them by the package's entry point.
 
     def test_my_layer(gradcheck):
         gradcheck(f, grad, (W, b), names=("W", "b"))
@@ -19,9 +19,18 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def gradcheck() -> Callable[..., Report]:
-    """``mlp_xp.gradcheck``, which fails the test unless it passes.
+    """``mlp_xp.gradcheck``, which fails the test unless every gradient passes.
 
-    ``allow_inconclusive=True`` lets a gradient go on which nothing can be said; the report is returned.
+    Returns:
+        A function with the arguments of ``mlp_xp.gradcheck``, and ``allow_inconclusive=True`` to accept a gradient
+        that rounding or a kink hides. It returns the report.
+
+    Raises:
+        pytest.fail.Exception: when that function is called on a wrong gradient; the message is the report.
+
+    >>> import numpy as np
+    >>> def test_cube(gradcheck):
+    ...     gradcheck(lambda x: np.sum(x**3), lambda x: (3 * x**2,), (np.asarray([0.5, -1.0]),))
     """
     import mlp_xp
 
@@ -30,13 +39,27 @@ def gradcheck() -> Callable[..., Report]:
 
 @pytest.fixture(scope="session")
 def check_pullback() -> Callable[..., Report]:
-    """``mlp_xp.check_pullback``, which fails the test unless it passes, as ``gradcheck`` does."""
+    """``mlp_xp.check_pullback``, which fails the test unless every cotangent passes.
+
+    Returns:
+        A function with the arguments of ``mlp_xp.check_pullback``, and ``allow_inconclusive`` as in ``gradcheck``. It
+        returns the report.
+
+    Raises:
+        pytest.fail.Exception: when that function is called on a wrong pullback; the message is the report.
+
+    >>> import numpy as np
+    >>> def test_cubes(check_pullback):
+    ...     check_pullback(lambda x: (x**3, lambda c: (3 * x**2 * c,)), (np.asarray([0.5, -1.0]),))
+    """
     import mlp_xp
 
     return _failing(mlp_xp.check_pullback)
 
 
 def _failing(check: Callable[..., Report]) -> Callable[..., Report]:
+    """``check``, which fails the test with its report."""
+
     def checked(*args: Any, allow_inconclusive: bool = False, **options: Any) -> Report:
         __tracebackhide__ = True
         report = check(*args, **options)

@@ -1,7 +1,7 @@
-"""Learning rates that change: ``schedule(progress) -> lr``, pure functions on the host, a Python number each step.
+"""Learning-rate schedules: ``schedule(progress) -> lr``, pure functions that return a Python number for each step.
 
-``constant``, ``cosine``, ``step_decay``, ``inverse_scaling``, ``adaptive``, and ``warm_up`` before any of them; or any
-function of your own of how far training has come.
+A schedule is ``constant``, ``cosine``, ``step_decay``, ``inverse_scaling`` or ``adaptive``, with ``warm_up`` before any
+of them, or a function of the caller's own. ``stalls`` and ``idle`` count epochs without improvement.
 
 Before: ``optim`` takes the rate. Next: ``train`` asks for it.
 """
@@ -20,10 +20,12 @@ _INFINITY = float("inf")
 class Progress(NamedTuple):
     """How far training has come.
 
-    step: the steps made before this one.
-    steps: how many are planned in all.
-    rows: rows seen before this epoch began.
-    losses: of the epochs so far what is watched for improvement: lower is better.
+    Attributes:
+        step: the number of steps made before this one.
+        steps: the number of steps planned in all.
+        rows: the number of rows seen before this epoch began.
+        losses: one number for each finished epoch, lower is better: the validation loss or score, else the training
+            loss.
     """
 
     step: int
@@ -37,18 +39,40 @@ Schedule: TypeAlias = Callable[[Progress], float]
 
 
 def constant(lr: float) -> Schedule:
-    """``lr``."""
+    """``lr`` at every step.
+
+    Args:
+        lr: the rate, at least 0.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError, TypeError: ``lr`` is not a finite number of at least 0.
+
+    >>> constant(0.1)(Progress(step=7, steps=100))
+    0.1
+    """
     rate = check_number("lr", lr, 0.0, _INFINITY)
     return lambda progress: rate
 
 
 def cosine(lr: float, steps: int | None = None, final: float = 0.0) -> Schedule:
-    """``final + (lr - final) (1 + cos(pi t / steps)) / 2`` at step t, ``final`` from then on.
+    """``final + (lr - final) (1 + cos(pi t / steps)) / 2`` at step t < steps, then ``final``.
 
     Args:
-        lr: the first rate.
-        steps: how long the descent takes; all that are planned when None.
-        final: the last rate.
+        lr: the first rate, at least 0.
+        steps: the length of the descent in steps; None stands for all the steps that are planned.
+        final: the last rate, at least 0.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError, TypeError: an argument is not a finite number of at least 0.
+
+    >>> [round(cosine(0.1)(Progress(step, steps=4)), 4) for step in range(5)]
+    [0.1, 0.0854, 0.05, 0.0146, 0.0]
 
     Source: Loshchilov and Hutter, SGDR: Stochastic gradient descent with warm restarts, 2017.
     """
@@ -69,9 +93,18 @@ def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
     """``lr factor^(t // every)`` at step t.
 
     Args:
-        lr: the first rate.
-        every: steps between two changes.
-        factor: of each change.
+        lr: the first rate, at least 0.
+        every: the number of steps from one change to the next, at least 1.
+        factor: what each change multiplies the rate by, at least 0.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError, TypeError: an argument is not a finite number in its range.
+
+    >>> [step_decay(1.0, every=2, factor=0.5)(Progress(step, steps=6)) for step in range(6)]
+    [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
     """
     check_number("lr", lr, 0.0, _INFINITY)
     check_number("every", every, 1.0, _INFINITY)
@@ -80,12 +113,21 @@ def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
 
 
 def warm_up(schedule: Schedule, steps: int, first: float = 0.0) -> Schedule:
-    """From ``first`` times what ``schedule`` says at its start in a line up to all of it; then ``schedule`` itself.
+    """``(first + (1 - first) t / steps) schedule(0)`` at step t < steps, then ``schedule(t - steps)``.
 
     Args:
-        schedule: what follows; it begins when the warm-up ends.
-        steps: of the warm-up.
-        first: the share of the rate at step 0.
+        schedule: the schedule that follows; its first step comes when the warm-up ends.
+        steps: the length of the warm-up in steps, at least 0.
+        first: the share of the rate at step 0, from 0 to 1.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError, TypeError: ``schedule`` is not a function, or a number is not in its range.
+
+    >>> [warm_up(constant(1.0), steps=4)(Progress(step, steps=6)) for step in range(6)]
+    [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
 
     Source: Goyal et al., Accurate, large minibatch SGD, 2017.
     """
@@ -103,19 +145,43 @@ def warm_up(schedule: Schedule, steps: int, first: float = 0.0) -> Schedule:
 
 
 def inverse_scaling(lr: float, power: float = 0.5) -> Schedule:
-    """``lr / (rows + 1)^power``, the rows seen before the epoch: scikit-learn's "invscaling"."""
+    """``lr / (rows + 1)^power``, where rows were seen before this epoch: scikit-learn's "invscaling".
+
+    Args:
+        lr: the rate of the first epoch, at least 0.
+        power: the exponent, at least 0.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError, TypeError: an argument is not a finite number of at least 0.
+
+    >>> inverse_scaling(0.1)(Progress(step=5, steps=100, rows=99))
+    0.01
+    """
     check_number("lr", lr, 0.0, _INFINITY)
     check_number("power", power, 0.0, _INFINITY)
     return lambda progress: lr / (progress.rows + 1) ** power
 
 
 def adaptive(lr: float, patience: int = 10, tol: float = 1e-4, factor: float = 5.0) -> Schedule:
-    """``lr / factor^k`` after k stalls (``stalls``) of what is watched: scikit-learn's "adaptive".
+    """``lr / factor^k`` after k stalls of ``progress.losses``: scikit-learn's "adaptive".
 
     Args:
-        lr: the first rate.
-        patience, tol: as in ``stalls``.
-        factor: by which each stall divides.
+        lr: the first rate, at least 0.
+        patience: the number of epochs without improvement that is not yet a stall (``stalls``); may be infinite.
+        tol: how far below the best loss an improvement is, at least 0.
+        factor: what each stall divides the rate by, at least 1.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError, TypeError: an argument is not a number in its range.
+
+    >>> adaptive(1.0, patience=1, factor=5.0)(Progress(step=8, steps=100, losses=[3.0, 2.0, 2.0, 2.0]))
+    0.2
     """
     check_number("lr", lr, 0.0, _INFINITY)
     check_number("factor", factor, 1.0, _INFINITY)
@@ -131,16 +197,28 @@ def adaptive(lr: float, patience: int = 10, tol: float = 1e-4, factor: float = 5
 
 
 def check_patience(patience: float, tol: float) -> None:
-    """Raise unless ``stalls`` can count with these: ``patience`` may be infinite, ``tol`` is finite."""
+    """Raise unless both are numbers of at least 0; ``patience`` may be infinite, ``tol`` must be finite."""
     if patience != _INFINITY:
         check_number("patience", patience, 0.0, _INFINITY)
     check_number("tol", tol, 0.0, _INFINITY)
 
 
 def stalls(losses: Iterable[float], patience: float, tol: float) -> list[int]:
-    """After which of ``losses`` more than ``patience`` in a row were not below the best by ``tol``, as a NaN never is.
+    """The positions in ``losses`` at which training has stalled: no improvement for more than ``patience`` epochs.
 
-    The count starts anew after each, the best does not.
+    An improvement is a loss of at most ``best - tol``; NaN is none. After a stall the epochs are counted from 0 again,
+    and the best stays.
+
+    Args:
+        losses: one number for each epoch, lower is better.
+        patience: the number of epochs in a row without improvement that is not yet a stall; may be infinite.
+        tol: how far below the best an improvement is.
+
+    Returns:
+        The positions, counted from 0.
+
+    >>> stalls([3.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0], patience=1, tol=0.1)
+    [3, 5]
     """
     best, idle, found = _INFINITY, 0, []
     for position, loss in enumerate(losses):
@@ -153,7 +231,20 @@ def stalls(losses: Iterable[float], patience: float, tol: float) -> list[int]:
 
 
 def idle(losses: Iterable[float], tol: float) -> int:
-    """How many at the end of ``losses`` in a row were not below the best before them by ``tol``."""
+    """The number of losses at the end of ``losses`` that are no improvement on the best before them.
+
+    A loss above ``best - tol`` is no improvement, as scikit-learn counts.
+
+    Args:
+        losses: one number for each epoch, lower is better. NaN is above nothing.
+        tol: how far below the best an improvement is.
+
+    Returns:
+        The number of epochs in a row without improvement.
+
+    >>> idle([3.0, 2.0, 2.0, 2.0, 1.95], tol=0.1)
+    3
+    """
     best, count = _INFINITY, 0
     for loss in losses:
         count = count + 1 if loss > best - tol else 0

@@ -2,8 +2,8 @@
 
     python scripts/benchmark.py [--backend torch --device cuda] [--jit] [--save FILE.json]
 
-Each side runs in a process of its own, since the threads of two libraries disturb each other, and the parent asks the
-two in turn for a batch of steps: what else the machine does happens to both. Method: scripts/results/README.md.
+Each side runs in a process of its own, because the threads of two libraries disturb each other. The parent process asks
+the two in turn for a batch of steps, so that other load on the machine slows both. Method: scripts/results/README.md.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from functools import partial
 from importlib import metadata
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from worker import Worker
+
+Array: TypeAlias = NDArray[Any]
 
 # (n, d_in, d_h, d_out) -> how many times the textbook's time a step on NumPy may take
 LIMITS = {
@@ -37,26 +40,32 @@ LIMITS = {
 }
 IMPORT_LIMIT_MS = 60.0
 LEARNING_RATE = 0.1
-CHECKED_STEPS = 5  # their losses must agree before anything is timed
-BATCH_SECONDS = 0.05  # a thousand times what the clock and the pipe cost, and short beside what a machine's mood lasts
+CHECKED_STEPS = 5  # the losses of both sides must agree on these before anything is timed
+# a thousand times the cost of the clock and the pipe, and shorter than the load of a machine takes to change
+BATCH_SECONDS = 0.05
 PAUSE_SECONDS = 0.1
 PAIRS = 5
-NAMESPACES = {"jax": "jax.numpy", "dask": "dask.array"}  # the other libraries are their own namespace
+NAMESPACES = {"jax": "jax.numpy", "dask": "dask.array"}  # elsewhere the library is the namespace
 
 
 # --- the textbook ------------------------------------------------------------------------------------------------
 
 
-def sigmoid(z):
-    return 1 / (1 + np.exp(-z))
+def sigmoid(z: Array) -> Array:
+    """``1 / (1 + exp(-z))``, elementwise."""
+    a: Array = 1 / (1 + np.exp(-z))
+    return a
 
 
-def softmax(z):
-    e = np.exp(z - np.max(z, axis=1, keepdims=True))
-    return e / np.sum(e, axis=1, keepdims=True)
+def softmax(z: Array) -> Array:
+    """``exp(z) / sum(exp(z))`` of each row."""
+    e: Array = np.exp(z - np.max(z, axis=1, keepdims=True))
+    p: Array = e / np.sum(e, axis=1, keepdims=True)
+    return p
 
 
-def forward(X, W1, b1, W2, b2):
+def forward(X: Array, W1: Array, b1: Array, W2: Array, b2: Array) -> tuple[Array, dict[str, Array]]:
+    """Probabilities (n, d_out), and what ``backward`` needs."""
     z1 = X @ W1 + b1
     a1 = sigmoid(z1)
     z2 = a1 @ W2 + b2
@@ -64,11 +73,13 @@ def forward(X, W1, b1, W2, b2):
     return p, {"X": X, "a1": a1, "p": p}
 
 
-def cross_entropy(p, y):
+def cross_entropy(p: Array, y: Array) -> Any:
+    """The mean of ``-log p`` of the labels."""
     return -np.mean(np.log(p[np.arange(len(y)), y]))
 
 
-def backward(cache, y, W2):
+def backward(cache: dict[str, Array], y: Array, W2: Array) -> tuple[Array, Array, Array, Array]:
+    """``(dW1, db1, dW2, db2)`` of the mean cross-entropy."""
     X, a1, p = cache["X"], cache["a1"], cache["p"]
     n = len(y)
     dz2 = p.copy()
@@ -83,7 +94,8 @@ def backward(cache, y, W2):
     return dW1, db1, dW2, db2
 
 
-def train_step(X, y, W1, b1, W2, b2, lr):
+def train_step(X: Array, y: Array, W1: Array, b1: Array, W2: Array, b2: Array, lr: float) -> Any:
+    """One step of gradient descent, in place; returns the loss before it."""
     p, cache = forward(X, W1, b1, W2, b2)
     loss = cross_entropy(p, y)
     dW1, db1, dW2, db2 = backward(cache, y, W2)
@@ -97,20 +109,20 @@ def train_step(X, y, W1, b1, W2, b2, lr):
 # --- the two sides: (size, dtype) -> step() -> loss, and wait() until the device has done all steps so far ---------
 
 
-def problem(size: tuple[int, ...], dtype: str) -> list[np.ndarray]:
+def problem(size: tuple[int, ...], dtype: str) -> tuple[Array, Array, Array, Array, Array, Array]:
     """``X, y, W1, b1, W2, b2``, the same on both sides."""
     n, d_in, d_h, d_out = size
     random = np.random.default_rng(0)
     X, y = random.random((n, d_in)), random.integers(0, d_out, n)
     W1, W2 = random.normal(0, d_in**-0.5, (d_in, d_h)), random.normal(0, d_h**-0.5, (d_h, d_out))
-    X, *params = (array.astype(dtype) for array in (X, W1, np.zeros(d_h), W2, np.zeros(d_out)))
-    return [X, y, *params]
+    X, W1, b1, W2, b2 = (array.astype(dtype) for array in (X, W1, np.zeros(d_h), W2, np.zeros(d_out)))
+    return X, y, W1, b1, W2, b2
 
 
 def textbook(size: tuple[int, ...], dtype: str) -> tuple[Callable[[], Any], Callable[[], None]]:
     """The functions above."""
-    X, y, *params = problem(size, dtype)
-    return lambda: train_step(X, y, *params, LEARNING_RATE), lambda: None
+    X, y, W1, b1, W2, b2 = problem(size, dtype)
+    return lambda: train_step(X, y, W1, b1, W2, b2, LEARNING_RATE), lambda: None
 
 
 def library(
@@ -121,21 +133,22 @@ def library(
 
     import mlp_xp
 
-    update = partial(mlp_xp.train_step, lr=LEARNING_RATE)
+    update: Callable[..., Any] = partial(mlp_xp.train_step, lr=LEARNING_RATE)
     module = importlib.import_module(backend)
     if backend == "jax":
         module.config.update("jax_enable_x64", True)
-        module.config.update("jax_default_matmul_precision", "float32")  # the work that the others do, no TF32
+        module.config.update("jax_default_matmul_precision", "float32")  # as precise as the others, without TF32
         device = module.devices(device)[0]
         update = module.jit(update) if jit else update
     elif backend == "torch" and jit:
-        module.compiler.reset()  # torch compiles one function a few times, then gives up; every size starts anew
+        module.compiler.reset()  # torch compiles one function a few times, then gives up: every size starts anew
         update = module.compile(update)
     elif backend == "dask":
         update = persisted(module, update)
 
     xp = array_namespace(importlib.import_module(NAMESPACES.get(backend, backend)).empty(0))
-    X, y, *params = (xp.asarray(array, device=device) for array in problem(size, dtype))
+    X, y, *given = (xp.asarray(array, device=device) for array in problem(size, dtype))
+    params = tuple(given)
 
     def step() -> Any:
         nonlocal params
@@ -154,7 +167,7 @@ def library(
 
 
 def persisted(dask: Any, update: Callable[..., Any]) -> Callable[..., Any]:
-    """``update``, computed at once: a lazy step costs nothing, and its graph grows from step to step."""
+    """``update``, computed at once: a lazy step would be timed without its work, and its graph would grow."""
 
     def computed(*arrays: Any) -> Any:
         loss, params = update(*arrays)
@@ -168,14 +181,14 @@ def persisted(dask: Any, update: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def work(pipe: Connection, side: Callable[..., Any]) -> None:
-    """Answer the parent: a size and a dtype with the first losses, a number of steps with the seconds of one."""
+    """Answer the parent: a size and a dtype with the first losses, a number of steps with the seconds of one step."""
     while request := pipe.recv():
         if isinstance(request, tuple):
             step, wait = side(*request)
             pipe.send([float(step()) for _ in range(CHECKED_STEPS)])
         else:
             time.sleep(PAUSE_SECONDS)  # the other side's idle threads spin for a while before they sleep
-            for _ in range(1 + request // 4):  # untimed: caches fill
+            for _ in range(1 + request // 4):  # not timed: caches fill
                 step()
             wait()
             began = time.perf_counter()
@@ -188,14 +201,14 @@ def work(pipe: Connection, side: Callable[..., Any]) -> None:
 def rounds_of(
     theirs: Worker, ours: Worker, size: tuple[int, ...], dtype: str, rounds: int
 ) -> list[tuple[float, float]]:
-    """Seconds of a step on both sides, round by round, after the losses were seen to agree."""
-    # a sum of d_in products, each rounded, in an order that is the library's own
+    """Seconds of a step on both sides, round by round. Before the first round the losses must agree."""
+    # a sum of d_in products, each rounded; every library adds them in an order of its own
     tolerance = size[1] * float(np.finfo(dtype).eps)
     np.testing.assert_allclose(ours.ask((size, dtype)), theirs.ask((size, dtype)), rtol=tolerance)
     sides = [(worker, 1 + int(BATCH_SECONDS / worker.ask(3))) for worker in (theirs, ours)]
     times = []
     for number in range(rounds):
-        order = 1 if number % 2 else -1  # who comes first alternates
+        order = 1 if number % 2 else -1  # the side that comes first alternates
         first, second = (worker.ask(count) for worker, count in sides[::order])
         times.append((first, second) if number % 2 else (second, first))
     return times
@@ -204,7 +217,7 @@ def rounds_of(
 def compare(sides: Sequence[Callable[..., Any]], size: tuple[int, ...], dtype: str, rounds: int) -> dict[str, Any]:
     """Milliseconds of a step on both sides and the ratios of the rounds, over several pairs of processes."""
     times = []
-    for _ in range(PAIRS):  # where memory comes to lie favours one side or the other as long as a process lives
+    for _ in range(PAIRS):  # the place of arrays in memory favours one side for as long as a process lives
         theirs, ours = (Worker(work, side) for side in sides)
         times += rounds_of(theirs, ours, size, dtype, -(-rounds // PAIRS))
         theirs.stop()
@@ -221,9 +234,9 @@ def compare(sides: Sequence[Callable[..., Any]], size: tuple[int, ...], dtype: s
 
 
 def import_milliseconds(rounds: int) -> float:
-    """The median over pairs of fresh interpreters of ``from mlp_xp import *`` less ``import numpy``.
+    """``from mlp_xp import *`` minus ``import numpy``: the median over pairs of fresh interpreters.
 
-    ``import mlp_xp`` alone imports next to nothing: its names are found when they are asked for.
+    ``import mlp_xp`` alone imports next to nothing: names are looked up at their first use.
     """
 
     def seconds(statement: str) -> float:
@@ -234,7 +247,7 @@ def import_milliseconds(rounds: int) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers depend on."""
+    """The machine and the versions that the numbers depend on."""
     cpuinfo = Path("/proc/cpuinfo")
     models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
     installed = {distribution.name: distribution.version for distribution in metadata.distributions()}
@@ -251,10 +264,12 @@ def machine() -> dict[str, Any]:
 
 
 def verdict(value: float, limit: float) -> str:
+    """Whether a number is within its limit, in a word."""
     return "ok" if value <= limit else "over"
 
 
 def main() -> None:
+    """Time every size in both dtypes, then the import; print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", default="numpy", help="numpy, cupy, torch, jax, dask or array_api_strict")
     parser.add_argument("--device", help="the backend's name for it, such as cuda")
@@ -272,7 +287,7 @@ def main() -> None:
         for dtype in ("float32", "float64"):
             row = compare(sides, size, dtype, options.rounds)
             results["train_step"].append(row)
-            # the limits speak of NumPy: what another library costs is its own affair
+            # the limits are for NumPy: the speed of another library is not ours to judge
             judged = f"{limit:7.2f}  {verdict(row['ratio'], limit)}" if name == "numpy" else ""
             times = f"{row['textbook_ms']:12.4f}{row['mlp_xp_ms']:12.4f}{row['ratio']:8.3f}"
             low, high = row["quartiles"]

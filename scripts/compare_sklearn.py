@@ -2,8 +2,8 @@
 
     python scripts/compare_sklearn.py [FOLDER ...] [--quick] [--save FILE.json]
 
-A FOLDER holds IDX files, as MNIST and its like come; digits is always there. Each library runs in a process of its own
-and the parent asks them in turn. Method: scripts/results/README.md.
+A FOLDER holds IDX files, such as those of MNIST; digits is always compared. Each library runs in a process of its own
+and the parent process asks them in turn. Method: scripts/results/README.md.
 """
 
 from __future__ import annotations
@@ -31,14 +31,17 @@ from mlp_xp import data
 
 SEEDS = range(5)
 WIDTHS = (100, 256, 800)
-TIME_LIMIT = 0.6  # ours over scikit-learn's, for an epoch
-LIBRARIES = ("numpy", "torch", "jax", "jax compiled")  # "torch compiled" is for those who have a compiler
+TIME_LIMIT = 0.6  # the time of an epoch, ours divided by scikit-learn's
+LIBRARIES = ("numpy", "torch", "jax", "jax compiled")  # "torch compiled" needs a C++ compiler
 NAMESPACES = {"jax": "jax.numpy"}
 PAUSE_SECONDS = 0.1  # the other side's idle threads spin for a while before they sleep
 
 
 class Task(NamedTuple):
-    """One training run. It takes ``width`` hidden units, the defaults of scikit-learn and no early end."""
+    """One training run: one hidden layer of ``width`` units, scikit-learn's defaults, every epoch run.
+
+    judged: whether the accuracy on the test set is wanted.
+    """
 
     source: str
     dtype: str
@@ -53,12 +56,13 @@ class Task(NamedTuple):
 
 
 class Ticks(io.TextIOBase):
-    """Where a verbose estimator writes a line after each epoch, in either library: when it came."""
+    """A standard output that notes when each ``Iteration`` line comes: both libraries print one after each epoch."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
     def write(self, text: str) -> int:
+        """Note the time of a line that ends an epoch."""
         if text.startswith("Iteration"):
             self.times.append(time.perf_counter())
         return len(text)
@@ -69,11 +73,13 @@ def problem(source: str, dtype: str, rows: int | None) -> tuple[Any, Any, Any, A
     opened = data.open_data(source)
     (read,) = opened.chunks(None)
     X, y = read.X.astype(dtype), read.y
+    assert y is not None, f"{source} has no targets"
     if opened.test is None:
         kept, held = data.hold_out(0.2, 0, len(X), y)
         X, y, X_test, y_test = X[kept], y[kept], X[held], y[held]
     else:
         (test,) = opened.test.chunks(None)
+        assert test.y is not None, f"the test set of {source} has no targets"
         X_test, y_test = test.X.astype(dtype), test.y
     if source == "digits":
         mean, spread = X.mean(axis=0), X.std(axis=0)
@@ -83,14 +89,14 @@ def problem(source: str, dtype: str, rows: int | None) -> tuple[Any, Any, Any, A
 
 
 def work(pipe: Connection, library: str) -> None:
-    """Answer tasks with seconds of each epoch but the first and, where it is judged, the accuracy on the test set."""
-    warnings.simplefilter("ignore")  # that it has not converged is intended
+    """Answer each task: seconds of each epoch but the first, and the accuracy on the test set if it is wanted."""
+    warnings.simplefilter("ignore")  # too few epochs to converge, on purpose
     name, _, compiled = library.partition(" ")
     options: dict[str, Any] = {}
     if name == "sklearn":
         from sklearn.neural_network import MLPClassifier
     else:
-        from mlp_xp.estimators import MLPClassifier  # type: ignore[assignment]
+        from mlp_xp.estimators import MLPClassifier
 
         module = importlib.import_module(name)
         if name == "jax":
@@ -115,35 +121,33 @@ def work(pipe: Connection, library: str) -> None:
         ticks = Ticks()
         with contextlib.redirect_stdout(ticks):
             estimator.fit(X, y)
-        seconds = np.diff(ticks.times).tolist()  # the first has what is done once in it: checks, compilation
+        seconds = np.diff(
+            ticks.times
+        ).tolist()  # the first epoch holds the checks and the compilation: it does not count
         pipe.send((seconds, float(estimator.score(X_test, y_test)) if task.judged else None))
 
 
 # --- what is compared --------------------------------------------------------------------------------------------
 
 
-def accuracies(
-    workers: dict[str, Worker], source: str, width: int, rows: int | None, epochs: int, seeds: Sequence[int]
-) -> dict[str, Any]:
-    """Mean test accuracy and its spread over the seeds, of each library."""
+def accuracies(workers: dict[str, Worker], task: Task, seeds: Sequence[int]) -> dict[str, Any]:
+    """Mean test accuracy of each library and its spread over the seeds."""
     scores: dict[str, list[float]] = {library: [] for library in workers}
     for seed in seeds:
         for library, worker in workers.items():
-            scores[library].append(worker.ask(Task(source, "float64", rows, width, seed, epochs, True))[1] or 0.0)
+            scores[library].append(worker.ask(task._replace(seed=seed))[1])
     return {
         library: {"mean": statistics.mean(each), "spread": statistics.stdev(each), "scores": each}
         for library, each in scores.items()
     }
 
 
-def times(
-    workers: dict[str, Worker], source: str, dtype: str, width: int, rows: int | None, epochs: int, rounds: int
-) -> dict[str, Any]:
-    """Milliseconds of an epoch of each library, and the ratios of the rounds to scikit-learn's of the same round."""
+def times(workers: dict[str, Worker], task: Task, rounds: int) -> dict[str, Any]:
+    """Milliseconds of an epoch of each library, and the ratio to scikit-learn's of the same round over the rounds."""
     seconds: dict[str, list[float]] = {library: [] for library in workers}
     for number in range(rounds):
         for library in list(workers)[:: -1 if number % 2 else 1]:
-            each, _ = workers[library].ask(Task(source, dtype, rows, width, number, epochs, False))
+            each, _ = workers[library].ask(task._replace(seed=number))
             seconds[library].append(statistics.median(each))
     ratios = {
         library: [ours / theirs for ours, theirs in zip(each, seconds["sklearn"], strict=True)]
@@ -160,7 +164,7 @@ def times(
 
 
 def products(d_in: int, width: int, rows: int, dtype: str, epochs: int = 5) -> float:
-    """Milliseconds of the matrix products of an epoch alone, in steps of 200 rows: what no other code can save."""
+    """Milliseconds of the matrix products of an epoch alone, in steps of 200 rows: a bound that no code can beat."""
     random = np.random.default_rng(0)
     n = min(200, rows)
     X, A, Z = (random.random((n, size)).astype(dtype) for size in (d_in, width, 10))
@@ -175,19 +179,22 @@ def products(d_in: int, width: int, rows: int, dtype: str, epochs: int = 5) -> f
 
 
 def verdict(met: bool) -> str:
+    """Whether a target is met, in a word."""
     return "met" if met else "missed"
 
 
 def report_accuracy(results: dict[str, Any]) -> None:
+    """Judge and print the accuracies of one data set."""
     theirs = results["accuracy"]["sklearn"]
     for library, each in results["accuracy"].items():
-        # a mean of five is judged by the spread of theirs
+        # the spread over seeds is the resolution of such a mean
         each["met"] = each["mean"] >= theirs["mean"] - theirs["spread"]
         judged = "" if library == "sklearn" else f"   {verdict(each['met'])}"
         print(f"    {library:14}{each['mean']:.4f} +- {each['spread']:.4f}{judged}", flush=True)
 
 
 def report_times(row: dict[str, Any]) -> None:
+    """Judge and print the times at one width."""
     theirs = row["times"]["sklearn"]
     share = row["products_ms"] / theirs["epoch_ms"]
     print(f"    {row['dtype']}, {row['width']}: {theirs['epoch_ms']:.1f} ms, of it matrix products {share:.0%}")
@@ -202,28 +209,28 @@ def report_times(row: dict[str, Any]) -> None:
 
 
 def compare(source: str, libraries: Sequence[str], quick: bool) -> dict[str, Any]:
-    """Everything about one data set."""
+    """Accuracies and times on one data set."""
     small = source == "digits"
-    X = problem(source, "float64", None)[0]
+    n, d_in = problem(source, "float64", None)[0].shape
     workers = {library: Worker(work, library) for library in ("sklearn", *libraries)}
-    results: dict[str, Any] = {"data": Path(source).name, "rows": X.shape[0], "d_in": X.shape[1], "times": []}
+    results: dict[str, Any] = {"data": Path(source).name, "rows": n, "d_in": d_in, "times": []}
     rows, epochs = (None, 10 if quick else 60) if small else ((2000, 3) if quick else (12_000, 10))
     results["accuracy_task"] = {"rows": rows, "epochs": epochs, "width": 100}
     seeds = SEEDS[:2] if quick else SEEDS
     print(f"{results['data']}: test accuracy after {epochs} epochs, {len(seeds)} seeds, width 100", flush=True)
-    results["accuracy"] = accuracies(workers, source, 100, rows, epochs, seeds)
+    results["accuracy"] = accuracies(workers, Task(source, "float64", rows, 100, 0, epochs, True), seeds)
     report_accuracy(results)
     rows = None if small else (2000 if quick else 6000)
     rounds, epochs = (2, 5) if quick else (9, 16) if small else (5, 4)
     print(
-        f"{results['data']}: time of an epoch of {rows or X.shape[0]} rows, ratio to scikit-learn's (middle half)",
+        f"{results['data']}: time of an epoch of {rows or n} rows, ratio to scikit-learn's (middle half)",
         flush=True,
     )
     for dtype in ("float64", "float32"):
         for width in WIDTHS:
-            row = {"dtype": dtype, "width": width, "rows": rows or X.shape[0]}
-            row["times"] = times(workers, source, dtype, width, rows, epochs, rounds)
-            row["products_ms"] = products(X.shape[1], width, row["rows"], dtype)
+            row: dict[str, Any] = {"dtype": dtype, "width": width, "rows": rows or n}
+            row["times"] = times(workers, Task(source, dtype, rows, width, 0, epochs, False), rounds)
+            row["products_ms"] = products(d_in, width, row["rows"], dtype)
             report_times(row)
             results["times"].append(row)
     for worker in workers.values():
@@ -232,6 +239,7 @@ def compare(source: str, libraries: Sequence[str], quick: bool) -> dict[str, Any
 
 
 def main() -> None:
+    """Compare on every data set; print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", metavar="FOLDER", help="of IDX files, besides digits")
     parser.add_argument("--libraries", default=",".join(LIBRARIES), help="ours on these (default %(default)s)")
@@ -242,7 +250,7 @@ def main() -> None:
     results["machine"]["libraries"]["scikit-learn"] = importlib.metadata.version("scikit-learn")
     for source in ("digits", *options.folders):
         results["data"].append(compare(source, options.libraries.split(","), options.quick))
-        if options.save:  # after each: a long run that is stopped has written something
+        if options.save:  # after each data set: a run that is stopped keeps what it has
             options.save.write_text(json.dumps(results, indent=2) + "\n")
 
 

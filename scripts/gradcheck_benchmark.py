@@ -1,10 +1,10 @@
-"""Show wrong and right gradients to ``mlp_xp.gradcheck`` and to its peers, and see who notices what, at which cost.
+"""Show wrong and right gradients to ``mlp_xp.gradcheck`` and to its peers: which errors each refuses, at which cost.
 
     python scripts/gradcheck_benchmark.py [--quick] [--save FILE.json] [--plot FILE.png]
 
-Peers run with their defaults: torch's gradcheck, slow and fast, JAX's and HIPS autograd's check_grads, SciPy's
+The peers run with their defaults: torch's gradcheck, slow and fast, check_grads of JAX and of HIPS autograd, SciPy's
 check_grad. Every checker has a process of its own and sees the same cases: those of ``wrong_backward_passes``, right
-gradients of random networks, and errors of falling size. Method: scripts/results/README.md.
+gradients of random networks, and errors of decreasing size. Method: scripts/results/README.md.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ from contextlib import contextmanager
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import wrong_backward_passes as catalogue
+from array_api_compat import array_namespace
 from benchmark import machine
 from wrong_backward_passes import Case, Kind, Setting, on
 
 import mlp_xp
 
-# SciPy returns a norm of differences and leaves the judgement to its caller. Its own tests ask for 1.5e-7, those of
-# scikit-learn for 1e-5 and more; the more generous is taken.
+# SciPy returns a norm of differences without a verdict. Its own tests demand less than 1.5e-7, those of scikit-learn
+# less than 1e-5 or more: this is the more generous bound.
 SCIPY_BOUND = 1e-5
 
 SIZES_OF_ERRORS = [10.0**-k for k in range(1, 15)]
-SMOOTH = Setting(sizes=(32, 16, 10), n=32, activation="tanh")  # where errors of falling size are looked for
+SMOOTH = Setting(sizes=(32, 16, 10), n=32, activation="tanh")  # the network of the errors of decreasing size
 SPEED = Setting(sizes=(784, 32, 10), n=32, activation="sigmoid")
 TARGETS = {"default": 100.0, "full": 10.0}  # times faster than torch's slow mode, on SPEED
-INCONCLUSIVE = 0.02  # the share of right gradients in float64 of which ours may say so
+INCONCLUSIVE = 0.02  # the largest share of right gradients in float64 on which ours may say "inconclusive"
 
 
 # --- cases, by a request that can be sent to another process --------------------------------------------------------
@@ -53,6 +54,7 @@ class Request(NamedTuple):
 
 
 def case_of(request: Request) -> Case:
+    """The case that a request names."""
     what, setting = request
     if what == "random":
         return random_network(setting)
@@ -61,7 +63,7 @@ def case_of(request: Request) -> Case:
 
 
 def error_of_size(what: str) -> Kind:
-    """The whole gradient, or the largest entry of the first weight's, is too large by that share."""
+    """``scale SIZE``: the whole gradient times 1 + SIZE; ``entry SIZE``: the largest entry of dW1 alone."""
     where, size = what.split()
     if where == "scale":
         return Kind(what, (), steps=catalogue.all_times(1.0 + float(size)))
@@ -69,54 +71,71 @@ def error_of_size(what: str) -> Kind:
 
 
 def random_network(setting: Setting) -> Case:
-    """mlp_xp's own objective and gradient, at any size, scale and option; only seed, dtype and scale are heeded.
+    """mlp_xp's own objective and gradient for a random network; of the setting only seed, dtype and scale count.
 
-    Saturated and dead units, zeros among inputs, weights and biases (kinks of relu and of the L1 penalty among them),
-    inputs of size 1e-3 to 100 and weights of 1e-3 to 10 are all there. A network whose gradient overflows its dtype has
-    no right one to show: another is drawn.
+    The networks include saturated and dead units, zeros among inputs, weights and biases (kinks of relu and of the L1
+    penalty), inputs of size 1e-3 to 100 and weights of size 1e-3 to 10. Where loss or gradient overflow the dtype there
+    is no right gradient: another network is drawn.
     """
     random = np.random.default_rng(setting.seed)
-    dtype = setting.dtype
     while True:
         hidden = int(random.integers(0, 4))
         sizes = [int(s) for s in random.integers(1, 9, hidden + 2)]
-        n, k = int(random.integers(1, 9)), sizes[-1]
-        criterion = str(random.choice(list(mlp_xp.losses.CRITERIA)))
-        options: dict[str, Any] = {
-            "activation": [str(name) for name in random.choice(list(mlp_xp.ops.ACTIVATIONS), hidden)],
-            "criterion": criterion,
-            "l2": float(random.choice([0.0, 0.0, 1e-3, 1.0])),
-            "l1": float(random.choice([0.0, 0.0, 1e-3, 1.0])),
-        }
-        if hidden and random.random() < 0.3:
-            options |= {"dropout": float(random.uniform(0.05, 0.8)), "seed": int(random.integers(1000))}
-        if criterion == "softmax_cross_entropy" and random.random() < 0.3:
-            options["label_smoothing"] = 0.1
-        zeros = random.choice([0.0, 0.0, 0.3])
-        size = 10.0 ** random.uniform(-3, 2)
-        X = (size * random.standard_normal((n, sizes[0])) * (random.random((n, sizes[0])) >= zeros)).astype(dtype)
-        y: Any = random.integers(0, max(k, 2), n)
-        if random.random() < 0.3:
-            y = random.random((n, k)).astype(dtype)
-        sample_weight = random.uniform(0.1, 1.0, n).astype(dtype) if random.random() < 0.3 else None
-        size, zeros = 10.0 ** random.uniform(-3, 1), random.choice([0.0, 0.0, 0.3])
-        biases, dead = random.choice([0.0, 1.0, 1.0]), random.choice([0.0, 0.0, 0.0, -10.0])
-        params = []
-        for p, q in pairwise(sizes):
-            params += [size * random.standard_normal((p, q)) * (random.random((p, q)) >= zeros)]
-            params += [biases * size * random.standard_normal(q) + dead * (random.random(q) < 0.3)]
-        params = [p.astype(dtype) for p in params]
-        f, grad = _objective(X, y, sample_weight, setting.scale, options)
+        n = int(random.integers(1, 9))
+        options = _random_options(random, hidden)
+        data = _random_data(random, n, sizes, setting.dtype)
+        params = _random_params(random, sizes, setting.dtype)
+        f, grad = _objective(data, setting.scale, options)
         with np.errstate(all="ignore"):
             if all(np.all(np.isfinite(g)) for g in grad(*params)) and np.isfinite(f(*params)):
-                return Case(catalogue.RIGHT, setting, f, grad, tuple(params), (), {}, ())
+                return Case(catalogue.RIGHT, setting, f, grad, params, (), {}, ())
 
 
-def _objective(X: Any, y: Any, sample_weight: Any, scale: float, options: dict[str, Any]) -> tuple[Any, Any]:
-    """``f, grad`` of the parameters: the data follow their library and dtype."""
+def _random_options(random: np.random.Generator, hidden: int) -> dict[str, Any]:
+    """Activations, criterion, penalties and, at times, dropout and smoothing."""
+    criterion = str(random.choice(list(mlp_xp.losses.CRITERIA)))
+    options: dict[str, Any] = {
+        "activation": [str(name) for name in random.choice(list(mlp_xp.ops.ACTIVATIONS), hidden)],
+        "criterion": criterion,
+        "l2": float(random.choice([0.0, 0.0, 1e-3, 1.0])),
+        "l1": float(random.choice([0.0, 0.0, 1e-3, 1.0])),
+    }
+    if hidden and random.random() < 0.3:
+        options |= {"dropout": float(random.uniform(0.05, 0.8)), "seed": int(random.integers(1000))}
+    if criterion == "softmax_cross_entropy" and random.random() < 0.3:
+        options["label_smoothing"] = 0.1
+    return options
+
+
+def _random_data(random: np.random.Generator, n: int, sizes: Sequence[int], dtype: str) -> tuple[Any, Any, Any]:
+    """X (n, d_in), labels (n,) or targets (n, d_out), and weights (n,) or None."""
+    k = sizes[-1]
+    zeros = random.choice([0.0, 0.0, 0.3])
+    size = 10.0 ** random.uniform(-3, 2)
+    X = (size * random.standard_normal((n, sizes[0])) * (random.random((n, sizes[0])) >= zeros)).astype(dtype)
+    y: Any = random.integers(0, max(k, 2), n)
+    if random.random() < 0.3:
+        y = random.random((n, k)).astype(dtype)
+    return X, y, random.uniform(0.1, 1.0, n).astype(dtype) if random.random() < 0.3 else None
+
+
+def _random_params(random: np.random.Generator, sizes: Sequence[int], dtype: str) -> tuple[Any, ...]:
+    """W1, b1, W2, ...: some weights 0, some biases so negative that their unit is dead."""
+    size, zeros = 10.0 ** random.uniform(-3, 1), random.choice([0.0, 0.0, 0.3])
+    biases, dead = random.choice([0.0, 1.0, 1.0]), random.choice([0.0, 0.0, 0.0, -10.0])
+    params = []
+    for p, q in pairwise(sizes):
+        params += [size * random.standard_normal((p, q)) * (random.random((p, q)) >= zeros)]
+        params += [biases * size * random.standard_normal(q) + dead * (random.random(q) < 0.3)]
+    return tuple(p.astype(dtype) for p in params)
+
+
+def _objective(data: tuple[Any, Any, Any], scale: float, options: dict[str, Any]) -> tuple[Any, Any]:
+    """``f, grad`` of the parameters, ``scale`` times the objective: the data follow their library and dtype."""
+    X, y, sample_weight = data
 
     def given(params: tuple[Any, ...]) -> tuple[Any, ...]:
-        xp = catalogue.array_namespace(*params)
+        xp = array_namespace(*params)
         dtype = params[0].dtype
         targets = xp.asarray(y, dtype=dtype) if y.ndim == 2 else xp.asarray(y)
         weights = None if sample_weight is None else xp.asarray(sample_weight, dtype=dtype)
@@ -133,19 +152,22 @@ def _objective(X: Any, y: Any, sample_weight: Any, scale: float, options: dict[s
     return f, grad
 
 
-# --- the checkers: case -> (whether it passes, and where it is ours the report) --------------------------------------
+# --- the checkers: case -> whether it passes; ours -> its report ------------------------------------------------------
 
 
 def ours(case: Case, f: Callable[..., Any]) -> Any:
+    """``mlp_xp.gradcheck``."""
     return mlp_xp.gradcheck(f, case.grad, case.params, case.names or None, hypotheses=case.hypotheses)
 
 
 def torch_checker(fast_mode: bool) -> Callable[..., bool]:
+    """``torch.autograd.gradcheck``, the gradient as the backward of a Function."""
+
     def check(case: Case, f: Callable[..., Any]) -> bool:
         import torch
         from torch.autograd.gradcheck import GradcheckError, gradcheck
 
-        class Function(torch.autograd.Function):
+        class Function(torch.autograd.Function):  # type: ignore[misc]
             @staticmethod
             def forward(ctx: Any, *params: Any) -> Any:
                 ctx.save_for_backward(*params)
@@ -158,7 +180,7 @@ def torch_checker(fast_mode: bool) -> Callable[..., bool]:
         torch.manual_seed(0)
         params = tuple(torch.tensor(p, requires_grad=True) for p in case.params)
         try:
-            return gradcheck(Function.apply, params, fast_mode=fast_mode)
+            return bool(gradcheck(Function.apply, params, fast_mode=fast_mode))
         except GradcheckError:
             return False
 
@@ -166,6 +188,7 @@ def torch_checker(fast_mode: bool) -> Callable[..., bool]:
 
 
 def jax_checker(case: Case, f: Callable[..., Any]) -> bool:
+    """JAX's ``check_grads``, the gradient as a custom_vjp."""
     import jax
     from jax.test_util import check_grads
 
@@ -174,13 +197,14 @@ def jax_checker(case: Case, f: Callable[..., Any]) -> bool:
     function.defvjp(lambda *p: (f(*p), p), lambda p, dy: tuple(dy * g for g in case.grad(*p)))
     params = tuple(jax.numpy.asarray(p) for p in case.params)
     try:
-        check_grads(function, params, order=1, modes=["rev"])  # forward mode belongs to no custom_vjp
+        check_grads(function, params, order=1, modes=["rev"])  # a custom_vjp has no forward mode
     except AssertionError:
         return False
     return True
 
 
 def hips_checker(case: Case, f: Callable[..., Any]) -> bool:
+    """``check_grads`` of HIPS autograd, the gradient as the vjp of a primitive."""
     from autograd.extend import defvjp_argnums, primitive
     from autograd.test_util import check_grads
 
@@ -194,15 +218,16 @@ def hips_checker(case: Case, f: Callable[..., Any]) -> bool:
         return pull
 
     defvjp_argnums(function, vjp)
-    np.random.seed(0)  # noqa: NPY002, where its directions come from
+    np.random.seed(0)  # noqa: NPY002, the source of its directions
     try:
-        check_grads(function, modes=["rev"], order=1)(*case.params)  # a hand-written backward has no second order
+        check_grads(function, modes=["rev"], order=1)(*case.params)  # a hand-written gradient has no second order
     except AssertionError:
         return False
     return True
 
 
 def scipy_checker(case: Case, f: Callable[..., Any]) -> bool:
+    """``scipy.optimize.check_grad`` on the flat parameters, against ``SCIPY_BOUND``."""
     from scipy.optimize import check_grad
 
     shapes = [p.shape for p in case.params]
@@ -233,12 +258,12 @@ CHECKERS: dict[str, Callable[..., Any]] = {
 
 
 class Outcome(NamedTuple):
-    """What a checker said of one case.
+    """The answer of a checker to one case.
 
-    verdict: pass, fail, inconclusive, or error: it, or the case in it, raised something that is no verdict.
-    named: whether the first sentence names the cause; None where none is given.
+    verdict: pass, fail, inconclusive, or error: an exception that is no verdict.
+    named: whether the first diagnosis names the cause; None for checkers that give no diagnosis.
     evaluations: calls of f.
-    note: the diagnosis, or what was raised.
+    note: the diagnosis, or the exception.
     """
 
     verdict: str
@@ -249,7 +274,7 @@ class Outcome(NamedTuple):
 
 
 def judge(checker: str, request: Request) -> Outcome:
-    """One case before one checker."""
+    """Show one case to one checker."""
     case = case_of(request)
     case = case._replace(params=tuple(p.copy() for p in case.params))
     calls, named, note = 0, None, ""
@@ -262,30 +287,31 @@ def judge(checker: str, request: Request) -> Outcome:
     start = time.perf_counter()
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")  # torch warns of float32, SciPy's steps in float32 divide by nothing
-            said = CHECKERS[checker](case, counted)
+            warnings.simplefilter("ignore")  # torch warns of float32, SciPy divides by 0 in float32
+            answer = CHECKERS[checker](case, counted)
     except Exception as error:
-        # a gradient that is none (a wrong shape or dtype, one too few) makes a checker raise, each its own way
+        # on a malformed gradient (a wrong shape or dtype, one too few) each checker raises an exception of its own
         verdict, note = ("fail" if case.kind.breaks else "error"), f"{type(error).__name__}: {error}".lower()
         named = any(word in note for word in case.words) if checker == "mlp_xp" else None
     else:
-        verdict = said.verdict if checker == "mlp_xp" else "pass" if said else "fail"
+        verdict = answer.verdict if checker == "mlp_xp" else "pass" if answer else "fail"
         if checker == "mlp_xp":
-            note = catalogue.top_diagnosis(said)
+            note = catalogue.top_diagnosis(answer)
             named = verdict == "fail" and any(word in note for word in case.words)
     return Outcome(verdict, named, calls, time.perf_counter() - start, note)
 
 
 def judge_all(checker: str, requests: Sequence[Request]) -> list[Outcome]:
+    """Show every case to one checker."""
     return [judge(checker, request) for request in requests]
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Libraries that are loaded in processes started here use one thread.
+    """Processes that start in this block use one thread.
 
-    The networks are small, and two threads that wait for each other on a shared machine are slower than one: torch's
-    slow mode was seen to take 0.36 s on one and 11 to 117 s on two.
+    The networks are small: on a shared machine two threads that wait for each other are slower than one. torch's slow
+    mode took 0.36 s on one thread and 11 to 117 s on two.
     """
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ[name] for name in names if name in os.environ}
@@ -309,7 +335,7 @@ def in_processes(jobs: Sequence[tuple[str, Sequence[Request]]], workers: int) ->
 
 
 class Amount(NamedTuple):
-    """How much is asked: cases of a kind in either dtype, right gradients of ours and of the peers, seeds, rounds."""
+    """How much to measure: cases of a kind in each dtype, right gradients for ours and for the peers, seeds, rounds."""
 
     float64: int = 8
     float32: int = 4
@@ -321,12 +347,12 @@ class Amount(NamedTuple):
 
 QUICK = Amount(1, 1, 400, 6, 1, 0)
 
-# JAX's arrays cannot be written into, and in float32 no error below 1e-4 counts
+# errors too small to be seen in float32
 _HIDDEN_IN_FLOAT32 = ("0.0001 too large", "1e-06 too large", "1e-08 too large", "float32 on the way")
 
 
 def wrong_requests(amount: Amount) -> list[Request]:
-    """The catalogue, each kind in random settings that show it."""
+    """The catalogue: each kind in random settings in which it changes the gradient."""
     return [
         Request(kind.name, case.setting)
         for dtype, number in (("float64", amount.float64), ("float32", amount.float32))
@@ -345,7 +371,7 @@ def right_requests(number: int) -> list[Request]:
 
 
 def size_requests(amount: Amount) -> list[Request]:
-    """Errors of falling size in one smooth network, under several seeds."""
+    """Errors of decreasing size in one smooth network, under several seeds."""
     return [
         Request(f"{where} {size:g}", SMOOTH._replace(seed=seed))
         for where in ("scale", "entry")
@@ -355,12 +381,13 @@ def size_requests(amount: Amount) -> list[Request]:
 
 
 def applicable(checker: str, requests: Sequence[Request]) -> list[Request]:
+    """The requests without those that write into their arguments for JAX, whose arrays are immutable."""
     mutating = {kind.name for kind in catalogue.KINDS if kind.mutates}
     return [request for request in requests if checker != "jax" or request.what not in mutating]
 
 
 def summary(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Counts of verdicts, evaluations and milliseconds of a case; what was right of the causes that were named."""
+    """Counts of verdicts, medians of evaluations and milliseconds, the share of causes that were named rightly."""
     named = [outcome.named for outcome in outcomes if outcome.named is not None]
     return {
         "cases": len(outcomes),
@@ -375,6 +402,7 @@ def summary(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> dict[st
 
 
 def by_dtype(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
+    """A summary for each dtype."""
     result = {}
     for dtype in ("float64", "float32"):
         pairs = [(r, o) for r, o in zip(requests, outcomes, strict=True) if r.setting.dtype == dtype]
@@ -384,7 +412,7 @@ def by_dtype(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> dict[s
 
 
 def detection(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
-    """``scale`` and ``entry`` -> size of the error -> the share that was refused."""
+    """``scale`` and ``entry`` -> size of the error -> the share of seeds under which it was refused."""
     rates: dict[str, dict[str, list[bool]]] = {"scale": {}, "entry": {}}
     for request, outcome in zip(requests, outcomes, strict=True):
         where, size = request.what.split()
@@ -393,7 +421,7 @@ def detection(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> dict[
 
 
 def smallest(rates: dict[str, float]) -> float | None:
-    """The smallest error down to which every error was refused every time."""
+    """The smallest size such that errors of this size and of every larger one were refused under every seed."""
     caught = None
     for size, rate in sorted(rates.items(), key=lambda item: -float(item[0])):
         if rate < 1.0:
@@ -405,8 +433,8 @@ def smallest(rates: dict[str, float]) -> float | None:
 # --- speed -----------------------------------------------------------------------------------------------------------
 
 
-def seconds_of_ours(mode: str) -> float:
-    """One check of the network of ``SPEED``: ``auto``, or ``full`` with many points per call."""
+def seconds_of_ours(mode: Literal["auto", "full"]) -> float:
+    """One check of the network of ``SPEED``: mode ``auto``, or ``full`` with a vectorised f."""
     X, y, _, params = catalogue.draw(SPEED)
 
     def f(*at: Any) -> Any:
@@ -427,14 +455,14 @@ def seconds_of_ours(mode: str) -> float:
 
 
 def seconds_of_torch(fast_mode: bool) -> float:
-    """The same by torch's gradcheck, the network in torch's own functions, its gradient by hand."""
+    """The same by torch's gradcheck: the network in torch's own functions, its gradient by hand."""
     import torch
 
     X, y, _, params = catalogue.draw(SPEED)
     X, y = torch.tensor(X), torch.tensor(y)
     T = torch.nn.functional.one_hot(y).double()
 
-    class Function(torch.autograd.Function):
+    class Function(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
         def forward(ctx: Any, W1: Any, b1: Any, W2: Any, b2: Any) -> Any:
             a = torch.sigmoid(torch.addmm(b1, X, W1))
@@ -456,7 +484,7 @@ def seconds_of_torch(fast_mode: bool) -> float:
 
 
 def speed(rounds: int) -> dict[str, list[float]]:
-    """Seconds of the four checks, in turn, ours and torch's in a process of its own each, on one thread."""
+    """Seconds of the four checks in turn, on one thread; ours and torch's each in a process of its own."""
     spawn = multiprocessing.get_context("spawn")
     seconds: dict[str, list[float]] = {"mlp_xp": [], "mlp_xp full": [], "torch slow": [], "torch fast": []}
     numpy_side, torch_side = (ProcessPoolExecutor(1, spawn) for _ in range(2))
@@ -471,7 +499,7 @@ def speed(rounds: int) -> dict[str, list[float]]:
     return seconds
 
 
-# --- what is shown ---------------------------------------------------------------------------------------------------
+# --- the report ------------------------------------------------------------------------------------------------------
 
 
 def plot(found: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
@@ -482,7 +510,7 @@ def plot(found: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
-    # Okabe and Ito's colours, told apart by every eye; markers and dashes tell them apart in print
+    # Okabe and Ito's colours for readers who are colour-blind; markers and dashes for print without colours
     styles = zip(
         ("#000000", "#D55E00", "#E69F00", "#0072B2", "#009E73", "#CC79A7"),
         "os^Dv*",
@@ -512,6 +540,7 @@ def plot(found: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
 
 
 def show(title: str, rows: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """Print a table: a line for each checker and dtype."""
     print(f"\n{title}")
     print("checker         dtype     cases  refused  passed  inconclusive  errors  causes  evaluations      ms")
     for checker, dtypes in rows.items():
@@ -524,7 +553,7 @@ def show(title: str, rows: dict[str, dict[str, dict[str, Any]]]) -> None:
 
 
 def misses(requests: Sequence[Request], outcomes: Sequence[Outcome], wanted: str) -> list[dict[str, Any]]:
-    """Every case whose verdict is another, or whose cause was named wrongly, so that it can be built again."""
+    """Every case whose verdict is not ``wanted`` or whose cause was named wrongly: enough to build it again."""
     return [
         {"what": request.what, "setting": request.setting._asdict(), "verdict": outcome.verdict, "note": outcome.note}
         for request, outcome in zip(requests, outcomes, strict=True)
@@ -533,6 +562,7 @@ def misses(requests: Sequence[Request], outcomes: Sequence[Outcome], wanted: str
 
 
 def main() -> None:
+    """Ask the three questions and for the speed; print, save and plot the answers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a minute's worth")
     parser.add_argument("--right", type=int, metavar="N", help=f"right gradients for ours (default {Amount().right:,})")
@@ -543,51 +573,19 @@ def main() -> None:
     options = parser.parse_args()
     amount = QUICK if options.quick else Amount()
     amount = amount._replace(right=options.right if options.right is not None else amount.right)
-    checkers, workers = options.only, options.workers
     libraries = {name: metadata.version(name) for name in ("torch", "jax", "autograd", "scipy")}
     results: dict[str, Any] = {"machine": machine(), "peers": libraries, "amount": amount._asdict()}
 
-    wrong = wrong_requests(amount)
-    per_checker = {checker: applicable(checker, wrong) for checker in checkers}
-    outcomes = dict(zip(checkers, in_processes(list(per_checker.items()), workers), strict=True))
-    results["kinds"] = len(catalogue.KINDS)
-    results["wrong"] = {checker: by_dtype(per_checker[checker], outcomes[checker]) for checker in checkers}
-    show(f"wrong gradients: {len(catalogue.KINDS)} kinds, {len(wrong)} cases", results["wrong"])
-    if "mlp_xp" in checkers:
-        results["misses"] = misses(wrong, outcomes["mlp_xp"], "fail")
-        results["kinds named"] = kinds_named(wrong, outcomes["mlp_xp"])
-        print(f"kinds that mlp_xp names in most of their float64 cases: {results['kinds named']} of {results['kinds']}")
-
-    right = right_requests(max(amount.right, amount.right_peers))
-    shares = [right[: amount.right][part::8] for part in range(8)]  # ours takes its share in several processes
-    jobs = [("mlp_xp", share) for share in shares if share and "mlp_xp" in checkers]
-    peers = [checker for checker in checkers if checker != "mlp_xp"]
-    answers = in_processes([*jobs, *((checker, right[: amount.right_peers]) for checker in peers)], workers)
-    results["right"] = {}
-    if jobs:
-        asked = [request for _, share in jobs for request in share]
-        said = [outcome for answer in answers[: len(jobs)] for outcome in answer]
-        results["right"]["mlp_xp"] = by_dtype(asked, [o._replace(named=None) for o in said])
-        results["false alarms"] = [row for row in misses(asked, said, "pass") if row["verdict"] in ("fail", "error")]
-    for checker, answer in zip(peers, answers[len(jobs) :], strict=True):
-        results["right"][checker] = by_dtype(right[: amount.right_peers], answer)
-    show("right gradients", results["right"])
-
-    asked = size_requests(amount)
-    found = in_processes([(checker, asked) for checker in checkers], workers)
-    results["detection"] = {checker: detection(asked, answer) for checker, answer in zip(checkers, found, strict=True)}
-    print(f"\nsmallest error refused for every seed, {SMOOTH.sizes}, float64\nchecker           scale     entry")
-    for checker, rates in results["detection"].items():
-        least = [smallest(rates[where]) for where in ("scale", "entry")]
-        print(f"{checker:16}" + "".join(f"{size:9.0e} " if size else "        - " for size in least))
-
+    results |= on_wrong_gradients(options.only, options.workers, amount)
+    results |= on_right_gradients(options.only, options.workers, amount)
+    results["detection"] = on_small_errors(options.only, options.workers, amount)
     if amount.rounds:
         results["seconds"] = speed(amount.rounds)
         seconds = {name: statistics.median(times) for name, times in results["seconds"].items()}
         print(f"\none check of {SPEED.sizes}, n = {SPEED.n}, float64, one thread, seconds")
         for name, time_of in seconds.items():
             print(f"{name:16}{time_of:9.3f}{seconds['torch slow'] / time_of:9.1f} times as fast as torch slow")
-        if "mlp_xp" in checkers:
+        if "mlp_xp" in options.only:
             targets(results, seconds)
 
     if options.save:
@@ -596,8 +594,54 @@ def main() -> None:
         plot(results["detection"], options.plot)
 
 
+def on_wrong_gradients(checkers: Sequence[str], workers: int, amount: Amount) -> dict[str, Any]:
+    """Which wrong gradients each checker refuses; of ours also the misses and the causes named."""
+    wrong = wrong_requests(amount)
+    per_checker = {checker: applicable(checker, wrong) for checker in checkers}
+    outcomes = dict(zip(checkers, in_processes(list(per_checker.items()), workers), strict=True))
+    results: dict[str, Any] = {"kinds": len(catalogue.KINDS)}
+    results["wrong"] = {checker: by_dtype(per_checker[checker], outcomes[checker]) for checker in checkers}
+    show(f"wrong gradients: {len(catalogue.KINDS)} kinds, {len(wrong)} cases", results["wrong"])
+    if "mlp_xp" in checkers:
+        results["misses"] = misses(wrong, outcomes["mlp_xp"], "fail")
+        results["kinds named"] = kinds_named(wrong, outcomes["mlp_xp"])
+        print(f"kinds that mlp_xp names in most of their float64 cases: {results['kinds named']} of {results['kinds']}")
+    return results
+
+
+def on_right_gradients(checkers: Sequence[str], workers: int, amount: Amount) -> dict[str, Any]:
+    """Which right gradients each checker passes; of ours also the false alarms."""
+    right = right_requests(max(amount.right, amount.right_peers))
+    shares = [right[: amount.right][part::8] for part in range(8)]  # ours takes its share in several processes
+    jobs = [("mlp_xp", share) for share in shares if share and "mlp_xp" in checkers]
+    peers = [checker for checker in checkers if checker != "mlp_xp"]
+    answers = in_processes([*jobs, *((checker, right[: amount.right_peers]) for checker in peers)], workers)
+    results: dict[str, Any] = {"right": {}}
+    if jobs:
+        asked = [request for _, share in jobs for request in share]
+        ours = [outcome for answer in answers[: len(jobs)] for outcome in answer]
+        results["right"]["mlp_xp"] = by_dtype(asked, [outcome._replace(named=None) for outcome in ours])
+        results["false alarms"] = [row for row in misses(asked, ours, "pass") if row["verdict"] in ("fail", "error")]
+    for checker, answer in zip(peers, answers[len(jobs) :], strict=True):
+        results["right"][checker] = by_dtype(right[: amount.right_peers], answer)
+    show("right gradients", results["right"])
+    return results
+
+
+def on_small_errors(checkers: Sequence[str], workers: int, amount: Amount) -> dict[str, Any]:
+    """The share of seeds under which each checker refuses an error, by its size."""
+    asked = size_requests(amount)
+    found = in_processes([(checker, asked) for checker in checkers], workers)
+    rates = {checker: detection(asked, answer) for checker, answer in zip(checkers, found, strict=True)}
+    print(f"\nsmallest error refused for every seed, {SMOOTH.sizes}, float64\nchecker           scale     entry")
+    for checker, row in rates.items():
+        least = [smallest(row[where]) for where in ("scale", "entry")]
+        print(f"{checker:16}" + "".join(f"{size:9.0e} " if size else "        - " for size in least))
+    return rates
+
+
 def targets(results: dict[str, Any], seconds: dict[str, float]) -> None:
-    """What was asked for, and what came."""
+    """Print and save each target, the value and whether it is met."""
     wrong, right = (results[key]["mlp_xp"] for key in ("wrong", "right"))
     passed = sum(row["pass"] + row["inconclusive"] + row["error"] for row in wrong.values())
     refused = sum(row["fail"] + row["error"] for row in right.values())
@@ -621,7 +665,7 @@ def targets(results: dict[str, Any], seconds: dict[str, float]) -> None:
 
 
 def kinds_named(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> int:
-    """Of how many kinds the cause was right in more than half of the float64 cases."""
+    """The number of kinds whose cause was named rightly in more than half of their float64 cases."""
     by_kind: dict[str, list[bool]] = {}
     for request, outcome in zip(requests, outcomes, strict=True):
         if request.setting.dtype == "float64":

@@ -1,4 +1,4 @@
-"""A side of a comparison in a process of its own, where the other's idle threads are not in its way."""
+"""One side of a comparison, in a process of its own: idle threads of the other side do not slow it down."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Worker:
-    """A process that runs ``work(pipe, argument)``: it answers each request until the request is None."""
+    """A process that runs ``work(pipe, argument)``, which answers requests until one is None."""
 
     def __init__(self, work: Callable[..., None], argument: Any) -> None:
         context = multiprocessing.get_context("spawn")
@@ -23,7 +23,7 @@ class Worker:
         self.pipe.send(request)
         try:
             return self.pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             sys.exit("a worker stopped; its reason is above")
 
     def stop(self) -> None:

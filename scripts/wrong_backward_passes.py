@@ -1,14 +1,14 @@
-"""A catalogue of wrong backward passes: the textbook's network with one named mistake in its gradient at a time.
+"""A catalogue of wrong backward passes: the textbook's network with one named mistake at a time in its gradient.
 
     for kind in KINDS:
         case = build(kind, Setting(**kind.needs))
         report = mlp_xp.gradcheck(case.f, case.grad, case.params, case.names, hypotheses=case.hypotheses)
 
-``Setting`` says which network, ``run`` is its forward pass, ``Steps`` its backward pass step by step, each right. A
-``Kind`` replaces one step, or breaks the contract of a gradient function. The lines run on any array library; nothing
-of mlp_xp is used but the hash of its dropout masks, so that its hypotheses speak of the same units, and the hypotheses.
+A ``Setting`` describes the network, ``run`` is its forward pass, and ``Steps`` holds the right steps of its backward
+pass. A ``Kind`` replaces one step, or breaks the contract of a gradient function. The code runs on any array library.
+From mlp_xp it takes the hypotheses about mistakes, and the hash behind dropout masks, so that both drop the same units.
 
-Next: ``gradcheck_benchmark`` shows the catalogue to the checkers, ``tests/test_catalogue.py`` to ours.
+Next: ``gradcheck_benchmark`` shows the catalogue to all checkers, ``tests/gradcheck/test_catalogue.py`` to ours.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from array_api_compat import array_namespace
 
 from mlp_xp.dropout import dropout_mask
 
-# --- which network ------------------------------------------------------------------------------------------------
+# --- settings and data --------------------------------------------------------------------------------------------
 
 
 class Setting(NamedTuple):
-    """A network, its data and its loss: everything is drawn from ``seed``.
+    """A network, its data and its loss: all numbers are drawn from ``seed``.
 
-    sizes: (d_in, d_h, ..., d_out); no hidden layer, one or several.
+    sizes: (d_in, d_h, ..., d_out); any number of hidden layers, none included.
     n: rows of the batch.
     weighted: whether the rows have weights.
-    scale: what the whole loss is multiplied by.
-    dtype: of parameters and gradients.
+    scale: a factor of the whole loss.
+    dtype: the name of the dtype of parameters and gradients.
     """
 
     sizes: tuple[int, ...] = (5, 4, 3)
@@ -52,10 +52,10 @@ class Setting(NamedTuple):
 
 
 class Data(NamedTuple):
-    """What is drawn, on the host and in float64, but no finer than the setting's dtype shows.
+    """The numbers of a setting, on the host, in float64 but rounded to the setting's dtype.
 
     y: labels (n,), or targets (n, d_out) for squared error.
-    weights: (n,), as a caller would give them; None without.
+    weights: (n,), as a caller would give them; None for equal weights.
     params: W1, b1, W2, b2, ...
     """
 
@@ -71,10 +71,10 @@ def draw(setting: Setting) -> Data:
     n, (d_in, *_, d_out) = setting.n, setting.sizes
 
     def rounded(x: np.ndarray) -> np.ndarray:
-        return x.astype(setting.dtype).astype(np.float64)
+        return np.asarray(x.astype(setting.dtype), dtype=np.float64)
 
     X = rounded(random.standard_normal((n, d_in)))
-    y = random.permutation(np.arange(n) % max(d_out, 2))  # every class comes up, where the rows suffice
+    y = random.permutation(np.arange(n) % max(d_out, 2))  # every class comes up, if there are enough rows
     if setting.criterion == "squared_error":
         y = rounded(random.standard_normal((n, d_out)))
     weights = rounded(random.uniform(0.5, 2.0, n)) if setting.weighted else None
@@ -86,6 +86,7 @@ def draw(setting: Setting) -> Data:
 
 
 def logistic(xp: Any, z: Any) -> Any:
+    """``1 / (1 + exp(-z))``."""
     return 1.0 / (1.0 + xp.exp(-z))
 
 
@@ -107,7 +108,7 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 
 
 class Run(NamedTuple):
-    """A forward pass: what the steps of the backward pass look at. Affine and hidden layers are counted from 1.
+    """A forward pass: all that the steps of the backward pass read. Affine and hidden layers are counted from 1.
 
     T, w: targets (n, d_out) and weights (n,) that sum to 1.
     z: pre-activations of every affine layer, logits last.
@@ -134,20 +135,20 @@ def one_hot(setting: Setting, y: np.ndarray, smoothing: float) -> np.ndarray:
     k = setting.sizes[-1]
     if y.ndim == 2:
         return y
-    T = np.eye(max(k, 2))[y][:, -k:]  # one output: 0 or 1
+    T: np.ndarray = np.eye(max(k, 2))[y][:, -k:]  # one output: 0 or 1
     return (1.0 - smoothing) * T + smoothing / k if smoothing else T
 
 
 def mask_of(setting: Setting, xp: Any, like: Any, layer: int, seed: int) -> Any:
     """The dropout mask (n, d_h) of a hidden layer; ones without dropout."""
     shape = (setting.n, setting.sizes[layer])
-    # the hash is of ints: computed on the host, it is the same for every library
-    mask = dropout_mask(np, shape, setting.dropout, seed, layer, np.empty(0)) if setting.dropout else np.ones(shape)
+    host: Any = np  # the hash is of ints: computed on the host it is the same as in every library
+    mask = dropout_mask(host, shape, setting.dropout, seed, layer, host.empty(0)) if setting.dropout else np.ones(shape)
     return xp.asarray(mask, dtype=like.dtype)
 
 
 def run(setting: Setting, data: Data, params: tuple[Any, ...]) -> Run:
-    """Forward, in the library and dtype of the parameters, whichever they are."""
+    """The forward pass in the library and dtype of the parameters."""
     xp = array_namespace(*params)
     cast = partial(xp.asarray, dtype=params[0].dtype)
     value = ACTIVATIONS[setting.activation][0]
@@ -165,6 +166,7 @@ def run(setting: Setting, data: Data, params: tuple[Any, ...]) -> Run:
 
 
 def softmax(xp: Any, z: Any) -> Any:
+    """``exp(z) / sum(exp(z))`` of each row."""
     e = xp.exp(z - xp.max(z, axis=1, keepdims=True))
     return e / xp.sum(e, axis=1, keepdims=True)
 
@@ -190,7 +192,7 @@ def penalties(run: Run) -> Any:
         if setting.l2:
             total = total + setting.l2 / 2.0 * xp.sum(W * W)
         if setting.l1:
-            total = total + setting.l1 * xp.sum(xp.where(W > 0, W, -W))  # not abs: it takes complex steps
+            total = total + setting.l1 * xp.sum(xp.where(W > 0, W, -W))  # not abs, which has no complex step
     return total
 
 
@@ -213,25 +215,27 @@ def right_dlogits(run: Run) -> Any:
 
 
 def right_slope(run: Run, layer: int) -> Any:
+    """The derivative of the activation in a hidden layer, (n, d_h)."""
     return slope_of(run, run.z[layer - 1])
 
 
 def slope_of(run: Run, z: Any) -> Any:
+    """The derivative of the activation at ``z``."""
     return ACTIVATIONS[run.setting.activation][1](run.xp, z)
 
 
 class Steps(NamedTuple):
-    """A backward pass. Every field is the right step; a mistake is another function in its place.
+    """A backward pass. The default of every field is the right step; a mistake is another function in its place.
 
-    loss: of the forward pass, 0-d.
+    loss: the data loss of the forward pass, 0-d.
     dlogits: the cotangent of the logits, (n, d_out).
     slope: the derivative of the activation in a hidden layer, (n, d_h).
-    mask: what dropout does to the cotangent of a hidden layer, (n, d_h).
-    input: what the weight gradient of an affine layer takes for its input, (n, d).
-    weight: of an affine layer, as the way back sees it, (d, d').
-    bias_gradient: from the cotangent (n, d) of an affine layer's output.
-    penalty, bias_penalty: what is added to the gradient of a weight, of a bias.
-    finish: the last thing done to all gradients.
+    mask: the factor that dropout gives the cotangent of a hidden layer, (n, d_h).
+    input: the input of an affine layer for its weight gradient, (n, d).
+    weight: the weight of an affine layer through which the cotangent goes back, (d, d').
+    bias_gradient: the gradient of a bias from the cotangent (n, d) of the layer's output.
+    penalty, bias_penalty: the gradient of the penalty for a weight, for a bias.
+    finish: a last change of all gradients.
     """
 
     loss: Callable[[Run], Any] = data_loss
@@ -247,7 +251,7 @@ class Steps(NamedTuple):
 
 
 def backward(run: Run, steps: Steps) -> tuple[Any, ...]:
-    """``(dW1, db1, dW2, db2, ...)``, along the steps."""
+    """``(dW1, db1, dW2, db2, ...)`` by these steps."""
     xp, scale = run.xp, run.setting.scale
     dz = steps.dlogits(run) * scale
     grads: tuple[Any, ...] = ()
@@ -269,14 +273,14 @@ class Kind(NamedTuple):
     """A mistake.
 
     name: what is wrong.
-    words: any of these in the diagnosis, whatever their case, and it is right; ``{n}``, ``{k}``, ``{keep}`` are the
-        setting's. Where nobody could name the cause from numbers, the right answer is that no pattern is known.
-    needs: the fields of a setting without which the mistake would be none.
+    words: a diagnosis is right if it has any of these in it, upper or lower case; ``{n}``, ``{k}`` and ``{keep}`` stand
+        for numbers of the setting. If the cause cannot be told from numbers, the right words are "no pattern".
+    needs: the fields of a setting without which the mistake changes nothing.
     hidden: the fewest hidden layers.
-    steps: the steps of the backward pass that are wrong.
-    breaks: what is done to the gradient function itself: ``breaks(setting, build) -> grad``, where ``build(**steps)``
-        is a gradient function.
-    mutates: whether it writes into its arguments, which some libraries make impossible.
+    steps: the wrong steps of the backward pass.
+    breaks: ``breaks(setting, build) -> grad`` makes the gradient function, ``build(**steps)`` makes one that keeps the
+        contract; None for the latter.
+    mutates: whether the gradient function writes into its arguments, which some libraries forbid.
     """
 
     name: str
@@ -289,7 +293,7 @@ class Kind(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A function, a gradient of it that may be wrong, and the point."""
+    """A function, a gradient of it that may be wrong, and the point at which they are compared."""
 
     kind: Kind
     setting: Setting
@@ -305,7 +309,7 @@ RIGHT = Kind("right", ())
 
 
 def build(kind: Kind, setting: Setting) -> Case:
-    """The case of a kind in a setting; params are NumPy arrays, f and grad take any library's."""
+    """The case of a kind in a setting. ``params`` are NumPy arrays, f and grad take arrays of any library."""
     data = draw(setting)
     steps = Steps(**kind.steps)
 
@@ -331,7 +335,7 @@ def build(kind: Kind, setting: Setting) -> Case:
 
 
 def hypotheses(setting: Setting, data: Data, params: tuple[np.ndarray, ...]) -> dict[str, Callable[..., Any]]:
-    """What mlp_xp knows of mistakes in such a network, in the scale of the setting."""
+    """The mistakes in such a network that mlp_xp knows, times the scale of the setting; none without that module."""
     try:
         from mlp_xp import mistakes
     except ImportError:
@@ -358,7 +362,7 @@ def hypotheses(setting: Setting, data: Data, params: tuple[np.ndarray, ...]) -> 
 
 
 def on(index: int, change: Callable[[Run, Any], Any]) -> dict[str, Any]:
-    """The last step: one gradient, by its place in (dW1, db1, ...), is changed."""
+    """A last step that changes one gradient, given by its position in (dW1, db1, ...)."""
 
     def finish(run: Run, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         place = index % len(grads)
@@ -368,14 +372,18 @@ def on(index: int, change: Callable[[Run, Any], Any]) -> dict[str, Any]:
 
 
 def all_times(factor: float) -> dict[str, Any]:
+    """A last step that multiplies all gradients."""
     return {"finish": lambda run, grads: tuple(factor * g for g in grads)}
 
 
 def dlogits_times(factor: Callable[[Setting], float]) -> dict[str, Any]:
+    """The cotangent of the logits times a number of the setting."""
     return {"dlogits": lambda run: factor(run.setting) * right_dlogits(run)}
 
 
 def swapped(i: int, j: int) -> dict[str, Any]:
+    """A last step that exchanges two gradients."""
+
     def finish(run: Run, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         order = list(range(len(grads)))
         order[i], order[j] = j, i
@@ -385,7 +393,7 @@ def swapped(i: int, j: int) -> dict[str, Any]:
 
 
 def where(run: Run, g: Any, axis: int, among: Callable[[Any], Any]) -> Any:
-    """1 where the index along an axis is ``among`` the chosen, else 0, in the shape of g."""
+    """1 where ``among(index along the axis)`` is true, else 0, in the shape of g."""
     xp = run.xp
     index = xp.arange(g.shape[axis])
     index = index[:, None] if g.ndim == 2 and axis == 0 else index
@@ -393,34 +401,37 @@ def where(run: Run, g: Any, axis: int, among: Callable[[Any], Any]) -> Any:
 
 
 def without(axis: int, among: Callable[[Any, int], Any]) -> Callable[[Run, Any], Any]:
-    """A change: zero where the index along an axis is among those chosen from (index, length)."""
+    """A change of a gradient: zero where ``among(index along the axis, length)`` is true."""
     return lambda run, g: g * (1.0 - where(run, g, axis, lambda index: among(index, g.shape[axis])))
 
 
 def entry(run: Run, g: Any) -> Any:
-    """1 in the entry of g that is largest, else 0: elsewhere an error could be smaller than the rounding."""
+    """1 in the largest entry of g, else 0: an error in a small entry could be smaller than the rounding."""
     xp = run.xp
     return xp.astype(xp.abs(g) >= xp.max(xp.abs(g)), g.dtype)
 
 
 def slope_at(layer: int | None, wrong: Callable[[Run, int], Any]) -> dict[str, Any]:
-    """The derivative of the activation is wrong in one hidden layer, or (None) in all."""
+    """The derivative of the activation is wrong in one hidden layer; in all if ``layer`` is None."""
     return {"slope": lambda run, at: wrong(run, at) if layer in (None, at) else right_slope(run, at)}
 
 
 def other_activation(run: Run, layer: int) -> Any:
+    """The derivative of sigmoid, or of tanh where sigmoid is the activation."""
     name = "tanh" if run.setting.activation == "sigmoid" else "sigmoid"
     return ACTIVATIONS[name][1](run.xp, run.z[layer - 1])
 
 
 def half_precision(x: Any, bits: int = 11) -> Any:
-    """x rounded to so many bits, as float16 or (8) bfloat16 would, without their ranges (Veltkamp's splitting)."""
+    """x rounded to ``bits``: 11 for float16, 8 for bfloat16, without their ranges (Veltkamp's splitting)."""
     digits = 53 if "64" in str(x.dtype) else 24
     big = (2.0 ** (digits - bits) + 1.0) * x
     return big - (big - x)
 
 
 def labels_off_by(shift: int) -> dict[str, Any]:
+    """Every label is too large by ``shift``, modulo the number of classes."""
+
     def dlogits(run: Run) -> Any:
         y = (run.data.y + shift) % run.setting.sizes[-1]
         T = run.xp.asarray(one_hot(run.setting, y, run.setting.label_smoothing), dtype=run.T.dtype)
@@ -430,6 +441,8 @@ def labels_off_by(shift: int) -> dict[str, Any]:
 
 
 def smoothing_times(factor: float) -> dict[str, Any]:
+    """Label smoothing times a factor."""
+
     def dlogits(run: Run) -> Any:
         T = one_hot(run.setting, run.data.y, factor * run.setting.label_smoothing)
         return (outputs(run) - run.xp.asarray(T, dtype=run.T.dtype)) * run.w[:, None]
@@ -437,8 +450,8 @@ def smoothing_times(factor: float) -> dict[str, Any]:
     return {"dlogits": dlogits}
 
 
-def weights_of(weights: Callable[[Run], np.ndarray]) -> dict[str, Any]:
-    """Other weights of the rows (n,), on the host, where the mean is taken."""
+def weights_of(weights: Callable[[Run], np.ndarray | None]) -> dict[str, Any]:
+    """The mean over the rows takes other weights (n,), given on the host."""
 
     def dlogits(run: Run) -> Any:
         return (outputs(run) - run.T) * run.xp.asarray(weights(run), dtype=run.w.dtype)[:, None]
@@ -452,69 +465,81 @@ def rows(among: Callable[[Any, int], Any]) -> dict[str, Any]:
 
 
 def rolled(x: Any, axis: int, shift: int = 1) -> Any:
+    """x shifted along an axis; the end comes back at the beginning."""
     xp = array_namespace(x)
     return xp.roll(x, shift, axis=axis)
 
 
 def softmax_omitted(run: Run) -> Any:
+    """The cotangent of the probabilities, not of the logits: ``-t / p``."""
     return -run.T / outputs(run) * run.w[:, None]
 
 
 def softmax_twice(run: Run) -> Any:
+    """The derivative of softmax applied to a cotangent of the logits: ``p (g - sum(p g))``."""
     p, g = outputs(run), right_dlogits(run)
     return p * (g - run.xp.sum(p * g, axis=1, keepdims=True))
 
 
 def loss_with_epsilon(run: Run) -> Any:
-    """The cross-entropy with ``log(p + 1e-3)``, of which the gradient knows nothing."""
+    """The cross-entropy with ``log(p + 1e-3)``; the gradient is that without the 1e-3."""
     return -run.xp.sum(run.w * run.xp.sum(run.T * run.xp.log(outputs(run) + 1e-3), axis=1))
 
 
 def clipped(run: Run, g: Any) -> Any:
+    """Entries beyond half of the largest are set to that half."""
     xp = run.xp
     bound = 0.5 * xp.max(xp.abs(g))
     return xp.where(g > bound, bound * xp.ones_like(g), xp.where(g < -bound, -bound * xp.ones_like(g), g))
 
 
 def unit_norm(run: Run, grads: tuple[Any, ...]) -> tuple[Any, ...]:
+    """All gradients together have norm 1."""
     total = sum(run.xp.sum(g * g) for g in grads)
     return tuple(g / run.xp.sqrt(total) for g in grads)
 
 
 def detached(run: Run, grads: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The gradients of the first layer are zero."""
     return (0.0 * grads[0], 0.0 * grads[1], *grads[2:])
 
 
 def not_a_number(run: Run, g: Any) -> Any:
+    """The largest entry is NaN."""
     return run.xp.where(entry(run, g) > 0, float("nan") * run.xp.ones_like(g), g)
 
 
 def narrowed(run: Run, g: Any) -> Any:
+    """The gradient in the other of float32 and float64."""
     return run.xp.astype(g, run.xp.float32 if "64" in str(g.dtype) else run.xp.float64)
 
 
 def bias_before_slope(run: Run, grads: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The first bias sums the cotangent of the activation, where that of the pre-activation belongs."""
+    """The first bias sums the cotangent of the activation in place of that of the pre-activation."""
     before = backward(run, Steps(slope=lambda run, at: right_slope(run, at) if at > 1 else run.xp.ones_like(run.z[0])))
     return (grads[0], before[1], *grads[2:])
 
 
 def one_row_bias(run: Run, layer: int, dz: Any) -> Any:
+    """The cotangent of the last row, not the sum over the rows."""
     return dz[-1, :]
 
 
 def wrong_axis(run: Run, layer: int, dz: Any) -> Any:
+    """In the first layer the sum over the columns, not over the rows."""
     return run.xp.sum(dz, axis=1 if layer == 1 else 0)
 
 
 def malformed(setting: Setting, build: Callable[..., Any]) -> Callable[..., Any]:
-    """What the steps return is no gradient by its form: its shape, dtype, number, or NaN."""
-    return build()
+    """The gradient of the wrong steps, whose form is wrong: shape, dtype, number of arrays, or NaN."""
+    grad: Callable[..., Any] = build()
+    return grad
 
 
 def stale(setting: Setting, build: Callable[..., Any]) -> Callable[..., Any]:
-    """The forward pass is the first call's, for ever."""
-    right, first = build(), []
+    """Every call uses the forward pass of the first call."""
+    right = build()
+    first: list[tuple[Any, ...]] = []
 
     def grad(*params: Any) -> Any:
         if not first:
@@ -525,18 +550,20 @@ def stale(setting: Setting, build: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def stale_weight(setting: Setting, build: Callable[..., Any]) -> Callable[..., Any]:
-    """The way back takes the last weight of the first call: ``backward(cache, y, W2)`` with an old W2."""
+    """The way back takes the weight of the first call: ``backward(cache, y, W2)`` with an old W2."""
     first: dict[int, Any] = {}
 
     def weight(run: Run, layer: int) -> Any:
         return first.setdefault(layer, 1.0 * run.params[2 * layer - 2])
 
-    return build(weight=weight)
+    grad: Callable[..., Any] = build(weight=weight)
+    return grad
 
 
 def accumulating(setting: Setting, build: Callable[..., Any]) -> Callable[..., Any]:
-    """Each call adds to what the calls before returned: nobody zeroed the gradients."""
-    right, total = build(), []
+    """Each call adds to the gradients of the calls before: they are never set to zero."""
+    right = build()
+    total: list[Any] = []
 
     def grad(*params: Any) -> Any:
         fresh = right(*params)
@@ -547,7 +574,7 @@ def accumulating(setting: Setting, build: Callable[..., Any]) -> Callable[..., A
 
 
 def redrawn(setting: Setting, build: Callable[..., Any]) -> Callable[..., Any]:
-    """The way back draws its dropout mask anew at every call."""
+    """The way back draws a new dropout mask at every call."""
     calls = [0]
     one_call = build(mask=lambda run, layer: mask_of(setting, run.xp, run.params[0], layer, calls[0]))
 
@@ -559,7 +586,7 @@ def redrawn(setting: Setting, build: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def stepping(setting: Setting, build: Callable[..., Any]) -> Callable[..., Any]:
-    """The parameters take a step, in place, before the right gradient is returned."""
+    """A step in place changes the parameters; the gradient is right."""
     right = build()
 
     def grad(*params: Any) -> Any:
@@ -572,7 +599,7 @@ def stepping(setting: Setting, build: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def negated(setting: Setting, build: Callable[..., Any]) -> Callable[..., Any]:
-    """The first bias comes back changed: someone reused its memory."""
+    """The first bias is overwritten; the gradient is right."""
     right = build()
 
     def grad(*params: Any) -> Any:
@@ -1002,21 +1029,21 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
-# --- which of them are cases --------------------------------------------------------------------------------------
+# --- which settings show a mistake --------------------------------------------------------------------------------
 
-# How far a wrong gradient must be from the true one, relative to a tensor, to count as a mistake: what a difference
-# quotient can show at all. In float64 the best resolve about eps^(3/5) = 4e-10. In float32 the gradient itself is
-# rounded, a thousand roundings of 1.2e-7 here, or more where terms cancel, which the right gradient in float32 shows.
+# The least relative distance of a wrong gradient from the true one, in some tensor, that counts as a mistake: the limit
+# of difference quotients. In float64 the best resolve about eps^(3/5) = 4e-10. In float32 the gradient itself is
+# rounded: by a thousand roundings of 1.2e-7 here; where terms cancel, by as much as the right gradient in float32 is.
 VISIBLE = {"float64": 1e-9, "float32": 1e-4}
 _ROUNDINGS = 10.0
 
 
 def visible(case: Case) -> bool:
-    """Whether the mistake is one here, and larger than what the dtype hides.
+    """Whether the gradient is wrong by more than the rounding of the dtype.
 
-    Some are none in some settings (the derivative of relu at its value is that at its argument), some drown in the
-    rounding of the right gradient. Both are decided by complex steps of f, without any checker. What breaks the
-    contract of a gradient function (a cache, noise, shapes, dtypes, NaN) always counts.
+    In some settings a mistake changes nothing (the derivative of relu at its value equals that at its argument), in
+    others the error is smaller than the rounding of the right gradient. Complex steps of f decide both, without any
+    checker. A broken contract of the gradient function (a cache, noise, shapes, dtypes, NaN) always counts.
     """
     truth = complex_steps(case.f, case.params)
     right = build(RIGHT, case.setting).grad
@@ -1035,7 +1062,7 @@ def distance(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def complex_steps(f: Callable[..., Any], params: tuple[np.ndarray, ...]) -> list[np.ndarray]:
-    """``Im f(x + i h) / h`` for every entry: exact, and nobody's backward pass (Squire and Trapp 1998)."""
+    """``Im f(x + i h) / h`` for every entry: right to rounding, without a backward pass (Squire and Trapp 1998)."""
     grads = [np.empty(p.shape) for p in params]
     for position, grad in enumerate(grads):
         for index in np.ndindex(grad.shape):
@@ -1046,15 +1073,15 @@ def complex_steps(f: Callable[..., Any], params: tuple[np.ndarray, ...]) -> list
 
 
 def top_diagnosis(report: Any) -> str:
-    """What a reader of a report sees first: a broken contract, else the cause where it says to look, in lower case."""
+    """The first diagnosis of a report, in lower case: a broken contract, else that of the array it blames."""
     if report.contract:
-        return report.contract[0].lower()
+        return str(report.contract[0]).lower()
     failed = [row for row in report.tensors if row.verdict == "fail"]
     failed.sort(key=lambda row: not report.blame.startswith(f"{row.name},"))
-    return failed[0].diagnosis.lower() if failed else ""
+    return str(failed[0].diagnosis).lower() if failed else ""
 
 
-# (n, sizes): a few, since JAX compiles each anew; no two of n, d_h and d_out are equal where not asked for
+# (n, sizes): a few, since JAX compiles each again; n, d_h and d_out all differ
 SHAPES = (
     (5, (4, 3)),
     (6, (5, 4, 3)),
@@ -1066,9 +1093,9 @@ SHAPES = (
 
 
 def cases(kind: Kind, number: int, dtype: str = "float64", seed: int = 0) -> Iterator[Case]:
-    """``number`` random settings of a kind: activations, widths, loss scales 1e-6 to 1e6, penalties, dropout."""
+    """A kind in ``number`` random settings: activations, widths, loss scales 1e-6 to 1e6, penalties, dropout."""
     random = np.random.default_rng([seed, sum(map(ord, kind.name)), dtype == "float32"])
-    for _ in range(20 * number):  # some kinds are none with some activations
+    for _ in range(20 * number):  # with some activations some kinds change nothing
         shapes = [shape for shape in SHAPES if len(shape[1]) - 2 >= kind.hidden]
         n, sizes = shapes[random.integers(len(shapes))]
         criterion = random.choice(

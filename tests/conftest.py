@@ -1,8 +1,8 @@
-"""One body for every backend: the fixtures ``xp``, ``device`` and ``put``, and the option ``--backend``.
+"""The same tests on every array library: fixtures ``xp``, ``device``, ``put`` and ``host``, option ``--backend``.
 
-A backend that is asked for by name and cannot be used fails; nothing is skipped. A test marked ``only("jax")`` is
-collected on that backend alone. JAX computes in float64 and array-api-strict on its second device, which refuses to
-meet arrays on the first.
+A backend that is asked for by name but is not usable fails; nothing is skipped. A test marked ``only("jax")`` is
+collected on that backend alone. NumPy arrays are read-only, so that a function that writes into its argument fails. JAX
+computes in float64. array-api-strict computes on its second device, which does not mix with the first.
 """
 
 from __future__ import annotations
@@ -26,24 +26,27 @@ MODULES = {
     "array_api_strict": "array_api_strict",
 }
 
-# compilation and lazy graphs make the first example slow on some backends, and what is tested is not speed; where a
-# change is judged the same examples come every time
+# no deadline: on some backends the first example compiles; in CI every run draws the same examples
 settings.register_profile("backends", deadline=None, max_examples=30, derandomize="CI" in os.environ)
 settings.load_profile("backends")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--backend`` and ``--device``."""
     parser.addoption("--backend", choices=list(MODULES), default="numpy", help="the array library to test on")
-    parser.addoption("--device", default=None, help="its device, such as cuda; by default the library's own choice")
+    parser.addoption("--device", default=None, help="its device, such as cuda; by default the library's default")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "only(*backends): the test speaks of these backends alone")
+    """Declare the marker ``only``."""
+    config.addinivalue_line("markers", "only(*backends): the test is about these backends alone")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that are about other backends alone."""
     backend = config.getoption("--backend")
-    kept, left = [], []
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
     for item in items:
         marker = item.get_closest_marker("only")
         (left if marker and backend not in marker.args else kept).append(item)
@@ -68,14 +71,14 @@ def xp(backend: str) -> Any:
     if backend == "dask":
         import dask
 
-        dask.config.set(scheduler="synchronous")  # the graphs are tiny: threads would cost more than they save
+        dask.config.set(scheduler="synchronous")  # the graphs are tiny: threads cost more than they save
     module = importlib.import_module(MODULES[backend])
     return array_namespace(module.empty(0))  # on CuPy without a GPU this raises
 
 
 @pytest.fixture(scope="session")
 def device(backend: str, xp: Any, request: pytest.FixtureRequest) -> Any:
-    """Where the arrays of the tests live; None is the library's default."""
+    """The device of the tests' arrays; None is the library's default."""
     name = request.config.getoption("--device")
     if backend == "array_api_strict":
         return xp.Device(name or "device1")
@@ -87,11 +90,14 @@ def device(backend: str, xp: Any, request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture(scope="session")
-def put(xp: Any, device: Any) -> Callable[..., Any]:
-    """``put(host_array, dtype=None)``: a NumPy array or a list as the backend's array on the device."""
+def put(backend: str, xp: Any, device: Any) -> Callable[..., Any]:
+    """``put(host_array, dtype=None)``: a copy of an array or a list on the device; on NumPy it is read-only."""
 
     def put(values: Any, dtype: Any = None) -> Any:
-        return xp.asarray(np.asarray(values), dtype=dtype, device=device)
+        array = xp.asarray(np.array(values), dtype=dtype, device=device)
+        if backend == "numpy":
+            array.flags.writeable = False
+        return array
 
     return put
 

@@ -1,4 +1,4 @@
-"""The command as a user runs it: piped, or in a terminal of so many columns."""
+"""Run the command as a user does: with its output in a pipe, or in a terminal of a given width."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(mlp_xp.__file__).parents[1])
 
 
 def run(*arguments: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What it prints where nobody watches, and its exit status."""
+    """The output and the exit status of the command, without a terminal."""
     return subprocess.run(
         (*COMMAND, *arguments), cwd=folder, env={**ENVIRONMENT, **environment}, capture_output=True, text=True,
         timeout=120,
@@ -27,7 +27,7 @@ def run(*arguments: str, folder: Path | None = None, **environment: str) -> subp
 
 
 def in_terminal(columns: int, *arguments: str, folder: Path | None = None) -> str:
-    """What it shows in a terminal; its exit status must be 0."""
+    """The output of the command in a terminal; its exit status must be 0."""
     if sys.platform == "win32":
         pytest.skip("there are no pseudo-terminals on Windows")
     import fcntl
@@ -46,7 +46,7 @@ def in_terminal(columns: int, *arguments: str, folder: Path | None = None) -> st
     try:
         while chunk := os.read(ours, 65536):
             shown += chunk
-    except OSError:  # how Linux says that nobody writes to a pseudo-terminal any more
+    except OSError:  # on Linux: the other end of the pseudo-terminal is closed
         pass
     os.close(ours)
     assert process.wait(timeout=60) == 0

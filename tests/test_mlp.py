@@ -290,15 +290,16 @@ def test_nothing_is_mutated(problem, put, host):
 
 
 @pytest.mark.only("numpy")
-def test_read_only_arrays_are_enough():
-    arrays = [textbook.batch(), textbook.labels(), textbook.soft_targets(), *textbook.parameters()]
-    for array in arrays:
-        array.flags.writeable = False
-    X, y, t, *params = arrays
-    for activation in textbook.ACTIVATIONS:
-        mx.train_step(X, y, *params, activation=activation, **ALL_OPTIONS)
-    for criterion in textbook.CRITERIA:
-        mx.train_step(X, t, *params, criterion=criterion)
+def test_read_only_arrays_are_enough_and_results_share_no_memory_with_them():
+    X, y, t, *params = [textbook.batch(), textbook.labels(), textbook.soft_targets(), *textbook.parameters()]
+    assert not any(array.flags.writeable for array in (X, y, t, *params))
+    calls = [(y, {**ALL_OPTIONS, "activation": activation}) for activation in textbook.ACTIVATIONS]
+    calls += [(t, {"criterion": criterion}) for criterion in textbook.CRITERIA]
+    for targets, options in calls:
+        _, after = mx.train_step(X, targets, *params, **options)
+        expected = [array.copy() for array in params]
+        assert_grads_close(lambda a: a, after, mx.train_step(X.copy(), targets.copy(), *expected, **options)[1], 0.0)
+        assert not any(np.shares_memory(a, b) for a in after for b in (X, targets, *params))
 
 
 # --- ops of the caller's own -----------------------------------------------------------------------------------------

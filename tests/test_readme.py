@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import re
-import warnings
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-README = Path(__file__).parents[1].joinpath("README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
+from pages import ROOT, blocks, run_page
 
 
 @pytest.mark.only("numpy")
-def test_the_readmes_python_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+def test_the_readmes_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)
     names: dict[str, object] = {
         "X_train": random.normal(size=(60, 4)), "X_test": np.ones((3, 4)), "y_train": random.choice(["a", "b"], 60),
     }  # fmt: skip
-    assert len(BLOCKS) >= 5
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="sklearn|mlp_xp")
-        for block in BLOCKS:
-            exec(block.replace("import cupy as cp", "import numpy as cp"), names)
-    said = capsys.readouterr().out
-    assert "the gradient is 1/8 times the true one" in said
+    assert len(blocks("README.md", "python")) == 5
+    printed = run_page("README.md", names)
+    assert "the gradient is 1/8 times the true one" in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.safetensors", "run.safetensors"]
+
+
+@pytest.mark.only("numpy")
+def test_the_readme_has_160_lines_at_most():
+    assert len(ROOT.joinpath("README.md").read_text().splitlines()) <= 160

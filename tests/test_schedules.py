@@ -1,4 +1,4 @@
-"""Schedules against those of torch, optax and scikit-learn, and where they begin and end."""
+"""Schedules compared with those of torch, optax and scikit-learn, and their first and last rates."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ def rates(schedule, steps=STEPS, planned=STEPS):
 
 def test_a_constant_is_constant():
     assert rates(schedules.constant(0.3)) == [0.3] * STEPS
-    assert type(schedules.constant(np.float32(0.5))(Progress(0, 1))) is float  # which widens nothing
+    assert type(schedules.constant(np.float32(0.5))(Progress(0, 1))) is float  # a Python float widens no array
 
 
-def test_the_cosine_goes_from_the_first_rate_to_the_last_and_stays_there():
-    there = [0.1 + 0.4 * (1 + math.cos(math.pi * t / STEPS)) / 2 for t in range(STEPS)]
-    np.testing.assert_allclose(rates(schedules.cosine(0.5, final=0.1)), there, rtol=CLOSE)
-    np.testing.assert_allclose(rates(schedules.cosine(0.5, STEPS, 0.1), planned=7), there, rtol=CLOSE)
+def test_cosine_goes_from_the_first_rate_to_the_last_and_stays_there():
+    expected = [0.1 + 0.4 * (1 + math.cos(math.pi * t / STEPS)) / 2 for t in range(STEPS)]
+    np.testing.assert_allclose(rates(schedules.cosine(0.5, final=0.1)), expected, rtol=CLOSE)
+    np.testing.assert_allclose(rates(schedules.cosine(0.5, STEPS, 0.1), planned=7), expected, rtol=CLOSE)
     assert schedules.cosine(0.5, 10, 0.1)(Progress(10, 99)) == schedules.cosine(0.5, 10, 0.1)(Progress(98, 99)) == 0.1
     assert schedules.cosine(0.5, 0, 0.1)(Progress(0, 99)) == 0.1
     assert schedules.cosine(0.5)(Progress(0, 0)) == 0.0
 
 
-def test_step_decay_changes_at_every_so_many_steps():
+def test_step_decay_changes_after_every_so_many_steps():
     assert rates(schedules.step_decay(1.0, 2, 0.5), 6) == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
     assert rates(schedules.step_decay(1.0, STEPS, 0.5)) == [1.0] * STEPS
 
 
-def test_warm_up_is_a_line_and_then_the_schedule_from_its_start():
+def test_warm_up_rises_linearly_and_then_the_schedule_starts():
     after = schedules.step_decay(1.0, 2, 0.5)
     assert rates(schedules.warm_up(after, 4), 9) == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 0.5, 0.5, 0.25]
     assert rates(schedules.warm_up(after, 4, first=0.5), 5) == [0.5, 0.625, 0.75, 0.875, 1.0]
     assert rates(schedules.warm_up(after, 0)) == rates(after)
-    # what is planned for the schedule is what the warm-up leaves
+    # the schedule is planned for the steps that the warm-up leaves
     assert schedules.warm_up(schedules.cosine(1.0), 5)(Progress(15, 25)) == pytest.approx(0.5)
     assert schedules.warm_up(schedules.cosine(1.0), 50)(Progress(20, 25)) == 0.0  # nothing is left
 
@@ -54,7 +54,7 @@ def test_any_function_of_the_progress_is_a_schedule():
 
 
 @pytest.mark.only("torch")
-def test_schedules_are_those_of_torch():
+def test_schedules_equal_torchs():
     import torch
     from torch.optim import lr_scheduler
 
@@ -73,12 +73,12 @@ def test_schedules_are_those_of_torch():
         (schedules.warm_up(schedules.constant(0.5), 7, 0.2), lambda o: lr_scheduler.LinearLR(o, 0.2, total_iters=7)),
     ]
     for ours, make in pairs:
-        # theirs go from each rate to the next, and add up the roundings
+        # torch computes each rate from the last one, so roundings add up
         np.testing.assert_allclose(rates(ours), theirs(make), rtol=STEPS * CLOSE)
 
 
 @pytest.mark.only("jax")
-def test_schedules_are_those_of_optax(xp):
+def test_schedules_equal_optaxs(xp):
     import optax
 
     pairs = [
@@ -97,7 +97,7 @@ def test_schedules_are_those_of_optax(xp):
 
 @pytest.mark.only("numpy")
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.5])
-def test_inverse_scaling_is_scikit_learns(power):
+def test_inverse_scaling_equals_scikit_learns(power):
     from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
 
     theirs, ours, n = SGDOptimizer([], 0.1, "invscaling", power_t=power), schedules.inverse_scaling(0.1, power), 37
@@ -113,8 +113,8 @@ LOSSES = [3.0, 2.0, 2.0, 2.0, 1.99, 1.99, 1.99, 2.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.
 
 @pytest.mark.only("numpy")
 @pytest.mark.parametrize(("patience", "tol"), [(0, 0.0), (1, 0.0), (1, 0.1), (2, 1e-4), (100, 0.0)])
-def test_adaptive_is_scikit_learns(patience, tol):
-    """Its estimator counts, its optimizer divides."""
+def test_adaptive_equals_scikit_learns(patience, tol):
+    """In scikit-learn the estimator counts and the optimizer divides."""
     from sklearn.neural_network import MLPClassifier
     from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
 
@@ -142,7 +142,7 @@ def test_adaptive_divides_by_its_factor():
 )
 @example(losses=[1.0, 1.0], patience=0, tol=0.0)
 def test_a_stall_is_more_than_patience_epochs_without_improvement(losses, patience, tol):
-    """Said over again, without a running best: after the last stall, was there an improvement in so many epochs?"""
+    """The definition without a running best: since the last stall, no improvement for more than ``patience`` epochs."""
 
     def improved(position):
         before = [loss for loss in losses[:position] if not math.isnan(loss)]
@@ -157,8 +157,8 @@ def test_a_stall_is_more_than_patience_epochs_without_improvement(losses, patien
     assert schedules.stalls(losses, patience, tol) == expected
 
 
-def test_as_good_as_the_best_is_an_improvement_where_tol_is_0():
-    """As scikit-learn counts: what is not above the best less tol."""
+def test_a_loss_equal_to_the_best_is_an_improvement_if_tol_is_0():
+    """scikit-learn counts this way: a loss not above best - tol is an improvement."""
     assert schedules.stalls([1.0] * 9, 0, 0.0) == []
     assert schedules.stalls([1.0] * 5, 1, 1e-9) == [2, 4]
 

@@ -1,28 +1,34 @@
-"""The network over again, in plain NumPy and straight from the formulae: what the tests compare the library with.
+"""The network in plain NumPy, straight from the formulae: the tests compare the library with it.
 
-Nothing here comes from mlp_xp. Derivatives are taken by the complex step, ``Im f(x + i h) / h``: with h = 1e-30 nothing
-is subtracted and the truncation error, h^2, vanishes, so they are right to rounding and owe nothing to anybody's
-backward pass (Squire and Trapp, Using complex variables to estimate derivatives of real functions, 1998).
+Nothing here comes from mlp_xp. Derivatives are complex steps, ``Im f(x + i h) / h``: nothing is subtracted, and with
+h = 1e-30 the truncation error, of the order of h^2, vanishes. They are right to rounding and need no backward pass.
+
+Source: Squire and Trapp, Using complex variables to estimate derivatives of real functions, 1998.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
 
 STEP = 1e-30
 
 
-def _erf(z: np.ndarray) -> np.ndarray:
-    """``erf(x + i h) = erf(x) + i h erf'(x)`` for an h whose square is nothing."""
-    real = np.vectorize(math.erf, otypes=[float])(z.real)
-    return real + 1j * z.imag * (2.0 / math.sqrt(math.pi)) * np.exp(-(z.real**2))
+def _erf(z: Array) -> Array:
+    """``erf(x + i h) = erf(x) + i h erf'(x)`` for an h whose square is below rounding."""
+    real: Array = np.vectorize(math.erf, otypes=[float])(z.real)
+    value: Array = real + 1j * z.imag * (2.0 / math.sqrt(math.pi)) * np.exp(-(z.real**2))
+    return value
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "identity": lambda z: z,
     "sigmoid": lambda z: 1.0 / (1.0 + np.exp(-z)),
     "tanh": np.tanh,
@@ -34,7 +40,8 @@ ACTIVATIONS = {
     "gelu": lambda z: z * 0.5 * (1.0 + _erf(z / math.sqrt(2.0))),
 }
 
-CRITERIA = {
+# (z, t) -> the loss of each row
+CRITERIA: dict[str, Callable[[Any, Any], Any]] = {
     "softmax_cross_entropy": lambda z, t: -np.sum(t * np.log(np.exp(z) / np.sum(np.exp(z), -1, keepdims=True)), -1),
     "sigmoid_cross_entropy": lambda z, t: np.sum(np.log(1.0 + np.exp(z)) - t * z, -1),
     "squared_error": lambda z, t: 0.5 * np.sum((z - t) ** 2, -1),
@@ -42,12 +49,14 @@ CRITERIA = {
 }
 
 
-def one_hot(y: np.ndarray, k: int) -> np.ndarray:
-    return np.eye(max(k, 2))[y][:, -1:] if k == 1 else np.eye(k)[y]
+def one_hot(y: Array, k: int) -> Array:
+    """Labels (n,) as targets (n, k); a single output takes the labels 0 and 1 themselves."""
+    targets: Array = np.eye(max(k, 2))[y][:, -1:] if k == 1 else np.eye(k)[y]
+    return targets
 
 
-def dropout_mask(rows: int, columns: int, rate: float, seed: int, layer: int) -> np.ndarray:
-    """The mask with Python's unbounded ints: a Feistel network of four rounds on two 16-bit halves, twice."""
+def dropout_mask(rows: int, columns: int, rate: float, seed: int, layer: int) -> Array:
+    """The mask, computed with Python's unbounded ints: a Feistel network of four rounds on two 16-bit halves, twice."""
 
     def scramble(left: int, right: int, keys: tuple[int, int]) -> tuple[int, int]:
         for turn, multiplier in enumerate((0x6A1D, 0x4E35, 0x59B5, 0x7A6B)):
@@ -63,8 +72,9 @@ def dropout_mask(rows: int, columns: int, rate: float, seed: int, layer: int) ->
     return mask.reshape(rows, columns)
 
 
-def logits(X: np.ndarray, *params: np.ndarray, activation: Any = "sigmoid", masks: Any = None) -> np.ndarray:
-    z = X @ params[0] + params[1]
+def logits(X: Array, *params: Array, activation: Any = "sigmoid", masks: Any = None) -> Array:
+    """The output (n, d_out) of the last affine layer; ``masks`` holds one mask per hidden layer, or is None."""
+    z: Array = X @ params[0] + params[1]
     hidden = len(params) // 2 - 1
     names = [activation] * hidden if isinstance(activation, str) else activation
     for layer in range(hidden):
@@ -76,18 +86,19 @@ def logits(X: np.ndarray, *params: np.ndarray, activation: Any = "sigmoid", mask
 
 
 def objective(
-    X: np.ndarray,
-    y: np.ndarray,
-    *params: np.ndarray,
+    X: Array,
+    y: Array,
+    *params: Array,
     activation: Any = "sigmoid",
     criterion: str = "softmax_cross_entropy",
     l2: float = 0.0,
     l1: float = 0.0,
     label_smoothing: float = 0.0,
-    sample_weight: np.ndarray | None = None,
+    sample_weight: Array | None = None,
     dropout: float = 0.0,
     seed: int = 0,
 ) -> Any:
+    """``sum_i w_i l_i / sum_i w_i + l2/2 sum ||W||^2 + l1 sum |W|``; its options mean what they do in the library."""
     n, k = X.shape[0], params[-1].shape[-1]
     masks = None
     if dropout:
@@ -102,9 +113,9 @@ def objective(
     return loss
 
 
-def gradients(X: np.ndarray, y: np.ndarray, *params: np.ndarray, **options: Any) -> list[np.ndarray]:
-    """Every partial derivative of ``objective``, each by its own complex step."""
-    grads = [np.empty(p.shape) for p in params]
+def gradients(X: Array, y: Array, *params: Array, **options: Any) -> list[Array]:
+    """Every partial derivative of ``objective``, each by a complex step of its own."""
+    grads: list[Array] = [np.empty(p.shape) for p in params]
     for position, grad in enumerate(grads):
         for index in np.ndindex(grad.shape):
             moved = [p.astype(complex) for p in params]
@@ -113,37 +124,46 @@ def gradients(X: np.ndarray, y: np.ndarray, *params: np.ndarray, **options: Any)
     return grads
 
 
-# One small problem for many tests: on JAX every new shape is compiled again. Every bias is away from 0, every
-# pre-activation from the kinks.
+# One small problem for many tests, since JAX compiles every new shape again. No bias is 0, and no pre-activation lies
+# at a kink. The arrays are read-only, as those of the fixture ``put`` are: a test that changes one takes a copy.
 N, SIZES = 6, (4, 5, 3)
 
 
-def batch(n: int = N, d_in: int = SIZES[0]) -> np.ndarray:
-    return np.random.default_rng(1).standard_normal((n, d_in))
+def read_only(array: Array) -> Array:
+    """``array`` itself, which can no longer be written into."""
+    array.flags.writeable = False
+    return array
 
 
-def parameters(sizes: tuple[int, ...] = SIZES, seed: int = 2) -> list[np.ndarray]:
+def batch(n: int = N, d_in: int = SIZES[0]) -> Array:
+    """``X``: (n, d_in)."""
+    return read_only(np.random.default_rng(1).standard_normal((n, d_in)))
+
+
+def parameters(sizes: tuple[int, ...] = SIZES, seed: int = 2) -> list[Array]:
+    """``[W1, b1, W2, b2, ...]`` of these sizes."""
     random = np.random.default_rng(seed)
     shapes = [shape for d_in, d_out in pairwise(sizes) for shape in ((d_in, d_out), (d_out,))]
-    return [random.standard_normal(shape) / math.sqrt(shape[0]) for shape in shapes]
+    return [read_only(random.standard_normal(shape) / math.sqrt(shape[0])) for shape in shapes]
 
 
-def labels(n: int = N, k: int = SIZES[-1]) -> np.ndarray:
-    return np.random.default_rng(3).integers(0, max(k, 2), n)
+def labels(n: int = N, k: int = SIZES[-1]) -> Array:
+    """``y``: (n,) labels of k classes; 0 and 1 for a single output."""
+    return read_only(np.random.default_rng(3).integers(0, max(k, 2), n))
 
 
-def soft_targets(n: int = N, k: int = SIZES[-1]) -> np.ndarray:
-    """Rows of numbers in 0 ... 1 that do not sum to 1."""
-    return np.random.default_rng(4).random((n, k))
+def soft_targets(n: int = N, k: int = SIZES[-1]) -> Array:
+    """Rows (n, k) of numbers in 0 ... 1 that do not sum to 1."""
+    return read_only(np.random.default_rng(4).random((n, k)))
 
 
-def row_weights(n: int = N) -> np.ndarray:
-    """Weights that do not sum to 1, one of them 0."""
-    return np.arange(float(n))
+def row_weights(n: int = N) -> Array:
+    """Weights (n,) that do not sum to 1, one of them 0."""
+    return read_only(np.arange(float(n)))
 
 
-def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """``max |a - b| / max |b|``: how far two tensors are apart."""
+def relative_error(ours: Array, theirs: Array) -> float:
+    """``max |a - b| / max |b|``, for tensors of one shape."""
     assert ours.shape == theirs.shape
     scale = np.max(np.abs(theirs))
     return float(np.max(np.abs(ours - theirs)) / (scale if scale else 1.0))

@@ -1,1 +1,1 @@
-"""What every part of mlp_xp uses: types, namespaces, arguments, files. It imports no other part; it is not public."""
+"""Private, used by all parts of mlp_xp: types, namespaces, checks of arguments, files. It imports no other."""

@@ -1,7 +1,7 @@
-"""What comes in: every check of a network's arguments, each in one sentence: what was expected, what came.
+"""Checks of arguments. Each message is one sentence that names the argument, what was expected and what was given.
 
-Only shapes, dtypes, devices, names and Python numbers are looked at: they are known before any arithmetic, so a check
-costs no time on a device and breaks no trace.
+The checks read shapes, dtypes, devices, names and Python numbers, never an array's values. All of these are known
+before any arithmetic, so a check does not wait for a device and does not break a trace.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def nearest(name: object, known: Iterable[str], count: int = 1, cutoff: float = 
 
 
 def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
-    """``(d_in, d_h, ..., d_out)`` as a tuple of ints; raise unless there are two or more, all positive."""
+    """``(d_in, d_h, ..., d_out)`` as a tuple of ints. Raise unless there are at least two, all positive."""
     if not isinstance(sizes, Sequence):
         raise TypeError(f"sizes must be (d_in, ..., d_out), got {sizes!r}")
     if len(sizes) < 2 or not all(isinstance(size, Integral) and size > 0 for size in sizes):
@@ -63,8 +63,8 @@ def check_batch(xp: Namespace, X: Array) -> None:
     if X.ndim != 2:
         raise ValueError(f"X must have shape (n, d_in), got {tuple(X.shape)}")
     n, d_in = X.shape
-    # the standard says None for a size that a trace leaves open, and no row's output depends on how many there are;
-    # Dask says NaN after a boolean mask
+    # n is None where a trace leaves it open, which does no harm: no row's output depends on it.
+    # Sizes are NaN on Dask after a boolean mask.
     if not ((n is None or isinstance(n, int)) and isinstance(d_in, int)):
         raise ValueError(f"X must have a known shape, got {tuple(X.shape)}; call X.compute_chunk_sizes() first")
     if n == 0 or d_in == 0:
@@ -74,7 +74,7 @@ def check_batch(xp: Namespace, X: Array) -> None:
 
 
 def check_params(params: Params, like: Array) -> None:
-    """Raise unless ``(W1, b1, W2, b2, ...)`` chain from the columns of ``like`` (n, d_in), in its dtype and device."""
+    """Raise unless ``(W1, b1, W2, b2, ...)`` fit each other and ``like`` (n, d_in), and have its dtype and device."""
     if not params or len(params) % 2:
         raise ValueError(f"the parameters must be W1, b1, W2, b2, ... in pairs, got {len(params)} arrays")
     width, dtype, device = like.shape[1], like.dtype, device_of(like)
@@ -97,8 +97,8 @@ def check_params(params: Params, like: Array) -> None:
 
 
 def _refuse_shape(params: Params, position: int, width: int, like: Array) -> NoReturn:
-    """``W2 must have shape (256, d_out) to follow W1 (784, 256), got (10, 256)``."""
-    before = position - 2 + position % 2  # a weight follows the weight before it, a bias its own
+    """Raise ``W2 must have shape (256, d_out) to follow W1 (784, 256), got (10, 256)``."""
+    before = position - 2 + position % 2  # a weight follows the weight before it, a bias its own weight
     follows = f"{parameter_name(before)} {tuple(params[before].shape)}" if before >= 0 else f"X {tuple(like.shape)}"
     shape = f"({width},)" if position % 2 else f"({width}, d_out)"
     raise ValueError(
@@ -107,7 +107,7 @@ def _refuse_shape(params: Params, position: int, width: int, like: Array) -> NoR
 
 
 def check_all_or_none_batched(params: Params) -> None:
-    """Raise where some parameters have a leading axis and some have not: a gradient would not have its shape."""
+    """Raise if only some parameters have a leading axis: the gradients of the others would not have their shapes."""
     if len({array.ndim - 2 + position % 2 for position, array in enumerate(params)}) > 1:
         raise ValueError(
             f"either all parameters or none must have a leading axis, got {[tuple(p.shape) for p in params]}"
@@ -121,8 +121,8 @@ def check_device(name: str, array: Array, like: Array) -> None:
 
 
 def check_number(name: str, value: object, low: float, below: float) -> float:
-    """``value`` as a float, which promotes nothing; raise unless it is a number with ``low <= value < below``."""
-    if isinstance(value, bool) or not isinstance(value, (float, int, Real)):  # Real: NumPy's scalars, slow to ask
+    """``value`` as a Python float, which promotes no array. Raise unless ``low <= value < below``."""
+    if isinstance(value, bool) or not isinstance(value, (float, int, Real)):  # Real, for NumPy's scalars, is slow
         raise TypeError(f"{name} must be a number, got {described(value)}")
     if not low <= float(value) < below:
         end = "finite" if below == float("inf") else f"below {below:g}"
@@ -131,7 +131,7 @@ def check_number(name: str, value: object, low: float, below: float) -> float:
 
 
 def check_positive(name: str, value: object) -> float:
-    """``value`` as a float; raise unless it is a positive finite number."""
+    """``value`` as a Python float. Raise unless it is a positive finite number."""
     number = check_number(name, value, 0.0, float("inf"))
     if number == 0.0:
         raise ValueError(f"{name} must be positive, got {value}")
@@ -147,7 +147,7 @@ def check_whole(name: str, value: object, low: int) -> None:
 
 
 def check_seed(xp: Namespace, seed: object) -> Any:
-    """``seed`` as an int in 0 ... 2^31 - 1, or the 0-d integer array that it is."""
+    """``seed`` as an int in 0 ... 2^31 - 1, or unchanged if it is a 0-d integer array. Raise for anything else."""
     if isinstance(seed, Integral) and not isinstance(seed, bool):
         if not 0 <= int(seed) < 2**31:
             raise ValueError(f"seed must be in 0 ... 2**31 - 1, got {seed}")

@@ -1,8 +1,8 @@
-"""Files: written whole or not at all; and arrays of any library, with a versioned header, in one safetensors file.
+"""Files that are written whole or not at all, and safetensors files of arrays with a versioned header.
 
-Nothing is pickled. What is wrong with a file is one sentence that begins with its name: what was expected, what came.
+Nothing is pickled. A message about a file is one sentence that begins with its path.
 
-Next: ``checkpoint`` keeps where training stands, ``export`` and ``plots`` write what they made.
+Next: ``checkpoint`` saves the state of training, ``export`` and ``plots`` write models and pictures.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np  # on the host alone: what a file holds
+import numpy as np  # for arrays on the host
 from numpy.typing import NDArray
 
 from mlp_xp._lib.namespace import is_floating, namespace, to_host
@@ -29,17 +29,17 @@ from mlp_xp._lib.version import __version__
 HostArray: TypeAlias = NDArray[Any]
 
 VERSION = 1
-"""Of the header. A reader refuses what is newer; what is older it must go on reading."""
+"""The version of the format. ``read`` refuses newer files and must keep reading older ones."""
 
-# What is left of a writer that was killed is swept away by a later one, once nobody can still be writing it.
-_STALE = 3600.0  # seconds
+# A writer removes temporary files of this age, in seconds: their writers were killed.
+_STALE = 3600.0
 
 
 def write_whole(path: str | Path, data: bytes | memoryview) -> None:
-    """``data`` as the file ``path``: after an error, or a loss of power, the old file is there, or the new one, whole.
+    """Write ``data`` to the file ``path``. After an error or a loss of power the old or the new file is there, whole.
 
     Raises:
-        OSError: when it can't be written, with the reason; its ``errno`` is the system's.
+        OSError: the file can't be written; the message has the reason, and ``errno`` is the system's.
     """
     with replacing(path) as temporary:
         temporary.write_bytes(data)
@@ -47,13 +47,13 @@ def write_whole(path: str | Path, data: bytes | memoryview) -> None:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Another name to write under, beside ``path``: what is there at the end becomes ``path``, unless something raised.
+    """Yield a temporary name in the folder of ``path``; at the end that file replaces ``path``, unless an error came.
 
-    It is brought to the disk, and moved over ``path``. The mode is that of the old file, or what the umask gives to a
-    new one; what a link points to is replaced, not the link.
+    The temporary file is flushed to the disk, then moved over ``path``. Its mode is that of the old file, or the
+    umask's. If ``path`` is a link, the file that it points to is replaced.
 
     Raises:
-        OSError: when it can't be written, with the reason; its ``errno`` is the system's.
+        OSError: the file can't be written; the message has the reason, and ``errno`` is the system's.
     """
     target = Path(path).resolve()
     temporary = beside_target(target)
@@ -76,7 +76,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
             raise
     except OSError as error:
         if error.filename not in (None, str(temporary), str(target)):
-            raise  # of another file, which was read meanwhile
+            raise  # the error is about another file, which the caller read
         refused = type(error)(f"{path} can't be written: {error.strerror or error}")
         refused.errno = error.errno
         raise refused from None
@@ -84,15 +84,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def beside_target(path: str | Path) -> Path:
-    """Another name in the folder of what ``path`` points to: replacing is atomic only within one."""
+    """A temporary name in the folder of the file that ``path`` points to: only there can a move be atomic."""
     target = Path(path).resolve()
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
 
 
 def _settle(target: Path) -> None:
-    """Bring the new name to the disk, and sweep what killed writers left. The file is whole: none of this may fail."""
+    """Flush the folder to the disk and remove old temporary files. The file is complete, so errors are ignored."""
     try:
-        folder = os.open(target.parent, os.O_RDONLY)  # on Windows a folder can't be opened, and need not be
+        folder = os.open(target.parent, os.O_RDONLY)  # fails on Windows, where it is not needed
         try:
             os.fsync(folder)
         finally:
@@ -100,7 +100,7 @@ def _settle(target: Path) -> None:
     except OSError:
         pass
     try:
-        oldest = target.stat().st_mtime - _STALE  # of one clock, the file system's
+        oldest = target.stat().st_mtime - _STALE  # both times come from the file system's clock
         for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
             if left.stat().st_mtime < oldest:
                 left.unlink()
@@ -114,23 +114,23 @@ _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",
 }  # fmt: skip
-"""What safetensors calls a dtype -> NumPy's name."""
+"""safetensors' name of a dtype -> NumPy's name."""
 
 
 def write(path: str | Path, kind: str, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> None:
-    """One safetensors file that ``read`` understands.
+    """Write arrays and a header to one safetensors file, for ``read``.
 
     Args:
-        path: where; replaced as a whole.
-        kind: what it is, "checkpoint" or "model".
-        arrays: by name, of any library. Floats of 16 bits or fewer are kept as float32, which has each of their values
-            and which every reader knows.
-        header: numbers, strings, lists and dicts. Floats come back exactly, NaN and the infinities too.
+        path: the file; it is replaced as a whole.
+        kind: what the file is, "checkpoint" or "model".
+        arrays: arrays of any library, by name. Floats of 16 bits or fewer are stored as float32, which has all their
+            values and which every reader knows.
+        header: numbers, strings, lists and dicts. ``read`` returns floats exactly, NaN and infinities included.
 
     Raises:
-        OSError: when it can't be written.
-        TypeError: for a header or an array that can't be stored.
-        ModuleNotFoundError: without safetensors.
+        OSError: the file can't be written.
+        TypeError: the header or an array can't be stored.
+        ModuleNotFoundError: safetensors is not installed.
     """
     numpy = _safetensors().numpy
     stored = {name: _stored(name, array) for name, array in arrays.items()}
@@ -145,11 +145,18 @@ def write(path: str | Path, kind: str, arrays: Mapping[str, Array], header: Mapp
 
 
 def read(path: str | Path, kind: str) -> tuple[dict[str, HostArray], dict[str, Any]]:
-    """The arrays by name, on the host, and the header of a file that ``write`` made.
+    """Read a file that ``write`` wrote.
+
+    Args:
+        path: the file.
+        kind: what the file must be, "checkpoint" or "model".
+
+    Returns:
+        The arrays by name, on the host, and the header.
 
     Raises:
-        ValueError: for what can't be read, is truncated, damaged, of another kind, of another program, or newer.
-        ModuleNotFoundError: without safetensors.
+        ValueError: the file can't be read, is truncated or damaged, of another kind or program, or newer.
+        ModuleNotFoundError: safetensors is not installed.
     """
     safetensors = _safetensors()
     expected = f"{path} must be a {kind} of mlp_xp"
@@ -161,7 +168,7 @@ def read(path: str | Path, kind: str) -> tuple[dict[str, HostArray], dict[str, A
         raise ValueError(f"{expected}, got an empty file")
     try:
         parts = safetensors.deserialize(raw)
-        # eight bytes say how long the JSON is that follows
+        # the first eight bytes are the length of the JSON that follows
         metadata = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")]).get("__metadata__", {})
     except (safetensors.SafetensorError, ValueError, RecursionError):
         raise ValueError(f"{expected}, got a file that is truncated, damaged or of another program") from None
@@ -192,16 +199,16 @@ def read(path: str | Path, kind: str) -> tuple[dict[str, HostArray], dict[str, A
 
 
 class NewerFile(ValueError):
-    """A file of a later version of the format."""
+    """The file has a later version of the format than this reader."""
 
 
 def as_json(value: Any) -> str:
-    """``value`` as JSON, whose floats are exact; NaN and the infinities are written as Python reads them."""
+    """``value`` as JSON with exact floats; NaN and infinities are spelled as Python's ``json`` reads them."""
     return json.dumps(value, default=_number)
 
 
 def _number(value: object) -> int | float:
-    """NumPy's numbers as Python's."""
+    """A number of NumPy's as a Python number. Raise for anything else."""
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Real):
@@ -210,12 +217,12 @@ def _number(value: object) -> int | float:
 
 
 def dtype_name(dtype: Any) -> str:
-    """The name alone, such as float32, whichever library says it."""
+    """The dtype's name alone, ``float32`` for ``torch.float32``, the same for every library."""
     return str(dtype).rpartition(".")[2]
 
 
 def _stored(name: str, array: Array) -> HostArray:
-    """``array`` on the host, its bytes in order."""
+    """``array`` as it is stored: on the host, contiguous and little-endian."""
     xp = namespace(array, names=(name,))
     if is_floating(xp, array.dtype) and xp.finfo(array.dtype).bits < 32:
         array = xp.astype(array, xp.float32)
@@ -227,7 +234,7 @@ def _stored(name: str, array: Array) -> HostArray:
 
 
 def _checksum(metadata: Mapping[str, str], arrays: Mapping[str, HostArray]) -> str:
-    """CRC-32 of everything that counts, for damage that the format does not notice."""
+    """CRC-32 of metadata, names, dtypes, shapes and bytes: safetensors itself has no checksum."""
     said = [sorted(metadata.items()), [[name, arrays[name].dtype.str, arrays[name].shape] for name in sorted(arrays)]]
     crc = zlib.crc32(json.dumps(said).encode())
     for name in sorted(arrays):

@@ -1,4 +1,4 @@
-"""Old names: each still works, with a ``DeprecationWarning`` that says the new one."""
+"""Names of older versions. Each still works, with a ``DeprecationWarning`` that gives the new name."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ MODULES = {
     "mlp_xp.gradcheck.noise": "mlp_xp.gradcheck.slopes",
     "mlp_xp.gradcheck.probes": "mlp_xp.gradcheck.evidence",
     "mlp_xp.gradcheck.problem": "mlp_xp.gradcheck.local",
-    "mlp_xp.gradcheck.sizes": "mlp_xp.gradcheck.slopes",
+    "mlp_xp.gradcheck.sizes": "mlp_xp.gradcheck.arrays",
     "mlp_xp.gradcheck.tree": "mlp_xp.gradcheck.forms",
     "mlp_xp.gradcheck.weak": "mlp_xp.gradcheck.explain",
 }
-"""Where a module of version 0.1.0 was -> where what it held is now."""
+"""Import path of a module in version 0.1.0 -> the module that has its contents now."""
 
 
 def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of ``module``, for old names -> new names, each as ``module.name``."""
+    """A ``__getattr__`` for ``module``. ``names``: old name -> new name, as ``module.name``."""
 
     def __getattr__(name: str) -> Any:
         if name not in names:
@@ -47,21 +47,21 @@ def _warn(old: str, new: str) -> None:
 
 
 class _Moved(MetaPathFinder, Loader):
-    """Finds a module under its old name: an empty one that hands on what is asked of it."""
+    """Import old module names: each is an empty module whose attributes are looked up in the new module."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The module of this name, if it has moved."""
+        """The spec of a module that has moved, else None."""
         return ModuleSpec(fullname, self) if fullname in MODULES else None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Let the attributes of ``module`` be those of the new one."""
+        """Look up the attributes of ``module`` in the new module."""
         new = MODULES[module.__name__]
         _warn(module.__name__, new)
         vars(module)["__getattr__"] = lambda name: getattr(import_module(new), name)
 
 
 def install() -> None:
-    """Let old module names be imported."""
+    """Make old module names importable."""
     sys.meta_path.append(_Moved())

@@ -1,4 +1,4 @@
-"""Where a namespace comes from, and how an array is created beside another one."""
+"""The namespace and the device of arrays, and new arrays in the dtype and on the device of another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from array_api_compat import array_namespace, is_lazy_array, to_device
 
 from mlp_xp._lib.typing import Array, Namespace
 
-if TYPE_CHECKING:  # a list of what is installed is to come at once
+if TYPE_CHECKING:  # ``mlp-xp backends`` must not import NumPy before it answers
     from numpy.typing import NDArray
 
 
@@ -18,13 +18,20 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
     """The array API namespace that all ``arrays`` share.
 
     Args:
-        arrays: at least one.
-        names: of the arguments, for the message; those after the last one are parameters, W1, b1, W2, ...
+        arrays: at least one array.
+        names: the names of the first arguments, for messages; the arguments after them are called W1, b1, W2, ...
+
+    Returns:
+        The namespace, from array-api-compat.
 
     Raises:
-        TypeError: for something that is not an array, or arrays of two libraries.
+        TypeError: an argument is not an array, or the arrays are from two libraries.
+
+    >>> import numpy as np
+    >>> namespace(np.ones(3), np.zeros(2)).__name__
+    'array_api_compat.numpy'
     """
-    # arrays of one class are of one library: the first one answers for all, and each look-up costs a microsecond
+    # arrays of one class are from one library, so the first one is enough: each look-up costs a microsecond
     kind = type(arrays[0])
     for array in arrays:
         if type(array) is not kind:
@@ -37,7 +44,7 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
             xp = cast(Namespace, array_namespace(array))
         except TypeError:
             raise TypeError(f"{_name(position, names)} must be an array, got {type(array).__name__}") from None
-        if first is None or getattr(xp, "base", None) is first:  # a namespace that covers another speaks for both
+        if first is None or getattr(xp, "base", None) is first:  # a dual number's namespace works on plain arrays too
             first = xp
         elif xp is not first and getattr(first, "base", None) is not xp:
             kinds = [f"{_name(0, names)} is of {_library(first)}", f"{_name(position, names)} of {_library(xp)}"]
@@ -52,7 +59,7 @@ def _name(position: int, names: Sequence[str]) -> str:
 
 
 def parameter_name(position: int) -> str:
-    """W1, b1, W2, ..."""
+    """The name of a parameter by its position in the tuple: W1, b1, W2, ..."""
     return f"{'Wb'[position % 2]}{position // 2 + 1}"
 
 
@@ -61,37 +68,36 @@ def _library(xp: Namespace) -> str:
 
 
 def is_numpy(xp: Namespace) -> bool:
-    """Whether values can be looked at without waiting for a device or breaking a trace: on NumPy alone."""
+    """Whether ``xp`` is NumPy, where reading a value neither waits for a device nor breaks a trace."""
     return xp.__name__ == "array_api_compat.numpy"
 
 
 def is_floating(xp: Namespace, dtype: Any) -> bool:
-    """Whether ``dtype`` is a real floating one. The usual ones are asked for first: ``isdtype`` is slow on NumPy."""
+    """Whether ``dtype`` is real floating. The usual dtypes come first: ``isdtype`` is slow on NumPy."""
     return bool(dtype == xp.float64 or dtype == xp.float32 or xp.isdtype(dtype, "real floating"))
 
 
 def is_integral(xp: Namespace, dtype: Any) -> bool:
-    """Whether ``dtype`` is a signed or unsigned integer one."""
+    """Whether ``dtype`` is a signed or unsigned integer dtype."""
     return bool(dtype == xp.int64 or xp.isdtype(dtype, "integral"))
 
 
 def device_of(x: Array) -> Any:
-    """The device of ``x``, or None for lazy arrays.
+    """The device of ``x``, or None for lazy arrays, which place new arrays by themselves.
 
-    A JAX tracer has no device, a sharded array's is not one that can be asked for, and Dask has none; all of them place
-    a new array by themselves.
+    A JAX tracer and a Dask array have no device, and the device of a sharded JAX array can't be passed to a function.
     """
     return None if is_lazy_array(x) else getattr(x, "device", None)
 
 
 def on_one_device(a: Array, b: Array) -> bool:
-    """Whether ``a`` and ``b`` can meet. An array that names no device, lazy or a scalar of NumPy 2.0, meets any."""
+    """Whether ``a`` and ``b`` are on one device, or one of them names none: a lazy array, or a scalar of NumPy 2.0."""
     first, second = device_of(a), device_of(b)
     return first is None or second is None or bool(first == second)
 
 
 def device_kwargs(x: Array) -> dict[str, Any]:
-    """The keyword argument with which a new array meets ``x``: its device, where it has one."""
+    """Keyword arguments that create an array on the device of ``x``; empty where ``x`` names no device."""
     device = device_of(x)
     return {} if device is None else {"device": device}
 
@@ -116,14 +122,14 @@ def placement_of(x: Array) -> Placement:
 
 
 def scalar_like(xp: Namespace, value: float, like: Array) -> Array:
-    """``value`` as a 0-d array in the dtype and on the device of ``like``, so that nothing is promoted."""
-    return xp.full((), value, dtype=like.dtype, **device_kwargs(like))  # filled on the device: nothing is copied there
+    """``value`` as a 0-d array with the dtype and device of ``like``, so that it promotes nothing."""
+    return xp.full((), value, dtype=like.dtype, **device_kwargs(like))  # made on the device, not copied
 
 
 def persisted(*arrays: Array) -> tuple[Array, ...]:
-    """``arrays``, computed now where a library would put that off.
+    """``arrays``, computed now if they are Dask's; others unchanged.
 
-    A Dask graph must not grow from step to step, nor be computed again for every number that is asked of it.
+    Otherwise the graph would grow with every step, and would be computed again for every number read from it.
     """
     if hasattr(arrays[0], "dask"):
         from dask.base import persist
@@ -133,12 +139,12 @@ def persisted(*arrays: Array) -> tuple[Array, ...]:
 
 
 def to_host(array: Array) -> NDArray[Any]:
-    """``array`` of any library as a NumPy array on the host."""
+    """The array of any library as a NumPy array on the host."""
     import numpy as np
 
-    with suppress(TypeError, ValueError):  # libraries whose host has another name, or whose arrays are there already
+    with suppress(TypeError, ValueError):  # the host has another name, or the array is there already
         array = to_device(array, "cpu")
     try:
         return np.asarray(array)
-    except (TypeError, RuntimeError):  # on a device from which NumPy does not take arrays
+    except (TypeError, RuntimeError):  # on a device that NumPy can't read
         return cast("NDArray[Any]", np.from_dlpack(array, device="cpu"))  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""The few types that everything speaks: an array, a namespace, parameters, a pullback.
+"""The types of arrays, namespaces, parameters and pullbacks.
 
-No published package types the array API yet, so these protocols name what this library uses, no more.
-NumPy, CuPy, PyTorch, JAX, Dask and array-api-strict arrays conform.
+No published package has types for the array API yet. These protocols list what this library uses of it, and the arrays
+of NumPy, CuPy, PyTorch, JAX, Dask and array-api-strict conform.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self, TypeAlias
 
 
 class Array(Protocol):
-    """What an array of any library offers: sizes, arithmetic, comparison and indexing."""
+    """An array of any library: sizes, arithmetic, comparison and indexing."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -62,7 +62,7 @@ class Namespace(Protocol):
     def asarray(self, obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Array: ...
     def astype(self, x: Array, dtype: Any, /) -> Array: ...
     def clip(self, x: Array, low: Array, high: Array, /) -> Array: ...
-    def count_nonzero(self, x: Array, /) -> Array: ...  # 2024.12: on NumPy alone
+    def count_nonzero(self, x: Array, /) -> Array: ...  # from 2024.12, used on NumPy alone
     def exp(self, x: Array, /) -> Array: ...
     def expm1(self, x: Array, /) -> Array: ...
     def finfo(self, dtype: Any, /) -> Any: ...

@@ -65,8 +65,10 @@ class Screen:
         return not self.silent and self.console.is_terminal
 
     def say(self, text: str) -> None:
-        """Print a line."""
-        if not self.silent:
+        """Print a line; in a terminal above a progress bar, if there is one."""
+        if "console" in vars(self) and self.is_terminal:
+            self.console.out(text, highlight=False)
+        elif not self.silent:  # without rich, which not every command needs
             click.echo(text)
 
     def insist(self, text: str) -> None:

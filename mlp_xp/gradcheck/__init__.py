@@ -1,26 +1,25 @@
-"""A gradient checker for anybody's backward pass: finite differences, verdicts, a report. It knows nothing of networks.
+"""A gradient checker for anybody's backward pass: measured slopes, verdicts, a report. It knows nothing of networks.
 
-Read it in this order:
+``README.md`` beside this file shows how to use it. To follow a check, read in this order:
 
-    differences   numerical_grad: the two-sided difference, any array, many perturbations per call
-    sizes         how large an array is, at any magnitude
-    noise         how much of a function's value is rounding
-    directional   the slope along a direction, from a handful of values, with its uncertainty
-    derivatives   the derivatives of the array API's functions, in tables
-    dual          numbers with a tangent: a function's exact slope, by those tables
-    problem       a function at a point: in what arithmetic it computes, its noise, its slopes
-    probes        a gradient against those slopes, with what may lie between the two
-    entries       single entries against differences
-    locate        which entries of a wrong tensor to look at
-    tree          nested containers of arrays as a flat list, and back
-    adapters      the usual forms in which people hold a function and its backward pass
-    contract      what a gradient function owes besides the right numbers
-    check         gradcheck: the order of the questions
-    products      check_pullback and check_hvp, by the same questions
-    verdict       what probes and entries of an array come to
-    diagnosis     what a wrong gradient looks like, in words
-    weak          points at which a mistake could hide
-    report        what came out, as rows, text, table and JSON
+    check        gradcheck: the steps of a check, from the caller's functions to the report
+    forms        functions and containers as people hold them, turned into functions of a flat tuple of arrays
+    contract     what a gradient function owes besides the right numbers
+    local        a function at a point: its arithmetic, its noise, its slope along any direction
+    evidence     a gradient against those slopes, and what may lie between the two
+    elsewhere    the same questions at other points
+    entries      numerical_grad, and single entries against differences
+    verdict      from the evidence to the row of an array
+    explain      a wrong gradient in words; blind spots of a point
+    report       what was found, as rows, text, table and JSON
+    products     check_pullback and check_hvp, by the same steps
+
+Below them stand the mathematics:
+
+    slopes       the slope of a function of one number and the noise of its values, by differences
+    dual         numbers with a tangent: the exact slope of a function, by
+    derivatives  the derivatives of the array API's functions, in tables
+    arrays       sizes, copies and single entries of arrays of any library
 """
 
 from mlp_xp.gradcheck.check import gradcheck

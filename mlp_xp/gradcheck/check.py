@@ -1,6 +1,6 @@
-"""Is this gradient right? The order of the questions, from the containers it comes in to the report.
+"""Is this gradient right? The steps of a check, from the caller's functions to the report.
 
-Before: ``probes`` compares, ``verdict`` judges. Next: ``products`` brings pullbacks and Hessian-vector products here.
+Next: ``forms``, where the arguments become flat; ``products`` brings pullbacks and Hessian-vector products here.
 """
 
 from __future__ import annotations
@@ -8,32 +8,37 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-import numpy as np  # on the host alone: random numbers
+from numpy.random import Generator, default_rng  # on the host alone
 
-from mlp_xp._lib.namespace import is_floating, namespace, persisted
-from mlp_xp._lib.typing import Array
-from mlp_xp.gradcheck.contract import behaviour_flaws, copied, leaf_flaw
+from mlp_xp.gradcheck.contract import Answer, first_answer
 from mlp_xp.gradcheck.elsewhere import recheck_elsewhere, wrong_elsewhere
 from mlp_xp.gradcheck.entries import compare_entries, wrong_positions
-from mlp_xp.gradcheck.evidence import (
-    DIRECTIONS,
-    Point,
-    Probe,
-    entry_rounding,
-    gradient_at,
-    lost_precision,
-    probe,
-)
-from mlp_xp.gradcheck.explain import diagnose, weaknesses, with_hypotheses
-from mlp_xp.gradcheck.forms import in_order_of, leaves, on_leaves, value_and_grad
-from mlp_xp.gradcheck.local import Counter, number, prepare
+from mlp_xp.gradcheck.evidence import Evidence, along_directions, gradient_at, lost_precision
+from mlp_xp.gradcheck.explain import blind_spots, diagnose, with_hypotheses
+from mlp_xp.gradcheck.forms import Flat, flattened
+from mlp_xp.gradcheck.local import finite_value, prepare
 from mlp_xp.gradcheck.report import Report, TensorReport
 from mlp_xp.gradcheck.verdict import blame, not_compared, row_of, with_entries
 
-# Of a failing tensor with no more entries than this every entry is asked for, where f takes one point at a time.
+# If f takes one point at a time, at most this many entries of a failing array are looked at one by one.
 _PLAIN_ENTRIES = 1_000
+
+
+class _Entrywise(NamedTuple):
+    """How to look at single entries.
+
+    all_arrays: not only at those of failing arrays.
+    vectorized: whether f takes many points at a time.
+    limit: of a larger array a sample is compared.
+    seed: of that sample.
+    """
+
+    all_arrays: bool
+    vectorized: bool
+    limit: int
+    seed: int
 
 
 def gradcheck(
@@ -50,173 +55,123 @@ def gradcheck(
 ) -> Report:
     """Is ``grad`` the gradient of ``f`` at ``params``? ``<grad, d>`` against ``d/dt f(params + t d)``, d random.
 
-    Two directions per array and two across all, at most ten values of f each, whatever the sizes; an array of no more
-    than two entries is moved along these. On failure, what it takes to say where and why. When the parameters are not
-    float64 but f, given float64 copies of them, computes in float64, so do the differences. Where f takes dual numbers,
-    or complex ones, the slopes are exact, each confirmed by a difference. The report's ``reference`` says which.
+    Two directions per array and two across all arrays, at most ten values of f each, whatever the sizes; an array of
+    one or two entries is moved along each of these. On failure, as many more as it takes to say where and why. If f
+    takes dual numbers, or complex ones, the slopes are exact, each confirmed by a difference. If the parameters are
+    not float64 but f of float64 copies computes in float64, the slopes are taken there. The report's ``reference``
+    says which.
 
     Args:
-        f: f(*params) -> 0-d, deterministic; nothing else is asked of it.
-        grad: grad(*params) -> a tuple of gradients, one per parameter, of its shape and dtype; or True, where f returns
-            ``(value, gradients)``.
+        f: a deterministic function of arrays, f(*params) -> 0-d.
+        grad: grad(*params) -> a tuple of gradients, one per parameter, each of its shape and dtype; or True, if f
+            returns ``(value, gradients)``.
         params: a tuple or list of real floating arrays of one library, or of nested containers of them (dict, list,
             tuple, NamedTuple, dataclass), whose gradients come in the same containers; or one such array or container.
-            In the order of the data's way, if the report is to say which mistake is nearest to the loss.
+            In the order of the forward pass, if the report is to say which mistake is nearest to the loss.
         names: of the arrays, for the report; their paths by default.
-        seed: of what is drawn: directions, samples, other points.
-        mode: "full" also compares every entry; "auto" does so only to find out where a tensor is wrong.
+        seed: of all random draws: directions, samples, other points.
+        mode: "full" also compares every entry; "auto" compares entries only to find out where an array is wrong.
         vectorized: whether f also takes one array with a leading axis, (k, *shape), and then returns (k,).
-        hypotheses: name -> a wrong gradient function: when what ``grad`` returns is what one of them returns, that is
-            the diagnosis.
-        max_entries: of a tensor with more entries than this a sample is compared entry by entry.
+        hypotheses: name -> a wrong gradient function. If ``grad`` returns what one of them returns, its name is the
+            diagnosis.
+        max_entries: of an array with more entries than this a sample is compared entry by entry.
 
     Returns:
         A ``Report``: ``verdict``, ``ok``, ``tensors``, ``evaluations``, ``raise_if_failed()``, and text by ``str``.
 
     Raises:
-        ValueError: where f is not finite at params or does not return one number, or grad returns another number.
-        TypeError: where params are not real floating arrays of one library.
+        ValueError: if f is not finite at params or does not return one number, or grad returns another number of
+            gradients.
+        TypeError: if params are not real floating arrays of one library, or f or grad is no function.
+
+    >>> import numpy as np
+    >>> report = gradcheck(lambda x: np.sum(x**3), lambda x: (3 * x**2,), (np.asarray([0.5, -1.0, 2.0]),))
+    >>> report.verdict, report.reference
+    ('pass', 'float64 by dual numbers')
+    >>> report = gradcheck(lambda x: np.sum(x**3), lambda x: (x**2,), (np.asarray([0.5, -1.0, 2.0]),))
+    >>> report.verdict, report.tensors[0].diagnosis
+    ('fail', 'the gradient is 1/3 times the true one: a mean where a sum belongs?')
     """
-    if mode not in ("auto", "full"):
-        raise ValueError(f"mode must be 'auto' or 'full', got {mode!r}")
-    if not callable(f) or not (callable(grad) or grad is True):
-        wrong, what = ("f", f) if not callable(f) else ("grad", grad)
-        or_true = ", or True where f returns (value, gradients)" if wrong == "grad" else ""
-        raise TypeError(f"{wrong} must be a function{or_true}, got {type(what).__name__}")
-    if max_entries < 1:
-        raise ValueError(f"max_entries must be positive, got {max_entries}")
-    if grad is True:
-        f, grad = value_and_grad(f)
-    args = tuple(params) if type(params) in (tuple, list) else (params,)
-    found = list(leaves(args, "params"))
-    labels = _labels(names, [leaf.path for leaf in found])
-    arrays = tuple(leaf.array for leaf in found)
-    xp = namespace(*arrays)
-    for label, array in zip(labels, arrays, strict=True):
-        if not is_floating(xp, array.dtype):
-            raise TypeError(f"{label} must be real floating, got {array.dtype}")
-    counted = Counter(on_leaves(f, args))
-    flat_grad = _flat(grad, args, len(arrays), bare=args[0] is params)
-
-    value = number(counted(*arrays))
-    if not math.isfinite(value):
-        raise ValueError(f"f must be finite at params, got {value}")
-    given = [copied(xp, array) for array in arrays]
-    returned = flat_grad(*given)
-    flaws = [leaf_flaw(array, gradient) for array, gradient in zip(given, returned, strict=True)]
-    if any(flaws):
-        return _not_compared(labels, arrays, counted, flaws)
-    # of what grad returned a copy is kept: it may hand out the same array at every call
-    first = tuple(copied(xp, gradient) for gradient in returned)
-    broken = behaviour_flaws(counted, flat_grad, arrays, returned, first, labels, seed)
-    if broken:  # then no number says anything about the formula
-        return _not_compared(labels, arrays, counted, [""] * len(arrays), broken)
-
-    problem = prepare(counted, arrays, seed)
-    random = np.random.default_rng(seed)
-    here = gradient_at(problem, flat_grad, arrays, random)
-    count = len(arrays)
-    groups = [*((i,) for i in range(count)), tuple(range(count))]  # each array, and all together
-    # of the two directions across all arrays one is taken here and one elsewhere, where nothing was computed before
-    probes = [probe(here, group, random, 1 if len(group) == count > 1 else DIRECTIONS) for group in groups]
-    aside, unconfirmed = recheck_elsewhere(here, flat_grad, arrays, groups, probes, random)
-    rows = []
-    for i, label in enumerate(labels):
-        mine = aside.get(i, probes[i])
-        row = row_of(label, math.prod(arrays[i].shape), mine, probes[i] if i in aside else (), i in unconfirmed)
-        if row.verdict == "fail" or (mode == "full" and row.size):
-            limit = max_entries if vectorized or mode == "full" else min(max_entries, _PLAIN_ENTRIES)
-            row = _entry_by_entry(row, here, i, labels, mine, vectorized, limit, seed)
-        rows.append(row)
-    failed = [i for i, row in enumerate(rows) if row.verdict == "fail"]
-    if failed and hypotheses:
-        point, gradient = (problem.point, here.gradient) if here.in_reference else (arrays, first)
-        wrong = {name: _flat(h, args, count, bare=args[0] is params)(*point) for name, h in hypotheses.items()}
+    _refuse_arguments(f, grad, mode, max_entries)
+    flat = flattened(f, grad, params, names)
+    finite_value(flat.f, flat.arrays)
+    answer = first_answer(flat, seed)
+    if answer.broken or any(answer.flaws):
+        return _not_compared(flat, answer)
+    random = default_rng(seed)
+    here = gradient_at(flat, prepare(flat.f, flat.arrays, seed), random)
+    evidence = recheck_elsewhere(along_directions(here, random), random)
+    limit = max_entries if vectorized or mode == "full" else min(max_entries, _PLAIN_ENTRIES)
+    rows = _rows(evidence, _Entrywise(mode == "full", vectorized, limit, seed))
+    if hypotheses and any(row.verdict == "fail" for row in rows):
+        in_reference = here.epsilon == here.local.epsilon  # grad computes in the reference dtype too
+        point, gradient = (here.local.point, here.gradient) if in_reference else (flat.arrays, answer.gradients)
+        wrong = {name: flat.flatten(hypothesis)(*point) for name, hypothesis in hypotheses.items()}
         rows = with_hypotheses(rows, gradient, wrong)
-    contract: tuple[str, ...] = ()
-    if not failed and count not in unconfirmed and any(p.wrong for p in aside.get(count, probes[count])):
-        contract = ("the gradients are right one by one, but not together",)
-    elif not failed and wrong_elsewhere(here, flat_grad, arrays, random):
-        contract = (
-            "grad is right at params, where it is zero, and wrong elsewhere"
-            if not any(p.size for mine in probes for p in mine)
-            else "grad is right at params and wrong elsewhere: it keeps something of its first call, a stale cache",
-        )
+    contract = _wrong_though_each_is_right(evidence, rows, random)
     rows = [
         replace(row, verdict="inconclusive", diagnosis=lost) if lost and row.verdict == "pass" else row
-        for row, lost in zip(rows, lost_precision(here, arrays, first), strict=True)
+        for row, lost in zip(rows, lost_precision(here, answer.gradients), strict=True)
     ]
-    weak = tuple(weaknesses(labels, problem.point, here.gradient))
-    return Report(tuple(rows), counted.count, problem.reference, contract, blame(rows), weak)
+    return Report(tuple(rows), flat.f.count, here.local.reference, contract, blame(rows), tuple(blind_spots(here)))
 
 
-def _entry_by_entry(
-    row: TensorReport,
-    here: Point,
-    leaf: int,
-    names: Sequence[str],
-    probes: Sequence[Probe],
-    vectorized: bool,
-    limit: int,
-    seed: int,
-) -> TensorReport:
+def _refuse_arguments(f: Any, grad: Any, mode: str, max_entries: int) -> None:
+    """Raise for what can't be checked at all."""
+    if mode not in ("auto", "full"):
+        raise ValueError(f"mode must be 'auto' or 'full', got {mode!r}")
+    if not callable(f):
+        raise TypeError(f"f must be a function, got {type(f).__name__}")
+    if not (callable(grad) or grad is True):
+        or_true = "or True where f returns (value, gradients)"
+        raise TypeError(f"grad must be a function, {or_true}, got {type(grad).__name__}")
+    if max_entries < 1:
+        raise ValueError(f"max_entries must be positive, got {max_entries}")
+
+
+def _not_compared(flat: Flat, answer: Answer) -> Report:
+    """The report if some gradients have a flaw, or the gradient function is broken: then no number says anything."""
+    why = "the gradient function breaks its contract" if answer.broken else "another gradient is not like its parameter"
+    rows = (
+        not_compared(name, math.prod(array.shape), flaw, why)
+        for name, array, flaw in zip(flat.names, flat.arrays, answer.flaws, strict=True)
+    )
+    return Report(tuple(rows), flat.f.count, "no arithmetic", (answer.broken,) if answer.broken else ())
+
+
+def _rows(evidence: Evidence, entrywise: _Entrywise) -> list[TensorReport]:
+    """The verdict on each array."""
+    flat, rows = evidence.here.flat, []
+    for i, (name, array) in enumerate(zip(flat.names, flat.arrays, strict=True)):
+        doubted = evidence.probes[i] if i in evidence.aside else ()
+        row = row_of(name, math.prod(array.shape), evidence.deciding(i), doubted, i in evidence.unconfirmed)
+        if row.verdict == "fail" or (entrywise.all_arrays and row.size):
+            row = _entry_by_entry(row, i, evidence, entrywise)
+        rows.append(row)
+    return rows
+
+
+def _entry_by_entry(row: TensorReport, leaf: int, evidence: Evidence, entrywise: _Entrywise) -> TensorReport:
     """``row`` after a look at single entries of array ``leaf``: which is worst and, if it fails, why."""
-    problem, gradient = here.problem, here.gradient[leaf]
-    rounding = entry_rounding(here, leaf)
-    chosen = wrong_positions(problem, leaf, gradient, rounding, limit, seed)
-    entries = compare_entries(problem, leaf, gradient, rounding, chosen, vectorized)
-    row = with_entries(row, tuple(gradient.shape), entries)
+    here = evidence.here
+    positions = wrong_positions(here, leaf, entrywise.limit, entrywise.seed)
+    entries = compare_entries(here, leaf, positions, entrywise.vectorized)
+    row = with_entries(row, tuple(here.gradient[leaf].shape), entries)
     if row.verdict != "fail":
         return row
-    others = {name: g for i, (name, g) in enumerate(zip(names, here.gradient, strict=True)) if i != leaf}
-    known, sentence = diagnose(problem.point[leaf], gradient, others, entries, probes)
+    known, sentence = diagnose(here, leaf, entries, evidence.deciding(leaf))
     return replace(row, diagnosis=sentence, explained=known)
 
 
-def _not_compared(
-    names: Sequence[str], arrays: Sequence[Array], counted: Counter, flaws: Sequence[str], broken: str = ""
-) -> Report:
-    """The report where some gradients are not like their parameters, or all come of a function that is ``broken``."""
-    other = "the gradient function breaks its contract" if broken else "another gradient is not like its parameter"
-    rows = (
-        not_compared(name, math.prod(array.shape), flaw, other)
-        for name, array, flaw in zip(names, arrays, flaws, strict=True)
-    )
-    return Report(tuple(rows), counted.count, "no arithmetic", (broken,) if broken else ())
-
-
-def _labels(names: Sequence[str] | None, paths: Sequence[str]) -> tuple[str, ...]:
-    if not paths:
-        raise ValueError("params must hold at least one array, got none")
-    if names is not None and len(names) != len(paths):
-        raise ValueError(f"names must name each of the {len(paths)} arrays in params, got {len(names)}")
-    return tuple(names if names is not None else paths)
-
-
-def _flat(grad: Callable[..., Any], args: tuple[Any, ...], count: int, bare: bool) -> Callable[..., tuple[Array, ...]]:
-    """``grad`` on the leaves of ``args``, returning the leaves of what it returns.
-
-    That is one gradient per argument in a tuple, or, for ``bare`` params, the gradient of the only argument itself.
-    """
-    on_arrays = on_leaves(grad, args)
-
-    def flat(*arrays: Array) -> tuple[Array, ...]:
-        result = on_arrays(*arrays)
-        gradients = tuple(leaf.array for leaf in leaves(in_order_of(result, args[0] if bare else args)))
-        if len(gradients) != count or not (bare or isinstance(result, tuple | list)):
-            came = f"{len(gradients)}" if isinstance(result, tuple | list) else type(result).__name__
-            odd = _no_arrays("", result) or _no_arrays("params", args)
-            raise ValueError(f"grad must return a tuple of {count} gradients, one per parameter, got {came}{odd}")
-        return persisted(*gradients)
-
-    return flat
-
-
-def _no_arrays(of: str, tree: Any) -> str:
-    """Which of the children of ``tree`` is a number or nothing where an array is meant: as half a sentence, if any."""
-    if isinstance(tree, tuple | list):
-        for position, child in enumerate(tree):
-            if not any(leaves(child)):
-                where = f"{of}[{position}]" if of else f"number {position + 1}"
-                return f"; {where} is a {type(child).__name__}, not an array"
-    return ""
+def _wrong_though_each_is_right(evidence: Evidence, rows: Sequence[TensorReport], random: Generator) -> tuple[str, ...]:
+    """What is wrong, as a sentence, if no array fails by itself: all together, or at other points."""
+    if any(row.verdict == "fail" for row in rows):
+        return ()
+    together = len(rows)
+    if together not in evidence.unconfirmed and any(p.wrong for p in evidence.deciding(together)):
+        return ("the gradients are right one by one, but not together",)
+    if not wrong_elsewhere(evidence.here, random):
+        return ()
+    if any(p.size for probes in evidence.probes for p in probes):
+        return ("grad is right at params and wrong elsewhere: it keeps something of its first call, a stale cache",)
+    return ("grad is right at params, where it is zero, and wrong elsewhere",)

@@ -2,26 +2,63 @@
 
 It is repeatable, depends on its arguments alone, changes nothing, and returns arrays like its parameters, finite and
 its own.
+
+Before: ``forms`` makes functions of flat arrays. Next: ``local`` and ``evidence`` look at the numbers.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np  # for the host's random numbers alone
+from numpy.random import default_rng  # on the host alone
 
-from mlp_xp._lib.namespace import device_kwargs, device_of, namespace, on_one_device
+from mlp_xp._lib.namespace import device_of, namespace, on_one_device
 from mlp_xp._lib.typing import Array, Namespace
-from mlp_xp.gradcheck.local import number, random_direction
+from mlp_xp.gradcheck.arrays import copied, distance, largest, random_direction
+from mlp_xp.gradcheck.forms import Arrays, Flat
+from mlp_xp.gradcheck.local import number
 
 # Two runs of one reduction in another order differ by roundings; two draws of a mask differ by a share of the gradient.
 _REORDERED = 1e4
 
 
+class Answer(NamedTuple):
+    """The first answer of a gradient function.
+
+    gradients: copies of the arrays that it returned; none if some of them have a flaw.
+    flaws: for each array, why it can't be a gradient of its parameter, or "".
+    broken: the promise that the function breaks, as a sentence, or "".
+    """
+
+    gradients: Arrays
+    flaws: Sequence[str]
+    broken: str = ""
+
+
+def first_answer(flat: Flat, seed: int) -> Answer:
+    """What ``flat.grad`` returns at ``flat.arrays``, and how it behaves when asked again, there and elsewhere."""
+    xp = namespace(*flat.arrays)
+    given = copied(xp, *flat.arrays)
+    returned = flat.grad(*given)
+    flaws = [leaf_flaw(array, gradient) for array, gradient in zip(given, returned, strict=True)]
+    if any(flaws):
+        return Answer((), flaws)
+    first = copied(xp, *returned)  # grad may hand out the same arrays at every call
+    given = copied(xp, *flat.arrays)
+    again = flat.grad(*given)
+    broken = _changed_argument(xp, flat, given) or _unrepeatable_function(xp, flat)
+    broken = broken or _unrepeatable_gradient(xp, first, again)
+    if not broken and not distance(xp, first, again):  # else no later answer can be compared to the last bit
+        random = default_rng(seed)
+        elsewhere = tuple(x + 0.1 * random_direction(xp, x, random) for x in flat.arrays)
+        broken = _stale_cache(xp, flat, elsewhere, returned, first) or _shared_arrays(xp, flat, elsewhere)
+    return Answer(first, flaws, broken)
+
+
 def leaf_flaw(param: Array, gradient: Any) -> str:
-    """Why ``gradient`` can't be a gradient of ``param``, or nothing."""
+    """Why ``gradient`` can't be a gradient of ``param``, or ""."""
     xp = namespace(param)
     try:
         namespace(param, gradient)
@@ -40,79 +77,91 @@ def leaf_flaw(param: Array, gradient: Any) -> str:
     return ""
 
 
-def behaviour_flaws(
-    f: Callable[..., Any],
-    grad: Callable[..., Sequence[Array]],
-    params: tuple[Array, ...],
-    returned: Sequence[Array],
-    first: Sequence[Array],
-    names: Sequence[str],
-    seed: int,
-) -> str:
-    """What ``grad`` does that no gradient function should, in a sentence, or nothing.
+# Each of these returns a sentence, or "" if the promise is kept.
 
-    Args:
-        f, grad: on flat arrays.
-        params: the point; ``grad`` is given copies of it.
-        returned: what grad(*params) returned.
-        first: copies of that.
-        names: of the parameters.
-        seed: of another point, for which grad is asked in between.
-    """
-    xp = namespace(*params)
-    epsilon = max(float(xp.finfo(p.dtype).eps) for p in params)
-    copies = tuple(copied(xp, p) for p in params)
-    again = grad(*copies)
-    for name, copy, param in zip(names, copies, params, strict=True):
-        if not _equal(xp, copy, param):
-            return f"grad changes {name} in place"
-    one, two = number(f(*params)), number(f(*params))
-    if abs(one - two) > _REORDERED * epsilon * max(abs(one), abs(two)):
+
+def _changed_argument(xp: Namespace, flat: Flat, given: Sequence[Array]) -> str:
+    """Whether grad wrote to its arguments, ``given``."""
+    changed = [name for name, x, y in zip(flat.names, given, flat.arrays, strict=True) if not _equal(xp, x, y)]
+    return f"grad changes {changed[0]} in place" if changed else ""
+
+
+def _unrepeatable_function(xp: Namespace, flat: Flat) -> str:
+    """Whether f draws something afresh."""
+    one, two = number(flat.f(*flat.arrays)), number(flat.f(*flat.arrays))
+    if abs(one - two) > _reordered(xp, flat.arrays) * max(abs(one), abs(two)):
         return "f is not repeatable: two calls with the same arguments differ; fix the seed of what it draws"
-    spread = _distance(xp, first, again)
-    if spread:
-        size = max(_largest(xp, first), _largest(xp, again))
-        share = spread / size if size else 0.0
-        if share > _REORDERED * epsilon:
-            twice = [2.0 * gradient for gradient in first]
-            if _distance(xp, twice, again) <= _REORDERED * epsilon * size:
-                return "grad adds to what it returned before: gradients accumulate, and must start from zero each time"
-            return (
-                f"grad is not repeatable: two calls with the same arguments differ by {share:.1g} of the largest entry;"
-                " something is drawn afresh, such as a dropout mask without a fixed seed"
-            )
-        return ""  # a reduction in another order: what follows measures it as rounding
-    random = np.random.default_rng(seed)
-    elsewhere = tuple(p + 0.1 * random_direction(xp, p, random) for p in params)
-    f(*elsewhere)
-    if _distance(xp, first, grad(*params)):
+    return ""
+
+
+def _unrepeatable_gradient(xp: Namespace, first: Sequence[Array], again: Sequence[Array]) -> str:
+    """Why two answers at the same arguments differ; "" if by roundings: the evidence measures these as noise."""
+    size = largest(xp, *first, *again)
+    share = distance(xp, first, again) / size if size else 0.0
+    allowed = _reordered(xp, first)
+    if not share > allowed:
+        return ""
+    if distance(xp, [2.0 * gradient for gradient in first], again) <= allowed * size:
+        return "grad adds to what it returned before: gradients accumulate, and must start from zero each time"
+    why = "something is drawn afresh, such as a dropout mask without a fixed seed"
+    return (
+        f"grad is not repeatable: two calls with the same arguments differ by {share:.1g} of the largest entry; {why}"
+    )
+
+
+def _stale_cache(xp: Namespace, flat: Flat, elsewhere: Arrays, returned: Arrays, first: Arrays) -> str:
+    """Whether grad uses what f or grad itself kept of its last call, or overwrites what it ``returned``."""
+    flat.f(*elsewhere)
+    if distance(xp, first, flat.grad(*flat.arrays)):
         return "grad depends on the last call of f: it uses what was cached at other arguments, a stale cache"
-    grad(*elsewhere)
-    overwritten = not all(_equal(xp, a, b) for a, b in zip(returned, first, strict=True))  # before A comes again
-    if _distance(xp, first, grad(*params)):
+    flat.grad(*elsewhere)
+    # asked before grad is called at the point again, which would write the right numbers over them
+    overwritten = not all(_equal(xp, a, b) for a, b in zip(returned, first, strict=True))
+    if distance(xp, first, flat.grad(*flat.arrays)):
         return "grad depends on its last call: it keeps something of other arguments, a stale cache"
     if overwritten:
         return "grad returns the same arrays at every call and overwrites them: each call must return arrays of its own"
-    last = tuple(copied(xp, p) for p in params)
-    for name, param, gradient in zip(names, last, grad(*last), strict=True):
-        if _shares_memory(xp, param, gradient):
+    return ""
+
+
+def _shared_arrays(xp: Namespace, flat: Flat, elsewhere: Arrays) -> str:
+    """Whether gradients share memory with parameters, or grad takes arrays changed in place for the same arguments."""
+    given = copied(xp, *flat.arrays)
+    for name, param, gradient in zip(flat.names, given, flat.grad(*given), strict=True):
+        (before,) = copied(xp, gradient)
+        # no question about memory is common to all libraries; an array that can't be written to may be shared
+        if _written(param, xp.ones_like(param) - param) and not _equal(xp, before, gradient):
             return f"the gradient of {name} shares memory with it: an update in place of the one changes the other"
-    if all(_written(param, value) for param, value in zip(last, elsewhere, strict=True)):  # as an update in place does
-        here, afresh = grad(*last), grad(*(copied(xp, p) for p in elsewhere))
-        if _distance(xp, here, afresh) > _REORDERED * epsilon * max(_largest(xp, here), _largest(xp, afresh)):
+    if all(_written(param, value) for param, value in zip(given, elsewhere, strict=True)):  # as an update in place does
+        here, afresh = flat.grad(*given), flat.grad(*copied(xp, *elsewhere))
+        if distance(xp, here, afresh) > _reordered(xp, given) * largest(xp, *here, *afresh):
             return "grad does not see that its arguments were changed in place: it caches by which arrays they are"
     return ""
 
 
-def _shares_memory(xp: Namespace, param: Array, gradient: Array) -> bool:
-    """Whether writing to ``param`` changes ``gradient``: no question about memory is common to all libraries."""
-    before = copied(xp, gradient)
-    # an array that can't be written to may be shared
-    return _written(param, xp.ones_like(param) - param) and not _equal(xp, before, gradient)
+def linearity_flaws(xp: Namespace, pullback: Callable[[Array], Sequence[Array]], one: Array, other: Array) -> list[str]:
+    """Sentences about a pullback that is not linear in its cotangent, takes zero to something else, or changes it."""
+    flaws = []
+    (given,) = copied(xp, one)
+    pullback(given)
+    if not _equal(xp, given, one):
+        flaws.append("the pullback changes its cotangent in place")
+    if largest(xp, *pullback(xp.zeros_like(one))) != 0.0:
+        flaws.append("the pullback does not take a zero cotangent to zero")
+    a, b, both = map(pullback, (*copied(xp, one, other), one + 2.0 * other))
+    total = [p + 2.0 * q for p, q in zip(a, b, strict=True)]
+    if distance(xp, both, total) > _reordered(xp, [one]) * largest(xp, *a, *b):
+        flaws.append("the pullback is not linear in the cotangent")
+    return flaws
+
+
+def _reordered(xp: Namespace, arrays: Sequence[Array]) -> float:
+    """How far two runs of one computation in these dtypes may differ, relative."""
+    return _REORDERED * max(float(xp.finfo(x.dtype).eps) for x in arrays)
 
 
 def _written(param: Array, value: Array) -> bool:
-    """Whether ``param`` could be filled with ``value``: not every library's arrays can be."""
+    """Whether ``param`` could be filled with ``value``: the arrays of some libraries can't be written to."""
     try:
         param[...] = value  # type: ignore[index]
     except Exception:  # whatever a library raises
@@ -120,34 +169,5 @@ def _written(param: Array, value: Array) -> bool:
     return True
 
 
-def copied(xp: Namespace, x: Array) -> Array:
-    """``x`` over again, for a function that may change it."""
-    return xp.asarray(x, copy=True, **device_kwargs(x))
-
-
 def _equal(xp: Namespace, a: Array, b: Array) -> bool:
     return bool(xp.all(a == b))
-
-
-def _distance(xp: Namespace, a: Sequence[Array], b: Sequence[Array]) -> float:
-    return max(float(xp.max(xp.abs(p - q))) if 0 not in p.shape else 0.0 for p, q in zip(a, b, strict=True))
-
-
-def _largest(xp: Namespace, arrays: Sequence[Array]) -> float:
-    return max(float(xp.max(xp.abs(a))) if 0 not in a.shape else 0.0 for a in arrays)
-
-
-def linearity_flaws(xp: Namespace, pullback: Callable[[Array], Sequence[Array]], one: Array, other: Array) -> list[str]:
-    """Sentences about a pullback that is not linear in its cotangent, takes zero to something else, or changes it."""
-    flaws = []
-    given = copied(xp, one)
-    pullback(given)
-    if not _equal(xp, given, one):
-        flaws.append("the pullback changes its cotangent in place")
-    if _largest(xp, pullback(xp.zeros_like(one))) != 0.0:
-        flaws.append("the pullback does not take a zero cotangent to zero")
-    a, b, both = pullback(copied(xp, one)), pullback(copied(xp, other)), pullback(one + 2.0 * other)
-    total = [p + 2.0 * q for p, q in zip(a, b, strict=True)]
-    if _distance(xp, both, total) > _REORDERED * float(xp.finfo(one.dtype).eps) * max(_largest(xp, a), _largest(xp, b)):
-        flaws.append("the pullback is not linear in the cotangent")
-    return flaws

@@ -1,11 +1,12 @@
-"""Derivatives of the array API's functions, in tables: of a value y = f(x), how a change dx changes it.
+"""Derivatives of the array API's functions, in tables: how a change dx of x changes the value y = f(x).
 
-x, a, b are values, dx, da, db their tangents, y is what comes out. What is in no table has no derivative here.
+x, a, b are values; dx, da, db their tangents; y is the value of the function, dy its tangent. A function in no table
+has no derivative here.
 
 Source: autodidact (HIPS), for rules in a table; Giles, An extended collection of matrix derivative results, 2008, for
 linear algebra.
 
-Next: ``dual`` carries tangents through a function by these.
+Next: ``dual`` carries tangents through a function by these rules.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ SLOPES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "tan": lambda xp, x, y: 1.0 + y * y,
     "tanh": lambda xp, x, y: (1.0 - y) * (1.0 + y),
 }
-"""Of one array, elementwise: dy = slope dx."""
+"""Elementwise functions of one array: dy = slope dx."""
 
 PARTIALS: dict[str, tuple[Callable[[Any, Any, Any, Any], Any], Callable[[Any, Any, Any, Any], Any]]] = {
     "add": (lambda xp, a, b, y: 1.0, lambda xp, a, b, y: 1.0),
@@ -53,12 +54,12 @@ PARTIALS: dict[str, tuple[Callable[[Any, Any, Any, Any], Any], Callable[[Any, An
     "hypot": (lambda xp, a, b, y: a / y, lambda xp, a, b, y: b / y),
     "logaddexp": (lambda xp, a, b, y: xp.exp(a - y), lambda xp, a, b, y: xp.exp(b - y)),
     "multiply": (lambda xp, a, b, y: b, lambda xp, a, b, y: a),
-    "pow": (lambda xp, a, b, y: b * a ** (b - 1), lambda xp, a, b, y: y * xp.log(beside_array(xp, a, y))),
+    "pow": (lambda xp, a, b, y: b * a ** (b - 1), lambda xp, a, b, y: y * xp.log(as_array(xp, a, y))),
     "subtract": (lambda xp, a, b, y: 1.0, lambda xp, a, b, y: -1.0),
 }
-"""Of two arrays, elementwise: dy = first da + second db."""
+"""Elementwise functions of two arrays: dy = first da + second db."""
 
-# --- of kinds that need no formula --------------------------------------------------------------------------------
+# --- kinds that need no formula --------------------------------------------------------------------------------
 
 LINEAR = {
     "asarray", "astype", "broadcast_to", "clone", "concat", "copy", "cumsum", "cumulative_sum", "diagonal", "diff",
@@ -66,7 +67,7 @@ LINEAR = {
     "positive", "ravel", "repeat", "reshape", "roll", "split", "squeeze", "stack", "sum", "swapaxes", "t", "take",
     "take_along_axis", "tile", "trace", "transpose", "tril", "triu", "unsqueeze", "unstack", "view",
 }  # fmt: skip
-"""In its first argument, an array or a list of them: dy = f(dx). The others are constants."""
+"""Linear in the first argument, an array or a list of arrays: dy = f(dx). The other arguments are constants."""
 
 PRODUCTS = {
     "bmm", "cross", "dot", "einsum", "inner", "kron", "matmul", "mm", "mv", "outer", "tensordot", "vecdot",
@@ -79,19 +80,19 @@ CONSTANT = {
     "isinf", "isnan", "logical_and", "logical_not", "logical_or", "logical_xor", "ndim", "ones_like", "result_type",
     "shape", "signbit", "size", "zeros_like",
 }  # fmt: skip
-"""What a small step does not change, or changes at no point where the function is finite."""
+"""Functions that a small step does not change, or changes only where they are not finite."""
 
 STEPS = {"argmax", "argmin", "argsort", "ceil", "floor", "round", "trunc"}
-"""Constant but where values tie or are whole: there they raise."""
+"""Constant except where values tie or are whole: there their rule raises."""
 
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "equal": operator.eq, "greater": operator.gt, "greater_equal": operator.ge,
     "less": operator.lt, "less_equal": operator.le, "not_equal": operator.ne,
 }  # fmt: skip
-"""Of the values and, where they tie, of the tangents."""
+"""Decided by the values and, where these tie, by the tangents."""
 
 
-# --- in terms of functions that have rules: xp is the namespace of duals -------------------------------------------
+# --- compositions of functions that have rules: xp is the namespace of duals ---------------------------------------
 
 
 def _clip(xp: Any, x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002  # the standard's names
@@ -100,11 +101,10 @@ def _clip(xp: Any, x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A0
 
 
 def _prod(xp: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    if axis is None:
-        y = functools.reduce(operator.mul, xp.reshape(x, (-1,)))
-        return xp.reshape(y, (1,) * x.ndim) if keepdims else y
-    y = functools.reduce(operator.mul, xp.moveaxis(x, axis, 0))
-    return xp.expand_dims(y, axis=axis) if keepdims else y
+    y = functools.reduce(operator.mul, xp.reshape(x, (-1,)) if axis is None else xp.moveaxis(x, axis, 0))
+    if not keepdims:
+        return y
+    return xp.reshape(y, (1,) * x.ndim) if axis is None else xp.expand_dims(y, axis=axis)
 
 
 def _var(xp: Any, x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Any:
@@ -141,7 +141,7 @@ COMPOSED: dict[str, Callable[..., Any]] = {
 }
 
 
-# --- linear algebra: y and dy, from values and tangents, zeros where there is none ---------------------------------
+# --- linear algebra: y and dy from values and tangents; a constant's tangent is zeros ---------------------------------
 
 
 def _cholesky(xp: Any, x: Any, dx: Any) -> tuple[Any, Any]:
@@ -171,20 +171,17 @@ def _solve(xp: Any, a: Any, b: Any, da: Any, db: Any) -> tuple[Any, Any]:
 
 
 LINALG: dict[str, Callable[..., tuple[Any, Any]]] = {
-    "cholesky": _cholesky,
-    "det": _det,
-    "inv": _inv,
-    "slogdet": _slogdet,
-    "solve": _solve,
-}
+    "cholesky": _cholesky, "det": _det, "inv": _inv, "slogdet": _slogdet, "solve": _solve,
+}  # fmt: skip
 
 
-def beside_array(xp: Any, x: Any, like: Any) -> Any:
-    """``x``; a Python number as a 0-d array beside ``like``."""
+def as_array(xp: Any, x: Any, like: Any) -> Any:
+    """``x``; a Python number as a 0-d array of the dtype and on the device of ``like``."""
     return xp.full((), x, dtype=like.dtype, **device_kwargs(like)) if isinstance(x, bool | int | float) else x
 
 
-# NumPy's and torch's own names for the standard's.
+# --- names ---------------------------------------------------------------------------------------------------------
+
 ALIASES = {
     "absolute": "abs", "amax": "max", "amin": "min", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin",
     "arcsinh": "asinh", "arctan": "atan", "arctan2": "atan2", "arctanh": "atanh", "cat": "concat", "clamp": "clip",
@@ -192,3 +189,4 @@ ALIASES = {
     "invert": "bitwise_invert", "le": "less_equal", "lt": "less", "mul": "multiply", "ne": "not_equal",
     "neg": "negative", "power": "pow", "sub": "subtract", "true_divide": "divide",
 }  # fmt: skip
+"""NumPy's and torch's own names -> the standard's."""

@@ -1,19 +1,20 @@
-"""Dual numbers over arrays: any function of the array API with its exact directional derivative, without a step.
+"""Dual numbers over arrays: the exact directional derivative of any function of the array API, without a step.
 
-A ``Dual`` is ``value + tangent * e``, e positive and smaller than every number, so that ``e * e`` is 0. A function that
-is written for arrays of any library takes duals as well, for they bring a namespace of their own; what it returns then
-carries its derivative along the tangents it was given. Functions of NumPy's and torch's own modules come here too, by
-the protocols of those libraries.
+A ``Dual`` is ``value + tangent * e``, where e is positive and smaller than every number, so that ``e * e`` is 0. Duals
+bring a namespace of their own, so a function written for arrays of any library takes them too. Its result then carries
+its derivative along the given tangents. Functions of NumPy's and torch's own modules take duals by the protocols of
+those libraries.
 
-Duals are ordered: ``a < b`` where the values say so and, at a tie, where the tangents do. Every kink is thereby
-passed on the side to which the tangent points, which gives the one-sided derivative there, whatever was compared.
+Duals are ordered: ``a < b`` is decided by the values and, at a tie, by the tangents. So a function passes every kink on
+the side to which the tangent points, and the one-sided derivative comes out, whatever was compared.
 
-What has no rule raises, and so does all that would lose a tangent unseen: ``float``, ``bool``, a cast to integers.
+A function without a rule raises, and so does whatever would lose a tangent silently: ``float``, ``bool``, a cast to
+integers.
 
 Source: Clifford, Preliminary sketch of biquaternions, 1873, for the numbers; Wengert, A simple automatic derivative
 evaluation program, CACM 7, 1964, for their use. The order at kinks is that of an infinitesimal.
 
-Before: ``derivatives``. Next: ``problem`` takes slopes by duals.
+Before: ``derivatives``. Next: ``local`` takes slopes by duals.
 """
 
 from __future__ import annotations
@@ -21,28 +22,16 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
 from array_api_compat import is_array_api_obj
 
 from mlp_xp._lib.namespace import is_floating
-from mlp_xp.gradcheck.derivatives import (
-    ALIASES,
-    COMPARISONS,
-    COMPOSED,
-    CONSTANT,
-    LINALG,
-    LINEAR,
-    PARTIALS,
-    PRODUCTS,
-    SLOPES,
-    STEPS,
-    beside_array,
-)
+from mlp_xp.gradcheck import derivatives as rules
 
-# Operators of Python, which have reflected ones too, and their names in the standard.
+# Python's operators that have reflected versions, and then the others: their names in the standard.
 _OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "pow", "matmul": "matmul",
     "mod": "remainder", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
@@ -56,7 +45,7 @@ _OTHERS = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "
 
 
 class Dual:
-    """``value + tangent * e``: two arrays of one shape and dtype. A tangent of None is zero: a constant."""
+    """``value + tangent * e``: two arrays of one shape and dtype; a tangent of None is zero, that of a constant."""
 
     def __init__(self, xp: DualNamespace, value: Any, tangent: Any = None) -> None:
         self._xp, self.value, self.tangent = xp, value, tangent
@@ -65,7 +54,7 @@ class Dual:
         return self._xp
 
     def __getattr__(self, name: str) -> Any:
-        """Sizes, dtype and device of the value; methods, such as ``x.sum()``, where there is a rule of their name."""
+        """Sizes, dtype and device of the value; methods, such as ``x.sum()``, if there is a rule of their name."""
         if name in ("shape", "ndim", "dtype", "device", "size"):
             return getattr(self.value, name)
         if name in ("T", "mT"):
@@ -131,7 +120,11 @@ for _sign, _name in {**_OPERATORS, **_OTHERS}.items():
 
 
 def untangent(x: Any) -> Any:
-    """The plain array of a ``Dual`` without a tangent; whatever is no dual as it is."""
+    """The plain array of a ``Dual`` without a tangent; anything that is no dual as it is.
+
+    Raises:
+        TypeError: if ``x`` has a tangent.
+    """
     if not isinstance(x, Dual):
         return x
     if x.tangent is not None:
@@ -145,12 +138,12 @@ def untangent(x: Any) -> Any:
 class DualNamespace:
     """The functions of the namespace ``base`` for duals, plain arrays and both; one for each evaluation of a function.
 
-    ties: where things were compared, whether the tangents had to decide: 0-d arrays. Then the function may have a kink
-    here, and another derivative on the other side.
+    ties: for each comparison a 0-d array: whether the tangents had to decide. If so, the function may have a kink here,
+        and another derivative on the other side.
     """
 
     def __init__(self, base: Any) -> None:
-        # the name of what it covers: where array-api-compat is asked of both kinds of arrays, they are of one library
+        # the name of the base: array-api-compat takes duals and its arrays for arrays of one library
         self.base, self.__name__ = base, base.__name__
         self.ties: list[Any] = []
 
@@ -165,7 +158,7 @@ class DualNamespace:
         return functools.partial(self.call, name, found)
 
     def call(self, name: str, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
-        """``function(*args, **options)``, by the rule of ``name`` where any of them has a tangent."""
+        """``function(*args, **options)``, by the rule of ``name`` if any argument has a tangent."""
         if not any(map(_moves, args)) and not any(map(_moves, options.values())):
             plain, named = _values(args), {key: _values(option) for key, option in options.items()}
             return self._clothed(function(*plain, **named))
@@ -179,19 +172,20 @@ class DualNamespace:
     def _slope(self, name: str, function: Any, args: Any, options: Any) -> Any:
         (x,) = args
         y = function(x.value, **options)
-        return self._dual(y, SLOPES[name](self.base, x.value, y) * x.tangent)
+        return self._dual(y, rules.SLOPES[name](self.base, x.value, y) * x.tangent)
 
     def _partials(self, name: str, function: Any, args: Any, options: Any) -> Any:
         a, b = map(_values, args)
         y = function(a, b, **options)
-        terms = (p(self.base, a, b, y) * x.tangent for p, x in zip(PARTIALS[name], args, strict=True) if _moves(x))
+        terms = (
+            p(self.base, a, b, y) * x.tangent for p, x in zip(rules.PARTIALS[name], args, strict=True) if _moves(x)
+        )
         return self._dual(y, functools.reduce(operator.add, terms))
 
     def _linear(self, name: str, function: Any, args: Any, options: Any) -> Any:
         x, *rest = args
-        rest, options = _constants(rest, options)
-        y = function(_values(x), *rest, **options)
-        return self._dual(y, function(_tangents(self.base, x), *rest, **options))
+        constants, linear = list(map(untangent, rest)), functools.partial(function, **_constants(options))
+        return self._dual(linear(_values(x), *constants), linear(_tangents(self.base, x), *constants))
 
     def _product(self, name: str, function: Any, args: Any, options: Any) -> Any:
         values = tuple(map(_values, args))
@@ -199,7 +193,7 @@ class DualNamespace:
         return self._dual(function(*values, **options), functools.reduce(operator.add, terms))
 
     def _constant(self, name: str, function: Any, args: Any, options: Any) -> Any:
-        return self._clothed(function(*_values(args), **{key: untangent(option) for key, option in options.items()}))
+        return self._clothed(function(*_values(args), **_constants(options)))
 
     def _step(self, name: str, function: Any, args: Any, options: Any) -> Any:
         xp, x = self.base, args[0]
@@ -214,20 +208,19 @@ class DualNamespace:
 
     def _comparison(self, name: str, function: Any, args: Any, options: Any) -> Any:
         (x, dx), (y, dy) = ((v.value, v.tangent) if _moves(v) else (_values(v), 0.0) for v in args)
-        compare, tie = COMPARISONS[name], x == y
+        compare, tie = rules.COMPARISONS[name], x == y
         self.ties.append(self.base.any(tie & (dx != dy)))
         return Dual(self, self.base.where(tie, compare(dx, dy), compare(x, y)))
 
     def _where(self, name: str, function: Any, args: Any, options: Any) -> Any:
         condition, a, b = untangent(args[0]), *map(_values, args[1:])
-        y = function(
-            condition, *(beside_array(self.base, x, x if is_array_api_obj(x) else z) for x, z in ((a, b), (b, a)))
-        )
-        da, db = (beside_array(self.base, _tangents(self.base, x), y) for x in args[1:])
+        # a Python number becomes an array like the other branch
+        y = function(condition, rules.as_array(self.base, a, b), rules.as_array(self.base, b, a))
+        da, db = (rules.as_array(self.base, _tangents(self.base, x), y) for x in args[1:])
         return self._dual(y, function(condition, da, db))
 
     def _extreme(self, name: str, function: Any, args: Any, options: Any) -> Any:
-        """Of the entries where it is attained, ``max`` or ``min`` of the tangents."""
+        """The tangent is the ``max`` or ``min`` of the tangents of the entries that attain the extreme value."""
         x, *rest = args
         xp, best = self.base, getattr(self.base, name)
         axis = _standard(options).get("axis", rest[0] if rest else None)
@@ -244,10 +237,10 @@ class DualNamespace:
         return [self.broadcast_to(x, shape) for x in args]
 
     def _composed(self, name: str, function: Any, args: Any, options: Any) -> Any:
-        return COMPOSED[name](self, *args, **_standard(options))
+        return rules.COMPOSED[name](self, *args, **_standard(options))
 
     def _linalg(self, name: str, function: Any, args: Any, options: Any) -> Any:
-        return self._dual(*LINALG[name](self.base, *map(_values, args), *(_tangents(self.base, x) for x in args)))
+        return self._dual(*rules.LINALG[name](self.base, *map(_values, args), *(_tangents(self.base, x) for x in args)))
 
     def _dual(self, value: Any, tangent: Any) -> Any:
         """A ``Dual``, or several; the tangent of an operand that was broadcast is broadcast here."""
@@ -259,39 +252,36 @@ class DualNamespace:
             raise TypeError(f"a dual number would lose its tangent in {value.dtype}")
         if tangent.dtype != value.dtype:
             tangent = self.base.astype(tangent, value.dtype)
-        return Dual(
-            self, value, tangent if tangent.shape == value.shape else self.base.broadcast_to(tangent, value.shape)
-        )
+        if tangent.shape != value.shape:
+            tangent = self.base.broadcast_to(tangent, value.shape)
+        return Dual(self, value, tangent)
 
     def _clothed(self, result: Any) -> Any:
-        """Arrays as constant duals, so that all that a function sees is of one kind."""
+        """Arrays as constant duals, so that a function sees arrays of one kind."""
         if isinstance(result, tuple | list) and any(map(is_array_api_obj, result)):
             return tuple(map(self._clothed, result))
         return Dual(self, result) if is_array_api_obj(result) else result
 
 
-_RULES: dict[str, Callable[[DualNamespace, str, Any, Any, Any], Any]] = {
-    name: method
-    for names, method in (
-        (SLOPES, DualNamespace._slope),
-        (PARTIALS, DualNamespace._partials),
-        (LINEAR, DualNamespace._linear),
-        (PRODUCTS, DualNamespace._product),
-        (CONSTANT, DualNamespace._constant),
-        (STEPS, DualNamespace._step),
-        (COMPARISONS, DualNamespace._comparison),
-        (COMPOSED, DualNamespace._composed),
-        (LINALG, DualNamespace._linalg),
-        (("max", "min"), DualNamespace._extreme),
-        (("where",), DualNamespace._where),
-        (("broadcast_arrays",), DualNamespace._broadcast),
-    )
-    for name in names
-}
+_KINDS: tuple[tuple[Iterable[str], Callable[[DualNamespace, str, Any, Any, Any], Any]], ...] = (
+    (rules.SLOPES, DualNamespace._slope),
+    (rules.PARTIALS, DualNamespace._partials),
+    (rules.LINEAR, DualNamespace._linear),
+    (rules.PRODUCTS, DualNamespace._product),
+    (rules.CONSTANT, DualNamespace._constant),
+    (rules.STEPS, DualNamespace._step),
+    (rules.COMPARISONS, DualNamespace._comparison),
+    (rules.COMPOSED, DualNamespace._composed),
+    (rules.LINALG, DualNamespace._linalg),
+    (("max", "min"), DualNamespace._extreme),
+    (("where",), DualNamespace._where),
+    (("broadcast_arrays",), DualNamespace._broadcast),
+)
+_RULES = {name: rule for names, rule in _KINDS for name in names}
 
 
 class _Extension:
-    """A module of a namespace, such as ``linalg``, for duals."""
+    """A module of a namespace, such as ``linalg``, that takes duals."""
 
     def __init__(self, xp: DualNamespace, module: ModuleType) -> None:
         self._xp, self._module = xp, module
@@ -301,8 +291,9 @@ class _Extension:
 
 
 def _standard_name(name: str) -> str:
+    """The standard's name of a function or method."""
     name = name.strip("_")
-    return ALIASES.get(name, name)
+    return rules.ALIASES.get(name, name)
 
 
 def _moves(x: Any) -> bool:
@@ -313,17 +304,19 @@ def _moves(x: Any) -> bool:
 
 
 def _values(x: Any) -> Any:
+    """``x`` without tangents, lists entry by entry."""
     if isinstance(x, tuple | list):
         return type(x)(map(_values, x)) if not hasattr(x, "_fields") else x
     return x.value if isinstance(x, Dual) else x
 
 
-def _constants(args: Any, options: Any) -> tuple[Any, Any]:
-    return list(map(untangent, args)), {key: untangent(option) for key, option in options.items()}
+def _constants(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by which no function is differentiated."""
+    return {key: untangent(option) for key, option in options.items()}
 
 
 def _tangents(xp: Any, x: Any) -> Any:
-    """Zeros where there is none, 0.0 of a Python number."""
+    """The tangent of ``x``; zeros if it has none, 0.0 for a Python number."""
     if isinstance(x, tuple | list):
         return [_tangents(xp, entry) for entry in x]
     if _moves(x):
@@ -332,5 +325,5 @@ def _tangents(xp: Any, x: Any) -> Any:
 
 
 def _standard(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with the standard's names where they came with torch's."""
+    """Options by the standard's names, also if they came by torch's."""
     return {{"dim": "axis", "keepdim": "keepdims"}.get(key, key): option for key, option in options.items()}

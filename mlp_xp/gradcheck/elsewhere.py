@@ -1,126 +1,107 @@
-"""The same questions at other points."""
+"""The same questions at other points: a real bug fails everywhere, a kink only here.
+
+Before: ``evidence`` compares at one point. Next: ``verdict`` judges.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np  # on the host alone: random numbers
+from numpy.random import Generator  # on the host alone
 
 from mlp_xp._lib.namespace import namespace
-from mlp_xp._lib.typing import Array
-from mlp_xp.gradcheck.evidence import Point, Probe, gradient_at, probe, resolution
-from mlp_xp.gradcheck.local import moved, random_direction
+from mlp_xp.gradcheck.arrays import random_direction
+from mlp_xp.gradcheck.evidence import Evidence, LocalGradient, Probe, gradient_at, probe, resolution
+from mlp_xp.gradcheck.forms import Arrays
+from mlp_xp.gradcheck.local import moved
 from mlp_xp.gradcheck.report import WRONG
 
-# Points nearby have other kinks and the same bugs: by how much to scale the parameters, and how far to move them.
+# Points nearby have other kinks and the same bugs. By what factor to scale the parameters, and how far to move them.
 _ASIDE = ((1.0, 0.03), (1.0, 0.03), (1.0, 0.1))
 
-
-# Where a mistake would still be on the same side of most kinks.
+# At these distances a mistake is still on the same side of most kinks.
 _CLOSE_BY = (1e-3, 1e-4)
 
-
-# Where rounding hides a gradient, because units are saturated or because it vanishes on its way through small weights,
-# the same formula can be judged where neither is so.
+# Rounding hides a gradient where units are saturated, or where it vanishes on its way through small weights. The same
+# formula can be judged at points where neither is so.
 _AFAR = ((0.25, 0.2), (4.0, 0.2), (0.06, 0.2), (16.0, 0.2))
 
-
-# Far enough for what was kept of another point to be wrong there.
+# How far, and how often, to move so that a gradient cached at another point is wrong.
 _FAR, _ELSEWHERE = 0.1, 3
 
 
-def recheck_elsewhere(
-    here: Point,
-    grad: Callable[..., Any],
-    arrays: tuple[Array, ...],
-    groups: Sequence[tuple[int, ...]],
-    probes: Sequence[Sequence[Probe]],
-    random: np.random.Generator,
-) -> tuple[dict[int, list[Probe]], set[int]]:
-    """Probes at another point, for those groups of arrays that are in doubt here and not there; and what is not wrong.
+def recheck_elsewhere(evidence: Evidence, random: Generator) -> Evidence:
+    """``evidence`` with what other points say of the groups of arrays that are in doubt at this one.
 
-    A bug is there at every point; the trouble of a kink or of a subgradient is gone a step aside, that of a saturated
-    unit or a vanishing gradient further away. What is wrong here and right nearby is cleared; what can't be resolved
-    here and can be there is judged there. What is wrong here and nowhere nearby, though nothing clears it, is not wrong
-    beyond doubt: those groups come second. But a mistake in a few entries may be gone nearby with the branch that they
-    took: what is wrong along any direction, here and close by, is not cleared.
+    What is wrong here and right nearby is cleared. What can't be resolved here and can be resolved at another point is
+    judged there, further away if need be. What is wrong here and at none of the points nearby, although nothing clears
+    it, stays unconfirmed. But a mistake in a few entries may be gone nearby together with the branch that they took:
+    what is wrong along any direction both here and close by is confirmed, not cleared.
     """
-    doubtful = {g for g, mine in enumerate(probes) if any(p.wrong for p in mine) or resolution(mine) > WRONG}
-    cleared: dict[int, list[Probe]] = {}
+    here, groups, probes, *_ = evidence
     unconfirmed = {g for g, mine in enumerate(probes) if any(p.wrong for p in mine)}
+    doubtful = unconfirmed | {g for g, mine in enumerate(probes) if resolution(mine) > WRONG}
+    aside: dict[int, list[Probe]] = {}
     for attempt, (factor, distance) in enumerate((*_ASIDE, *_AFAR)):
-        if attempt == len(_ASIDE):  # what is wrong here must be right nearby: far away another branch may be taken
+        if attempt == len(_ASIDE):  # what is wrong here must be right nearby: far away f may take another branch
             doubtful = {g for g in doubtful if not any(p.wrong for p in probes[g])}
         if not doubtful:
             break
-        there = _point_aside(here, grad, arrays, factor, distance, attempt, random)
+        there = _gradient_there(here, _displaced(here, distance, random, factor), attempt, random)
         if there is None:
             continue
         for g in sorted(doubtful):
             again = probe(there, groups[g], random)
-            # an error as large as the one seen here must be visible there, or whatever a pass must be able to see
-            gap = max((p.gap for p in probes[g] if p.wrong), default=None)
-            if resolution(again) <= (WRONG if gap is None else gap) and (
-                gap is None or not any(p.wrong for p in again)
-            ):
+            if _clears(again, probes[g]):
                 doubtful.remove(g)
-                if gap is not None and _confirmed(here, grad, arrays, groups[g], random):
+                if any(p.wrong for p in probes[g]) and _confirmed(here, groups[g], random):
                     unconfirmed.discard(g)
                 else:
-                    cleared[g] = again
+                    aside[g] = again
             elif _wrong_throughout(again):
                 unconfirmed.discard(g)
-    return cleared, unconfirmed - cleared.keys()
+    return evidence._replace(aside=aside, unconfirmed=unconfirmed - aside.keys())
 
 
-def _point_aside(
-    here: Point,
-    grad: Callable[..., Any],
-    arrays: tuple[Array, ...],
-    factor: float,
-    distance: float,
-    attempt: int,
-    random: np.random.Generator,
-) -> Point | None:
-    """Function and gradient at another point; None beyond the function's domain."""
-    xp = namespace(*arrays)
-    there = tuple(factor * (x + distance * random_direction(xp, x, random)) for x in arrays)
-    problem = moved(here.problem, there, attempt)
-    return gradient_at(problem, grad, there, random) if math.isfinite(problem.value) else None
+def _clears(again: Sequence[Probe], doubted: Sequence[Probe]) -> bool:
+    """Whether probes at another point end the doubt: they are right and would have seen an error as large."""
+    gaps = [p.gap for p in doubted if p.wrong]
+    if not gaps:
+        return resolution(again) <= WRONG
+    return resolution(again) <= max(gaps) and not any(p.wrong for p in again)
 
 
-def _wrong_throughout(probes: Sequence[Probe]) -> bool:
-    """Whether an error shows as one does: in any random direction, or in one of the entries."""
-    return (any if probes[0].entry else all)(p.wrong for p in probes)
-
-
-def _confirmed(
-    here: Point,
-    grad: Callable[..., Any],
-    arrays: tuple[Array, ...],
-    group: tuple[int, ...],
-    random: np.random.Generator,
-) -> bool:
-    """Whether what is wrong here is so along other directions too, and at a point close by."""
+def _confirmed(here: LocalGradient, group: Sequence[int], random: Generator) -> bool:
+    """Whether what is wrong here is wrong along other directions too, and at a point close by."""
     if not _wrong_throughout(probe(here, group, random)):
         return False
-    close_by = (_point_aside(here, grad, arrays, 1.0, distance, 0, random) for distance in _CLOSE_BY)
+    close_by = (_gradient_there(here, _displaced(here, distance, random), 0, random) for distance in _CLOSE_BY)
     return any(there is not None and _wrong_throughout(probe(there, group, random)) for there in close_by)
 
 
-def wrong_elsewhere(
-    here: Point, grad: Callable[..., Any], arrays: tuple[Array, ...], random: np.random.Generator
-) -> bool:
-    """Whether a gradient that is right here is wrong at another point, and at every other that is tried."""
-    everything = range(len(arrays))
+def _wrong_throughout(probes: Sequence[Probe]) -> bool:
+    """Whether all random directions are wrong, or any of the single entries."""
+    return (any if probes[0].entry else all)(p.wrong for p in probes)
+
+
+def wrong_elsewhere(here: LocalGradient, random: Generator) -> bool:
+    """Whether a gradient that is right here is wrong at every one of a few other points."""
     for attempt in range(_ELSEWHERE):
-        there_arrays = tuple(x + _FAR * random_direction(namespace(x), x, random) for x in arrays)
-        problem = moved(here.problem, there_arrays, attempt, like_here=attempt == 0)
-        if not math.isfinite(problem.value):
-            return False  # beyond the function's domain
-        there = gradient_at(problem, grad, there_arrays, random)
-        if not any(p.wrong for p in probe(there, everything, random, 1)):
+        there = _gradient_there(here, _displaced(here, _FAR, random), attempt, random, same_noise=attempt == 0)
+        if there is None or not any(p.wrong for p in probe(there, range(len(here.gradient)), random, 1)):
             return False
     return True
+
+
+def _displaced(here: LocalGradient, distance: float, random: Generator, factor: float = 1.0) -> Arrays:
+    """The parameters, moved by ``distance`` of their scale in random directions and multiplied by ``factor``."""
+    return tuple(factor * (x + distance * random_direction(namespace(x), x, random)) for x in here.flat.arrays)
+
+
+def _gradient_there(
+    here: LocalGradient, arrays: Arrays, seed: int, random: Generator, same_noise: bool = False
+) -> LocalGradient | None:
+    """Function and gradient at ``arrays``; None beyond the function's domain."""
+    local = moved(here.local, arrays, seed, same_noise)
+    return gradient_at(here.flat._replace(arrays=arrays), local, random) if math.isfinite(local.value) else None

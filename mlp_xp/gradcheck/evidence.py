@@ -1,48 +1,113 @@
-"""A gradient against slopes of its function: along random directions, with what may lie between the two, all measured.
+"""A gradient against slopes of its function along random directions, and how far rounding and kinks let them differ.
 
-Along a direction the function has a slope and the gradient a prediction of it. They may differ by the uncertainty of
-the slope (truncation, rounding and kinks) and by the rounding of the gradient; by more, and the gradient is wrong.
-Nothing is compared with a constant: where the textbook would ask for 1e-5, a smooth function in float64 is usually
-resolved to 1e-9.
+Along a direction the function has a slope, and the gradient predicts it. The two may differ by the uncertainty of the
+slope (truncation, rounding, kinks) and by the rounding of the gradient; if they differ by more, the gradient is wrong.
+All of that is measured, no tolerance is fixed: where the textbook would ask for 1e-5, a smooth function in float64 is
+usually resolved to 1e-9.
 
-Before: ``problem`` measures slopes. Next: ``verdict`` judges by them, ``check`` calls.
+Before: ``local`` measures slopes. Next: ``elsewhere`` asks again at other points, ``verdict`` judges.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import numpy as np  # on the host alone: random numbers
+import numpy as np  # on the host alone: indices
+from numpy.random import Generator
 
-from mlp_xp._lib.namespace import device_kwargs, namespace
-from mlp_xp._lib.typing import Array, Namespace
+from mlp_xp._lib.namespace import namespace
+from mlp_xp._lib.typing import Array
+from mlp_xp.gradcheck.arrays import flat_positions, from_host, inner, largest, like, norm, random_direction, scale_of
 from mlp_xp.gradcheck.contract import leaf_flaw
-from mlp_xp.gradcheck.local import Problem, like, random_direction, slope_along
-from mlp_xp.gradcheck.slopes import norm, scale_of
+from mlp_xp.gradcheck.forms import Arrays, Flat
+from mlp_xp.gradcheck.local import Directions, LocalFunction, slope_along
 
-DIRECTIONS = 2
+# Random directions for each array, and for all together.
+_DIRECTIONS = 2
 
-# The uncertainty of a slope is an estimate from a few values: what is refused exceeds it threefold.
+# The uncertainty of a slope is an estimate from a few values: only three times as much refuses a gradient.
 MARGIN = 3.0
 
-# Rounding of the gradient: as seen between points a few units in the last place apart; and never less than some
-# roundings of the products summed here.
+# The rounding of a gradient: what it differs by between points a few units in the last place apart, times a margin, and
+# some roundings of the products that are summed here.
 _NEIGHBOURS, _NEIGHBOUR_MARGIN, _ROUNDINGS = 2, 5.0, 20.0
 
-# Where a gradient was computed in a coarser dtype than the function, its rounding relative to the largest gradient.
+# The rounding of a gradient that was computed in a coarser dtype than the function, relative to the largest gradient.
 _FLOOR_ROUNDINGS = 50.0
 
-# And the share of a gradient that float32 may lose where terms cancel: right ones were seen to lose a thousandth.
+# The share of a gradient that float32 may lose where terms cancel: right ones were seen to lose a thousandth.
 _COARSE = 1e-2
 
 
-class Probe(NamedTuple):
-    """One direction: what the gradient predicts, what the function does, what is allowed between them.
+class LocalGradient(NamedTuple):
+    """A gradient function at a point, beside the function that it should be the gradient of.
 
-    size is the norm of the gradient in the scale of the direction: an error of that relative size changes the slope by
-    about as much. entry is that which was moved, where it was but one.
+    flat: function and gradient at the point, in the parameters' own dtypes.
+    local: the function at the point, in the reference dtype.
+    gradient: at the point, in the reference dtype.
+    neighbours: the gradient a few units in the last place aside, twice: what changes there is rounding.
+    epsilon: the machine epsilon of the dtype in which ``gradient`` was computed.
+    floor: the rounding of a slope that no neighbour shows, where that dtype is coarser than the reference.
+    finest: within this distance a coarser dtype does not know on which side of a kink the point is.
+    """
+
+    flat: Flat
+    local: LocalFunction
+    gradient: Arrays
+    neighbours: tuple[Arrays, ...]
+    epsilon: float
+    floor: float
+    finest: float
+
+
+def gradient_at(flat: Flat, local: LocalFunction, random: Generator) -> LocalGradient:
+    """The gradient at ``flat.arrays``, which is the point of ``local``, and how much of it is rounding.
+
+    If grad computes in the reference dtype too, the formula is judged there; ``lost_precision`` then compares with what
+    grad returns in the parameters' own dtypes.
+    """
+    exact = None
+    if any(x.dtype != there.dtype for x, there in zip(flat.arrays, local.point, strict=True)):
+        exact = _in_reference(flat, local)
+    at = flat.arrays if exact is None else local.point
+    xp = namespace(*at)
+    epsilon = max(float(xp.finfo(x.dtype).eps) for x in at)
+
+    def gradient(*point: Array) -> Arrays:
+        return tuple(like(g, x) for g, x in zip(flat.grad(*point), local.point, strict=True))
+
+    own = gradient(*at) if exact is None else exact
+    neighbours = tuple(
+        gradient(*(x * (1.0 + 2.0 * epsilon * from_host(xp, random.integers(-1, 2, x.shape), x)) for x in at))
+        for _ in range(_NEIGHBOURS)
+    )
+    # a saturated unit's slope is a small difference of large numbers: its error is proportional to what flows past it
+    sizes = [norm(local.xp, g * scale_of(local.xp, x)) for g, x in zip(own, local.point, strict=True)]
+    coarser = _FLOOR_ROUNDINGS * epsilon if epsilon > local.epsilon else 0.0
+    return LocalGradient(flat, local, own, neighbours, epsilon, coarser * max(sizes), coarser)
+
+
+def _in_reference(flat: Flat, local: LocalFunction) -> Arrays | None:
+    """The gradient in the reference dtype, if ``grad`` computes in it."""
+    try:
+        gradient = flat.grad(*local.point)
+    except Exception:  # grad may be written for one dtype or one library, and raise anything for another
+        return None
+    return gradient if not any(map(leaf_flaw, local.point, gradient)) else None
+
+
+class Probe(NamedTuple):
+    """One direction: the slope that the gradient predicts, the slope that the function has, and what lies between.
+
+    analytic: the predicted slope.
+    numeric: the measured slope.
+    tolerance: how far the two may differ.
+    size: the norm of the gradient in the scale of the direction; an error of that relative size changes the slope by
+        about as much.
+    kink: the part of the slope's uncertainty that is owed to a kink.
+    entry: the index of the entry that was moved, where only one was.
     """
 
     analytic: float
@@ -54,21 +119,21 @@ class Probe(NamedTuple):
 
     @property
     def wrong(self) -> bool:
-        """Whether the two differ by more than is allowed."""
+        """Whether the two slopes differ by more than is allowed."""
         return not abs(self.analytic - self.numeric) <= self.tolerance
 
     @property
     def resolution(self) -> float:
-        """The smallest relative error that would have been seen; 0 where f does not change, and the gradient agrees.
+        """The smallest relative error that would have been seen; 0 if f does not change and the gradient agrees.
 
-        At a kink that is even on both sides f changes, though its slope is 0: there nothing would have been seen.
+        At a kink that is even on both sides f changes although its slope is 0: nothing would have been seen.
         """
         size = max(self.size, abs(self.numeric))
         return self.tolerance / size if size else math.inf if self.kinked else 0.0
 
     @property
     def kinked(self) -> bool:
-        """Whether most of what is allowed is owed to a kink."""
+        """Whether most of the tolerance is owed to a kink."""
         return MARGIN * self.kink > 0.5 * self.tolerance
 
     @property
@@ -84,145 +149,109 @@ class Probe(NamedTuple):
         return abs(self.analytic - self.numeric) / size if size else 0.0
 
 
-class Point(NamedTuple):
-    """Function and gradient at one point.
+class Evidence(NamedTuple):
+    """All that was measured along directions. Group i moves array i alone, the last group moves all arrays together.
 
-    problem: the function.
-    gradient: in the reference dtype.
-    neighbours: the same a few units in the last place aside: what changes there is rounding.
-    epsilon: of the dtype in which ``gradient`` was computed.
-    floor: the rounding of a slope that no neighbour shows, where that dtype is not the reference's.
-    finest: within this distance a coarser dtype does not know on which side of a kink it is.
+    here: function and gradient at the point.
+    groups: the positions of the arrays that each group moves.
+    probes: of each group, at the point.
+    aside: group -> probes at another point, for a group that is in doubt at the point and not there.
+    unconfirmed: groups that are wrong at the point, and nowhere nearby.
     """
 
-    problem: Problem
-    gradient: tuple[Array, ...]
-    neighbours: tuple[tuple[Array, ...], ...]
-    epsilon: float
-    floor: float
-    finest: float
+    here: LocalGradient
+    groups: Sequence[Sequence[int]]
+    probes: Sequence[Sequence[Probe]]
+    aside: dict[int, list[Probe]]
+    unconfirmed: set[int]
 
-    @property
-    def in_reference(self) -> bool:
-        """Whether the gradient was computed in the reference dtype."""
-        return self.epsilon == self.problem.epsilon
+    def deciding(self, group: int) -> Sequence[Probe]:
+        """The probes of ``group`` by which it is judged: at another point if the point itself leaves a doubt."""
+        return self.aside.get(group, self.probes[group])
 
 
-def gradient_at(
-    problem: Problem, grad: Callable[..., Any], arrays: tuple[Array, ...], random: np.random.Generator
-) -> Point:
-    """The gradient at ``arrays``, which are the problem's point in the parameters' own dtype, and how much is rounding.
-
-    Where grad computes in the reference dtype too, the formula is judged there, and ``lost_precision`` compares what
-    it returns in the parameters' own. Neighbouring points show its rounding.
-    """
-    exact = None
-    if any(x.dtype != there.dtype for x, there in zip(arrays, problem.point, strict=True)):
-        exact = _in_reference(problem, grad)
-    at = arrays if exact is None else problem.point
-    xp = namespace(*at)
-    epsilon = max(float(xp.finfo(x.dtype).eps) for x in at)
-
-    def gradient(*point: Array) -> tuple[Array, ...]:
-        return tuple(like(g, x) for g, x in zip(grad(*point), problem.point, strict=True))
-
-    def neighbour(x: Array) -> Array:
-        return x * (
-            1.0 + 2.0 * epsilon * xp.asarray(random.integers(-1, 2, x.shape), dtype=x.dtype, **device_kwargs(x))
-        )
-
-    own = gradient(*at) if exact is None else exact
-    neighbours = tuple(gradient(*map(neighbour, at)) for _ in range(_NEIGHBOURS))
-    # a saturated unit's slope is a small difference of large numbers: wrong in proportion to what flows past it
-    sizes = [norm(problem.xp, g * scale_of(problem.xp, x)) for g, x in zip(own, problem.point, strict=True)]
-    coarser = _FLOOR_ROUNDINGS * epsilon if epsilon > problem.epsilon else 0.0
-    return Point(problem, own, neighbours, epsilon, coarser * max(sizes), coarser)
+def along_directions(here: LocalGradient, random: Generator) -> Evidence:
+    """Each array moved by itself, then all together."""
+    everything = tuple(range(len(here.gradient)))
+    groups = [*((i,) for i in everything), everything]
+    # the second direction across all arrays is taken at another point, where nothing was computed before
+    probes = [probe(here, group, random, _DIRECTIONS if len(group) == 1 else 1) for group in groups]
+    return Evidence(here, groups, probes, {}, set())
 
 
-def lost_precision(here: Point, arrays: tuple[Array, ...], own: tuple[Array, ...]) -> list[str]:
-    """For each array a sentence where its gradient, in the parameters' dtype, is far from where it was judged, or "".
-
-    Whether terms cancel there or the function is wrong in that dtype alone, no one can tell from outside.
-    """
-    xp = here.problem.xp
-    epsilon = max(float(namespace(x).finfo(x.dtype).eps) for x in arrays)
-    scales = [float(scale_of(xp, x)) for x in here.problem.point]
-    sizes = [scale * norm(xp, g) for scale, g in zip(scales, here.gradient, strict=True)]
-    allowed = _FLOOR_ROUNDINGS * epsilon * max(sizes)
-    sentences = []
-    for x, mine, judged, scale, size in zip(arrays, own, here.gradient, scales, sizes, strict=True):
-        gap = scale * norm(xp, like(mine, judged) - judged)
-        share = gap / size if size else math.inf
-        far = not gap <= max(allowed, _COARSE * size)
-        sentences.append(
-            f"right in {judged.dtype}, but {share:.1g} of its size away from that in {x.dtype}" if far else ""
-        )
-    return sentences
+def probe(here: LocalGradient, group: Sequence[int], random: Generator, count: int = _DIRECTIONS) -> list[Probe]:
+    """``count`` random directions that move the arrays of ``group``, or each entry of an array with no more entries."""
+    xp, point = here.local.xp, here.local.point
+    if len(group) == 1 and (size := math.prod(point[group[0]].shape)) <= count:
+        return [_of_entry(here, group[0], position) for position in range(size)]
+    full = [i for i in group if 0 not in point[i].shape]
+    return [_along(here, {i: random_direction(xp, point[i], random) for i in full}) for _ in range(count)]
 
 
-def _in_reference(problem: Problem, grad: Callable[..., Any]) -> tuple[Array, ...] | None:
-    """The gradient in the reference dtype, where ``grad`` computes in it."""
-    try:
-        gradient = grad(*problem.point)
-    except Exception:  # whatever a function raises that was written for one dtype or one library
-        return None
-    return gradient if not any(map(leaf_flaw, problem.point, gradient)) else None
+def _of_entry(here: LocalGradient, leaf: int, position: int) -> Probe:
+    """The probe that moves one entry, at the flat ``position``, in the scale of its array."""
+    xp, x = here.local.xp, here.local.point[leaf]
+    direction = scale_of(xp, x) * xp.astype(flat_positions(xp, x) == position, x.dtype)
+    return _along(here, {leaf: direction}, tuple(int(i) for i in np.unravel_index(position, x.shape)))
 
 
-def probe(here: Point, group: Sequence[int], random: np.random.Generator, count: int = DIRECTIONS) -> list[Probe]:
-    """Directions that move the arrays of ``group``: random ones, or the entries of an array that has so few."""
-    xp, point = here.problem.xp, here.problem.point
-    return [_along(here, directions, entry) for directions, entry in _directions(xp, point, group, random, count)]
-
-
-def _directions(
-    xp: Namespace, point: Sequence[Array], group: Sequence[int], random: np.random.Generator, count: int
-) -> Iterator[tuple[Mapping[int, Array], tuple[int, ...] | None]]:
-    """Each with the index of the entry, where it moves but one."""
-    sizes = {i: math.prod(point[i].shape) for i in group}
-    if len(group) == 1 and sizes[group[0]] <= count:
-        x = point[group[0]]
-        flat = xp.reshape(xp.arange(sizes[group[0]], dtype=xp.int32, **device_kwargs(x)), x.shape)
-        for position in range(sizes[group[0]]):
-            index = tuple(int(i) for i in np.unravel_index(position, x.shape))
-            yield {group[0]: scale_of(xp, x) * xp.astype(flat == position, x.dtype)}, index
-        return
-    for _ in range(count):
-        yield {i: random_direction(xp, point[i], random) for i in group if sizes[i]}, None
-
-
-def _along(here: Point, directions: Mapping[int, Array], entry: tuple[int, ...] | None) -> Probe:
-    xp = here.problem.xp
-    if not directions:  # there is nothing to be wrong
+def _along(here: LocalGradient, directions: Directions, entry: tuple[int, ...] | None = None) -> Probe:
+    """The probe along one direction, which may move only one ``entry``."""
+    xp = here.local.xp
+    if not directions:  # no entry could be wrong
         return Probe(0.0, 0.0, 0.0, 0.0, 0.0)
-    slope = slope_along(here.problem, directions, here.finest)
+    slope = slope_along(here.local, directions, here.finest)
 
-    def along(gradient: tuple[Array, ...]) -> float:
-        return sum(float(xp.sum(gradient[i] * d)) for i, d in directions.items())
+    def predicted(gradient: Arrays) -> float:
+        return sum(inner(xp, gradient[i], d) for i, d in directions.items())
 
-    analytic = along(here.gradient)
-    # of one entry too the error is measured against the whole array: it may be a zero among others
+    analytic = predicted(here.gradient)
+    # the error of one entry is measured against the whole array too: it may be a zero among others
     scales = {i: d if entry is None else xp.max(xp.abs(d)) for i, d in directions.items()}
     size = math.hypot(*(norm(xp, here.gradient[i] * scale) for i, scale in scales.items()))
-    scatter = max((abs(along(gradient) - analytic) for gradient in here.neighbours), default=0.0)
-    rounding = _NEIGHBOUR_MARGIN * scatter + _ROUNDINGS * here.epsilon * size + here.floor
-    tolerance = MARGIN * slope.uncertainty + rounding
-    if here.problem.noise == 0.0 and slope.value == 0.0 and analytic != 0.0:
-        tolerance = math.inf  # f is zero all around: whether by its nature or by rounding, no one can tell
+    scatter = max(abs(predicted(gradient) - analytic) for gradient in here.neighbours)
+    tolerance = MARGIN * slope.uncertainty + _rounding(here, scatter, size, here.floor)
+    if here.local.noise == 0.0 and slope.value == 0.0 and analytic != 0.0:
+        tolerance = math.inf  # f is 0 all around, by its nature or by underflow: no one can tell which
     return Probe(analytic, slope.value, tolerance, size, slope.kink, entry)
 
 
-def entry_rounding(here: Point, leaf: int) -> float:
-    """How far rounding may move one entry of a gradient."""
-    xp, gradient = here.problem.xp, here.gradient[leaf]
-    scatter = max((float(xp.max(xp.abs(neighbour[leaf] - gradient))) for neighbour in here.neighbours), default=0.0)
-    floor = here.floor / float(scale_of(xp, here.problem.point[leaf]))
-    return _NEIGHBOUR_MARGIN * scatter + _ROUNDINGS * here.epsilon * float(xp.max(xp.abs(gradient))) + floor
+def entry_rounding(here: LocalGradient, leaf: int) -> float:
+    """How far rounding may move one entry of the gradient of array ``leaf``."""
+    xp, gradient = here.local.xp, here.gradient[leaf]
+    scatter = max(largest(xp, neighbour[leaf] - gradient) for neighbour in here.neighbours)
+    floor = here.floor / float(scale_of(xp, here.local.point[leaf]))
+    return _rounding(here, scatter, largest(xp, gradient), floor)
+
+
+def _rounding(here: LocalGradient, scatter: float, size: float, floor: float) -> float:
+    """The rounding of a number of this ``size`` that differs by ``scatter`` between neighbouring points."""
+    return _NEIGHBOUR_MARGIN * scatter + _ROUNDINGS * here.epsilon * size + floor
 
 
 def resolution(probes: Sequence[Probe]) -> float:
-    """Of random directions the best one counts, of single entries the worst; 0 where there was nothing to move."""
+    """The best resolution of random directions, or the worst of single entries; 0 without any."""
     resolutions = [probe.resolution for probe in probes]
     if not resolutions:
         return 0.0
     return min(resolutions) if probes[0].entry is None else max(resolutions)
+
+
+def lost_precision(here: LocalGradient, own: Sequence[Array]) -> list[str]:
+    """For each array a sentence if its gradient in the parameters' dtype, ``own``, is far from the one judged, or "".
+
+    Either terms cancel in that dtype or the function is wrong in it: from outside no one can tell which.
+    """
+    xp = here.local.xp
+    epsilon = max(float(namespace(x).finfo(x.dtype).eps) for x in here.flat.arrays)
+    scales = [float(scale_of(xp, x)) for x in here.local.point]
+    sizes = [scale * norm(xp, g) for scale, g in zip(scales, here.gradient, strict=True)]
+    allowed = _FLOOR_ROUNDINGS * epsilon * max(sizes)
+    sentences = []
+    for mine, judged, scale, size in zip(own, here.gradient, scales, sizes, strict=True):
+        gap = scale * norm(xp, like(mine, judged) - judged)
+        share = gap / size if size else math.inf
+        far = not gap <= max(allowed, _COARSE * size)
+        lost = f"right in {judged.dtype}, but {share:.1g} of its size away from that in {mine.dtype}"
+        sentences.append(lost if far else "")
+    return sentences

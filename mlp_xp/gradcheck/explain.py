@@ -1,53 +1,39 @@
-"""What a wrong gradient looks like, in words: patterns that its numbers show, and the caller's own hypotheses.
+"""A wrong gradient in words: its cause if its numbers show one, else where it is wrong; and blind spots of a point.
 
-A pattern is named only when it explains the whole error; where none does, that is said instead of guessing.
+A pattern is named only if it explains the whole error; if none does, the sentence says so instead of guessing.
 
-Before: ``entries`` compared the entries, ``probes`` the slopes. Next: ``report``.
+Before: ``entries`` compared the entries, ``evidence`` the slopes. Next: ``report``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple, TypeAlias
 
 import numpy as np  # on the host alone: indices
 
-from mlp_xp._lib.namespace import device_kwargs, namespace
+from mlp_xp._lib.namespace import namespace
 from mlp_xp._lib.typing import Array, Namespace
+from mlp_xp.gradcheck.arrays import how_many, inner, largest, norm, taken
 from mlp_xp.gradcheck.entries import Entries
-from mlp_xp.gradcheck.evidence import Probe
+from mlp_xp.gradcheck.evidence import LocalGradient, Probe
 from mlp_xp.gradcheck.report import TensorReport
-from mlp_xp.gradcheck.slopes import norm
 
-# What a pattern may leave of the largest error: well above the noise of differences, well below a coincidence.
-_CLOSE = 1e-3
+# --- hypotheses --------------------------------------------------------------------------------------------------
 
-# A factor this close to a round number, relative, is that number.
-_ROUND = 1e-6
-
-# Roundings of the true gradient: what is no larger is zero, such as a sum that cancels.
-_NOTHING = 100.0
-
-# How closely a hypothesis must agree: both sides were computed by hand, in one dtype.
+# How closely a hypothesis must agree, in roundings: both sides were computed by hand, in one dtype.
 _SAME_ROUNDINGS = 1e4
-
-# Binary digits of the dtypes that something may have been computed in on the way. Rounding to so many takes 2^-digits
-# of each product, and about as much of a sum; a hundredth of it is lost where only a part was computed so.
-_DIGITS = {"float32": 24, "float16": 11, "bfloat16": 8}
-_ACCUMULATED, _PARTIAL = 2.0, 100.0
-
-# Sums of some thousand float32 numbers have fewer digits than this; and the coarsest arithmetic loses less than that.
-_FEW_DIGITS, _COARSEST = 37, 0.05
 
 
 def with_hypotheses(
     rows: Sequence[TensorReport], gradient: Sequence[Array], wrong: Mapping[str, Sequence[Array]]
 ) -> list[TensorReport]:
-    """``rows``, the failed ones with the name of the hypothesis whose gradients are those returned.
+    """``rows``; the failed ones with the name of the hypothesis whose gradients are those returned.
 
-    One that agrees in all arrays, those that are right included, goes before a pattern seen in the numbers; one that
-    agrees in all that are wrong goes before none.
+    A hypothesis that agrees in all arrays, right ones included, goes before a pattern seen in the numbers. One that
+    agrees in the wrong arrays alone counts only where no pattern was found.
     """
     failed = [i for i, row in enumerate(rows) if row.verdict == "fail"]
     agree = {name: [_same(a, b) for a, b in zip(gradient, other, strict=True)] for name, other in wrong.items()}
@@ -62,116 +48,179 @@ def with_hypotheses(
 
 def _same(a: Array, b: Array) -> bool:
     xp = namespace(a)
-    if tuple(a.shape) != tuple(b.shape):
-        return False
-    largest = float(xp.max(xp.abs(b)))
-    return float(xp.max(xp.abs(a - b))) <= _SAME_ROUNDINGS * float(xp.finfo(a.dtype).eps) * largest
+    slack = _SAME_ROUNDINGS * float(xp.finfo(a.dtype).eps)
+    return tuple(a.shape) == tuple(b.shape) and largest(xp, a - b) <= slack * largest(xp, b)
 
 
-def diagnose(
-    x: Array, gradient: Array, others: Mapping[str, Array], entries: Entries, probes: Sequence[Probe]
-) -> tuple[bool, str]:
+# --- diagnosis ---------------------------------------------------------------------------------------------------
+
+# What a pattern may leave of the largest error: well above the noise of differences, well below a coincidence.
+_CLOSE = 1e-3
+
+# A factor this close to a round number, relative, is that number.
+_ROUND = 1e-6
+
+# A gradient of no more than so many roundings of the true one is zero, such as a sum that cancels.
+_NOTHING = 100.0
+
+
+class _Wrong(NamedTuple):
+    """A wrong gradient of one array.
+
+    x: the parameter.
+    gradient: the wrong one, whole.
+    others: name -> gradient of another parameter.
+    positions: flat, of the entries that were compared.
+    a: the analytic values of those.
+    n: the numeric values.
+    uncertainty: of the numeric values.
+    """
+
+    xp: Namespace
+    x: Array
+    gradient: Array
+    others: Mapping[str, Array]
+    positions: Sequence[int]
+    a: Array
+    n: Array
+    uncertainty: Array
+
+    def at(self, array: Array) -> Array:
+        """The entries of ``array`` at ``positions``."""
+        return taken(self.xp, array, self.positions)
+
+
+def diagnose(here: LocalGradient, leaf: int, entries: Entries, probes: Sequence[Probe]) -> tuple[bool, str]:
     """Whether the cause of a wrong gradient is known, and a sentence: the cause, or where it is wrong.
 
     Args:
-        x: the parameter.
-        gradient: the wrong one, whole.
-        others: name -> gradients of the other parameters.
-        entries: some or all of its entries, with numeric values.
-        probes: its slopes, of which one at least is wrong.
+        here: the gradient at params.
+        leaf: which array of it is wrong.
+        entries: some or all of the entries of that array, with numeric values.
+        probes: of that array; at least one is wrong.
     """
+    gradient = here.gradient[leaf]
     xp = namespace(gradient)
-    if float(xp.max(xp.abs(gradient))) <= _NOTHING * xp.finfo(gradient.dtype).eps * float(
-        xp.max(xp.abs(entries.numeric))
-    ):
+    if largest(xp, gradient) <= _NOTHING * xp.finfo(gradient.dtype).eps * largest(xp, entries.numeric):
         return True, "the gradient is zero everywhere"
     error = xp.abs(entries.analytic - entries.numeric)
     wrong = error > entries.uncertainty
-    share = norm(xp, error) / size if (size := norm(xp, entries.numeric)) else math.inf
     if not bool(xp.any(wrong)):
         return _faint(xp, gradient, probes)
-    if int(xp.sum(xp.astype(wrong, xp.int32))) == 1 < len(entries.positions) - 1:
+    if how_many(xp, wrong) == 1 < len(entries.positions) - 1:
         return False, _where(xp, gradient, entries, wrong)
+    others = {name: g for i, (name, g) in enumerate(zip(here.flat.names, here.gradient, strict=True)) if i != leaf}
     allowed = 2.0 * entries.uncertainty + _CLOSE * xp.max(error)
-    for sentence, found, expected in _patterns(xp, x, gradient, others, entries):
-        if bool(xp.all(xp.abs(found - expected) <= allowed)):
-            return True, sentence
+    suspect = _Wrong(xp, here.local.point[leaf], gradient, others, *entries)
+    for pattern in _PATTERNS:
+        for sentence, found, expected in pattern(suspect):
+            if bool(xp.all(xp.abs(found - expected) <= allowed)):
+                return True, sentence
+    share = norm(xp, error) / size if (size := norm(xp, entries.numeric)) else math.inf
     if coarse := _low_precision(xp, gradient, share, _mixed_signs(xp, entries, wrong)):
         return True, coarse
     return False, _where(xp, gradient, entries, wrong)
 
 
-def _patterns(
-    xp: Namespace, x: Array, gradient: Array, others: Mapping[str, Array], entries: Entries
-) -> Iterator[tuple[str, Array, Array]]:
-    """Sentences, each with two arrays that agree where it is true, in the simplest order.
+# --- patterns, each with sentences and two arrays that agree where the sentence is true ----------------------------
 
-    Most undo the mistake in the gradient, which is known whole, and compare with those entries whose values are.
-    """
-    a, n, shape = entries.analytic, entries.numeric, tuple(gradient.shape)
-    chosen = xp.asarray(list(entries.positions), dtype=xp.int32, **device_kwargs(gradient))
-    whole = len(entries.positions) == math.prod(shape)
+# Most undo the mistake in the gradient, which is known whole, and compare with the entries whose numeric values are.
 
-    def at(array: Array) -> Array:
-        return xp.take(xp.reshape(array, (-1,)), chosen, axis=0)
+_Found: TypeAlias = Iterator[tuple[str, Array, Array]]
 
-    if (square := float(xp.sum(n * n))) > 0.0:
-        factor = float(xp.sum(a * n)) / square
-        slack = 2.0 * float(xp.max(entries.uncertainty)) / math.sqrt(square / len(entries.positions)) + _ROUND
-        yield _factor_sentence(factor, slack), a, factor * n
-    for name, other in others.items():
-        if tuple(other.shape) == shape:
-            yield f"the gradient of {name} is what belongs here: are the two swapped?", at(other), n
-            yield f"this is the gradient of {name} over again", a, at(other)
-    if len(shape) == 2:
-        undone = xp.matrix_transpose(xp.reshape(gradient, shape[::-1]))
-        yield f"the gradient is transposed{'' if shape[0] == shape[1] else ' and reshaped'}", at(undone), n
-    for axis in range(len(shape)):
-        along = f" along axis {axis}" if len(shape) > 1 else ""
-        yield f"the entries are in reverse order{along}", at(xp.flip(gradient, axis=axis)), n
-        for shift in (1, -1):
-            yield f"the entries are shifted by {shift}{along}", at(xp.roll(gradient, -shift, axis=axis)), n
-    if whole and math.prod(shape) > 1:
-        ones, total = xp.ones_like(n), xp.sum(n)
-        yield "every entry is the sum of all: summed over an axis too many", a, total * ones
-        yield "every entry is the mean of all: averaged over an axis too many", a, total / math.prod(shape) * ones
-        for axis in range(len(shape) if len(shape) > 1 else 0):
-            summed = xp.sum(xp.reshape(n, shape), axis=axis, keepdims=True) * xp.ones_like(gradient)
-            yield f"the gradient is summed over axis {axis} and spread again", a, xp.reshape(summed, (-1,))
-    for term, of in (
-        ("the parameter itself: an L2 penalty", at(x)),
-        ("the parameter's sign: an L1 penalty", xp.sign(at(x))),
-        ("1: a constant", xp.ones_like(n)),
-    ):
-        strength = float(xp.sum(of * of))
-        share = float(xp.sum((a - n) * of)) / strength if strength else 0.0
-        if share:
-            yield (
-                f"a term is {'missing' if share < 0.0 else 'too much'}, {abs(share):.3g} times {term}",
-                a - share * of,
-                n,
-            )
-    largest = xp.max(xp.abs(gradient))
-    yield "the sizes are right, the signs are not", xp.abs(a), xp.abs(n)
-    yield f"the gradient is clipped at {float(largest):.4g}", a, xp.clip(n, -largest, largest)
+
+def _factor(w: _Wrong) -> _Found:
+    square = inner(w.xp, w.n, w.n)
+    if square > 0.0:
+        factor = inner(w.xp, w.a, w.n) / square
+        rounding = 2.0 * float(w.xp.max(w.uncertainty)) / math.sqrt(square / len(w.positions))
+        yield _factor_sentence(factor, rounding + _ROUND), w.a, factor * w.n
 
 
 def _factor_sentence(factor: float, slack: float) -> str:
-    """The factor by its name, where it is one within ``slack``, relative."""
+    """The factor by its name, if it has one within ``slack``, relative."""
     if abs(factor + 1.0) < slack:
         return "the sign is wrong"
     both_ways = ((factor, False), (1.0 / factor if factor else 0.0, True))
     for number, upside_down in both_ways:
         if abs(number) > 1.5 and abs(number - round(number)) < slack * abs(number):
             size = f"1/{round(number)}" if upside_down else f"{round(number)}"
-            what = "a factor 2 forgotten" if upside_down else "something counted twice, or a square's half forgotten"
+            twice = "a factor 2 forgotten" if upside_down else "something counted twice, or a square's half forgotten"
             many = "a mean where a sum belongs" if upside_down else "a sum where a mean belongs"
-            return f"the gradient is {size} times the true one: {what if abs(round(number)) == 2 else many}?"
+            return f"the gradient is {size} times the true one: {twice if abs(round(number)) == 2 else many}?"
     for number, upside_down in both_ways:
         if 0.0 < number < 0.995 and abs(100.0 * number - round(100.0 * number)) < 100.0 * slack:
             size = f"1/{number:.2g}" if upside_down else f"{number:.2g}"
             return f"the gradient is {size} times the true one: a keep probability, or another scale?"
     return f"the gradient is {factor:.10g} times the true one"
+
+
+def _of_another_array(w: _Wrong) -> _Found:
+    for name, other in w.others.items():
+        if tuple(other.shape) == tuple(w.gradient.shape):
+            yield f"the gradient of {name} is what belongs here: are the two swapped?", w.at(other), w.n
+            yield f"this is the gradient of {name} over again", w.a, w.at(other)
+
+
+def _in_another_order(w: _Wrong) -> _Found:
+    xp, gradient, shape = w.xp, w.gradient, tuple(w.gradient.shape)
+    if len(shape) == 2:
+        undone = xp.matrix_transpose(xp.reshape(gradient, shape[::-1]))
+        yield f"the gradient is transposed{'' if shape[0] == shape[1] else ' and reshaped'}", w.at(undone), w.n
+    for axis in range(len(shape)):
+        along = f" along axis {axis}" if len(shape) > 1 else ""
+        yield f"the entries are in reverse order{along}", w.at(xp.flip(gradient, axis=axis)), w.n
+        for shift in (1, -1):
+            yield f"the entries are shifted by {shift}{along}", w.at(xp.roll(gradient, -shift, axis=axis)), w.n
+
+
+def _summed(w: _Wrong) -> _Found:
+    xp, shape, size = w.xp, tuple(w.gradient.shape), math.prod(w.gradient.shape)
+    if len(w.positions) != size or size == 1:  # all numeric values must be known
+        return
+    ones, total = xp.ones_like(w.n), xp.sum(w.n)
+    yield "every entry is the sum of all: summed over an axis too many", w.a, total * ones
+    yield "every entry is the mean of all: averaged over an axis too many", w.a, total / size * ones
+    for axis in range(len(shape) if len(shape) > 1 else 0):
+        summed = xp.sum(xp.reshape(w.n, shape), axis=axis, keepdims=True) * xp.ones_like(w.gradient)
+        yield f"the gradient is summed over axis {axis} and spread again", w.a, xp.reshape(summed, (-1,))
+
+
+def _with_a_term(w: _Wrong) -> _Found:
+    x = w.at(w.x)
+    for name, term in (
+        ("the parameter itself: an L2 penalty", x),
+        ("the parameter's sign: an L1 penalty", w.xp.sign(x)),
+        ("1: a constant", w.xp.ones_like(x)),
+    ):
+        strength = inner(w.xp, term, term)
+        share = inner(w.xp, w.a - w.n, term) / strength if strength else 0.0
+        if share:
+            which = "missing" if share < 0.0 else "too much"
+            yield f"a term is {which}, {abs(share):.3g} times {name}", w.a - share * term, w.n
+
+
+def _of_right_sizes(w: _Wrong) -> _Found:
+    xp, bound = w.xp, w.xp.max(w.xp.abs(w.gradient))
+    yield "the sizes are right, the signs are not", xp.abs(w.a), xp.abs(w.n)
+    yield f"the gradient is clipped at {float(bound):.4g}", w.a, xp.clip(w.n, -bound, bound)
+
+
+_PATTERNS: tuple[Callable[[_Wrong], _Found], ...] = (
+    _factor, _of_another_array, _in_another_order, _summed, _with_a_term, _of_right_sizes,
+)  # fmt: skip
+"""The simplest first."""
+
+
+# --- coarse arithmetic, and errors without a pattern -----------------------------------------------------------------
+
+# Binary digits of the dtypes that something may have been computed in on the way. Rounding to so many digits takes
+# 2^-digits of each product, and about as much of a sum; a hundredth of it is lost if only a part was computed so.
+_DIGITS = {"float32": 24, "float16": 11, "bfloat16": 8}
+_ACCUMULATED, _PARTIAL = 2.0, 100.0
+
+# Sums of some thousand float32 numbers have fewer digits than this; and the coarsest arithmetic loses less than that.
+_FEW_DIGITS, _COARSEST = 37, 0.05
 
 
 def _faint(xp: Namespace, gradient: Array, probes: Sequence[Probe]) -> tuple[bool, str]:
@@ -190,7 +239,7 @@ def _faint(xp: Namespace, gradient: Array, probes: Sequence[Probe]) -> tuple[boo
 
 
 def _low_precision(xp: Namespace, gradient: Array, share: float, scattered: bool) -> str:
-    """A sentence where the errors, ``share`` of the gradient, are those of coarser arithmetic; else nothing."""
+    """A sentence if the errors, ``share`` of the gradient, are those of coarser arithmetic; else ""."""
     if gradient.dtype != xp.float64 or not 0.0 < share < _COARSEST:
         return ""
     for digits in range(2, _FEW_DIGITS):
@@ -207,15 +256,14 @@ def _low_precision(xp: Namespace, gradient: Array, share: float, scattered: bool
 
 
 def _mixed_signs(xp: Namespace, entries: Entries, wrong: Array) -> bool:
-    """Whether as many of the errors are towards zero as away from it, in most of the entries."""
-    count = int(xp.sum(xp.astype(wrong, xp.int32)))
-    away = wrong & (xp.abs(entries.analytic) > xp.abs(entries.numeric))
-    share = int(xp.sum(xp.astype(away, xp.int32))) / count
+    """Whether about as many errors are towards zero as away from it, in most of the entries."""
+    count = how_many(xp, wrong)
+    share = how_many(xp, wrong & (xp.abs(entries.analytic) > xp.abs(entries.numeric))) / count
     return count >= 8 and 2 * count >= len(entries.positions) and 0.2 < share < 0.8
 
 
 def _where(xp: Namespace, gradient: Array, entries: Entries, wrong: Array) -> str:
-    """Which of the entries are wrong, where no pattern says why."""
+    """Which of the entries are wrong, if no pattern says why."""
     guilty = [position for i, position in enumerate(entries.positions) if bool(wrong[i])]
     looked = len(entries.positions)
     share = f"{len(guilty):,} of {looked:,} entries looked at are wrong"
@@ -234,25 +282,26 @@ def _where(xp: Namespace, gradient: Array, entries: Entries, wrong: Array) -> st
     return f"{share}{zero.replace('which is', 'and are')}, in no pattern known here"
 
 
-# --- mlp_xp/gradcheck/weak.py
-def weaknesses(names: Sequence[str], point: Sequence[Array], gradients: Sequence[Array]) -> Iterator[str]:
-    """A sentence for every condition of the arrays and their gradients under which a bug could hide."""
-    for name, x, gradient in zip(names, point, gradients, strict=True):
+# --- blind spots -------------------------------------------------------------------------------------------------
+
+
+def blind_spots(here: LocalGradient) -> Iterator[str]:
+    """A sentence for every property of the arrays and their gradients behind which a mistake could hide."""
+    for name, x, gradient in zip(here.flat.names, here.local.point, here.gradient, strict=True):
         xp = namespace(x)
         if not math.prod(x.shape):
             continue
         if x.ndim == 2:
             yield from _of_a_matrix(xp, name, x)
-        size = xp.abs(gradient)
-        if float(xp.max(size)) == 0.0:
+        if largest(xp, gradient) == 0.0:
             yield f"the gradient of {name} is zero everywhere: a wrong one may be zero there too"
         elif gradient.ndim == 2:
-            yield from _of_its_gradient(xp, name, gradient, size)
+            yield from _of_its_gradient(xp, name, gradient)
 
 
 def _of_a_matrix(xp: Namespace, name: str, x: Array) -> Iterator[str]:
     rows, columns = x.shape
-    if float(xp.max(xp.abs(x))) == 0.0:
+    if largest(xp, x) == 0.0:
         yield f"{name} is all zeros: nothing flows back through it, and mistakes upstream of it don't show"
     elif columns > 1 and bool(xp.all(x == x[:, :1])):
         yield f"all columns of {name} are equal: a mix-up between its units doesn't show"
@@ -262,21 +311,19 @@ def _of_a_matrix(xp: Namespace, name: str, x: Array) -> Iterator[str]:
         yield f"{name} equals its transpose: a transposition that is forgotten, or too much, doesn't show"
 
 
-def _of_its_gradient(xp: Namespace, name: str, gradient: Array, size: Array) -> Iterator[str]:
-    largest = xp.max(size)
-    # a share of the gradient that is lost in its own rounding once squared: nothing along it is checked
-    nothing = math.sqrt(xp.finfo(gradient.dtype).eps) * largest
-    for axis, of, why in ((0, "columns", "dead or saturated units"), (1, "rows", "dead units or inputs before it")):
-        lines = xp.max(size, axis=axis) <= nothing
-        count = int(xp.sum(xp.astype(lines, xp.int32)))
-        if count:
+def _of_its_gradient(xp: Namespace, name: str, gradient: Array) -> Iterator[str]:
+    size = xp.abs(gradient)
+    # entries this small are lost in the rounding of the largest once squared: nothing along them is checked
+    nothing = math.sqrt(xp.finfo(gradient.dtype).eps) * xp.max(size)
+    for axis, lines, why in ((0, "columns", "dead or saturated units"), (1, "rows", "dead units or inputs before it")):
+        zero = xp.max(size, axis=axis) <= nothing
+        if count := how_many(xp, zero):
             yield (
-                f"{count:,} of {lines.shape[0]:,} {of} of the gradient of {name} are zero or nearly so, {why}: "
+                f"{count:,} of {zero.shape[0]:,} {lines} of the gradient of {name} are zero or nearly so, {why}: "
                 "what flows through them is not checked"
             )
     if min(gradient.shape) > 1:
-        place = int(xp.argmax(xp.reshape(size, (-1,)), axis=0))
-        row, column = divmod(place, gradient.shape[1])
+        row, column = divmod(int(xp.argmax(xp.reshape(size, (-1,)), axis=0)), gradient.shape[1])
         outer = gradient[:, column][:, None] * (gradient[row, :] / gradient[row, column])[None, :]
         if bool(xp.all(xp.abs(gradient - outer) <= nothing)):
             yield f"the gradient of {name} has rank one, as for a batch of one row: sums over a batch are not checked"

@@ -1,18 +1,19 @@
-"""Pullbacks and Hessian-vector products, checked as the gradients that they are of.
+"""Pullbacks and Hessian-vector products, checked as the gradients of the scalars ``<c, op(x)>`` and ``<grad(x), v>``.
 
 Before: ``check``. Next: ``report``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np  # for the host's random numbers alone
 from array_api_compat import is_array_api_obj
+from numpy.random import default_rng  # on the host alone
 
-from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace
+from mlp_xp._lib.namespace import is_floating, namespace
 from mlp_xp._lib.typing import Array, Op
+from mlp_xp.gradcheck.arrays import from_host
 from mlp_xp.gradcheck.check import gradcheck
 from mlp_xp.gradcheck.contract import linearity_flaws
 from mlp_xp.gradcheck.forms import as_op, in_order_of, leaves, rebuild
@@ -24,14 +25,29 @@ def check_pullback(
 ) -> Report:
     """Is the pullback of ``op(*args) -> (value, pullback)`` right? ``d <c, value>`` against ``<pullback(c), d>``.
 
-    Checked as well: the pullback is linear in the cotangent, and takes zero to zero.
+    Checked as well: the pullback is linear in the cotangent c, takes zero to zero, and does not change c.
 
     Args:
-        op: its value may have any shape; ``pullback(c)`` returns a tuple, one cotangent per argument. Or a subclass of
-            torch.autograd.Function, or a jax.custom_vjp.
-        args: as the params of ``gradcheck``; bind everything that is not differentiated.
+        op: its value is one real floating array of any shape; ``pullback(c)``, c of that shape, returns a tuple, one
+            cotangent per argument. Or a subclass of torch.autograd.Function, or a jax.custom_vjp.
+        args: as the params of ``gradcheck``; bind every argument that is not differentiated.
         seed: of the cotangents, and as in ``gradcheck``.
-        names, options: as in ``gradcheck``.
+        names: of the arrays, for the report; their paths by default.
+        options: further keyword arguments of ``gradcheck``.
+
+    Returns:
+        The ``Report`` of ``gradcheck``, one row per argument.
+
+    Raises:
+        TypeError: if op does not return (value, pullback) of one real floating array.
+        ValueError: if the pullback returns no tuple, or another number of cotangents; or as ``gradcheck``.
+
+    >>> import numpy as np
+    >>> def exp(x):
+    ...     y = np.exp(x)
+    ...     return y, lambda c: (c * y,)
+    >>> check_pullback(exp, (np.asarray([0.5, -1.0, 2.0]),)).ok
+    True
     """
     op = as_op(op)
     args = tuple(args) if type(args) in (tuple, list) else (args,)
@@ -39,29 +55,25 @@ def check_pullback(
         raise TypeError(f"op must be a function, got {type(op).__name__}")
     value, pullback = _checked(op(*args))
     xp = namespace(value)
-    random = np.random.default_rng(seed)
+    random = default_rng(seed)
     drawn, other = random.standard_normal(value.shape), random.standard_normal(value.shape)
-
-    def cotangent(like: Array, numbers: Any) -> Array:
-        return xp.asarray(numbers, dtype=like.dtype, copy=True, **device_kwargs(like))  # a pullback may change it
 
     def f(*arrays: Any) -> Array:
         value, _ = op(*arrays)
-        return namespace(value).sum(value * namespace(value).asarray(drawn, dtype=value.dtype, **device_kwargs(value)))
+        xp = namespace(value)  # of duals, if f is asked with duals
+        return xp.sum(value * from_host(xp, drawn, value))
 
     def grad(*arrays: Any) -> Any:
         value, pullback = op(*arrays)
-        cotangents = pullback(cotangent(value, drawn))
+        cotangents = pullback(from_host(xp, drawn, value))  # a new array each time: the pullback may change it
         if not isinstance(cotangents, tuple | list):
             kind = type(cotangents).__name__
             raise ValueError(f"pullback must return a tuple of {len(args)} cotangents, one per argument, got {kind}")
         return cotangents
 
-    def pulled(c: Array) -> tuple[Array, ...]:
-        return tuple(leaf.array for leaf in leaves(pullback(c)))
-
     report = gradcheck(f, grad, args, names, seed, **options)
-    flaws = linearity_flaws(xp, pulled, cotangent(value, drawn), cotangent(value, other))
+    one, two = from_host(xp, drawn, value), from_host(xp, other, value)
+    flaws = linearity_flaws(xp, lambda c: _arrays(pullback(c)), one, two)
     return report._replace(contract=(*report.contract, *flaws))
 
 
@@ -83,27 +95,34 @@ def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, se
     The Hessian-vector product is the gradient of ``<grad(params), v>``.
 
     Args:
-        grad: grad(*params) -> gradients, one per parameter; checked before, or trusted.
-        hvp: hvp(params, v) -> products, one per parameter; v is like params, which come as a tuple, or as the one array
-            or container that they are.
+        grad: grad(*params) -> gradients, one per parameter; trusted: check it by ``gradcheck`` first.
+        hvp: hvp(params, v) -> products, one per parameter. v is like params, and both come as they were given: a
+            tuple, or the one array or container.
         params: as in ``gradcheck``.
         seed: of v, and as in ``gradcheck``.
-        options: as in ``gradcheck``.
+        options: further keyword arguments of ``gradcheck``.
+
+    Returns:
+        The ``Report`` of ``gradcheck``, one row per parameter.
+
+    Raises:
+        ValueError: if grad or hvp returns another number of arrays than params hold; or as ``gradcheck``.
+
+    >>> import numpy as np
+    >>> check_hvp(lambda x: 3 * x**2, lambda x, v: 6 * x * v, np.asarray([0.5, -1.0, 2.0])).ok  # of sum x^3
+    True
     """
     bare = type(params) not in (tuple, list)
     args = (params,) if bare else tuple(params)
-    random = np.random.default_rng(seed)
-    drawn = [random.standard_normal(leaf.array.shape) for leaf in leaves(args)]
+    random = default_rng(seed)
+    drawn = [random.standard_normal(x.shape) for x in _arrays(args)]
 
-    def vectors(arrays: Sequence[Array]) -> list[Array]:
-        return [
-            namespace(x).asarray(numbers, dtype=x.dtype, copy=True, **device_kwargs(x))  # hvp may change it
-            for x, numbers in zip(arrays, drawn, strict=True)
-        ]
+    def vectors(arrays: Iterable[Array]) -> list[Array]:
+        # new arrays each time: hvp may change them
+        return [from_host(namespace(x), numbers, x) for x, numbers in zip(arrays, drawn, strict=True)]
 
     def f(*at: Any) -> Array:
-        arrays = [leaf.array for leaf in leaves(at)]
-        gradients = [leaf.array for leaf in leaves(in_order_of(grad(*at), at[0] if bare else at))]
+        arrays, gradients = _arrays(at), _arrays(in_order_of(grad(*at), at[0] if bare else at))
         if len(gradients) != len(arrays):
             raise ValueError(f"grad must return {len(arrays)} gradients, one per parameter, got {len(gradients)}")
         xp = namespace(*arrays)
@@ -111,7 +130,11 @@ def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, se
         return sum(rest, start=first)
 
     def products(*at: Any) -> Any:
-        v = rebuild(at, iter(vectors([leaf.array for leaf in leaves(at)])))
+        v = rebuild(at, iter(vectors(_arrays(at))))
         return hvp(at[0], v[0]) if bare else hvp(at, v)
 
     return gradcheck(f, products, params, seed=seed, **options)
+
+
+def _arrays(tree: Any) -> list[Array]:
+    return [leaf.array for leaf in leaves(tree)]

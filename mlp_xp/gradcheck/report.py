@@ -1,4 +1,4 @@
-"""What a gradient check found: one row per tensor, a verdict over all, and both as text, table and JSON."""
+"""What a gradient check found: one row per array, a verdict over all, and both as text, table and JSON."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 Verdict: TypeAlias = Literal["pass", "fail", "inconclusive"]
 
-# The textbook's rule (CS231n, Gradient checks): relative errors below the first are right, above the second a bug. A
-# pass must have been able to see the second.
+# The textbook's rule (CS231n, Gradient checks): a relative error below the first is right, above the second a bug. A
+# check passes only if it would have seen the second.
 RIGHT, WRONG = 1e-5, 1e-3
 
 _COLUMNS = ("tensor", "verdict", "relative error", "textbook", "at", "analytic", "numeric", "resolution")
@@ -22,19 +22,29 @@ _COLUMNS = ("tensor", "verdict", "relative error", "textbook", "at", "analytic",
 
 @dataclass(frozen=True)  # no NamedTuple: a tuple has an `index` of its own
 class TensorReport:
-    """One parameter.
+    """What was found about one parameter array.
 
-    name: of the parameter.
-    verdict: "pass", "fail" or "inconclusive".
-    relative_error: ``|a - n| / (|a| + |n|)`` of the worse slope, or, where entries were compared, of the worst entry
-        that stands out of the noise.
-    index: of that entry; None where the two values are slopes along a random direction, over all entries.
-    analytic, numeric: the two values.
-    resolution: the smallest relative error over the whole tensor that this run would have seen.
-    noise: how far the two values may differ by rounding, truncation and kinks, all measured.
-    diagnosis: what is wrong, or why nothing can be said, or how a pass was come by; usually empty for a pass.
-    checked, size: how many of the entries were looked at one by one, of how many.
-    explained: whether the diagnosis names a cause; else it says where the tensor is wrong.
+    Args:
+        name: of the array.
+        verdict: "pass", "fail" or "inconclusive".
+        relative_error: ``|a - n| / (|a| + |n|)`` of the worst slope; if entries were compared, of the worst entry that
+            stands out of the noise.
+        index: of that entry; None if the two values are slopes along a random direction, over all entries.
+        analytic: the caller's value: an entry of the gradient, or its slope ``<grad, d>``.
+        numeric: the value that f gives for it.
+        resolution: the smallest relative error over the whole array that this run would have seen.
+        noise: how far the two values may differ by rounding, truncation and kinks, all measured.
+        diagnosis: what is wrong, or why nothing can be said, or at which point a pass was found; usually empty for a
+            pass.
+        checked: how many of the entries were compared one by one.
+        size: how many entries there are.
+        explained: whether the diagnosis names a cause; else it says where the array is wrong.
+
+    >>> import numpy as np
+    >>> from mlp_xp import gradcheck
+    >>> row = gradcheck(lambda x: np.sum(x**2), lambda x: (2 * x + [0, 1],), (np.asarray([0.5, 3.0]),)).tensors[0]
+    >>> row.verdict, row.index, row.analytic, round(row.numeric, 6)
+    ('fail', (1,), 7.0, 6.0)
     """
 
     name: str
@@ -52,19 +62,26 @@ class TensorReport:
 
     @property
     def textbook(self) -> str:
-        """What the textbook's fixed bounds would say of the relative error: below 1e-5 right, above 1e-3 a bug."""
+        """The relative error by the textbook's fixed bounds: below 1e-5 "right", above 1e-3 "bug", else "unclear"."""
         return "right" if self.relative_error < RIGHT else "bug" if self.relative_error > WRONG else "unclear"
 
 
 class Report(NamedTuple):
-    """All parameters.
+    """What was found about all parameter arrays; ``str(report)`` is a table, ``rich.print(report)`` a coloured one.
 
-    tensors: one row per parameter.
-    evaluations: how often f was called, a vectorised call counted by its width, one with dual numbers as two.
-    reference: how the numeric side was computed: the dtype, and how, where not by differences alone.
-    contract: sentences about what the gradient function does that none should; any of them is a failure.
-    blame: where to look first, when something is wrong.
-    weak: sentences about the point that was checked: conditions under which a mistake could hide.
+    Args:
+        tensors: one row per array.
+        evaluations: how often f was called; a vectorised call counts by its width, one with dual numbers as two.
+        reference: the dtype of the numeric side, and "by dual numbers" or "by complex step" if not by differences.
+        contract: sentences about promises that the gradient function breaks; each is a failure.
+        blame: which array to look at first if several are wrong.
+        weak: blind spots: sentences about properties of the point behind which a mistake could hide.
+
+    >>> import numpy as np
+    >>> from mlp_xp import gradcheck
+    >>> report = gradcheck(lambda x: np.sum(x**2), lambda x: (2 * x,), (np.asarray([0.5, 3.0]),), names=("x",))
+    >>> report.verdict, report.ok, [row.name for row in report.tensors]
+    ('pass', True, ['x'])
     """
 
     tensors: tuple[TensorReport, ...]
@@ -76,11 +93,11 @@ class Report(NamedTuple):
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of the rows': "fail" before "inconclusive" before "pass"."""
+        """The worst verdict of all rows; "fail" if the gradient function breaks its contract."""
         verdicts = {row.verdict for row in self.tensors}
-        return (
-            "fail" if "fail" in verdicts or self.contract else "inconclusive" if "inconclusive" in verdicts else "pass"
-        )
+        if "fail" in verdicts or self.contract:
+            return "fail"
+        return "inconclusive" if "inconclusive" in verdicts else "pass"
 
     @property
     def ok(self) -> bool:
@@ -88,12 +105,23 @@ class Report(NamedTuple):
         return self.verdict == "pass"
 
     def raise_if_failed(self, allow_inconclusive: bool = False) -> None:
-        """Raise ``AssertionError`` with the report as its message, unless every tensor passes."""
+        """Raise unless the verdict is "pass".
+
+        Args:
+            allow_inconclusive: whether "inconclusive" is accepted too.
+
+        Raises:
+            AssertionError: with the report as its message.
+
+        >>> import numpy as np
+        >>> from mlp_xp import gradcheck
+        >>> gradcheck(lambda x: np.sum(x**2), lambda x: (2 * x,), (np.asarray([0.5, 3.0]),)).raise_if_failed()
+        """
         if self.verdict == "fail" or (self.verdict == "inconclusive" and not allow_inconclusive):
             raise AssertionError(str(self))
 
     def json(self) -> str:
-        """The whole report as one JSON object; numbers that JSON does not know (inf, nan) are null."""
+        """The whole report as one JSON object; infinity and NaN, which JSON does not have, are null."""
         rows = [{**asdict(row), "textbook": row.textbook} for row in self.tensors]
         fields = {"verdict": self.verdict, **self._asdict(), "tensors": rows}
         return json.dumps(_finite(fields))
@@ -102,9 +130,8 @@ class Report(NamedTuple):
         rows = [_COLUMNS, *(_cells(row) for row in self.tensors)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        for position in reversed(range(len(self.tensors))):
-            row = self.tensors[position]
-            lines[position + 2 : position + 2] = [f"    {row.name}: {note}" for note in _notes(row)]
+        for i, row in enumerate(self.tensors, start=1):
+            lines[i] = "\n".join([lines[i], *(f"    {row.name}: {note}" for note in _notes(row))])
         return "\n".join([self._head(), *(f"  {sentence}" for sentence in self.contract), *lines, *self._foot()])
 
     def __rich__(self) -> Group:
@@ -132,7 +159,7 @@ class Report(NamedTuple):
     def _foot(self) -> Iterator[str]:
         if self.blame and [row.verdict for row in self.tensors].count("fail") > 1:
             yield f"look first: {self.blame}"
-        yield from (f"weak probe: {sentence}" for sentence in self.weak)
+        yield from (f"blind spot: {sentence}" for sentence in self.weak)
 
 
 def _cells(row: TensorReport, digits: int = 6) -> tuple[str, ...]:

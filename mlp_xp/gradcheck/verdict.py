@@ -1,6 +1,6 @@
-"""What the probes and entries of an array come to: its row in the report, and where to look first.
+"""From the probes and entries of an array to its row in the report, and which array to look at first.
 
-Before: ``probes`` and ``entries``. Next: ``diagnosis`` puts a failure in words, ``report`` shows it.
+Before: ``evidence``, ``elsewhere`` and ``entries``. Next: ``explain`` puts a failure in words, ``report`` shows it.
 """
 
 from __future__ import annotations
@@ -25,39 +25,31 @@ def row_of(
     """The row of an array of ``size`` entries by its probes.
 
     Args:
-        name, size: of the array.
-        probes: here, or at another point if need be.
-        doubted: those here, if need was.
-        unconfirmed: whether what is wrong here was wrong nowhere nearby.
+        name: of the array.
+        size: of the array.
+        probes: at params, or at another point if params leave a doubt.
+        doubted: the probes at params in the latter case.
+        unconfirmed: whether the array is wrong at params, and nowhere nearby.
     """
-    if not probes:
-        return TensorReport(name, "pass", 0.0, None, 0.0, 0.0, 0.0, 0.0, "it has no entries", 0, size)
-    worst = max(probes, key=lambda probe: (probe.wrong, probe.relative_error))
-    checked = len(probes) if worst.entry is not None else 0
+    nothing = Probe(analytic=0.0, numeric=0.0, tolerance=0.0, size=0.0, kink=0.0)
+    worst = max(probes, key=lambda probe: (probe.wrong, probe.relative_error), default=nothing)
     row = TensorReport(
-        name,
-        "pass",
-        worst.relative_error,
-        worst.entry,
-        worst.analytic,
-        worst.numeric,
-        resolution(probes),
-        worst.tolerance,
-        "",
-        checked,
-        size,
-    )
+        name=name, verdict="pass", relative_error=worst.relative_error, index=worst.entry,
+        analytic=worst.analytic, numeric=worst.numeric, resolution=resolution(probes), noise=worst.tolerance,
+        diagnosis="" if probes else "it has no entries", checked=len(probes) if worst.entry is not None else 0,
+        size=size,
+    )  # fmt: skip
     if unconfirmed:
-        said = "the two differ here by more than the noise that was measured, and not at points nearby; try float64"
-        return replace(row, verdict="inconclusive", diagnosis=said)
+        why = "the two differ here by more than the noise that was measured, and not at points nearby; try float64"
+        return replace(row, verdict="inconclusive", diagnosis=why)
     if any(probe.wrong for probe in probes):
         return replace(row, verdict="fail")
     if row.resolution > WRONG:
         at_kink = worst.kinked
         why = "a kink" if at_kink else "rounding noise"
         advice = "another point" if at_kink else "float64, weights that saturate less, or a loss with a larger gradient"
-        said = f"{why} hides relative errors below {row.resolution:.1e}; try {advice}"
-        return replace(row, verdict="inconclusive", diagnosis=said)
+        why = f"{why} hides relative errors below {row.resolution:.1e}; try {advice}"
+        return replace(row, verdict="inconclusive", diagnosis=why)
     if doubted:
         at_kink = any(probe.kinked or probe.wrong for probe in doubted)
         why = "at a kink: checked at a point nearby" if at_kink else "hidden by rounding at params: checked elsewhere"
@@ -79,12 +71,12 @@ def with_entries(row: TensorReport, shape: tuple[int, ...], entries: Entries) ->
         row = replace(row, diagnosis="an entry stands out of the noise by more than 1e-5 of its size, but not by 1e-3")
     row = replace(row, verdict=verdict, checked=len(entries.positions))
     if verdict == "fail" and not bool(xp.any(excess > 0.0)):
-        # too small an error to be seen in single entries: the slopes along directions show it, where they are to be
-        # trusted; those of a function with many kinks that computes in float32 alone were seen to be 1% off
+        # the error is too small to be seen in single entries; the slopes along directions show it, if they are to be
+        # trusted: those of a function with many kinks that computes in float32 alone were seen to be 1% off
         if xp.finfo(entries.numeric.dtype).eps <= _FINE:
             return row
-        said = "slopes along random directions are off, which no single entry bears out; try a function of float64"
-        return replace(row, verdict="inconclusive", diagnosis=said)
+        why = "slopes along random directions are off, which no single entry bears out; try a function of float64"
+        return replace(row, verdict="inconclusive", diagnosis=why)
     return replace(
         row,
         relative_error=float(relative[worst]),
@@ -96,9 +88,9 @@ def with_entries(row: TensorReport, shape: tuple[int, ...], entries: Entries) ->
 
 
 def blame(rows: Sequence[TensorReport]) -> str:
-    """Where to look first, for arrays in the order of the data's way, as parameters are usually given.
+    """Where to look first, for arrays in the order of the forward pass, as parameters are usually given.
 
-    The way back goes from the last to the first: what is wrong near the loss is inherited by all that is upstream.
+    The backward pass goes from the last to the first: all that is upstream inherits an error near the loss.
     """
     failed = [i for i, row in enumerate(rows) if row.verdict == "fail"]
     if not failed or len(rows) == 1:
@@ -113,6 +105,8 @@ def blame(rows: Sequence[TensorReport]) -> str:
 
 def not_compared(name: str, size: int, flaw: str, otherwise: str) -> TensorReport:
     """The row of an array that was not compared: for a ``flaw`` of its own, or for another reason."""
-    verdict: Verdict = "fail" if flaw else "inconclusive"
-    why = flaw or f"not checked: {otherwise}"
-    return TensorReport(name, verdict, math.inf, None, math.nan, math.nan, math.inf, math.nan, why, 0, size)
+    return TensorReport(
+        name=name, verdict="fail" if flaw else "inconclusive", relative_error=math.inf, index=None,
+        analytic=math.nan, numeric=math.nan, resolution=math.inf, noise=math.nan,
+        diagnosis=flaw or f"not checked: {otherwise}", checked=0, size=size,
+    )  # fmt: skip

@@ -21,9 +21,9 @@ import numpy as np  # for the host's random numbers and its memory alone
 from mlp_xp._lib.arguments import check_number, check_positive, check_whole
 from mlp_xp._lib.namespace import device_kwargs, namespace
 from mlp_xp._lib.typing import Array, Namespace, Params
-from mlp_xp.mlp import PredictOptions, TrainOptions
+from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
 from mlp_xp.optim import Optimizer, State, adam
-from mlp_xp.schedules import Progress, Schedule, check_patience, constant, stalls
+from mlp_xp.schedules import Progress, Schedule, check_patience, stalls
 from mlp_xp.train.dataset import Dataset, all_finite, batches, is_sparse, read
 from mlp_xp.train.evaluate import evaluate
 from mlp_xp.train.step import Sums, make_step
@@ -42,14 +42,14 @@ _MEMORY = 31 * 2**20
 class Record(NamedTuple):
     """The numbers of one pass over the data.
 
-    number: from 1.
-    loss: mean objective of the steps, each before its update, weighted by batch size.
-    penalty: the part of it that ``alpha`` adds.
-    val_loss: data loss on the validation set, without penalties and dropout; None without such a set.
-    val_score: the score there; None without one.
+    number: of the pass, from 1.
+    loss: the mean objective of the steps, each before its update, weighted by batch size.
+    penalty: the part of ``loss`` that ``alpha`` adds.
+    val_loss: the data loss on the validation set, without penalties and dropout; None without such a set.
+    val_score: the score on the validation set; None without one.
     lr: the learning rate of the last step.
-    steps: made so far.
-    seconds: of training so far.
+    steps: how many were made so far.
+    seconds: how long training took so far.
     """
 
     number: int
@@ -63,18 +63,18 @@ class Record(NamedTuple):
 
     @property
     def watched(self) -> float:
-        """What is watched for improvement, lower is better: the score on the validation set, else the loss."""
+        """The number that is to fall: minus the validation score, else the validation loss, else the loss."""
         if self.val_score is not None:
             return -self.val_score
         return self.loss if self.val_loss is None else self.val_loss
 
 
 class Epoch(NamedTuple):
-    """Where training stands after a pass over the data: all that it takes to go on from here.
+    """Where training stands after a pass over the data: a run goes on from here.
 
     history: a record of each pass so far.
     params: the parameters now.
-    best: those after the pass with the lowest ``watched``.
+    best: the parameters after the pass with the lowest ``watched``.
     state: of the optimizer.
     """
 
@@ -90,7 +90,7 @@ class Epoch(NamedTuple):
 
 
 class Diverged(FloatingPointError):
-    """The loss is no longer finite. ``params`` are finite, the last between two epochs whose loss was finite too."""
+    """The loss is no longer finite. ``params`` are: the last ones between two epochs with a finite loss."""
 
     def __init__(self, message: str, params: Params) -> None:
         super().__init__(message)
@@ -98,7 +98,7 @@ class Diverged(FloatingPointError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C inside an epoch, its judging and callbacks included. ``params`` are those after the last step."""
+    """Ctrl-C inside an epoch, evaluation and callbacks included. ``params`` are those after the last step."""
 
     def __init__(self, params: Params) -> None:
         super().__init__("training was interrupted")
@@ -110,7 +110,7 @@ class Settings(NamedTuple):
 
     epochs: int
     optimizer: Optimizer
-    lr: Schedule
+    lr: float | Schedule
     batch_size: int = 128
     shuffle: bool = True
     seed: int = 0
@@ -147,36 +147,48 @@ def train(
     compile: Callable[[Any], Any] | None = None,  # noqa: A002 - the word for it in every library
     **options: Unpack[TrainOptions],
 ) -> Iterator[Epoch]:
-    """Yield an ``Epoch`` after each pass over ``X`` (n, d_in) and ``y`` in seeded random order.
+    """Yield an ``Epoch`` after each pass over ``X`` (n, d_in) and ``y``, whose rows come in a seeded random order.
 
     Args:
-        X, y: the data, as in ``objective``. X may be a scipy sparse matrix, whose batches are made dense one by one.
-        params: where to start from; or an ``Epoch`` of such a run, to go on from. They are not changed.
+        X: (n, d_in), real floating; or a scipy sparse matrix, whose batches are made dense one by one.
+        y: the targets, as in ``objective``.
+        params: parameters to start from, or an ``Epoch`` to go on from. They are not changed.
         epochs: how many passes, those of a run that is gone on with included; where it has made them all, none.
         optimizer: ``sgd()``, ``momentum()``, or another ``(init, update)`` pair; ``adam()`` when None.
         lr: the learning rate, or a schedule.
         batch_size: rows in a step; the last one of an epoch takes what is left.
-        shuffle: whether the rows come in another order each time.
-        seed: of the order, and of the dropout masks, which advance with every step.
-        validation: rows ``(X, y)`` on which each epoch is judged; or the share of the rows that is set aside for it.
-        score: score(params), higher is better; by default the share of right labels on the validation set, or, for
-            targets of squared error, R^2.
-        patience: ends after more than so many epochs in a row that did not improve on the best by ``tol``; ``best`` of
-            the last epoch are then the parameters to keep.
+        shuffle: whether the order changes from epoch to epoch; otherwise the rows come as they are.
+        seed: of the order and of the dropout masks, which change with every step.
+        validation: rows ``(X, y)`` on which each epoch is judged, or the share of the rows to hold out for that.
+        score: score(params), higher is better; by default the share of right labels on the validation set or, for
+            numbers, R^2.
+        patience: ends the run after more than so many epochs in a row that did not improve on the best by ``tol``; the
+            parameters to keep are then ``best`` of the last epoch.
         tol: the least improvement that counts.
         alpha: strength of scikit-learn's penalty ``alpha / 2S sum ||W||^2``, S the rows of the batch or their weight.
         clip_norm: gradients are scaled down to this norm, taken over all of them.
-        callbacks: called with each ``Epoch`` before it is yielded; when one returns True it is the last.
-        order: order(number) -> the rows on the host in the order of that epoch, in place of what the seed says.
-        compile: what makes a step of arrays a faster one, such as ``jax.jit`` or ``torch.compile``; called once a run.
+        callbacks: called with each ``Epoch`` before it is yielded; when one returns True, the epoch is the last.
+        order: order(number) -> the rows on the host in the order of that epoch, in place of the seeded one.
+        compile: makes a function of arrays a faster one, such as ``jax.jit`` or ``torch.compile``; called once a run.
             PyTorch gives up, with a warning, after eight in one process: some three runs, unless its
             ``recompile_limit`` is raised.
         options: of the objective, see ``TrainOptions``; ``sample_weight`` is (n,).
+
+    Yields:
+        An ``Epoch`` after each pass: parameters, the best so far, the optimizer's state, and a ``Record`` of each pass.
 
     Raises:
         ValueError: for a NaN or infinity in the data, or labels out of range, on every backend.
         Diverged: when the loss or a parameter is no longer finite, with the epoch, the step and the likely cause.
         Interrupted: for Ctrl-C inside an epoch.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> from mlp_xp.train import train
+    >>> X, y = np.eye(4), np.asarray([0, 1, 0, 1])
+    >>> for epoch in train(X, y, mx.init_params((4, 8, 2)), epochs=60, lr=0.1, batch_size=2):
+    ...     pass
+    >>> epoch.last.number, mx.predict(X, *epoch.params).tolist()
+    (60, [0, 1, 0, 1])
     """
     check_whole("epochs", epochs, 1)
     check_whole("batch_size", batch_size, 1)
@@ -188,9 +200,10 @@ def train(
         check_patience(patience, tol)
     here = params.params if isinstance(params, Epoch) else params
     data, held_out = read(Dataset(X, y, options.get("sample_weight")), here, validation, seed)
-    schedule = lr if callable(lr) else constant(lr)
+    if not callable(lr):
+        lr = check_number("lr", lr, 0.0, math.inf)
     settings = Settings(
-        epochs, optimizer or adam(), schedule, batch_size, shuffle, seed, score, patience, tol, float(alpha), clip_norm,
+        epochs, optimizer or adam(), lr, batch_size, shuffle, seed, score, patience, tol, float(alpha), clip_norm,
         callbacks, order, compile, options,
     )  # fmt: skip
     yield from run(data, held_out, params, settings)
@@ -207,19 +220,23 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
     """
     here = _beginning(start, settings.optimizer)
     xp, n = namespace(*here.params), data.X.shape[0]
-    step = make_step(xp, settings.optimizer, settings.alpha, settings.clip_norm, settings.options)
+    options = {name: value for name, value in settings.options.items() if name != "sample_weight"}
+    terms = terms_of(len(here.params) // 2 - 1, **cast(Any, options))
+    step = make_step(xp, terms, settings.optimizer, settings.alpha, settings.clip_norm)
     step = step if settings.compile is None else settings.compile(step)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
     before = here.params  # where the epoch before began
     for number in range(len(here.history) + 1, settings.epochs + 1):
-        if _out_of_patience(here.history, settings):
+        watched = [record.watched for record in here.history]
+        if settings.patience is not None and stalls(watched, settings.patience, settings.tol):
             return
         params, state = here.params, here.state
         try:
-            plan = _plan(number, n, settings, here.history)
+            plan = _plan(number, n, settings, watched)
             numbers: Any = (plan.rates, plan.seeds) if settings.compile is None else _as_arrays(xp, params[0], plan)
-            sums = [_no_sums(xp, params[0])]
+            zero = params[1][0, ...]  # two arrays of it: a compiler that sees one array twice compiles the step twice
+            sums = [Sums(xp.zeros_like(zero), xp.zeros_like(zero))]
             parts = batches(xp, data, params[0], settings.batch_size, plan.rows)
             for batch, rate, mask in zip(parts, *numbers, strict=True):
                 params, state, total = step(params, state, sums[-1], batch, rate, mask)
@@ -260,11 +277,6 @@ def _beginning(start: Params | Epoch, optimizer: Optimizer) -> Epoch:
     return start
 
 
-def _out_of_patience(history: Sequence[Record], settings: Settings) -> bool:
-    watched = [record.watched for record in history]
-    return settings.patience is not None and bool(stalls(watched, settings.patience, settings.tol))
-
-
 class _Plan(NamedTuple):
     """An epoch before it begins.
 
@@ -279,32 +291,25 @@ class _Plan(NamedTuple):
     seeds: list[int]
 
 
-def _plan(number: int, n: int, settings: Settings, history: Sequence[Record]) -> _Plan:
+def _plan(number: int, n: int, settings: Settings, watched: Sequence[float]) -> _Plan:
     """All that is drawn and chosen for an epoch on ``n`` rows; it depends on the seed and the number alone."""
     random = np.random.default_rng((settings.seed, number))
     first_mask = int(random.integers(_SEEDS))
     steps = -(-n // settings.batch_size)
-    watched = [record.watched for record in history]
-
-    def rate(step: int) -> float:
-        progress = Progress((number - 1) * steps + step, settings.epochs * steps, (number - 1) * n, watched)
-        lr = settings.lr(progress)
-        check_number("lr", lr, 0.0, math.inf)
-        return float(lr)  # a scalar of NumPy would widen float32
-
-    rates = [rate(step) for step in range(steps)]
-    rows = _rows(random, number, n, settings)
+    rows = None
+    if settings.order is not None:
+        rows = np.asarray(settings.order(number))
+        if rows.shape != (n,) or not np.issubdtype(rows.dtype, np.integer) or rows.min() < 0 or rows.max() >= n:
+            raise ValueError(f"order({number}) must be {n} row numbers from 0 to {n - 1}, got {rows}")
+    elif settings.shuffle:
+        rows = random.permutation(n)
+    if not callable(settings.lr):
+        rates = [settings.lr] * steps
+    else:
+        done, planned = (number - 1) * steps, settings.epochs * steps
+        progress = (Progress(done + step, planned, (number - 1) * n, watched) for step in range(steps))
+        rates = [check_number("lr", settings.lr(each), 0.0, math.inf) for each in progress]
     return _Plan(number, rows, rates, [(first_mask + step) % _SEEDS for step in range(steps)])
-
-
-def _rows(random: np.random.Generator, number: int, n: int, settings: Settings) -> Any:
-    """The order of the rows, on the host; None as they come."""
-    if settings.order is None:
-        return random.permutation(n) if settings.shuffle else None
-    rows = np.asarray(settings.order(number))
-    if rows.shape != (n,) or not np.issubdtype(rows.dtype, np.integer) or rows.min() < 0 or rows.max() >= n:
-        raise ValueError(f"order({number}) must be {n} row numbers from 0 to {n - 1}, got {rows}")
-    return rows
 
 
 def _as_arrays(xp: Namespace, like: Array, plan: _Plan) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
@@ -312,12 +317,6 @@ def _as_arrays(xp: Namespace, like: Array, plan: _Plan) -> tuple[tuple[Array, ..
     place = device_kwargs(like)
     rates = xp.unstack(xp.asarray(plan.rates, dtype=like.dtype, **place))
     return rates, xp.unstack(xp.asarray(plan.seeds, dtype=xp.int32, **place))
-
-
-def _no_sums(xp: Namespace, like: Array) -> Sums:
-    """Zeros; two arrays, since a compiler that sees one array twice compiles the step twice."""
-    zeros = xp.zeros((2,), dtype=like.dtype, **device_kwargs(like))
-    return Sums(zeros[0, ...], zeros[1, ...])
 
 
 def _judged(

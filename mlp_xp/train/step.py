@@ -6,11 +6,11 @@ Before: ``dataset`` has the batches. Next: ``loop`` repeats the step.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias
 
 from mlp_xp._lib.namespace import persisted
 from mlp_xp._lib.typing import Array, Namespace, Params
-from mlp_xp.mlp import Options, TrainOptions, add_penalty_grads, loss_and_grads, penalty
+from mlp_xp.mlp import Objective, Terms, add_penalty_grads, objective_of, penalty, pull_back
 from mlp_xp.optim import Optimizer, State, clip_by_global_norm
 from mlp_xp.train.dataset import Batch
 
@@ -26,44 +26,31 @@ Step: TypeAlias = Callable[[Params, State, Sums, Batch, float | Array, int | Arr
 """``step(params, state, sums, batch, rate, seed) -> (params, state, sums)``."""
 
 
-def make_step(
-    xp: Namespace, optimizer: Optimizer, alpha: float, clip_norm: float | None, options: TrainOptions
-) -> Step:
-    """The step of a run; its arguments are those of ``train``."""
+def make_step(xp: Namespace, terms: Terms, optimizer: Optimizer, alpha: float, clip_norm: float | None) -> Step:
+    """The step of a run: the terms of its objective, and arguments of ``train``."""
 
-    def gradients(X: Array, y: Array, weight: Array | None, params: Params, seed: int | Array) -> tuple[Array, Params]:
-        """The objective of these rows and its gradients."""
-        settings = cast(Options, {**options, "sample_weight": weight})
-        if options.get("dropout"):
-            settings["seed"] = seed
-        return loss_and_grads(X, y, *params, **settings)
-
-    def combine(
-        loss: Array, grads: Params, params: Params, n: int, weight: Array | None
-    ) -> tuple[Array, Params, Array | None]:
-        """What the gradients of all rows of the step come to: with ``alpha``'s penalty, clipped."""
-        decay = None
+    def combine(at: Objective, grads: Params, mass: Array | float) -> tuple[Array, Params, Array | None]:
+        """What belongs to all rows of the step, which weigh ``mass`` together: the penalty ``alpha``, and clipping."""
+        loss, decay = at.loss, None
         if alpha:
-            strength = alpha / (float(n) if weight is None else xp.sum(weight))
-            grads = add_penalty_grads(xp, params, grads, strength)
-            decay = penalty(xp, params, strength)
+            grads = add_penalty_grads(xp, at.params, grads, alpha / mass)
+            decay = penalty(xp, at.params, alpha / mass)
             loss = loss + decay
-        if clip_norm is not None:
-            grads = clip_by_global_norm(grads, clip_norm)
-        return loss, grads, decay
+        return loss, grads if clip_norm is None else clip_by_global_norm(grads, clip_norm), decay
 
     def step(
         params: Params, state: State, sums: Sums, batch: Batch, rate: float | Array, seed: int | Array
     ) -> tuple[Params, State, Sums]:
         X, y, weight = _taken(xp, batch)
-        loss, grads = gradients(X, y, weight, params, seed)
-        loss, grads, decay = combine(loss, grads, params, X.shape[0], weight)
-        params, state = optimizer.update(params, grads, state, rate)
         n = float(X.shape[0])
+        at = objective_of(xp, terms, params, X, y, weight, seed)
+        grads = pull_back(at, xp.ones_like(at.loss))
+        loss, grads, decay = combine(at, grads, n if weight is None else xp.sum(weight))
+        params, state = optimizer.update(params, grads, state, rate)
         sums = Sums(sums.objective + loss * n, sums.penalty if decay is None else sums.penalty + decay * n)
         # computed now where a library would put it off: a graph must not grow from step to step
-        objective, penalties, *arrays = persisted(*sums, *params, *state)
-        return tuple(arrays[: len(params)]), tuple(arrays[len(params) :]), Sums(objective, penalties)
+        new, end = persisted(*sums, *params, *state), 2 + len(params)
+        return new[2:end], new[end:], Sums(*new[:2])
 
     return step
 

@@ -158,7 +158,7 @@ def test_linear_algebra_has_the_derivative_of_its_differences(xp, put, host, nam
 
 @pytest.mark.only("numpy", "torch", "jax", "cupy")
 @pytest.mark.parametrize("name", SORTS)
-def test_what_sorts_has_the_derivative_of_its_differences(xp, put, host, name):
+def test_sorting_has_the_derivative_of_its_differences(xp, put, host, name):
     f, *values = SORTS[name]
     agrees_with_differences(host, namespaced(f), *map(put, values))
 
@@ -257,7 +257,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_what_would_lose_a_tangent_raises(xp, put, name):
+def test_an_operation_that_would_lose_a_tangent_raises(xp, put, name):
     with pytest.raises((TypeError, IndexError, AttributeError)):
         tangent_of(LOSSES[name], put(1.0))
 
@@ -318,7 +318,7 @@ KINKS = {
 
 
 @pytest.mark.parametrize("name", KINKS)
-def test_at_a_kink_comes_the_derivative_of_the_side_that_is_moved_to(xp, put, host, name):
+def test_at_a_kink_the_derivative_is_that_of_the_side_moved_to(xp, put, host, name):
     f, expected = KINKS[name]
     for d in (1.5, -0.5):
         ns = DualNamespace(xp)

@@ -2,17 +2,109 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
 import numpy as np
 import pytest
+from known_functions import cubes_at_a_point
 
 from mlp_xp import check_pullback, gradcheck
 from mlp_xp.gradcheck.forms import as_op, value_and_grad
 
 RANDOM = np.random.default_rng(0)
+
+
 A, B = RANDOM.normal(size=(3, 4)), RANDOM.normal(size=(4, 2))
 
 
-# --- one function that returns both ------------------------------------------------------------------------------
+# --- containers ------------------------------------------------------------------------------------------------------
+
+
+class Layer(NamedTuple):
+    weight: Any
+    bias: Any
+
+
+@dataclass
+class Model:
+    layer: Layer
+    scale: Any
+
+
+def containers(xp, put):
+    """A model in nested containers, f of it, its gradient in the same containers, and the rows' names."""
+    random = np.random.default_rng(1)
+    layer = Layer(put(random.standard_normal((3, 2))), put(random.standard_normal(2)))
+    model = {"first": [Model(layer, put(1.5))], "name": "ours"}
+    X = put(random.standard_normal((5, 3)))
+
+    def value(model):
+        (inner,) = model["first"]
+        return X @ inner.layer.weight + inner.layer.bias, inner.scale
+
+    def f(model):
+        z, scale = value(model)
+        return scale * xp.sum(z * z)
+
+    def grad(model):
+        z, scale = value(model)
+        layer = Layer(2.0 * scale * (xp.matrix_transpose(X) @ z), 2.0 * scale * xp.sum(z, axis=0))
+        return {"first": [Model(layer, xp.sum(z * z))], "name": "ours"}
+
+    return f, grad, model, ["['first'][0].layer.weight", "['first'][0].layer.bias", "['first'][0].scale"]
+
+
+def test_parameters_may_be_nested_containers_named_by_their_path(xp, put):
+    f, grad, model, paths = containers(xp, put)
+    for report in (gradcheck(f, grad, model), gradcheck(f, lambda m: (grad(m),), (model,))):
+        report.raise_if_failed()
+        assert [row.name for row in report.tensors] == [f"params[0]{path}" for path in paths]
+
+
+def test_gradients_in_a_dict_may_come_in_another_order(xp, put):
+    params = {"W": put(np.asarray([[0.3, -1.1], [0.8, 0.2]])), "b": put([0.5, -0.7])}
+
+    def f(p):
+        return xp.sum((p["W"] @ p["b"]) * p["b"])
+
+    def grad(p):
+        outer = p["b"][:, None] * p["b"][None, :]
+        return {"b": (p["W"] + xp.matrix_transpose(p["W"])) @ p["b"], "W": outer}
+
+    gradcheck(f, grad, params).raise_if_failed()
+
+
+def test_a_dict_of_gradients_has_the_keys_of_the_parameters_that_are_arrays(put):
+    f, grad, x = cubes_at_a_point(put)
+    params = {"w": x, "rate": 0.5}
+
+    def loss(params):
+        return f(params["w"])
+
+    gradcheck(loss, lambda params: ({"w": grad(params["w"])[0]},), (params,)).raise_if_failed()
+    with pytest.raises(ValueError, match=r"a dict with the keys \['w'\] of the parameters, got \['weight'\]"):
+        gradcheck(loss, lambda params: ({"weight": grad(params["w"])[0]},), (params,))
+
+
+def test_a_dataclass_may_work_out_fields_of_its_own(put):
+    f, grad, x = cubes_at_a_point(put)
+
+    @dataclass(frozen=True)
+    class Counted:
+        weight: Any
+        calls: int = field(default=0, init=False)
+
+    gradcheck(lambda p: f(p.weight), lambda p: Counted(grad(p.weight)[0]), Counted(x)).raise_if_failed()
+
+
+# --- one function that returns both, one flat vector -----------------------------------------------------------------
+
+
+def test_a_flat_vector_and_its_jacobian_are_checked_as_they_are(put):
+    f, grad, x = cubes_at_a_point(put)
+    gradcheck(f, lambda x: grad(x)[0], x).raise_if_failed()
+    assert gradcheck(f, lambda x: 1.01 * grad(x)[0], x).verdict == "fail"
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.0 + 1e-6])
@@ -60,14 +152,14 @@ def test_a_packed_loss_and_gradient_as_an_optimizer_wants_it(right):
     assert right or report.tensors[0].index == (3,)  # the penalty is on the intercept too
 
 
-def test_an_op_is_an_op_already():
+# --- torch -----------------------------------------------------------------------------------------------------------
+
+
+def test_as_op_returns_an_op_as_it_is():
     def op(x):
         return x, lambda c: (c,)
 
     assert as_op(op) is op
-
-
-# --- torch.autograd.Function -------------------------------------------------------------------------------------
 
 
 def torch_matmul(weight_factor=1.0, shared_mistake=False):
@@ -126,7 +218,7 @@ def test_the_value_and_the_cotangents_of_a_torch_function_are_torchs_own(put):
 
 
 @pytest.mark.only("torch")
-def test_what_is_no_floating_tensor_is_passed_on_to_a_torch_function(put):
+def test_arguments_without_gradients_are_passed_on_to_a_torch_function(put):
     import torch
 
     class Picked(torch.autograd.Function):
@@ -159,7 +251,7 @@ def test_a_torch_function_works_where_gradients_are_switched_off(put):
 
 
 @pytest.mark.only("torch")
-def test_a_torch_function_of_several_outputs_is_one_sentence(put):
+def test_a_torch_function_of_several_outputs_is_refused_in_one_sentence(put):
     import torch
 
     class Twice(torch.autograd.Function):
@@ -175,7 +267,26 @@ def test_a_torch_function_of_several_outputs_is_one_sentence(put):
         as_op(Twice)(put(A))
 
 
-# --- jax.custom_vjp ----------------------------------------------------------------------------------------------
+@pytest.mark.only("torch")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of torch: it warns where what asks for gradients is copied
+def test_a_parameter_of_torch_is_a_tensor(put):
+    import torch
+
+    x = torch.nn.Parameter(put([0.7, -1.3, 2.1]))
+
+    def f(x):
+        return torch.sum(x**3)
+
+    def grad(x):
+        return torch.autograd.grad(f(x.requires_grad_()), x)
+
+    with torch.enable_grad():
+        report = gradcheck(f, grad, (x,))
+    report.raise_if_failed()
+    assert "copies" not in report.reference
+
+
+# --- jax.custom_vjp --------------------------------------------------------------------------------------------------
 
 
 def jax_matmul(factor=1.0, forward_factor=1.0):
@@ -244,7 +355,7 @@ def test_a_jax_custom_vjp_of_containers_and_of_arguments_without_gradients(put, 
 
 
 @pytest.mark.only("jax")
-def test_a_jax_custom_vjp_of_several_outputs_is_one_sentence(put):
+def test_a_jax_custom_vjp_of_several_outputs_is_refused_in_one_sentence(put):
     import jax
 
     @jax.custom_vjp
@@ -254,22 +365,3 @@ def test_a_jax_custom_vjp_of_several_outputs_is_one_sentence(put):
     twice.defvjp(lambda x: ((x, x), None), lambda _, c: (c[0] + c[1],))
     with pytest.raises(TypeError, match=r"^twice must return one array, got a tuple of 2$"):
         as_op(twice)(put(A))
-
-
-@pytest.mark.only("torch")
-@pytest.mark.filterwarnings("ignore::UserWarning")  # of torch: it warns where what asks for gradients is copied
-def test_a_parameter_of_torch_is_a_tensor(put):
-    import torch
-
-    x = torch.nn.Parameter(put([0.7, -1.3, 2.1]))
-
-    def f(x):
-        return torch.sum(x**3)
-
-    def grad(x):
-        return torch.autograd.grad(f(x.requires_grad_()), x)
-
-    with torch.enable_grad():
-        report = gradcheck(f, grad, (x,))
-    report.raise_if_failed()
-    assert "copies" not in report.reference

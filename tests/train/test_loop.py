@@ -1,4 +1,4 @@
-"""The training loop: it learns, it repeats itself, it records what it says, and it stops at bad data."""
+"""The training loop: it learns, one seed is one run, its records are right, and it refuses bad data."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_epochs_are_numbered_and_timed_and_hand_back_the_parameters(data, params
     assert not same(host, epochs[0].params, epochs[1].params)
 
 
-def test_the_caller_may_stop_whenever_he_likes(data, params):
+def test_the_caller_may_stop_after_any_epoch(data, params):
     for epoch in train(*data, params, **SGD, epochs=10**9):
         if epoch.last.number == 2:
             break
@@ -93,11 +93,16 @@ def test_one_seed_is_one_run_and_another_seed_another(data, params, host):
 
 
 def test_dropout_masks_advance_with_every_step(put, host):
-    """On one row again and again only the mask can differ."""
-    X, y, params = put(textbook.batch(1)), put([1]), tuple(put(p) for p in textbook.parameters())
-    still = {"optimizer": optim.sgd(), "lr": 0.0}
-    losses = [epoch.last.loss for epoch in train(X, y, params, **still, epochs=6, dropout=0.5)]
-    assert len(set(losses)) > 1
+    """Two steps an epoch, at a rate of 0: the losses tell which seeds the masks had."""
+    X, y, theirs = textbook.batch(2), np.asarray([1, 0]), textbook.parameters()
+    still = {"optimizer": optim.sgd(), "lr": 0.0, "batch_size": 1, "shuffle": False, "seed": 5}
+    epochs = list(train(put(X), put(y), tuple(map(put, theirs)), **still, epochs=3, dropout=0.5))
+    for epoch in epochs:
+        first = int(np.random.default_rng((5, epoch.last.number)).integers(2**31))
+        rows = [(X[i : i + 1], y[i : i + 1]) for i in (0, 1)]
+        losses = [textbook.objective(*row, *theirs, dropout=0.5, seed=first + i) for i, row in enumerate(rows)]
+        np.testing.assert_allclose(epoch.last.loss, np.mean(losses), rtol=1e-13)
+    assert len({epoch.last.loss for epoch in epochs}) == 3
 
 
 @pytest.mark.parametrize("criterion", textbook.CRITERIA)
@@ -143,7 +148,7 @@ def test_a_run_that_diverges_says_so(data, params):
 
 def test_one_bad_number_among_the_data_is_found_on_every_backend(put, params):
     for bad in (math.nan, math.inf, -math.inf):
-        X = textbook.batch()
+        X = textbook.batch().copy()
         X[4, 2] = bad
         with pytest.raises(ValueError, match="X must be finite"):
             next(train(put(X), put(textbook.labels()), params, **SGD, epochs=1))
@@ -151,7 +156,7 @@ def test_one_bad_number_among_the_data_is_found_on_every_backend(put, params):
 
 @pytest.mark.parametrize("label", [-1, 3])
 def test_one_label_out_of_range_is_found_on_every_backend(put, params, label):
-    y = textbook.labels()
+    y = textbook.labels().copy()
     y[4] = label
     with pytest.raises(ValueError, match="y must hold labels 0 to 2, got labels"):
         next(train(put(textbook.batch()), put(y), params, **SGD, epochs=1))
@@ -318,12 +323,22 @@ def test_a_sparse_matrix_is_as_good_as_a_dense_one(data, params, put, host, make
     assert a.last[:6] == b.last[:6]
 
 
-def test_a_batch_may_be_larger_than_the_data_and_the_data_one_row(data, params, put, host):
+def test_a_batch_may_be_larger_than_the_data(data, params, host):
     (large,), (whole,) = (train(*data, params, **SGD, epochs=1, batch_size=size) for size in (100, 6))
     assert large.last.steps == 1
     assert same(host, large.params, whole.params)
-    (one,) = train(data[0][:1, ...], data[1][:1], params, **SGD, epochs=1, validation=(data[0][:1, ...], data[1][:1]))
-    assert one.last.val_score in (0.0, 1.0)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_the_data_may_be_one_row(params, put, right):
+    X, theirs = textbook.batch(1), textbook.parameters()
+    predicted = textbook.logits(X, *theirs).argmax(-1)
+    y = predicted if right else (predicted + 1) % 3
+    there = put(X), put(y)
+    (epoch,) = train(*there, params, optimizer=optim.sgd(), lr=0.0, epochs=1, validation=there)
+    assert epoch.last.val_score == float(right)
+    expected = textbook.objective(X, y, *theirs)
+    np.testing.assert_allclose((epoch.last.loss, epoch.last.val_loss), expected, rtol=1e-13)
 
 
 # --- validation --------------------------------------------------------------------------------------------------
@@ -377,16 +392,18 @@ def test_judging_in_chunks_is_judging_at_once(xp, data, params, monkeypatch):
     np.testing.assert_allclose(evaluate(xp, *data, params, {}), whole, rtol=1e-14)
 
 
-def test_soft_targets_have_a_loss_and_no_score(data, params, put):
-    validation = data[0], put(textbook.soft_targets())
+def test_soft_targets_have_a_loss_and_no_score(data, params, put, host):
+    X, t = textbook.batch(), textbook.soft_targets()
+    validation = put(X), put(t)
     for criterion in ("softmax_cross_entropy", "sigmoid_cross_entropy"):
         (epoch,) = train(*data, params, **SGD, epochs=1, validation=validation, criterion=criterion)
-        assert epoch.last.val_loss > 0
+        expected = textbook.objective(X, t, *map(host, epoch.params), criterion=criterion)
+        np.testing.assert_allclose(epoch.last.val_loss, expected, rtol=1e-13)
         assert epoch.last.val_score is None
 
 
 def test_labels_of_any_width_are_compared(xp, put):
-    """A label of 8 bits beside the index of 64 that the network finds: logits that are the one-hot rows but one."""
+    """Labels of 8 bits against predictions of 64 bits: the logits are the one-hot rows, but for one row."""
     y, identity = np.asarray([0, 1, 2, 2, 1, 0]), (put(np.eye(3)), put(np.zeros(3)))
     X = put(textbook.one_hot(np.asarray([0, 1, 2, 2, 1, 1]), 3))
     for dtype in (xp.int8, xp.int64):
@@ -394,7 +411,7 @@ def test_labels_of_any_width_are_compared(xp, put):
 
 
 def scored(values):
-    """Epochs by a score of the caller's own, which says these in turn."""
+    """Options of a run whose epochs get these scores in turn."""
     it = iter(values)
     return {**SGD, "batch_size": 6, "epochs": len(values), "score": lambda params: next(it)}
 
@@ -405,7 +422,7 @@ def test_patience_ends_a_run_and_the_best_parameters_are_those_of_the_best_epoch
     assert all(type(epoch.last.val_score) is float for epoch in epochs)
     assert epochs[-1].best is epochs[2].params
     assert [epoch.best is epoch.params for epoch in epochs] == [True, True, True, False, False]
-    assert list(train(*data, epochs[-1], **scored([9] * 9), patience=1, tol=1e-9)) == []  # it had come to its end
+    assert list(train(*data, epochs[-1], **scored([9] * 9), patience=1, tol=1e-9)) == []  # the run is over
 
 
 def test_a_little_improvement_does_not_count_but_is_the_best(data, params):
@@ -454,7 +471,7 @@ def test_the_epoch_of_a_callback_that_returns_true_is_the_last(data, params, ans
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_going_on_is_never_having_stopped(data, params, put, host, name):
-    """Whatever was kept between two epochs: parameters, best, optimizer, schedule, masks, what patience counts."""
+    """An epoch keeps all that the next one needs: parameters, best, optimizer, schedule, masks, patience."""
     options = {
         "epochs": 3, "optimizer": optim.OPTIMIZERS[name](), "lr": schedules.warm_up(schedules.cosine(0.1), 3),
         "batch_size": 4, "dropout": 0.3, "patience": 1, "tol": 0.01, "alpha": 0.1, "validation": data, "seed": 3,
@@ -484,7 +501,7 @@ def test_going_on_takes_the_optimizer_of_the_run(data, params):
 
 
 def remembering(optimizer, kept):
-    """``optimizer``, and what it makes of the parameters put into ``kept``."""
+    """``optimizer``, which appends the parameters of each step to ``kept``."""
 
     def update(*arguments):
         params, state = optimizer.update(*arguments)
@@ -605,7 +622,7 @@ TO_HOST = ("__float__", "__int__", "__bool__", "__index__", "__array__", "item",
 
 @pytest.fixture
 def moved(data, backend, monkeypatch):
-    """A list that gets longer with each array that comes to the host, or is waited for."""
+    """A list that grows with each array that is moved to the host or waited for."""
     calls, kind = [], type(data[0])
     if backend == "array_api_strict":  # array-api-compat does not know it, and tries bool() to see whether it is lazy
         monkeypatch.setattr("mlp_xp._lib.namespace.is_lazy_array", lambda array: False)
@@ -630,7 +647,7 @@ def test_nothing_comes_to_the_host_inside_an_epoch(data, params, put, moved):
     options = {"sample_weight": weight, "alpha": 0.1, "clip_norm": 1.0, "dropout": 0.3, "validation": data}
     moved.clear()
     list(zip(range(1), train(*data, params, epochs=1, batch_size=2, **options), strict=False))
-    assert moved  # the count sees what it is to see
+    assert moved  # the counting works
     per_epoch = []
     for batch_size in (6, 2):
         ends = [len(moved) for _ in train(*data, params, epochs=3, batch_size=batch_size, **options)]
@@ -681,7 +698,7 @@ def test_jax_traces_a_step_once_for_each_size_of_batch(data, params, host):
 
     def compiler(step):
         def counted(*arguments):
-            traced.append(arguments[-3].shape[0])
+            traced.append(arguments[3].rows.shape[0])
             return step(*arguments)
 
         return jax.jit(counted)
@@ -804,7 +821,7 @@ def test_bad_data_is_refused_before_the_first_step(xp, data, params, put):
     refused(ValueError, r"^validation y must have one row for each of the 6", X, y, params, validation=(X, y[:2]))
     refused(ValueError, r"^one network is trained at a time", X, y, tuple(p[None, ...] for p in params))
     refused(ValueError, r"^the parameters must be W1, b1, W2, b2", X, y, ())
-    bad = textbook.batch()
+    bad = textbook.batch().copy()
     bad[1, 1] = math.inf
     refused(ValueError, "^X must be finite", scipy.sparse.coo_array(bad), y, params)
     refused(ValueError, "^validation X must be finite", X, y, params, validation=(scipy.sparse.lil_array(bad), y))

@@ -1,0 +1,96 @@
+"""Small questions about arrays of any library: sizes, copies, single entries, host numbers as arrays.
+
+Next: every other file of the checker uses these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np  # on the host alone: host numbers
+from numpy.random import Generator
+
+from mlp_xp._lib.namespace import device_kwargs, namespace
+from mlp_xp._lib.typing import Array, Namespace
+
+
+def largest(xp: Namespace, *arrays: Array) -> float:
+    """``max |x|`` over all ``arrays``; 0 where they hold nothing."""
+    return max((float(xp.max(xp.abs(x))) for x in arrays if 0 not in x.shape), default=0.0)
+
+
+def distance(xp: Namespace, a: Sequence[Array], b: Sequence[Array]) -> float:
+    """``max |a - b|`` over all pairs of arrays."""
+    return largest(xp, *(p - q for p, q in zip(a, b, strict=True)))
+
+
+def norm(xp: Namespace, x: Array) -> float:
+    """``sqrt(sum x^2)``."""
+    if not math.prod(x.shape):
+        return 0.0
+    unit, squares = _scaled_squares(xp, x)
+    return float(unit) * math.sqrt(float(squares))
+
+
+def scale_of(xp: Namespace, x: Array) -> Array:
+    """The root mean square of ``x``, 0-d; 1 where that is 0."""
+    size = math.prod(x.shape)
+    if not size:
+        return xp.sum(xp.ones_like(x)) + 1.0
+    unit, squares = _scaled_squares(xp, x)
+    mean = xp.sqrt(squares / size)
+    return xp.where(mean > 0.0, unit * mean, xp.ones_like(mean))
+
+
+def _scaled_squares(xp: Namespace, x: Array) -> tuple[Array, Array]:
+    """``m = max |x|``, 1 where that is 0, and ``sum (x / m)^2``: squares of 1e200 or of 1e-200 are no numbers."""
+    m = xp.max(xp.abs(x))
+    m = xp.where(m > 0.0, m, xp.ones_like(m))
+    share = x / m
+    return m, xp.sum(share * share)
+
+
+def inner(xp: Namespace, a: Array, b: Array) -> float:
+    """``sum a b``."""
+    return float(xp.sum(a * b))
+
+
+def how_many(xp: Namespace, mask: Array) -> int:
+    """How many entries of ``mask`` are true."""
+    return int(xp.sum(xp.astype(mask, xp.int32)))
+
+
+def copied(xp: Namespace, *arrays: Array) -> tuple[Array, ...]:
+    """Copies of ``arrays``, for a function that may change them."""
+    return tuple(xp.asarray(x, copy=True, **device_kwargs(x)) for x in arrays)
+
+
+def like(array: Array, there: Array) -> Array:
+    """``array`` in the library, dtype and on the device of ``there``."""
+    xp = namespace(there)
+    if namespace(array) is xp:  # not by class: a parameter of PyTorch's is a tensor too
+        return xp.astype(array, there.dtype)
+    return xp.asarray(np.asarray(array), dtype=there.dtype)
+
+
+def from_host(xp: Namespace, numbers: Any, x: Array) -> Array:
+    """``numbers``, of the host, as a new array in the library, dtype and on the device of ``x``."""
+    return xp.asarray(np.array(numbers), dtype=x.dtype, **device_kwargs(x))
+
+
+def random_direction(xp: Namespace, x: Array, random: Generator) -> Array:
+    """Entries of either sign and size Uniform(0.5, 1.5), in the scale of ``x``: no entry is ever left out."""
+    drawn = random.choice([-1.0, 1.0], x.shape) * random.uniform(0.5, 1.5, x.shape)
+    return scale_of(xp, x) * from_host(xp, drawn, x)
+
+
+def flat_positions(xp: Namespace, x: Array) -> Array:
+    """The position of each entry of ``x`` in C order, in the shape of ``x``."""
+    return xp.reshape(xp.arange(math.prod(x.shape), dtype=xp.int32, **device_kwargs(x)), x.shape)
+
+
+def taken(xp: Namespace, x: Array, positions: Sequence[int]) -> Array:
+    """The entries of ``x`` at flat ``positions``: (len(positions),)."""
+    return xp.take(xp.reshape(x, (-1,)), xp.asarray(list(positions), dtype=xp.int32, **device_kwargs(x)), axis=0)

@@ -1,0 +1,169 @@
+"""Single entries: ``numerical_grad`` is the derivative, and entries that are wrong are found in large arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from array_api_compat import array_namespace
+from known_functions import QUICK, square
+
+import mlp_xp as mx
+
+# --- numerical_grad --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 3), (2, 1, 3)], ids=str)
+def test_numerical_grad_is_the_derivative_for_any_array(xp, put, host, shape, dtype):
+    x = np.asarray(np.random.default_rng(1).standard_normal(shape))
+    ours = mx.numerical_grad(lambda x: xp.sum(xp.sin(x)), put(x, getattr(xp, dtype)))
+    assert ours.shape == shape
+    assert ours.dtype == getattr(xp, dtype)
+    # the default step balances h^2 / 6 |f'''| against eps |f| / h: both are of the order eps^(2/3), times |f| < 6
+    np.testing.assert_allclose(host(ours), np.cos(x), atol=6 * float(np.finfo(dtype).eps) ** (2 / 3))
+
+
+def test_numerical_grad_of_a_quadratic_has_rounding_error_alone(put, host):
+    x = put(np.random.default_rng(1).standard_normal((2, 3)))
+    ours = mx.numerical_grad(square, x, eps=1e-2)
+    np.testing.assert_allclose(host(ours), 2 * host(x), atol=1e-12)  # some eps |f| / h
+
+
+def test_numerical_grad_divides_by_the_step_actually_taken(xp, put, host):
+    # 0.001 is 16 spacings of float32 at 1000, so the two steps are off by up to 3%; of x itself the slope is 1
+    for number in (1000.3, -700.7, 123.4):
+        x = put(number, xp.float32)
+        assert float(host(mx.numerical_grad(lambda x: x, x, eps=1e-3))) == 1.0
+
+
+def test_numerical_grad_of_an_empty_array_is_empty(xp, put):
+    assert mx.numerical_grad(xp.sum, put(np.zeros((0, 3)))).shape == (0, 3)
+
+
+def test_numerical_grad_takes_a_function_that_returns_a_python_number(put, host):
+    ours = mx.numerical_grad(lambda x: float(x[0]) * 2.0, put([1.0, 2.0]), eps=0.5)
+    assert host(ours).tolist() == [2.0, 0.0]
+
+
+def test_numerical_grad_mutates_nothing(put, host):
+    x = put(np.arange(6.0).reshape(2, 3))
+    seen = []
+
+    def f(x):
+        seen.append(x)
+        return square(x)
+
+    mx.numerical_grad(f, x)
+    np.testing.assert_array_equal(host(x), np.arange(6.0).reshape(2, 3))
+    # each call has moved one entry, and no earlier call's array was used again
+    assert len(seen) == 12
+    for moved in seen:
+        assert np.sum(host(moved) != host(x)) == 1
+
+
+@pytest.mark.only("numpy")
+def test_numerical_grad_takes_read_only_arrays():
+    x = np.arange(6.0).reshape(2, 3)
+    x.flags.writeable = False
+    np.testing.assert_allclose(mx.numerical_grad(square, x), 2 * x, atol=1e-9)
+    np.testing.assert_allclose(mx.numerical_grad(square, x, vectorized=True), 2 * x, atol=1e-9)
+
+
+def test_vectorized_differences_equal_single_ones_in_fewer_calls(put, host):
+    x, widths = put(np.random.default_rng(1).standard_normal((2, 3))), []
+
+    def f(x):
+        widths.append(x.shape[0])
+        return square(x)
+
+    np.testing.assert_allclose(
+        host(mx.numerical_grad(f, x, vectorized=True)), host(mx.numerical_grad(square, x)), atol=1e-9
+    )  # two sums of six numbers may round differently: eps |f| / h
+    assert widths == [6, 6]
+
+
+@pytest.mark.only("numpy", "torch", "array_api_strict")
+def test_vectorized_differences_come_in_bounded_chunks(put, host):
+    x, widths = put(np.ones((20, 10))), []
+
+    def f(x):
+        widths.append(x.shape[0])
+        return square(x)
+
+    np.testing.assert_allclose(host(mx.numerical_grad(f, x, vectorized=True)), 2.0, rtol=1e-8)
+    assert max(widths) < 200
+    assert sum(widths) == 400
+    x, widths = put(np.ones((1000, 2500))), []  # 20 MB: not two of them at once
+
+    def first(x):
+        widths.append(x.shape[0])
+        raise StopIteration
+
+    with pytest.raises(StopIteration):
+        mx.numerical_grad(first, x, vectorized=True)
+    assert widths == [1]
+
+
+# --- every entry, a sample, a search ---------------------------------------------------------------------------------
+
+
+@pytest.mark.only("numpy")
+def test_full_mode_compares_every_entry():
+    x = np.random.default_rng(3).standard_normal((40, 40))
+    report = mx.gradcheck(lambda x: np.sum(x**2), lambda x: (2 * x,), (x,), mode="full")
+    report.raise_if_failed()
+    assert report.tensors[0].checked == 1600
+
+
+@pytest.mark.only("numpy", "torch", "cupy")
+def test_many_entries_take_one_value_each_if_that_leaves_no_doubt(put):
+    x = put(np.random.default_rng(1).standard_normal((60, 50)))
+
+    def f(x):
+        return array_namespace(x).sum(x * x, axis=(-2, -1))
+
+    report = mx.gradcheck(f, lambda x: (2.0 * x,), (x,), mode="full", vectorized=True)
+    report.raise_if_failed()
+    assert report.tensors[0].checked == 3000
+    assert report.evaluations < 3000 * 2  # of four, which those take whose curvature outweighs them
+    wrong = mx.gradcheck(f, lambda x: (2.0 * x + put(np.eye(60, 50) * 1e-4),), (x,), mode="full", vectorized=True)
+    assert wrong.verdict == "fail"
+    assert wrong.tensors[0].index[0] == wrong.tensors[0].index[1]
+
+
+@QUICK
+def test_a_sample_of_a_large_array_is_checked_and_the_report_says_so(put):
+    x = put(np.random.default_rng(1).standard_normal((200, 100)))
+    report = mx.gradcheck(square, lambda x: (2 * x,), [x], max_entries=8, vectorized=True, mode="full")
+    report.raise_if_failed()
+    assert (report.tensors[0].checked, report.tensors[0].size) == (8, 20_000)
+    assert "8 of 20,000 entries were checked" in str(report)
+    assert report.evaluations < 200
+    wrong = mx.gradcheck(square, lambda x: (-2 * x,), [x], max_entries=8, vectorized=True)
+    assert wrong.verdict == "fail"
+    row = wrong.tensors[0]
+    np.testing.assert_allclose(row.analytic, -row.numeric, rtol=1e-6)
+
+
+@pytest.mark.only("numpy")  # of the search, which is the same on every backend and takes hundreds of values
+@pytest.mark.parametrize(
+    ("spoil", "index", "words"),
+    [
+        (lambda g: g * (np.arange(784)[:, None] != 300), (300, None), "all in row 300, which is zero"),
+        (lambda g: np.where(np.arange(784 * 32).reshape(784, 32) == 9876, -g, g), (308, 20), "one entry"),
+    ],
+    ids=["one row of 784 is zero", "one entry of 25,088 has the wrong sign"],
+)
+def test_the_wrong_entries_of_a_large_array_are_found(spoil, index, words):
+    random = np.random.default_rng(2)
+    X, y, params = random.standard_normal((32, 784)), random.integers(0, 10, 32), mx.init_params((784, 32, 10))
+
+    def wrong(*params):
+        first, *rest = mx.loss_and_grads(X, y, *params)[1]
+        return spoil(first), *rest
+
+    row = mx.gradcheck(lambda *p: mx.objective(X, y, *p), wrong, params).tensors[0]
+    assert row.verdict == "fail"
+    assert row.index[0] == index[0]
+    assert index[1] in (None, row.index[1])
+    assert words in row.diagnosis or "row 308" in row.diagnosis

@@ -1,0 +1,170 @@
+"""How the checker gets its numeric side: by a complex step or by differences, at any scale and noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from array_api_compat import array_namespace
+from known_functions import QUICK, cubes, cubes_gradient
+
+import mlp_xp as mx
+from mlp_xp.gradcheck.dual import Dual
+
+RANDOM = np.random.default_rng(5)
+
+
+A, V = RANDOM.standard_normal((4, 3)), RANDOM.standard_normal(6)
+
+
+def on_arrays(f):
+    """``f`` that takes no duals."""
+
+    def g(*arrays):
+        if any(isinstance(x, Dual) for x in arrays):
+            raise TypeError("arrays, please")
+        return f(*arrays)
+
+    return g
+
+
+def times(factor):
+    return lambda *arrays: tuple(factor * g for g in cubes_gradient(*arrays))
+
+
+# --- the complex step ------------------------------------------------------------------------------------------------
+
+
+@QUICK
+def test_where_f_takes_complex_numbers_a_relative_error_of_1e_12_is_refused(put):
+    params = put(A), put(V)
+    report = mx.gradcheck(on_arrays(cubes), cubes_gradient, params)
+    report.raise_if_failed()
+    assert report.reference == "float64 by complex step"
+    assert all(row.resolution < 1e-12 for row in report.tensors)
+    assert report.evaluations < 60
+    assert mx.gradcheck(on_arrays(cubes), times(1.0 + 1e-12), params).verdict == "fail"
+
+
+@QUICK
+def test_a_function_that_drops_imaginary_parts_is_judged_by_differences(xp, put):
+    """|x|, of a complex number its modulus, has no complex derivative: what the step gives is not confirmed."""
+
+    @on_arrays
+    def f(x):
+        return xp.sum(x * x * x) + 1e-5 * xp.sum(xp.abs(x))
+
+    def grad(x):
+        return (3.0 * x * x + 1e-5 * xp.sign(x),)
+
+    report = mx.gradcheck(f, grad, (put(A),))
+    report.raise_if_failed()
+    assert report.reference == "float64"
+    assert mx.gradcheck(f, cubes_gradient, (put(A),)).verdict == "fail"  # the penalty is missing
+
+
+@QUICK
+def test_a_function_of_real_numbers_alone_is_judged_by_differences(xp, put):
+    @on_arrays
+    def f(x):
+        if not xp.isdtype(x.dtype, "real floating"):
+            raise TypeError("real numbers, please")
+        return cubes(x)
+
+    report = mx.gradcheck(f, cubes_gradient, (put(A),))
+    report.raise_if_failed()
+    assert report.reference == "float64"
+    assert mx.gradcheck(f, times(1.0 + 1e-8), (put(A),)).verdict == "fail"
+
+
+@QUICK
+@pytest.mark.parametrize("strength", [1e-9, 1e-10, 1e-11, 1e-12])
+@pytest.mark.parametrize("part", ["modulus", "conjugate"])
+def test_a_part_that_is_not_analytic_is_no_false_alarm_however_small(xp, put, strength, part):
+    """Below what a difference sees, the complex step loses |x| and turns the sign of what is conjugated."""
+
+    def f(x):
+        conjugate = xp.conj(x) if xp.isdtype(x.dtype, "complex floating") else x
+        return xp.sum(x * x * x) + strength * xp.sum(xp.abs(x) if part == "modulus" else x * conjugate)
+
+    def grad(x):
+        return (3.0 * x * x + strength * (xp.sign(x) if part == "modulus" else 2.0 * x),)
+
+    report = mx.gradcheck(f, grad, (put(A),))
+    report.raise_if_failed()
+    # it says no more than it knows: either it sees the part, or an error of that size is below its resolution
+    wrong = mx.gradcheck(f, cubes_gradient, (put(A),))
+    share = strength / np.sqrt(np.sum((3.0 * A * A) ** 2))  # of one entry's penalty in the norm of the gradient
+    assert wrong.verdict == "fail" or wrong.tensors[0].resolution > share
+
+
+# --- scales and noise ------------------------------------------------------------------------------------------------
+
+
+@QUICK
+def test_a_function_that_changes_fast_is_followed_to_finer_steps(xp, put):
+    """Waves far shorter than the usual steps: their differences drift apart from step to step until one is finer."""
+    for wave, tolerance in ((1e3, 1e-8), (1e6, 1e-2)):
+
+        def f(x):
+            return xp.sum(xp.sin(wave * xp.abs(x) + x))  # noqa: B023
+
+        def grad(x):
+            return ((wave * xp.sign(x) + 1.0) * xp.cos(wave * xp.abs(x) + x),)  # noqa: B023
+
+        for params in (put(A), put(V)):
+            assert mx.gradcheck(f, grad, (params,)).verdict != "fail"
+            assert not mx.gradcheck(f, lambda x: (-grad(x)[0],), (params,)).ok
+        sine = mx.gradcheck(lambda x: xp.sum(xp.sin(wave * x)), lambda x: (wave * xp.cos(wave * x),), (put(V),))  # noqa: B023
+        assert sine.verdict != "fail"
+        assert sine.verdict == "inconclusive" or sine.tensors[0].resolution < tolerance
+
+
+@QUICK
+@pytest.mark.parametrize("scale", [1e-300, 1e-150, 1e-8, 1e8, 1e150, 1e300])
+def test_verdicts_do_not_depend_on_the_scale_of_the_parameters(xp, put, scale):
+    """Squares of such numbers are none, and a step of 1 is no small one for them."""
+    x, weights = put(scale * V), put(1.0 + V * V)
+
+    def f(x):
+        return xp.sum(weights * x) + scale * xp.sum((x / scale) ** 3)
+
+    def grad(x):
+        return (weights + 3.0 * (x / scale) ** 2,)
+
+    mx.gradcheck(f, grad, (x,)).raise_if_failed()
+    for factor in (-1.0, 1.0 + 1e-8):
+        assert mx.gradcheck(f, lambda x: (factor * grad(x)[0],), (x,)).verdict == "fail"  # noqa: B023
+
+
+@QUICK
+def test_a_gradient_too_small_for_its_square_is_not_passed_unseen(put):
+    """x^2 at 1e-150: the complex step underflows, and a wrong gradient must not pass for want of a size."""
+
+    def f(x):
+        return array_namespace(x).sum(x * x)
+
+    x = put(1e-150 * V)
+    mx.gradcheck(f, lambda x: (2.0 * x,), (x,)).raise_if_failed()
+    assert mx.gradcheck(f, lambda x: (2.02 * x,), (x,)).verdict == "fail"
+
+
+@QUICK
+def test_values_that_lie_on_stairs_are_no_false_alarm(xp, put):
+    """1 - p with p near 1 has few digits left, and does not change at all over the steps by which noise is measured."""
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        X, y = random.standard_normal((20, 8)), 1.0 * (random.random(20) > 0.5)
+        X, y, w = put(X), put(y), put(3.0 * random.standard_normal(8))
+
+        def f(w):
+            p = 1.0 / (1.0 + xp.exp(-(X @ w)))  # noqa: B023
+            return -xp.mean(y * xp.log(p + 1e-12) + (1.0 - y) * xp.log(1.0 - p + 1e-12))  # noqa: B023
+
+        def grad(w):
+            p = 1.0 / (1.0 + xp.exp(-(X @ w)))  # noqa: B023
+            q = 1.0 - p
+            dz = (-y / (p + 1e-12) + (1.0 - y) / (q + 1e-12)) * p * q / 20  # noqa: B023
+            return (xp.matrix_transpose(X) @ dz,)  # noqa: B023
+
+        mx.gradcheck(f, grad, (w,)).raise_if_failed()
+        assert mx.gradcheck(f, lambda w: (1.001 * grad(w)[0],), (w,)).verdict == "fail"

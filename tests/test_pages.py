@@ -1,0 +1,55 @@
+"""What the pages say is so: examples print it, quotations are verbatim, and every file, name and test exists."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+import warnings
+from textwrap import indent
+
+import pytest
+from pages import ROOT, blocks, run_page
+
+import mlp_xp as mx
+
+LEARNERS_PAGE = "mlp_xp/README.md"
+
+pytestmark = pytest.mark.only("numpy")
+
+
+def read(page):
+    return ROOT.joinpath(page).read_text()
+
+
+def test_the_learners_pages_python_prints_what_the_page_says():
+    assert len(blocks(LEARNERS_PAGE, "output")) == 2
+    run_page(LEARNERS_PAGE)
+
+
+def test_the_learners_page_quotes_the_backward_loop():
+    (quote,) = blocks(LEARNERS_PAGE, "python skip")
+    assert indent(quote, "    ") in read("mlp_xp/mlp.py")
+
+
+def test_every_function_and_test_that_the_learners_page_names_exists():
+    functions = set(re.findall(r"`(?:mx|mlp_xp)\.([\w.]+)", read(LEARNERS_PAGE)))
+    tests = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", read(LEARNERS_PAGE)))
+    assert len(functions) > 25
+    assert len(tests) > 35
+    for name in functions:
+        pkgutil.resolve_name(f"mlp_xp:{name}")
+    assert [f"{path}::{name}" for path, name in sorted(tests) if f"\ndef {name}(" not in read(path)] == []
+
+
+def test_every_name_in_the_table_of_changes_works_the_old_ones_too():
+    rows = re.findall(r"^\| (`mlp_xp\..*?) \| (`mlp_xp\..*?) \|$", read("CHANGELOG.md"), re.M)
+    assert len(rows) >= 5
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for name in re.findall(r"`([\w.]+)`", " ".join(f"{old} {new}" for old, new in rows)):
+            pkgutil.resolve_name(name)
+
+
+def test_the_pages_give_the_version_of_the_package():
+    assert f"\nversion: {mx.__version__}\n" in read("CITATION.cff")
+    assert f"\n## {mx.__version__}\n" in read("CHANGELOG.md")
