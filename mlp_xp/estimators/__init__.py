@@ -1,13 +1,18 @@
-"""scikit-learn's estimators over the training loop, on whatever array they are given.
+"""scikit-learn's estimators over the training loop, on arrays of any library.
 
-    data        what comes in: arrays of the host or of a device, checked as scikit-learn checks them
-    base        what both share: parameters, fit, the loop, what is learned
+    data        what comes in, checked as scikit-learn checks it
+    network     the network of an estimator: parameters, outputs, devices
+    curves      what is known of each epoch, and whether training has converged
+    lbfgs       L-BFGS in place of epochs
+    reporting   a progress bar, and scikit-learn's callbacks
+    base        fit: from the data to the network
     classifier  MLPClassifier
     regressor   MLPRegressor
     files       a fitted estimator in a file, and back
     displays    loss curves and weights as pictures
 
-Before: ``train``. Needs scikit-learn: ``pip install 'mlp_xp[sklearn]'``.
+Before: ``train``, and ``parameters``, the table of what an estimator takes. README.md beside this file is a guide.
+Needs scikit-learn: ``pip install 'mlp_xp[sklearn]'``.
 """
 
 from mlp_xp.estimators.classifier import MLPClassifier

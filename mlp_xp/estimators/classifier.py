@@ -2,164 +2,174 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from array_api_compat import is_numpy_array
 from scipy.sparse import csr_matrix, issparse
 from sklearn.base import ClassifierMixin
+from sklearn.callback import with_callbacks
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import compute_sample_weight
-from sklearn.utils._param_validation import Interval, Real, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from mlp_xp._lib.namespace import device_kwargs, namespace, to_host
+from mlp_xp._lib.namespace import Placement, is_numpy, namespace, to_host
 from mlp_xp._lib.typing import Array, Params
-from mlp_xp.estimators.base import BaseMLP, Problem, solver_is_stochastic, with_callbacks
-from mlp_xp.estimators.data import Place, check_X_y, host, is_device_array
+from mlp_xp.estimators.base import BaseMLP, Encoded, Watchers, solver_is_stochastic
+from mlp_xp.estimators.data import check_X_y, host, is_device_array
 from mlp_xp.losses import exp_and_total, sigmoid, softmax
 from mlp_xp.metrics import accuracy
 from mlp_xp.mlp import TrainOptions, predict
 from mlp_xp.ops import log1p_exp
-from mlp_xp.train import rows_of
+from mlp_xp.parameters import ClassifierParameters
+from mlp_xp.train import Dataset, rows_of
 
 
-class MLPClassifier(ClassifierMixin, BaseMLP):
-    """A multilayer perceptron that learns classes, by cross-entropy.
+class MLPClassifier(ClassifierMixin, ClassifierParameters, BaseMLP):
+    """A multilayer perceptron that learns classes, by cross-entropy, on any array.
 
-    Everything that ``sklearn.neural_network.MLPClassifier`` takes has its name, meaning and default; new are those of
-    ``MLPRegressor`` and these:
+    It takes what ``sklearn.neural_network.MLPClassifier`` takes, by the same names, with the same meaning and default;
+    one ``random_state`` gives the same network to rounding. ``y`` holds class labels, 0 and 1 for each of several
+    labels, or (n_samples, n_classes) probabilities, whose classes are 0, 1, 2, ...
 
-    Args:
-        class_weight: class -> weight, or "balanced": weights inversely proportional to how often a class comes.
-        label_smoothing: the share of a target that goes to all classes.
+    Parameters
+    ----------
+    {parameters}
 
-    ``y`` may also be (n_samples, n_classes) probabilities: soft targets, whose classes are 0, 1, 2, ...
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+        The classes; numbers are in the library of X, strings on the host.
+    coefs_ : list of arrays
+        The weight matrix of each layer, (d_in, d_out), in the library of X.
+    intercepts_ : list of arrays
+        The bias of each layer, (d_out,).
+    loss_ : float
+        The mean training loss of the last epoch, with its penalty.
+    best_loss_ : float or None
+        The lowest training loss; None with ``early_stopping``.
+    loss_curve_ : list of float
+        The training loss of each epoch; not with solver lbfgs.
+    validation_losses_ : list of float
+        The loss on the validation rows after each epoch, without penalty; empty where there are no such rows.
+    validation_scores_ : list of float or None
+        The score on the validation rows after each epoch; None without ``early_stopping``.
+    best_validation_score_ : float or None
+        The highest of these scores; None without ``early_stopping``.
+    gradient_report_ : GradcheckReport
+        The report of the gradient check; only with ``check_gradients``.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : array of shape (n_features_in_,)
+        Names of the features; only where X had names that are all strings.
+    n_iter_ : int
+        Number of epochs, or of iterations of lbfgs.
+    n_layers_ : int
+        Number of layers, input and output counted.
+    n_outputs_ : int
+        Number of outputs; 1 for two classes.
+    out_activation_ : str
+        Name of the output function, "softmax" or "logistic".
+    t_ : int
+        Number of rows seen.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from mlp_xp.estimators import MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = MLPClassifier((16,), learning_rate_init=0.03, tol=0.001, random_state=0).fit(X, y)
+    >>> model.predict(X[:3])
+    array([0, 0, 0])
+    >>> model.score(X, y) > 0.95
+    True
     """
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseMLP._parameter_constraints,
-        "class_weight": [None, dict, StrOptions({"balanced"})],
-        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
-    }
-
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: Any = "auto",
-        learning_rate: Any = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: Any = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        dropout: float = 0.0,
-        class_weight: Any = None,
-        label_smoothing: float = 0.0,
-        weight_decay: float = 0.01,
-        warmup_steps: int = 0,
-        clip_norm: float | None = None,
-        criterion: Any = None,
-        scoring: Any = None,
-        check_gradients: bool = False,
-        progress: bool = False,
-        compile: Any = None,  # noqa: A002
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.dropout = dropout
-        self.class_weight = class_weight
-        self.label_smoothing = label_smoothing
-        self.weight_decay = weight_decay
-        self.warmup_steps = warmup_steps
-        self.clip_norm = clip_norm
-        self.criterion = criterion
-        self.scoring = scoring
-        self.check_gradients = check_gradients
-        self.progress = progress
-        self.compile = compile
 
     @available_if(solver_is_stochastic)
     @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """Go once over ``X`` (n_samples, n_features) and ``y``; ``classes``, all that may come, with the first call."""
+        """Learn from ``X`` and ``y`` for one epoch more.
+
+        Parameters
+        ----------
+        X : array of any library, data frame or sparse matrix of shape (n_samples, n_features)
+            The inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
+            The targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            The weight of each sample; None weighs all alike.
+        classes : array-like of shape (n_classes,), default=None
+            All classes that may come; the first call needs them.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
         y, classes = host(y), host(classes)
         if _check_partial_fit_first_call(self, classes):
             self._set_classes(y if type_of_target(y).startswith("multilabel") else classes)
-        return self._fit(X, y, sample_weight, None, incremental=True)
+        return self._fit(X, y, sample_weight, None, Watchers(), incremental=True)
 
     # --- predictions ---------------------------------------------------------------------------------------------
 
     def predict(self, X: Any) -> Any:
-        """The class of each sample ``(n_samples,)``, or 0 and 1 for each label ``(n_samples, n_classes)``.
+        """Predict the class of each sample, or 0 and 1 for each of several labels.
 
-        Classes that are numbers come back in the library of X, strings on the host; labels that were sparse in ``fit``
-        are sparse, where NumPy can hold them.
+        Parameters
+        ----------
+        X : array, data frame or sparse matrix of shape (n_samples, n_features)
+            The inputs, of the library of ``fit``.
+
+        Returns
+        -------
+        y : array of shape (n_samples,) or (n_samples, n_classes)
+            Classes that are numbers in the library of X, strings on the host. Labels that were sparse in ``fit`` are
+            sparse, where NumPy can hold them.
         """
-        logits = self._forward(X, "predict", "squared_error")
-        xp = namespace(logits)
-        if self.out_activation_ == "softmax":
-            chosen = xp.argmax(logits, axis=1)
-        else:
-            chosen = xp.astype(logits > 0, xp.int64)
-            if self._is_multilabel():
-                return csr_matrix(chosen) if self._sparse_labels and is_numpy_array(chosen) else chosen
-            chosen = chosen[:, 0]
+        chosen = self._outputs(X, "predict")
+        if self._is_multilabel():
+            return csr_matrix(chosen) if self._sparse_labels and is_numpy_array(chosen) else chosen
         if is_device_array(self.classes_):
-            return xp.take(self.classes_, chosen, axis=0)
+            return namespace(chosen).take(self.classes_, chosen, axis=0)
         return self.classes_[to_host(chosen)]
 
     def predict_proba(self, X: Any) -> Any:
-        """The probability of each class ``(n_samples, n_classes)``, in the library of X."""
-        z = self._forward(X, "predict_proba", "squared_error")
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array, data frame or sparse matrix of shape (n_samples, n_features)
+            The inputs, of the library of ``fit``.
+
+        Returns
+        -------
+        p : array of shape (n_samples, n_classes)
+            The probabilities, in the order of ``classes_`` and the library of X.
+        """
+        z = self._outputs(X, "predict_proba", logits=True)
         if self.out_activation_ == "softmax":
             return softmax(z)
         # 1 - s(z) would round to 0 too soon
         return namespace(z).concat([sigmoid(-z), sigmoid(z)], axis=1) if self.n_outputs_ == 1 else sigmoid(z)
 
     def predict_log_proba(self, X: Any) -> Any:
-        """The logarithm of ``predict_proba``, exact where that rounds to 0."""
-        z = self._forward(X, "predict_log_proba", "squared_error")
+        """Predict the logarithm of the probability of each class, exact where the probability rounds to 0.
+
+        Parameters
+        ----------
+        X : array, data frame or sparse matrix of shape (n_samples, n_features)
+            The inputs, of the library of ``fit``.
+
+        Returns
+        -------
+        log_p : array of shape (n_samples, n_classes)
+            The logarithms, in the order of ``classes_`` and the library of X.
+        """
+        z = self._outputs(X, "predict_log_proba", logits=True)
         xp = namespace(z)
         if self.out_activation_ == "softmax":
             shifted, _, total = exp_and_total(xp, z)
@@ -169,7 +179,22 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return xp.concat([negative, z + negative], axis=1) if self.n_outputs_ == 1 else z + negative
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The share of samples whose class is predicted."""
+        """Return the share of samples whose class is predicted.
+
+        Parameters
+        ----------
+        X : array, data frame or sparse matrix of shape (n_samples, n_features)
+            The inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
+            The true classes; of several labels all must be right.
+        sample_weight : array-like of shape (n_samples,), default=None
+            The weight of each sample.
+
+        Returns
+        -------
+        score : float
+            ``sklearn.metrics.accuracy_score``.
+        """
         check_is_fitted(self)
         return float(accuracy_score(host(y), host(self.predict(X)), sample_weight=host(sample_weight)))
 
@@ -189,46 +214,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self._kind, self._sparse_labels = self._label_binarizer.y_type_, issparse(y)
         self.classes_ = self._label_binarizer.classes_
 
-    def _encode(self, y: Any, first: bool, incremental: bool, held: bool = False) -> tuple[Any, Any, int]:
-        soft = _is_soft(y)
-        if soft and (not hasattr(self, "classes_") or (first and not incremental)):
-            self.classes_, self._kind = np.arange(y.shape[1]), "soft"
-        elif not hasattr(self, "classes_") or (not self.warm_start and not incremental and first):
-            self._set_classes(y)
-        elif not soft:
-            self._check_classes(y, all_of_them=self.warm_start and not held)
-        classes = self._classes_on_host()
-        many = len(classes) if self._kind != "binary" else 1
-        self.out_activation_ = "softmax" if self._kind in ("multiclass", "soft") else "logistic"
-        smoothing = float(self.label_smoothing)
-        if soft:
-            return y.astype(np.float64), None, many
-        if self._is_multilabel():
-            targets = np.asarray(self._label_binarizer.transform(y), dtype=np.float64)
-            return (1.0 - smoothing) * targets + 0.5 * smoothing, None, many
-        labels = np.searchsorted(classes, y).astype(np.int64)
-        strata = y if many == 1 else None  # as scikit-learn, which stratifies where there is one output
-        if many == 1 and smoothing:
-            return ((1.0 - smoothing) * labels + 0.5 * smoothing)[:, None], strata, many
-        return labels, strata, many
-
-    def _classes_on_host(self) -> Any:
-        return host(self.classes_)
-
     def _restore_classes(self, classes: Any) -> None:
+        """Let the classes be those of a file."""
         self.classes_ = classes
         if self._kind != "soft":
             labels = np.eye(len(classes), dtype=int) if self._is_multilabel() else classes
             self._label_binarizer = LabelBinarizer().fit(labels)
 
-    def _names_of_classes(self) -> Any:
-        return None if self._is_multilabel() else self._classes_on_host()
-
     def _check_classes(self, y: Any, all_of_them: bool) -> None:
+        """Raise where ``y`` is of another kind than the targets learned from, or has other classes."""
         if (kind := type_of_target(y)).startswith("multilabel") != self._is_multilabel():
             expected = "0 and 1 for each label" if self._is_multilabel() else "one class for each sample"
             raise ValueError(f"y must be {expected}, as the y that was learned from, got {kind}")
-        came, known = unique_labels(y), self._classes_on_host()
+        came, known = unique_labels(y), host(self.classes_)
         if all_of_them:
             if set(came) != set(known):
                 raise ValueError(
@@ -238,29 +236,66 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         elif len(np.setdiff1d(came, known, assume_unique=True)):
             raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {known}. 'y' has {came}.")
 
-    def _place_classes(self, place: Place) -> None:
-        """Classes that are numbers follow X."""
-        classes = self._classes_on_host()
-        if place.xp is not namespace(np.empty(0)) and classes.dtype.kind in "biuf":
-            wide = classes.dtype.kind == "u" and classes.dtype.itemsize > 1
-            if (
-                wide and classes[-1] <= np.iinfo(np.int64).max
-            ):  # PyTorch holds wide unsigned integers, and can take none
-                classes = classes.astype(np.int64)
-            self.classes_ = place.xp.asarray(classes, **device_kwargs(place.like))
+    def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False) -> Encoded:
+        soft = _is_soft(y)
+        if (anew or not hasattr(self, "classes_")) and soft:
+            self.classes_, self._kind = np.arange(y.shape[1]), "soft"
+        elif anew or not hasattr(self, "classes_"):
+            self._set_classes(y)
+        elif not soft:
+            self._check_classes(y, all_of_them=self.warm_start and not held_out)
+        classes = host(self.classes_)
+        self.out_activation_ = "softmax" if self._kind in ("multiclass", "soft") else "logistic"
+        outputs = len(classes) if self._kind != "binary" else 1
+        targets = y.astype(np.float64) if soft else self._targets(y, classes)
+        strata = y if outputs == 1 else None  # as scikit-learn, which stratifies where there is one output
+        weight = None if self.class_weight is None or held_out else self._weights_of(y)
+        if not is_numpy(place.xp) and classes.dtype.kind in "biuf":  # classes that are numbers follow X
+            if classes.dtype.kind == "u" and classes.dtype.itemsize > 1 and classes[-1] <= np.iinfo(np.int64).max:
+                classes = classes.astype(np.int64)  # PyTorch holds wide unsigned integers, and can take none
+            self.classes_ = place._replace(dtype=None).put(classes)
+        return Encoded(targets, outputs, strata, weight)
 
-    def _class_weights(self, y: Any, weight: Any) -> Any:
-        if self.class_weight is None:
-            return weight
+    def _targets(self, y: Any, classes: Any) -> Any:
+        """Classes as their positions (n,); several labels, and two classes that are smoothed, as 0 ... 1, (n, k)."""
+        smoothing = float(self.label_smoothing)
+        if self._is_multilabel():
+            labels = np.asarray(self._label_binarizer.transform(y), dtype=np.float64)
+        else:
+            labels = np.searchsorted(classes, y).astype(np.int64)
+            if not (self._kind == "binary" and smoothing):
+                return labels
+            labels = labels[:, None]
+        return (1.0 - smoothing) * labels + 0.5 * smoothing
+
+    def _labels(self, targets: Array) -> Array:
+        """Encoded targets as ``predict`` of the network has them: positions of classes, or 0 and 1 for each label."""
+        xp = namespace(targets)
+        if targets.ndim == 1:
+            return targets
+        if self._kind != "binary" and not self._is_multilabel():  # soft targets
+            return xp.argmax(targets, axis=1)
+        labels = xp.astype(targets > 0.5, xp.int64)
+        return labels if self._is_multilabel() else labels[:, 0]
+
+    def _decoded(self, targets: Array) -> Any:
+        labels = self._labels(to_host(targets))
+        return labels if self._is_multilabel() else host(self.classes_)[labels]
+
+    def _weights_of(self, y: Any) -> Any:
+        """The weight of each sample by ``class_weight``."""
         if self._kind == "soft":
             raise ValueError("class_weight needs classes, and y holds soft targets; use sample_weight")
-        by_class = compute_sample_weight(self.class_weight, y)
-        if by_class.min() < 0:
-            raise ValueError(f"class_weight must not be negative, got {by_class.min()}")
-        return by_class if weight is None else weight * by_class
+        weight = compute_sample_weight(self.class_weight, y)
+        if weight.min() < 0:
+            raise ValueError(f"class_weight must not be negative, got {weight.min()}")
+        return weight
 
     def _is_multilabel(self) -> bool:
         return bool(self._kind.startswith("multilabel"))
+
+    def _names_of_classes(self) -> Any:
+        return None if self._is_multilabel() else host(self.classes_)
 
     def _criterion(self) -> str:
         return "softmax_cross_entropy" if self.out_activation_ == "softmax" else "sigmoid_cross_entropy"
@@ -271,28 +306,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             options["label_smoothing"] = float(self.label_smoothing)
         return options
 
-    def _decoded(self, targets: Array) -> Any:
-        labels = to_host(targets)
-        if labels.ndim == 2 and labels.shape[1] > 1 and not self._is_multilabel():  # soft targets
-            labels = np.argmax(labels, axis=1)
-        elif labels.ndim == 2:  # several labels, or one that was smoothed
-            labels = (labels > 0.5).astype(np.int64)
-        if self._is_multilabel():
-            return labels
-        return self._classes_on_host()[labels if labels.ndim == 1 else labels[:, 0]]
-
-    def _score_of(self, held: Problem, params: Params, place: Place) -> float:
-        xp = place.xp
-        X = rows_of(xp, held.X, params[0], slice(None))
-        y = predicted = predict(X, *params, activation=self._activations(), criterion=self._criterion())
-        if held.y.ndim == 2 and held.y.shape[1] > 1 and predicted.ndim == 1:  # soft targets
-            y = xp.argmax(held.y, axis=1)
-        elif held.y.ndim == 2:  # smoothed, or several labels
-            y = xp.astype(held.y > 0.5, predicted.dtype)
-            y = y[:, 0] if predicted.ndim == 1 else y
-        else:
-            y = xp.astype(held.y, predicted.dtype)
-        return float(accuracy(xp, y, predicted, params[0], held.weight))
+    def _score_of(self, held_out: Dataset, params: Params) -> float:
+        xp = namespace(params[0])
+        X = rows_of(xp, held_out.X, params[0], slice(None))
+        predicted = predict(X, *params, activation=self._activations(), criterion=self._criterion())
+        labels = xp.astype(self._labels(held_out.y), predicted.dtype)
+        return float(accuracy(xp, labels, predicted, params[0], held_out.weight))
 
 
 def _is_soft(y: Any) -> bool:

@@ -1,14 +1,16 @@
-"""What comes into an estimator, checked as scikit-learn checks it: arrays of the host or of a device.
+"""The data of an estimator, checked as scikit-learn checks them: arrays of the host or of a device.
 
 What NumPy can hold (arrays, lists, data frames, sparse matrices) goes through scikit-learn's own validation and stays
-on the host. An array of another library is looked at in its own namespace and stays on its device; everything else,
-targets and weights, follows ``X``.
+on the host. An array of another library is checked in its own namespace and stays on its device. Targets and weights
+follow ``X``.
+
+Next: ``network``, ``classifier`` and ``regressor`` call these checks.
 """
 
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from array_api_compat import is_array_api_obj, is_numpy_array
@@ -16,23 +18,12 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_n_features, check_array, check_consistent_length, validate_data
 
-from mlp_xp._lib.namespace import device_kwargs, namespace, on_one_device, to_host
+from mlp_xp._lib.namespace import Placement, device_kwargs, namespace, on_one_device, placement_of, to_host
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.train import is_sparse
 
-
-class Place(NamedTuple):
-    """Where an estimator computes: the namespace and dtype of X, and an array that is there."""
-
-    xp: Namespace
-    dtype: Any
-    like: Any
-
-    def put(self, values: Any) -> Array:
-        """Host numbers here: floats in this dtype, everything else as it is."""
-        array = np.asarray(values)
-        dtype = self.dtype if array.dtype.kind == "f" else None
-        return self.xp.asarray(array, dtype=dtype, **device_kwargs(self.like))
+_FLOATS = (np.float64, np.float32)  # others become the first
+_CHUNK = 2**22  # numbers of a sparse matrix that are dense at a time
 
 
 def is_device_array(X: Any) -> bool:
@@ -41,18 +32,20 @@ def is_device_array(X: Any) -> bool:
 
 
 def host(array: Any) -> Any:
-    """``array`` on the host, where it is of another library; else as it is."""
+    """``array`` as a NumPy array where it is of another library, else unchanged."""
     return to_host(array) if is_device_array(array) else array
 
 
-def place_of(X: Any) -> Place:
-    """Where ``X``, checked, is: a sparse matrix's rows become NumPy arrays."""
-    like = np.empty(0, dtype=X.dtype) if is_sparse(X) else X
-    return Place(namespace(like), X.dtype, like)
+def place_of(X: Any) -> Placement:
+    """Where ``X``, checked, is; a sparse matrix's rows become NumPy arrays."""
+    return placement_of(np.empty(0, dtype=X.dtype) if is_sparse(X) else X)
 
 
 def check_X_y(estimator: BaseEstimator, X: Any, y: Any, reset: bool, numeric: bool) -> tuple[Any, Any]:
-    """X (n, d_in) where it is and y on the host, or what scikit-learn raises of them."""
+    """X (n, d_in) in its own library and y on the host; raises what scikit-learn raises for such data.
+
+    ``reset`` is whether the number and the names of the features are learned; ``numeric`` whether y must hold numbers.
+    """
     if y is None:
         raise ValueError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
@@ -66,7 +59,7 @@ def check_X_y(estimator: BaseEstimator, X: Any, y: Any, reset: bool, numeric: bo
             accept_sparse=["csr", "csc"],
             multi_output=True,
             y_numeric=numeric,
-            dtype=(np.float64, np.float32),
+            dtype=_FLOATS,
             reset=reset,
         )
         return (X.tocsr() if issparse(X) else X), y
@@ -84,7 +77,7 @@ def check_X_y(estimator: BaseEstimator, X: Any, y: Any, reset: bool, numeric: bo
 
 
 def check_X(estimator: Any, X: Any, method: str) -> Any:
-    """X (n, d_in) to predict from, in the namespace of the fitted parameters, or what scikit-learn raises of it."""
+    """X (n, d_in) to predict from, in the dtype of the fitted parameters; raises as scikit-learn does."""
     learned = estimator.coefs_[0]
     if is_device_array(X):
         fitted, came = namespace(learned), namespace(X)
@@ -134,7 +127,7 @@ def _floats(xp: Namespace) -> tuple[Any, ...]:
 
 
 def check_weight(sample_weight: Any, n: int) -> Any:
-    """Weights (n,) as float64 on the host, none negative and not all zero; None where there are none."""
+    """Weights (n,) in float64 on the host, or None. They must not be negative, nor all zero."""
     if sample_weight is None:
         return None
     weight = host(sample_weight)
@@ -152,20 +145,14 @@ def check_weight(sample_weight: Any, n: int) -> Any:
     return weight
 
 
-def rows(X: Any, chosen: Any, place: Place) -> Any:
+def rows(X: Any, chosen: Any, place: Placement) -> Any:
     """``X`` at the host indices ``chosen``."""
-    if is_sparse(X):
-        return X[chosen]
-    return place.xp.take(X, place.xp.asarray(chosen, **device_kwargs(place.like)), axis=0)
+    return X[chosen] if is_sparse(X) else place.xp.take(X, place.put(chosen), axis=0)
 
 
-def in_chunks(X: Any, like: Array, chunk: int) -> list[Array]:
-    """``X`` (n, d_in) as it is, or, where it is sparse, dense row by row in parts of at most ``chunk`` numbers."""
+def in_chunks(X: Any, place: Placement) -> list[Array]:
+    """``X`` (n, d_in) as one array; a sparse matrix in several, each of as many rows as may be dense at a time."""
     if not is_sparse(X):
         return [X]
-    count = max(1, chunk // max(1, X.shape[1]))
-    xp = namespace(like)
-    return [
-        xp.asarray(X[low : low + count].toarray(), dtype=like.dtype, **device_kwargs(like))
-        for low in range(0, X.shape[0], count)
-    ]
+    count = max(1, _CHUNK // max(1, X.shape[1]))
+    return [place.put(X[low : low + count].toarray()) for low in range(0, X.shape[0], count)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from textwrap import fill
 from typing import Any, Self
 
@@ -17,93 +18,107 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp._lib.namespace import to_host
+from mlp_xp.losses import CRITERIA
 from mlp_xp.train import Record
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class LossCurveDisplay:
     """How the loss fell: training and validation loss, validation score and learning rate of each epoch.
 
-    Made by ``from_estimator`` and ``from_history``, which draw at once; or from the numbers, one per epoch each.
+    ``from_estimator`` and ``from_history`` make a display and draw it; ``plot`` draws it again elsewhere.
 
-    Args:
-        training_loss: as training minimises it.
-        validation_loss: without penalties and dropout.
-        validation_score: higher is better; it has a scale of its own, below.
-        learning_rate: of the last step; the same.
-        best_epoch: from 1, the one to mark.
-        loss_name, score_name: what is beside the axes.
-        training_name: of the training loss, in the legend.
+    Parameters
+    ----------
+    training_loss : sequence of float
+        The loss that training minimises, of each epoch.
+    validation_loss : sequence of float, default=None
+        The loss on the validation rows, without penalties and dropout.
+    validation_score : sequence of float, default=None
+        The score on the validation rows, higher is better; drawn below, with a scale of its own.
+    learning_rate : sequence of float, default=None
+        The rate of the last step of each epoch; drawn below, with a scale of its own.
+    best_epoch : int, default=None
+        The epoch to mark, from 1.
+    loss_name : str, default='loss'
+        The text beside the axis of the losses.
+    score_name : str, default='validation score'
+        The text beside the axis of the score.
+    training_name : str, default='training'
+        The name of the training loss in the legend.
 
-    After ``plot`` there are ``figure_``, ``ax_``, ``line_`` of the training loss and, None where they are not drawn,
-    ``best_``, ``validation_line_``, ``score_ax_``, ``score_line_``, ``rate_ax_``, ``rate_line_``.
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        The figure.
+    ax_ : matplotlib Axes
+        The axes of the losses.
+    line_ : matplotlib Line2D
+        The training loss.
+    validation_line_, best_ : matplotlib Line2D or None
+        The validation loss, and the mark of the best epoch; None where they are not drawn.
+    score_ax_, rate_ax_ : matplotlib Axes or None
+        The axes of the score and of the learning rate; None where they are not drawn.
+    score_line_, rate_line_ : matplotlib Line2D or None
+        The score and the learning rate; None where they are not drawn.
     """
 
-    def __init__(
-        self,
-        *,
-        training_loss: Sequence[float],
-        validation_loss: Sequence[float] | None = None,
-        validation_score: Sequence[float] | None = None,
-        learning_rate: Sequence[float] | None = None,
-        best_epoch: int | None = None,
-        loss_name: str = "loss",
-        score_name: str = "validation score",
-        training_name: str = "training",
-    ) -> None:
-        self.training_loss = training_loss
-        self.validation_loss = validation_loss
-        self.validation_score = validation_score
-        self.learning_rate = learning_rate
-        self.best_epoch = best_epoch
-        self.loss_name = loss_name
-        self.score_name = score_name
-        self.training_name = training_name
+    training_loss: Sequence[float]
+    validation_loss: Sequence[float] | None = None
+    validation_score: Sequence[float] | None = None
+    learning_rate: Sequence[float] | None = None
+    best_epoch: int | None = None
+    loss_name: str = "loss"
+    score_name: str = "validation score"
+    training_name: str = "training"
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None, learning_rate: bool = False) -> Self:
-        """The curves of a fitted estimator.
+        """Draw the curves of a fitted estimator.
 
-        Args:
-            estimator: fitted by a stochastic solver; scikit-learn's own will do.
-            ax: where to draw; a new figure by default.
-            learning_rate: whether it is drawn too.
+        Parameters
+        ----------
+        estimator : MLPClassifier or MLPRegressor
+            Fitted by a stochastic solver; scikit-learn's own will do.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a new figure.
+        learning_rate : bool, default=False
+            Whether the learning rate is drawn too.
 
-        Raises:
-            ValueError: for lbfgs, which keeps no curve, or a learning rate that is not known of all epochs.
+        Returns
+        -------
+        display : LossCurveDisplay
+            The display.
+
+        Raises
+        ------
+        ValueError
+            For lbfgs, which keeps no curve, or where the learning rate of some epochs is not known.
         """
         check_is_fitted(estimator)
         losses = [] if estimator.solver == "lbfgs" else estimator.loss_curve_
         if not losses:
             raise ValueError(f"{cls.__name__} needs an epoch of a stochastic solver, got solver={estimator.solver!r}")
-        count, scoring = len(losses), getattr(estimator, "scoring", None)
         rates = [record.lr for record in getattr(estimator, "_history", ())] if learning_rate else None
-        if rates is not None and len(rates) != count:
+        if rates is not None and len(rates) != len(losses):
             raise ValueError(
-                f"the learning rate is known of {len(rates)} epochs, those of the last fit, not of {count}"
+                f"the learning rate is known of {len(rates)} epochs, those of the last fit, not of {len(losses)}"
             )
-        # those of several fits belong to the epochs only where each fit had them
-        judged, scores = getattr(estimator, "validation_losses_", None), estimator.validation_scores_
-        judged = judged if judged is not None and len(judged) == count else None
-        scores = scores if scores is not None and len(scores) == count else None
-        if is_classifier(estimator):
-            loss_name, score_name, unit = "cross-entropy (nats)", "validation accuracy (%)", 100.0
-        else:
-            poisson = getattr(estimator, "loss", None) == "poisson"
-            loss_name = "half Poisson deviance (unit of y)" if poisson else "half squared error (unit of y)²"
-            score_name, unit = "validation R²", 1.0
-        if scoring is not None:
-            score_name, unit = f"validation {scoring if isinstance(scoring, str) else 'score'}", 1.0
-        display = cls(
+        judged, scores = (  # of several fits, only where each had validation rows
+            curve if curve is not None and len(curve) == len(losses) else None
+            for curve in (getattr(estimator, "validation_losses_", None), estimator.validation_scores_)
+        )
+        loss_name, score_name, unit = _names(estimator)
+        return cls(
             training_loss=losses,
             validation_loss=judged,
             validation_score=None if scores is None else [unit * score for score in scores],
             learning_rate=rates,
             best_epoch=_best([-score for score in scores] if scores is not None else judged or losses),
-            loss_name="loss" if getattr(estimator, "criterion", None) is not None else loss_name,
+            loss_name=loss_name,
             score_name=score_name,
             training_name="training, with penalty" if estimator.alpha else "training",
-        )
-        return display.plot(ax)
+        ).plot(ax)
 
     @classmethod
     def from_history(
@@ -115,7 +130,26 @@ class LossCurveDisplay:
         loss_name: str = "loss",
         score_name: str = "validation score",
     ) -> Self:
-        """The curves of ``train``: ``history`` is that of its last ``Epoch``, at least one record."""
+        """Draw the curves of ``mlp_xp.train.train``.
+
+        Parameters
+        ----------
+        history : sequence of Record
+            The ``history`` of its last ``Epoch``, at least one record.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a new figure.
+        learning_rate : bool, default=False
+            Whether the learning rate is drawn too.
+        loss_name : str, default='loss'
+            The text beside the axis of the losses.
+        score_name : str, default='validation score'
+            The text beside the axis of the score.
+
+        Returns
+        -------
+        display : LossCurveDisplay
+            The display.
+        """
         if not history:
             raise ValueError("history must have a record of at least one epoch, got none")
 
@@ -136,13 +170,23 @@ class LossCurveDisplay:
         ).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw into ``ax``, divided where there is more than the losses to draw; or into a new figure."""
-        rows = [(2.0, "loss")]
-        rows += [] if self.validation_score is None else [(1.0, "score")]
-        rows += [] if self.learning_rate is None else [(1.0, "rate")]
-        heights = [height for height, _ in rows]
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw, divided where there is more to draw than the losses; None makes a new figure.
+
+        Returns
+        -------
+        self : LossCurveDisplay
+            The display.
+        """
+        curves = {"loss": self.training_loss, "score": self.validation_score, "rate": self.learning_rate}
+        names = [name for name, values in curves.items() if values is not None]
+        heights = [2.0 if name == "loss" else 1.0 for name in names]
         plots, ax = _prepared(type(self).__name__, ax, sum(heights))
-        panels = dict(zip([name for _, name in rows], _divided(ax, heights), strict=True))
+        panels = dict(zip(names, _divided(ax, heights), strict=True))
         self.figure_, self.ax_ = ax.figure, panels["loss"]
         self.score_ax_, self.rate_ax_ = panels.get("score"), panels.get("rate")
         losses = {self.training_name: self.training_loss}
@@ -162,38 +206,47 @@ class LossCurveDisplay:
         return self
 
 
+@dataclass(eq=False, repr=False)
 class WeightsDisplay:
-    """What the first layer looks for: an image of each hidden unit's weights where inputs are images, or a heat map.
+    """The weights of the first layer: an image for each hidden unit where inputs are images, else a heat map.
 
-    Args:
-        weight: (d_in, d_h), an array of any library.
-        image_shape: (height, width) of an input that is an image.
-        feature_names: of the inputs, beside the heat map.
-        column_names: of the hidden units; for a network without hidden layers, of what it predicts.
-        kind: what a column of the weight stands for.
+    Parameters
+    ----------
+    weight : array of shape (d_in, d_h)
+        The weights, of any library.
+    image_shape : tuple (height, width), default=None
+        The shape of an input that is an image.
+    feature_names : sequence of str, default=None
+        The names of the inputs, beside the heat map.
+    column_names : sequence of str, default=None
+        The names of the columns: hidden units, or what a network without hidden layers predicts.
+    kind : str, default='hidden unit'
+        What a column stands for.
 
-    After ``plot`` there are ``figure_``, ``ax_`` and ``image_``.
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        The figure.
+    ax_ : matplotlib Axes
+        The axes.
+    image_ : matplotlib AxesImage
+        What was drawn.
     """
 
-    def __init__(
-        self,
-        weight: Any,
-        *,
-        image_shape: tuple[int, int] | None = None,
-        feature_names: Sequence[str] | None = None,
-        column_names: Sequence[str] | None = None,
-        kind: str = "hidden unit",
-    ) -> None:
-        self.weight = np.asarray(to_host(weight))
-        self.image_shape = image_shape
-        self.feature_names = feature_names
-        self.column_names = column_names
-        self.kind = kind
-        d_in = self.weight.shape[0]
-        if image_shape is not None and math.prod(image_shape) != d_in:
-            raise ValueError(f"image_shape must be of {d_in} inputs, got {tuple(image_shape)}")
-        if feature_names is not None and len(feature_names) != d_in:
-            raise ValueError(f"feature_names must be of {d_in} inputs, got {len(feature_names)} names")
+    weight: Any
+    _: KW_ONLY
+    image_shape: tuple[int, int] | None = None
+    feature_names: Sequence[str] | None = None
+    column_names: Sequence[str] | None = None
+    kind: str = "hidden unit"
+
+    def __post_init__(self) -> None:
+        self.weight = np.asarray(to_host(self.weight))
+        d_in, names = self.weight.shape[0], self.feature_names
+        if self.image_shape is not None and math.prod(self.image_shape) != d_in:
+            raise ValueError(f"image_shape must be of {d_in} inputs, got {tuple(self.image_shape)}")
+        if names is not None and len(names) != d_in:
+            raise ValueError(f"feature_names must be of {d_in} inputs, got {len(names)} names")
 
     @classmethod
     def from_estimator(
@@ -204,7 +257,24 @@ class WeightsDisplay:
         image_shape: tuple[int, int] | None = None,
         feature_names: Sequence[str] | None = None,
     ) -> Self:
-        """The first layer of a fitted estimator; ``feature_names`` are by default those that it was fitted with."""
+        """Draw the first layer of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : MLPClassifier or MLPRegressor
+            Fitted; scikit-learn's own will do.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a new figure.
+        image_shape : tuple (height, width), default=None
+            The shape of an input that is an image.
+        feature_names : sequence of str, default=None
+            The names of the inputs; None takes those that the estimator was fitted with.
+
+        Returns
+        -------
+        display : WeightsDisplay
+            The display.
+        """
         check_is_fitted(estimator)
         if feature_names is None:
             feature_names = getattr(estimator, "feature_names_in_", None)
@@ -219,13 +289,37 @@ class WeightsDisplay:
         return display.plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw into ``ax``, or into a new figure."""
+        """Draw the weights.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        self : WeightsDisplay
+            The display.
+        """
         plots, self.ax_ = _prepared(type(self).__name__, ax, 2.0)
         self.figure_ = self.ax_.figure
         self.image_ = plots.draw_weights(
             self.ax_, self.weight, self.image_shape, self.column_names, self.feature_names, self.kind
         )
         return self
+
+
+def _names(estimator: Any) -> tuple[str, str, float]:
+    """What the losses and the scores of an estimator are called, and the unit of a score."""
+    name = "softmax_cross_entropy" if is_classifier(estimator) else getattr(estimator, "loss", "squared_error")
+    criterion = CRITERIA[name]
+    unit_of_loss = criterion.unit if criterion.unit.startswith("(") else f"({criterion.unit})"
+    score_name, unit = ("accuracy (%)", 100.0) if is_classifier(estimator) else ("R²", 1.0)
+    if (scoring := getattr(estimator, "scoring", None)) is not None:
+        score_name, unit = scoring if isinstance(scoring, str) else "score", 1.0
+    own = getattr(estimator, "criterion", None) is not None
+    loss_name = "loss" if own else f"{criterion.quantity} {unit_of_loss}"
+    return loss_name, f"validation {score_name}", unit
 
 
 def _best(watched: Sequence[float]) -> int | None:

@@ -7,13 +7,16 @@ loaded estimator is equal to rounding on every backend, and to the last bit on t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import isabstract
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlp_xp._lib import files
-from mlp_xp._lib.namespace import namespace, parameter_name, to_host
+from mlp_xp._lib.namespace import is_numpy, namespace, parameter_name, to_host
+from mlp_xp._lib.typing import Params
 from mlp_xp.ops import ACTIVATIONS
 from mlp_xp.train import Record
 
@@ -27,24 +30,56 @@ _PLAIN = (
 )  # fmt: skip
 
 
-def save(estimator: Any, path: str | Path, notes: Mapping[str, Any] | None = None) -> None:
-    """Write a fitted estimator to ``path``, whole or not at all.
+_CLASSES: dict[str, type] = {}
+"""The classes that a file may name; those of this package have their plain name, others that of their module too."""
 
-    Args:
-        estimator: fitted.
-        path: the file.
-        notes: whatever else belongs to the model, as numbers, strings, lists and dicts; ``read_notes`` gives it back.
+
+def register(kind: type) -> None:
+    """Let ``load`` construct estimators of this class."""
+    _CLASSES[_name_of(kind)] = kind
+
+
+def _name_of(kind: type) -> str:
+    return kind.__name__ if kind.__module__.startswith(f"{__package__}.") else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _class_named(path: str | Path, name: str, expected: type | None) -> type:
+    """The class that a file names: only classes that were registered are ever constructed.
+
+    A plain name is enough where one class has it: older files and scripts (``__main__``) give no other.
+
+    Raises:
+        ValueError: for an unknown class, or one that is neither ``expected`` nor a subclass of it.
     """
-    settings = {
-        name: plain(name, value) for name, value in estimator.get_params(deep=False).items() if name != "compile"
-    }
-    arrays = {parameter_name(position): array for position, array in enumerate(estimator._params())}
-    if estimator._state is not None:
-        arrays |= {f"state.{position}": array for position, array in enumerate(estimator._state)}
-    arrays |= {f"best.{parameter_name(i)}": array for i, array in enumerate(getattr(estimator, "_best", ()))}
+    known = {key: kind for key, kind in _CLASSES.items() if not isabstract(kind)}
+    plain = name.removeprefix("__main__.")
+    kinds = [known[name]] if name in known else [kind for kind in known.values() if kind.__qualname__ == plain]
+    if expected in kinds:
+        return expected
+    if len(kinds) != 1:
+        expectation = f"{path} must be a model of {' or '.join(known)}"
+        raise ValueError(f"{expectation}, got one of {name}: import the module that defines it first")
+    if expected is not None and not issubclass(kinds[0], expected):
+        raise ValueError(f"{path} must be a model of {expected.__name__}, got one of {kinds[0].__name__}")
+    return kinds[0]
+
+
+def save(estimator: Any, path: str | Path, notes: Mapping[str, Any] | None = None) -> None:
+    """Write a fitted estimator to a safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        A fitted estimator.
+    path : str or Path
+        The file; an older one is replaced.
+    notes : dict, default=None
+        What else belongs to the model, as numbers, strings, lists and dicts; ``read_notes`` returns it.
+    """
+    parameters = estimator.get_params(deep=False).items()
     header: dict[str, Any] = {
-        "estimator": type(estimator).__name__,
-        "settings": settings,
+        "estimator": _name_of(type(estimator)),
+        "settings": {name: plain(name, value) for name, value in parameters if name != "compile"},
         "attributes": {name: getattr(estimator, name) for name in _PLAIN if hasattr(estimator, name)},
         "history": [list(record) for record in estimator._history],
         "feature_names": [str(name) for name in getattr(estimator, "feature_names_in_", ())],
@@ -52,65 +87,84 @@ def save(estimator: Any, path: str | Path, notes: Mapping[str, Any] | None = Non
     }
     if hasattr(estimator, "classes_"):
         classes = np.asarray(to_host(estimator.classes_))
-        header["classes"] = {
-            "dtype": classes.dtype.str if classes.dtype.kind in "biuf" else "str",
-            "values": classes.tolist(),
-        }
-    files.write(path, _KIND, arrays, header)
+        dtype = classes.dtype.str if classes.dtype.kind in "biuf" else "str"
+        header["classes"] = {"dtype": dtype, "values": classes.tolist()}
+    arrays = {"": estimator._params(), "best.": getattr(estimator, "_best", ()), "state.": estimator._state or ()}
+    named = {_name(prefix, i): array for prefix, each in arrays.items() for i, array in enumerate(each)}
+    files.write(path, _KIND, named, header)
 
 
 def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | None = None) -> Any:
-    """The estimator in the file ``path``.
+    """Read an estimator from a file that ``save`` wrote.
 
-    Args:
-        path: from ``save``.
-        xp: the array library that it is to compute in, as a module.
-        device: of that library.
-        expected: the class that it must be of.
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    xp : module, default=numpy
+        The array library to compute in.
+    device : str or device of the library, default=None
+        Where to compute; None is the library's own choice.
+    expected : type, default=None
+        The class that the estimator must be of.
 
-    Raises:
-        ValueError: one sentence that begins with the path, for a file that can't be read, is truncated, damaged, newer,
-            of another kind, or of another estimator.
+    Returns
+    -------
+    estimator : MLPClassifier or MLPRegressor
+        The fitted estimator. A subclass of these can be read once the module that defines it is imported.
+
+    Raises
+    ------
+    ValueError
+        One sentence that begins with the path, for a file that can't be read, is truncated, damaged, newer, of another
+        kind, or of another estimator.
     """
-    from mlp_xp import estimators
-
     arrays, header = files.read(path, _KIND)
+    library = namespace(xp.empty(0))
+
+    def placed(prefix: str) -> Params:
+        names = takewhile(arrays.__contains__, (_name(prefix, position) for position in count()))
+        return tuple(library.asarray(arrays[name], device=device) for name in names)
+
     try:
-        kind = getattr(estimators, header["estimator"])
-        if expected is not None and kind is not expected:
-            raise ValueError(f"{path} must be a model of {expected.__name__}, got one of {kind.__name__}")
-        estimator = kind(**{name: _restored(value) for name, value in header["settings"].items()})
+        kind = _class_named(path, header["estimator"], expected)
+        estimator: Any = kind(**{name: _restored(value) for name, value in header["settings"].items()})
         vars(estimator).update(header["attributes"])
         names, classes = header["feature_names"], header.get("classes")
-        history = tuple(Record(*record) for record in header["history"])
+        estimator._history = tuple(Record(*record) for record in header["history"])
     except (KeyError, TypeError, AttributeError):
         raise ValueError(f"{path} must be a model of this version of mlp_xp, got one that lacks a part") from None
-    library = namespace(xp.empty(0))
-    placed = {name: library.asarray(array, device=device) for name, array in arrays.items()}
-    estimator._learned(tuple(placed[parameter_name(i)] for i in range(2 * (estimator.n_layers_ - 1))))
-    states = sum(name.startswith("state.") for name in placed)
-    estimator._state = tuple(placed[f"state.{i}"] for i in range(states)) if states else None
-    if "best.W1" in placed:
-        estimator._best = tuple(placed[f"best.{parameter_name(i)}"] for i in range(len(estimator._params())))
-    estimator._history = history
+    estimator._learned(placed(""))
+    estimator._state = placed("state.") or None
+    if best := placed("best."):
+        estimator._best = best
     if names:
         estimator.feature_names_in_ = np.asarray(names, dtype=object)
     if classes is not None:
-        dtype = classes["dtype"]
-        estimator._restore_classes(np.asarray(classes["values"], dtype=None if dtype == "str" else np.dtype(dtype)))
-        if dtype != "str" and library is not namespace(np.empty(0)):
+        dtype = None if classes["dtype"] == "str" else np.dtype(classes["dtype"])
+        estimator._restore_classes(np.asarray(classes["values"], dtype=dtype))
+        if dtype is not None and not is_numpy(library):
             estimator.classes_ = library.asarray(estimator.classes_, device=device)
     return estimator
 
 
+def _name(prefix: str, position: int) -> str:
+    """The name of an array in the file."""
+    return f"{prefix}{position if prefix == 'state.' else parameter_name(position)}"
+
+
 def read_notes(path: str | Path) -> dict[str, Any]:
-    """What ``save`` was given as ``notes``, and what it wrote of the estimator: settings, attributes, history."""
+    """Read what a file says of its estimator: settings, attributes, history, and the ``notes`` of ``save``."""
     _, header = files.read(path, _KIND)
     return header
 
 
 def plain(name: str, value: Any) -> Any:
-    """A setting as JSON has it, or a sentence."""
+    """A parameter as JSON has it.
+
+    Raises:
+        TypeError: for what is no part of a file, such as a function.
+    """
     if isinstance(value, list | tuple):
         return [plain(name, entry) for entry in value]
     if isinstance(value, Mapping):
@@ -133,6 +187,5 @@ def plain(name: str, value: Any) -> Any:
 
 
 def _restored(value: Any) -> Any:
-    if isinstance(value, dict):
-        return dict(value["pairs"])
-    return value
+    """The parameter of which ``plain`` made ``value``."""
+    return dict(value["pairs"]) if isinstance(value, dict) else value

@@ -1,0 +1,99 @@
+"""L-BFGS for an estimator: the objective of all rows at once, and what a fit reports of it.
+
+Before: ``optim.lbfgs``. Next: ``base`` calls ``learn``.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np  # on the host: where the chunks of rows end
+from sklearn.exceptions import ConvergenceWarning
+
+from mlp_xp import optim
+from mlp_xp._lib.namespace import Placement
+from mlp_xp._lib.typing import Array, Params
+from mlp_xp.estimators.data import in_chunks
+from mlp_xp.mlp import TrainOptions, loss_and_grads
+from mlp_xp.train import Dataset, Epoch, Record
+
+
+def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Callable[[Epoch], object], ...]) -> None:
+    """Minimise the objective of ``data`` from the estimator's parameters on; ``callbacks`` follow each iteration."""
+    if estimator.dropout:
+        raise ValueError("dropout needs a stochastic solver: lbfgs can't minimise a function that changes")
+    total = float(data.X.shape[0]) if data.weight is None else float(place.xp.sum(data.weight))
+    strength, iterations, began = float(estimator.alpha) / total, 0, time.perf_counter()
+
+    def reported(params: Params, value: float) -> float:
+        """The loss as scikit-learn reports it: the mean over the outputs, where the criterion takes their sum."""
+        outputs = estimator._summed_outputs()
+        if outputs == 1:
+            return value
+        penalty = 0.5 * strength * float(optim.sum_of_squares(place.xp, params[::2]))
+        return float((value - penalty) / outputs + penalty)
+
+    def after(params: Params, value: float) -> None:
+        nonlocal iterations
+        iterations += 1
+        estimator._learned(params)
+        estimator.loss_ = reported(params, value)
+        estimator._say(f"Iteration {iterations}, loss = {estimator.loss_:.8f}")
+        seconds = time.perf_counter() - began
+        estimator._history += (Record(iterations, value, 0.0, None, None, 0.0, iterations, seconds),)
+        for callback in callbacks:
+            callback(Epoch(estimator._history, params, params, ()))
+
+    try:
+        params, result = optim.lbfgs(
+            _objective(data, place, estimator._options(), strength, total), estimator._params(),
+            max_iter=estimator.max_iter, max_fun=estimator.max_fun, tol=estimator.tol, callback=after,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        estimator.n_iter_ = iterations
+        warnings.warn("Training interrupted by user.", stacklevel=2)
+        return
+    estimator._learned(params)
+    estimator.n_iter_ = min(int(result.nit), estimator.max_iter)
+    estimator.loss_ = reported(params, float(result.fun))
+    if result.status != 0:
+        warnings.warn(
+            f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}): {result.message}."
+            " Increase max_iter or max_fun, or scale the data.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+
+
+def _objective(
+    data: Dataset, place: Placement, options: TrainOptions, strength: float, total: float
+) -> Callable[..., tuple[Array, Params]]:
+    """``objective(*params) -> (value, gradients)`` of all rows, taken chunk by chunk.
+
+    Args:
+        data: all rows.
+        place: where they are.
+        options: of the objective.
+        strength: of the penalty on squared weights.
+        total: the weight of all rows.
+    """
+    chunks = in_chunks(data.X, place)
+    spans = [slice(*ends) for ends in pairwise(np.cumsum([0, *(chunk.shape[0] for chunk in chunks)]).tolist())]
+
+    def objective(*params: Array) -> tuple[Array, Params]:
+        values, gradients = [], []
+        for chunk, span in zip(chunks, spans, strict=True):
+            weight = None if data.weight is None else data.weight[span]
+            share = (chunk.shape[0] if weight is None else float(place.xp.sum(weight))) / total
+            terms: TrainOptions = {**options, "l2": strength, "sample_weight": weight}
+            value, grads = loss_and_grads(chunk, data.y[span, ...], *params, **terms)
+            values.append(value * share)
+            gradients.append([g * share for g in grads])
+        summed = [sum(parts[1:], start=parts[0]) for parts in (values, *zip(*gradients, strict=True))]
+        return summed[0], tuple(summed[1:])
+
+    return objective

@@ -1,0 +1,222 @@
+"""The parameters of ``MLPClassifier`` and ``MLPRegressor``: one table, from which all that names them follows.
+
+An entry states the default, the allowed values, one line of help and the spelling on the command line. From it follow
+``__init__``, the checks and the docstrings of the estimators, and the options of ``mlp-xp train``: a new parameter is
+one entry here and the code that uses it. The table is plain data, so that ``--help`` need not import scikit-learn.
+
+Before: ``ops`` names the activations. Next: ``estimators`` and ``cli`` read the table.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import field, make_dataclass
+from textwrap import fill, indent
+from typing import Any, ClassVar, NamedTuple, dataclass_transform
+
+from mlp_xp.ops import ACTIVATIONS
+
+
+class Numbers(NamedTuple):
+    """The numbers of type ``kind`` from ``low`` to ``high``; ``ends`` says which of these two are allowed."""
+
+    kind: type
+    low: int
+    high: float = math.inf
+    ends: str = "[)"
+
+
+class Parameter(NamedTuple):
+    """An entry of the table.
+
+    text: one line of help, for the docstring and for the command.
+    allowed: each a tuple of names, ``Numbers``, a type, a value, ``callable``, or a word of scikit-learn's for a kind.
+    default: the value when none is given.
+    details: what the docstring adds to ``text``.
+    also: the second name of the command's option.
+    spelled: how the command's option is written, where that needs words; None where there is no option.
+    kw_only: whether ``__init__`` takes it by name only.
+    """
+
+    text: str
+    allowed: tuple[Any, ...]
+    default: Any
+    details: str
+    also: str
+    spelled: str | None
+    kw_only: bool
+
+
+def parameter(
+    text: str, *allowed: Any, default: Any, details: str = "", also: str = "", spelled: str | None = "",
+    kw_only: bool = True,
+) -> Any:  # fmt: skip
+    """An entry of the table; see ``Parameter``."""
+    return Parameter(text, allowed, default, details, also, spelled, kw_only)
+
+
+@dataclass_transform(eq_default=False, kw_only_default=True, field_specifiers=(parameter,))
+class Parameters:
+    """A class with entries in its body. Its ``__init__`` takes them, and those of its bases, and stores them.
+
+    ``{parameters}`` in the docstring of a subclass becomes their documentation.
+    """
+
+    _entries: ClassVar[Mapping[str, Parameter]] = {}
+    _written: ClassVar[Callable[..., None]] = object.__init__
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._entries = {name: value for name, value in vars(cls).items() if isinstance(value, Parameter)}
+        for name, entry in cls._entries.items():
+            setattr(cls, name, entry.default)  # also what an object has whose pickle is older than the parameter
+        if cls.__init__ is cls._written:  # else a subclass has one of its own
+            cls._written = cls.__init__ = _initializer(cls)  # type: ignore[method-assign]
+        text = vars(cls).get("__doc__") or ""
+        cls.__doc__ = text.replace("    {parameters}", indent(documentation(cls), "    ")) or None
+
+
+def entries_of(owner: type[Parameters]) -> dict[str, Parameter]:
+    """The parameters of a class, by name, in the order in which ``__init__`` takes them."""
+    return {name: entry for base in reversed(owner.__mro__) for name, entry in vars(base).get("_entries", {}).items()}
+
+
+def _initializer(owner: type[Parameters]) -> Callable[..., None]:
+    """``__init__``, as dataclasses write it.
+
+    The class itself must be no dataclass: other libraries know such an object by its fields alone. Dask would give two
+    estimators with the same parameters one token, whatever they have learned.
+    """
+    types = {name: kind for base in owner.__mro__ for name, kind in inspect.get_annotations(base).items()}
+    fields = [
+        (name, types[name], field(default=entry.default, kw_only=entry.kw_only))
+        for name, entry in entries_of(owner).items()
+    ]
+    written: Any = vars(make_dataclass(owner.__name__, fields))["__init__"]
+    written.__module__, written.__qualname__ = owner.__module__, f"{owner.__qualname__}.__init__"
+    return written  # type: ignore[no-any-return]
+
+
+def documentation(owner: type[Parameters]) -> str:
+    """The parameters of a class in numpydoc's form."""
+    lines = []
+    for name, entry in entries_of(owner).items():
+        kinds = sorted((_described(each) for each in entry.allowed), key=lambda kind: kind == "None")
+        allowed = " or ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
+        lines.append(f"{name} : {allowed}, default={entry.default!r}")
+        lines.append(indent(fill(f"{entry.text} {entry.details}", 108), "    "))
+    return "\n".join(lines)
+
+
+def _described(allowed: Any) -> str:
+    """``int in [1, inf)``, ``{'adam', 'sgd'}``, ``callable``, ..."""
+    if isinstance(allowed, Numbers):
+        return f"{allowed.kind.__name__} in {allowed.ends[0]}{allowed.low}, {allowed.high}{allowed.ends[1]}"
+    if isinstance(allowed, tuple):
+        return f"{{{', '.join(map(repr, allowed))}}}"
+    words = {"random_state": "int, RandomState instance", "verbose": "int or bool"}
+    return words.get(allowed, getattr(allowed, "__name__", str(allowed)))
+
+
+# --- the table ---------------------------------------------------------------------------------------------------
+
+_AT_LEAST_0, _POSITIVE, _WHOLE = Numbers(float, 0), Numbers(float, 0, ends="()"), Numbers(int, 1)
+_BELOW_1, _FRACTION = Numbers(float, 0, 1), Numbers(float, 0, 1, "[]")
+
+
+class SharedParameters(Parameters):
+    """What both estimators take."""
+
+    hidden_layer_sizes: Any = parameter(
+        "Widths of the hidden layers.", "array-like", _WHOLE, default=(100,), kw_only=False, also="hidden",
+        details="A number is one layer, ``()`` none.", spelled="Comma separated; 0 for none.",
+    )  # fmt: skip
+    activation: Any = parameter(
+        "Activation of all hidden layers, or one for each.", (*ACTIVATIONS, "logistic"), list, tuple, callable,
+        default="relu", kw_only=False, spelled=f"Comma separated: {', '.join(ACTIVATIONS)}.",
+        details="A name, or a differentiable op as in ``mlp_xp.ops``. ``'logistic'`` is ``'sigmoid'``.",
+    )  # fmt: skip
+    solver: str = parameter(
+        "Optimizer.", ("adam", "adamw", "sgd", "rmsprop", "lbfgs"), default="adam", also="optimizer"
+    )
+    alpha: float = parameter("Strength of the penalty on squared weights.", _AT_LEAST_0, default=0.0001)
+    batch_size: Any = parameter("Rows in a step; auto: at most 200.", ("auto",), _WHOLE, default="auto")
+    learning_rate: Any = parameter(
+        "How the learning rate changes (invscaling and adaptive: sgd only).",
+        ("constant", "cosine", "invscaling", "adaptive"), callable, default="constant", also="schedule",
+        details="``'cosine'`` falls to 0 at ``max_iter``. A callable is a schedule as in ``mlp_xp.schedules``.",
+    )  # fmt: skip
+    learning_rate_init: float = parameter("Learning rate at the start.", _POSITIVE, default=0.001, also="lr")
+    power_t: float = parameter("Exponent of invscaling.", _AT_LEAST_0, default=0.5)
+    max_iter: int = parameter("Largest number of passes over the training rows.", _WHOLE, default=200, also="epochs")
+    shuffle: bool = parameter("Take the rows in a new order in each epoch.", bool, default=True)
+    random_state: Any = parameter(
+        "Seed of the initial weights, the order of the rows, the validation rows and dropout.", "random_state", None,
+        default=None, spelled=None,
+    )  # fmt: skip
+    tol: float = parameter("Smallest improvement that counts.", _AT_LEAST_0, default=0.0001)
+    verbose: Any = parameter("Print the loss of each epoch.", "verbose", default=False, spelled=None)
+    warm_start: bool = parameter(
+        "Whether ``fit`` starts from what the last ``fit`` learned.", bool, default=False, spelled=None
+    )
+    momentum: float = parameter("Share of the last update in the next one (sgd).", _FRACTION, default=0.9)
+    nesterovs_momentum: bool = parameter("Use Nesterov's momentum (sgd).", bool, default=True)
+    early_stopping: bool = parameter(
+        "Watch the score on the validation rows, not the training loss, and keep the best.", bool, default=False
+    )
+    validation_fraction: float = parameter("Share of the training rows held out for validation.", _BELOW_1, default=0.1)
+    beta_1: float = parameter("Decay rate of the mean of gradients (adam, adamw).", _BELOW_1, default=0.9)
+    beta_2: float = parameter("Decay rate of the mean of squared gradients (adam, adamw).", _BELOW_1, default=0.999)
+    epsilon: float = parameter(
+        "Added to the denominator of the update (adam, adamw, rmsprop).", _POSITIVE, default=1e-8
+    )
+    n_iter_no_change: float = parameter(
+        "Epochs without improvement after which training stops.", _WHOLE, math.inf, default=10, also="patience"
+    )
+    max_fun: int = parameter("Largest number of evaluations of the loss (lbfgs).", _WHOLE, default=15000)
+    dropout: float = parameter("Share of hidden units dropped in each step.", _BELOW_1, default=0.0)
+    weight_decay: float = parameter("Decay of the weights apart from the gradient (adamw).", _AT_LEAST_0, default=0.01)
+    warmup_steps: int = parameter("Steps in which the learning rate rises from 0.", Numbers(int, 0), default=0)
+    clip_norm: float | None = parameter(
+        "Norm to which larger gradients are scaled down.", None, _POSITIVE, default=None
+    )
+    criterion: Any = parameter(
+        "Loss of your own, ``criterion(logits, targets, weights) -> (loss, pullback)``.", None, callable,
+        default=None, spelled=None,
+    )  # fmt: skip
+    scoring: Any = parameter(
+        "Scorer of scikit-learn for the validation rows, in place of accuracy or R^2.",
+        None,
+        str,
+        callable,
+        default=None,
+    )
+    check_gradients: bool = parameter(
+        "Check the gradients on some rows before training.", bool, default=False, spelled=None,
+        details="``gradient_report_`` is the report. Where it fails, ``fit`` raises.",
+    )  # fmt: skip
+    progress: bool = parameter("Show a progress bar.", bool, default=False, spelled=None)
+    compile: Any = parameter(
+        "Compiler of a training step, such as ``jax.jit`` or ``torch.compile``.", None, callable, default=None,
+        spelled=None, details="It is called once in each ``fit``. A saved model does not have it.",
+    )  # fmt: skip
+
+
+class ClassifierParameters(SharedParameters):
+    """What ``MLPClassifier`` takes."""
+
+    class_weight: Any = parameter(
+        "Weights of the classes.", None, dict, ("balanced",), default=None, spelled="balanced, or CLASS=WEIGHT, comma "
+        "separated.", details="A dict class -> weight; ``'balanced'`` weighs a class by the inverse of its frequency.",
+    )  # fmt: skip
+    label_smoothing: float = parameter("Share of each target that goes to all classes.", _BELOW_1, default=0.0)
+
+
+class _Loss(Parameters):
+    loss: str = parameter("Loss to minimise.", ("squared_error", "poisson"), default="squared_error", kw_only=False)
+
+
+class RegressorParameters(SharedParameters, _Loss):  # ``loss`` comes first: the last base goes before the others
+    """What ``MLPRegressor`` takes."""
