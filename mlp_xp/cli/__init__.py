@@ -58,13 +58,7 @@ _MODULES = {
 """Name of a command, which is that of its module -> one line of help."""
 
 
-@click.group(
-    cls=_help.Group,
-    modules=_MODULES,
-    examples=("train houses.csv --target price",),
-    invoke_without_command=True,
-    context_settings=_help.CONTEXT,
-)
+@click.group(cls=_help.Group, modules=_MODULES, examples=("train houses.csv --target price",))
 @click.version_option(__version__)
 @click.pass_context
 def commands(context: click.Context) -> None:

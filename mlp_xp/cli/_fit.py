@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
 from typing import Any
 
 from mlp_xp.cli._progress import shown
@@ -24,16 +23,17 @@ def fit(run: Run) -> bool:
         KeyboardInterrupt: for Ctrl-C before the end of the first epoch.
     """
     estimator, data = run.model.estimator, run.data
-    last: list[Epoch] = []
-    with _caught_warnings(run) as caught, shown(run, lambda: _say_checked(run)) as show:
-
-        def keep(epoch: Epoch) -> None:
-            last[:] = [epoch]
-
+    last: deque[Epoch] = deque(maxlen=1)
+    with warnings.catch_warnings(record=True) as caught, shown(run, lambda: _say_checked(run)) as show:
+        warnings.simplefilter("always")
+        if run.options["compile"]:  # a compiler warns about its own code, which no user can change
+            warnings.filterwarnings("ignore", module=r"torch\b")
         held = data.validation and (run.model.place.put(data.validation.X), data.validation.y)
         try:
-            estimator.fit(run.model.place.put(data.training.X), data.training.y, eval_set=held, callbacks=(keep, show),
-                          checkpoint=run.files.checkpoint, resume=run.options["resume"])  # fmt: skip
+            estimator.fit(
+                run.model.place.put(data.training.X), data.training.y, eval_set=held, callbacks=(last.append, show),
+                checkpoint=run.files.checkpoint, resume=run.options["resume"],
+            )  # fmt: skip
         except ValueError as error:
             report = getattr(estimator, "gradient_report_", None)
             if report is not None and report.verdict == "fail":
@@ -52,15 +52,6 @@ def fit(run: Run) -> bool:
         if _INTERRUPTED not in text:
             run.screen.say(f"note: {_in_words_of_the_command(text, estimator)}")
     return True
-
-
-@contextmanager
-def _caught_warnings(run: Run) -> Iterator[list[warnings.WarningMessage]]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        if run.options["compile"]:  # a compiler warns about its own code, which no user can change
-            warnings.filterwarnings("ignore", module=r"torch\b")
-        yield caught
 
 
 def _say_checked(run: Run) -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class Option(click.Option):
@@ -64,7 +66,7 @@ class Group(click.Group):
     """
 
     def __init__(self, *args: Any, modules: dict[str, str], examples: Sequence[str], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{"invoke_without_command": True, "context_settings": _CONTEXT, **kwargs})
         self.modules, self.examples = modules, examples
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -128,8 +130,12 @@ class Names(click.types.StringParamType):
     def __init__(self, names: Iterable[str], several: bool = False) -> None:
         self.names, self.several = names, several
 
-    def shell_complete(
-        self, context: click.Context, parameter: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         before, comma, last = incomplete.rpartition(",") if self.several else ("", "", incomplete)
         return [CompletionItem(f"{before}{comma}{name}") for name in self.names if name.startswith(last)]
+
+
+def name_option(flag: str, names: Iterable[str], default: str, **more: Any) -> Callable[[_Function], _Function]:
+    """An option whose value is one of ``names``, which its help lists."""
+    names = tuple(names)
+    return click.option(flag, type=Names(names), default=default, help=f"One of {', '.join(names)}.", **more)

@@ -5,7 +5,6 @@ Each command opens one ``Screen`` and hands everything to it; the ``Screen`` alo
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -83,6 +82,8 @@ class Screen:
     def record(self, values: Mapping[str, Any]) -> None:
         """Print a record of JSON, where JSON is wanted."""
         if self.as_json:
+            import json  # imported here: --help must stay fast
+
             click.echo(json.dumps(values))
 
     @contextmanager

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import click
 
 from mlp_xp.backends import BACKENDS, DTYPES, Backend, Timing, choose, installed, measure
-from mlp_xp.cli._help import Names, Option, command_of
+from mlp_xp.cli._help import Option, command_of, name_option
 from mlp_xp.cli._screen import Screen, Table
 
 _TIMED: dict[str, Any] = {"cls": Option, "group": "What is timed"}
@@ -29,7 +29,7 @@ class _Step(NamedTuple):
     "--sizes", **_TIMED, default="784-256-10", metavar="D-H-C", help="Widths of inputs, hidden layers and outputs."
 )
 @click.option("--n", **_TIMED, type=click.IntRange(1), metavar="ROWS", default=128, help="Rows in the batch.")
-@click.option("--dtype", **_TIMED, type=Names(DTYPES), default="float32", help=f"One of {', '.join(DTYPES)}.")
+@name_option("--dtype", DTYPES, "float32", **_TIMED)
 @click.option(
     "--seconds", **_TIMED, type=click.FloatRange(0.0, 60.0), default=1.0, metavar="SECONDS",
     help="Time spent on each device, besides warming up; 0 times nothing.",

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import click
 
-from mlp_xp.cli._help import Names, command_of
-from mlp_xp.cli._options import (
-    ACTIVATION,
-    ACTIVATION_NAMES,
-    CRITERION_NAMES,
-    OPTIMIZER,
-    OPTIMIZER_NAMES,
-    activation_names,
-)
+from mlp_xp.cli._help import Names, command_of, name_option
+from mlp_xp.cli._options import activation_names
 from mlp_xp.cli._screen import Screen, Table, readable
 from mlp_xp.cost import DTYPES, step_cost
 from mlp_xp.losses import CRITERIA
+from mlp_xp.ops import ACTIVATIONS
+from mlp_xp.optim import OPTIMIZERS
 
 
 @command_of("cost 784 800 10 --n 256", "cost 64 32 32 10 --activation gelu,tanh --optimizer adam")
 @click.argument("sizes", type=click.IntRange(1), nargs=-1, required=True)
 @click.option("--n", type=click.IntRange(1), metavar="ROWS", default=128, help="Rows in the batch.")
-@click.option("--dtype", type=Names(DTYPES), default="float32", help=f"One of {', '.join(DTYPES)}.")
-@click.option("--activation", type=ACTIVATION_NAMES, default="sigmoid", help=ACTIVATION)
+@name_option("--dtype", DTYPES, "float32")
 @click.option(
-    "--criterion", type=CRITERION_NAMES, default="softmax_cross_entropy", help=f"One of {', '.join(CRITERIA)}."
-)
-@click.option("--optimizer", type=OPTIMIZER_NAMES, default="sgd", help=OPTIMIZER)
+    "--activation", type=Names(ACTIVATIONS, several=True), default="sigmoid",
+    help=f"One, or one per hidden layer, comma separated: {', '.join(ACTIVATIONS)}.",
+)  # fmt: skip
+@name_option("--criterion", CRITERIA, "softmax_cross_entropy")
+@name_option("--optimizer", OPTIMIZERS, "sgd")
 def command(sizes: tuple[int, ...], n: int, dtype: str, activation: str, criterion: str, optimizer: str) -> None:
     """Count the operations and the memory of a training step of the network SIZES, such as 784 800 10.
 

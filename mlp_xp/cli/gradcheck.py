@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from mlp_xp.backends import BACKENDS
-from mlp_xp.cli._help import Names, Option, command_of
-from mlp_xp.cli._options import DEVICE, DTYPE, DTYPE_NAMES, seed_option
+from mlp_xp.backends import BACKENDS, DTYPES
+from mlp_xp.cli._help import Names, Option, command_of, name_option
+from mlp_xp.cli._options import DEVICE, seed_option
 from mlp_xp.cli._screen import Screen
 from mlp_xp.cli._status import Status
 
@@ -39,7 +39,7 @@ _OWN: dict[str, Any] = {"cls": Option, "group": "Without PROBLEM"}
     "--backend", **_OWN, type=Names(("all", *BACKENDS)), default="numpy", help=f"all, or one of {', '.join(BACKENDS)}."
 )
 @click.option("--device", **_OWN, help=DEVICE)
-@click.option("--dtype", **_OWN, type=DTYPE_NAMES, default="float64", help=DTYPE)
+@name_option("--dtype", DTYPES, "float64", **_OWN)
 @seed_option
 @click.pass_context
 def command(

@@ -9,16 +9,7 @@ import click
 
 from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.cli._help import Names, command_of
-from mlp_xp.cli._options import (
-    MISSING,
-    TASKS,
-    OneOf,
-    device_option,
-    force_option,
-    json_option,
-    seed_option,
-    setting_options,
-)
+from mlp_xp.cli._options import TASKS, OneOf, device_option, force_option, json_option, seed_option, setting_options
 from mlp_xp.cli._settings import read_config
 
 
@@ -32,7 +23,7 @@ from mlp_xp.cli._settings import read_config
 @click.option("--task", type=OneOf(*TASKS), help="By default inferred from the target.")
 @click.option("--drop", multiple=True, help="A column to leave out; can be repeated.")
 @click.option("--category", multiple=True, help="A column of numbers that are categories; can be repeated.")
-@click.option("--missing", type=OneOf(*MISSING), default="refuse", help="What to do with a missing value.")
+@click.option("--missing", type=OneOf("refuse", "drop", "fill"), default="refuse", help="Way to treat missing values.")
 @click.option("--standardise/--no-standardise", default=True, help="Scale each column to mean 0 and deviation 1.")
 @click.option("--test-fraction", type=click.FloatRange(0, 1, True, True), default=0.2, help="Share of test rows.")
 @setting_options

@@ -191,6 +191,7 @@ def test_train_shows_a_progress_bar_in_a_terminal(tmp_path: Path) -> None:
     for part in ("━━━", "7/7", "loss ", "validation accuracy", "rows/s", "left"):
         assert part in text, part
     assert "epoch 1/7: " not in text  # a bar, no lines
+    assert "\x1b[2Kgradients on some rows" in text  # on a line of its own, above the bar
 
 
 def test_of_many_classes_the_most_frequent_confusions_are_shown(
