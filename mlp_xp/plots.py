@@ -1,6 +1,6 @@
-"""Pictures of a training run: how the loss fell, and what the first layer looks for, drawn into axes that are given.
+"""Pictures of a training run, drawn into the caller's axes: loss curves and the weights of the first layer.
 
-Written whole or not at all: an interrupted run leaves neither half a file nor a bad one in the place of a good one.
+``save`` writes a picture whole or not at all: an interrupted run leaves the old file as it was.
 
 Before: ``cli`` and ``estimators.displays`` collect what is drawn here.
 """
@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from mlp_xp._lib.files import write_whole
 
-# Okabe and Ito's colours, told apart with any colour vision; the lines differ in their dashes besides
+# colours by Okabe and Ito, which can be told apart with any colour vision; the dashes of the lines differ too
 TRAINING, VALIDATION = "#0072B2", "#D55E00"
 
-# from one hue through white to another: brown and teal, or purple and orange, differ for everybody
+# diverging colours that differ for everybody: from orange through white to purple
 _DIVERGING = "PuOr_r"
 
-_LOGARITHMIC = 30  # times the smallest loss
+_LOGARITHMIC = 30  # the scale is logarithmic if the largest loss is more than so many times the smallest
 _MOST_TILES = 64
 _MOST_NAMES = 30  # beside an axis
 
@@ -40,9 +40,23 @@ _MOST_NAMES = 30  # beside an axis
 def draw_losses(
     axes: Axes, losses: Mapping[str, Sequence[float]], name: str, best: int | None = None
 ) -> tuple[list[Line2D], Line2D | None]:
-    """One or two losses of each epoch, the last of them ringed at epoch ``best``; these lines.
+    """Draw one or two losses over the epochs.
 
-    The scale begins at 0, unless a loss falls so far that its end could not be told from there: then it is logarithmic.
+    The scale begins at 0; it is logarithmic if a loss falls so far that its end could not be told from 0.
+
+    Args:
+        axes: where to draw.
+        losses: label -> the loss of each epoch; two at most.
+        name: of the loss, with its unit.
+        best: the epoch, from 1, at which the last loss is ringed.
+
+    Returns:
+        The lines, and the ring.
+
+    >>> from matplotlib.figure import Figure
+    >>> lines, ring = draw_losses(Figure().subplots(), {"training": [2.0, 1.0, 0.5]}, "cross-entropy (nats)", best=3)
+    >>> lines[0].get_label(), ring.get_label()
+    ('training', 'best epoch: 3')
     """
     lines: list[Line2D] = []
     for label, values in losses.items():
@@ -60,7 +74,14 @@ def draw_losses(
 
 
 def draw_line(axes: Axes, values: Sequence[float], name: str, **style: Any) -> Line2D:
-    """A number of each epoch."""
+    """Draw one number of each epoch, named on the y-axis; ``style`` goes to ``Axes.plot``.
+
+    Args:
+        axes: where to draw.
+        values: one number an epoch.
+        name: of the number, with its unit.
+        style: keyword options of ``Axes.plot``.
+    """
     epochs = range(1, len(values) + 1)
     marker = "o" if len(epochs) < 10 else None  # a line through one point shows nothing
     (line,) = axes.plot(epochs, values, **{"color": VALIDATION, "marker": marker, **style})
@@ -71,7 +92,7 @@ def draw_line(axes: Axes, values: Sequence[float], name: str, **style: Any) -> L
 
 
 def draw_best(axes: Axes, values: Sequence[float], best: int, color: Any) -> Line2D:
-    """A ring around the value of epoch ``best``."""
+    """Draw a ring around the value of epoch ``best``, counted from 1."""
     (ring,) = axes.plot(
         [best], [values[best - 1]], "o", markersize=11, markerfacecolor="none", markeredgewidth=1.5, color=color,
         clip_on=False, label=f"best epoch: {best}",
@@ -80,7 +101,7 @@ def draw_best(axes: Axes, values: Sequence[float], best: int, color: Any) -> Lin
 
 
 def label_epochs(axes: Axes, count: int) -> None:
-    """The axis of ``count`` epochs, whole numbers."""
+    """Label the x-axis with ``count`` epochs, as whole numbers."""
     axes.set_xlabel("epoch")
     axes.set_xlim(0.5, count + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -98,42 +119,45 @@ def draw_weights(
     kind: str = "hidden unit",
     per: str = "unit of input",
 ) -> AxesImage:
-    """The first layer's weight (d_in, d_h): a small image of each column, or one heat map.
+    """Draw the weight of the first layer, (d_in, d_h): a small image of each column, or one heat map.
 
     Args:
-        axes: where.
-        weight: on the host.
-        image_shape: (height, width) of an input that is an image.
-        columns: names of the columns, which then come in their order.
+        axes: where to draw.
+        weight: (d_in, d_h), on the host.
+        image_shape: (height, width) of an input that is an image; None for a heat map.
+        columns: names of the columns, which are drawn in this order; None for the largest norm first.
         inputs: names of the inputs, for the heat map.
         kind: what a column stands for.
-        per: what of the input the weights are for.
+        per: what a weight is per: the unit of an input.
+
+    >>> from matplotlib.figure import Figure
+    >>> axes = Figure().subplots()
+    >>> draw_weights(axes, np.eye(4), (2, 2)).get_array().shape  # four tiles of 2 x 2, with gaps
+    (6, 5)
+    >>> axes.get_title()
+    'first-layer weights: all 4 hidden units, largest norm first'
     """
     if image_shape is None:
-        return _draw_heat_map(axes, weight, columns, inputs, kind, per)
-    return _draw_tiles(axes, weight, image_shape, columns, kind, per)
+        _label_heat_map(axes, columns, inputs, kind)
+        return _draw_image(axes, weight, "auto", per)
+    return _draw_image(axes, _tiles(axes, weight, image_shape, columns, kind), "equal", per)
 
 
-def _draw_tiles(
-    axes: Axes,
-    weight: NDArray[Any],
-    image_shape: tuple[int, int],
-    names: Sequence[str] | None,
-    kind: str,
-    per: str,
-) -> AxesImage:
-    """Columns in the order of their names, else the largest norms first; one picture, one colour scale."""
+def _tiles(
+    axes: Axes, weight: NDArray[Any], image_shape: tuple[int, int], names: Sequence[str] | None, kind: str
+) -> NDArray[Any]:
+    """The columns as tiles of one image, which share a colour scale; also writes title and names."""
     units = weight.shape[1]
     largest_first = np.argsort(-np.linalg.norm(weight, axis=0), kind="stable")
     shown = (np.arange(units) if names is not None else largest_first)[:_MOST_TILES]
     which = f"all {units}" if len(shown) == units else f"{len(shown)} of {units}"
     ordered = "" if names is not None else ", largest norm first"
     side = math.ceil(math.sqrt(len(shown)))
-    columns = min(range(side, side + 3), key=lambda columns: -len(shown) % columns)  # few places stay empty
+    columns = min(range(side, side + 3), key=lambda columns: -len(shown) % columns)  # leaves few places empty
 
     height, width = image_shape
     gap = max(1, round(width / 10))
-    above = math.ceil(height / 4) if names is not None else gap  # room for a class's label
+    above = math.ceil(height / 4) if names is not None else gap  # room for the name of a class
     down, across = height + above, width + gap
     mosaic = np.full((math.ceil(len(shown) / columns) * down, columns * across - gap), np.nan)
     axes.set_title(f"first-layer weights: {which} {_several(kind)}{ordered}", fontsize="medium")
@@ -143,17 +167,10 @@ def _draw_tiles(
         if names is not None:
             axes.text(left + width / 2, top - above / 4, names[unit], ha="center", va="bottom", fontsize="small")
     axes.set_axis_off()
-    return _draw_image(axes, mosaic, "equal", per)
+    return mosaic
 
 
-def _draw_heat_map(
-    axes: Axes,
-    weight: NDArray[Any],
-    columns: Sequence[str] | None,
-    inputs: Sequence[str] | None,
-    kind: str,
-    per: str,
-) -> AxesImage:
+def _label_heat_map(axes: Axes, columns: Sequence[str] | None, inputs: Sequence[str] | None, kind: str) -> None:
     axes.set_title("first-layer weights", fontsize="medium")
     axes.set_xlabel(kind)
     axes.set_ylabel("input")
@@ -163,11 +180,10 @@ def _draw_heat_map(
         else:  # as many as can be read
             every = math.ceil(len(names) / _MOST_NAMES)
             axis.set_ticks(range(0, len(names), every), labels=names[::every])
-    return _draw_image(axes, weight, "auto", per)
 
 
 def _draw_image(axes: Axes, values: NDArray[Any], aspect: Literal["equal", "auto"], per: str) -> AxesImage:
-    """NaN stays white. A few outliers must not bleach the rest: the symmetric scale ends at a percentile."""
+    """Draw values around 0; NaN stays white. The scale ends at a percentile: a few outliers must not pale the rest."""
     limit = float(np.nanpercentile(np.abs(values), 99.5)) or 1.0
     image = axes.imshow(values, cmap=_DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest", aspect=aspect)
     axes.figure.colorbar(image, ax=axes, label=f"weight (per {per})", shrink=0.8, extend="both")
@@ -182,7 +198,11 @@ def _several(kind: str) -> str:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write ``figure`` as a PNG, whole or not at all."""
+    """Write ``figure`` as a PNG, whole or not at all.
+
+    Raises:
+        OSError: when the file can't be written.
+    """
     drawn = BytesIO()
     figure.savefig(drawn, format="png")
     write_whole(path, drawn.getbuffer())

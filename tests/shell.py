@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -50,3 +51,8 @@ def in_terminal(columns: int, *arguments: str, folder: Path | None = None) -> st
     os.close(ours)
     assert process.wait(timeout=60) == 0
     return shown.decode()
+
+
+def plain(shown: str) -> list[str]:
+    """The lines without colours and movements of the cursor."""
+    return [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in shown.replace("\r", "").splitlines()]

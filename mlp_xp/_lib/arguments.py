@@ -15,13 +15,38 @@ from mlp_xp._lib.namespace import device_of, is_floating, is_integral, on_one_de
 from mlp_xp._lib.typing import Array, Namespace, Params
 
 
-def one_of(known: Iterable[str], name: object) -> str:
-    """The end of a message about an unknown name: ``'a', 'b' or 'c', got 'd'``, and the name probably meant."""
+def one_of(known: Iterable[str], name: object, most: int | None = None) -> str:
+    """The end of a sentence about an unknown name: ``'a', 'b' or 'c', got 'd'; did you mean 'c'?``.
+
+    Args:
+        known: the names that would be right.
+        name: the one that was given.
+        most: of more names than that, only the nearest four are listed.
+    """
     names = sorted(known)
-    match = difflib.get_close_matches(str(name).lower(), names, n=1)
-    meant = f"; did you mean {match[0]!r}?" if match else ""
+    if most is not None and len(names) > most:
+        names = sorted(nearest(name, names, count=4, cutoff=0.0))
     choice = " or ".join(filter(None, [", ".join(map(repr, names[:-1])), repr(names[-1])]))
-    return f"{choice}, got {name!r}{meant}"
+    return f"{choice}, got {name!r}{did_you_mean(name, names)}"
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` with the nearest of the known names; empty where none is near."""
+    match = nearest(name, known)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def nearest(name: object, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
+    """The known names that are most like ``name``, whatever their case.
+
+    Args:
+        name: what was given.
+        known: the names to choose from.
+        count: at most so many.
+        cutoff: the least likeness, 0 ... 1; 1 is the same name.
+    """
+    folded = {str(each).lower(): str(each) for each in known}
+    return [folded[match] for match in difflib.get_close_matches(str(name).lower(), folded, n=count, cutoff=cutoff)]
 
 
 def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

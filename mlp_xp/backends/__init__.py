@@ -1,6 +1,6 @@
 """Which array libraries are usable here, why others are not, and which is fastest.
 
-usable      name -> installed, probed, loaded: a namespace, a dtype and a device to compute on
+usable      is a library installed, does it compute, and where: a namespace, a dtype and a device by their names
 timing      how long a training step takes on each
 step_timer  the process in which one library is timed
 """

@@ -1,4 +1,4 @@
-"""Which array library is fastest here."""
+"""Which array library is fastest here: a training step is timed on each device, each in its own process."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from mlp_xp._lib.arguments import check_positive, check_sizes, check_whole, one_of
-
-if TYPE_CHECKING:  # a list of what is installed is to come at once
-    pass
-
-from mlp_xp.backends.usable import _LIBRARIES, BACKENDS, DTYPES, Backend, installed
+from mlp_xp.backends.usable import BACKENDS, DTYPES, LIBRARIES, Backend, installed
 
 _IMPORTING = 120.0  # seconds that a process may take besides the timing: some libraries import and compile slowly
 
@@ -23,10 +19,10 @@ _IMPORTING = 120.0  # seconds that a process may take besides the timing: some l
 class Timing(NamedTuple):
     """How long one ``train_step`` took on a device.
 
-    backend, device: where.
-    seconds: the median over batches of steps, or None where it failed.
-    compiled: the same under ``jax.jit``, where there is one.
-    reason: why it failed, in one line.
+    backend, device: names of the library and of its device.
+    seconds: the median over batches of steps; None where the step failed.
+    compiled: the same under ``jax.jit``; None for other libraries.
+    reason: why the step failed, in one line.
     """
 
     backend: str
@@ -37,11 +33,11 @@ class Timing(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What ``fastest`` chose.
+    """The choice of ``fastest``.
 
-    backend, device: as ``load`` takes them.
-    reason: why, in one line.
-    timings: of all that were tried, the fastest first, those that failed last.
+    backend, device: names, as ``load`` takes them.
+    reason: why these, in one line.
+    timings: of all devices, the fastest first, those that failed last.
     """
 
     backend: str
@@ -53,18 +49,23 @@ class Choice(NamedTuple):
 def measure(
     name: str, sizes: Sequence[int], n: int, dtype: str = "float32", *, seconds: float = 1.0
 ) -> tuple[Backend, list[Timing]]:
-    """``probe`` in a process of its own, and a training step on each of the devices, each in a process of its own.
+    """``probe`` a library and time a training step on each of its devices, each in its own process.
 
-    The threads of two libraries disturb each other in one process (a step of 0.3 ms was seen to take 3.1), and a
-    library that takes its process down leaves this one standing. Devices that only stand in for others, which
-    array-api-strict has, are not timed but for the first.
+    In one process the threads of two libraries disturb each other (a step of 0.3 ms took 3.1 ms), and a library that
+    crashes would take this process down. The devices of array-api-strict are all the host: only the first is timed.
 
     Args:
         name: one of ``BACKENDS``.
         sizes: (d_in, d_h, ..., d_out) of the network.
         n: rows in the batch.
         dtype: "float32" or "float64".
-        seconds: to time for on each device, besides importing and warming up; 0 times nothing.
+        seconds: time for each device, besides importing and warming up; 0 times nothing.
+
+    Returns:
+        What ``probe`` found, and a ``Timing`` for each device.
+
+    Raises:
+        ValueError: for an unknown name, and for sizes, rows or a dtype that can't be.
     """
     sizes = check_sizes(sizes)
     check_whole("n", n, 1)
@@ -74,15 +75,15 @@ def measure(
     if found.usable is False:
         return found, []
     task = {"backend": found.name, "sizes": sizes, "n": int(n), "dtype": dtype, "seconds": seconds}
-    probed, first, reason = _asked({**task, "device": None})
+    probed, first, reason = _run_step_timer({**task, "device": None})
     if probed is None:
         return found._replace(usable=False, reason=reason), []
     found = Backend(**{**probed, "devices": tuple(probed["devices"]), "memory": tuple(probed["memory"])})
     if not found.usable or not seconds:
         return found, []
     timings = [Timing(**first) if first else Timing(name, found.devices[0], None, None, reason)]
-    for device in () if _LIBRARIES[found.name].stands_in else found.devices[1:]:
-        _, timed, reason = _asked({**task, "device": device})
+    for device in () if LIBRARIES[found.name].stands_in else found.devices[1:]:
+        _, timed, reason = _run_step_timer({**task, "device": device})
         timings.append(Timing(**timed) if timed else Timing(name, device, None, None, reason))
     return found, timings
 
@@ -90,29 +91,39 @@ def measure(
 def fastest(sizes: Sequence[int], n: int, dtype: str = "float32", *, seconds: float = 0.5) -> Choice:
     """The backend and the device on which a training step of this network takes the least time here.
 
-    Each that is installed is timed by ``measure``, array-api-strict apart, which is there to refuse and not to compute.
-    Nothing is remembered from call to call.
+    Each installed library is timed by ``measure``, except array-api-strict, which is made for tests. Nothing is
+    remembered from call to call.
 
     Args:
         sizes: (d_in, d_h, ..., d_out) of the network.
         n: rows in the batch.
         dtype: "float32" or "float64".
-        seconds: to time for on each device.
+        seconds: time for each device.
+
+    Raises:
+        ValueError: where no library could be timed, and for arguments that ``measure`` refuses.
     """
     check_positive("seconds", seconds)
-    names = [name for name in BACKENDS if not _LIBRARIES[name].stands_in and installed(name).usable is None]
+    names = [name for name in BACKENDS if not LIBRARIES[name].stands_in and installed(name).usable is None]
     if len(names) == 1:  # NumPy is always there
         return Choice(names[0], None, f"{names[0]} is the only array library installed", ())
     return choose((t for name in names for t in measure(name, sizes, n, dtype, seconds=seconds)[1]), sizes, n, dtype)
 
 
 def choose(timings: Iterable[Timing], sizes: Sequence[int], n: int, dtype: str) -> Choice:
-    """The fastest of these timings, of a network of these sizes on n rows; array-api-strict is never chosen.
+    """The fastest of these timings; array-api-strict is never chosen.
+
+    Args:
+        timings: as ``measure`` returns them.
+        sizes, n, dtype: the network and the batch that were timed, for the reason.
 
     Raises:
-        ValueError: where none succeeded.
+        ValueError: where every timing failed.
+
+    >>> choose([Timing("numpy", "cpu", 2e-3), Timing("torch", "cuda:0", 1e-3)], (4, 3), 8, "float32").reason
+    'a step of 4-3 on 8 rows in float32 takes 1 ms with torch on cuda:0, 2 ms with numpy on cpu'
     """
-    timings = [timing for timing in timings if not _LIBRARIES[timing.backend].stands_in]
+    timings = [timing for timing in timings if not LIBRARIES[timing.backend].stands_in]
     ranked = sorted(timings, key=lambda timing: float("inf") if timing.seconds is None else timing.seconds)
     if not ranked or ranked[0].seconds is None:
         raise ValueError(f"no backend could be timed{f': {ranked[0].reason}' if ranked else ''}")
@@ -122,11 +133,11 @@ def choose(timings: Iterable[Timing], sizes: Sequence[int], n: int, dtype: str) 
     return Choice(ranked[0].backend, ranked[0].device, reason, tuple(ranked))
 
 
-def _asked(task: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None, str]:
-    """``_step_timer`` in a process of its own: what it probed, what it timed, and why one of them is missing."""
+def _run_step_timer(task: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None, str]:
+    """Run ``step_timer`` in its own process: what it probed, what it timed, and the reason where one is missing."""
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # it is to find what this process finds
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # the process finds the modules that this one finds
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # JAX would take three quarters of a GPU that others may be using
     }
     command = (sys.executable, "-P", "-m", "mlp_xp.backends.step_timer", json.dumps(task))

@@ -1,9 +1,9 @@
-"""Which array libraries are usable here, why not, and which is fastest. Usable means that a small matrix product ran.
+"""Which array libraries are usable here, and why others are not. Usable means that a small matrix product ran.
 
-The one place that knows libraries by their names: how each is called, what its devices are, how its arrays come back
-to the host. Everything else asks an array for its namespace.
+Only this file knows libraries by their names: how each is installed and imported, and what its devices are. All other
+code asks an array for its namespace.
 
-Next: ``cli`` lists them, and trains on one.
+Next: ``timing`` finds the fastest; ``cli`` lists them, and trains on one.
 """
 
 from __future__ import annotations
@@ -14,15 +14,12 @@ import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from mlp_xp._lib.arguments import one_of
 from mlp_xp._lib.moved import renamed
 from mlp_xp._lib.namespace import Placement, namespace
 from mlp_xp._lib.typing import Namespace
-
-if TYPE_CHECKING:  # a list of what is installed is to come at once
-    from numpy.typing import NDArray
 
 DTYPES = ("float32", "float64")
 
@@ -30,15 +27,15 @@ __getattr__ = renamed(__name__, {"Place": "mlp_xp.backends.Placement"})
 
 
 class Backend(NamedTuple):
-    """What ``probe`` or ``installed`` found out.
+    """An array library, as ``probe`` or ``installed`` found it.
 
     name: one of ``BACKENDS``.
-    version: as installed, None when it is not.
-    devices: where its arrays can live, by the names that ``load`` takes.
+    version: the installed version; None when it is not installed.
+    devices: names of the devices, as ``load`` takes them.
     usable: whether a matrix product ran and its result came back; None where it was not tried.
-    reason: why it is not usable, in one line.
-    memory: bytes of each device, None for one of which the library does not say.
-    fix: what would make it usable: a command, where there is one.
+    reason: why the library is not usable, in one line.
+    memory: bytes of each device; None where the library does not say.
+    fix: the command that would make the library usable, where there is one.
     """
 
     name: str
@@ -50,33 +47,25 @@ class Backend(NamedTuple):
     fix: str | None = None
 
 
-class _Library(NamedTuple):
-    """How to speak to one library.
+class Library(NamedTuple):
+    """What differs between libraries.
 
-    module: its namespace, by its import name.
-    distributions: the names under which it may be installed.
-    install: what to give to pip.
-    devices: the module -> name of each device, and the device as the library wants it.
-    to_host: an array of the library -> a NumPy array.
-    memory: a device -> its bytes, where the library says.
-    stands_in: its devices are the host by other names, for tests.
-    compiler: where it is found what makes a function of arrays a faster one, "module.name".
+    module: import name of the namespace.
+    distributions: the names under which the library may be installed.
+    install: the argument of ``pip install``.
+    devices: the module -> the name of each device, and the device itself.
+    memory: a device -> its bytes; None where the library does not say.
+    stands_in: whether its devices are the host under other names, for tests.
+    compiler: import path of the compiler, e.g. ``jax.jit``; empty if there is none.
     """
 
     module: str
     distributions: tuple[str, ...]
     install: str
     devices: Callable[[Any], dict[str, Any]]
-    to_host: Callable[[Any], NDArray[Any]]
     memory: Callable[[Any], int | None] = lambda device: None
     stands_in: bool = False
     compiler: str = ""
-
-
-def _as_numpy(array: Any) -> NDArray[Any]:
-    import numpy as np
-
-    return np.asarray(array)
 
 
 def _host_only(module: Any) -> dict[str, Any]:
@@ -85,6 +74,10 @@ def _host_only(module: Any) -> dict[str, Any]:
 
 def _cupy_devices(cupy: Any) -> dict[str, Any]:
     return {f"cuda:{i}": cupy.cuda.Device(i) for i in range(cupy.cuda.runtime.getDeviceCount())}
+
+
+def _cupy_memory(device: Any) -> int | None:
+    return int(device.mem_info[1])
 
 
 def _torch_devices(torch: Any) -> dict[str, Any]:
@@ -101,8 +94,8 @@ def _torch_memory(device: Any) -> int | None:
 
 
 def _jax_memory(device: Any) -> int | None:
-    said = device.memory_stats()  # None on a CPU
-    return said.get("bytes_limit") if said else None
+    stats = device.memory_stats()  # None on a CPU
+    return stats.get("bytes_limit") if stats else None
 
 
 def _jax_devices(module: Any) -> dict[str, Any]:
@@ -116,60 +109,61 @@ def _strict_devices(strict: Any) -> dict[str, Any]:
     return {repr(device).split("'")[1]: device for device in strict.__array_namespace_info__().devices()}
 
 
-def _strict_to_host(array: Any) -> NDArray[Any]:
-    return _as_numpy(array.to_device(array.__array_namespace__().Device("CPU_DEVICE")))
-
-
-_LIBRARIES = {
-    "numpy": _Library("numpy", ("numpy",), "numpy", _host_only, _as_numpy),
-    "cupy": _Library(
-        "cupy",
-        ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy"),
-        "mlp_xp[cuda13]",
-        _cupy_devices,
-        lambda array: _as_numpy(array.get()),
-        lambda device: int(device.mem_info[1]),
+LIBRARIES = {
+    "numpy": Library("numpy", ("numpy",), "numpy", _host_only),
+    "cupy": Library(
+        "cupy", ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy"), "mlp_xp[cuda13]", _cupy_devices, _cupy_memory
     ),
-    "torch": _Library(
-        "torch",
-        ("torch",),
-        "mlp_xp[torch]",
-        _torch_devices,
-        lambda array: _as_numpy(array.cpu()),
-        _torch_memory,
-        compiler="torch.compile",
-    ),
-    "jax": _Library("jax.numpy", ("jax",), "mlp_xp[jax]", _jax_devices, _as_numpy, _jax_memory, compiler="jax.jit"),
-    "dask": _Library("dask.array", ("dask",), "mlp_xp[dask]", _host_only, _as_numpy),
-    "array_api_strict": _Library(
-        "array_api_strict",
-        ("array-api-strict",),
-        "array-api-strict",
-        _strict_devices,
-        _strict_to_host,
-        stands_in=True,
+    "torch": Library("torch", ("torch",), "mlp_xp[torch]", _torch_devices, _torch_memory, compiler="torch.compile"),
+    "jax": Library("jax.numpy", ("jax",), "mlp_xp[jax]", _jax_devices, _jax_memory, compiler="jax.jit"),
+    "dask": Library("dask.array", ("dask",), "mlp_xp[dask]", _host_only),
+    "array_api_strict": Library(
+        "array_api_strict", ("array-api-strict",), "array-api-strict", _strict_devices, stands_in=True
     ),
 }
 
-BACKENDS: tuple[str, ...] = tuple(_LIBRARIES)
-"""The names of the array libraries."""
+BACKENDS: tuple[str, ...] = tuple(LIBRARIES)
+"""Names of the array libraries."""
 
 
 def installed(name: str) -> Backend:
-    """Whether a library is installed, and in which version. Nothing of it is imported."""
-    name, library = _named(name)
+    """Whether a library is installed, and in which version; the library is not imported.
+
+    Args:
+        name: one of ``BACKENDS``.
+
+    Returns:
+        ``usable`` is None for an installed library, False for another one, whose ``fix`` says how to install it.
+
+    Raises:
+        ValueError: for an unknown name.
+
+    >>> installed("numpy").name, installed("numpy").reason
+    ('numpy', None)
+    """
+    name, library = _library_named(name)
     version = _installed_version(library)
-    if not _installed(library):
+    if not _is_installed(library):
         return Backend(name, version, (), False, "not installed", fix=_how_to_install(name, library))
     return Backend(name, version, (), None, None)
 
 
 def probe(name: str) -> Backend:
-    """Import a library, look for its devices, multiply two small matrices. Whatever is raised becomes the reason."""
+    """Import a library, find its devices, and multiply two small matrices; an error becomes the reason.
+
+    Args:
+        name: one of ``BACKENDS``.
+
+    Raises:
+        ValueError: for an unknown name.
+
+    >>> probe("numpy").usable, probe("numpy").devices
+    (True, ('cpu',))
+    """
     found = installed(name)
     if found.usable is False:
         return found
-    name, library = _named(name)
+    name, library = _library_named(name)
     devices: dict[str, Any] = {}
     try:
         module = importlib.import_module(library.module)
@@ -184,23 +178,28 @@ def probe(name: str) -> Backend:
 
 
 def load(name: str, dtype: str = "float64", device: str | None = None) -> Placement:
-    """A library's namespace, dtype and device, by their names, after a matrix product ran there.
+    """The namespace, dtype and device with these names, after a matrix product ran there.
 
-    Float64 switches on JAX's 64-bit mode for the whole process, and float32 its full precision, which a recent GPU
-    would otherwise round to 10 bits. CuPy's current device becomes the one asked for.
+    "float64" switches on JAX's 64-bit mode for the whole process; "float32" switches on its full precision, which a
+    recent GPU would otherwise round to 10 bits. CuPy's current device becomes ``device``.
 
     Args:
         name: one of ``BACKENDS``.
         dtype: "float32" or "float64".
-        device: one of ``probe(name).devices``, or the first of a kind, such as "cuda"; the library's choice when None.
+        device: one of ``probe(name).devices``, or a kind such as "cuda", whose first device is taken; by default the
+            library's own choice.
 
     Raises:
         ValueError: for an unknown name, and for a library or a device that is not usable, with the reason.
+
+    >>> import numpy as np
+    >>> load("numpy", "float32").put(np.asarray([1.0, 2.0])).dtype
+    dtype('float32')
     """
-    name, library = _named(name)
+    name, library = _library_named(name)
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be {one_of(DTYPES, dtype)}")
-    if not _installed(library):
+    if not _is_installed(library):
         raise ValueError(f"backend {name} is not installed: {_how_to_install(name, library)}")
     try:
         module = importlib.import_module(library.module)
@@ -223,27 +222,36 @@ def load(name: str, dtype: str = "float64", device: str | None = None) -> Placem
 
 
 def compiler(name: str) -> Callable[[Any], Any]:
-    """What makes a function of this library's arrays a faster one: ``jax.jit``, ``torch.compile``.
+    """The library's compiler of functions of arrays: ``jax.jit`` or ``torch.compile``.
 
-    Raises ``ValueError`` for a library that has none.
+    Args:
+        name: one of ``BACKENDS``.
+
+    Raises:
+        ValueError: for an unknown name, and for a library without a compiler.
+
+    >>> compiler("numpy")
+    Traceback (most recent call last):
+        ...
+    ValueError: to compile takes the backend torch or jax, got numpy, which has no compiler
     """
-    name, library = _named(name)
+    name, library = _library_named(name)
     module, _, function = library.compiler.rpartition(".")
     if not module:
-        able = [known for known, each in _LIBRARIES.items() if each.compiler]
+        able = [known for known, each in LIBRARIES.items() if each.compiler]
         raise ValueError(f"to compile takes the backend {' or '.join(able)}, got {name}, which has no compiler")
     return cast(Callable[[Any], Any], getattr(importlib.import_module(module), function))
 
 
-def _named(name: str) -> tuple[str, _Library]:
-    underscored = name.replace("-", "_")  # array-api-strict is what pip calls it
-    if underscored not in _LIBRARIES:
+def _library_named(name: str) -> tuple[str, Library]:
+    underscored = name.replace("-", "_")  # pip says array-api-strict
+    if underscored not in LIBRARIES:
         raise ValueError(f"backend must be {one_of(BACKENDS, name)}")
-    return underscored, _LIBRARIES[underscored]
+    return underscored, LIBRARIES[underscored]
 
 
 def _device_named(backend: str, devices: dict[str, Any], device: str) -> Any:
-    """The device of this name, or the first one of this kind: "cuda" is "cuda:0"."""
+    """The device with this name, or the first one of this kind: "cuda" is "cuda:0"."""
     for name, found in devices.items():
         if device in (name, name.partition(":")[0]):
             return found
@@ -267,17 +275,17 @@ def _set_jax_precision(dtype: str) -> None:
         config.update("jax_default_matmul_precision", "float32")
 
 
-def _how_to_install(name: str, library: _Library) -> str:
+def _how_to_install(name: str, library: Library) -> str:
     if name != "cupy":
         return f"pip install '{library.install}'"
-    spoken = _cuda_driver()
-    if spoken is None:
+    version = _cuda_driver()
+    if version is None:
         return f"pip install '{library.install}' (no NVIDIA driver was found)"
-    return f"pip install 'mlp_xp[cuda{12 if spoken < 13 else 13}]'"
+    return f"pip install 'mlp_xp[cuda{12 if version < 13 else 13}]'"
 
 
 def _cuda_driver() -> int | None:
-    """The CUDA version that the NVIDIA driver speaks, 12 or 13, or None without a driver."""
+    """The major CUDA version that the NVIDIA driver supports, such as 12; None without a driver."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -286,11 +294,11 @@ def _cuda_driver() -> int | None:
     return None if driver.cuDriverGetVersion(ctypes.byref(version)) else version.value // 1000
 
 
-def _installed(library: _Library) -> bool:
+def _is_installed(library: Library) -> bool:
     return importlib.util.find_spec(library.module.partition(".")[0]) is not None
 
 
-def _installed_version(library: _Library) -> str | None:
+def _installed_version(library: Library) -> str | None:
     for distribution in library.distributions:
         try:
             return importlib.metadata.version(distribution)
@@ -300,6 +308,6 @@ def _installed_version(library: _Library) -> str | None:
 
 
 def _one_line(error: Exception) -> str:
-    """The kind of an exception and its first line: some libraries append pages."""
+    """Type and first line of an error: some libraries append pages."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__

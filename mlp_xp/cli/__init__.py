@@ -1,9 +1,9 @@
 """The ``mlp-xp`` command: train a network and use it, check gradients, count what a step costs, list the backends.
 
-Each command is a module named after it, imported when it is run; ``main`` turns whatever goes wrong into one line. What
-only some need (NumPy, rich, matplotlib, scikit-learn) is imported in them, so that ``mlp-xp --help`` is quick.
+Each command is a module of its own name, imported when it is run; ``main`` turns every error into one line. Only the
+functions that need NumPy, rich, matplotlib or scikit-learn import them, so that ``--help`` stays fast.
 
-This is the top of the house: it strings together what the other modules do, and shows it.
+This is the top of the house: it calls the other modules and shows their results.
 """
 
 from __future__ import annotations
@@ -19,51 +19,46 @@ except ModuleNotFoundError:
 
 from mlp_xp import __version__
 from mlp_xp.cli import _help
-
-_BAD_INPUT, _INTERRUPTED = 2, 130  # exit statuses; the second is what shells report for Ctrl-C
+from mlp_xp.cli._screen import to_stderr
+from mlp_xp.cli._status import Status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command with ``arguments`` (the process's own when None) and return its exit status.
+    """Run the command with ``arguments`` (those of the process when None) and return its exit status.
 
     0 when all went well, 1 when a gradient is wrong, 2 for bad input, which is one line on stderr, 130 for Ctrl-C.
     """
     try:
-        return commands.main(arguments, prog_name="mlp-xp", standalone_mode=False) or 0
+        return commands.main(arguments, prog_name="mlp-xp", standalone_mode=False) or Status.OK
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        return _INTERRUPTED
+        to_stderr("interrupted")
+        return Status.INTERRUPTED
     except click.ClickException as error:
         message = _help.sentence(error)
     except ModuleNotFoundError as error:
         message = f"the command needs {(error.name or 'more').partition('.')[0]}: pip install 'mlp_xp[cli]'"
-    # RuntimeError and MemoryError are what array libraries raise when a device fails or is full
+    # array libraries raise RuntimeError and MemoryError when a device fails or is full
     except (ValueError, TypeError, OSError, ArithmeticError, RuntimeError, MemoryError) as error:
         message = str(error).strip().partition("\n")[0] or type(error).__name__
-    click.echo(f"error: {' '.join(message.split())}", err=True)
-    return _BAD_INPUT
+    to_stderr(f"error: {' '.join(message.split())}")
+    return Status.BAD_INPUT
 
 
 _MODULES = {
     "train": "Train on a table, on images, or on data that is built in.",
-    "predict": "What a saved model says of the rows of a table.",
-    "evaluate": "How good a saved model is on rows whose target is known.",
-    "inspect": "What a saved model is: network, training, data, versions.",
+    "predict": "Predict the rows of a table with a saved model.",
+    "evaluate": "Score a saved model on rows whose target is known.",
+    "inspect": "Show a saved model: network, training, data, versions.",
     "export": "Write a saved model as ONNX.",
     "gradcheck": "Check a gradient of yours, or all of this library's own.",
     "cost": "Count the operations and the memory of a training step.",
     "backends": "List the array libraries, and time a training step on each.",
-    "completion": "Print the script by which a shell completes this command.",
+    "completion": "Print the script that makes a shell complete this command.",
 }
+"""Name of a command, which is that of its module -> one line of help."""
 
 
-@click.group(
-    cls=_help.Group,
-    modules=_MODULES,
-    example="train houses.csv --target price",
-    invoke_without_command=True,
-    context_settings=_help.CONTEXT,
-)
+@click.group(cls=_help.Group, modules=_MODULES, examples=("train houses.csv --target price",))
 @click.version_option(__version__)
 @click.pass_context
 def commands(context: click.Context) -> None:

@@ -1,19 +1,20 @@
 """How the commands show their help, complete what is typed, and say which name was probably meant.
 
-A command takes ``cls=Command`` and ``example=``; an option of one of its groups takes ``cls=Option`` and ``group=``.
+``command_of`` makes a command; an option under a heading of the help takes ``cls=Option`` and ``group=``.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class Option(click.Option):
@@ -25,41 +26,48 @@ class Option(click.Option):
 
 
 class Command(click.Command):
-    """A command whose help has its options under headings, in the order in which they are given, and ends in examples.
+    """A command whose help groups its options under headings, in the order in which they are given, then has examples.
 
-    example: one command line, or several, without ``mlp-xp``.
+    examples: command lines without ``mlp-xp``.
     """
 
-    def __init__(self, *args: Any, example: str | Sequence[str] = (), **kwargs: Any) -> None:
+    def __init__(self, *args: Any, examples: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.examples = (example,) if isinstance(example, str) else tuple(example)
+        self.examples = examples
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(context):
-            # the usage line and the text speak of arguments
+            # arguments are explained by the usage line and the text
             if isinstance(parameter, click.Option) and (record := parameter.get_help_record(context)):
                 groups.setdefault(getattr(parameter, "group", "Options"), []).append(record)
-        if "Options" in groups:  # what belongs to no group, --help among it, comes last
+        if "Options" in groups:  # options without a heading, --help among them, come last
             groups["Options"] = groups.pop("Options")
         for group, records in groups.items():
             with formatter.section(group):
                 formatter.write_dl(records)
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        if self.examples:
-            with formatter.section("Example" if len(self.examples) == 1 else "Examples"):
-                for example in self.examples:
-                    formatter.write(f"{'':{formatter.current_indent}}mlp-xp {example}\n")
+        _write_examples(formatter, self.examples)
         super().format_epilog(context, formatter)
 
 
-class Group(click.Group):
-    """Commands that are imported when they are run: name -> one line of help; each is a module of ``mlp_xp.cli``."""
+def command_of(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function a command, which is called as the first word of its examples; its help shows the defaults."""
+    name = examples[0].split()[0]
+    return click.command(name, cls=Command, examples=examples, context_settings={"show_default": True})
 
-    def __init__(self, *args: Any, modules: dict[str, str], example: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.modules, self.example = modules, example
+
+class Group(click.Group):
+    """Commands that are imported when they are run.
+
+    modules: the name of a command, which is that of its module in ``mlp_xp.cli`` -> one line of help.
+    examples: command lines without ``mlp-xp``.
+    """
+
+    def __init__(self, *args: Any, modules: dict[str, str], examples: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **{"invoke_without_command": True, "context_settings": _CONTEXT, **kwargs})
+        self.modules, self.examples = modules, examples
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.modules)
@@ -75,7 +83,7 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = str(args[0])
         if name not in self.modules and not name.startswith("-") and not context.resilient_parsing:
-            meant = _meant(name, self.modules) or f"; the commands are {', '.join(self.modules)}"
+            meant = _did_you_mean(name, self.modules) or f"; the commands are {', '.join(self.modules)}"
             raise click.UsageError(f"No such command {name!r}{meant}", context)
         return super().resolve_command(context, args)
 
@@ -84,52 +92,50 @@ class Group(click.Group):
             formatter.write_dl(list(self.modules.items()))
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Example"):
-            formatter.write(f"{'':{formatter.current_indent}}mlp-xp {self.example}\n")
+        _write_examples(formatter, self.examples)
 
     def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
         items = [CompletionItem(name, help=text) for name, text in self.modules.items() if name.startswith(incomplete)]
         return items + click.Command.shell_complete(self, context, incomplete)
 
 
+def _write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
+    with formatter.section("Example" if len(examples) == 1 else "Examples"):
+        for example in examples:  # as they are: a wrapped line could not be copied
+            formatter.write(f"{'':{formatter.current_indent}}mlp-xp {example}\n")
+
+
 def sentence(error: click.ClickException) -> str:
     """The message of an error, with the option that was probably meant."""
     if isinstance(error, click.NoSuchOption):
         known = [option for p in error.ctx.command.params for option in p.opts] if error.ctx else []
-        return f"No such option '{error.option_name}'{_meant(error.option_name, [*known, '--help'])}"
+        return f"No such option '{error.option_name}'{_did_you_mean(error.option_name, [*known, '--help'])}"
     return error.format_message().removesuffix(".")
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    from mlp_xp._lib.arguments import did_you_mean  # imported here: --help must stay fast
+
+    return did_you_mean(name, known)
 
 
 class Names(click.types.StringParamType):
-    """Names that a shell completes. What is none of them is refused by the library, in a sentence of its own.
+    """Names that a shell completes. An unknown name is refused by the library, in its own sentence.
 
-    several: they may be given comma separated.
+    several: whether they may be given comma separated.
     """
 
     name = "name"
 
-    def __init__(self, names: Iterable[str] | Callable[[], Iterable[str]], several: bool = False) -> None:
+    def __init__(self, names: Iterable[str], several: bool = False) -> None:
         self.names, self.several = names, several
 
-    def shell_complete(
-        self, context: click.Context, parameter: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        names = self.names() if callable(self.names) else self.names
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         before, comma, last = incomplete.rpartition(",") if self.several else ("", "", incomplete)
-        return [CompletionItem(f"{before}{comma}{name}") for name in names if name.startswith(last)]
+        return [CompletionItem(f"{before}{comma}{name}") for name in self.names if name.startswith(last)]
 
 
-class Problem(click.types.StringParamType):
-    """``FILE.py:NAME``, of which a shell completes the file."""
-
-    name = "problem"
-
-    def shell_complete(
-        self, context: click.Context, parameter: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        return [CompletionItem(incomplete, type="file")]
+def name_option(flag: str, names: Iterable[str], default: str, **more: Any) -> Callable[[_Function], _Function]:
+    """An option whose value is one of ``names``, which its help lists."""
+    names = tuple(names)
+    return click.option(flag, type=Names(names), default=default, help=f"One of {', '.join(names)}.", **more)

@@ -1,63 +1,83 @@
-"""A model from its file, ready to read data and to predict on any backend: for ``predict``, ``evaluate`` and others."""
+"""A model opened from its file: it reads data and predicts on any backend. Used by every command that takes a MODEL."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_xp import backends
+from mlp_xp._lib.namespace import is_numpy, to_host
 from mlp_xp._lib.typing import Params
+from mlp_xp.backends import Placement, load
 from mlp_xp.cli._options import ROWS
-from mlp_xp.data import Chunk, Source, open_data
+from mlp_xp.data import Source, open_data
 from mlp_xp.data.recipe import Recipe, plain_recipe
+from mlp_xp.data.source import no_rows
 
 
 class Model(NamedTuple):
-    """A fitted estimator, where it computes, how it reads data, and what its file says besides."""
+    """A fitted estimator with what belongs to it.
 
-    path: str
+    estimator: an ``MLPClassifier`` or ``MLPRegressor``.
+    place: where it computes.
+    recipe: how it reads data.
+    header: what else its file says.
+    """
+
     estimator: Any
-    place: backends.Placement
+    place: Placement
     recipe: Recipe
     header: dict[str, Any]
 
     @property
     def is_classifier(self) -> bool:
-        """Whether it tells classes apart."""
-        return hasattr(self.estimator, "classes_")
+        """Whether it predicts labels."""
+        return self.recipe.task == "classification"
+
+    @property
+    def score_name(self) -> str:
+        """The name of the score on validation rows."""
+        return self.estimator.scoring or ("accuracy" if self.is_classifier else "R^2")
 
     @property
     def classes(self) -> NDArray[Any]:
         """The labels, on the host."""
-        return backends.to_host(self.estimator.classes_)
+        return to_host(self.estimator.classes_)
 
     def put(self, X: NDArray[Any]) -> Any:
-        """Rows as the recipe makes them, standardised, where the model computes."""
+        """Rows that the recipe has read: standardised, where the model computes."""
         return self.place.put(np.ascontiguousarray(self.recipe.standardise(X)))
 
     def predict(self, X: NDArray[Any]) -> NDArray[Any]:
-        """Labels or numbers for rows as the recipe makes them."""
-        with np.errstate(over="ignore"):  # of a sigmoid far out
-            host = backends.to_host(self.estimator.predict(self.put(X)))
+        """Labels, or numbers in units of the target, for rows that the recipe has read."""
+        with np.errstate(over="ignore"):  # exp of a large logit
+            host = to_host(self.estimator.predict(self.put(X)))
         return host if self.is_classifier else self.recipe.unscale(host.astype(np.float64))
 
     def predict_proba(self, X: NDArray[Any]) -> NDArray[Any]:
-        """A probability for each class."""
+        """The probability of each class: (n, k)."""
         with np.errstate(over="ignore"):
-            return backends.to_host(self.estimator.predict_proba(self.put(X)))
+            return to_host(self.estimator.predict_proba(self.put(X)))
 
     def chunks(self, source: Source, rows: int | None = ROWS, labelled: bool = False) -> Iterator[tuple[Any, Any]]:
-        """X as the recipe makes it, and the targets if they are wanted, so many rows at a time."""
+        """X as the recipe reads it, and the targets where ``labelled``, so many rows at a time.
+
+        Raises:
+            ValueError: when there are no rows.
+        """
+        empty = True
         for chunk in source.chunks(rows):
+            empty = empty and not len(chunk.X)
             yield self.recipe.rows(source.where, chunk, dropping=labelled, labelled=labelled)
+        if empty:
+            raise no_rows(source.where)
 
     def known(self, where: str, y: NDArray[Any]) -> NDArray[Any]:
-        """Labels in the classes' own kind; raise for one that is none of them."""
+        """Labels in the dtype of the classes; raise for a label that is not a class."""
         if (y.dtype.kind == "U") != (self.classes.dtype.kind == "U"):
             y = y.astype(self.classes.dtype)
         unknown = ~np.isin(y, self.classes)
@@ -70,11 +90,11 @@ class Model(NamedTuple):
         return y
 
     def raw_params(self) -> Params:
-        """W1, b1, W2, ... in float64 on the host of the network that takes rows that are not standardised.
+        """W1, b1, W2, ... in float64 on the host, for rows that are not standardised.
 
-        ``((x - m) / s) @ W + b = x @ (W / s) + (b - (m / s) @ W)``, and the scale of a target likewise.
+        ``((x - m) / s) @ W + b = x @ (W / s) + (b - (m / s) @ W)``; the last layer takes the scale of the target.
         """
-        params: list[Any] = [backends.to_host(p).astype(np.float64) for p in self.estimator._params()]
+        params: list[Any] = [to_host(p).astype(np.float64) for p in self.estimator._params()]
         recipe = self.recipe
         if recipe.mean:
             mean, scale = np.asarray(recipe.mean), np.asarray(recipe.scale)
@@ -92,18 +112,18 @@ def open_model(path: str, backend: str = "numpy", device: str | None = None) -> 
 
     header = read_notes(path)
     estimator = estimators.load(path)
-    place = backends.load(backend, str(estimator.coefs_[0].dtype), device)
-    if place.xp.__name__ != "array_api_compat.numpy":
+    place = load(backend, str(estimator.coefs_[0].dtype), device)
+    if not is_numpy(place.xp):
         estimator = estimators.load(path, place.xp, place.device)
     notes = header["notes"].get("recipe")
     width = int(estimator.n_features_in_)
     task = "classification" if hasattr(estimator, "classes_") else "regression"
     recipe = plain_recipe(width, task) if notes is None else Recipe.from_notes(notes)
-    return Model(str(path), estimator, place, recipe, header)
+    return Model(estimator, place, recipe, header)
 
 
 def open_for(model: Model, data: str) -> Source:
-    """The data called ``data`` as the model reads it, its categories as text; the test set, if it has one."""
+    """The data called ``data``, or its test set if it has one, with the model's categories read as text."""
     columns = model.recipe.columns or ()
     text = [column.name for column in columns if column.categories is not None]
     if model.recipe.target is not None and model.is_classifier and model.classes.dtype.kind == "U":
@@ -115,25 +135,17 @@ def open_for(model: Model, data: str) -> Source:
 
 
 def digest(y: NDArray[Any]) -> str:
-    """Of targets, by which data is known again."""
+    """A fingerprint of targets, by which ``evaluate`` recognises the data of the training."""
     raw = "\n".join(y).encode() if y.dtype.kind == "U" else np.ascontiguousarray(y).tobytes()
     return f"{len(y)} {hashlib.sha256(raw).hexdigest()[:16]}"
 
 
-def refuse_no_rows(source: Source) -> None:
-    """For a source whose chunks were none."""
-    raise ValueError(f"{source.where} must have at least one row, got none")
-
-
 def stem_of(data: str) -> str:
-    """What results are called that are made of ``data``."""
+    """The name for files made from ``data``: that of its file or folder."""
     return Path(data.removeprefix("openml:")).resolve().stem if data not in ("", ".") else "model"
 
 
-def first_chunk(source: Source) -> Chunk:
-    """All rows."""
-    chunk = next(source.chunks(None), None)
-    if chunk is None or len(chunk.X) == 0:
-        refuse_no_rows(source)
-    assert chunk is not None
-    return chunk
+def network(sizes: Sequence[int], activation: str | Sequence[str]) -> str:
+    """``784-256-10, relu``."""
+    names = activation if isinstance(activation, str) else ", ".join(activation)
+    return f"{'-'.join(map(str, sizes))}, {names if len(sizes) > 2 else 'no hidden layer'}"

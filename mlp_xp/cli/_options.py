@@ -8,27 +8,18 @@ from typing import Any
 
 import click
 
-from mlp_xp import optim
 from mlp_xp._lib.arguments import one_of
-from mlp_xp.backends import BACKENDS, DTYPES
-from mlp_xp.cli._help import Names, Option
-from mlp_xp.losses import CRITERIA
+from mlp_xp.backends import BACKENDS
+from mlp_xp.cli._help import Names, Option, name_option
 from mlp_xp.ops import ACTIVATIONS
 from mlp_xp.parameters import ClassifierParameters, Numbers, Parameter, RegressorParameters, entries_of
 
-ACTIVATION = f"One, or one per hidden layer, comma separated: {', '.join(ACTIVATIONS)}."
-OPTIMIZER = f"One of {', '.join(optim.OPTIMIZERS)}."
-DTYPE = f"One of {', '.join(DTYPES)}."
 DEVICE = "A device that `mlp-xp backends` lists; by default the library's own choice."
 seed_option = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Seed of all random numbers.")
-ACTIVATION_NAMES, CRITERION_NAMES, DTYPE_NAMES = Names(ACTIVATIONS, several=True), Names(CRITERIA), Names(DTYPES)
-BACKEND_NAMES, OPTIMIZER_NAMES = Names(BACKENDS), Names(optim.OPTIMIZERS)
-SHOW_DEFAULTS = {"show_default": True}
-TASKS, MISSING = ("classification", "regression"), ("refuse", "drop", "fill")
+TASKS = ("classification", "regression")
 ROWS = 2**14  # at a time, so that data larger than memory can be read
-WRONG = 1  # the exit status when a gradient is wrong
 
-backend_option = click.option("--backend", type=BACKEND_NAMES, default="numpy", help=f"One of {', '.join(BACKENDS)}.")
+backend_option = name_option("--backend", BACKENDS, "numpy")
 device_option = click.option("--device", help=DEVICE)
 force_option = click.option("--force", is_flag=True, help="Overwrite existing files.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one record a line, and nothing else.")

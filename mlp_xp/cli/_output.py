@@ -1,4 +1,4 @@
-"""Where results go: asked before the work whether they can be written, so that no work is lost."""
+"""Claims on the files that a command will write: what can't be written is refused before the work, not after it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ except ModuleNotFoundError:  # on Windows
 
 @contextmanager
 def claimed(*paths: str | Path | None, force: bool) -> Iterator[None]:
-    """These files are this process's to write; None is none.
+    """Reserve files for this process to write.
+
+    Args:
+        paths: the files; None is skipped.
+        force: whether an existing file may be overwritten.
 
     Raises:
-        ValueError: where one exists and ``force`` is not given, can't be written, or is another process's by a claim.
+        ValueError: for a file that exists without ``force``, can't be written, or is reserved by another process.
     """
     with ExitStack() as stack:
         for path in paths:
@@ -35,7 +39,7 @@ def _claim(path: Path, force: bool) -> Iterator[None]:
         raise ValueError(f"{path} exists: --force overwrites it")
     if path.exists() and not os.access(path, os.W_OK):
         raise ValueError(f"{path} can't be written: it is read-only")
-    from mlp_xp._lib.files import beside_target  # heavy, and `--help` does without
+    from mlp_xp._lib.files import beside_target  # imported here: --help must stay fast
 
     lock = path.resolve().with_name(f".{path.name}.lock")
     try:
@@ -48,7 +52,7 @@ def _claim(path: Path, force: bool) -> Iterator[None]:
     with handle:
         try:
             if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # which the system gives back when a process dies
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system unlocks it when a process dies
         except OSError:
             raise ValueError(f"{path} is being written by another run") from None
         try:
@@ -59,7 +63,7 @@ def _claim(path: Path, force: bool) -> Iterator[None]:
 
 
 def with_suffix(path: str | Path, *suffixes: str) -> Path:
-    """``path``; raise unless it ends in one of these."""
+    """``path``; raises ``ValueError`` unless it ends in one of these."""
     path = Path(path)
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"{path} must end in {' or '.join(suffixes)} to be written")

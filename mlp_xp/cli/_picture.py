@@ -1,63 +1,66 @@
-"""The picture of a run: how it learned, how well it does, what the first layer looks at."""
+"""The picture of a run: its learning curves, its test predictions, the weights of its first layer."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
+from rich.color import Color
+from rich.segment import Segment, Segments
+from rich.style import Style
 
 from mlp_xp import plots
+from mlp_xp._lib.namespace import to_host
+from mlp_xp.cli._run import Run
 from mlp_xp.cli._scores import confusion
-from mlp_xp.train import Record
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from mlp_xp.losses import criterion_named
 
 _MOST_LABELS, _MOST_COUNTS, _MOST_POINTS = 40, 12, 5000
 
 
-def run_figure(
-    title: str, history: Sequence[Record], y: NDArray[Any], predicted: NDArray[Any], weight: NDArray[Any],
-    *, classes: NDArray[Any] | None, target: str, loss: str, inputs: Sequence[str] = (),
-    image_shape: tuple[int, int] | None = None, hidden: bool = True, per: str = "unit of input",
-) -> Figure:  # fmt: skip
-    """Loss and score over the epochs; predictions against the truth; the first layer's weight (d_in, d_h).
+def draw(run: Run) -> None:
+    """Write the picture of ``run``, and show it in the terminal where that is wanted."""
+    figure = run_figure(run)
+    assert run.files.picture is not None
+    plots.save(figure, run.files.picture)
+    if run.options["show"] and not run.screen.silent:
+        columns = min(run.screen.console.width, 200) if run.screen.is_terminal else 120
+        run.screen.show(_in_characters(figure, columns))
 
-    Args:
-        title: a heading.
-        history: a record of each epoch.
-        y, predicted: of the test rows.
-        weight: on the host.
-        classes: of a classification; None for a regression.
-        target: what the target is called.
-        loss: what the loss is called, with its unit.
-        inputs: names of the columns of X.
-        image_shape: (height, width) of an input that is an image.
-        hidden: whether the first layer is not the last one too.
-        per: what of the input the weights are for.
-    """
+
+def run_figure(run: Run) -> Figure:
+    """Loss and score over the epochs; test predictions against the truth; the weight of the first layer."""
+    model, recipe, hidden = run.model, run.data.recipe, len(run.sizes) > 2
+    labels = [str(each) for each in model.classes] if model.is_classifier else None
+    value = f"{run.score.value:.3f}" if labels is None else f"{run.score.value:.1%}"
     figure = Figure(figsize=(15, 5), dpi=110, layout="constrained")
-    figure.suptitle(title, fontsize="medium")
+    figure.suptitle(f"{run.name}: {run.network}, test {run.score.name} {value}", fontsize="medium")
     areas: Any = figure.subfigures(1, 3, width_ratios=(1, 1, 1.15))
     left, middle, right = areas
-    _draw_curves(left, history, loss, "accuracy (%)" if classes is not None else "R²")
-    if classes is not None:
-        _draw_confusion(middle, confusion(y, predicted, classes), [str(each) for each in classes])
+    _draw_curves(left, run)
+    if labels is None:
+        _draw_scatter(middle, run.data.test.y, run.predicted, recipe.target or "target")
     else:
-        _draw_scatter(middle, y, predicted, target)
-    kind = "hidden unit" if hidden else "output" if classes is None else "class"
-    names = [str(each) for each in classes] if not hidden and classes is not None else None
-    shown = [_short(name) for name in inputs] or None
-    plots.draw_weights(right.subplots(), weight, image_shape, names, shown, kind, per)
+        _draw_confusion(middle, confusion(run.data.test.y, run.predicted, model.classes), labels)
+    plots.draw_weights(
+        right.subplots(), to_host(model.estimator.coefs_[0]), recipe.image_shape,
+        columns=None if hidden else labels, inputs=[_short(name) for name in recipe.names] or None,
+        kind="hidden unit" if hidden else "output" if labels is None else "class",
+        per="standard deviation of input" if recipe.mean else "unit of input",
+    )  # fmt: skip
     return figure
 
 
-def _draw_curves(area: SubFigure, history: Sequence[Record], loss: str, score: str) -> None:
+def _draw_curves(area: SubFigure, run: Run) -> None:
+    """The losses of each epoch above, the validation score below."""
+    recipe, history = run.data.recipe, run.model.estimator._history
+    criterion = criterion_named(run.model.estimator._criterion())
+    unit = criterion.unit if (recipe.y_mean, recipe.y_scale) == (0.0, 1.0) else "standardised"
+    loss = f"{criterion.quantity} {unit if unit.startswith('(') else f'({unit})'}"
     scores = [record.val_score for record in history if record.val_score is not None]
     rows = area.subplots(2 if scores else 1, 1, sharex=True, squeeze=False, height_ratios=(3, 2) if scores else (1,))
     top, bottom = rows[0, 0], rows[-1, 0]
@@ -67,14 +70,15 @@ def _draw_curves(area: SubFigure, history: Sequence[Record], loss: str, score: s
         losses["validation"] = validated
     plots.draw_losses(top, losses, loss)
     if scores:
-        scale = 100.0 if "%" in score else 1.0
-        plots.draw_line(bottom, [scale * float(each) for each in scores], f"validation {score}")
+        name = run.model.score_name
+        label, scale = {"accuracy": ("accuracy (%)", 100.0), "R^2": ("R²", 1.0)}.get(name, (name, 1.0))
+        plots.draw_line(bottom, [scale * float(each) for each in scores], f"validation {label}")
     plots.label_epochs(bottom, len(history))
     area.align_ylabels()
 
 
 def _draw_confusion(area: SubFigure, counts: NDArray[Any], names: Sequence[str]) -> None:
-    """Shares of each true class, so that a rare one is seen as well as a frequent one; counts where they fit."""
+    """Colours are shares of each true class, so that a rare class is seen too; numbers are counts, where they fit."""
     axes = area.subplots()
     total = counts.sum(axis=1, keepdims=True)
     shares = 100.0 * counts / np.where(total == 0, 1, total)
@@ -114,13 +118,8 @@ def _short(name: str) -> str:
     return name if len(name) <= 24 else f"{name[:22]}…"
 
 
-def preview(figure: Figure, console: Console) -> None:
-    """The picture in a terminal: two pixels in each character, one above the other."""
-    from rich.color import Color
-    from rich.segment import Segment, Segments
-    from rich.style import Style
-
-    columns = min(console.width, 200) if sys.stdout.isatty() else 120
+def _in_characters(figure: Figure, columns: int) -> Segments:
+    """The picture in a terminal of so many columns: two pixels in each character, one above the other."""
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[:, :, :3].astype(float)
@@ -135,4 +134,4 @@ def preview(figure: Figure, console: Console) -> None:
             style = Style(color=Color.from_rgb(*over), bgcolor=Color.from_rgb(*under))
             segments.append(Segment("▀", style))
         segments.append(Segment.line())
-    console.print(Segments(segments))
+    return Segments(segments)

@@ -1,4 +1,4 @@
-"""What ``mlp-xp train`` learns from: numbers by a recipe, split into rows to train, to validate and to test on."""
+"""What ``mlp-xp train`` learns from: the rows as numbers, split into rows to train, to validate and to test on."""
 
 from __future__ import annotations
 
@@ -7,98 +7,123 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_xp import data
-from mlp_xp.cli._model import digest, first_chunk
+from mlp_xp.cli._model import digest
+from mlp_xp.data import Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
+from mlp_xp.train import Dataset
 
 
-class Prepared(NamedTuple):
-    """Rows to learn from, to validate on and to test on, by a recipe.
+class Rows(NamedTuple):
+    """Rows X (n, d_in) and their targets y (n,) as a recipe reads them."""
 
-    why: the task is what it is.
-    notes: what is worth saying of the data.
-    about: what the model remembers of it.
+    X: NDArray[Any]
+    y: NDArray[Any]
+
+
+class Data(NamedTuple):
+    """The rows of a training run, on the host.
+
+    recipe: how rows become numbers.
+    classes: the labels in the training rows; None for a regression.
+    training, validation: datasets to learn from and to evaluate each epoch on: X standardised, in the dtype of the run,
+        y labels or standardised numbers.
+    test: rows to score the model on.
+    reason: why the task is a classification or a regression.
+    notes: sentences about columns of no use.
+    about: what the model's file says about the data.
     """
 
     recipe: recipes.Recipe
-    X: NDArray[Any]
-    y: NDArray[Any]
-    X_held: NDArray[Any] | None
-    y_held: NDArray[Any] | None
-    X_test: NDArray[Any]
-    y_test: NDArray[Any]
-    why: str
+    classes: NDArray[Any] | None
+    training: Dataset
+    validation: Dataset | None
+    test: Rows
+    reason: str
     notes: list[str]
     about: dict[str, Any]
 
     @property
     def rows(self) -> str:
-        """How many there are of each."""
-        held = 0 if self.X_held is None else len(self.X_held)
-        return f"{len(self.X):,} rows to train on, {held:,} to validate, {len(self.X_test):,} to test"
+        """How many rows there are of each kind."""
+        validated = 0 if self.validation is None else self.validation.X.shape[0]
+        counts = f"{self.training.X.shape[0]:,} rows to train on, {validated:,} to validate"
+        return f"{counts}, {len(self.test.X):,} to test"
 
 
-def prepare(values: dict[str, Any]) -> Prepared:
-    source = data.open_data(values["data"], values["category"])
-    chunk = first_chunk(source)
-    recipe, why = recipes.learn(
-        source, chunk, values["target"], values["task"], values["missing"], values["drop"], values["category"]
+def prepare(options: dict[str, Any]) -> Data:
+    """Read the data that the options name, learn its recipe, and split its rows."""
+    source = open_data(options["data"], options["category"])
+    chunk = source.read()
+    wanted = recipes.Wanted(
+        options["target"], options["task"], options["missing"], options["drop"], options["category"]
     )
+    recipe, reason = recipes.learn(source, chunk, wanted)
     X, y = recipe.rows(source.where, chunk, dropping=True)
-    assert y is not None
-    about: dict[str, Any]
-    kept: NDArray[Any]
-    seed, classifies = values["seed"], recipe.task == "classification"
-    y = y if classifies else y.astype(np.float64)
+    rows = _rows(recipe, X, y)
     if len(X) < 2:
         raise ValueError(f"{source.where} must have at least 2 rows, to train on some and test on others, got {len(X)}")
-    if source.test is not None:
-        test = first_chunk(source.test)
-        X_test, y_test = recipe.rows(source.test.where, test)
-        assert y_test is not None
-        kept, about = np.arange(len(X)), {"own_test_set": True}
-        if classifies and not np.isin(y_test, np.unique(y)).all():
-            raise ValueError(f"{source.test.where} must hold classes of the training set, got {y_test.max()} besides")
-    else:
-        kept, out = data.hold_out(values["test_fraction"], seed, len(X), y if classifies else None)
-        X_test, y_test = X[out], y[out]
-        about = {"split": {"share": values["test_fraction"], "seed": seed, "digest": digest(y)}}
-    held: NDArray[np.intp] = np.empty(0, dtype=np.intp)
-    spare = len(np.unique(y[kept])) < len(kept) if classifies else len(kept) > 2
-    if values["validation_fraction"] and values["solver"] != "lbfgs" and spare:  # lbfgs has no epochs to judge
-        inner, outer = data.hold_out(
-            _share(values["validation_fraction"]), seed + 1, len(kept), y[kept] if classifies else None
-        )
-        kept, held = kept[inner], kept[outer]
-    if values["standardise"]:
-        recipe = recipe.learn_scale(X[kept], y[kept], of_target=values["loss"] != "poisson")
-    about |= {"name": values["data"], "rows": len(X) + (len(X_test) if "own_test_set" in about else 0),
-              "trained": len(kept), "validated": len(held), "tested": len(X_test)}  # fmt: skip
-    dtype = np.dtype(values["dtype"])
+    kept, test, about = _split_test(options, source, recipe, rows)
+    trained, validated = _split_validation(options, recipe, rows.y, kept)
+    X, y = rows
+    if options["standardise"]:
+        recipe = recipe.learn_scale(X[trained], y[trained], of_target=options["loss"] != "poisson")
+    about = {
+        **about, "name": options["data"], "rows": len(X) + (len(test.X) if source.test else 0),
+        "trained": len(trained), "validated": len(validated), "tested": len(test.X),
+    }  # fmt: skip
 
-    def ready(rows: NDArray[Any]) -> Any:
-        return recipe.standardise(X[rows]).astype(dtype)
+    def standardised(chosen: NDArray[Any]) -> Dataset:
+        return Dataset(recipe.standardise(X[chosen]).astype(options["dtype"]), recipe.scale_target(y[chosen]))
 
-    def scaled(rows: NDArray[Any]) -> Any:
-        return y[rows] if classifies else (y[rows] - recipe.y_mean) / recipe.y_scale
-
-    return Prepared(
-        recipe, ready(kept), scaled(kept), ready(held) if len(held) else None, scaled(held) if len(held) else None,
-        X_test, y_test if classifies else y_test.astype(np.float64), why, _constant(recipe, X[kept]), about,
+    validation = standardised(validated) if len(validated) else None
+    return Data(
+        recipe, np.unique(y[trained]) if recipe.task == "classification" else None, standardised(trained), validation,
+        test, reason, _constant(recipe, X[trained]), about,
     )  # fmt: skip
 
 
-def _share(value: float) -> float:
-    if not 0.0 <= value < 1.0:
-        raise ValueError(f"validation_fraction must be at least 0 and below 1, got {value}")
-    return value
+def _rows(recipe: recipes.Recipe, X: NDArray[Any], y: NDArray[Any] | None) -> Rows:
+    assert y is not None  # a recipe with a target raises where a source has none
+    return Rows(X, y if recipe.task == "classification" else y.astype(np.float64))
+
+
+def _split_test(
+    options: dict[str, Any], source: Source, recipe: recipes.Recipe, data: Rows
+) -> tuple[NDArray[Any], Rows, dict[str, Any]]:
+    """Which rows are left to train on, the test rows, and how they were found.
+
+    The test rows are those that the data brings along, else a share of its rows.
+    """
+    classes = data.y if recipe.task == "classification" else None
+    if source.test is None:
+        kept, out = hold_out(options["test_fraction"], options["seed"], len(data.X), classes)
+        split = {"share": options["test_fraction"], "seed": options["seed"], "digest": digest(data.y)}
+        return kept, Rows(data.X[out], data.y[out]), {"split": split}
+    test = _rows(recipe, *recipe.rows(source.test.where, source.test.read()))
+    if classes is not None and len(unknown := np.setdiff1d(test.y, classes)):
+        raise ValueError(f"{source.test.where} must hold classes of the training set, got {unknown[0]} besides")
+    return np.arange(len(data.X)), test, {"own_test_set": True}
+
+
+def _split_validation(
+    options: dict[str, Any], recipe: recipes.Recipe, y: NDArray[Any], kept: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Which of the rows ``kept`` to train on, and which to judge each epoch on: none where none can be spared."""
+    share, classifies = options["validation_fraction"], recipe.task == "classification"
+    spare = len(np.unique(y[kept])) < len(kept) if classifies else len(kept) > 2
+    if not share or options["solver"] == "lbfgs" or not spare:  # lbfgs has no epochs to judge
+        return kept, kept[:0]
+    if not 0.0 <= share < 1.0:
+        raise ValueError(f"validation_fraction must be at least 0 and below 1, got {share}")
+    inner, outer = hold_out(share, options["seed"] + 1, len(kept), y[kept] if classifies else None)
+    return kept[inner], kept[outer]
 
 
 def _constant(recipe: recipes.Recipe, X: NDArray[Any]) -> list[str]:
-    """A sentence on columns that say nothing."""
+    """A sentence about the columns that are the same in every row."""
     if recipe.image_shape is not None:
         return []
-    constant = np.flatnonzero(np.nanmin(X, axis=0) == np.nanmax(X, axis=0)) if len(X) else np.empty(0, dtype=int)
+    constant = np.flatnonzero(np.nanmin(X, axis=0) == np.nanmax(X, axis=0))
     names = [repr(recipe.names[i]) if recipe.names else str(i) for i in constant]
     if not names:
         return []

@@ -1,16 +1,14 @@
-"""Somebody's own gradient, from a file of theirs: ``FILE.py:NAME`` to a check that can be run.
+"""A user's own gradient: finds the problem ``FILE.py:NAME`` in the user's file, and checks it.
 
 NAME is ``(f, grad, params)``, or a dict of the arguments of ``gradcheck`` (f, grad, params, names, ...) or of
 ``check_pullback`` (op, args, ...), or a function without arguments that returns one of these.
 
-Whatever their code raises becomes one sentence: what raised it, where in their files, its type and message.
+Every error of the user's code becomes one sentence: what raised it, where in the user's files, its type and message.
 """
 
 from __future__ import annotations
 
 import ast
-import difflib
-import functools
 import inspect
 import sys
 import traceback
@@ -21,57 +19,64 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mlp_xp._lib.arguments import did_you_mean, nearest
 from mlp_xp.gradcheck import Report, check_pullback, gradcheck
 from mlp_xp.gradcheck.forms import as_op
 
 
 def check_problem(problem: str, **options: Any) -> Report:
-    """The report on ``FILE.py:NAME``; ``options`` go before those that the problem brings.
+    """The report on ``FILE.py:NAME``; ``options`` override those of the problem.
 
     Raises:
-        ValueError: for no such file or name, for something that is no problem, and for what their code raises.
+        ValueError: for a file, a name or an object that is no problem, and for every error that the user's code raises.
     """
-    file, colon, name = problem.rpartition(":")
-    if not file or not name:
-        there = _candidates(Path(file if colon else problem))
-        raise ValueError(
-            f"PROBLEM must be FILE.py:NAME, got {problem!r}{f'; NAME may be {_listed(there)}' if there else ''}"
-        )
-    path = Path(file)
-    if path.suffix != ".py":
-        with_suffix = f"{file}.py:{name}" if Path(f"{file}.py").is_file() else ""
-        meant = f"; did you mean {with_suffix!r}?" if with_suffix else ""
-        raise ValueError(f"PROBLEM must be FILE.py:NAME with a Python file, got {problem!r}{meant}")
-    if not path.is_file():
-        nearest = difflib.get_close_matches(
-            path.name, [other.name for other in path.parent.glob("*.py")], n=1, cutoff=0.8
-        )
-        meant = f"; did you mean {str(path.with_name(nearest[0]))!r}?" if nearest else ""
-        why = "it is not a file" if path.exists() else f"No such file or directory{meant}"
-        raise ValueError(f"{file} can't be read: {why}")
-    path = path.resolve()
-    folder = path.parent
-    with _importable(folder):
+    file, name = _split(problem)
+    path = Path(file).resolve()
+    with _importable(path.parent):
         module = _loaded(path, file)
         if not hasattr(module, name):
-            nearest = difflib.get_close_matches(name, vars(module), n=1)
-            raise ValueError(f"{file} has no {name!r}{f'; did you mean {nearest[0]!r}?' if nearest else ''}")
-        found = getattr(module, name)
-        if callable(found):
-            required = [p.name for p in _parameters(found).values() if p.default is p.empty and p.kind not in _STARRED]
-            if required:
-                raise ValueError(
-                    f"{problem} must be a problem, or a function without arguments that returns one, "
-                    f"got a function of {', '.join(required)}"
-                )
-            found = _blaming(name, found, folder)()
+            raise ValueError(f"{file} has no {name!r}{did_you_mean(name, vars(module))}")
+        found = _made(problem, name, getattr(module, name), path.parent)
         check, arguments = _arguments(problem, found)
-        theirs = {key: _blamed(key, value, folder) for key, value in arguments.items()}
+        theirs = {key: _blamed(key, value, path.parent) for key, value in arguments.items()}
         return check(**{**theirs, **options})
 
 
+def _split(problem: str) -> tuple[str, str]:
+    """File and name; raises ``ValueError`` unless the file is there and ends in .py."""
+    file, colon, name = problem.rpartition(":")
+    if not file or not name:
+        there = _candidates(Path(file if colon else problem))
+        hint = f"; NAME may be {_listed(there)}" if there else ""
+        raise ValueError(f"PROBLEM must be FILE.py:NAME, got {problem!r}{hint}")
+    path = Path(file)
+    if path.suffix != ".py":
+        with_suffix = [f"{file}.py:{name}"] if Path(f"{file}.py").is_file() else []
+        meant = did_you_mean(problem, with_suffix)
+        raise ValueError(f"PROBLEM must be FILE.py:NAME with a Python file, got {problem!r}{meant}")
+    if not path.is_file():
+        near = nearest(path.name, (other.name for other in path.parent.glob("*.py")), cutoff=0.8)
+        meant = did_you_mean(file, [str(path.with_name(each)) for each in near])
+        why = "it is not a file" if path.exists() else f"No such file or directory{meant}"
+        raise ValueError(f"{file} can't be read: {why}")
+    return file, name
+
+
+def _made(problem: str, name: str, found: Any, folder: Path) -> Any:
+    """The problem itself: ``found``, or what it returns if it is a function."""
+    if not callable(found):
+        return found
+    required = [p.name for p in _parameters(found).values() if p.default is p.empty and p.kind not in _STARRED]
+    if required:
+        raise ValueError(
+            f"{problem} must be a problem, or a function without arguments that returns one, "
+            f"got a function of {', '.join(required)}"
+        )
+    return _blame(name, folder)(found)()
+
+
 def _candidates(path: Path) -> list[str]:
-    """What in a file looks like a problem, as it is written there: nothing is run."""
+    """Names in a file that look like problems, found in its syntax: nothing is run."""
     try:
         statements = ast.parse(path.read_text(encoding="utf-8")).body if path.suffix == ".py" else []
     except (OSError, SyntaxError, ValueError):
@@ -87,7 +92,7 @@ def _candidates(path: Path) -> list[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """``a, b or c``, of many the first few."""
+    """``a, b or c``; of many names the first few."""
     *most, last = names if len(names) <= _MOST_NAMES else [*names[:_MOST_NAMES], "others"]
     return f"{', '.join(most)} or {last}" if most else last
 
@@ -98,7 +103,7 @@ _STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def _arguments(problem: str, found: Any) -> tuple[Callable[..., Report], dict[str, Any]]:
-    """Which check is meant, and its arguments by name."""
+    """The check that a problem asks for, and its arguments by name."""
     if isinstance(found, tuple) and len(found) == 3:
         return gradcheck, dict(zip(("f", "grad", "params"), found, strict=True))
     if not isinstance(found, Mapping):
@@ -114,8 +119,7 @@ def _arguments(problem: str, found: Any) -> tuple[Callable[..., Report], dict[st
     known = {key: p for key, p in known.items() if p.kind not in _STARRED}
     for key in found:
         if key not in known:
-            nearest = difflib.get_close_matches(str(key), known, n=1)
-            meant = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            meant = did_you_mean(key, known)
             raise ValueError(f"{problem} has {key!r}, which is no argument of {check.__name__}{meant}")
     for key, parameter in known.items():
         if key not in found and parameter.default is parameter.empty:
@@ -126,12 +130,12 @@ def _arguments(problem: str, found: Any) -> tuple[Callable[..., Report], dict[st
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(function).parameters
-    except (TypeError, ValueError):  # of some that are written in C there is none
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return {}
 
 
 def _loaded(path: Path, shown: str) -> ModuleType:
-    # under a name that hides no module that the file may import; what a dataclass looks up is there
+    # the name hides no module that the file may import, and dataclasses find their module in sys.modules
     spec = spec_from_file_location(f"mlp_xp problem {path.stem}", path)
     assert spec is not None  # a file that ends in .py has a loader
     assert spec.loader is not None
@@ -146,7 +150,7 @@ def _loaded(path: Path, shown: str) -> ModuleType:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """What lies in ``folder`` can be imported, as if a file were run from there."""
+    """Modules in ``folder`` can be imported, as if a file were run from there."""
     before = list(sys.path)
     sys.path.insert(0, str(folder))
     try:
@@ -158,44 +162,38 @@ def _importable(folder: Path) -> Iterator[None]:
 # --- whose error it is -------------------------------------------------------------------------------------------
 
 
-class _Raised(ValueError):
-    """What their code raised, as a sentence."""
+@contextmanager
+def _blame(name: str, folder: Path) -> Iterator[None]:
+    """What is raised inside becomes a sentence about ``name``. Also a decorator, as every context manager is."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{name} raised {_sentence(error, folder)}") from error
 
 
 def _blamed(key: str, value: Any, folder: Path) -> Any:
-    """An argument that says so when it raises; arguments that are no functions come back as they are."""
+    """An argument whose errors name it; what is not a function comes back as it is."""
     if key == "hypotheses" and isinstance(value, Mapping):
-        return {name: _blaming(f"hypothesis {name!r}", wrong, folder) for name, wrong in value.items()}
+        return {name: _blame(f"hypothesis {name!r}", folder)(wrong) for name, wrong in value.items()}
     if key == "op":
         return _blaming_op(as_op(value), folder)
-    return _blaming(key, value, folder) if key in ("f", "grad") and callable(value) else value
-
-
-def _blaming(name: str, function: Callable[..., Any], folder: Path) -> Callable[..., Any]:
-    @functools.wraps(function, updated=())
-    def blaming(*args: Any, **options: Any) -> Any:
-        try:
-            return function(*args, **options)
-        except Exception as error:
-            raise _Raised(f"{name} raised {_sentence(error, folder)}") from error
-
-    return blaming
+    return _blame(key, folder)(value) if key in ("f", "grad") and callable(value) else value
 
 
 def _blaming_op(op: Callable[..., Any], folder: Path) -> Callable[..., Any]:
-    forward = _blaming("op", op, folder)
+    forward = _blame("op", folder)(op)
 
     def blaming(*args: Any) -> Any:
         pair = forward(*args)
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not callable(pair[1]):
-            raise _Raised(f"op must return (value, pullback), got {type(pair).__name__}")
-        return pair[0], _blaming("the pullback of op", pair[1], folder)
+            raise ValueError(f"op must return (value, pullback), got {type(pair).__name__}")
+        return pair[0], _blame("the pullback of op", folder)(pair[1])
 
     return blaming
 
 
 def _sentence(error: BaseException, folder: Path) -> str:
-    """``ValueError: its first line (problem.py, line 12)``, the place being the innermost one in their folder."""
+    """``ValueError: its first line (problem.py, line 12)``: the place is the innermost one in the user's folder."""
     message = str(error.msg if isinstance(error, SyntaxError) else error).strip().partition("\n")[0]
     places = [
         (Path(frame.filename), frame.lineno)

@@ -1,72 +1,46 @@
-"""What is seen while a network trains: a bar in a terminal, a line an epoch elsewhere, JSON, or nothing."""
+"""What is shown while a network trains: a bar in a terminal, a line an epoch elsewhere, JSON, or nothing."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import click
-
+from mlp_xp.cli._run import Run
+from mlp_xp.estimators.reporting import progress_bar
 from mlp_xp.train import Epoch, Record
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 @contextmanager
-def shown(
-    console: Console, epochs: int, rows: int, what: str, before: Callable[[], None], quiet: bool, as_json: bool
-) -> Iterator[Callable[[Epoch], None]]:
-    """A callback of ``fit`` that shows each epoch.
-
-    Args:
-        console: to show it on.
-        epochs: at most so many.
-        rows: in an epoch.
-        what: the validation score is.
-        before: called once, before the first one is shown.
-        quiet: whether nothing is shown.
-        as_json: whether each is a line of JSON.
-    """
+def shown(run: Run, before: Callable[[], None]) -> Iterator[Callable[[Epoch], None]]:
+    """A callback of ``fit`` that shows each epoch; it calls ``before`` once, ahead of the first."""
+    screen, epochs, rows = run.screen, run.model.estimator.max_iter, run.data.training.X.shape[0]
     seen: list[Record] = []
 
     def speed() -> float:
+        """Rows per second of the last epoch."""
         elapsed = seen[-1].seconds - (seen[-2].seconds if len(seen) > 1 else 0.0)
         return rows / max(elapsed, 1e-9)
 
-    def follow(show: Callable[[Record], None]) -> Callable[[Epoch], None]:
+    def describe(last: Record) -> str:
+        return f"{_numbers(last, run.model.score_name)}, {_rate(speed())}"
+
+    console = screen.console if screen.is_terminal else None
+    with progress_bar(console is not None, epochs, describe, console, "checking the gradients") as show_bar:
+
         def callback(epoch: Epoch) -> None:
             if not seen:
                 before()
-            seen.extend(epoch.history[len(seen) :] if not seen else [epoch.last])
-            show(epoch.last)
+            seen.extend([epoch.last] if seen else epoch.history)
+            screen.record(_epoch_record(epoch.last, speed()))
+            show_bar(epoch)
+            if console is None:
+                screen.say(f"epoch {epoch.last.number}/{epochs}: {describe(epoch.last)}")
 
-        return callback
-
-    if as_json:
-        yield follow(lambda last: click.echo(json.dumps(epoch_record(last, speed()))))
-    elif quiet:
-        yield follow(lambda last: None)
-    elif not console.is_terminal:
-        yield follow(lambda last: click.echo(f"epoch {last.number}/{epochs}: {_numbers(last, what)}, {_rate(speed())}"))
-    else:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns: list[Any] = [TextColumn("epoch"), MofNCompleteColumn(), BarColumn(bar_width=24)]
-        columns += [TextColumn("{task.description}"), TimeRemainingColumn(), TextColumn("left")]
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task("checking the gradients", total=epochs)
-
-            def show(last: Record) -> None:
-                text = f"{_numbers(last, what)}, {_rate(speed())}"
-                progress.update(task, completed=last.number, description=text)
-
-            yield follow(show)
+        yield callback
 
 
-def epoch_record(last: Record, rows_per_second: float) -> dict[str, Any]:
+def _epoch_record(last: Record, rows_per_second: float) -> dict[str, Any]:
     """The numbers of an epoch, for JSON."""
     return {
         "epoch": last.number, "loss": last.loss, "validation_loss": last.val_loss, "validation_score": last.val_score,
@@ -74,11 +48,11 @@ def epoch_record(last: Record, rows_per_second: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _numbers(last: Record, what: str) -> str:
-    score = ""
-    if last.val_score is not None:
-        score = f", validation {what} " + (f"{last.val_score:.2%}" if what == "accuracy" else f"{last.val_score:.4f}")
-    return f"loss {last.loss:.4f}{score}"
+def _numbers(last: Record, score: str) -> str:
+    if last.val_score is None:
+        return f"loss {last.loss:.4f}"
+    value = f"{last.val_score:.2%}" if score == "accuracy" else f"{last.val_score:.4f}"
+    return f"loss {last.loss:.4f}, validation {score} {value}"
 
 
 def _rate(rows: float) -> str:

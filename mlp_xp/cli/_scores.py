@@ -1,24 +1,25 @@
-"""How good predictions are: a score with its interval, a confusion table or a summary of residuals."""
+"""How good predictions are: a score with its interval, and a table of confusions or of residuals."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.markup import escape
 
-from mlp_xp.cli._screen import make_table
+from mlp_xp import metrics
+from mlp_xp._lib.namespace import namespace
+from mlp_xp.cli._model import Model
+from mlp_xp.cli._screen import Table
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-MOST_CLASSES = 20  # in a confusion table that can still be read
-_RESAMPLES = 1000
+_MOST_CLASSES = 20  # in a confusion table that can still be read
+_RESAMPLES, _FEWER, _MANY_ROWS = 1000, 100, 50_000
 
 
 class Score(NamedTuple):
-    """A score on some rows, and the middle 95 % of what it is on rows drawn from them with repetition."""
+    """A score on some rows, and its 95 % interval by the bootstrap: its values on rows drawn anew from them."""
 
     name: str
     value: float
@@ -37,27 +38,30 @@ class Score(NamedTuple):
 
 
 def score(y: NDArray[Any], predicted: NDArray[Any], classifies: bool, seed: int = 0) -> Score:
-    """Accuracy, or R^2; bootstrapped."""
+    """The accuracy of labels, or the R^2 of numbers, with its interval.
+
+    Source: Efron, Bootstrap methods: another look at the jackknife, Annals of Statistics 7 (1979).
+    """
     random, n = np.random.default_rng(seed), len(y)
     if classifies:
         right = float(np.mean(y == predicted))
-        drawn = random.binomial(n, right, _RESAMPLES) / n  # rows drawn anew are right as often as not by this share
-        return Score("accuracy", right, *_middle(drawn), n)
-    square = (y - predicted) ** 2
+        # how many of n rows drawn anew are right is binomial: no row need be drawn
+        return Score("accuracy", right, *_middle(random.binomial(n, right, _RESAMPLES) / n), n)
+    times = _RESAMPLES if n <= _MANY_ROWS else _FEWER
+    drawn = [_r_squared(y[rows], predicted[rows]) for rows in (random.integers(0, n, n) for _ in range(times))]
+    return Score("R^2", _r_squared(y, predicted), *_middle(np.asarray(drawn)), n)
 
-    def r_squared(rows: NDArray[Any] | slice) -> float:
-        spread = float(np.sum((y[rows] - np.mean(y[rows])) ** 2))
-        return 1.0 - float(np.sum(square[rows])) / spread if spread else float("nan")
 
-    times = _RESAMPLES if n <= 50_000 else 100
-    drawn = np.asarray([r_squared(random.integers(0, n, n)) for _ in range(times)])
-    return Score("R^2", r_squared(slice(None)), *_middle(drawn[np.isfinite(drawn)]), n)
+def _r_squared(y: NDArray[Any], predicted: NDArray[Any]) -> float:
+    """R^2, NaN where the targets are all the same."""
+    if not np.ptp(y):
+        return float("nan")
+    return float(metrics.r2(namespace(y), y[:, None], predicted[:, None]))
 
 
 def _middle(drawn: NDArray[Any]) -> tuple[float, float]:
-    if not len(drawn):
-        return float("nan"), float("nan")
-    low, high = np.quantile(drawn, (0.025, 0.975))
+    finite = drawn[np.isfinite(drawn)]
+    low, high = np.quantile(finite, (0.025, 0.975)) if len(finite) else (float("nan"), float("nan"))
     return float(low), float(high)
 
 
@@ -69,15 +73,20 @@ def confusion(y: NDArray[Any], predicted: NDArray[Any], classes: NDArray[Any]) -
     return counts
 
 
-def confusion_table(y: NDArray[Any], predicted: NDArray[Any], classes: NDArray[Any], where: str) -> Table:
-    """That, to look at; of many classes only those that are confused most."""
-    from rich.markup import escape
+def score_table(model: Model, y: NDArray[Any], predicted: NDArray[Any], where: str) -> Table:
+    """The confusions of a classifier, or the residuals of a regressor, on rows that are called ``where``."""
+    if model.is_classifier:
+        return _confusion_table(y, predicted, model.classes, where)
+    return _residual_table(y, predicted, where)
 
-    if len(classes) > MOST_CLASSES:
+
+def _confusion_table(y: NDArray[Any], predicted: NDArray[Any], classes: NDArray[Any], where: str) -> Table:
+    """How often each class was taken for each; of many classes only the pairs that are confused most."""
+    if len(classes) > _MOST_CLASSES:
         wrong = predicted != y
         worst = Counter(zip(y[wrong].tolist(), predicted[wrong].tolist(), strict=True)).most_common(10)
         rows = [(escape(str(label)), escape(str(taken_for)), str(times)) for (label, taken_for), times in worst]
-        return make_table(f"{where}: the most frequent confusions", ("label", "taken for", "times"), rows, right=(2,))
+        return Table(f"{where}: the most frequent confusions", ("label", "taken for", "times"), rows, (2,))
     table = []
     counts = confusion(y, predicted, classes)
     for label, row in enumerate(counts):
@@ -88,10 +97,10 @@ def confusion_table(y: NDArray[Any], predicted: NDArray[Any], classes: NDArray[A
         share = f"{row[label] / row.sum():.1%}" if row.sum() else ""
         table.append((f"[bold]{escape(str(classes[label]))}[/]", *cells, share))
     columns = ("label", *(escape(str(each)) for each in classes), "right")
-    return make_table(f"{where}: true label (row), predicted (column)", columns, table, right=range(len(columns)))
+    return Table(f"{where}: true label (row), predicted (column)", columns, table, range(len(columns)))
 
 
-def residual_table(y: NDArray[Any], predicted: NDArray[Any], where: str) -> Table:
+def _residual_table(y: NDArray[Any], predicted: NDArray[Any], where: str) -> Table:
     """How far off the predictions are, in units of the target."""
     gap = predicted - y
     low, quarter, middle, three, high = np.quantile(gap, (0.05, 0.25, 0.5, 0.75, 0.95))
@@ -104,4 +113,4 @@ def residual_table(y: NDArray[Any], predicted: NDArray[Any], where: str) -> Tabl
         ("median", f"{middle:+.4g}"),
         ("spread of the target, for comparison", f"{np.std(y):.4g}"),
     ]
-    return make_table(f"{where}: predicted minus true, in units of the target", ("", ""), rows, right=(1,))
+    return Table(f"{where}: predicted minus true, in units of the target", ("", ""), rows, (1,))

@@ -2,70 +2,77 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from mlp_xp.backends import BACKENDS, DTYPES, Backend, Timing, choose, installed, measure
-from mlp_xp.cli._help import Command, Names, Option
-from mlp_xp.cli._screen import make_table, open_console
+from mlp_xp.cli._help import Option, command_of, name_option
+from mlp_xp.cli._screen import Screen, Table
 
 _TIMED: dict[str, Any] = {"cls": Option, "group": "What is timed"}
 
 
-@click.command(
-    "backends",
-    cls=Command,
-    example=("backends", "backends --sizes 20-64-64-3 --n 32", "backends --no-probe --json"),
-)
-@click.option("--no-probe", is_flag=True, help="Only look what is installed: at once, and nothing is imported.")
+class _Step(NamedTuple):
+    """The training step that is timed: a network, the rows in its batch, the dtype."""
+
+    sizes: tuple[int, ...]
+    n: int
+    dtype: str
+
+
+@command_of("backends", "backends --sizes 20-64-64-3 --n 32", "backends --no-probe --json")
+@click.option("--no-probe", is_flag=True, help="Only list what is installed: at once, nothing is imported.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one library a line.")
 @click.option(
     "--sizes", **_TIMED, default="784-256-10", metavar="D-H-C", help="Widths of inputs, hidden layers and outputs."
 )
 @click.option("--n", **_TIMED, type=click.IntRange(1), metavar="ROWS", default=128, help="Rows in the batch.")
-@click.option("--dtype", **_TIMED, type=Names(DTYPES), default="float32", help=f"One of {', '.join(DTYPES)}.")
+@name_option("--dtype", DTYPES, "float32", **_TIMED)
 @click.option(
     "--seconds", **_TIMED, type=click.FloatRange(0.0, 60.0), default=1.0, metavar="SECONDS",
-    help="For which each device is timed, besides warming up; 0 to time nothing.",
+    help="Time spent on each device, besides warming up; 0 times nothing.",
 )  # fmt: skip
 def command(no_probe: bool, as_json: bool, sizes: str, n: int, dtype: str, seconds: float) -> None:
     """List the array libraries: version, devices, memory, the time of a training step, or why not and what to do.
 
-    A library is usable when a matrix product ran. Each is tried in a process of its own, and so is each of its devices.
-    The step is mlp_xp.train_step with relu; jit is the same step under jax.jit. Times are medians.
+    A library is usable if it could multiply two matrices. Each library and each device is tried in its own process. The
+    step is mlp_xp.train_step with relu; jit is the same step under jax.jit. Times are medians.
     """
-    widths = _widths(sizes)
-    if no_probe and not as_json:  # plain lines: rich would take longer to import than all the rest
+    step, screen = _Step(_widths(sizes), n, dtype), Screen(as_json)
+    if no_probe and not as_json:  # plain lines: importing rich would take longer than everything else
         for backend in map(installed, BACKENDS):
-            click.echo(f"{backend.name:18}{_remedy(backend) if backend.reason else backend.version or 'installed'}")
+            screen.say(f"{backend.name:18}{_remedy(backend) if backend.reason else backend.version or 'installed'}")
         return
-    console = open_console()
-    quiet = as_json or not console.is_terminal
-    with nullcontext() if quiet else console.status("trying") as status:
-        found = _found(no_probe, widths, n, dtype, seconds, status)
-        if as_json:
-            for backend, timings in found:
-                click.echo(json.dumps(_record(backend, timings, widths, n, dtype)))
-            return
-        all_found = list(found)
-    rows = [row for backend, timings in all_found for row in _rows(backend, timings, n)]
-    columns = ("library", "version", "device", "ms a step", "rows/s", "jit ms")
-    shown = 6 if any(timings for _, timings in all_found) else 3
-    title = f"one step of {'-'.join(map(str, widths))} on {n:,} rows in {dtype}" if shown == 6 else "array libraries"
-    console.print(make_table(title, columns[:shown], [row[:shown] for row in rows], right=range(3, shown)))
-    for backend, timings in all_found:
+    found = []
+    with screen.status("trying") as tell:
+        for name in BACKENDS:
+            tell(f"trying {name}")
+            backend, timings = (installed(name), []) if no_probe else measure(name, *step, seconds=seconds)
+            screen.record(_record(backend, timings, step))
+            found.append((backend, timings))
+    _show(screen, found, step)
+
+
+def _show(screen: Screen, found: list[tuple[Backend, list[Timing]]], step: _Step) -> None:
+    """A table, the reasons of what failed, and the fastest device."""
+    timed = [timing for _, timings in found for timing in timings]
+    rows = [row for backend, timings in found for row in _rows(backend, timings, step.n)]
+    columns = ("library", "version", "device", "ms a step", "rows/s", "jit ms")[: 6 if timed else 3]
+    title = f"one step of {'-'.join(map(str, step.sizes))} on {step.n:,} rows in {step.dtype}"
+    screen.show(Table(
+        title if timed else "array libraries", columns, [row[: len(columns)] for row in rows], range(3, len(columns))
+    ))  # fmt: skip
+    for backend, timings in found:
         if backend.reason:
-            click.echo(f"{backend.name}: {_remedy(backend)}")
+            screen.say(f"{backend.name}: {_remedy(backend)}")
         for timing in timings:
             if timing.reason:
-                click.echo(f"{timing.backend} on {timing.device}: {timing.reason}")
-    if any(timing.seconds for _, timings in all_found for timing in timings):
-        choice = choose((timing for _, timings in all_found for timing in timings), widths, n, dtype)
-        click.echo(f"fastest: --backend {choice.backend} --device {choice.device}\n{choice.reason}")
+                screen.say(f"{timing.backend} on {timing.device}: {timing.reason}")
+    if any(timing.seconds for timing in timed):
+        choice = choose(timed, *step)
+        screen.say(f"fastest: --backend {choice.backend} --device {choice.device}\n{choice.reason}")
 
 
 def _remedy(backend: Backend) -> str:
@@ -82,25 +89,17 @@ def _widths(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def _found(
-    no_probe: bool, sizes: tuple[int, ...], n: int, dtype: str, seconds: float, status: Any
-) -> Iterator[tuple[Backend, list[Timing]]]:
-    for name in BACKENDS:
-        if no_probe:
-            yield installed(name), []
-            continue
-        if status is not None:
-            status.update(f"trying {name}")
-        yield measure(name, sizes, n, dtype, seconds=seconds)
+def _memories(backend: Backend) -> dict[str, int | None]:
+    """Each device, and its bytes where they are known."""
+    return dict(zip(backend.devices, (*backend.memory, *[None] * len(backend.devices)), strict=False))
 
 
 def _rows(backend: Backend, timings: Iterable[Timing], n: int) -> Iterator[tuple[str, ...]]:
-    """A row for each device that was timed, or one for all where none was; the library is named once."""
+    """A row for each device that was timed, or one row where none was; the library is named once."""
     timed = {timing.device: timing for timing in timings}
     name, version = backend.name, backend.version or "-"
-    sizes = [f"{size / 1e9:.0f} GB" if size else "" for size in backend.memory] or [""] * len(backend.devices)
     described = {
-        device: f"{device}, {size}" if size else device for device, size in zip(backend.devices, sizes, strict=True)
+        device: f"{device}, {size / 1e9:.0f} GB" if size else device for device, size in _memories(backend).items()
     }
     if not timed:
         yield name, version, "; ".join(described.values()) or "-", "-", "-", "-"
@@ -113,16 +112,14 @@ def _rows(backend: Backend, timings: Iterable[Timing], n: int) -> Iterator[tuple
         name = version = ""
 
 
-def _record(backend: Backend, timings: Iterable[Timing], sizes: tuple[int, ...], n: int, dtype: str) -> dict[str, Any]:
-    """What is known of a library, by names that say their units."""
+def _record(backend: Backend, timings: Iterable[Timing], step: _Step) -> dict[str, Any]:
+    """The facts about a library, under names that say their units."""
     timed = {timing.device: timing for timing in timings}
-    memory = (*backend.memory, *[None] * len(backend.devices))
     devices = []
-    for device, size in zip(backend.devices, memory, strict=False):
+    for device, size in _memories(backend).items():
         entry: dict[str, Any] = {"name": device, "memory_bytes": size}
         if timing := timed.get(device):
             entry |= {"step_seconds": timing.seconds, "jit_step_seconds": timing.compiled, "reason": timing.reason}
         devices.append(entry)
     record = {key: getattr(backend, key) for key in ("name", "version", "usable", "reason", "fix")}
-    step = {"sizes": sizes, "n": n, "dtype": dtype} if timed else None
-    return {**record, "devices": devices, "step": step}
+    return {**record, "devices": devices, "step": step._asdict() if timed else None}

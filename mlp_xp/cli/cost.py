@@ -1,38 +1,28 @@
-"""``mlp-xp cost``: what a training step takes, from the sizes alone."""
+"""``mlp-xp cost``: the operations and the memory of a training step, from the sizes alone."""
 
 from __future__ import annotations
 
 import click
 
-from mlp_xp.cli._help import Command, Names
-from mlp_xp.cli._options import (
-    ACTIVATION,
-    ACTIVATION_NAMES,
-    CRITERION_NAMES,
-    OPTIMIZER,
-    OPTIMIZER_NAMES,
-    SHOW_DEFAULTS,
-    activation_names,
-)
-from mlp_xp.cli._screen import make_table, open_console
+from mlp_xp.cli._help import Names, command_of, name_option
+from mlp_xp.cli._options import activation_names
+from mlp_xp.cli._screen import Screen, Table, readable
 from mlp_xp.cost import DTYPES, step_cost
 from mlp_xp.losses import CRITERIA
+from mlp_xp.ops import ACTIVATIONS
+from mlp_xp.optim import OPTIMIZERS
 
 
-@click.command(
-    "cost",
-    cls=Command,
-    context_settings=SHOW_DEFAULTS,
-    example=("cost 784 800 10 --n 256", "cost 64 32 32 10 --activation gelu,tanh --optimizer adam"),
-)
+@command_of("cost 784 800 10 --n 256", "cost 64 32 32 10 --activation gelu,tanh --optimizer adam")
 @click.argument("sizes", type=click.IntRange(1), nargs=-1, required=True)
 @click.option("--n", type=click.IntRange(1), metavar="ROWS", default=128, help="Rows in the batch.")
-@click.option("--dtype", type=Names(DTYPES), default="float32", help=f"One of {', '.join(DTYPES)}.")
-@click.option("--activation", type=ACTIVATION_NAMES, default="sigmoid", help=ACTIVATION)
+@name_option("--dtype", DTYPES, "float32")
 @click.option(
-    "--criterion", type=CRITERION_NAMES, default="softmax_cross_entropy", help=f"One of {', '.join(CRITERIA)}."
-)
-@click.option("--optimizer", type=OPTIMIZER_NAMES, default="sgd", help=OPTIMIZER)
+    "--activation", type=Names(ACTIVATIONS, several=True), default="sigmoid",
+    help=f"One, or one per hidden layer, comma separated: {', '.join(ACTIVATIONS)}.",
+)  # fmt: skip
+@name_option("--criterion", CRITERIA, "softmax_cross_entropy")
+@name_option("--optimizer", OPTIMIZERS, "sgd")
 def command(sizes: tuple[int, ...], n: int, dtype: str, activation: str, criterion: str, optimizer: str) -> None:
     """Count the operations and the memory of a training step of the network SIZES, such as 784 800 10.
 
@@ -52,15 +42,6 @@ def command(sizes: tuple[int, ...], n: int, dtype: str, activation: str, criteri
         ("parameters, and the gradients as much again", counted.parameter_bytes, "B"),
         (f"state of the optimizer, {optimizer}", counted.optimizer_bytes, "B"),
     )
-    rows = [(name, _readable(value, unit), f"{value:,}") for name, value, unit in figures]
+    rows = [(name, readable(value, unit), f"{value:,}") for name, value, unit in figures]
     title = f"one step of {'-'.join(map(str, sizes))} on {n:,} rows in {dtype}"
-    open_console().print(make_table(title, ("", "about", "exactly"), rows, right=(1, 2)))
-
-
-def _readable(value: float, unit: str) -> str:
-    """Three digits and a prefix: ``163 MFLOP``."""
-    for prefix in ("", "k", "M", "G", "T", "P"):
-        if value < 999.5 or prefix == "P":
-            break
-        value /= 1000.0
-    return f"{value:.3g} {prefix}{unit}".rstrip()
+    Screen().show(Table(title, ("", "about", "exactly"), rows, right=(1, 2)))

@@ -1,25 +1,26 @@
-"""``mlp-xp export``: a model for onnxruntime, and whatever else reads ONNX."""
+"""``mlp-xp export``: a model as ONNX, for onnxruntime and other programs that read ONNX."""
 
 from __future__ import annotations
 
 import click
 
-from mlp_xp.cli._help import Command
-from mlp_xp.cli._options import SHOW_DEFAULTS, force_option
+from mlp_xp.cli._help import command_of
+from mlp_xp.cli._options import force_option
 from mlp_xp.cli._output import claimed, with_suffix
+from mlp_xp.cli._screen import Screen
 
 
-@click.command("export", cls=Command, context_settings=SHOW_DEFAULTS, example="export houses.safetensors houses.onnx")
+@command_of("export houses.safetensors houses.onnx")
 @click.argument("model")
 @click.argument("output")
 @force_option
 def command(model: str, output: str, force: bool) -> None:
-    """Write MODEL to OUTPUT, an .onnx file, whose input is the columns as they are: the scales are in its weights.
+    """Write MODEL to OUTPUT, an .onnx file that takes the columns as they are: its weights contain the scales.
 
     It computes in float64, since a scale in the weights would cost float32 its last digits. For example: mlp-xp export
     houses.safetensors houses.onnx
     """
-    # what it takes is heavy, and `--help` does without
+    # imported here: --help must stay fast
     from mlp_xp.cli._model import open_model
     from mlp_xp.export import to_onnx
 
@@ -33,4 +34,4 @@ def command(model: str, output: str, force: bool) -> None:
         )  # fmt: skip
     names = opened.recipe.names
     listed = f": {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}" if names else ""
-    click.echo(f"wrote {path}, whose input X is (N, {opened.recipe.width}) in float64{listed}")
+    Screen().say(f"wrote {path}, whose input X is (N, {opened.recipe.width}) in float64{listed}")

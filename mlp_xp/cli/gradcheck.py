@@ -1,45 +1,45 @@
-"""``mlp-xp gradcheck``: check somebody's gradient, or every one of this library's own.
+"""``mlp-xp gradcheck``: check a user's own gradient, those of a saved model, or every one of this library.
 
-Next: ``_problem`` finds theirs; ``_checks`` has ours, and those of a saved model.
+Next: ``_problem`` finds a user's gradient in a file; ``_checks`` has the other two.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import nullcontext, redirect_stdout
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from mlp_xp.backends import BACKENDS
-from mlp_xp.cli._help import Command, Names, Option, Problem
-from mlp_xp.cli._options import DEVICE, DTYPE, DTYPE_NAMES, SHOW_DEFAULTS, WRONG, seed_option
-from mlp_xp.cli._screen import open_console
+from mlp_xp.backends import BACKENDS, DTYPES
+from mlp_xp.cli._help import Names, Option, command_of, name_option
+from mlp_xp.cli._options import DEVICE, seed_option
+from mlp_xp.cli._screen import Screen
+from mlp_xp.cli._status import Status
+
+if TYPE_CHECKING:
+    from mlp_xp.gradcheck import Report
 
 _OWN: dict[str, Any] = {"cls": Option, "group": "Without PROBLEM"}
 
 
-@click.command(
+@command_of(
     "gradcheck",
-    cls=Command,
-    context_settings=SHOW_DEFAULTS,
-    example=(
-        "gradcheck",
-        "gradcheck --backend all --dtype float32",
-        "gradcheck my_layer.py:problem --full",
-        "gradcheck model.safetensors table.csv",
-    ),
+    "gradcheck --backend all --dtype float32",
+    "gradcheck my_layer.py:problem --full",
+    "gradcheck model.safetensors table.csv",
 )
-@click.argument("problem", type=Problem(), required=False, metavar="[FILE.py:NAME | MODEL DATA]")
+@click.argument("problem", type=click.Path(), required=False, metavar="[FILE.py:NAME | MODEL DATA]")
 @click.argument("data", metavar="", required=False)
-@click.option("--full", is_flag=True, help="Compare every entry with a difference of its own as well: slower.")
-@click.option("--allow-inconclusive", is_flag=True, help="Exit with 0 where nothing can be said, too.")
+@click.option("--full", is_flag=True, help="Compare every entry with its own finite difference too: slower.")
+@click.option("--allow-inconclusive", is_flag=True, help="Exit with 0 for gradients that can't be resolved, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 @click.option(
     "--backend", **_OWN, type=Names(("all", *BACKENDS)), default="numpy", help=f"all, or one of {', '.join(BACKENDS)}."
 )
 @click.option("--device", **_OWN, help=DEVICE)
-@click.option("--dtype", **_OWN, type=DTYPE_NAMES, default="float64", help=DTYPE)
+@name_option("--dtype", DTYPES, "float64", **_OWN)
 @seed_option
 @click.pass_context
 def command(
@@ -60,33 +60,45 @@ def command(
 
     The exit status is 0 when all pass, 1 when one is wrong or can't be resolved, 2 where nothing could be checked.
     """
-    from mlp_xp.cli import _checks  # what it takes is heavy, and `--help` does without
-
-    mode: Literal["auto", "full"] = "full" if full else "auto"
     if data is not None and not (problem or "").endswith(".safetensors"):
         raise ValueError(f"DATA, {data}, goes with a model, a .safetensors file, got {problem}")
+    mode: Literal["auto", "full"] = "full" if full else "auto"
+    screen = Screen(as_json)
+    # imported here: --help must stay fast
     if problem is None:
-        reports = _checks.check_own(_checks.places_of(backend, dtype, device), dtype, seed, mode, as_json)
-    elif problem.endswith(".safetensors"):
-        reports = [_checks.check_model(problem, data, backend, device, seed, mode)]
-        click.echo(reports[0].json()) if as_json else open_console().print(reports[0])
-    else:
-        given = {name for name in context.params if context.get_parameter_source(name) is _COMMAND_LINE}
-        for name in ("backend", "device", "dtype"):
-            if name in given:
-                raise ValueError(f"--{name} can't go with PROBLEM, which brings its own arrays")
-        from mlp_xp.cli._problem import check_problem
+        from mlp_xp.cli._checks import check_own, places_of
 
-        options = {"seed": seed} if "seed" in given else {}
-        with redirect_stdout(sys.stderr) if as_json else nullcontext():  # what their code prints is no JSON
-            report = check_problem(problem, **options, **({"mode": mode} if full else {}))
-        if as_json:
-            click.echo(report.json())
+        reports = check_own(screen, places_of(backend, dtype, device), dtype, seed, mode)
+    else:
+        if problem.endswith(".safetensors"):
+            from mlp_xp.cli._checks import check_model
+            from mlp_xp.cli._model import open_model
+
+            if data is None:
+                raise ValueError(f"to check {problem} takes DATA, rows such as it was trained on")
+            report = check_model(open_model(problem, backend, device), data, seed, mode)
         else:
-            open_console().print(report)
+            report = _check_problem(context, problem, as_json)
+        screen.record(json.loads(report.json()))
+        screen.show(report)
         reports = [report]
     allowed = ("pass", "inconclusive") if allow_inconclusive else ("pass",)
-    return 0 if all(report.verdict in allowed for report in reports) else WRONG
+    return Status.OK if all(report.verdict in allowed for report in reports) else Status.WRONG_GRADIENT
+
+
+def _check_problem(context: click.Context, problem: str, as_json: bool) -> Report:
+    """The report on the user's gradient; only options that are given override those of the problem."""
+    from mlp_xp.cli._problem import check_problem
+
+    given = {name for name in context.params if context.get_parameter_source(name) is _COMMAND_LINE}
+    for name in ("backend", "device", "dtype"):
+        if name in given:
+            raise ValueError(f"--{name} can't go with PROBLEM, which brings its own arrays")
+    options = {"seed": context.params["seed"]} if "seed" in given else {}
+    if context.params["full"]:
+        options["mode"] = "full"
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():  # what the user's code prints is not JSON
+        return check_problem(problem, **options)
 
 
 _COMMAND_LINE = click.core.ParameterSource.COMMANDLINE

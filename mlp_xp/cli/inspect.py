@@ -1,17 +1,14 @@
-"""``mlp-xp inspect``: what a model is, how it was trained, what it costs."""
+"""``mlp-xp inspect``: the architecture of a model, how it was trained, and what a step costs."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
-from mlp_xp.cli._help import Command
-from mlp_xp.cli._options import SHOW_DEFAULTS
-from mlp_xp.cli._screen import make_table, open_console
-from mlp_xp.cli.cost import _readable
+from mlp_xp.cli._help import command_of
+from mlp_xp.cli._screen import Screen, Table, readable
 from mlp_xp.cost import step_cost
 
 if TYPE_CHECKING:
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
     from mlp_xp.train import Record
 
 
-@click.command("inspect", cls=Command, context_settings=SHOW_DEFAULTS, example="inspect houses.safetensors")
+@command_of("inspect houses.safetensors")
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print all that the file says, as JSON.")
 def command(model: str, as_json: bool) -> None:
@@ -27,16 +24,14 @@ def command(model: str, as_json: bool) -> None:
 
     For example: mlp-xp inspect houses.safetensors
     """
+    # imported here: --help must stay fast
     from rich.markup import escape
 
-    from mlp_xp.cli._model import open_model  # what it takes is heavy, and `--help` does without
+    from mlp_xp.cli._model import open_model
 
-    opened = open_model(model)
-    if as_json:
-        click.echo(json.dumps({**opened.header, "sizes": _sizes(opened)}))
-        return
-    rows = [(escape(name), escape(value)) for name, value in _facts(opened) if value]
-    open_console().print(make_table(model, ("", ""), rows))
+    opened, screen = open_model(model), Screen(as_json)
+    screen.record({**opened.header, "sizes": _sizes(opened)})
+    screen.show(Table(model, ("", ""), [(escape(name), escape(value)) for name, value in _facts(opened) if value]))
 
 
 def _sizes(model: Model) -> list[int]:
@@ -45,51 +40,48 @@ def _sizes(model: Model) -> list[int]:
 
 
 def _facts(model: Model) -> Iterator[tuple[str, str]]:
-    """What to show, in order; what is empty is left out."""
+    """Names and texts, in the order in which they are shown; an empty text is left out."""
+    from mlp_xp.cli._model import network
+
     estimator, notes, recipe = model.estimator, model.header["notes"], model.recipe
-    sizes, dtype = _sizes(model), str(estimator.coefs_[0].dtype)
-    activation = estimator.activation if isinstance(estimator.activation, str) else ", ".join(estimator.activation)
-    yield "network", f"{'-'.join(map(str, sizes))}, {activation if len(sizes) > 2 else 'no hidden layer'}, in {dtype}"
+    yield "network", f"{network(_sizes(model), estimator.activation)}, in {estimator.coefs_[0].dtype}"
     yield "task", f"{recipe.task} of {recipe.target}" if recipe.target else recipe.task
     if model.is_classifier:
         known = model.classes
         yield "classes", ", ".join(map(str, known[:12])) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
     yield "inputs", ", ".join(recipe.names[:6]) + (f" ... {len(recipe.names)} in all" if len(recipe.names) > 6 else "")
     yield "standardised", "yes, the scales are in the model" if recipe.mean else "no"
-    settings = {name: value for name, value in estimator.get_params().items() if value != _default(estimator, name)}
+    defaults = type(estimator)().get_params()
+    settings = {name: value for name, value in estimator.get_params().items() if value != defaults[name]}
     yield "settings", ", ".join(f"{name}={value}" for name, value in settings.items() if name not in _SHOWN)
-    yield from _training(estimator._history, model.is_classifier)
-    if "test" in notes:
-        found = notes["test"]
-        yield (
-            "test",
-            f"{found['name']} {found['value']:.4f} ({found['low']:.4f} to {found['high']:.4f}), {found['rows']:,} rows",
-        )
-    batch = (
-        min(200, notes.get("data", {}).get("trained", 200)) if estimator.batch_size == "auto" else estimator.batch_size
-    )
-    optimizer = {"sgd": "momentum", "lbfgs": "sgd"}.get(estimator.solver, estimator.solver)
-    cost = step_cost(sizes, batch, dtype, activation=estimator._activations(), criterion=estimator._criterion(),
-                     optimizer=optimizer)  # fmt: skip
-    flops = _readable(cost.forward_flops + cost.backward_flops, "FLOP")
-    kept = cost.activation_bytes + 2 * cost.parameter_bytes + cost.optimizer_bytes
-    yield "a step", f"on {batch} rows: {cost.parameters:,} parameters, {flops}, {_readable(kept, 'B')}"
-    if "data" in notes:
-        about = notes["data"]
+    yield from _training(estimator._history, model.score_name)
+    if found := notes.get("test"):
+        interval = f"({found['low']:.4f} to {found['high']:.4f})"
+        yield "test", f"{found['name']} {found['value']:.4f} {interval}, {found['rows']:,} rows"
+    yield "a step", _cost_of_a_step(model)
+    if about := notes.get("data"):
         counts = f"{about['trained']:,} trained on, {about['validated']:,} to validate, {about['tested']:,} to test"
         yield "data", f"{about['name']}: {about['rows']:,} rows, {counts}"
     yield "versions", ", ".join(f"{name} {version}" for name, version in notes.get("versions", {}).items())
     yield "again", notes.get("command", "")
 
 
-_SHOWN = ("activation", "hidden_layer_sizes", "random_state", "check_gradients")
+_SHOWN = ("activation", "hidden_layer_sizes", "random_state", "check_gradients")  # elsewhere in the table
 
 
-def _default(estimator: object, name: str) -> object:
-    return getattr(type(estimator)(), name)
+def _cost_of_a_step(model: Model) -> str:
+    estimator, batch = model.estimator, model.estimator.batch_size
+    if batch == "auto":
+        batch = min(200, model.header["notes"].get("data", {}).get("trained", 200))
+    optimizer = {"sgd": "momentum", "lbfgs": "sgd"}.get(estimator.solver, estimator.solver)
+    cost = step_cost(_sizes(model), batch, str(estimator.coefs_[0].dtype), activation=estimator._activations(),
+                     criterion=estimator._criterion(), optimizer=optimizer)  # fmt: skip
+    flops = readable(cost.forward_flops + cost.backward_flops, "FLOP")
+    kept = cost.activation_bytes + 2 * cost.parameter_bytes + cost.optimizer_bytes
+    return f"on {batch} rows: {cost.parameters:,} parameters, {flops}, {readable(kept, 'B')}"
 
 
-def _training(history: tuple[Record, ...], classifies: bool) -> Iterator[tuple[str, str]]:
+def _training(history: tuple[Record, ...], score_name: str) -> Iterator[tuple[str, str]]:
     if not history:
         return
     last = history[-1]
@@ -98,16 +90,15 @@ def _training(history: tuple[Record, ...], classifies: bool) -> Iterator[tuple[s
     scores = [record.val_score for record in history if record.val_score is not None]
     if scores:
         best = max(history, key=lambda record: record.val_score or -float("inf"))
-        name = "accuracy" if classifies else "R^2"
         line = f"{scores[0]:.4f} {_spark(scores)} {scores[-1]:.4f}"
-        yield f"validation {name}", f"{line}, best {best.val_score:.4f} in epoch {best.number}"
+        yield f"validation {score_name}", f"{line}, best {best.val_score:.4f} in epoch {best.number}"
 
 
 _BARS, _WIDTH = "▁▂▃▄▅▆▇█", 30
 
 
 def _spark(values: list[float]) -> str:
-    """A curve in a line."""
+    """A curve as one line of text."""
     step = max(1, len(values) // _WIDTH)
     shown = values[::step]
     low, high = min(shown), max(shown)

@@ -1,20 +1,20 @@
-"""``mlp-xp predict``: what a model says of new rows, a batch at a time."""
+"""``mlp-xp predict``: the predictions of a model for new rows, a batch at a time."""
 
 from __future__ import annotations
 
 import csv
-import io
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlp_xp.cli._help import Command
-from mlp_xp.cli._options import ROWS, SHOW_DEFAULTS, backend_option, device_option, force_option
+from mlp_xp.cli._help import command_of
+from mlp_xp.cli._options import ROWS, backend_option, device_option, force_option
 from mlp_xp.cli._output import claimed, with_suffix
+from mlp_xp.cli._screen import Screen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,14 +24,12 @@ if TYPE_CHECKING:
     _Write = Callable[[list[NDArray[Any]]], None]
 
 
-@click.command(
-    "predict", cls=Command, context_settings=SHOW_DEFAULTS, example="predict houses.safetensors new.csv -o prices.csv"
-)
+@command_of("predict houses.safetensors new.csv -o prices.csv")
 @click.argument("model")
 @click.argument("data")
 @click.option("--output", "-o", help="A .csv, .parquet or .npz file; by default CSV is printed.")
-@click.option("--proba", is_flag=True, help="The probability of each class as well.")
-@click.option("--rows", type=click.IntRange(1), default=ROWS, help="At a time.")
+@click.option("--proba", is_flag=True, help="Write the probability of each class too.")
+@click.option("--rows", type=click.IntRange(1), default=ROWS, help="Rows to read at a time.")
 @backend_option
 @device_option
 @force_option
@@ -40,10 +38,10 @@ def command(
 ) -> None:
     """Predict with MODEL the rows of DATA, which has the columns that the model was trained on.
 
-    They are read a batch at a time: there may be more than fit into memory. For example: mlp-xp predict
+    The rows are read a batch at a time, so DATA may be larger than the memory. For example: mlp-xp predict
     houses.safetensors new.csv -o prices.csv
     """
-    from mlp_xp.cli._model import open_for, open_model, refuse_no_rows  # heavy, and `--help` does without
+    from mlp_xp.cli._model import open_for, open_model  # imported here: --help must stay fast
 
     path = None if output is None else with_suffix(output, *_WRITERS)
     with claimed(path, force=force):
@@ -56,10 +54,8 @@ def command(
             for X, _ in opened.chunks(source, rows):
                 write(_predictions(opened, X, proba))
                 count += len(X)
-            if not count:
-                refuse_no_rows(source)
     if path is not None:
-        click.echo(f"wrote {count:,} rows to {path}")
+        Screen().say(f"wrote {count:,} rows to {path}")
 
 
 def _columns(model: Model, proba: bool) -> list[str]:
@@ -79,13 +75,10 @@ def _predictions(model: Model, X: NDArray[Any], proba: bool) -> list[NDArray[Any
 
 @contextmanager
 def _writing(path: Path | None, names: list[str]) -> Iterator[_Write]:
-    """A function that writes some rows; what it wrote becomes ``path`` at the end, whole or not at all."""
+    """A function that writes rows, to stdout without a ``path``; the file appears at the end, whole or not at all."""
     if path is None:
-        text = io.TextIOWrapper(sys.stdout.buffer, newline="", encoding="utf-8", write_through=True)
-        try:
-            yield _csv_writer(text, names)
-        finally:
-            text.detach()
+        with _to_csv(sys.stdout.fileno(), names) as write:
+            yield write
         return
     from mlp_xp._lib.files import replacing
 
@@ -93,22 +86,18 @@ def _writing(path: Path | None, names: list[str]) -> Iterator[_Write]:
         yield write
 
 
-def _csv_writer(file: Any, names: list[str]) -> _Write:
-    writer = csv.writer(file, lineterminator="\n")
-    header = [names]
-
-    def write(columns: list[NDArray[Any]]) -> None:
-        if header:
-            writer.writerow(header.pop())
-        writer.writerows(zip(*(column.tolist() for column in columns), strict=True))
-
-    return write
-
-
 @contextmanager
-def _to_csv(path: Path, names: list[str]) -> Iterator[_Write]:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        yield _csv_writer(file, names)
+def _to_csv(file: Path | int, names: list[str]) -> Iterator[_Write]:
+    with open(file, "w", newline="", encoding="utf-8", closefd=not isinstance(file, int)) as opened:
+        writer = csv.writer(opened, lineterminator="\n")
+        header = [names]  # written with the first rows: a refused file leaves stdout empty
+
+        def write(columns: list[NDArray[Any]]) -> None:
+            writer.writerows(header)
+            header.clear()
+            writer.writerows(zip(*(column.tolist() for column in columns), strict=True))
+
+        yield write
 
 
 @contextmanager
@@ -116,19 +105,16 @@ def _to_parquet(path: Path, names: list[str]) -> Iterator[_Write]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    writers: list[Any] = []
+    with ExitStack() as stack:
+        writers: list[Any] = []
 
-    def write(columns: list[NDArray[Any]]) -> None:
-        table = pa.table(dict(zip(names, columns, strict=True)))
-        if not writers:
-            writers.append(parquet.ParquetWriter(path, table.schema))
-        writers[0].write_table(table)
+        def write(columns: list[NDArray[Any]]) -> None:
+            table = pa.table(dict(zip(names, columns, strict=True)))
+            if not writers:  # the first rows say which types the columns have
+                writers.append(stack.enter_context(parquet.ParquetWriter(path, table.schema)))
+            writers[0].write_table(table)
 
-    try:
         yield write
-    finally:
-        for writer in writers:
-            writer.close()
 
 
 @contextmanager

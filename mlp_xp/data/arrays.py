@@ -1,8 +1,8 @@
-"""Where data comes from, by its name: built in, .npz, a folder of IDX files, or a table, read a batch at a time.
+"""Data that comes as arrays: built in, in a .npz file, or in a folder of IDX files, read a batch at a time.
 
-Whatever is wrong with a file is one sentence that begins with its name: where it is, what was expected, what came.
+An error about a file is one sentence that begins with its name: what was expected, and what was found.
 
-Next: ``tables`` opens those that have named columns, ``recipe`` makes numbers of what comes, ``cli`` trains on them.
+Next: ``tables`` opens data with named columns, ``recipe`` turns rows into numbers, ``cli`` trains on them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from mlp_xp.data.source import Chunk, HostArray, Source
 BUILT_IN = ("digits", "iris", "wine", "breast_cancer", "diabetes")
 
 
-def _from_arrays(where: str, X: HostArray, y: HostArray | None, **known: Any) -> Callable[..., Any]:
-    """The chunks of arrays that are in memory."""
+def _from_arrays(where: str, X: HostArray, y: HostArray | None) -> Callable[[int | None], Iterator[Chunk]]:
+    """The ``chunks`` of arrays that are in memory."""
 
     def chunks(rows: int | None) -> Iterator[Chunk]:
         step = rows or max(len(X), 1)
@@ -37,7 +37,7 @@ def _from_arrays(where: str, X: HostArray, y: HostArray | None, **known: Any) ->
 
 
 def built_in(name: str) -> Source:
-    """What scikit-learn brings along; see ``sklearn.datasets`` for where it is from."""
+    """A data set of scikit-learn, by its name; ``sklearn.datasets`` says where it is from."""
     from sklearn import datasets
 
     bunch = getattr(datasets, f"load_{name}")()
@@ -54,7 +54,7 @@ _NPZ_NAMES = (("X", "y", "X_test", "y_test"), ("x_train", "y_train", "x_test", "
 
 
 def npz_file(path: Path) -> Source:
-    """``X`` and perhaps ``y``, or ``x_train`` and ``y_train``; and ``X_test``, ``y_test`` or ``x_test``, ``y_test``."""
+    """Arrays ``X``, ``y``, ``X_test``, ``y_test``, or ``x_train``, ``y_train``, ...; only X is needed."""
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise ValueError(f"{path} must be an .npz file, got a file that is empty, truncated or of another kind")
@@ -93,11 +93,11 @@ def _check_heads(path: Path, X: str, head: tuple[Any, Any], y: str | None, y_hea
 
 @contextmanager
 def _whole_npz(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive; what is wrong with it is one sentence."""
+    """The open archive; an error while it is read becomes one sentence."""
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    # what NumPy, zip and zlib raise for archives that are damaged, encrypted, or hold pickled objects
+    # NumPy, zip and zlib raise these for archives that are damaged, encrypted, or hold pickled objects
     except (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         if str(error).startswith(str(path)):
             raise
@@ -105,7 +105,7 @@ def _whole_npz(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _npz_heads(path: Path) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Name -> shape and dtype, without reading what they hold."""
+    """Name -> shape and dtype of each array, without reading its values."""
     heads: dict[str, tuple[tuple[int, ...], Any]] = {}
     with _whole_npz(path) as archive:
         for member in archive.namelist():
@@ -125,7 +125,7 @@ def _npy_head(stream: Any) -> tuple[tuple[int, ...], bool, Any]:
 
 
 def _npz_chunks(path: Path, X: str, y: str | None, n: int, rows: int | None) -> Iterator[Chunk]:
-    """The features a piece at a time, as they are unpacked; the targets, one number a row, at once."""
+    """Features a piece at a time, as they are unpacked; targets, one number a row, at once."""
     targets = None
     with _whole_npz(path) as archive:
         if y is not None:
@@ -155,11 +155,11 @@ def _pieces(stream: Any, rows: int | None) -> Iterator[HostArray]:
 
 
 _IDX_NAMES = {"train-images": 3, "train-labels": 1, "t10k-images": 3, "t10k-labels": 1}
-"""How a file's name begins -> the rank of what it holds."""
+"""Start of a file's name -> the rank of its array."""
 
 
 def idx_folder(folder: Path) -> Source:
-    """Images and labels, and the test set's where there is one."""
+    """Images and labels in a folder such as MNIST's, and its test set where it has one."""
     paths = {stem: _find_idx(folder, stem, rank) for stem, rank in _IDX_NAMES.items()}
     if not (paths["t10k-images"] or paths["t10k-labels"]):
         del paths["t10k-images"], paths["t10k-labels"]
@@ -193,7 +193,7 @@ def _find_idx(folder: Path, stem: str, rank: int) -> Path | None:
 def _read_idx(path: Path, rank: int) -> HostArray:
     """The unsigned bytes of an IDX file: 0, 0, 8, rank, the sizes in four big-endian bytes each, then the bytes."""
     raw = path.read_bytes()
-    if raw[:2] == b"\x1f\x8b":  # whatever its name says
+    if raw[:2] == b"\x1f\x8b":  # gzip, whatever the name says
         try:
             raw = gzip.decompress(raw)
         except (OSError, EOFError, zlib.error):
@@ -216,7 +216,7 @@ def _read_idx(path: Path, rank: int) -> HostArray:
 
 
 def _features(where: str, X: HostArray, first: int) -> HostArray:
-    """``X`` as (n, d_in) floats; unsigned bytes are pixels and become 0 ... 1."""
+    """``X`` as floats (n, d_in); unsigned bytes are pixels and become 0 ... 1."""
     flat = X.reshape(len(X), -1)
     if X.dtype == np.uint8:
         return np.divide(flat, 255, dtype=np.float32)

@@ -1,8 +1,8 @@
-"""What a model has to know of its data to read more of it: columns, categories, target, scales. Kept in its file.
+"""How a model turns rows into numbers: columns, categories, target and scales, kept in the file of the model.
 
-Learned from the rows that are trained on, applied to every row after: rows of any source -> X (n, d_in), standardised.
+A ``Recipe`` is learned from the training rows and applied to all later ones: rows of a source -> X (n, d_in).
 
-Before: ``data`` and ``tables`` read the rows. Next: ``cli`` keeps a recipe with each model.
+Before: ``tables`` and ``arrays`` read the rows. Next: ``cli`` saves a recipe with each model.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 from mlp_xp.data import tables
 from mlp_xp.data.source import Chunk, Source
 
-_FEW = 20  # so many different whole numbers are classes, however few rows there are
+_FEW = 20  # up to so many different whole numbers are classes, however few rows there are
 
 
 class Recipe(NamedTuple):
     """How rows become numbers.
 
     task: "classification" or "regression".
-    target: the name of the column that is learned; None for arrays.
-    columns: of a table, with their categories; None for arrays.
-    names: of the columns of X; empty where they have none.
-    width: of X.
-    missing: what to do about a missing value: refuse it, drop its row, or fill in the mean.
-    mean, scale: of each column of X, or one for all: ``(x - mean) / scale``; empty for no standardisation.
-    y_mean, y_scale: of the target of a regression.
+    target: the name of the target column; None for arrays.
+    columns: the columns of a table, with their categories; None for arrays.
+    names: names of the columns of X; empty where they have none.
+    width: the number of columns of X.
+    missing: what to do with a missing value: "refuse" it, "drop" its row, or "fill" in the mean.
+    mean, scale: ``(x - mean) / scale``, for each column of X or one for all; empty without standardisation.
+    y_mean, y_scale: the same for the target of a regression.
     image_shape: (height, width) when the columns are pixels.
     """
 
@@ -49,13 +49,19 @@ class Recipe(NamedTuple):
     def rows(
         self, where: str, chunk: Chunk, dropping: bool = False, labelled: bool = True
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """X (n, d_in) as it is written, NaN where a value is missing and shall be filled in; and the targets, if any.
+        """X (n, d_in) before standardisation, and the targets (n,), None where there are none.
 
         Args:
-            where: what the data is called in an error.
-            chunk: of the source.
-            dropping: whether rows may be left out; to predict there must be as many as came.
+            where: the name of the data in an error.
+            chunk: rows of the source.
+            dropping: whether rows with missing values may be dropped; a prediction needs every row.
             labelled: whether the targets are wanted.
+
+        Returns:
+            X, NaN where a value is missing that ``standardise`` will fill in; and the targets.
+
+        Raises:
+            ValueError: for other columns than those learned from, and for a missing value that is to be refused.
         """
         if self.columns is None:
             if not isinstance(chunk.X, np.ndarray):
@@ -85,7 +91,7 @@ class Recipe(NamedTuple):
         )
 
     def _targets(self, where: str, chunk: Chunk) -> NDArray[Any] | None:
-        """The targets as they are written: numbers, whole numbers or texts; None where there are none."""
+        """The targets (n,) as float64, int64 or texts; None where there are none."""
         if isinstance(chunk.X, np.ndarray):
             return None if chunk.y is None else tidy(where, chunk.y)
         if self.target is None:
@@ -104,12 +110,18 @@ class Recipe(NamedTuple):
         return tidy(where, column.to_numpy())
 
     def learn_scale(self, X: NDArray[Any], y: NDArray[Any], of_target: bool) -> Self:
-        """The same recipe with mean and standard deviation of these rows; of pixels one for all of them."""
+        """The recipe with the mean and the standard deviation of these rows: one for all pixels of images.
+
+        Args:
+            X: the training rows (n, d_in).
+            y: their targets (n,).
+            of_target: whether the target of a regression is scaled too.
+        """
         if self.image_shape is not None:
             mean, scale = np.mean(X, keepdims=True, dtype=float)[0], np.std(X, keepdims=True, dtype=float)[0]
         else:
             mean, scale = np.nanmean(X, axis=0, dtype=float), np.nanstd(X, axis=0, dtype=float)
-        # a column that is the same in every row: rounding makes its deviation small, not 0
+        # rounding makes the deviation of a constant column small, not 0
         constant = ~(scale > 10 * np.finfo(float).eps * np.abs(mean))
         scale = np.where(constant, 1.0, scale)
         found = self._replace(mean=tuple(map(float, np.nan_to_num(mean))), scale=tuple(map(float, scale)))
@@ -118,23 +130,27 @@ class Recipe(NamedTuple):
         return found
 
     def standardise(self, X: NDArray[Any]) -> NDArray[Any]:
-        """``(X - mean) / scale``; what is missing becomes the mean, 0."""
+        """``(X - mean) / scale``; a missing value becomes the mean, 0."""
         if self.mean:
             X = (X - np.asarray(self.mean, dtype=X.dtype)) / np.asarray(self.scale, dtype=X.dtype)
         return np.nan_to_num(X, copy=False, nan=0.0) if self.missing == "fill" else X
+
+    def scale_target(self, y: NDArray[Any]) -> NDArray[Any]:
+        """Targets of a regression as ``(y - y_mean) / y_scale``; labels as they are."""
+        return (y - self.y_mean) / self.y_scale if self.task == "regression" else y
 
     def unscale(self, y: NDArray[Any]) -> NDArray[Any]:
         """Outputs of the network in the units of the target."""
         return y * self.y_scale + self.y_mean if self.task == "regression" else y
 
     def as_notes(self) -> dict[str, Any]:
-        """As numbers, strings, lists and dicts."""
+        """The recipe as numbers, strings, lists and dicts."""
         columns = None if self.columns is None else [list(column) for column in self.columns]
         return {**self._asdict(), "columns": columns}
 
     @classmethod
     def from_notes(cls, notes: Mapping[str, Any]) -> Self:
-        """What ``as_notes`` made."""
+        """The recipe of which ``as_notes`` made these notes."""
         columns = notes["columns"]
         known: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in notes.items()
@@ -145,46 +161,75 @@ class Recipe(NamedTuple):
 
 
 def plain_recipe(width: int, task: str) -> Recipe:
-    """Of a model that was trained elsewhere: rows are taken as they are."""
+    """The recipe of a model that was trained without one: rows are taken as they are."""
     return Recipe(task, None, None, (), width)
 
 
-def learn(
-    source: Source, chunk: Chunk, target: str | None, task: str | None, missing: str, drop: tuple[str, ...],
-    categories: tuple[str, ...],
-) -> tuple[Recipe, str]:  # fmt: skip
-    """The recipe of all rows but for the scales, and why it is this task."""
-    where = source.where
+class Wanted(NamedTuple):
+    """What the user says about the data; the data decides the rest.
+
+    target: the column to learn; by default the one that the data names, else the last.
+    task: "classification" or "regression"; by default inferred from the target.
+    missing: what to do with a missing value: "refuse", "drop" or "fill".
+    drop: columns to leave out.
+    categories: columns of numbers that are categories.
+    """
+
+    target: str | None = None
+    task: str | None = None
+    missing: str = "refuse"
+    drop: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+
+
+def learn(source: Source, chunk: Chunk, wanted: Wanted) -> tuple[Recipe, str]:
+    """The recipe of a source, still without scales, and the reason for its task.
+
+    Args:
+        source: where the rows are from.
+        chunk: all of its rows.
+        wanted: what the user says about them.
+
+    Raises:
+        ValueError: for columns that do not exist, a target that can't be learned, and text among numbers.
+    """
     if isinstance(chunk.X, np.ndarray):
-        if target is not None or drop or categories:
-            raise ValueError(f"--target, --drop and --category name columns of a table, {where} has none")
-        if chunk.y is None:
-            raise ValueError(f"{where} must hold y beside X to be trained on")
-        y = tidy(where, chunk.y)
-        chosen, why = infer_task("the target", y, task)
-        return Recipe(chosen, None, None, source.columns or (), chunk.X.shape[1], missing,
-                      image_shape=source.image_shape), why  # fmt: skip
-    frame = chunk.X
-    target = target or source.target or str(frame.columns[-1])
-    tables.check_named("the target", where, frame.columns, target)
-    for option, names in (("--drop", drop), ("--category", categories)):
+        return _learn_arrays(source, chunk, wanted)
+    where, frame = source.where, chunk.X
+    target = wanted.target or source.target or str(frame.columns[-1])
+    for option, names in (("the target", (target,)), ("--drop", wanted.drop), ("--category", wanted.categories)):
         for name in names:
             tables.check_named(option, where, frame.columns, name)
-    columns = tuple(tables.learn_columns(where, frame, target, drop, categories))
-    there = frame[target].dropna()
-    if not len(there):
+    columns = tuple(tables.learn_columns(where, frame, target, wanted.drop, wanted.categories))
+    known = frame[target].dropna()
+    if not len(known):
         raise ValueError(f"{where}: the target {target!r} must have a value, it is missing in all rows")
-    chosen, why = infer_task(f"the target {target!r}", tidy(where, there.to_numpy()), task)
+    task, reason = infer_task(f"the target {target!r}", tidy(where, known.to_numpy()), wanted.task)
     names = tuple(
         column.name if category is None else f"{column.name}={category}"
         for column in columns
         for category in (column.categories if column.categories is not None else (None,))
     )
-    return Recipe(chosen, target, columns, names, len(names), missing), why
+    return Recipe(task, target, columns, names, len(names), wanted.missing), reason
+
+
+def _learn_arrays(source: Source, chunk: Chunk, wanted: Wanted) -> tuple[Recipe, str]:
+    where = source.where
+    if wanted.target is not None or wanted.drop or wanted.categories:
+        raise ValueError(f"--target, --drop and --category name columns of a table, {where} has none")
+    if chunk.y is None:
+        raise ValueError(f"{where} must hold y beside X to be trained on")
+    task, reason = infer_task("the target", tidy(where, chunk.y), wanted.task)
+    names, width = source.columns or (), chunk.X.shape[1]
+    return Recipe(task, None, None, names, width, wanted.missing, image_shape=source.image_shape), reason
 
 
 def tidy(where: str, y: NDArray[Any]) -> NDArray[Any]:
-    """Targets as int64 where they are whole numbers, as float64 where not, as texts otherwise."""
+    """Targets (n,) as int64 if all are whole numbers, as float64 if they are other numbers, else as texts.
+
+    Raises:
+        ValueError: for complex numbers, NaN and infinities.
+    """
     if y.dtype.kind == "b" or y.dtype.kind not in "iuf":
         if y.dtype.kind == "c":
             raise ValueError(f"{where}: the target must be numbers or texts, got {y.dtype}")
@@ -198,7 +243,16 @@ def tidy(where: str, y: NDArray[Any]) -> NDArray[Any]:
 
 
 def infer_task(what: str, y: NDArray[Any], task: str | None) -> tuple[str, str]:
-    """What kind of target ``y`` is, and the sentence that says why."""
+    """The task for targets ``y`` (n,), and the reason.
+
+    Args:
+        what: the name of the target in a sentence.
+        y: as ``tidy`` returns them.
+        task: the task that the user wants; None to infer it.
+
+    Raises:
+        ValueError: for targets that don't fit the task, and for fewer than two different ones.
+    """
     kinds = len(np.unique(y))
     if y.dtype.kind == "U":
         found, why = "classification", f"{what} holds {kinds} different texts"

@@ -1,4 +1,4 @@
-"""A source of rows, and which of them are held out: what everything that opens data returns."""
+"""``Source``, rows that can be read in chunks, which all functions that open data return; ``hold_out`` splits them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ HostArray: TypeAlias = NDArray[Any]
 
 
 class Chunk(NamedTuple):
-    """Some rows in their order.
+    """Consecutive rows.
 
-    X: a floating array (n, d_in), or a data frame whose target is among its columns.
-    y: (n,), or None where there is none, or where X is a frame.
-    first: how many rows came before.
+    X: a floating array (n, d_in), or a data frame that has the target among its columns.
+    y: the targets (n,); None without targets, and where X is a frame.
+    first: the number of rows before these.
     """
 
     X: Any
@@ -27,14 +27,14 @@ class Chunk(NamedTuple):
 class Source(NamedTuple):
     """Data that can be read.
 
-    name: what it is called in a heading.
-    where: what it is called in an error.
-    columns: their names; None where they have none.
-    chunks: the rows, so many at a time; all at once for None.
-    test: the test set, where the data brings one along.
+    name: its name in a heading.
+    where: its name in an error.
+    columns: names of the columns; None where they have none.
+    chunks: ``chunks(rows)`` reads that many rows at a time, ``chunks(None)`` all at once.
+    test: the test set, where the data has one.
     image_shape: (height, width) when the columns are the pixels of an image, row by row.
-    target: the name of the target among ``columns``, where the data says which it is.
-    is_table: whether its chunks are data frames.
+    target: the name of the target among ``columns``, where the data says it.
+    is_table: whether the chunks are data frames.
     """
 
     name: str
@@ -46,15 +46,44 @@ class Source(NamedTuple):
     target: str | None = None
     is_table: bool = False
 
+    def read(self) -> Chunk:
+        """All rows at once.
+
+        Raises:
+            ValueError: when there are none.
+        """
+        chunk = next(self.chunks(None), None)
+        if chunk is None or len(chunk.X) == 0:
+            raise no_rows(self.where)
+        return chunk
+
+
+def no_rows(where: str) -> ValueError:
+    """The error of a source without rows."""
+    return ValueError(f"{where} must have at least one row, got none")
+
 
 def hold_out(share: float, seed: int, n: int, labels: HostArray | None = None) -> tuple[HostArray, HostArray]:
     """Which of ``n`` rows are kept and which are held out, both in random order.
 
-    Of each label (n,) about the same ``share`` is held out, but never the last row that has it, and in all at least one
-    row, unless the share is 0.
+    About the same share of each label is held out, but never its last row. At least one row is held out, unless
+    ``share`` is 0.
+
+    Args:
+        share: of the rows to hold out, 0 ... 1.
+        seed: of the random order.
+        n: the number of rows.
+        labels: (n,); None to draw from all rows alike.
+
+    Returns:
+        The indices of the rows that are kept, and of those held out.
 
     Raises:
         ValueError: when there are not enough rows.
+
+    >>> kept, held = hold_out(0.25, 0, 8)
+    >>> len(kept), len(held), len({*kept, *held})
+    (6, 2, 8)
     """
     order = np.random.default_rng(seed).permutation(n)
     groups = [order] if labels is None else [order[labels[order] == label] for label in np.unique(labels)]
@@ -62,7 +91,7 @@ def hold_out(share: float, seed: int, n: int, labels: HostArray | None = None) -
     held: list[int] = []
     owed = 0.0
     for group in sorted(groups, key=len):
-        owed += share * len(group)  # what one small group could not give is asked of the next
+        owed += share * len(group)  # rows that a small group could not give are taken from the next
         count = min(round(owed), len(group) - 1)
         owed -= count
         held.extend(group[:count])

@@ -1,9 +1,9 @@
 """Tables with named columns: .csv, .tsv, .parquet, .arrow, OpenML; read with pandas and pyarrow, a batch at a time.
 
-A ``Column`` is what has to be known of one to make numbers of it again: its name, and its categories if it has any.
-Rows are counted from 1, without the header.
+A ``Column`` describes how one column becomes numbers: its name, and its categories if it has any. Errors count rows
+from 1, without the header.
 
-Before: ``data`` opens files by their names. Next: ``recipe`` keeps the columns with a model.
+Next: ``recipe`` keeps the columns with a model.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +21,9 @@ from mlp_xp._lib.arguments import one_of
 from mlp_xp.data.source import Chunk, Source
 
 _MOST_COLUMNS = 100_000
-_MOST_CATEGORIES = 1000  # of a column: what has more is an identifier or free text
-_NUMERIC_SHARE = 0.5  # a column of text more of which reads as numbers holds numbers, and mistakes
+_MOST_CATEGORIES = 1000  # a column with more is an identifier or free text
+_NUMERIC_SHARE = 0.5  # a column of text holds numbers, with mistakes among them, if more of it reads as numbers
+_MOST_LISTED = 8  # names in an error
 
 
 class Column(NamedTuple):
@@ -34,7 +34,7 @@ class Column(NamedTuple):
 
     @property
     def width(self) -> int:
-        """How many columns of numbers it becomes."""
+        """The number of columns of X that it becomes."""
         return 1 if self.categories is None else len(self.categories)
 
 
@@ -42,7 +42,7 @@ class Column(NamedTuple):
 
 
 def open_table(path: Path, text_columns: Sequence[str] = ()) -> Source:
-    """The table in ``path``; ``text_columns`` of a text file are not read as numbers."""
+    """The table in ``path``; in a text file, ``text_columns`` are read as text even where they look like numbers."""
     if not path.is_file():
         raise ValueError(
             f"{path} can't be read: {'it is not a file' if path.exists() else 'No such file or directory'}"
@@ -71,25 +71,12 @@ def open_table(path: Path, text_columns: Sequence[str] = ()) -> Source:
     return Source(path.stem, str(path), columns, chunks, is_table=True)
 
 
-_ROWS = 2**16  # at a time, where all are wanted
+_ROWS = 2**16  # read at a time, where all are wanted
 
 
 def _text(path: Path, text_columns: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            line = file.readline()
-            if line.count(separator) >= _MOST_COLUMNS:
-                raise ValueError(
-                    f"{path} must have at most {_MOST_COLUMNS:,} columns, got {line.count(separator) + 1:,}"
-                )
-            file.seek(0)
-            header = tuple(name.strip() for name in next(csv.reader(file, delimiter=separator), ()))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} must be text in UTF-8: {error}") from None
-    if not header or all(_reads_as_number(name) for name in header):
-        shown = ", ".join(header[:4]) or "an empty line"
-        raise ValueError(f"{path} must begin with a header that names its columns, got {shown}")
+    header = _header(path, separator)
 
     def frames(rows: int) -> Iterator[Any]:
         import pandas as pd
@@ -113,6 +100,22 @@ def _text(path: Path, text_columns: tuple[str, ...]) -> tuple[tuple[str, ...], A
             raise ValueError(f"{path} can't be read as a table: {str(error).strip().splitlines()[0]}") from None
 
     return header, frames
+
+
+def _header(path: Path, separator: str) -> tuple[str, ...]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            count = file.readline().count(separator) + 1
+            if count > _MOST_COLUMNS:
+                raise ValueError(f"{path} must have at most {_MOST_COLUMNS:,} columns, got {count:,}")
+            file.seek(0)
+            header = tuple(name.strip() for name in next(csv.reader(file, delimiter=separator), ()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} must be text in UTF-8: {error}") from None
+    if not header or all(_reads_as_number(name) for name in header):
+        shown = ", ".join(header[:4]) or "an empty line"
+        raise ValueError(f"{path} must begin with a header that names its columns, got {shown}")
+    return header
 
 
 def _parquet(path: Path, text_columns: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
@@ -161,16 +164,16 @@ def _arrow(path: Path, text_columns: tuple[str, ...]) -> tuple[tuple[str, ...], 
 
 
 def from_openml(name: str) -> Source:
-    """``openml:NAME``, fetched once and kept by scikit-learn in its own folder."""
+    """The data set ``openml:NAME``, fetched once and kept by scikit-learn in its own folder."""
     import warnings
 
     from sklearn.datasets import fetch_openml
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that there are several versions: the active one is taken
+            warnings.simplefilter("ignore")  # it warns of several versions: the active one is right
             bunch = fetch_openml(name=name.removeprefix("openml:"), as_frame=True, parser="auto")
-    except Exception as error:  # of the network, of the server, of the format
+    except Exception as error:  # the network, the server or the format may fail
         raise ValueError(f"{name} can't be fetched from openml.org: {_first_line(error)}") from None
     frame = bunch.frame
     target = frame.columns[-1] if bunch.target is None else str(getattr(bunch.target, "name", frame.columns[-1]))
@@ -200,18 +203,24 @@ def _reads_as_number(text: str) -> bool:
 
 
 def check_named(kind: str, where: str, names: Iterable[str], name: str) -> None:
-    """Raise unless ``name`` is one of the columns; the nearest are offered."""
+    """Raise ``ValueError`` unless ``name`` is one of the columns ``names``; the error offers the nearest."""
     known = [str(each) for each in names]
     if name not in known:
-        offered = known if len(known) <= 8 else get_close_matches(name, known, n=4, cutoff=0.0)
-        raise ValueError(f"{where}: {kind} must be a column, {one_of(offered, name)}")
+        raise ValueError(f"{where}: {kind} must be a column, {one_of(known, name, most=_MOST_LISTED)}")
 
 
 def learn_columns(where: str, frame: Any, target: str, drop: Iterable[str], categories: Iterable[str]) -> list[Column]:
-    """A ``Column`` for each one but the target and those to drop; text is taken for categories.
+    """A ``Column`` for each feature of a table; columns of text become categories.
+
+    Args:
+        where: the name of the data in an error.
+        frame: all rows.
+        target: the column that is no feature.
+        drop: columns to leave out.
+        categories: columns of numbers that are categories.
 
     Raises:
-        ValueError: for text among numbers, with its row; for too many categories; for what is neither.
+        ValueError: for a column with too many categories, or with neither numbers nor text; for no column at all.
     """
     columns = []
     for name in frame.columns:
@@ -245,12 +254,12 @@ def _holds_numbers(where: str, name: str, column: Any) -> bool:
         raise ValueError(
             f"{where}: column {name!r} must hold numbers or text, got {column.dtype}; leave it out with --drop {name!r}"
         )
-    there = column.dropna()
-    return bool(pd.to_numeric(there.astype(str), errors="coerce").notna().mean() > _NUMERIC_SHARE)
+    texts = column.dropna().astype(str)
+    return bool(pd.to_numeric(texts, errors="coerce").notna().mean() > _NUMERIC_SHARE)
 
 
 def as_numbers(where: str, name: str, column: Any, first: int) -> NDArray[np.float64]:
-    """A column of numbers, NaN where it is missing."""
+    """A column as numbers (n,), NaN for a missing value; ``first`` is the number of rows before these."""
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(column):
@@ -273,10 +282,16 @@ def as_numbers(where: str, name: str, column: Any, first: int) -> NDArray[np.flo
 
 
 def encode(where: str, columns: Sequence[Column], frame: Any, first: int) -> NDArray[np.float64]:
-    """``frame`` as numbers (n, d_in), NaN in each place that is missing.
+    """A data frame as numbers (n, d_in), NaN for a missing value.
+
+    Args:
+        where: the name of the data in an error.
+        columns: how each column becomes numbers.
+        frame: the rows.
+        first: the number of rows before these.
 
     Raises:
-        ValueError: for a column that is not there, a text that is no number, or a category that is not known.
+        ValueError: for a column that is missing, a text that is no number, or an unknown category.
     """
     for column in columns:
         check_named("what the model was trained on", where, frame.columns, column.name)
@@ -294,10 +309,8 @@ def encode(where: str, columns: Sequence[Column], frame: Any, first: int) -> NDA
             unknown = there & (codes < 0)
             if unknown.any():
                 row = int(np.argmax(unknown))
-                known = column.categories if len(column.categories) <= 8 else column.categories[:8]
-                raise ValueError(
-                    f"{where}: row {first + row + 1}, column {column.name!r} must be {one_of(known, text[row])}"
-                )
+                known = one_of(column.categories, text[row], most=_MOST_LISTED)
+                raise ValueError(f"{where}: row {first + row + 1}, column {column.name!r} must be {known}")
             X[:, low : low + column.width] = codes[:, None] == np.arange(column.width)
             X[~there, low : low + column.width] = np.nan
         low += column.width

@@ -25,7 +25,7 @@ def test_the_backend_of_this_session_is_usable_and_takes_arrays_there_and_back(b
             values = np.asarray([[1.5, -2.0]])
             array = place.put(values)
             assert array.dtype == place.dtype
-            assert place.put(np.asarray([3])).dtype == place.xp.int32
+            assert place.put(np.asarray([3], dtype=np.int32)).dtype == place.xp.int32  # integers stay as they are
             back = to_host(array)
             assert isinstance(back, np.ndarray)
             assert back.dtype == dtype
@@ -148,7 +148,7 @@ def test_the_fastest_is_chosen_and_the_reason_names_what_was_timed(monkeypatch: 
         return probe("numpy"), timings.get(name, [])
 
     monkeypatch.setattr(timing, "measure", measured)
-    monkeypatch.setattr(usable, "_installed", lambda library: library.module != "cupy")
+    monkeypatch.setattr(usable, "_is_installed", lambda library: library.module != "cupy")
     choice = fastest((784, 20, 10), 1000, "float64", seconds=0.1)
     assert (choice.backend, choice.device) == ("torch", "cuda:0")
     assert choice.reason == (
@@ -164,7 +164,7 @@ def test_the_fastest_is_chosen_and_the_reason_names_what_was_timed(monkeypatch: 
 
 @pytest.mark.only("numpy")
 def test_where_only_numpy_is_installed_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usable, "_installed", lambda library: library.module == "numpy")
+    monkeypatch.setattr(usable, "_is_installed", lambda library: library.module == "numpy")
     monkeypatch.setattr(timing, "measure", None)
     assert fastest(SIZES, ROWS) == ("numpy", None, "numpy is the only array library installed", ())
 
@@ -182,7 +182,7 @@ def test_where_only_numpy_is_installed_nothing_is_timed(monkeypatch: pytest.Monk
 def test_what_cannot_be_timed_is_one_sentence(
     sizes: tuple[int, ...], n: int, dtype: str, seconds: float, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(usable, "_installed", lambda library: library.module in ("numpy", "torch"))
+    monkeypatch.setattr(usable, "_is_installed", lambda library: library.module in ("numpy", "torch"))
     with pytest.raises(ValueError, match=sentence):
         fastest(sizes, n, dtype, seconds=seconds)
 
@@ -235,5 +235,5 @@ def test_nothing_is_imported_to_see_what_is_installed(monkeypatch: pytest.Monkey
 )
 def test_the_driver_decides_which_cupy(driver: int | None, fix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usable, "_cuda_driver", lambda: driver)
-    monkeypatch.setattr(usable, "_installed", lambda library: False)
+    monkeypatch.setattr(usable, "_is_installed", lambda library: False)
     assert installed("cupy").fix == fix

@@ -171,7 +171,7 @@ def test_a_recipe_makes_numbers_of_a_table_and_of_more_of_it(tmp_path: Path) -> 
     (tmp_path / "a.csv").write_text("size,colour,kind\n1,red,x\n2,blue,y\n3,red,x\n")
     source = data.open_data(str(tmp_path / "a.csv"))
     chunk = next(source.chunks(None))
-    found, why = recipe.learn(source, chunk, None, None, "refuse", (), ())
+    found, why = recipe.learn(source, chunk, recipe.Wanted())
     assert (found.task, found.target) == ("classification", "kind")
     assert why == "the target 'kind' holds 2 different texts"
     assert found.names == ("size", "colour=blue", "colour=red")

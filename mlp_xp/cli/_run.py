@@ -1,0 +1,122 @@
+"""The record of a training run, which each step of ``_training`` fills in: what was asked, chosen, learned, scored."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from mlp_xp.cli._model import Model, stem_of
+from mlp_xp.cli._output import with_suffix
+from mlp_xp.cli._prepare import Data
+from mlp_xp.cli._scores import Score
+from mlp_xp.cli._screen import Screen
+
+
+class Files(NamedTuple):
+    """Where the results of a run go; None where one is not wanted."""
+
+    model: Path
+    picture: Path | None
+    config: Path | None
+    checkpoint: Path | None
+
+
+def result_files(options: dict[str, Any]) -> Files:
+    """The files that the options name; by default the model is called as the data, the picture as the model.
+
+    Raises:
+        ValueError: for a name with another suffix, and where there is no checkpoint to resume from.
+    """
+    model = with_suffix(options["output"] or f"{stem_of(options['data'])}.safetensors", ".safetensors")
+    picture = None
+    if options["picture"] != "none":
+        picture = with_suffix(options["picture"] or model.with_suffix(".png"), ".png")
+    config = None if options["save_config"] is None else with_suffix(options["save_config"], ".toml")
+    checkpoint = None if options["checkpoint"] is None else with_suffix(options["checkpoint"], ".safetensors")
+    if options["resume"] and (checkpoint is None or not checkpoint.exists()):
+        raise ValueError(f"--resume needs a --checkpoint that is there, got {checkpoint or 'none'}")
+    return Files(model, picture, config, checkpoint)
+
+
+class Stopwatch:
+    """Seconds of each part of a run that began at ``began``, by ``time.perf_counter``."""
+
+    def __init__(self, began: float) -> None:
+        self.began = self.before = began
+        self.parts: dict[str, float] = {}
+
+    def lap(self, part: str) -> float:
+        """Count the seconds since the last lap as ``part``; returns them."""
+        now = time.perf_counter()
+        self.parts[part], self.before = now - self.before, now
+        return self.parts[part]
+
+    def move(self, part: str, other: str, seconds: float) -> None:
+        """Count so many seconds of ``part`` as ``other``."""
+        self.parts[part] -= seconds
+        self.parts[other] = seconds
+
+    def slowest(self) -> tuple[str, float]:
+        """The part that took longest, and its seconds."""
+        return max(self.parts.items(), key=lambda pair: pair[1])
+
+    def total(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self.began
+
+
+@dataclass
+class Run:
+    """A training run.
+
+    Asked:
+    options: of the command, by their names.
+    files: where the results go.
+    settings: the options that decide the result, as TOML.
+    command: the command line that does the same.
+    screen: where it is shown.
+    watch: how long each step takes.
+
+    Chosen:
+    backend: the array library.
+    data: rows to train, to validate and to test on.
+    sizes: (d_in, d_h, ..., d_out) of the network.
+    model: the estimator, where it computes, and how it reads data.
+    network: the architecture and the solver, to show.
+
+    Learned:
+    interrupted: whether Ctrl-C ended the training.
+
+    Scored:
+    predicted: labels or numbers for the test rows.
+    score: how good they are.
+    pictured: whether the picture was drawn.
+    """
+
+    options: dict[str, Any]
+    files: Files
+    settings: str
+    command: str
+    screen: Screen
+    watch: Stopwatch
+
+    backend: str = field(init=False)
+    data: Data = field(init=False)
+    sizes: tuple[int, ...] = field(init=False)
+    model: Model = field(init=False)
+    network: str = field(init=False)
+
+    interrupted: bool = False
+
+    predicted: NDArray[Any] = field(init=False)
+    score: Score = field(init=False)
+    pictured: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the data is called."""
+        return stem_of(self.options["data"])

@@ -1,0 +1,137 @@
+"""Bad input of every command is one line on stderr and exit status 2."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import runs
+from runs import cli
+from shell import ENVIRONMENT
+
+pytestmark = pytest.mark.only("numpy")
+
+
+BAD = [
+    ("trian", "No such command 'trian'"),
+    ("train --epohcs 3", "No such option:? '?--epohcs"),
+    ("train --epochs 0", "Invalid value for '--max-iter'.*: 0 is not in the range"),
+    ("train --epochs many", "Invalid value for '--max-iter'.*: 'many' is not a valid integer"),
+    ("train --batch-size -1", "batch_size must be auto or a positive whole number, got '-1'"),
+    ("train --seed -1", "Invalid value for '--seed'"),
+    ("train --lr fast", "Invalid value for '--learning-rate-init'.*: 'fast' is not a valid float"),
+    ("train iris --lr -1", "learning_rate_init"),
+    ("train iris --alpha -3", "alpha"),
+    ("train iris --dropout 1", "dropout"),
+    ("train iris --label-smoothing 2", "label_smoothing"),
+    ("train iris --class-weight heavy", "class_weight must be balanced or CLASS=WEIGHT, comma separated, got 'heavy'"),
+    ("train iris --class-weight setossa=2", "a class of class_weight must be .*; did you mean 'setosa'?"),
+    ("train diabetes --label-smoothing 0.1", "label_smoothing belongs to a classification, and this is a regression"),
+    ("train iris --hidden 12,x", "hidden_layer_sizes must be positive whole numbers, .*, got '12,x'"),
+    ("train iris --hidden 12,-3", "hidden_layer_sizes must be positive whole numbers"),
+    ("train iris --hidden 10000000,10000000", "a network of 4-10000000-10000000-3 must fit in memory: it takes .* GB"),
+    ("train iris --activation reluu", "activation must be .* got 'reluu'; did you mean 'relu'"),
+    ("train iris --activation relu,tanh", r"activation must be one or one per hidden layer \(1\), got 2"),
+    ("train --solver adem", "solver must be .* got 'adem'; did you mean 'adam'"),
+    ("train --task clasification", "task must be .*; did you mean 'classification'"),
+    ("train iris --solver lbfgs --checkpoint c.safetensors", "checkpoint needs a stochastic solver"),
+    ("train iris --resume", "--resume needs a --checkpoint that is there, got none"),
+    ("train iris --dtype float23", "dtype must be 'float32' or 'float64', got 'float23'; did you mean 'float32'"),
+    ("train iris --backend nunpy", "backend must be .* got 'nunpy'; did you mean 'numpy'"),
+    ("train iris --backend cupy", "backend cupy is not "),
+    ("train iris --device cuda", "device of numpy must be 'cpu', got 'cuda'"),
+    ("train none.npz", "none.npz can't be read: No such file or directory"),
+    ("train iriss", "iriss can't be read: No such file or directory; built in are digits, iris"),
+    ("train folder --picture none", "folder must hold train-images-idx3-ubyte"),
+    ("train iris -o model.pkl", "model.pkl must end in .safetensors to be written"),
+    ("train iris --picture a.jpg", "a.jpg must end in .png to be written"),
+    ("train iris -o none/a.safetensors", "none/a.safetensors can't be written: No such file or directory"),
+    ("train iris --picture folder.png", "folder.png must be a file to write, got something else"),
+    ("train iris --target species", "name columns of a table, iris has none"),
+    ("train iris --config none.toml", "none.toml can't be read: No such file or directory"),
+    ("predict none.safetensors iris", "none.safetensors can't be read: No such file or directory"),
+    ("evaluate none.safetensors iris", "none.safetensors can't be read"),
+    ("inspect none.safetensors", "none.safetensors can't be read"),
+    ("export none.safetensors a.onnx", "none.safetensors can't be read"),
+    ("export none.safetensors a.pb", "a.pb must end in .onnx to be written"),
+    ("gradcheck problems.py:a iris", "DATA, iris, goes with a model, a .safetensors file, got problems.py:a"),
+    ("gradcheck --backend nunpy", "backend must be .* got 'nunpy'; did you mean 'numpy'"),
+    ("gradcheck --backend all --dtype double", "dtype must be 'float32' or 'float64', got 'double'"),
+    ("gradcheck --dtype double", "dtype must be 'float32' or 'float64', got 'double'"),
+    ("cost", "Missing argument 'SIZES...'"),
+    ("cost 3", r"sizes must be at least two positive ints \(d_in, ..., d_out\), got \(3,\)"),
+    ("cost 3 0", "Invalid value for 'SIZES...': 0 is not in the range"),
+    ("cost 3 2 --n 0", "Invalid value for '--n'"),
+    ("cost 3 2 --criterion squared", "criterion must be .* did you mean 'squared_error'"),
+    ("cost 3 2 2 --activation reluu", "activation must be .* did you mean 'relu'"),
+    ("cost 3 2 --optimizer adem", "optimizer must be .* did you mean 'adam'"),
+    ("cost 3 2 --dtype float23", "dtype must be .* did you mean 'float32'"),
+]
+
+
+@pytest.mark.parametrize(("line", "sentence"), BAD, ids=[line for line, _ in BAD])
+def test_bad_input_is_one_line_and_exit_status_2(
+    line: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.png").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(line.split()) == 2
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("error: ")
+    assert re.search(sentence, printed.err), printed.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "folder.png"]  # and nothing was written
+
+
+def test_a_separate_process_reports_bad_input_the_same_way(tmp_path: Path) -> None:
+    ended = runs.run(tmp_path, "train", "none.npz")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "error: none.npz can't be read: No such file or directory\n"
+
+
+BAD_TABLES = {
+    "empty": (b"", "data.csv must be a table with a header, got an empty file"),
+    "header alone": (b"a,b\n", "data.csv must have at least one row, got none"),
+    "no header": (b"1,2\n3,4\n", "data.csv must begin with a header that names its columns, got 1, 2"),
+    "one row": (b"a,b\n1,2\n", "the target 'b' must have at least 2 different .*, got only 2 in all 1 rows"),
+    "one class": (b"a,b\n1,x\n2,x\n3,x\n", "the target 'b' must have at least 2 different classes, got only x"),
+    "one row a class": (b"a,b\n1,x\n2,y\n3,z\n", "at least 2 rows of one class to hold some of them out, got 3"),
+    "text": (b"a,b\n1,x\n2,y\nthree,x\n4,y\n", r"data.csv: row 3, column 'a' must be a number, got 'three'"),
+    "missing": (b"a,b\n1,x\n2,y\n,x\n,y\n", r"data.csv: row 3, column 'a' is missing \(in 2 rows of this column\)"),
+    "missing target": (b"a,b\n1,x\n2,\n3,y\n", "data.csv: row 2, column 'b', the target, is missing"),
+    "infinite": (b"a,b\n1,x\n2,y\ninf,x\n4,y\n", "data.csv: row 3, column 'a' must be finite, got inf"),
+    "too long a row": (b"a,b\n1,x\n2,y,3\n", "data.csv: line 3 must have 2 fields as the header has, got 3"),
+    "twice": (b"a,a,b\n1,2,x\n1,2,y\n", "data.csv must have columns of different names, got 'a' twice"),
+    "no text": (b"a,b\n\xff\xfe,x\n", "data.csv must be text in UTF-8|can't be read as a table"),
+    "identifiers": (b"id,b\n" + b"".join(b"k%d,%d\n" % (i, i % 2) for i in range(1500)),
+                    "column 'id' has 1,500 different values, too many .*; leave it out with --drop 'id'"),
+    "10 million columns": (b"a," * 10_000_000 + b"b\n", "data.csv must have at most 100,000 columns, got 10,000,001"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("raw", "sentence"), BAD_TABLES.values(), ids=BAD_TABLES)
+def test_a_bad_table_is_one_line(folder: Path, raw: bytes, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "data.csv").write_bytes(raw)
+    assert re.search(sentence, runs.refused(capsys, "train", "data.csv"))
+    assert [path.name for path in folder.iterdir()] == ["data.csv"]
+
+
+def test_for_an_unknown_target_the_nearest_column_is_offered(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = runs.refused(capsys, "train", runs.write_table(folder), "--target", "prize")
+    assert sentence.endswith("got 'prize'; did you mean 'price'?")
+    assert sentence.startswith("houses.csv: the target must be a column, 'area'")
+
+
+@pytest.mark.parametrize("missing", ["click", "rich", "sklearn"])
+def test_a_missing_extra_is_named(missing: str, tmp_path: Path) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; from mlp_xp.cli import main; sys.exit(main(['train']))"
+    ended = subprocess.run(
+        (sys.executable, "-c", program), cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"error: the command needs {missing}: pip install 'mlp_xp[cli]'\n"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,66 @@
+"""``mlp-xp evaluate`` and ``inspect``: how good a saved model is, and what it is."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import runs
+from runs import cli
+
+import mlp_xp
+
+pytestmark = pytest.mark.only("numpy")
+
+
+def test_evaluate_scores_the_data_of_the_training_on_its_test_rows(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, data = str(model / "houses.safetensors"), str(model / "houses.csv")
+    assert cli.main(["evaluate", path, data, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    notes = import_module("mlp_xp.estimators.files").read_notes(path)["notes"]
+    assert (record["value"], record["rows"]) == (notes["test"]["value"], 24)
+    runs.write_table(model, "others.csv", rows=50)
+    assert cli.main(["evaluate", path, str(model / "others.csv")]) == 0
+    printed = capsys.readouterr().out
+    assert "of 50 right" in printed
+    assert "true label (row)" in printed
+
+
+@pytest.mark.parametrize("name", ["evaluate", "gradcheck"])
+def test_an_unknown_class_is_named_with_its_row(
+    model: Path, folder: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.write_table(folder, cell=(2, "district", "west"))
+    sentence = runs.refused(capsys, name, str(model / "houses.safetensors"), "houses.csv")
+    assert sentence.endswith("row 3 must be of a class that the model knows, north, south, got west")
+
+
+def test_inspect_shows_architecture_training_and_versions(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", str(model / "houses.safetensors")]) == 0
+    printed = capsys.readouterr().out
+    for text in ("3-8-1, relu", "classification of district", "north, south", "area, rooms, price", "50 epochs",
+                 "to validate, 24 to test", "a step", mlp_xp.__version__,
+                 "mlp-xp train houses.csv"):  # fmt: skip
+        assert text in printed, text
+    assert cli.main(["inspect", str(model / "houses.safetensors"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sizes"] == [3, 8, 1]
+
+
+def test_a_truncated_or_newer_model_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs.train_quickly(runs.write_classes(folder))
+    whole = (folder / "small.safetensors").read_bytes()
+    (folder / "half.safetensors").write_bytes(whole[: len(whole) // 2])
+    for command in (("inspect",), ("predict", "small.npz"), ("evaluate", "small.npz"), ("export", "a.onnx")):
+        sentence = runs.refused(capsys, command[0], "half.safetensors", *command[1:])
+        assert sentence.startswith("half.safetensors must be a model of mlp_xp, got a file that is truncated")
+    files = import_module("mlp_xp._lib.files")
+    version, files.VERSION = files.VERSION, 99
+    try:
+        runs.train_quickly("small.npz", "-o", "newer.safetensors")
+    finally:
+        files.VERSION = version
+    assert "was written by a newer mlp_xp" in runs.refused(capsys, "inspect", "newer.safetensors")

@@ -1,0 +1,31 @@
+"""``mlp-xp export``: onnxruntime predicts what the model predicts."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import runs
+from runs import cli
+
+pytestmark = pytest.mark.only("numpy")
+
+
+@pytest.mark.parametrize("target", ["price", "district"])
+def test_an_exported_model_predicts_the_same_from_raw_columns(folder: Path, target: str) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("ndonnx")
+    data = runs.write_table(folder)
+    runs.train_quickly(data, "--target", target, "--max-iter", "20")
+    assert cli.main(["export", "houses.safetensors", "houses.onnx"]) == 0
+    opened = import_module("mlp_xp.cli._model").open_model("houses.safetensors")
+    X, _ = next(opened.chunks(import_module("mlp_xp.data").open_data(data)))
+    session = runtime.InferenceSession("houses.onnx")
+    names = [output.name for output in session.get_outputs()]
+    found = dict(zip(names, session.run(None, {"X": X}), strict=True))
+    if target == "price":
+        np.testing.assert_allclose(found["output"][:, 0], opened.predict(X), rtol=1e-5)
+    else:
+        assert (found["label"] == opened.predict(X)).all()
