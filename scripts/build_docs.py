@@ -43,8 +43,9 @@ def prepare_class(cls: type) -> None:
     """Make a class readable: what it inherits, and of named fields the types instead of strings, and a list."""
     for base in cls.__mro__[1:]:
         for name, value in vars(base).items() if base.__module__.startswith("mlp_xp") else ():
-            if not name.startswith("_") and name not in vars(cls) and isinstance(value, FunctionType | classmethod):
-                prepare_function(getattr(value, "__func__", value))
+            function = value.__func__ if isinstance(value, classmethod) else value
+            if isinstance(function, FunctionType) and not name.startswith("_") and name not in vars(cls):
+                prepare_function(function)
                 setattr(cls, name, value)  # pdoc leaves out what is defined in a module without a page
     names = vars(cls).get("_fields", ())  # of a NamedTuple, whose __new__ has strings that pdoc can't evaluate
     for name, hint in typing.get_type_hints(cls).items() if names else ():
