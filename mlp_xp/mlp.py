@@ -154,10 +154,9 @@ def _data_loss(
 
 
 def _check_smoothing(criterion: Criterion, smoothing: float) -> None:
-    if smoothing:
-        check_number("label_smoothing", smoothing, 0.0, 1.0)
-        if not criterion.smoothing:
-            raise ValueError(f"label_smoothing belongs to softmax_cross_entropy alone, got {smoothing} elsewhere")
+    check_number("label_smoothing", smoothing, 0.0, 1.0)
+    if not criterion.smoothing:
+        raise ValueError(f"label_smoothing belongs to softmax_cross_entropy alone, got {smoothing} elsewhere")
 
 
 def _check_together(X: Array, y: Array, weight: Array | None) -> None:
@@ -235,7 +234,8 @@ def terms_of(
     if unknown:
         raise TypeError(f"options are {one_of(Options.__annotations__, next(iter(unknown)))}")
     activations, record = activations_of(activation, hidden), criterion_named(criterion)
-    _check_smoothing(record, label_smoothing)
+    if label_smoothing:
+        _check_smoothing(record, label_smoothing)
     if dropout != 0.0:
         check_number("dropout", dropout, 0.0, 1.0)
     if l2 != 0.0 or l1 != 0.0:
@@ -420,7 +420,8 @@ def backward(
     [(4, 8), (8,), (8, 3), (3,)]
     """
     xp = namespace(cache.logits, y, names=("the cache", "y"))
-    _check_smoothing(cache.criterion, label_smoothing)
+    if label_smoothing:
+        _check_smoothing(cache.criterion, label_smoothing)
     _check_together(cache.logits, y, sample_weight)
     loss, pull_loss = _data_loss(xp, cache.criterion, cache.logits, y, sample_weight, label_smoothing)
     if loss.ndim:

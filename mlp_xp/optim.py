@@ -283,7 +283,7 @@ def _plain(lr: float | Array) -> float | Array:
 
 def _zeros_like(params: Params) -> State:
     xp = namespace(*params)
-    return tuple(xp.zeros_like(p) for p in params)
+    return tuple([xp.zeros_like(p) for p in params])
 
 
 OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {

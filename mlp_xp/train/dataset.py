@@ -71,7 +71,7 @@ def batches(xp: Namespace, data: Dataset, like: Array, size: int, rows: Any) -> 
 
     Rows of dense data are taken in the step. A sparse matrix is made dense batch by batch.
     """
-    n = data.X.shape[0]
+    n, sparse = data.X.shape[0], is_sparse(data.X)
     size = min(size, n)
     spans = [slice(low, min(low + size, n)) for low in range(0, n, size)]
     if rows is None:
@@ -84,7 +84,7 @@ def batches(xp: Namespace, data: Dataset, like: Array, size: int, rows: Any) -> 
     # one call for all of them: where each one waits for the host, a slice costs as much as the step
     parts = [*xp.unstack(xp.reshape(there[:full], (-1, size))), there[full:]]
     for span, part in zip(spans, parts, strict=False):
-        if is_sparse(data.X):
+        if sparse:
             weight = None if data.weight is None else xp.take(data.weight, part, axis=0)
             yield Batch(rows_of(xp, data.X, like, rows[span]), xp.take(data.y, part, axis=0), weight, None)
         else:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Unpack, cast
 import numpy as np  # for the host's random numbers and its memory alone
 
 from mlp_xp._lib.arguments import check_number, check_positive, check_whole
-from mlp_xp._lib.namespace import device_kwargs, namespace, scalar_like
+from mlp_xp._lib.namespace import device_kwargs, namespace
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
 from mlp_xp.optim import Optimizer, State, adam
@@ -228,13 +228,15 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
     before = here.params  # where the epoch before began
     for number in range(len(here.history) + 1, settings.epochs + 1):
-        if _out_of_patience(here.history, settings):
+        watched = [record.watched for record in here.history]
+        if settings.patience is not None and stalls(watched, settings.patience, settings.tol):
             return
         params, state = here.params, here.state
         try:
-            plan = _plan(number, n, settings, here.history)
+            plan = _plan(number, n, settings, watched)
             numbers: Any = (plan.rates, plan.seeds) if settings.compile is None else _as_arrays(xp, params[0], plan)
-            sums = [_no_sums(xp, params[0])]
+            zero = params[1][0, ...]  # two arrays of it: a compiler that sees one array twice compiles the step twice
+            sums = [Sums(xp.zeros_like(zero), xp.zeros_like(zero))]
             parts = batches(xp, data, params[0], settings.batch_size, plan.rows)
             for batch, rate, mask in zip(parts, *numbers, strict=True):
                 params, state, total = step(params, state, sums[-1], batch, rate, mask)
@@ -275,12 +277,6 @@ def _beginning(start: Params | Epoch, optimizer: Optimizer) -> Epoch:
     return start
 
 
-def _out_of_patience(history: Sequence[Record], settings: Settings) -> bool:
-    if settings.patience is None:
-        return False
-    return bool(stalls([record.watched for record in history], settings.patience, settings.tol))
-
-
 class _Plan(NamedTuple):
     """An epoch before it begins.
 
@@ -295,32 +291,25 @@ class _Plan(NamedTuple):
     seeds: list[int]
 
 
-def _plan(number: int, n: int, settings: Settings, history: Sequence[Record]) -> _Plan:
+def _plan(number: int, n: int, settings: Settings, watched: Sequence[float]) -> _Plan:
     """All that is drawn and chosen for an epoch on ``n`` rows; it depends on the seed and the number alone."""
     random = np.random.default_rng((settings.seed, number))
     first_mask = int(random.integers(_SEEDS))
     steps = -(-n // settings.batch_size)
-    watched = [record.watched for record in history]
-
-    def rate(step: int) -> float:
-        if not callable(settings.lr):
-            return settings.lr
-        progress = Progress((number - 1) * steps + step, settings.epochs * steps, (number - 1) * n, watched)
-        return check_number("lr", settings.lr(progress), 0.0, math.inf)
-
-    rates = [rate(step) for step in range(steps)]
-    rows = _rows(random, number, n, settings)
+    rows = None
+    if settings.order is not None:
+        rows = np.asarray(settings.order(number))
+        if rows.shape != (n,) or not np.issubdtype(rows.dtype, np.integer) or rows.min() < 0 or rows.max() >= n:
+            raise ValueError(f"order({number}) must be {n} row numbers from 0 to {n - 1}, got {rows}")
+    elif settings.shuffle:
+        rows = random.permutation(n)
+    if not callable(settings.lr):
+        rates = [settings.lr] * steps
+    else:
+        done, planned = (number - 1) * steps, settings.epochs * steps
+        progress = (Progress(done + step, planned, (number - 1) * n, watched) for step in range(steps))
+        rates = [check_number("lr", settings.lr(each), 0.0, math.inf) for each in progress]
     return _Plan(number, rows, rates, [(first_mask + step) % _SEEDS for step in range(steps)])
-
-
-def _rows(random: np.random.Generator, number: int, n: int, settings: Settings) -> Any:
-    """The order of the rows, on the host; None as they come."""
-    if settings.order is None:
-        return random.permutation(n) if settings.shuffle else None
-    rows = np.asarray(settings.order(number))
-    if rows.shape != (n,) or not np.issubdtype(rows.dtype, np.integer) or rows.min() < 0 or rows.max() >= n:
-        raise ValueError(f"order({number}) must be {n} row numbers from 0 to {n - 1}, got {rows}")
-    return rows
 
 
 def _as_arrays(xp: Namespace, like: Array, plan: _Plan) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
@@ -328,11 +317,6 @@ def _as_arrays(xp: Namespace, like: Array, plan: _Plan) -> tuple[tuple[Array, ..
     place = device_kwargs(like)
     rates = xp.unstack(xp.asarray(plan.rates, dtype=like.dtype, **place))
     return rates, xp.unstack(xp.asarray(plan.seeds, dtype=xp.int32, **place))
-
-
-def _no_sums(xp: Namespace, like: Array) -> Sums:
-    """Zeros; two arrays, since a compiler that sees one array twice compiles the step twice."""
-    return Sums(scalar_like(xp, 0.0, like), scalar_like(xp, 0.0, like))
 
 
 def _judged(
