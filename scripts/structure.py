@@ -5,9 +5,9 @@
 Two checkouts are compared by running it twice. What is counted:
 
 - A call is one entry of Python code of the package, as ``sys.setprofile`` reports it: functions, methods, properties,
-  comprehensions and generator expressions (each resumption of a generator is one entry). A change of file is a call
-  whose code lies in another file than that of the call before. Everything has run once before, so that imports and
-  caches are not counted.
+  comprehensions (until Python 3.11: newer ones inline them) and generators, each resumption by itself. A change of file
+  is a call whose code lies in another file than that of the call before. Everything has run once before, so that
+  imports and caches are not counted.
 - The way of ``X``: ``MLPClassifier((5,)).fit`` on 60 rows of NumPy, one step an epoch, up to the first ``@`` that the
   package evaluates. The operator is found by tracing the bytecode, since NumPy's products are no calls.
 - The way of ``f``: the loss of a two-layer network in plain NumPy, from the call of ``gradcheck`` to its return.
@@ -60,6 +60,7 @@ class Recorder:
     def __init__(self, package: Path, to_first_product: bool = False) -> None:
         self.package, self.to_first_product = package, to_first_product
         self.files: list[str] = []
+        self.before = sys.gettrace(), sys.getprofile()  # of a debugger, or of a measurement of coverage
 
     def __enter__(self) -> Recorder:
         if self.to_first_product:
@@ -72,8 +73,8 @@ class Recorder:
 
     def stop(self) -> None:
         """Record no further call."""
-        sys.setprofile(None)
-        sys.settrace(None)
+        sys.settrace(self.before[0])
+        sys.setprofile(self.before[1])
 
     def way(self) -> Way:
         """The counts so far."""
