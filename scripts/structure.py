@@ -293,7 +293,11 @@ def measure(package: Path) -> dict[str, Any]:
         rate = way_of_rate(package)
     return {
         **ways,
-        "lr": {"files": len({file for file, _ in rate}), "names": len({name for _, name in rate}), "way": rate},
+        "lr": {
+            "files": len({file for file, _ in rate}),
+            "names": len({"--lr", *(name for _, name in rate)}),
+            "way": rate,
+        },
         "bodies": {
             "longest": lengths[:10],
             f"over {SHORT}": sum(body.lines > SHORT for body in lengths),
@@ -309,7 +313,9 @@ def report(found: dict[str, Any]) -> None:
     for name, way in (("X from fit to the first product", "X"), ("f from gradcheck to the verdict", "f")):
         calls, files, changes = found[way].values()
         print(f"{name}: {calls:,} calls, {files} files, {changes:,} changes of file")
-    print(f"lr from the command to the update: {found['lr']['files']} files, {found['lr']['names']} names")
+    print(
+        f"lr from the command to the update: {found['lr']['files']} files, {found['lr']['names']} names, --lr included"
+    )
     for file, name in found["lr"]["way"]:
         print(f"    {file:28}{name}")
     over = found["bodies"]
