@@ -268,6 +268,8 @@ class BaseMLP(CallbackSupportMixin, Curves):
     def _rate(self) -> float | schedules.Schedule:
         """The learning rate of the run: a number, or a function of how far training has come."""
         lr, chosen = float(self.learning_rate_init), self.learning_rate
+        if chosen == "constant" and not self.warmup_steps:
+            return lr
         if callable(chosen):
             schedule: schedules.Schedule = chosen
         elif chosen == "cosine":
@@ -276,8 +278,6 @@ class BaseMLP(CallbackSupportMixin, Curves):
             schedule = schedules.inverse_scaling(lr, float(self.power_t))
         elif self._adapts():
             schedule = schedules.adaptive(lr, cast(int, self.n_iter_no_change), float(self.tol))
-        elif not self.warmup_steps:
-            return lr
         else:
             schedule = schedules.constant(lr)
         if self.warmup_steps:

@@ -237,7 +237,7 @@ class MLPClassifier(ClassifierMixin, ClassifierParameters, BaseMLP):
             raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {known}. 'y' has {came}.")
 
     def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False) -> Encoded:
-        soft = _is_soft(y)
+        soft = y.ndim == 2 and _is_soft(y)
         if (anew or not hasattr(self, "classes_")) and soft:
             self.classes_, self._kind = np.arange(y.shape[1]), "soft"
         elif anew or not hasattr(self, "classes_"):
@@ -316,4 +316,4 @@ class MLPClassifier(ClassifierMixin, ClassifierParameters, BaseMLP):
 
 def _is_soft(y: Any) -> bool:
     """Whether ``y`` (n, k) holds probabilities: numbers of 0 and more, some of them not whole."""
-    return y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f" and bool(np.any(y != np.floor(y)) and y.min() >= 0)
+    return y.shape[1] > 1 and y.dtype.kind == "f" and bool(np.any(y != np.floor(y)) and y.min() >= 0)

@@ -38,7 +38,7 @@ def host(array: Any) -> Any:
 
 def place_of(X: Any) -> Placement:
     """Where ``X``, checked, is; a sparse matrix's rows become NumPy arrays."""
-    return placement_of(np.empty(0, dtype=X.dtype) if is_sparse(X) else X)
+    return placement_of(np.empty(0, dtype=X.dtype) if issparse(X) else X)
 
 
 def check_X_y(estimator: BaseEstimator, X: Any, y: Any, reset: bool, numeric: bool) -> tuple[Any, Any]:
@@ -50,7 +50,7 @@ def check_X_y(estimator: BaseEstimator, X: Any, y: Any, reset: bool, numeric: bo
         raise ValueError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
         )
-    y = host(y)
+    y = to_host(y) if is_device_array(y) else y
     if not is_device_array(X):
         X, y = validate_data(
             estimator,

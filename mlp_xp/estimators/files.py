@@ -154,7 +154,19 @@ def _name(prefix: str, position: int) -> str:
 
 
 def read_notes(path: str | Path) -> dict[str, Any]:
-    """Read what a file says of its estimator: settings, attributes, history, and the ``notes`` of ``save``."""
+    """Read the header of a file, without its arrays.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file that ``save`` wrote.
+
+    Returns
+    -------
+    header : dict
+        ``notes`` as they were given to ``save``, and what was written of the estimator: its class, parameters
+        (``settings``), attributes and history.
+    """
     _, header = files.read(path, _KIND)
     return header
 

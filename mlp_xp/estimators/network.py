@@ -103,7 +103,7 @@ class Network(SharedParameters, BaseEstimator, ABC):
 
     def _options(self, weight: Array | None = None) -> TrainOptions:
         """The options of the objective."""
-        options = TrainOptions(activation=self._activations(), criterion=self.criterion or self._criterion())
+        options = TrainOptions(activation=self.activation, criterion=self.criterion or self._criterion())
         if weight is not None:
             options["sample_weight"] = weight
         if self.dropout:

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from importlib import import_module
 
+import cloudpickle
 import numpy as np
 import pytest
 from estimator_problems import iris
 from sklearn import neural_network as theirs
 from sklearn.base import clone
+from sklearn.externals._numpydoc.docscrape import NumpyDocString
 
 from mlp_xp import parameters
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
@@ -58,8 +60,7 @@ OWNERS = {MLPClassifier: parameters.ClassifierParameters, MLPRegressor: paramete
 
 def documented(kind):
     """The parameters in the docstring of a class, parsed as scikit-learn parses it for its pages."""
-    numpydoc = pytest.importorskip("sklearn.externals._numpydoc.docscrape", reason="scikit-learn has it since 1.8")
-    return {each.name: each for each in numpydoc.NumpyDocString(inspect.getdoc(kind))["Parameters"]}
+    return {each.name: each for each in NumpyDocString(inspect.getdoc(kind))["Parameters"]}
 
 
 @pytest.mark.only("numpy")
@@ -150,7 +151,6 @@ def test_a_subclass_may_have_an_init_of_its_own():
 
 @pytest.mark.only("numpy")
 def test_classes_of_a_script_travel_by_cloudpickle():
-    cloudpickle = pytest.importorskip("cloudpickle", reason="a library of Dask's, and of no session of its own")
     code = (
         "import sys, cloudpickle; from mlp_xp.estimators import MLPRegressor\n"
         "class Mine(MLPRegressor): pass\n"
