@@ -135,7 +135,7 @@ def open_for(model: Model, data: str) -> Source:
 
 
 def digest(y: NDArray[Any]) -> str:
-    """A fingerprint of targets, by which ``evaluate`` recognises the data of the training."""
+    """A fingerprint of targets; ``evaluate`` recognises the data of the training by it."""
     raw = "\n".join(y).encode() if y.dtype.kind == "U" else np.ascontiguousarray(y).tobytes()
     return f"{len(y)} {hashlib.sha256(raw).hexdigest()[:16]}"
 
