@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
