@@ -129,7 +129,7 @@ for name in ("py.typed", "README.md"):
 @nox.session
 def docs(session: nox.Session) -> None:
     """The API reference from the docstrings, in build/docs."""
-    session.install(".[cli]", "pytest", "pdoc==16.*")
+    session.install("-e", ".[cli,onnx]", "pytest", "pdoc==16.*")  # pdoc looks at the source tree first
     session.run("python", "scripts/build_docs.py", *session.posargs)
 
 

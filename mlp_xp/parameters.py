@@ -1,4 +1,4 @@
-"""The parameters of ``MLPClassifier`` and ``MLPRegressor``: one table, from which all that names them follows.
+"""The parameters of ``MLPClassifier`` and ``MLPRegressor``, each written once.
 
 An entry states the default, the allowed values, one line of help and the spelling on the command line. From it follow
 ``__init__``, the checks and the docstrings of the estimators, and the options of ``mlp-xp train``: a new parameter is
@@ -43,18 +43,15 @@ class Parameter(NamedTuple):
     text: str
     allowed: tuple[Any, ...]
     default: Any
-    details: str
-    also: str
-    spelled: str | None
-    kw_only: bool
+    details: str = ""
+    also: str = ""
+    spelled: str | None = ""
+    kw_only: bool = True
 
 
-def parameter(
-    text: str, *allowed: Any, default: Any, details: str = "", also: str = "", spelled: str | None = "",
-    kw_only: bool = True,
-) -> Any:  # fmt: skip
+def parameter(text: str, *allowed: Any, **options: Any) -> Any:
     """An entry of the table; see ``Parameter``."""
-    return Parameter(text, allowed, default, details, also, spelled, kw_only)
+    return Parameter(text, allowed, **options)
 
 
 @dataclass_transform(eq_default=False, kw_only_default=True, field_specifiers=(parameter,))

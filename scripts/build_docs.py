@@ -40,7 +40,13 @@ def public_modules() -> list[ModuleType]:
 
 
 def prepare_class(cls: type) -> None:
-    """Make a class of named fields readable: types instead of strings, and a list of its fields."""
+    """Make a class readable: what it inherits, and of named fields the types instead of strings, and a list."""
+    for base in cls.__mro__[1:]:
+        for name, value in vars(base).items() if base.__module__.startswith("mlp_xp") else ():
+            function = value.__func__ if isinstance(value, classmethod) else value
+            if isinstance(function, FunctionType) and not name.startswith("_") and name not in vars(cls):
+                prepare_function(function)
+                setattr(cls, name, value)  # pdoc leaves out what is defined in a module without a page
     names = vars(cls).get("_fields", ())  # of a NamedTuple, whose __new__ has strings that pdoc can't evaluate
     for name, hint in typing.get_type_hints(cls).items() if names else ():
         cls.__new__.__annotations__[name] = hint

@@ -5,9 +5,9 @@
 Two checkouts are compared by running it twice. What is counted:
 
 - A call is one entry of Python code of the package, as ``sys.setprofile`` reports it: functions, methods, properties,
-  comprehensions and generator expressions (each resumption of a generator is one entry). A change of file is a call
-  whose code lies in another file than that of the call before. Everything has run once before, so that imports and
-  caches are not counted.
+  comprehensions (until Python 3.11: newer ones inline them) and generators, each resumption by itself. A change of file
+  is a call whose code lies in another file than that of the call before. Everything has run once before, so that
+  imports and caches are not counted.
 - The way of ``X``: ``MLPClassifier((5,)).fit`` on 60 rows of NumPy, one step an epoch, up to the first ``@`` that the
   package evaluates. The operator is found by tracing the bytecode, since NumPy's products are no calls.
 - The way of ``f``: the loss of a two-layer network in plain NumPy, from the call of ``gradcheck`` to its return.
@@ -60,6 +60,7 @@ class Recorder:
     def __init__(self, package: Path, to_first_product: bool = False) -> None:
         self.package, self.to_first_product = package, to_first_product
         self.files: list[str] = []
+        self.before = sys.gettrace(), sys.getprofile()  # of a debugger, or of a measurement of coverage
 
     def __enter__(self) -> Recorder:
         if self.to_first_product:
@@ -72,8 +73,8 @@ class Recorder:
 
     def stop(self) -> None:
         """Record no further call."""
-        sys.setprofile(None)
-        sys.settrace(None)
+        sys.settrace(self.before[0])
+        sys.setprofile(self.before[1])
 
     def way(self) -> Way:
         """The counts so far."""
@@ -292,7 +293,11 @@ def measure(package: Path) -> dict[str, Any]:
         rate = way_of_rate(package)
     return {
         **ways,
-        "lr": {"files": len({file for file, _ in rate}), "names": len({name for _, name in rate}), "way": rate},
+        "lr": {
+            "files": len({file for file, _ in rate}),
+            "names": len({"--lr", *(name for _, name in rate)}),
+            "way": rate,
+        },
         "bodies": {
             "longest": lengths[:10],
             f"over {SHORT}": sum(body.lines > SHORT for body in lengths),
@@ -308,7 +313,9 @@ def report(found: dict[str, Any]) -> None:
     for name, way in (("X from fit to the first product", "X"), ("f from gradcheck to the verdict", "f")):
         calls, files, changes = found[way].values()
         print(f"{name}: {calls:,} calls, {files} files, {changes:,} changes of file")
-    print(f"lr from the command to the update: {found['lr']['files']} files, {found['lr']['names']} names")
+    print(
+        f"lr from the command to the update: {found['lr']['files']} files, {found['lr']['names']} names, --lr included"
+    )
     for file, name in found["lr"]["way"]:
         print(f"    {file:28}{name}")
     over = found["bodies"]

@@ -8,7 +8,7 @@ import textbook
 
 import mlp_xp as mx
 
-# A dozen roundings per operation would be some 1e-14; what the tensors may differ by is the project's promise.
+# the promise of the project; a dozen roundings per operation come to some 1e-14
 CLOSE = 1e-12
 
 ACTIVATIONS = list(textbook.ACTIVATIONS)
@@ -29,7 +29,7 @@ CASES = [(a, c, "all") for a in ACTIVATIONS for c in CRITERIA] + [
 
 
 def case(activation, criterion, chosen):
-    """Host arrays, our options, and the masks that a dropout of that seed means."""
+    """Host arrays, our options, and the dropout masks of that seed."""
     sizes = (4, 5, 5, 3)
     options = {"activation": activation, "criterion": criterion, **OPTIONS[chosen]}
     if criterion != "softmax_cross_entropy":
@@ -37,7 +37,7 @@ def case(activation, criterion, chosen):
     weights = textbook.row_weights() if options.pop("weights", False) else np.ones(textbook.N)
     rate = options.get("dropout", 0.0)
     masks = [textbook.dropout_mask(textbook.N, 5, rate, 11, layer) if rate else np.ones((6, 5)) for layer in (1, 2)]
-    # two-class labels for sigmoid would waste two of its three outputs
+    # soft targets use all three outputs of sigmoid, labels of two classes only one
     y = textbook.labels() if criterion == "softmax_cross_entropy" else textbook.soft_targets()
     return textbook.batch(), y, weights, masks, textbook.parameters(sizes), options
 
@@ -137,7 +137,7 @@ def test_gradients_agree_with_jax(activation, criterion, chosen, put, host):
             mx.loss_and_grads(X, y, *params, **options),
         )
 
-    # one compilation for all three, and in a hurry: run once, optimised code would never pay
+    # one compilation for all three, without optimisation: the code runs once
     compiled = jax.jit(everything).lower(params).compile({"xla_backend_optimization_level": 0})
     (loss, theirs), through_ours, (value, ours) = compiled(params)
     np.testing.assert_allclose(host(value), host(loss), rtol=CLOSE)

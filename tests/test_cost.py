@@ -15,13 +15,13 @@ import mlp_xp as mx
 from mlp_xp.losses import CRITERIA
 from mlp_xp.mlp import objective_at
 
-pytestmark = pytest.mark.only("numpy")  # it is about counts, which are those of every backend
+pytestmark = pytest.mark.only("numpy")  # the counts are the same on every backend
 
 SIZES, N = (40, 60, 50, 30), 64
 
 
 class Counted(np.ndarray):
-    """An array that counts what every ufunc does with it: multiply-adds of matrices as two, all else as one each."""
+    """An array that counts the operations of every ufunc on it: a multiply-add of matrices as two, others as one."""
 
     matmul, elementwise = 0, 0
 
@@ -40,7 +40,7 @@ class Counted(np.ndarray):
 
 
 def counts(function, *arrays, **options):
-    """(operations in matrix products, other operations)."""
+    """Operations in matrix products, other operations."""
     Counted.matmul = Counted.elementwise = 0
     function(*(a.view(Counted) for a in arrays), **options)
     return Counted.matmul, Counted.elementwise
@@ -68,7 +68,7 @@ def test_two_layers_cost_4ndh_and_6nhc():
 
 
 def within(counted, stated):
-    """Left out are a few operations per row, beside dozens in its columns."""
+    """Equal to 5%: the stated number leaves out a few operations per row, which has dozens of columns."""
     assert counted == pytest.approx(stated, rel=0.05)
 
 
@@ -103,7 +103,7 @@ def test_activation_memory_is_what_forward_keeps(activation, criterion, dtype):
     n, sizes = 512, (16, 64, 32)
     X, y, *params = (a.astype(dtype) if a.dtype.kind == "f" else a for a in problem(sizes, n, criterion))
     options = {"criterion": criterion, "activation": activation}
-    objective_at(X, y, tuple(params), **options)  # whatever is built once is built
+    objective_at(X, y, tuple(params), **options)  # once before, for all that is built only once
     gc.collect()
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
@@ -112,10 +112,10 @@ def test_activation_memory_is_what_forward_keeps(activation, criterion, dtype):
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept
-    # left out: numbers per row (a weight, a 1, a maximum) and the closures themselves, a few kB
+    # the stated number leaves out a few numbers per row (a weight, a 1, a maximum) and the closures, a few kB
     stated = mx.step_cost(sizes, n, dtype, **options).activation_bytes
     if criterion in ("sigmoid_cross_entropy", "poisson"):
-        stated -= y.nbytes  # these targets are the caller's; one-hot rows would be made
+        stated -= y.nbytes  # these targets are the caller's array; one-hot rows would be a new one
     assert after - before == pytest.approx(stated, rel=0.05, abs=4 * n * np.dtype(dtype).itemsize + 8192)
 
 
@@ -135,7 +135,7 @@ def test_parameter_and_optimizer_memory_are_what_they_hold(dtype, optimizer, cop
     assert cost.optimizer_bytes == copies * cost.parameter_bytes
 
 
-def test_the_cost_covers_everything_there_is():
+def test_every_activation_criterion_and_optimizer_has_a_cost():
     from mlp_xp.optim import OPTIMIZERS
 
     for activation in (*mx.ops.ACTIVATIONS, "logistic"):

@@ -51,8 +51,8 @@ def test_masks_are_uncorrelated_along_rows_and_columns_and_between_neighbouring_
     scores = {f"rows {lag} apart": correlation(one[lag:], one[:-lag]) for lag in (1, 2, 4, 8, 64)}
     scores |= {f"columns {lag} apart": correlation(one[:, lag:], one[:, :-lag]) for lag in (1, 2, 4, 8, 64)}
     scores |= {f"{a} and {b}": correlation(masks[a], masks[b]) for a in masks for b in masks if a < b}
-    scores["transposed"] = correlation(one[:128], one[:128].T) / np.sqrt(2)  # each pair is met twice
-    # sums over a row or a column are as even as chance makes them: chi-square, standardised
+    scores["transposed"] = correlation(one[:128], one[:128].T) / np.sqrt(2)  # each pair is counted twice
+    # the sums over rows and over columns vary as those of independent numbers: chi-square, standardised
     for axis, name in ((0, "columns"), (1, "rows")):
         counts = np.sum(one - 1, axis=axis) ** 2 / one.shape[axis]
         scores[f"even {name}"] = (np.sum(counts) - counts.size) / np.sqrt(2 * counts.size)

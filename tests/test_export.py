@@ -50,7 +50,7 @@ def check(params, model=None, scale=1.0, **options):
         probabilities = mx.predict_proba(X, *params, **options)
         assert outputs["probabilities"].dtype == dtype
         np.testing.assert_allclose(outputs["probabilities"], probabilities, rtol=0, atol=close)
-        # float32 may round a tie to the other side; none of these is one
+        # none of these rows is a tie, which float32 could round to the other side
         np.testing.assert_array_equal(outputs["label"], expected)
         assert list(outputs) == ["probabilities", "label"]
 
@@ -115,7 +115,7 @@ def test_labels_are_the_classes(k, criterion, classes):
     assert len(set(expected)) > 1
 
 
-def test_the_file_is_the_model_and_says_who_made_it(tmp_path):
+def test_the_file_is_the_model_and_names_its_producer(tmp_path):
     path = tmp_path / "model.onnx"
     params = parameters(4, 5, 3)
     model = to_onnx(path, *params)
@@ -174,14 +174,14 @@ def test_a_place_that_cannot_be_written(tmp_path):
         to_onnx(tmp_path / "none" / "a.onnx", *parameters(4, 3))
 
 
-def test_without_ndonnx_it_says_what_to_install(monkeypatch):
+def test_without_ndonnx_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ndonnx", None)
     with pytest.raises(ModuleNotFoundError, match=r"made with ndonnx: pip install 'mlp_xp\[onnx\]'"):
         to_onnx(None, *parameters(4, 3))
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_onnx_says_what_the_estimator_says():
+def test_the_onnx_model_of_an_estimator_predicts_what_it_predicts():
     X, y = load_iris(return_X_y=True)
     names = np.asarray(["setosa", "versicolor", "virginica"])[y]
     model = MLPClassifier(max_iter=20, random_state=0).fit(X.astype(np.float32), names)

@@ -37,7 +37,7 @@ def row_loss(name: str, z: list, t: list):
     return loss, [mp.exp(a - normaliser) * sum(t) - b for a, b in zip(z, t, strict=True)]
 
 
-# ordinary logits, a tie, and extremes: certainty right and wrong, ties at the extremes
+# ordinary logits, a tie, and extremes: a certain output that is right, one that is wrong, ties
 LOGITS = [
     [0.5, -1.25, 2.0],
     [0.1, 0.2, 0.3],
@@ -48,7 +48,7 @@ LOGITS = [
     [-1e4, -1e4, -9999.0],
     [-40.0, 3.0, 800.0],
 ]
-# one-hot rows, rows that sum to 1, more than 1, less than 1, and nothing at all
+# one-hot rows, rows that sum to 1, to more, to less, and to 0
 TARGETS = [
     [0.0, 1.0, 0.0],
     [1.0, 0.0, 0.0],
@@ -95,7 +95,7 @@ def test_a_criterion_and_its_gradient_are_exact_up_to_ten_thousand(xp, put, host
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_loss_of_a_confident_mistake_is_not_clipped(xp, put, host, dtype):
     z = put([[1e4, -1e4]], getattr(xp, dtype))
-    # one affine layer that hands the logits through; 20,000 = 1e4 - -1e4 is exact in both dtypes
+    # one affine layer whose outputs are its inputs; 20,000 = 1e4 - -1e4 is exact in both dtypes
     params = put(np.eye(2), getattr(xp, dtype)), put(np.zeros(2), getattr(xp, dtype))
     loss, (dW, db) = mx.loss_and_grads(z, put([1]), *params)
     assert float(host(loss)) == 20_000.0
@@ -128,7 +128,7 @@ def test_every_criterion_is_tested_against_the_textbook():
     assert set(CRITERIA) == set(textbook.CRITERIA)
 
 
-# --- what y may be ---------------------------------------------------------------------------------------------------
+# --- forms of y ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_labels_mean_one_hot_rows_for_every_criterion(put, host, criterion, k):
 
 @pytest.mark.parametrize("integer", ["int8", "uint8", "int32", "int64"])
 def test_labels_may_have_any_integer_dtype(xp, put, host, integer):
-    k = 200  # more than an int8 counts
+    k = 200  # more classes than an int8 can count
     z = np.random.default_rng(9).standard_normal((6, k))
     y = np.asarray([0, 1, 127, 5, 100, 64])
     identity = put(np.eye(k)), put(np.zeros(k))
@@ -161,7 +161,7 @@ def test_a_label_out_of_range_is_never_a_plausible_number(backend, put, host, la
     y[2] = label
     X, y, params = put(textbook.batch()), put(y), [put(p) for p in textbook.parameters((4, 5, k))]
     options = {"criterion": "sigmoid_cross_entropy", "dropout": 0.25, "seed": 1, "l2": 0.1}
-    if backend == "numpy":  # the one place that looks
+    if backend == "numpy":  # only there are the values looked at
         with pytest.raises(ValueError, match=f"y must hold labels 0 to {max(k, 2) - 1}, got labels .*{label}"):
             mx.loss_and_grads(X, y, *params, **options)
         _, cache = mx.forward(X, *params, criterion="sigmoid_cross_entropy")

@@ -1,4 +1,4 @@
-"""The network's mistakes: each is one, is what its name says, and is found; and the check that knows them passes."""
+"""The usual mistakes: each changes the gradient, is what its name says and is found; right gradients pass the check."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mlp_xp import mistakes
 
 # Two float64 computations of one formula, through exp and quotients: some hundred roundings.
 CLOSE = 1e-12
-# What gradcheck must be able to see.
+# gradcheck sees relative errors of this size
 VISIBLE = 1e-3
 
 WEIGHTS = np.linspace(0.5, 2.0, 6)
 
-# name -> sizes, y, options. Six rows; between them the cases have every mistake, and in none of them two coincide.
+# name -> sizes, y, options. Six rows. Every mistake occurs in some case; in no case do two mistakes coincide.
 CASES = {
     "no hidden layer": (
         (4, 3),
@@ -136,21 +136,21 @@ def kind(name):
 
 
 @pytest.mark.only("numpy")
-def test_between_them_the_cases_have_every_mistake_and_no_other():
+def test_the_cases_cover_every_mistake_and_no_other():
     found = set()
     for sizes, y, options in CASES.values():
         found |= set(map(kind, mistakes.hypotheses(textbook.batch(), y, *textbook.parameters(sizes), **options)))
     assert found == NAMES
 
 
-def test_every_mistake_is_one_and_no_two_are_the_same(case, host):
+def test_every_mistake_changes_the_gradient_and_no_two_are_the_same(case, host):
     X, y, params, options = case
     right = [host(g) for g in mx.loss_and_grads(X, y, *params, **options)[1]]
     known = mistakes.hypotheses(X, y, *params, **options)
     grads = {name: [host(g) for g in wrong(*params)] for name, wrong in known.items()}
     for name, mine in grads.items():
         assert max(map(textbook.relative_error, mine, right)) > VISIBLE, name
-        # gradcheck names the first whose gradients are those of the tensors that fail
+        # gradcheck names the first mistake whose gradients agree with all tensors that fail
         failing = [i for i, (a, b) in enumerate(zip(mine, right, strict=True)) if textbook.relative_error(a, b) > CLOSE]
         same = [
             other
@@ -179,7 +179,7 @@ def test_every_kind_of_mistake_is_refused_by_its_name(placed):
 
 
 @pytest.mark.only("numpy")
-def test_what_would_be_no_mistake_is_left_out():
+def test_mistakes_that_change_nothing_are_left_out():
     X, y, params = textbook.batch(), textbook.labels(), textbook.parameters()
 
     def names(X=X, y=y, params=params, **options):
@@ -213,14 +213,14 @@ def test_of_two_mistakes_that_coincide_the_more_common_comes_first():
     assert sigmoid.index("the activation stands in place of its derivative in layer 1") < sigmoid.index(
         "the derivative of the activation is that of softplus in layer 1"
     )
-    # with one hidden layer the first tensors are the same: what changes them alone comes before what changes all
+    # with one hidden layer both change the first tensors alike: the mistake that changes only these comes first
     dropped = names(6, (4, 5, 3), dropout=0.3, seed=1)
     assert dropped.index("the dropout mask is not scaled on the way back") < dropped.index(
         "multiplied by the keep probability"
     )
 
 
-def test_what_does_not_fit_is_refused_as_by_the_objective(placed):
+def test_bad_options_are_refused_as_by_the_objective(placed):
     X, y, params, _ = placed(textbook.batch(), textbook.labels(), textbook.parameters(), {})
     for function in (mistakes.hypotheses, mistakes.blind_spots, mistakes.check_gradients):
         with pytest.raises(TypeError, match="options are"):
@@ -237,7 +237,7 @@ def logistic(z):
 
 
 def written_out():
-    """Two layers, sigmoid and softmax, five of everything but the inputs, with each mistake where it belongs."""
+    """The gradients of each mistake by formulae: two layers, sigmoid and softmax; n, d_h and d_out are 5."""
     n = k = 5
     X, y, params = textbook.batch(n), textbook.labels(n, k), textbook.parameters((4, 5, 5))
     W1, b1, W2, b2 = params
@@ -439,11 +439,11 @@ def test_a_wrong_gradient_is_reported_with_its_cause(monkeypatch):
     assert [row.diagnosis for row in report.tensors] == [cause] * 4
 
 
-# --- weak probes -----------------------------------------------------------------------------------------------------
+# --- blind spots -----------------------------------------------------------------------------------------------------
 
 
 def weak(changes, put):
-    """The weak probes of a sound problem after ``changes``, and the problem."""
+    """The blind spots of a sound problem after ``changes``, and the problem."""
     problem = {"X": textbook.batch(7), "y": textbook.labels(7), "params": textbook.parameters((4, 5, 5, 3)), **changes}
     X, y, params = put(problem.pop("X")), put(problem.pop("y")), tuple(map(put, problem.pop("params")))
     options = {key: put(value) if isinstance(value, np.ndarray) else value for key, value in problem.items()}
@@ -458,7 +458,7 @@ def changed(position, value):
 
 NO_BIASES = [p * (p.ndim == 2) for p in textbook.parameters((4, 5, 5, 3))]
 
-# what is changed, what is said, and a mistake that then has the right gradient, where it is one of the table
+# a change of sound data, the sentence about it, and a mistake of the table (or None) whose gradient is then right
 WEAK = {
     "one row": ({"X": textbook.batch(1), "y": textbook.labels(1)}, "one row", None),
     "n = d_in": ({"X": textbook.batch(4), "y": textbook.labels(4)}, "n = 4, the width of the inputs", None),
@@ -538,11 +538,11 @@ def test_data_that_hide_a_mistake_are_named(put, host, condition):
         {"params": textbook.parameters((4, 3))},
     ],
 )
-def test_sound_data_are_passed_over_in_silence(put, changes):
+def test_sound_data_have_no_blind_spots(put, changes):
     assert weak(changes, put)[0] == ()
 
 
-def test_the_report_says_what_the_data_would_hide(put):
+def test_the_report_names_the_blind_spots(put):
     y = np.full(7, 1)
     sentences, (X, y, params, options) = weak({"y": y}, put)
     report = mistakes.check_gradients(X, y, *params, **options)

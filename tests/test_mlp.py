@@ -1,4 +1,4 @@
-"""The network against the textbook's, written out: values, gradients, steps, predictions, and what may not change."""
+"""The network against the textbook's: values, gradients, steps, predictions; dtype, device and arguments are kept."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import mlp_xp as mx
 
-# Two float64 computations of one short formula: a few roundings for each of its few dozen operations.
+# two float64 computations of one short formula: a few roundings for each of its few dozen operations
 CLOSE = 1e-14
-# ... and through the complex step and exp(z) - 1, whose terms cancel.
+# the same through a complex step and exp(z) - 1, whose terms cancel
 GRADIENTS_CLOSE = 1e-13
 
 ALL_OPTIONS = {"l2": 0.1, "l1": 0.01, "label_smoothing": 0.1, "dropout": 0.3, "seed": 11}
@@ -259,7 +259,7 @@ def test_results_keep_the_dtype_namespace_and_device_of_the_input(xp, put, host,
         assert array_namespace(result) is xp
         if not isinstance(result, np.generic):  # a 0-d result may be a NumPy scalar, which names no device before 2.1
             assert getattr(result, "device", None) == getattr(X, "device", None)
-    # what an epsilon explains: some hundred roundings
+    # some hundred roundings
     theirs = textbook.batch(), textbook.labels(), *textbook.parameters()
     expected = textbook.objective(*theirs, **{**options, "sample_weight": textbook.row_weights() if options else None})
     np.testing.assert_allclose(host(loss), expected, rtol=100 * float(np.finfo(dtype).eps))
@@ -370,7 +370,7 @@ def test_one_output_is_binary_or_a_regression(put, host, criterion):
     assert_grads_close(host, grads, textbook.gradients(X, y, *params, criterion=criterion))
 
 
-@pytest.mark.only("numpy", "torch", "array_api_strict")  # the others compile or schedule each of these shapes anew
+@pytest.mark.only("numpy", "torch", "array_api_strict")  # the others compile or schedule each of these shapes again
 @settings(max_examples=60)
 @given(st.data())
 def test_any_shape_any_values_any_options_agree_with_the_textbook(put, host, data):

@@ -34,9 +34,9 @@ EXACT = {
     "gelu": (lambda z: z * mp.ncdf(z), lambda z: mp.ncdf(z) + z * mp.npdf(z)),
 }
 
-# How far value and slope may be off, in units of eps: (eps-free) functions of z, the true value and the true sigmoid.
-# "Few" stands for the roundings of a handful of operations, exp, expm1, log1p and tanh among them, each library's own
-# within 4 eps. Beyond them stands what the formula itself makes of a rounding:
+# The largest error of value and slope in units of eps, as functions of z, the true number v and the true sigmoid s.
+# FEW stands for the roundings of a few operations, exp, expm1, log1p and tanh among them, which are right to 4 eps in
+# every library. The other terms are roundings that the formula amplifies:
 #   sigmoid  a (1 - a): 1 - a inherits the absolute error of a, 2 eps a
 #   tanh     (1 - a) (1 + a): likewise, twice
 #   silu     s (1 + z (1 - s)): z times the error of 1 - s
@@ -77,7 +77,7 @@ def grid(dtype: str) -> np.ndarray:
 
 @cache
 def reference(name: str, which: int, dtype: str) -> tuple[list, list]:
-    """The true values on the grid, and how far from each the computed one may be."""
+    """The true values on the grid, and the largest error of each that is allowed."""
     finfo = np.finfo(dtype)
     eps, tiny = mp.mpf(float(finfo.eps)), mp.mpf(float(finfo.smallest_normal))
     allowance = (VALUE_EPS, SLOPE_EPS)[which][name]
@@ -86,14 +86,14 @@ def reference(name: str, which: int, dtype: str) -> tuple[list, list]:
         z = mp.mpf(number)
         true = EXACT[name][which](z)
         exact.append(true)
-        # numbers below the smallest normal one may become 0, here or in a factor that is then multiplied by z
+        # numbers below the smallest normal one may become 0, here or in a factor of z
         below = 0 if name in ("identity", "relu") else tiny * (1 + abs(z))
         allowed.append(eps * allowance(z, true, s(z)) + below)
     return exact, allowed
 
 
 def worst(computed: np.ndarray, exact: list, allowed: list) -> tuple[float, int]:
-    """The largest error in units of what is allowed, and where."""
+    """The largest ratio of error to allowed error, and its position."""
     excess = [
         float(abs(mp.mpf(c) - e) / a) if a else (0.0 if c == e else np.inf)
         for c, e, a in zip(computed.tolist(), exact, allowed, strict=True)
@@ -123,7 +123,7 @@ def test_sigmoid_is_within_two_eps_where_it_is_normal_and_within_the_smallest_no
     xp, put, host, function, dtype
 ):
     finfo = np.finfo(dtype)
-    # evenly, so that no argument of exp is favoured, and densely where the value leaves the normal numbers
+    # evenly, so that no argument of exp is favoured, and densely where the value becomes subnormal
     z = np.concatenate([np.linspace(-760, 50, 4001), np.linspace(-90, -80, 500), [-1e4, 1e4]]).astype(dtype)
     computed = host(function(put(z, getattr(xp, dtype))))
     assert computed.dtype == dtype
@@ -151,6 +151,17 @@ def test_softmax_is_right_and_sums_to_one_at_any_magnitude(xp, put, host, dtype)
             # exp(z - max z) amplifies the rounding of its argument by the argument
             allowed = eps * (8 + max(row) - entry) * true + float(np.finfo(dtype).smallest_normal)
             assert abs(value - true) <= allowed, (row, entry)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "slope_of"), [("sigmoid", lambda a: a * (1 - a)), ("tanh", lambda a: 1 - a * a)])
+def test_a_slope_made_from_the_value_loses_nothing_to_cancellation(xp, put, host, name, slope_of, dtype):
+    """Relative to the exact slope at the computed value: near its bounds ``1 - a * a`` would lose every digit."""
+    value, pullback = getattr(mx.ops, name)(put(np.linspace(-9, 9, 181), getattr(xp, dtype)))
+    (slope,) = pullback(xp.ones_like(value))
+    for a, computed in zip(host(value).tolist(), host(slope).tolist(), strict=True):
+        exact = slope_of(mp.mpf(a))
+        assert abs(computed - exact) <= 2 * float(np.finfo(dtype).eps) * exact  # three roundings of half an eps
 
 
 @pytest.mark.parametrize(("name", "subgradient"), [("relu", 0.0), ("leaky_relu", 0.01), ("elu", 1.0)])
@@ -182,7 +193,7 @@ def test_a_pullback_returns_a_tuple_and_is_linear(put, host, name):
     once, half = pullback(put(dy)), pullback(put(-0.5 * dy))
     assert isinstance(once, tuple)
     assert len(once) == 1
-    np.testing.assert_array_equal(host(half[0]), -0.5 * host(once[0]))  # a power of two: exactly
+    np.testing.assert_array_equal(host(half[0]), -0.5 * host(once[0]))  # a power of two is exact
 
 
 @given(st.lists(st.floats(-1e4, 1e4), min_size=8, max_size=8), st.sampled_from(sorted(EXACT)))
@@ -190,6 +201,6 @@ def test_activations_and_slopes_are_finite_and_bounded(put, host, xp, numbers, n
     z = np.asarray(numbers)
     value, pullback = getattr(mx.ops, name)(put(z))
     slope = host(pullback(put(np.ones(8)))[0])
-    # none grows faster than z by more than log 2 (softplus at 0), none is steeper than gelu at sqrt 2
+    # no value exceeds |z| by more than log 2 (softplus at 0); the steepest is gelu at sqrt 2, 1.129
     assert np.all(np.abs(host(value)) <= np.maximum(np.abs(z) + np.log(2.0) * (name == "softplus"), 1.0))
     assert np.all((slope > -0.13) & (slope < 1.13))

@@ -13,6 +13,7 @@ from pages import ROOT, blocks, run_page
 import mlp_xp as mx
 
 LEARNERS_PAGE = "mlp_xp/README.md"
+PAGES = sorted(str(path.relative_to(ROOT)) for pattern in ("*.md", "mlp_xp/**/*.md") for path in ROOT.glob(pattern))
 
 pytestmark = pytest.mark.only("numpy")
 
@@ -39,6 +40,14 @@ def test_every_function_and_test_that_the_learners_page_names_exists():
     for name in functions:
         pkgutil.resolve_name(f"mlp_xp:{name}")
     assert [f"{path}::{name}" for path, name in sorted(tests) if f"\ndef {name}(" not in read(path)] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_a_page_names_exists(page):
+    linked = re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", read(page))
+    named = re.findall(r"`((?:mlp_xp|tests|scripts)/[\w/.]+)`", read(page))
+    assert [target for target in linked if not (ROOT / page).parent.joinpath(target).exists()] == []
+    assert [path for path in named if not ROOT.joinpath(path).exists()] == []
 
 
 def test_every_name_in_the_table_of_changes_works_the_old_ones_too():

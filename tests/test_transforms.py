@@ -9,7 +9,7 @@ import textbook
 import mlp_xp as mx
 from mlp_xp import optim
 
-# A compiler may fuse and reorder sums: a few roundings more or fewer.
+# a compiler may fuse and reorder sums: a few roundings more or fewer
 CLOSE = 1e-13
 
 OPTIONS = {"activation": "gelu", "l2": 0.1, "l1": 0.01, "label_smoothing": 0.1, "dropout": 0.3}
@@ -147,7 +147,7 @@ def test_jax_jit_of_an_optimizer(problem, host):
 
 # --- PyTorch ---------------------------------------------------------------------------------------------------------
 
-# the compiler warns of its own old code, and that it sees through the cache of array_api_compat's look-up
+# the compiler warns of its own deprecated code, and of the lru_cache in array_api_compat, which it ignores
 COMPILER_WARNINGS = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning"
 )
@@ -190,7 +190,7 @@ def test_torch_compile_of_everything_else_has_no_graph_break(problem, host):
             mx.predict(X, *params),
         )
 
-    # the graph is what is asked about; aot_eager runs it without a C++ compiler
+    # the test is about the graph; aot_eager runs it without a C++ compiler
     compiled = torch.compile(everything, fullgraph=True, backend="aot_eager")
     assert_close(host, compiled(X, y, *params), everything(X, y, *params))
 
@@ -263,7 +263,7 @@ def test_dask_computes_nothing_while_the_graph_is_built(xp, problem, put, host, 
     options = {**OPTIONS, "activation": activation, "seed": 3}
     with dask.config.set(scheduler=refuse):
         with pytest.raises(AssertionError, match="was computed"):
-            host(X)  # the alarm rings
+            host(X)  # computing anything raises
         loss, grads = mx.loss_and_grads(X, y, *params, sample_weight=w, **options)
         _, after = mx.train_step(X, y, *params, lr=0.5, sample_weight=w, **options)
         others = mx.objective(X, y, *params), *forward_and_backward(X, y, *params), mx.predict(X, *params)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -25,19 +25,13 @@ force_option = click.option("--force", is_flag=True, help="Overwrite existing fi
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one record a line, and nothing else.")
 
 
-if TYPE_CHECKING:
-    _TextType = click.ParamType[str]
-else:
-    _TextType = click.ParamType  # not generic in older versions
-
-
 def activation_names(text: str) -> str | list[str]:
     """``"relu"`` -> ``"relu"``; ``"relu,tanh"`` -> ``["relu", "tanh"]``."""
     names = [name.strip() for name in text.split(",")]
     return names if len(names) > 1 else names[0]
 
 
-class Listed(_TextType):
+class Listed(click.types.StringParamType):
     """A text with commas between its parts; a list or a table in a file of settings becomes such a text."""
 
     name = "text"

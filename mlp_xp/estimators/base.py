@@ -1,4 +1,4 @@
-"""What both estimators share: ``fit`` and ``partial_fit``, from the data that came to the network that was learned.
+"""The base of both estimators: ``fit`` and ``partial_fit``, from the data to the learned network.
 
 The data's way through ``fit``: checked (``data``) -> targets and weights encoded (``classifier``, ``regressor``) and
 put where X is -> validation rows held out -> ``train.run``, or ``lbfgs`` -> attributes. Draws come from
@@ -191,7 +191,7 @@ class BaseMLP(CallbackSupportMixin, Curves):
     def _learn_by_epochs(
         self, data: Dataset, held_out: Dataset | None, random: Any, watchers: Watchers, incremental: bool
     ) -> None:
-        """Follow the epochs of ``train.run``, until training has converged or all epochs are made."""
+        """Run epochs until training has converged, a callback stops it, or all are made."""
         start: Params | Epoch = self._params()
         if incremental and self._state is not None and self._state_of == self.solver:
             start = Epoch(self._history, self._params(), self._params(), self._state)
@@ -240,7 +240,7 @@ class BaseMLP(CallbackSupportMixin, Curves):
         warnings.warn(f"Training stopped: {error}", ConvergenceWarning, stacklevel=2)
 
     def _settings(self, data: Dataset, held_out: Dataset | None, random: Any, epochs: int) -> Settings:
-        """How the run goes, from the parameters of the estimator."""
+        """The settings of the loop, from the parameters of the estimator."""
         n, orders = data.X.shape[0], _orders(data.X.shape[0], random)
         batch_size = min(200, n) if self.batch_size == "auto" else self.batch_size
         if batch_size > n:
@@ -290,11 +290,11 @@ class BaseMLP(CallbackSupportMixin, Curves):
     def _with_checkpoint(
         self, start: Params | Epoch, settings: Settings, data: Dataset, held_out: Dataset | None, watchers: Watchers
     ) -> tuple[Params | Epoch, Settings]:
-        """Start and settings of a run that keeps its state in a file; with ``resume`` from where the file stands."""
+        """Start and settings of a run that writes its state to a file; with ``resume`` the start is read from there."""
         path, n, params = watchers.checkpoint, data.X.shape[0], self._params()
         left_out = {"check_gradients", "progress", "verbose", "compile"}  # they do not change the result
         if not (callable(self.learning_rate) or self.learning_rate == "cosine"):
-            left_out.add("max_iter")  # no more does this, unless the rate depends on it
+            left_out.add("max_iter")  # the result depends on it only through the rate
         chosen = {name: value for name, value in self.get_params(deep=False).items() if name not in left_out}
         arrays = [array for array in (*data, *(held_out or ())[:2]) if array is not None]
         config = {

@@ -1,4 +1,4 @@
-"""What an estimator says of each epoch: the curves of losses and scores, and whether training has converged.
+"""The curves of an estimator: the loss and the score of each epoch, and whether training has converged.
 
 Before: ``network``. Next: ``base`` fills them while it learns.
 """
@@ -16,13 +16,14 @@ _SMALLEST_RATE = 1e-6  # at which "adaptive" gives up, as in scikit-learn
 
 
 class Curves(Network):
-    """The attributes of scikit-learn's that follow the epochs."""
+    """The attributes that grow by a number in each epoch, as scikit-learn's."""
 
     def _lacks_curves(self) -> bool:
         """Whether what came before was lbfgs, or did not stop early."""
         return not hasattr(self, "loss_curve_") or (self.early_stopping and self.validation_scores_ is None)
 
     def _begin_curves(self) -> None:
+        """Forget the epochs so far."""
         self.loss_curve_: list[float] = []
         self.validation_losses_: list[float] = []
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None

@@ -94,7 +94,7 @@ def gradcheck(
     """
     _refuse_arguments(f, grad, mode, max_entries)
     flat = flattened(f, grad, params, names)
-    finite_value(flat.f, flat.arrays)
+    finite_value(flat.f, flat.arrays)  # in the parameters' own dtypes; ``prepare`` asks in the reference dtype
     answer = first_answer(flat, seed)
     if answer.broken or any(answer.flaws):
         return _not_compared(flat, answer)

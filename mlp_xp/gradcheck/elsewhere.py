@@ -34,17 +34,17 @@ _FAR, _ELSEWHERE = 0.1, 3
 def recheck_elsewhere(evidence: Evidence, random: Generator) -> Evidence:
     """``evidence`` with what other points say of the groups of arrays that are in doubt at this one.
 
-    What is wrong here and right nearby is cleared. What can't be resolved here and can be resolved at another point is
-    judged there, further away if need be. What is wrong here and at none of the points nearby, although nothing clears
-    it, stays unconfirmed. But a mistake in a few entries may be gone nearby together with the branch that they took:
-    what is wrong along any direction both here and close by is confirmed, not cleared.
+    A group that is wrong here and right nearby is cleared. A group that can't be resolved here is judged at another
+    point where it can be, further away if need be. A group that is wrong here and at none of the points nearby, though
+    nothing clears it, stays unconfirmed. But a mistake in a few entries may be gone nearby together with the branch
+    that they took: a group that is wrong along any direction, both here and close by, is confirmed, not cleared.
     """
     here, groups, probes, *_ = evidence
     unconfirmed = {g for g, mine in enumerate(probes) if any(p.wrong for p in mine)}
     doubtful = unconfirmed | {g for g, mine in enumerate(probes) if resolution(mine) > WRONG}
     aside: dict[int, list[Probe]] = {}
     for attempt, (factor, distance) in enumerate((*_ASIDE, *_AFAR)):
-        if attempt == len(_ASIDE):  # what is wrong here must be right nearby: far away f may take another branch
+        if attempt == len(_ASIDE):  # a wrong group must be right nearby: far away f may take another branch
             doubtful = {g for g in doubtful if not any(p.wrong for p in probes[g])}
         if not doubtful:
             break
@@ -73,7 +73,7 @@ def _clears(again: Sequence[Probe], doubted: Sequence[Probe]) -> bool:
 
 
 def _confirmed(here: LocalGradient, group: Sequence[int], random: Generator) -> bool:
-    """Whether what is wrong here is wrong along other directions too, and at a point close by."""
+    """Whether a wrong group is wrong along other directions too, here and at a point close by."""
     if not _wrong_throughout(probe(here, group, random)):
         return False
     close_by = (_gradient_there(here, _displaced(here, distance, random), 0, random) for distance in _CLOSE_BY)

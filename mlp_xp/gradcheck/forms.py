@@ -261,7 +261,7 @@ def _jax_custom_vjp(function: Any) -> Op:
         moved = [arg for arg, m in zip(args, moves, strict=True) if m]
 
         def pullback(cotangent: Any) -> tuple[Any, ...]:
-            _, pull = jax.vjp(lambda *moved: function(*_filled(moves, moved, args)), *moved)
+            _, pull = jax.vjp(lambda *at: function(*_filled(moves, at, args)), *moved)
             return _filled(moves, pull(cotangent))
 
         return value, pullback
@@ -270,7 +270,7 @@ def _jax_custom_vjp(function: Any) -> Op:
 
 
 def _filled(moves: Sequence[bool], moved: Iterable[Any], others: Sequence[Any] = ()) -> tuple[Any, ...]:
-    """One entry per argument: the next of ``moved`` if it moves, else that of ``others``, or None without any."""
+    """One entry per argument: the next of ``moved`` if it is differentiated, else that of ``others``, or None."""
     found = iter(moved)
     return tuple(next(found) if m else others[i] if others else None for i, m in enumerate(moves))
 

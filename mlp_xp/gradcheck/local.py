@@ -97,7 +97,10 @@ def prepare(f: CountedFunction, params: Arrays, seed: int) -> LocalFunction:
 
 
 def moved(local: LocalFunction, params: Arrays, seed: int, same_noise: bool = False) -> LocalFunction:
-    """The function at another point, given in the parameters' own dtype; its noise measured again or the ``same``."""
+    """The function at another point, ``params`` in their own dtypes.
+
+    Its noise is measured again there, which takes eight values; with ``same_noise`` it is taken over.
+    """
     point = tuple(like(param, there) for param, there in zip(params, local.point, strict=True))
     there = local._replace(point=point, value=number(local.f(*point)))
     if same_noise:
@@ -166,7 +169,7 @@ def slope_along(local: LocalFunction, directions: Directions, finest: float = 0.
     exact = _EXACT[local.exact](local, directions) if local.exact else None
     if exact is None:
         return directional_slope(phi, local.value, local.noise, local.epsilon, finest)
-    exact, confirmed = _compared(local, phi, exact, finest)
+    exact, confirmed = _confirmed(local, phi, exact, finest)
     if confirmed:
         return exact
     slope = directional_slope(phi, local.value, local.noise, local.epsilon, finest)
@@ -175,7 +178,7 @@ def slope_along(local: LocalFunction, directions: Directions, finest: float = 0.
     return exact if abs(slope.value - exact.value) <= in_doubt else slope
 
 
-def _compared(local: LocalFunction, phi: Callable[[float], float], exact: Slope, finest: float) -> tuple[Slope, bool]:
+def _confirmed(local: LocalFunction, phi: Callable[[float], float], exact: Slope, finest: float) -> tuple[Slope, bool]:
     """``exact`` with what a difference adds to its uncertainty, and whether that difference confirms it."""
     seen = exact
     for power in _CONFIRMING:
@@ -269,13 +272,13 @@ def _with_exact_slopes(local: LocalFunction, seed: int) -> LocalFunction:
         # differences do not confirm a wrong rule of the duals, nor an imaginary part that was dropped
         if exact is None or slope_along(local._replace(exact=name), directions).value != exact.value:
             continue
-        missed = _not_analytic(local, directions, exact.value) if name == "complex step" else 0.0
+        missed = _missed_by_complex_step(local, directions, exact.value) if name == "complex step" else 0.0
         if missed is not None:
             return local._replace(exact=name, missed=missed)
     return local
 
 
-def _not_analytic(local: LocalFunction, directions: Directions, slope: float) -> float | None:
+def _missed_by_complex_step(local: LocalFunction, directions: Directions, slope: float) -> float | None:
     """An upper bound on what ``slope``, by a complex step, leaves out: the part of f that is not analytic.
 
     Cauchy's integral ``phi'(0) = mean phi(r w) / (r w)`` over w on the unit circle is, with eight values, exact to

@@ -19,7 +19,7 @@ NAN, INF = float("nan"), float("inf")
 
 @pytest.fixture
 def good(xp, put, device):
-    """Arguments that are right, of which each row spoils one."""
+    """Right arguments; each row spoils one of them."""
     X, y, t = textbook.batch(), textbook.labels(), textbook.soft_targets()
     p = tuple(put(a) for a in textbook.parameters())
 
@@ -34,7 +34,7 @@ def good(xp, put, device):
     )  # fmt: skip
 
 
-# name -> what is called, what it raises, words of the sentence; an argument of several functions is spoilt in one
+# name -> the call, the error, words of its sentence; an argument that several functions take is tested in one of them
 ROWS = {
     # shapes and ranks
     "X of rank 1": (lambda g: mx.forward(g.zeros(4), *g.p), V, "X must have shape (n, d_in), got (4,)"),
@@ -163,7 +163,7 @@ ROWS = {
     "a learning rate in words": (lambda g: mx.train_step(g.X, g.y, *g.p, lr="fast"), T, "lr must be a number, got 'fast'"),
     "no learning rate": (lambda g: mx.train_step(g.X, g.y, *g.p, lr=None), T, "lr must be a number, got None"),
     "a learning rate of rank 1": (lambda g: mx.train_step(g.X, g.y, *g.p, lr=g.zeros(5)), T, "lr must be a number"),
-    # what cannot be done
+    # impossible requests
     "probabilities of a regression": (
         lambda g: mx.predict_proba(g.X, *g.p, criterion="squared_error"), V, "a cross-entropy, got 'squared_error'"),
     "the gradient of a mix": (
@@ -209,7 +209,7 @@ ROWS = {
         "grad must return a tuple of 2 gradients, one per parameter, got 1"),
     "a gradient without its tuple": (
         lambda g: mx.gradcheck(g.xp.sum, lambda x: x, (g.X,)), V, "grad must return a tuple of 1 gradients"),
-    # optimizers and the loop; data is looked at on every backend
+    # optimizers and the loop, which looks at the data on every backend
     "an optimizer's learning rate": (lambda g: g.train(lr=-1.0), V, "lr must be at least 0 and finite, got -1.0"),
     "a momentum above 1": (lambda g: optim.momentum(1.5), V, "decay must be at least 0 and below 1, got 1.5"),
     "a beta of 1": (lambda g: optim.adam(beta2=1.0), V, "beta2 must be at least 0 and below 1, got 1.0"),
@@ -257,7 +257,7 @@ def test_arrays_of_two_libraries_are_refused(put, which):
 @pytest.mark.only("torch", "array_api_strict")
 @pytest.mark.parametrize("which", ["y", "W2", "b1", "sample_weight"])
 def test_arrays_on_two_devices_are_refused(backend, xp, put, which):
-    other = xp.Device("CPU_DEVICE") if backend == "array_api_strict" else "meta"  # a device that every PyTorch has
+    other = xp.Device("CPU_DEVICE") if backend == "array_api_strict" else "meta"  # every PyTorch has the device "meta"
     arrays = {"y": textbook.labels(), "sample_weight": np.ones(6)}
     arrays |= dict(zip(("W1", "b1", "W2", "b2"), textbook.parameters(), strict=True))
     arrays = {name: xp.asarray(array, device=other) if name == which else put(array) for name, array in arrays.items()}
@@ -281,7 +281,9 @@ def test_impossible_weights_are_refused_where_they_can_be_seen(good, weights, wo
 
 
 @pytest.mark.parametrize("weights", [[1.0, NAN, 1, 1, 1, 1], [0.0] * 6])
-@pytest.mark.filterwarnings("ignore:invalid value encountered in divide:RuntimeWarning")  # 0 / 0, told by NumPy within
+@pytest.mark.filterwarnings(
+    "ignore:invalid value encountered in divide:RuntimeWarning"
+)  # 0 / 0 inside array-api-strict, which computes with NumPy
 @pytest.mark.only("torch", "jax", "dask", "array_api_strict", "cupy")
 def test_impossible_weights_give_no_plausible_number_elsewhere(good, put, host, weights):
     loss, grads = mx.loss_and_grads(good.X, good.y, *good.p, sample_weight=put(weights))
@@ -289,7 +291,7 @@ def test_impossible_weights_give_no_plausible_number_elsewhere(good, put, host, 
 
 
 @pytest.mark.only("dask")
-def test_dask_arrays_of_unknown_size_are_refused_and_told_how_to_know(good):
+def test_dask_arrays_of_unknown_size_are_refused_with_the_remedy(good):
     unknown = good.X[good.X[:, 0] < 100]
     with pytest.raises(ValueError, match=re.escape("X must have a known shape, got (nan, 4); call X.compute_chunk_")):
         mx.forward(unknown, *good.p)

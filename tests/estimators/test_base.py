@@ -58,7 +58,7 @@ def test_wrong_gradients_are_found_before_training(put):
         MLPClassifier(2, careless, max_iter=2, check_gradients=True).fit(*map(put, iris()))
 
 
-def test_a_validation_set_of_ones_own_gives_curves(put):
+def test_an_eval_set_gives_curves_of_validation(put):
     X, y = iris()
     model = MLPClassifier(max_iter=6, random_state=0).fit(
         put(X[::2]), put(y[::2]), eval_set=(put(X[1::2]), put(y[1::2]))
@@ -98,7 +98,7 @@ def test_losses_of_training_and_validation_are_on_one_scale():
         {"dropout": 0.3},
     ],
 )
-def test_what_else_there_is_learns(options):
+def test_options_that_scikit_learn_lacks_learn(options):
     X, y = iris()
     options = {"learning_rate_init": 0.01, **options}
     model = MLPClassifier(max_iter=60, random_state=0, **options).fit(X, y)

@@ -56,7 +56,7 @@ def test_losses_scores_and_the_best_epoch_of_an_estimator(put):
 
 
 @pytest.mark.only("numpy")
-def test_what_there_is_not_is_not_drawn():
+def test_curves_that_an_estimator_lacks_are_not_drawn():
     X, y = iris()
     figure, (left, right) = plt.subplots(1, 2)
     model = MLPRegressor(max_iter=3, alpha=0.0, random_state=0).fit(X, y)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 @pytest.mark.only("numpy")
-def test_a_sparse_matrix_is_what_it_is_when_dense():
+def test_a_sparse_matrix_gives_the_network_of_its_dense_form():
     X, y = iris()
     X = np.where(X > 0.5, X, 0.0)
     weight = np.random.default_rng(0).uniform(0.2, 2.0, len(X))
@@ -126,7 +126,7 @@ def test_bad_targets_and_weights_are_refused_in_one_sentence():
 
 
 @pytest.mark.only("numpy")
-def test_a_sample_of_no_weight_is_none():
+def test_a_sample_of_weight_zero_is_left_out():
     X, y = iris()
     weight = np.where(np.arange(150) % 3 == 0, 0.0, 1.0)
     without = MLPClassifier(max_iter=5, random_state=0).fit(X[weight > 0], y[weight > 0], np.ones(100))

@@ -20,7 +20,7 @@ def test_any_activation_or_one_per_layer(put, backend):
         assert not checked or model.gradient_report_.ok, model.gradient_report_
 
 
-def test_it_moves_to_another_device(xp, put, device, backend):
+def test_a_fitted_estimator_moves_to_another_device(xp, put, device, backend):
     if backend not in ("torch", "array_api_strict", "numpy"):
         pytest.skip("the library places its arrays by itself")
     X, y = iris()

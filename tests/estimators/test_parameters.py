@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 @pytest.mark.only("numpy")
-def test_parameters_are_scikit_learns_and_then_some():
+def test_parameters_and_defaults_are_scikit_learns_and_more():
     for ours, sklearns in ((MLPClassifier, theirs.MLPClassifier), (MLPRegressor, theirs.MLPRegressor)):
         mine, its = ours().get_params(), sklearns().get_params()
         assert {name: mine[name] for name in its} == its

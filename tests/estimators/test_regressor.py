@@ -56,7 +56,7 @@ def test_the_poisson_loss_is_scikit_learns():
 
 
 @pytest.mark.only("numpy")
-def test_a_run_that_diverges_while_it_is_scores_restores_the_best():
+def test_early_stopping_restores_the_best_of_a_run_that_diverges():
     X, y = iris()
     options = {"activation": "identity", "solver": "sgd", "learning_rate_init": 1, "max_iter": 20, "random_state": 0}
     model = MLPRegressor(**options, early_stopping=True)

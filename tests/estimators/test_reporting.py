@@ -54,7 +54,7 @@ def test_scikit_learns_callbacks_are_called_and_may_stop():
 
 
 @pytest.mark.only("numpy")
-def test_it_says_what_it_does(capsys):
+def test_verbose_prints_what_scikit_learn_prints_and_progress_shows_a_bar(capsys):
     X, y = iris()
     MLPClassifier(max_iter=2, verbose=True, random_state=0).fit(X, y)
     ours = capsys.readouterr().out

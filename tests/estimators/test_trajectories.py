@@ -116,7 +116,7 @@ def test_check_estimator_passes_with_nothing_expected_to_fail(backend):
 
 
 @pytest.mark.only("numpy")
-def test_attributes_are_scikit_learns_and_then_some():
+def test_attributes_are_scikit_learns_and_more():
     X, y = iris()
     for options in ({}, {"solver": "lbfgs"}, {"early_stopping": True}):
         attributes = vars(theirs.MLPClassifier(max_iter=2, **options).fit(X, y))
@@ -125,7 +125,7 @@ def test_attributes_are_scikit_learns_and_then_some():
 
 
 @pytest.mark.only("numpy")
-def test_it_behaves_in_pipelines_and_searches():
+def test_estimators_work_in_pipelines_searches_and_pickles():
     import sklearn
     from sklearn.model_selection import GridSearchCV, cross_val_score
     from sklearn.pipeline import make_pipeline

@@ -112,7 +112,7 @@ def test_validation_is_the_data_loss_and_the_share_of_right_labels(data, params,
     (epoch,) = train(
         *data, params, optimizer=optim.sgd(), lr=0.0, epochs=1, validation=data, l2=0.5, dropout=0.5, **options
     )
-    # without the penalty and the dropout; sgd(0) left the parameters where they were
+    # without the penalty and the dropout; a rate of 0 left the parameters where they were
     np.testing.assert_allclose(
         epoch.last.val_loss, textbook.objective(X, y, *textbook.parameters(), **options), rtol=1e-13
     )
@@ -214,7 +214,7 @@ def test_a_schedule_is_asked_at_every_step_how_far_training_has_come(data, param
 
     def schedule(progress):
         asked.append(progress)
-        return np.float64(0.1 * (1 + progress.step))  # NumPy's own type does no harm
+        return np.float64(0.1 * (1 + progress.step))  # a scalar of NumPy, which must not widen anything
 
     epochs = list(train(*data, params, optimizer=optim.sgd(), lr=schedule, epochs=2, batch_size=4, shuffle=False))
     assert [progress[:3] for progress in asked] == [(0, 4, 0), (1, 4, 0), (2, 4, 6), (3, 4, 6)]
@@ -222,7 +222,7 @@ def test_a_schedule_is_asked_at_every_step_how_far_training_has_come(data, param
     assert asked[3].losses == [epochs[0].last.loss]
     assert [epoch.last.lr for epoch in epochs] == [pytest.approx(0.2), pytest.approx(0.4)]
     assert [epoch.last.steps for epoch in epochs] == [2, 4]
-    first, last = np.arange(4), np.arange(4, 6)  # as they are
+    first, last = np.arange(4), np.arange(4, 6)  # without shuffling
     there, losses = stepped_by_hand([first, last] * 2, [0.1, 0.2, 0.3, 0.4])
     assert_there(host, epochs[-1].params, there)
     np.testing.assert_allclose(epochs[-1].last.loss, (4 * losses[2] + 2 * losses[3]) / 6, rtol=1e-12)
@@ -249,7 +249,7 @@ def test_an_order_must_be_of_rows_that_are_there(data, params, rows):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_alpha_is_divided_by_the_rows_or_their_weight(data, params, put, host, weighted):
-    """The last batch is smaller, and so its penalty larger: ``alpha / 2S`` is ``l2 / 2`` with l2 = alpha / S."""
+    """The last batch is smaller, so its penalty is larger: ``alpha / 2S`` is ``l2 / 2`` with l2 = alpha / S."""
     w, alpha = textbook.row_weights() + 1, 0.7
     options = {"sample_weight": put(w)} if weighted else {}
     (epoch,) = train(*data, params, **SGD, epochs=1, batch_size=4, shuffle=False, alpha=alpha, **options)
@@ -386,7 +386,7 @@ def test_the_score_is_r2_score(xp, put):
             assert squared(xp, put, targets, outputs) == pytest.approx(r2_score(targets, outputs), rel=1e-12, abs=1e-13)
 
 
-def test_judging_in_chunks_is_judging_at_once(xp, data, params, monkeypatch):
+def test_evaluating_in_chunks_is_evaluating_at_once(xp, data, params, monkeypatch):
     whole = evaluate(xp, *data, params, {})
     monkeypatch.setattr(evaluate_module, "_CHUNK", 4)
     np.testing.assert_allclose(evaluate(xp, *data, params, {}), whole, rtol=1e-14)
@@ -437,7 +437,7 @@ def test_a_score_that_is_nan_is_no_improvement(data, params):
     assert [math.isnan(epoch.last.val_score) for epoch in epochs] == [True, True]
     epochs = list(train(*data, params, **scored([nan, 1, nan, nan, 2]), patience=1))
     assert len(epochs) == 4
-    assert epochs[0].best is epochs[0].params  # until one can be compared, the last
+    assert epochs[0].best is epochs[0].params  # until a score is a number, the last epoch is the best
     assert all(epoch.best is epochs[1].params for epoch in epochs[1:])
 
 
@@ -470,7 +470,7 @@ def test_the_epoch_of_a_callback_that_returns_true_is_the_last(data, params, ans
 
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
-def test_going_on_is_never_having_stopped(data, params, put, host, name):
+def test_a_run_that_goes_on_from_an_epoch_is_the_run_that_never_stopped(data, params, put, host, name):
     """An epoch keeps all that the next one needs: parameters, best, optimizer, schedule, masks, patience."""
     options = {
         "epochs": 3, "optimizer": optim.OPTIMIZERS[name](), "lr": schedules.warm_up(schedules.cosine(0.1), 3),
@@ -589,7 +589,7 @@ def test_parameters_that_are_too_large_to_begin_with_are_named(data, params, hos
 @LOUD
 @pytest.mark.parametrize("step", [0, 1, 2, 3, 4])
 def test_a_rate_that_is_too_large_is_named_and_the_last_good_parameters_kept(data, params, host, step):
-    """Three steps an epoch. The loss after the step is not finite: the epoch that saw only such losses left nothing."""
+    """Three steps an epoch. The loss after the bad step is not finite; kept are the parameters before that epoch."""
     rates = [1e-3] * 9
     rates[step] = 1e200
     epochs, error = diverged(*data, params, epochs=3, lr=lambda progress: rates[progress.step], batch_size=2)
@@ -602,7 +602,7 @@ def test_a_rate_that_is_too_large_is_named_and_the_last_good_parameters_kept(dat
 
 @LOUD
 def test_a_last_step_to_infinity_is_seen(put, params, host):
-    """Each loss is finite, but what the last step made is not: it must not be what training comes back with."""
+    """Every loss is finite, but the parameters after the last step are not: training must not return them."""
     X, y = put(100 * textbook.batch()), put(textbook.soft_targets())
     epochs, error = diverged(X, y, params, epochs=1, lr=1.7e308, batch_size=6)
     assert str(error).startswith("the parameters are not finite at the end of epoch 1: the learning rate, 1.7e+308")
@@ -610,12 +610,12 @@ def test_a_last_step_to_infinity_is_seen(put, params, host):
     assert same(host, error.params, params)
 
 
-def test_what_it_starts_from_must_be_finite(data, params):
+def test_the_parameters_at_the_start_must_be_finite(data, params):
     with pytest.raises(ValueError, match="the parameters must be finite, got NaN or infinity"):
         next(train(*data, (*params[:3], params[3] * math.nan), **SGD, epochs=1))
 
 
-# --- what is moved -----------------------------------------------------------------------------------------------
+# --- transfers to the host ---------------------------------------------------------------------------------------
 
 TO_HOST = ("__float__", "__int__", "__bool__", "__index__", "__array__", "item", "tolist", "cpu", "numpy")
 
@@ -624,7 +624,7 @@ TO_HOST = ("__float__", "__int__", "__bool__", "__index__", "__array__", "item",
 def moved(data, backend, monkeypatch):
     """A list that grows with each array that is moved to the host or waited for."""
     calls, kind = [], type(data[0])
-    if backend == "array_api_strict":  # array-api-compat does not know it, and tries bool() to see whether it is lazy
+    if backend == "array_api_strict":  # array-api-compat calls bool() to find out whether it is lazy
         monkeypatch.setattr("mlp_xp._lib.namespace.is_lazy_array", lambda array: False)
 
     def counted(name, method):
@@ -634,7 +634,7 @@ def moved(data, backend, monkeypatch):
 
         return call
 
-    # of Dask each of the others computes
+    # on Dask all the others call compute
     for name in ("compute",) if backend == "dask" else TO_HOST:
         if hasattr(kind, name):
             monkeypatch.setattr(kind, name, counted(name, getattr(kind, name)))
@@ -661,7 +661,7 @@ def test_nothing_comes_to_the_host_inside_an_epoch(data, params, put, moved):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_what_compiles_is_given_one_pure_step_of_arrays(xp, data, params, put, host, weighted):
+def test_the_compiler_gets_one_pure_step_of_arrays(xp, data, params, put, host, weighted):
     calls, compilers = [], []
 
     def compiler(step):
@@ -717,14 +717,14 @@ def test_torch_compiles_a_step_whole(data, params, host):
 
     options = {"epochs": 2, "batch_size": 4, "dropout": 0.25, "alpha": 0.1, "lr": schedules.cosine(0.1)}
     *_, eager = train(*data, params, **options)
-    # the graph is what is asked about; aot_eager runs it without a C++ compiler
+    # the test is about the graph; aot_eager runs it without a C++ compiler
     whole = functools.partial(torch.compile, fullgraph=True, backend="aot_eager")
     *_, compiled = train(*data, params, **options, compile=whole)
     assert_there(host, compiled.params, [host(p) for p in eager.params])
 
 
 def by_hand(X, y, w, X_val, y_val, *, epochs, batch_size, seed, dropout, schedule):
-    """The loop over again in plain NumPy, with Adam from its paper, in the documented order of randomness.
+    """The loop in plain NumPy, with Adam from its paper, in the documented order of random numbers.
 
     Epoch k draws from ``default_rng((seed, k))``, first the seed of its first mask, then the order of the rows.
     """
@@ -753,7 +753,7 @@ def by_hand(X, y, w, X_val, y_val, *, epochs, batch_size, seed, dropout, schedul
 
 
 def test_one_seed_is_one_run_on_every_backend(put, host):
-    """Against NumPy's run and the loop by hand: what is rounded differently grows a little with every step."""
+    """Against NumPy's run and the loop by hand: differences in rounding grow a little with every step."""
     random = np.random.default_rng(8)
     X, y, w = random.standard_normal((6, 4)), random.integers(0, 3, 6), random.random(6) + 0.5
     X_val, y_val = textbook.batch(), textbook.labels()
@@ -807,7 +807,7 @@ def test_bad_arguments_get_one_clear_sentence(data, params, options, error, word
 
 
 def test_bad_data_is_refused_before_the_first_step(xp, data, params, put):
-    """A validation set as well: not at the end of the first epoch."""
+    """The validation set too: before the first step, not after the first epoch."""
     X, y = data
 
     def refused(error, words, *arguments, **options):
