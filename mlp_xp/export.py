@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np  # on the host alone: what the model holds
 
-from mlp_xp import __version__
 from mlp_xp._lib.files import write_whole
 from mlp_xp._lib.namespace import namespace, to_host
 from mlp_xp._lib.typing import Array
+from mlp_xp._lib.version import __version__
 from mlp_xp.mlp import Cache, PredictOptions, forward
 
 if TYPE_CHECKING:

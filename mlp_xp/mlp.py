@@ -32,44 +32,6 @@ from mlp_xp.dropout import dropout_mask
 from mlp_xp.losses import Criterion, criterion_named, targets_and_weights
 from mlp_xp.ops import Activation, ActivationOption, activations_of
 
-
-class PredictOptions(TypedDict, total=False):
-    """Options of the network itself.
-
-    activation: a name, an op, or one per hidden layer. Default "sigmoid".
-    criterion: "softmax_cross_entropy" (default), "sigmoid_cross_entropy", "squared_error", "poisson", or a criterion
-        op.
-    """
-
-    activation: ActivationOption
-    criterion: str | Op
-
-
-class TrainOptions(PredictOptions, total=False):
-    """Options of the objective besides.
-
-    l2, l1: strength of the penalties ``l2/2 sum ||W||^2`` and ``l1 sum |W|`` on weights, not biases. Default 0.
-    label_smoothing: ``s`` in ``(1 - s) one_hot + s / k``, for softmax cross-entropy alone. Default 0.
-    sample_weight: (n,), of the dtype of X; the loss is ``sum w_i l_i / sum w_i``. Default equal weights.
-    dropout: the share of hidden units dropped, inverted dropout. Default 0.
-    """
-
-    l2: float
-    l1: float
-    label_smoothing: float
-    sample_weight: Array | None
-    dropout: float
-
-
-class Options(TrainOptions, total=False):
-    """What ``objective``, ``loss_and_grads`` and ``train_step`` take by keyword: all of these, and the seed of a step.
-
-    seed: 0 ... 2^31 - 1, which units to drop; required with dropout.
-    """
-
-    seed: int | Array | None
-
-
 # --- the network -------------------------------------------------------------------------------------------------
 
 
@@ -125,81 +87,44 @@ def backpropagate(xp: Namespace, layers: Sequence[Layer], dz: Array) -> Params:
     return grads
 
 
-def _checked_network(
-    xp: Namespace, X: Array, params: Params, activation: ActivationOption, dropout: float = 0.0, seed: Any = None
-) -> tuple[Array, tuple[Layer, ...]]:
-    """``network``, after its arguments were checked."""
-    check_batch(xp, X)
-    check_params(params, like=X)
-    if dropout != 0.0:
-        check_number("dropout", dropout, 0.0, 1.0)
-    seed = _checked_seed(xp, dropout, seed)
-    return network(xp, X, params, activations_of(activation, len(params) // 2 - 1), dropout, seed)
+# --- options ----------------------------------------------------------------------------------------------------
 
 
-def _checked_seed(xp: Namespace, dropout: float, seed: Any) -> Any:
-    if dropout and seed is None:
-        raise ValueError("dropout needs a seed: which units are dropped must be repeatable, got seed=None")
-    return None if seed is None else check_seed(xp, seed)
+class PredictOptions(TypedDict, total=False):
+    """Options of the network itself.
+
+    activation: a name, an op, or one per hidden layer. Default "sigmoid".
+    criterion: "softmax_cross_entropy" (default), "sigmoid_cross_entropy", "squared_error", "poisson", or a criterion
+        op.
+    """
+
+    activation: ActivationOption
+    criterion: str | Op
 
 
-def _data_loss(
-    xp: Namespace, criterion: Criterion, logits: Array, y: Array, weight: Array | None, smoothing: float
-) -> tuple[Array, Pullback]:
-    """The weighted mean of the criterion, 0-d or (k,), as an op of the logits."""
-    targets, weights = targets_and_weights(xp, y, logits, weight, smoothing, criterion.outputs_per_target)
-    labels = y.ndim == 1 and targets.shape[-1] > 1  # then each row of targets sums to 1
-    loss = criterion.label_loss if labels and criterion.label_loss is not None else criterion.loss
-    return loss(xp, logits, targets, weights)
+class TrainOptions(PredictOptions, total=False):
+    """Options of the objective besides.
+
+    l2, l1: strength of the penalties ``l2/2 sum ||W||^2`` and ``l1 sum |W|`` on weights, not biases. Default 0.
+    label_smoothing: ``s`` in ``(1 - s) one_hot + s / k``, for softmax cross-entropy alone. Default 0.
+    sample_weight: (n,), of the dtype of X; the loss is ``sum w_i l_i / sum w_i``. Default equal weights.
+    dropout: the share of hidden units dropped, inverted dropout. Default 0.
+    """
+
+    l2: float
+    l1: float
+    label_smoothing: float
+    sample_weight: Array | None
+    dropout: float
 
 
-def _check_smoothing(criterion: Criterion, smoothing: float) -> None:
-    check_number("label_smoothing", smoothing, 0.0, 1.0)
-    if not criterion.smoothing:
-        raise ValueError(f"label_smoothing belongs to softmax_cross_entropy alone, got {smoothing} elsewhere")
+class Options(TrainOptions, total=False):
+    """What ``objective``, ``loss_and_grads`` and ``train_step`` take by keyword: all of these, and the seed of a step.
 
+    seed: 0 ... 2^31 - 1, which units to drop; required with dropout.
+    """
 
-def _check_together(X: Array, y: Array, weight: Array | None) -> None:
-    """Raise for targets or weights of another library or device."""
-    check_device("y", y, X)
-    if weight is not None:
-        namespace(X, weight, names=("X", "sample_weight"))
-        check_device("sample_weight", weight, X)
-
-
-# --- the objective -----------------------------------------------------------------------------------------------
-
-
-def penalty(xp: Namespace, params: Params, l2: float | Array | None, l1: float | Array | None = None) -> Array:
-    """``l2/2 sum ||W||^2 + l1 sum |W|`` over the weights, 0-d or (k,); None stands for no penalty."""
-    total = xp.zeros_like(params[0][..., 0, 0])
-    for W in params[::2]:
-        if l2 is not None:
-            total = total + (0.5 * l2) * _sum_of_squares(xp, W)
-        if l1 is not None:
-            total = total + l1 * xp.sum(xp.abs(W), axis=(-2, -1))
-    return total
-
-
-def add_penalty_grads(
-    xp: Namespace, params: Params, grads: Params, l2: float | Array | None, l1: float | Array | None = None
-) -> Params:
-    """``dW + l2 W + l1 sign(W)`` for each weight; the subgradient of ``|W|`` at 0 is 0."""
-
-    def penalised(W: Array, dW: Array) -> Array:
-        if l2 is not None:
-            dW = dW + l2 * W
-        return dW if l1 is None else dW + l1 * xp.sign(W)
-
-    pairs = enumerate(zip(params, grads, strict=True))
-    return tuple([grad if position % 2 else penalised(param, grad) for position, (param, grad) in pairs])
-
-
-def _sum_of_squares(xp: Namespace, W: Array) -> Array:
-    if W.ndim > 2:
-        return xp.sum(W * W, axis=(-2, -1))
-    flat = xp.reshape(W, (-1,))
-    return flat @ flat  # without an array of squares
+    seed: int | Array | None
 
 
 class Terms(NamedTuple):
@@ -244,6 +169,75 @@ def terms_of(
     return Terms(activations, record, l2 or None, l1 or None, label_smoothing, dropout)
 
 
+def _checked(xp: Namespace, X: Array, params: Params, seed: Any, **options: Any) -> tuple[Terms, Any]:
+    """The terms of a network on ``X``, and the seed, after all were checked."""
+    check_batch(xp, X)
+    check_params(params, like=X)
+    terms = terms_of(len(params) // 2 - 1, **options)
+    if terms.dropout and seed is None:
+        raise ValueError("dropout needs a seed: which units are dropped must be repeatable, got seed=None")
+    return terms, None if seed is None else check_seed(xp, seed)
+
+
+# --- the objective -----------------------------------------------------------------------------------------------
+
+
+def _data_loss(
+    xp: Namespace, criterion: Criterion, logits: Array, y: Array, weight: Array | None, smoothing: float
+) -> tuple[Array, Pullback]:
+    """The weighted mean of the criterion, 0-d or (k,), as an op of the logits."""
+    targets, weights = targets_and_weights(xp, y, logits, weight, smoothing, criterion.outputs_per_target)
+    labels = y.ndim == 1 and targets.shape[-1] > 1  # then each row of targets sums to 1
+    loss = criterion.label_loss if labels and criterion.label_loss is not None else criterion.loss
+    return loss(xp, logits, targets, weights)
+
+
+def _check_smoothing(criterion: Criterion, smoothing: float) -> None:
+    check_number("label_smoothing", smoothing, 0.0, 1.0)
+    if not criterion.smoothing:
+        raise ValueError(f"label_smoothing belongs to softmax_cross_entropy alone, got {smoothing} elsewhere")
+
+
+def _check_together(X: Array, y: Array, weight: Array | None) -> None:
+    """Raise for targets or weights of another library or device."""
+    check_device("y", y, X)
+    if weight is not None:
+        namespace(X, weight, names=("X", "sample_weight"))
+        check_device("sample_weight", weight, X)
+
+
+def penalty(xp: Namespace, params: Params, l2: float | Array | None, l1: float | Array | None = None) -> Array:
+    """``l2/2 sum ||W||^2 + l1 sum |W|`` over the weights, 0-d or (k,); None stands for no penalty."""
+    total = xp.zeros_like(params[0][..., 0, 0])
+    for W in params[::2]:
+        if l2 is not None:
+            total = total + (0.5 * l2) * _sum_of_squares(xp, W)
+        if l1 is not None:
+            total = total + l1 * xp.sum(xp.abs(W), axis=(-2, -1))
+    return total
+
+
+def add_penalty_grads(
+    xp: Namespace, params: Params, grads: Params, l2: float | Array | None, l1: float | Array | None = None
+) -> Params:
+    """``dW + l2 W + l1 sign(W)`` for each weight; the subgradient of ``|W|`` at 0 is 0."""
+
+    def penalised(W: Array, dW: Array) -> Array:
+        if l2 is not None:
+            dW = dW + l2 * W
+        return dW if l1 is None else dW + l1 * xp.sign(W)
+
+    pairs = enumerate(zip(params, grads, strict=True))
+    return tuple([grad if position % 2 else penalised(param, grad) for position, (param, grad) in pairs])
+
+
+def _sum_of_squares(xp: Namespace, W: Array) -> Array:
+    if W.ndim > 2:
+        return xp.sum(W * W, axis=(-2, -1))
+    flat = xp.reshape(W, (-1,))
+    return flat @ flat  # without an array of squares
+
+
 class Objective(NamedTuple):
     """The objective at some parameters, and no more than its way back reads.
 
@@ -283,10 +277,7 @@ def objective_at(
 ) -> Objective:
     """``objective_of``, after its arguments were checked."""
     xp = namespace(X, y, *params, names=("X", "y"))
-    check_batch(xp, X)
-    check_params(params, like=X)
-    terms = terms_of(len(params) // 2 - 1, **options)
-    seed = _checked_seed(xp, terms.dropout, seed)
+    terms, seed = _checked(xp, X, params, seed, **options)
     _check_together(X, y, sample_weight)
     return objective_of(xp, terms, params, X, y, sample_weight, seed)
 
@@ -391,9 +382,9 @@ def forward(
     ((2, 3), [1.0, 1.0])
     """
     xp = namespace(X, *params, names=("X",))
-    record = criterion_named(criterion)
-    logits, layers = _checked_network(xp, X, params, activation, dropout, seed)
-    return record.outputs(xp, logits), Cache(logits, layers, record, params)
+    terms, seed = _checked(xp, X, params, seed, activation=activation, criterion=criterion, dropout=dropout)
+    logits, layers = network(xp, X, params, terms.activations, dropout, seed)
+    return terms.criterion.outputs(xp, logits), Cache(logits, layers, terms.criterion, params)
 
 
 def backward(
@@ -572,4 +563,6 @@ def predict(
     [1, 0]
     """
     xp = namespace(X, *params, names=("X",))
-    return criterion_named(criterion).decision(xp, _checked_network(xp, X, params, activation)[0], params[-1].shape[-1])
+    terms, _ = _checked(xp, X, params, None, activation=activation, criterion=criterion)
+    logits, _ = network(xp, X, params, terms.activations)
+    return terms.criterion.decision(xp, logits, params[-1].shape[-1])

@@ -25,7 +25,7 @@ _BATCH = 0.02  # seconds: long enough for the clock and the wait at the end, sho
 
 
 class Task(NamedTuple):
-    """What is timed: a step of a network of these sizes on n rows, for so many seconds."""
+    """The step to time: of a network of these sizes on n rows, for so many seconds."""
 
     backend: str
     device: str | None

@@ -17,7 +17,7 @@ except ModuleNotFoundError:
     print("error: the command needs click: pip install 'mlp_xp[cli]'", file=sys.stderr)
     raise SystemExit(2) from None
 
-from mlp_xp import __version__
+from mlp_xp._lib.version import __version__
 from mlp_xp.cli import _help
 from mlp_xp.cli._screen import to_stderr
 from mlp_xp.cli._status import Status

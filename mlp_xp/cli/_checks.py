@@ -1,4 +1,4 @@
-"""What ``mlp-xp gradcheck`` checks besides a user's own gradient: a saved model, and every gradient of this library."""
+"""Two checks of ``mlp-xp gradcheck``: the gradients of a saved model, and every gradient of this library."""
 
 from __future__ import annotations
 

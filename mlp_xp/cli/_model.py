@@ -129,13 +129,11 @@ def open_for(model: Model, data: str) -> Source:
     if model.recipe.target is not None and model.is_classifier and model.classes.dtype.kind == "U":
         text.append(model.recipe.target)
     source = open_data(data, text)
-    if model.recipe.columns is not None and not source.is_table:
-        raise ValueError(f"{source.where} must be a table with the columns that the model was trained on, got arrays")
     return source.test or source
 
 
 def digest(y: NDArray[Any]) -> str:
-    """A fingerprint of targets, by which ``evaluate`` recognises the data of the training."""
+    """A fingerprint of targets; ``evaluate`` recognises the data of the training by it."""
     raw = "\n".join(y).encode() if y.dtype.kind == "U" else np.ascontiguousarray(y).tobytes()
     return f"{len(y)} {hashlib.sha256(raw).hexdigest()[:16]}"
 

@@ -1,4 +1,4 @@
-"""Claims on the files that a command will write: what can't be written is refused before the work, not after it."""
+"""Claims on the files that a command will write: a file that can't be written is refused before the work begins."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _MOST_LABELS, _MOST_COUNTS, _MOST_POINTS = 40, 12, 5000
 
 
 def draw(run: Run) -> None:
-    """Write the picture of ``run``, and show it in the terminal where that is wanted."""
+    """Write the picture of ``run``, and show it in the terminal if ``--show`` was given."""
     figure = run_figure(run)
     assert run.files.picture is not None
     plots.save(figure, run.files.picture)

@@ -1,4 +1,4 @@
-"""What ``mlp-xp train`` learns from: the rows as numbers, split into rows to train, to validate and to test on."""
+"""The data of ``mlp-xp train``: rows as numbers, split into rows to train, to validate and to test on."""
 
 from __future__ import annotations
 
@@ -108,10 +108,10 @@ def _split_test(
 def _split_validation(
     options: dict[str, Any], recipe: recipes.Recipe, y: NDArray[Any], kept: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Which of the rows ``kept`` to train on, and which to judge each epoch on: none where none can be spared."""
+    """Split the rows ``kept`` into those to train on and those to evaluate each epoch on, if some can be spared."""
     share, classifies = options["validation_fraction"], recipe.task == "classification"
     spare = len(np.unique(y[kept])) < len(kept) if classifies else len(kept) > 2
-    if not share or options["solver"] == "lbfgs" or not spare:  # lbfgs has no epochs to judge
+    if not share or options["solver"] == "lbfgs" or not spare:  # lbfgs has no epochs to evaluate
         return kept, kept[:0]
     if not 0.0 <= share < 1.0:
         raise ValueError(f"validation_fraction must be at least 0 and below 1, got {share}")

@@ -63,7 +63,7 @@ def _split(problem: str) -> tuple[str, str]:
 
 
 def _made(problem: str, name: str, found: Any, folder: Path) -> Any:
-    """The problem itself: ``found``, or what it returns if it is a function."""
+    """The problem itself: ``found``, or its result if it is a function."""
     if not callable(found):
         return found
     required = [p.name for p in _parameters(found).values() if p.default is p.empty and p.kind not in _STARRED]
@@ -159,12 +159,12 @@ def _importable(folder: Path) -> Iterator[None]:
         sys.path[:] = before
 
 
-# --- whose error it is -------------------------------------------------------------------------------------------
+# --- errors of the user's code ------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _blame(name: str, folder: Path) -> Iterator[None]:
-    """What is raised inside becomes a sentence about ``name``. Also a decorator, as every context manager is."""
+    """An error inside becomes a sentence about ``name``. Every such context manager is a decorator too."""
     try:
         yield
     except Exception as error:
@@ -172,7 +172,7 @@ def _blame(name: str, folder: Path) -> Iterator[None]:
 
 
 def _blamed(key: str, value: Any, folder: Path) -> Any:
-    """An argument whose errors name it; what is not a function comes back as it is."""
+    """An argument that is named by its errors, if it is a function; any other argument as it is."""
     if key == "hypotheses" and isinstance(value, Mapping):
         return {name: _blame(f"hypothesis {name!r}", folder)(wrong) for name, wrong in value.items()}
     if key == "op":

@@ -1,4 +1,4 @@
-"""What is shown while a network trains: a bar in a terminal, a line an epoch elsewhere, JSON, or nothing."""
+"""The display of a training: a bar in a terminal, a line an epoch elsewhere, JSON, or nothing."""
 
 from __future__ import annotations
 

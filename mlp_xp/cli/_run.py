@@ -1,4 +1,4 @@
-"""The record of a training run, which each step of ``_training`` fills in: what was asked, chosen, learned, scored."""
+"""``Run``, the record of a training run, which the steps of ``_training`` fill in one after the other."""
 
 from __future__ import annotations
 
@@ -118,5 +118,5 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What the data is called."""
+        """The name of the data, without folder and suffix."""
         return stem_of(self.options["data"])

@@ -60,7 +60,7 @@ class Screen:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether somebody watches: lines can be replaced by newer ones."""
+        """Whether lines can be replaced by newer ones."""
         return not self.silent and self.console.is_terminal
 
     def say(self, text: str) -> None:
@@ -88,7 +88,7 @@ class Screen:
 
     @contextmanager
     def status(self, text: str) -> Iterator[Callable[[str], None]]:
-        """Show in a terminal what is going on; yields the function that changes the text."""
+        """Show a text in a terminal while the block runs; yields the function that changes it."""
         if not self.is_terminal:
             yield lambda text: None
             return

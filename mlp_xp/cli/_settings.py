@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from mlp_xp import __version__
 from mlp_xp._lib.arguments import one_of
+from mlp_xp._lib.version import __version__
 
 NOT_SAVED = ("config", "save_config", "quiet", "as_json", "show", "force", "resume")
 """Options that do not change the result."""

@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class Status(IntEnum):
-    """What the shell is told. A bad input is described by one line on stderr; 130 is what shells report for Ctrl-C."""
+    """Exit statuses: one line on stderr describes a bad input; shells report 130 for Ctrl-C."""
 
     OK = 0
     WRONG_GRADIENT = 1  # or one that can't be resolved

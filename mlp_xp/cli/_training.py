@@ -11,8 +11,8 @@ from typing import Any
 import click
 import numpy as np
 
-from mlp_xp import __version__
 from mlp_xp._lib.files import write_whole
+from mlp_xp._lib.version import __version__
 from mlp_xp.backends import installed
 from mlp_xp.cli._choose import choose
 from mlp_xp.cli._fit import fit

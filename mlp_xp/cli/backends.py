@@ -56,7 +56,7 @@ def command(no_probe: bool, as_json: bool, sizes: str, n: int, dtype: str, secon
 
 
 def _show(screen: Screen, found: list[tuple[Backend, list[Timing]]], step: _Step) -> None:
-    """A table, the reasons of what failed, and the fastest device."""
+    """Show a table, the reason of each failure, and the fastest device."""
     timed = [timing for _, timings in found for timing in timings]
     rows = [row for backend, timings in found for row in _rows(backend, timings, step.n)]
     columns = ("library", "version", "device", "ms a step", "rows/s", "jit ms")[: 6 if timed else 3]

@@ -166,7 +166,7 @@ def plain_recipe(width: int, task: str) -> Recipe:
 
 
 class Wanted(NamedTuple):
-    """What the user says about the data; the data decides the rest.
+    """The user's choices about the data; the data decides the rest.
 
     target: the column to learn; by default the one that the data names, else the last.
     task: "classification" or "regression"; by default inferred from the target.

@@ -1,4 +1,4 @@
-"""Backends are reported as they are: usable means that a kernel ran, and everything else has a reason in one line."""
+"""A backend is usable if it computed something; any other has a reason in one line."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_backend_is_usable_or_says_why_not_in_one_line(name: str) -> None:
 
 
 @pytest.mark.only("numpy")
-def test_what_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usable.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(usable, "_installed_version", lambda library: None)
     found = probe("torch")
@@ -95,7 +95,7 @@ def test_a_wrong_product_is_not_usable(monkeypatch: pytest.MonkeyPatch) -> None:
         (("array_api_strict", "float32", "device3"), "device of array_api_strict must be .*'device1' .* got 'device3'"),
     ],
 )
-def test_what_cannot_be_loaded_is_one_sentence(arguments: tuple[str, ...], sentence: str) -> None:
+def test_a_backend_that_cannot_be_loaded_is_one_sentence(arguments: tuple[str, ...], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as caught:
         load(*arguments)
     assert "\n" not in str(caught.value)
@@ -110,7 +110,7 @@ def test_a_device_that_lacks_a_dtype_is_one_sentence() -> None:
 
 
 @pytest.mark.only("numpy")
-def test_the_name_that_pip_knows_is_as_good() -> None:
+def test_the_name_that_pip_knows_is_accepted() -> None:
     place = load("array-api-strict", "float32", "device1")
     assert str(place.device) == "array_api_strict.Device('device1')"
     assert probe("array-api-strict").name == "array_api_strict"
@@ -121,7 +121,7 @@ def test_the_name_that_pip_knows_is_as_good() -> None:
 SIZES, ROWS = (5, 4, 3), 7
 
 
-def test_a_step_is_timed_in_a_process_of_its_own(backend: str) -> None:
+def test_a_step_is_timed_on_each_device_in_its_own_process(backend: str) -> None:
     found, timings = measure(backend, SIZES, ROWS, seconds=0.05)
     assert found == probe(backend)
     timed = found.devices[:1] if backend == "array_api_strict" else found.devices
@@ -179,7 +179,7 @@ def test_where_only_numpy_is_installed_nothing_is_timed(monkeypatch: pytest.Monk
         (SIZES, 1, "float32", 0.0, "seconds must be positive, got 0"),
     ],
 )
-def test_what_cannot_be_timed_is_one_sentence(
+def test_arguments_that_cannot_be_timed_are_one_sentence(
     sizes: tuple[int, ...], n: int, dtype: str, seconds: float, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(usable, "_is_installed", lambda library: library.module in ("numpy", "torch"))
@@ -207,7 +207,7 @@ def test_a_library_that_takes_its_process_down_is_not_usable(
 
 
 @pytest.mark.only("numpy")
-def test_a_library_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_hangs_is_given_up_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cupy.py").write_text("import time\ntime.sleep(60)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(timing, "_IMPORTING", 1.0)
@@ -216,7 +216,7 @@ def test_a_library_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.only("numpy")
-def test_nothing_is_imported_to_see_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_installed_imports_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usable.importlib, "import_module", None)
     for name in BACKENDS:
         found = installed(name)

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.only("numpy")
 
 @pytest.mark.parametrize("target", ["price", "district"])
 def test_an_exported_model_predicts_the_same_from_raw_columns(folder: Path, target: str) -> None:
-    runtime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("ndonnx")
+    runtime = pytest.importorskip("onnxruntime", reason="without onnxruntime nothing runs the exported model")
+    pytest.importorskip("ndonnx", reason="ndonnx writes the exported model")
     data = runs.write_table(folder)
     runs.train_quickly(data, "--target", target, "--max-iter", "20")
     assert cli.main(["export", "houses.safetensors", "houses.onnx"]) == 0

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
@@ -235,13 +236,21 @@ def test_a_wrong_gradient_stops_before_training(
     assert [path.name for path in folder.iterdir()] == ["small.npz"]
 
 
+# a shell has what it runs in the background ignore Ctrl-C, and so would whatever is started from there; a function of
+# Popen's that undid it would fork this process, which JAX forbids where it was imported
+HEARING_CTRL_C = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 def interrupted(folder: Path, *options: str) -> tuple[int, str, str]:
     """Status and output of a run that is stopped after its third epoch."""
     command = (*COMMAND, "train", runs.write_classes(folder), "--epochs", "1000000", "--patience", "1000000", *options)
     with subprocess.Popen(
-        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # a shell has what it runs in the background ignore Ctrl-C, and so would whatever is started from there
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        (sys.executable, "-c", HEARING_CTRL_C, *command), cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         for line in process.stdout:

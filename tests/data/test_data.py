@@ -1,4 +1,4 @@
-"""What to train on: the sources, what becomes of a table, and one row per thing that can be wrong with a file."""
+"""Data by name: the sources, how a table becomes numbers, and one row for each way in which a file can be wrong."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def read_all(name: str) -> None:
     [("digits", (1797, 64), 10), ("iris", (150, 4), 3), ("wine", (178, 13), 3), ("breast_cancer", (569, 30), 2),
      ("diabetes", (442, 10), 214)],
 )  # fmt: skip
-def test_what_is_built_in(name: str, shape: tuple[int, int], kinds: int) -> None:
-    pytest.importorskip("sklearn")
+def test_built_in_data_has_its_shape_and_classes(name: str, shape: tuple[int, int], kinds: int) -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn brings the built-in data")
     source = data.open_data(name)
     X, y = read(source)
     assert X.shape == shape
@@ -101,7 +101,7 @@ def test_a_folder_of_idx_files(tmp_path: Path, gzipped: bool) -> None:
     assert source.image_shape == (3, 4)
 
 
-def test_gzip_is_known_by_its_bytes_and_dots_are_as_good_as_dashes(tmp_path: Path) -> None:
+def test_gzip_is_recognised_by_its_bytes_and_names_may_have_dots(tmp_path: Path) -> None:
     (tmp_path / "train-images.idx3-ubyte").write_bytes(gzip.compress(idx(IMAGES)))
     (tmp_path / "train-labels.idx1-ubyte").write_bytes(idx(LABELS))
     source = data.open_data(str(tmp_path))
@@ -121,7 +121,7 @@ def test_npz_with_a_test_set(tmp_path: Path, names: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_npz_a_batch_at_a_time(tmp_path: Path, save: Callable[..., None], order: Any) -> None:
+def test_npz_is_read_a_batch_at_a_time(tmp_path: Path, save: Callable[..., None], order: Any) -> None:
     save(tmp_path / "a.npz", X=np.asarray(X, order=order), y=Y)
     source = data.open_data(str(tmp_path / "a.npz"))
     chunks = list(source.chunks(5))
@@ -144,7 +144,7 @@ def test_images_keep_their_shape(tmp_path: Path, shape: tuple[int, ...], image_s
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_hold_out_takes_its_share_of_each_label_and_leaves_some(seed: int) -> None:
+def test_hold_out_takes_the_same_share_of_each_label_but_never_all(seed: int) -> None:
     labels = np.asarray([0] * 50 + [1] * 10 + [2])
     kept, held = data.hold_out(0.2, seed, 61, labels)
     assert sorted([*kept, *held]) == list(range(61))
@@ -153,7 +153,7 @@ def test_hold_out_takes_its_share_of_each_label_and_leaves_some(seed: int) -> No
     np.testing.assert_array_equal(again[0], kept)
 
 
-def test_hold_out_without_labels() -> None:
+def test_hold_out_without_labels_takes_its_share_of_the_rows() -> None:
     kept, held = data.hold_out(0.3, 0, 10)
     assert (len(kept), len(held)) == (7, 3)
     assert len(data.hold_out(0.0, 0, 10)[1]) == 0
@@ -166,8 +166,8 @@ def test_hold_out_without_labels() -> None:
 # --- tables ------------------------------------------------------------------------------------------------------
 
 
-def test_a_recipe_makes_numbers_of_a_table_and_of_more_of_it(tmp_path: Path) -> None:
-    pytest.importorskip("pandas")
+def test_a_recipe_learned_from_a_table_reads_other_tables_alike(tmp_path: Path) -> None:
+    pytest.importorskip("pandas", reason="pandas reads tables")
     (tmp_path / "a.csv").write_text("size,colour,kind\n1,red,x\n2,blue,y\n3,red,x\n")
     source = data.open_data(str(tmp_path / "a.csv"))
     chunk = next(source.chunks(None))
@@ -195,12 +195,12 @@ def test_a_recipe_makes_numbers_of_a_table_and_of_more_of_it(tmp_path: Path) -> 
      (np.asarray([1.0, 2.0, 1.0]), "classification"), (np.arange(100), "regression"),
      (np.asarray([True, False]), "classification")],
 )  # fmt: skip
-def test_the_task_is_what_the_target_looks_like(y: Any, task: str) -> None:
+def test_the_task_is_inferred_from_the_target(y: Any, task: str) -> None:
     assert recipe.infer_task("y", recipe.tidy("a", y), None)[0] == task
 
 
 def test_openml_without_a_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("sklearn.datasets")
+    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn fetches from OpenML")
 
     def unreachable(*arguments: Any, **options: Any) -> None:
         raise OSError("Temporary failure in name resolution\nand more")
