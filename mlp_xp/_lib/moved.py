@@ -6,10 +6,9 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 MODULES = {
     "mlp_xp.recipe": "mlp_xp.data.recipe",
@@ -46,14 +45,17 @@ def _warn(old: str, new: str) -> None:
     warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=3)
 
 
-class _Moved(MetaPathFinder, Loader):
+class _Moved:
     """Import old module names: each is an empty module whose attributes are looked up in the new module."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The spec of a module that has moved, else None."""
-        return ModuleSpec(fullname, self) if fullname in MODULES else None
+        return ModuleSpec(fullname, cast(Any, self)) if fullname in MODULES else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """None: an empty module, as Python makes it."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Look up the attributes of ``module`` in the new module."""
