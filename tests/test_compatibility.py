@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import mlp_xp as mx
-from mlp_xp import ops
+from mlp_xp import ops, optim
 from mlp_xp._lib.moved import MODULES
 from mlp_xp.train import Epoch, Record
 
@@ -162,3 +162,11 @@ def test_a_pickled_activation_is_the_activation(name):
     X, params = np.eye(4), mx.init_params((4, 3, 4))
     p, _ = mx.forward(X, *params, activation=pickle.loads(pickle.dumps(op)))
     np.testing.assert_array_equal(p, mx.forward(X, *params, activation=name)[0])
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_an_optimizer_is_a_pair_of_init_and_update(name):
+    init, update = optim.OPTIMIZERS[name]()
+    params, grads = (np.eye(2),), (np.ones((2, 2)),)
+    (after,), _ = update(params, grads, init(params), 0.1)
+    assert np.all(after < params[0])
