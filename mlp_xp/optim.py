@@ -30,7 +30,6 @@ class Optimizer(NamedTuple):
         init: makes the state of the first step. It has the parameters' namespace, dtype and device.
         update: makes new parameters and a new state from gradients in the order and with the shapes of the parameters.
             ``lr`` is a number, or a 0-d array of the parameters' dtype: a compiled step then serves every rate.
-        copies: the number of arrays in the state for each parameter, each of the parameter's shape.
 
     >>> import numpy as np
     >>> optimizer, params = momentum(0.5), (np.array([[1.0]]), np.array([0.0]))
@@ -43,7 +42,6 @@ class Optimizer(NamedTuple):
 
     init: Callable[[Params], State]
     update: Callable[[Params, Params, State, float | Array], tuple[Params, State]]
-    copies: int = 0
 
 
 def sgd() -> Optimizer:
@@ -122,7 +120,7 @@ def _with_velocity(decay: float, lr_in_velocity: bool, ahead: bool) -> Optimizer
         scaled = steps if lr_in_velocity else tuple(lr * step for step in steps)
         return tuple(p - step for p, step in zip(params, scaled, strict=True)), velocity
 
-    return Optimizer(_zeros_like, update, copies=1)
+    return Optimizer(_zeros_like, update)
 
 
 def adam(
@@ -216,7 +214,7 @@ def _adam(beta1: float, beta2: float, epsilon: float, before: bool = False, weig
         new, means, squares = zip(*(updated(*each) for each in arrays), strict=True)
         return new, (step, *means, *squares)
 
-    return Optimizer(init, update, copies=2)
+    return Optimizer(init, update)
 
 
 def _one_minus_power(beta: float, step: Array) -> Array:
@@ -253,10 +251,8 @@ def rmsprop(decay: float = 0.99, epsilon: float = 1e-8, *, momentum: float = 0.0
     epsilon = check_number("epsilon", epsilon, 0.0, _INFINITY)
     momentum = check_number("momentum", momentum, 0.0, 1.0)
 
-    copies = 1 + (momentum != 0.0) + centered
-
     def init(params: Params) -> State:
-        return _zeros_like(params) * copies
+        return _zeros_like(params) * (1 + (momentum != 0.0) + centered)
 
     def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
         xp, lr, count = namespace(*params), _plain(lr), len(params)
@@ -273,7 +269,7 @@ def rmsprop(decay: float = 0.99, epsilon: float = 1e-8, *, momentum: float = 0.0
             kept = (*squares, *steps, *kept[count:])
         return tuple(p - lr * step for p, step in zip(params, steps, strict=True)), kept
 
-    return Optimizer(init, update, copies)
+    return Optimizer(init, update)
 
 
 def _plain(lr: float | Array) -> float | Array:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from mlp_xp.data import arrays, tables
 from mlp_xp.data.arrays import BUILT_IN
-from mlp_xp.data.source import Chunk, Source, hold_out
+from mlp_xp.data.source import Chunk, HostArray, Source, hold_out
 
-__all__ = ["BUILT_IN", "KINDS", "TABLES", "Chunk", "Source", "hold_out", "open_data"]
+__all__ = ["BUILT_IN", "KINDS", "TABLES", "Chunk", "HostArray", "Source", "hold_out", "open_data"]
 
 TABLES = (".csv", ".tsv", ".parquet", ".arrow", ".feather")
 KINDS = f"{', '.join(BUILT_IN)}, a .npz, {', '.join(TABLES)} file, a folder of IDX files, or openml:NAME"
