@@ -163,25 +163,20 @@ ACTIVATIONS: dict[str, Activation] = {}
 """Name -> record of every activation."""
 
 
-def activation_named(name_or_op: str | Op) -> Activation:
-    """The record of an activation; see ``record_named``."""
-    return record_named("activation", ACTIVATIONS, name_or_op, Activation)
-
-
 def activations_of(activation: ActivationOption, hidden: int) -> list[Activation]:
     """One record per hidden layer, from the option ``activation``.
 
     Raises:
-        ValueError: for an unknown name, or as many as there are not hidden layers.
+        ValueError: for an unknown name, or a sequence of another length than there are hidden layers.
         TypeError: for something that is neither a name, nor an op, nor a sequence of them.
     """
     if isinstance(activation, str) or callable(activation):
-        return [activation_named(activation)] * hidden
+        return [record_named("activation", ACTIVATIONS, activation, Activation)] * hidden
     if not isinstance(activation, Sequence):
         raise TypeError(f"activation must be a name, an op, or one per hidden layer, got {activation!r}")
     if len(activation) != hidden:
         raise ValueError(f"activation must be one or one per hidden layer ({hidden}), got {len(activation)}")
-    return [activation_named(each) for each in activation]
+    return [record_named("activation", ACTIVATIONS, each, Activation) for each in activation]
 
 
 def _elementwise(
