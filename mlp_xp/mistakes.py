@@ -7,8 +7,6 @@ way back reads (``mlp.Objective``) with something else in one place, or the righ
 Before: ``mlp`` and ``gradcheck``. Next: the command ``mlp-xp gradcheck`` in ``cli``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator
 from itertools import chain
 from typing import Any, Literal, NamedTuple, TypeAlias, Unpack, cast

@@ -3,8 +3,6 @@
 Next: every other file of the checker uses these.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -6,8 +6,6 @@ its own.
 Before: ``forms`` makes functions of flat arrays. Next: ``local`` and ``evidence`` look at the numbers.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

@@ -2,10 +2,8 @@
 
 For ``numerical_grad``, for ``mode="full"``, and to find out where an array is wrong.
 
-Before: ``evidence`` compares whole arrays. Next: ``verdict`` judges, ``explain`` says what is wrong.
+Before: ``evidence`` compares whole arrays. Next: ``check`` judges, ``explain`` says what is wrong.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence

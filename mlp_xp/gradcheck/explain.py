@@ -5,8 +5,6 @@ A pattern is named only if it explains the whole error; if none does, the senten
 Before: ``entries`` compared the entries, ``evidence`` the slopes. Next: ``report``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace

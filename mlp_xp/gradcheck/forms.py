@@ -5,8 +5,6 @@ A library is imported only once an object of it is given.
 Next: ``check`` flattens what it was given by ``flattened``; ``products`` takes pullbacks by ``as_op``.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace

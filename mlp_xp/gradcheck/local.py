@@ -6,8 +6,6 @@ Before: ``slopes`` and ``dual``; ``forms`` makes a function of flat arrays. Next
 these slopes.
 """
 
-from __future__ import annotations
-
 import cmath
 import functools
 import math

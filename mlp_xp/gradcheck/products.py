@@ -3,8 +3,6 @@
 Before: ``check``. Next: ``report``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
