@@ -50,6 +50,10 @@ class _Case(NamedTuple):
         """The value of an activation, before dropout, (n, d_h)."""
         return self.activations[hidden].primitive(self.at.xp, self.z(hidden))[0]
 
+    def pullback(self, hidden: int, z: Array) -> Pullback:
+        """The pullback of an activation at another argument."""
+        return self.activations[hidden].primitive(self.at.xp, z)[1]
+
 
 def _case(X: Array, y: Array, params: Params, options: Options) -> _Case:
     at = objective_at(X, y, params, **options)
@@ -107,12 +111,12 @@ def _activations(hidden: Collection[int], pull: Callable[[_Case, int], Pullback]
     return _in_layers("pull", [i + 1 for i in hidden], lambda case, i: pull(case, i - 1))
 
 
-def _on_biases(extra: Callable[[Namespace, Array], Array]) -> _Slip:
+def _on_biases(strength: float, slope: Callable[[Namespace, Array], Array]) -> _Slip:
     """A penalty's gradient on the biases besides."""
 
     def slip(case: _Case) -> Params:
         pairs = enumerate(zip(_gradient(case.at), case.at.params, strict=True))
-        return tuple(grad + extra(case.at.xp, param) if i % 2 else grad for i, (grad, param) in pairs)
+        return tuple(grad + strength * slope(case.at.xp, param) if i % 2 else grad for i, (grad, param) in pairs)
 
     return slip
 
@@ -217,19 +221,18 @@ def _of_the_targets(y: Array, k: int, criterion: Criterion, options: Options) ->
 
 
 def _of_the_penalties(options: Options) -> _Named:
-    if l2 := options.get("l2", 0.0):
-        yield "the L2 penalty is missing", Options(l2=0.0)
-        yield "the L2 penalty is doubled", Options(l2=2.0 * l2)
-        yield "the L2 penalty is on the biases too", _on_biases(lambda xp, b: l2 * b)
-    if l1 := options.get("l1", 0.0):
-        yield "the L1 penalty is missing", Options(l1=0.0)
-        yield "the L1 penalty is doubled", Options(l1=2.0 * l1)
-        yield "the L1 penalty is on the biases too", _on_biases(lambda xp, b: l1 * xp.sign(b))
+    l2, l1 = options.get("l2"), options.get("l1")
+    for option, strength, slope in ("l2", l2, lambda xp, b: b), ("l1", l1, lambda xp, b: xp.sign(b)):
+        if strength:
+            penalty = f"the {option.upper()} penalty is"
+            yield f"{penalty} missing", cast(Options, {option: 0.0})
+            yield f"{penalty} doubled", cast(Options, {option: 2.0 * strength})
+            yield f"{penalty} on the biases too", _on_biases(strength, slope)
 
 
 def _of_the_activations(widths: list[int], activations: list[Activation]) -> _Named:
     hidden = range(len(activations))
-    for mistake, harmless, pull in _SLOPES:
+    for mistake, harmless, pull in _slopes():
         layers = [layer for layer in hidden if not harmless(activations[layer])]
         for layer in layers:
             yield f"{mistake} in layer {layer + 1}", _activations([layer], pull)
@@ -242,33 +245,28 @@ def _of_the_activations(widths: list[int], activations: list[Activation]) -> _Na
                 yield f"the derivative of the activation {where}", _activations([layer], _slope_at(other))
 
 
-# The mistake, the activations for which it changes nothing, and the pullback of a hidden layer that makes it.
-_SLOPES: tuple[tuple[str, Callable[[Activation], bool], Callable[[_Case, int], Pullback]], ...] = (
-    (
-        "the derivative of the activation is omitted",
-        lambda activation: activation.slope_of == "nothing",
-        lambda case, layer: lambda da: (da,),
-    ),
-    (
-        "the derivative of the activation is taken at its value, not its argument,",
-        lambda activation: activation.slope_of != "z",  # the value of relu has the sign of its argument
-        lambda case, layer: case.activations[layer].primitive(case.at.xp, case.a(layer))[1],
-    ),
-    (
-        "the activation stands in place of its derivative",
-        lambda activation: False,
-        lambda case, layer: lambda da: (da * case.a(layer),),
-    ),
-    *(
-        (
-            f"the derivative of the activation is that of {name}",
-            lambda activation, other=other: activation == other,
-            lambda case, layer, other=other: other.primitive(case.at.xp, case.z(layer))[1],
-        )
-        for name, other in ACTIVATIONS.items()
-        if other.slope_of != "nothing"  # a slope of 1: the derivative is omitted
-    ),
-)
+def _slopes() -> Iterator[tuple[str, Callable[[Activation], bool], Callable[[_Case, int], Pullback]]]:
+    """The mistake, the activations for which it changes nothing, and the pullback of a hidden layer that makes it."""
+    wrong = "the derivative of the activation is"
+    yield f"{wrong} omitted", lambda own: own.slope_of == "nothing", lambda case, layer: lambda da: (da,)
+    # the value of relu has the sign of its argument
+    at_value = f"{wrong} taken at its value, not its argument,"
+    yield at_value, lambda own: own.slope_of != "z", lambda case, layer: case.pullback(layer, case.a(layer))
+    in_place = "the activation stands in place of its derivative"
+    yield in_place, lambda own: False, lambda case, layer: lambda da: (da * case.a(layer),)
+    for name, other in ACTIVATIONS.items():
+        if other.slope_of != "nothing":  # a slope of 1: the derivative is omitted
+            yield f"{wrong} that of {name}", other.__eq__, _slope_of(other)
+
+
+def _slope_of(other: Activation) -> Callable[[_Case, int], Pullback]:
+    """The pullback of another activation."""
+    return lambda case, layer: other.primitive(case.at.xp, case.z(layer))[1]
+
+
+def _slope_at(other: int) -> Callable[[_Case, int], Pullback]:
+    """The activation's pullback at the argument of the hidden layer ``other``."""
+    return lambda case, layer: case.pullback(layer, case.z(other))
 
 
 def _of_the_affine_maps(n: int, widths: list[int], activations: list[Activation]) -> _Named:
@@ -307,11 +305,6 @@ def _of_dropout(layers: int, options: Options) -> _Named:
     yield "the dropout mask is drawn afresh on the way back", _in_layers("mask", behind, afresh)
     yield "multiplied by the keep probability", _times(keep)
     yield "divided by the keep probability", _times(1.0 / keep)
-
-
-def _slope_at(other: int) -> Callable[[_Case, int], Pullback]:
-    """The activation's pullback at the argument of the hidden layer ``other``."""
-    return lambda case, layer: case.activations[layer].primitive(case.at.xp, case.z(other))[1]
 
 
 def _only(row: int) -> _Slip:
@@ -465,17 +458,9 @@ def check_gradients(
         there, targets, own = _following(X, y, options, at[0])
         return loss_and_grads(there, targets, *at, **own)[1]
 
-    names = [parameter_name(position) for position in range(len(params))]
+    names, seed = [parameter_name(position) for position in range(len(params))], _seed(options) or 0
     report = gradcheck(
-        f,
-        grad,
-        params,
-        names,
-        _seed(options) or 0,
-        mode=mode,
-        vectorized=True,
-        hypotheses=known,
-        max_entries=max_entries,
+        f, grad, params, names, seed, mode=mode, vectorized=True, hypotheses=known, max_entries=max_entries
     )
     return report._replace(weak=(*report.weak, *blind_spots(X, y, *params, **options)))
 
