@@ -6,7 +6,7 @@ Next: ``forms``, where the arguments become flat; ``products`` brings pullbacks 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np  # on the host alone: indices
 from numpy.random import Generator, default_rng
@@ -14,7 +14,7 @@ from numpy.random import Generator, default_rng
 from mlp_xp._lib.namespace import namespace
 from mlp_xp.gradcheck.contract import Answer, first_answer
 from mlp_xp.gradcheck.entries import Entries, compare_entries, wrong_positions
-from mlp_xp.gradcheck.evidence import Evidence, Probe, gather, lost_precision, resolution, wrong_elsewhere
+from mlp_xp.gradcheck.evidence import Evidence, gather, lost_precision, resolution, wrong_elsewhere
 from mlp_xp.gradcheck.explain import blind_spots, diagnose, with_hypotheses
 from mlp_xp.gradcheck.forms import Flat, flattened
 from mlp_xp.gradcheck.local import finite_value, prepare
@@ -24,21 +24,6 @@ from mlp_xp.gradcheck.report import RIGHT, WRONG, Report, TensorReport, Verdict
 _PLAIN_ENTRIES = 1_000
 
 _FINE = 2.0**-40  # between the epsilons of float32 and float64
-
-
-class _Entrywise(NamedTuple):
-    """How to look at single entries.
-
-    all_arrays: not only at those of failing arrays.
-    vectorized: whether f takes many points at a time.
-    limit: of a larger array a sample is compared.
-    seed: of that sample.
-    """
-
-    all_arrays: bool
-    vectorized: bool
-    limit: int
-    seed: int
 
 
 def gradcheck(
@@ -102,7 +87,7 @@ def gradcheck(
     evidence = gather(flat, prepare(flat.f, flat.arrays, seed), random)
     here = evidence.here
     limit = max_entries if vectorized or mode == "full" else min(max_entries, _PLAIN_ENTRIES)
-    rows = _rows(evidence, _Entrywise(mode == "full", vectorized, limit, seed))
+    rows = _rows(evidence, mode == "full", vectorized, limit, seed)
     if hypotheses and any(row.verdict == "fail" for row in rows):
         in_reference = here.epsilon == here.local.epsilon  # grad computes in the reference dtype too
         point, gradient = (here.local.point, here.gradient) if in_reference else (flat.arrays, answer.gradients)
@@ -146,25 +131,36 @@ def _not_compared(flat: Flat, answer: Answer) -> Report:
 # --- arrays one by one -------------------------------------------------------------------------------------------
 
 
-def _rows(evidence: Evidence, entrywise: _Entrywise) -> list[TensorReport]:
-    """The verdict on each array."""
-    rows = [_row_of(evidence, leaf) for leaf in range(len(evidence.here.gradient))]
+def _rows(evidence: Evidence, full: bool, vectorized: bool, limit: int, seed: int) -> list[TensorReport]:
+    """The verdict on each array.
+
+    Args:
+        evidence: of all arrays.
+        full: whether to look at the entries of all arrays, not only of failing ones: which is worst and, if it fails,
+            why.
+        vectorized: whether f takes many points at a time.
+        limit: of a larger array a sample is compared.
+        seed: of that sample.
+    """
+    here, rows = evidence.here, [_row_of(evidence, leaf) for leaf in range(len(evidence.here.gradient))]
     for leaf, row in enumerate(rows):
-        if row.verdict == "fail" or (entrywise.all_arrays and row.size):
-            rows[leaf] = _entry_by_entry(row, leaf, evidence, entrywise)
+        if row.verdict == "fail" or (full and row.size):
+            entries = compare_entries(here, leaf, wrong_positions(here, leaf, limit, seed), vectorized)
+            rows[leaf] = row = _with_entries(row, here.gradient[leaf].shape, entries)
+            if row.verdict == "fail":
+                known, sentence = diagnose(here, leaf, entries, evidence.deciding(leaf))
+                rows[leaf] = replace(row, diagnosis=sentence, explained=known)
     return rows
 
 
 def _row_of(evidence: Evidence, leaf: int) -> TensorReport:
     """The row of array ``leaf`` by its probes."""
-    probes, doubted = evidence.deciding(leaf), evidence.probes[leaf] if leaf in evidence.aside else ()
-    nothing = Probe(analytic=0.0, numeric=0.0, tolerance=0.0, size=0.0, kink=0.0)
-    worst = max(probes, key=lambda probe: (probe.wrong, probe.relative_error), default=nothing)
+    probes, size = evidence.deciding(leaf), math.prod(evidence.here.gradient[leaf].shape)
+    worst = max(probes, key=lambda probe: (probe.wrong, probe.relative_error))
     row = TensorReport(
         name=evidence.here.flat.names[leaf], verdict="pass", relative_error=worst.relative_error, index=worst.entry,
         analytic=worst.analytic, numeric=worst.numeric, resolution=resolution(probes), noise=worst.tolerance,
-        diagnosis="" if probes else "it has no entries", checked=len(probes) if worst.entry is not None else 0,
-        size=math.prod(evidence.here.gradient[leaf].shape),
+        diagnosis="" if size else "it has no entries", checked=0 if worst.entry is None else len(probes), size=size,
     )  # fmt: skip
     if leaf in evidence.unconfirmed:
         why = "the two differ here by more than the noise that was measured, and not at points nearby; try float64"
@@ -177,23 +173,11 @@ def _row_of(evidence: Evidence, leaf: int) -> TensorReport:
             why, advice = "a kink", "another point"
         why = f"{why} hides relative errors below {row.resolution:.1e}; try {advice}"
         return replace(row, verdict="inconclusive", diagnosis=why)
-    if doubted:
-        at_kink = any(probe.kinked or probe.wrong for probe in doubted)
+    if leaf in evidence.aside:
+        at_kink = any(probe.kinked or probe.wrong for probe in evidence.probes[leaf])
         why = "at a kink: checked at a point nearby" if at_kink else "hidden by rounding at params: checked elsewhere"
         return replace(row, diagnosis=f"{why}, where it is not")
     return row
-
-
-def _entry_by_entry(row: TensorReport, leaf: int, evidence: Evidence, entrywise: _Entrywise) -> TensorReport:
-    """``row`` after a look at single entries of array ``leaf``: which is worst and, if it fails, why."""
-    here = evidence.here
-    positions = wrong_positions(here, leaf, entrywise.limit, entrywise.seed)
-    entries = compare_entries(here, leaf, positions, entrywise.vectorized)
-    row = _with_entries(row, tuple(here.gradient[leaf].shape), entries)
-    if row.verdict != "fail":
-        return row
-    known, sentence = diagnose(here, leaf, entries, evidence.deciding(leaf))
-    return replace(row, diagnosis=sentence, explained=known)
 
 
 def _with_entries(row: TensorReport, shape: tuple[int, ...], entries: Entries) -> TensorReport:

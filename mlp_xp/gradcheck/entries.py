@@ -169,7 +169,12 @@ def compare_entries(here: LocalGradient, leaf: int, positions: Sequence[int], ve
     uncertainty = gap + rounding + entry_rounding(here, leaf)
     if again:
         sharper = _two_sided(at, local.noise, taken(xp, analytic, again), [positions[i] for i in again], widest)
-        numeric, uncertainty = (_put(xp, x, again, y) for x, y in zip((numeric, uncertainty), sharper, strict=True))
+        source = np.arange(len(positions))
+        source[again] = len(positions) + np.arange(len(again))
+        coarse = numeric, uncertainty
+        numeric, uncertainty = (
+            taken(xp, xp.concat([x, y]), source.tolist()) for x, y in zip(coarse, sharper, strict=True)
+        )
     return Entries(list(positions), analytic, numeric, uncertainty)
 
 
@@ -194,13 +199,6 @@ def _two_sided(
         if bool(xp.all(resolved | (disagreement <= rounding))):
             break
     return numeric, uncertainty
-
-
-def _put(xp: Namespace, x: Array, places: Sequence[int], values: Array) -> Array:
-    """``x`` with ``values`` at ``places``."""
-    sources = np.arange(x.shape[0])
-    sources[list(places)] = x.shape[0] + np.arange(len(places))
-    return taken(xp, xp.concat([x, values]), sources.tolist())
 
 
 # --- search ------------------------------------------------------------------------------------------------------

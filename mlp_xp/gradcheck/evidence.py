@@ -184,7 +184,7 @@ def gather(flat: Flat, local: LocalFunction, random: Generator) -> Evidence:
 def probe(here: LocalGradient, group: Sequence[int], random: Generator, count: int = _DIRECTIONS) -> list[Probe]:
     """``count`` random directions that move the arrays of ``group``, or each entry of an array with no more entries."""
     xp, point = here.local.xp, here.local.point
-    if len(group) == 1 and (size := math.prod(point[group[0]].shape)) <= count:
+    if len(group) == 1 and 0 < (size := math.prod(point[group[0]].shape)) <= count:
         return [_of_entry(here, group[0], position) for position in range(size)]
     full = [i for i in group if 0 not in point[i].shape]
     return [_along(here, {i: random_direction(xp, point[i], random) for i in full}) for _ in range(count)]
@@ -232,11 +232,8 @@ def _rounding(here: LocalGradient, scatter: float, size: float, floor: float) ->
 
 
 def resolution(probes: Sequence[Probe]) -> float:
-    """The best resolution of random directions, or the worst of single entries; 0 without any."""
-    resolutions = [probe.resolution for probe in probes]
-    if not resolutions:
-        return 0.0
-    return min(resolutions) if probes[0].entry is None else max(resolutions)
+    """The best resolution of random directions, or the worst of single entries."""
+    return (min if probes[0].entry is None else max)(probe.resolution for probe in probes)
 
 
 def lost_precision(here: LocalGradient, own: Sequence[Array]) -> list[str]:
@@ -284,12 +281,12 @@ def recheck_elsewhere(evidence: Evidence, random: Generator) -> Evidence:
     that they took: a group that is wrong along any direction, both here and close by, is confirmed, not cleared.
     """
     here, groups, probes, *_ = evidence
-    unconfirmed = {g for g, mine in enumerate(probes) if any(p.wrong for p in mine)}
-    doubtful = unconfirmed | {g for g, mine in enumerate(probes) if resolution(mine) > WRONG}
+    wrong = {g for g, mine in enumerate(probes) if any(p.wrong for p in mine)}
+    unconfirmed, doubtful = set(wrong), wrong | {g for g, mine in enumerate(probes) if resolution(mine) > WRONG}
     aside: dict[int, list[Probe]] = {}
     for attempt, (factor, distance) in enumerate((*_ASIDE, *_AFAR)):
         if attempt == len(_ASIDE):  # a wrong group must be right nearby: far away f may take another branch
-            doubtful = {g for g in doubtful if not any(p.wrong for p in probes[g])}
+            doubtful -= wrong
         if not doubtful:
             break
         there = _gradient_there(here, _displaced(here, distance, random, factor), attempt, random)
@@ -299,7 +296,7 @@ def recheck_elsewhere(evidence: Evidence, random: Generator) -> Evidence:
             again = probe(there, groups[g], random)
             if _clears(again, probes[g]):
                 doubtful.remove(g)
-                if any(p.wrong for p in probes[g]) and _confirmed(here, groups[g], random):
+                if g in wrong and _confirmed(here, groups[g], random):
                     unconfirmed.discard(g)
                 else:
                     aside[g] = again
@@ -326,7 +323,7 @@ def _confirmed(here: LocalGradient, group: Sequence[int], random: Generator) -> 
 
 def _wrong_throughout(probes: Sequence[Probe]) -> bool:
     """Whether all random directions are wrong, or any of the single entries."""
-    return (any if probes[0].entry else all)(p.wrong for p in probes)
+    return (all if probes[0].entry is None else any)(p.wrong for p in probes)
 
 
 def wrong_elsewhere(here: LocalGradient, random: Generator) -> bool:

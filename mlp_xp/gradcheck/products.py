@@ -14,7 +14,7 @@ from mlp_xp._lib.typing import Array, Op
 from mlp_xp.gradcheck.arrays import from_host
 from mlp_xp.gradcheck.check import gradcheck
 from mlp_xp.gradcheck.contract import linearity_flaws
-from mlp_xp.gradcheck.forms import as_op, in_order_of, leaves, rebuild
+from mlp_xp.gradcheck.forms import arrays_of, as_op, in_order_of, rebuild
 from mlp_xp.gradcheck.report import Report
 
 
@@ -71,7 +71,7 @@ def check_pullback(
 
     report = gradcheck(f, grad, args, names, seed, **options)
     one, two = from_host(xp, drawn, value), from_host(xp, other, value)
-    flaws = linearity_flaws(xp, lambda c: _arrays(pullback(c)), one, two)
+    flaws = linearity_flaws(xp, lambda c: arrays_of(pullback(c)), one, two)
     return report._replace(contract=(*report.contract, *flaws))
 
 
@@ -113,14 +113,14 @@ def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, se
     bare = type(params) not in (tuple, list)
     args = (params,) if bare else tuple(params)
     random = default_rng(seed)
-    drawn = [random.standard_normal(x.shape) for x in _arrays(args)]
+    drawn = [random.standard_normal(x.shape) for x in arrays_of(args)]
 
     def vectors(arrays: Iterable[Array]) -> list[Array]:
         # new arrays each time: hvp may change them
         return [from_host(namespace(x), numbers, x) for x, numbers in zip(arrays, drawn, strict=True)]
 
     def f(*at: Any) -> Array:
-        arrays, gradients = _arrays(at), _arrays(in_order_of(grad(*at), at[0] if bare else at))
+        arrays, gradients = arrays_of(at), arrays_of(in_order_of(grad(*at), at[0] if bare else at))
         if len(gradients) != len(arrays):
             raise ValueError(f"grad must return {len(arrays)} gradients, one per parameter, got {len(gradients)}")
         xp = namespace(*arrays)
@@ -128,11 +128,7 @@ def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, se
         return sum(rest, start=first)
 
     def products(*at: Any) -> Any:
-        v = rebuild(at, iter(vectors(_arrays(at))))
+        v = rebuild(at, iter(vectors(arrays_of(at))))
         return hvp(at[0], v[0]) if bare else hvp(at, v)
 
     return gradcheck(f, products, params, seed=seed, **options)
-
-
-def _arrays(tree: Any) -> list[Array]:
-    return [leaf.array for leaf in leaves(tree)]
