@@ -2,7 +2,7 @@
 
 ``gradcheck`` sees that a gradient is wrong; compared with these, it can often say why. A mistake is the record that the
 way back reads (``mlp.Objective``) with something else in one place, or the right gradient of another objective.
-``_mistakes`` lists them. ``blind_spots`` says which of them the data at hand would hide.
+``hypotheses`` lists them. ``blind_spots`` says which of them the data at hand would hide.
 
 Before: ``mlp`` and ``gradcheck``. Next: the command ``mlp-xp gradcheck`` in ``cli``.
 """
@@ -148,11 +148,23 @@ def hypotheses(X: Array, y: Array, *params: Array, **options: Unpack[Options]) -
     True
     """
     objective(X, y, *params, **options)
-    return {name: _wrong(X, y, options, mistake) for name, mistake in _mistakes(X, y, params, options)}
+    n, k = X.shape[0], params[-1].shape[-1]
+    widths = [b.shape[-1] for b in params[1::2]]
+    activations = activations_of(options.get("activation", "sigmoid"), len(widths) - 1)
+    criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
+    mistakes = chain(
+        _of_the_mean(n, k, options),
+        _of_the_targets(y, k, criterion, options),
+        _of_the_penalties(options),
+        _of_the_activations(widths, activations),
+        _of_the_affine_maps(n, widths, activations),
+        _of_dropout(len(widths), options),
+    )
+    return {name: _gradient_with(mistake, X, y, options) for name, mistake in mistakes}
 
 
-def _wrong(X: Array, y: Array, options: Options, mistake: _Mistake) -> Gradient:
-    """The gradient function that makes a mistake."""
+def _gradient_with(mistake: _Mistake, X: Array, y: Array, options: Options) -> Gradient:
+    """The gradient function that makes a mistake; the right one for ``Options()``, other options without any."""
 
     def grad(*params: Array) -> Params:
         there, labels, own = _following(X, y, options, params[0])
@@ -170,22 +182,7 @@ def _wrong(X: Array, y: Array, options: Options, mistake: _Mistake) -> Gradient:
 # --- the list ----------------------------------------------------------------------------------------------------
 
 _Named: TypeAlias = Iterator[tuple[str, _Mistake]]
-
-
-def _mistakes(X: Array, y: Array, params: Params, options: Options) -> _Named:
-    """Names and mistakes, the more common first."""
-    n, k = X.shape[0], params[-1].shape[-1]
-    widths = [b.shape[-1] for b in params[1::2]]
-    activations = activations_of(options.get("activation", "sigmoid"), len(widths) - 1)
-    criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
-    return chain(
-        _of_the_mean(n, k, options),
-        _of_the_targets(y, k, criterion, options),
-        _of_the_penalties(options),
-        _of_the_activations(widths, activations),
-        _of_the_affine_maps(n, widths, activations),
-        _of_dropout(len(widths), options),
-    )
+"""Names and mistakes, the more common first."""
 
 
 def _of_the_mean(n: int, k: int, options: Options) -> _Named:
@@ -454,10 +451,7 @@ def check_gradients(
         there, targets, own = _following(X, y, options, at[0])
         return objective(there, targets, *at, **own)
 
-    def grad(*at: Array) -> Params:
-        there, targets, own = _following(X, y, options, at[0])
-        return loss_and_grads(there, targets, *at, **own)[1]
-
+    grad = _gradient_with(Options(), X, y, options)
     names, seed = [parameter_name(position) for position in range(len(params))], _seed(options) or 0
     report = gradcheck(
         f, grad, params, names, seed, mode=mode, vectorized=True, hypotheses=known, max_entries=max_entries

@@ -171,10 +171,8 @@ def compare_entries(here: LocalGradient, leaf: int, positions: Sequence[int], ve
         sharper = _two_sided(at, local.noise, taken(xp, analytic, again), [positions[i] for i in again], widest)
         source = np.arange(len(positions))
         source[again] = len(positions) + np.arange(len(again))
-        coarse = numeric, uncertainty
-        numeric, uncertainty = (
-            taken(xp, xp.concat([x, y]), source.tolist()) for x, y in zip(coarse, sharper, strict=True)
-        )
+        both = zip((numeric, uncertainty), sharper, strict=True)
+        numeric, uncertainty = (taken(xp, xp.concat(list(pair)), source.tolist()) for pair in both)
     return Entries(list(positions), analytic, numeric, uncertainty)
 
 
