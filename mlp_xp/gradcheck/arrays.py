@@ -42,6 +42,11 @@ def scale_of(xp: Namespace, x: Array) -> Array:
     return xp.where(mean > 0.0, unit * mean, xp.ones_like(mean))
 
 
+def sizes_of(xp: Namespace, x: Array) -> Array:
+    """The size of each entry of ``x``, but no less than the scale of ``x``."""
+    return xp.maximum(xp.abs(x), scale_of(xp, x) * xp.ones_like(x))
+
+
 def _scaled_squares(xp: Namespace, x: Array) -> tuple[Array, Array]:
     """``m = max |x|``, 1 where that is 0, and ``sum (x / m)^2``: squares of 1e200 or of 1e-200 are no numbers."""
     m = xp.max(xp.abs(x))

@@ -69,9 +69,7 @@ def gradient_at(flat: Flat, local: LocalFunction, random: Generator) -> LocalGra
     If grad computes in the reference dtype too, the formula is judged there; ``lost_precision`` then compares with what
     grad returns in the parameters' own dtypes.
     """
-    exact = None
-    if any(x.dtype != there.dtype for x, there in zip(flat.arrays, local.point, strict=True)):
-        exact = _in_reference(flat, local)
+    exact = _in_reference(flat, local)
     at = flat.arrays if exact is None else local.point
     xp = namespace(*at)
     epsilon = max(float(xp.finfo(x.dtype).eps) for x in at)
@@ -91,7 +89,9 @@ def gradient_at(flat: Flat, local: LocalFunction, random: Generator) -> LocalGra
 
 
 def _in_reference(flat: Flat, local: LocalFunction) -> Arrays | None:
-    """The gradient in the reference dtype, if ``grad`` computes in it."""
+    """The gradient in the reference dtype, if that is another and ``grad`` computes in it."""
+    if all(x.dtype == there.dtype for x, there in zip(flat.arrays, local.point, strict=True)):
+        return None
     try:
         gradient = flat.grad(*local.point)
     except Exception:  # grad may be written for one dtype or one library, and raise anything for another

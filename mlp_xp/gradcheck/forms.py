@@ -2,7 +2,7 @@
 
 A library is imported only once an object of it is given.
 
-Next: ``check`` flattens what it was given by ``flattened``; ``products`` takes pullbacks by ``as_op``.
+Next: ``check`` flattens what it was given by ``flattened``, and takes pullbacks by ``as_op``.
 """
 
 import functools
