@@ -6,8 +6,6 @@ functions that need NumPy, rich, matplotlib or scikit-learn import them, so that
 This is the top of the house: it calls the other modules and shows their results.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 
@@ -19,8 +17,7 @@ except ModuleNotFoundError:
 
 from mlp_xp._lib.version import __version__
 from mlp_xp.cli import _help
-from mlp_xp.cli._screen import to_stderr
-from mlp_xp.cli._status import Status
+from mlp_xp.cli._screen import Status, to_stderr
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,8 +3,6 @@
 ``command_of`` makes a command; an option under a heading of the help takes ``cls=Option`` and ``group=``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any, TypeVar

@@ -6,8 +6,6 @@ NAME is ``(f, grad, params)``, or a dict of the arguments of ``gradcheck`` (f, g
 Every error of the user's code becomes one sentence: what raised it, where in the user's files, its type and message.
 """
 
-from __future__ import annotations
-
 import ast
 import inspect
 import sys
