@@ -55,7 +55,10 @@ _MODULES = {
 """Name of a command, which is that of its module -> one line of help."""
 
 
-@click.group(cls=_help.Group, modules=_MODULES, examples=("train houses.csv --target price",))
+@click.group(
+    cls=_help.Group, modules=_MODULES, examples=("train houses.csv --target price",),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)  # fmt: skip
 @click.version_option(__version__)
 @click.pass_context
 def commands(context: click.Context) -> None:
