@@ -10,8 +10,6 @@ The file holds no random state: all that ``train`` draws depends on the seed and
 Before: ``train`` makes the epochs. Next: ``estimators`` and ``cli`` save them.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path

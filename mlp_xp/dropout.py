@@ -7,8 +7,6 @@ libraries and compilers treat differently, does not occur.
 Next: ``mlp`` multiplies hidden layers by the masks.
 """
 
-from __future__ import annotations
-
 from typing import TypeVar, cast
 
 from mlp_xp._lib.namespace import device_kwargs

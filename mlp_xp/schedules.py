@@ -6,8 +6,6 @@ of them, or a function of the caller's own. ``stalls`` and ``idle`` count epochs
 Before: ``optim`` takes the rate. Next: ``train`` asks for it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias

@@ -4,8 +4,6 @@ The checks read shapes, dtypes, devices, names and Python numbers, never an arra
 before any arithmetic, so a check does not wait for a device and does not break a trace.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real

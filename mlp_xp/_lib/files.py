@@ -5,8 +5,6 @@ Nothing is pickled. A message about a file is one sentence that begins with its 
 Next: ``checkpoint`` saves the state of training, ``export`` and ``plots`` write models and pictures.
 """
 
-from __future__ import annotations
-
 import glob
 import json
 import os

@@ -4,8 +4,6 @@ No published package has types for the array API yet. These protocols list what 
 of NumPy, CuPy, PyTorch, JAX, Dask and array-api-strict conform.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Protocol, Self, TypeAlias
 

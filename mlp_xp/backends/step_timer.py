@@ -3,8 +3,6 @@
 It prints what ``probe`` found and then a ``Timing``, each a JSON object on a line. ``backends.measure`` runs it.
 """
 
-from __future__ import annotations
-
 import json
 import statistics
 import sys

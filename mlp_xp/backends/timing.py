@@ -1,7 +1,5 @@
 """Which array library is fastest here: a training step is timed on each device, each in its own process."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

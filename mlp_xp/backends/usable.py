@@ -6,8 +6,6 @@ code asks an array for its namespace.
 Next: ``timing`` finds the fastest; ``cli`` lists them, and trains on one.
 """
 
-from __future__ import annotations
-
 import ctypes
 import importlib
 import importlib.metadata

@@ -5,8 +5,6 @@ An error about a file is one sentence that begins with its name: what was expect
 Next: ``tables`` opens data with named columns, ``recipe`` turns rows into numbers, ``cli`` trains on them.
 """
 
-from __future__ import annotations
-
 import gzip
 import math
 import struct

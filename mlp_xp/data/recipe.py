@@ -5,8 +5,6 @@ A ``Recipe`` is learned from the training rows and applied to all later ones: ro
 Before: ``tables`` and ``arrays`` read the rows. Next: ``cli`` saves a recipe with each model.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self

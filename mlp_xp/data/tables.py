@@ -6,8 +6,6 @@ from 1, without the header.
 Next: ``recipe`` keeps the columns with a model.
 """
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence

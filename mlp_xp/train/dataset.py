@@ -3,8 +3,6 @@
 Next: ``step`` learns from a batch, ``evaluate`` judges by the rows that were held out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from numbers import Real
 from typing import Any, NamedTuple, cast

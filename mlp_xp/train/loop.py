@@ -9,8 +9,6 @@ Before: ``dataset``, ``step`` and ``evaluate``. Next: ``checkpoint`` keeps an ep
 ``cli`` call the loop.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
