@@ -19,7 +19,7 @@ import numpy as np  # for arrays on the host
 
 from mlp_xp._lib import files
 from mlp_xp._lib.files import as_json, dtype_name
-from mlp_xp._lib.namespace import device_kwargs, is_integral, namespace, parameter_name, to_host
+from mlp_xp._lib.namespace import device_of, is_integral, namespace, parameter_name, to_host
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.train import Epoch, Record, is_sparse
 
@@ -106,7 +106,7 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
 
     xp = namespace(*like)
     placed = {
-        name: xp.asarray(array, dtype=getattr(xp, dtypes[name]), **device_kwargs(like[0]))
+        name: xp.asarray(array, dtype=getattr(xp, dtypes[name]), device=device_of(like[0]))
         for name, array in arrays.items()
     }
     params = tuple(placed[name] for name in names)

@@ -81,9 +81,7 @@ def check_params(params: Params, like: Array) -> None:
         shape, rank = array.shape, 2 - position % 2  # a weight, a bias, a weight, ...
         if len(shape) == rank + 1:
             leading.add(shape[0])
-        elif len(shape) != rank:
-            _refuse_shape(params, position, width, like)
-        if shape[-rank] != width or shape[-1] == 0:
+        if len(shape) not in (rank, rank + 1) or shape[-rank] != width or shape[-1] == 0:
             _refuse_shape(params, position, width, like)
         width = shape[-1]
         if array.dtype != dtype:

@@ -1,7 +1,5 @@
 """``Source``, rows that can be read in chunks, which all functions that open data return; ``hold_out`` splits them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
@@ -41,7 +39,7 @@ class Source(NamedTuple):
     where: str
     columns: tuple[str, ...] | None
     chunks: Callable[[int | None], Iterator[Chunk]]
-    test: Source | None = None
+    test: "Source | None" = None
     image_shape: tuple[int, int] | None = None
     target: str | None = None
     is_table: bool = False
