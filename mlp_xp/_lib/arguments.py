@@ -154,6 +154,11 @@ def check_seed(xp: Namespace, seed: object) -> Any:
     return seed
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, for a message; its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def described(value: object) -> str:
     """What a value is, in a few words, for a message."""
     if hasattr(value, "shape"):

@@ -51,7 +51,7 @@ class Library(NamedTuple):
     module: import name of the namespace.
     distributions: the names under which the library may be installed.
     install: the argument of ``pip install``.
-    devices: the module -> the name of each device, and the device itself.
+    devices: the module -> the name of each device, and the device itself; by default the host alone.
     memory: a device -> its bytes; None where the library does not say.
     stands_in: whether its devices are the host under other names, for tests.
     compiler: import path of the compiler, e.g. ``jax.jit``; empty if there is none.
@@ -60,14 +60,10 @@ class Library(NamedTuple):
     module: str
     distributions: tuple[str, ...]
     install: str
-    devices: Callable[[Any], dict[str, Any]]
+    devices: Callable[[Any], dict[str, Any]] = lambda module: {"cpu": "cpu"}
     memory: Callable[[Any], int | None] = lambda device: None
     stands_in: bool = False
     compiler: str = ""
-
-
-def _host_only(module: Any) -> dict[str, Any]:
-    return {"cpu": "cpu"}
 
 
 def _cupy_devices(cupy: Any) -> dict[str, Any]:
@@ -108,13 +104,13 @@ def _strict_devices(strict: Any) -> dict[str, Any]:
 
 
 LIBRARIES = {
-    "numpy": Library("numpy", ("numpy",), "numpy", _host_only),
+    "numpy": Library("numpy", ("numpy",), "numpy"),
     "cupy": Library(
         "cupy", ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy"), "mlp_xp[cuda13]", _cupy_devices, _cupy_memory
     ),
     "torch": Library("torch", ("torch",), "mlp_xp[torch]", _torch_devices, _torch_memory, compiler="torch.compile"),
     "jax": Library("jax.numpy", ("jax",), "mlp_xp[jax]", _jax_devices, _jax_memory, compiler="jax.jit"),
-    "dask": Library("dask.array", ("dask",), "mlp_xp[dask]", _host_only),
+    "dask": Library("dask.array", ("dask",), "mlp_xp[dask]"),
     "array_api_strict": Library(
         "array_api_strict", ("array-api-strict",), "array-api-strict", _strict_devices, stands_in=True
     ),
@@ -266,11 +262,8 @@ def _multiply(xp: Namespace, dtype: Any, device: Any) -> None:
 def _set_jax_precision(dtype: str) -> None:
     import jax
 
-    config: Any = jax.config
-    if dtype == "float64":
-        config.update("jax_enable_x64", True)
-    else:
-        config.update("jax_default_matmul_precision", "float32")
+    option = ("jax_enable_x64", True) if dtype == "float64" else ("jax_default_matmul_precision", "float32")
+    cast(Any, jax.config).update(*option)
 
 
 def _how_to_install(name: str, library: Library) -> str:

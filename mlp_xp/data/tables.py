@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_xp._lib.arguments import one_of
+from mlp_xp._lib.arguments import first_line, one_of
 from mlp_xp.data.source import Chunk, Source
 
 _MOST_COLUMNS = 100_000
@@ -95,7 +95,7 @@ def _text(path: Path, text_columns: tuple[str, ...]) -> tuple[tuple[str, ...], A
                 raise ValueError(
                     f"{path}: line {found[2]} must have {found[1]} fields as the header has, got {found[3]}"
                 ) from None
-            raise ValueError(f"{path} can't be read as a table: {str(error).strip().splitlines()[0]}") from None
+            raise ValueError(f"{path} can't be read as a table: {first_line(error)}") from None
 
     return header, frames
 
@@ -124,7 +124,7 @@ def _parquet(path: Path, text_columns: tuple[str, ...]) -> tuple[tuple[str, ...]
         with parquet.ParquetFile(path) as file:
             columns = tuple(file.schema_arrow.names)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} must be a whole Parquet file: {_first_line(error)}") from None
+        raise ValueError(f"{path} must be a whole Parquet file: {first_line(error)}") from None
 
     def frames(rows: int) -> Iterator[Any]:
         with parquet.ParquetFile(path) as file:
@@ -149,7 +149,7 @@ def _arrow(path: Path, text_columns: tuple[str, ...]) -> tuple[tuple[str, ...], 
     try:
         first = next(batches(), None)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} must be a whole Arrow file: {_first_line(error)}") from None
+        raise ValueError(f"{path} must be a whole Arrow file: {first_line(error)}") from None
     if first is None:
         raise ValueError(f"{path} must have at least one row, got none")
 
@@ -172,7 +172,7 @@ def from_openml(name: str) -> Source:
             warnings.simplefilter("ignore")  # it warns of several versions: the active one is right
             bunch = fetch_openml(name=name.removeprefix("openml:"), as_frame=True, parser="auto")
     except Exception as error:  # the network, the server or the format may fail
-        raise ValueError(f"{name} can't be fetched from openml.org: {_first_line(error)}") from None
+        raise ValueError(f"{name} can't be fetched from openml.org: {first_line(error)}") from None
     frame = bunch.frame
     target = frame.columns[-1] if bunch.target is None else str(getattr(bunch.target, "name", frame.columns[-1]))
 
@@ -183,10 +183,6 @@ def from_openml(name: str) -> Source:
     return Source(
         name.removeprefix("openml:"), name, tuple(map(str, frame.columns)), chunks, target=target, is_table=True
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _reads_as_number(text: str) -> bool:
