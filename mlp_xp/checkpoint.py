@@ -104,11 +104,8 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
         if expected.get(name) != found.get(name):
             raise ValueError(f"{path}: {name} must be {expected.get(name, 'absent')}, got {found.get(name, 'none')}")
 
-    xp = namespace(*like)
-    placed = {
-        name: xp.asarray(array, dtype=getattr(xp, dtypes[name]), device=device_of(like[0]))
-        for name, array in arrays.items()
-    }
+    xp, device = namespace(*like), device_of(like[0])
+    placed = {name: xp.asarray(array, dtype=getattr(xp, dtypes[name]), device=device) for name, array in arrays.items()}
     params = tuple(placed[name] for name in names)
     best = tuple(placed[f"best.{name}"] for name in names) if "best.W1" in placed else params
     records = (dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True))

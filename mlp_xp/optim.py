@@ -19,8 +19,6 @@ from mlp_xp._lib.typing import Array, Namespace, Params
 State: TypeAlias = tuple[Array, ...]
 """What an optimizer remembers between two steps; empty for ``sgd``."""
 
-_INFINITY = float("inf")
-
 
 class Optimizer(NamedTuple):
     """``init(params) -> state`` and ``update(params, grads, state, lr) -> (params, state)``.
@@ -188,8 +186,8 @@ def _adam(beta1: float, beta2: float, epsilon: float, before: bool = False, weig
     """Both forms of Adam; ``before``: epsilon is added before the bias of ``v`` is corrected."""
     beta1 = check_number("beta1", beta1, 0.0, 1.0)
     beta2 = check_number("beta2", beta2, 0.0, 1.0)
-    epsilon = check_number("epsilon", epsilon, 0.0, _INFINITY)
-    weight_decay = check_number("weight_decay", weight_decay, 0.0, _INFINITY)
+    epsilon = check_number("epsilon", epsilon, 0.0, math.inf)
+    weight_decay = check_number("weight_decay", weight_decay, 0.0, math.inf)
     # The state holds M = m / (1 - b1) and V = v / (1 - b2). Their recurrences, M' = b1 M + g and V' = b2 V + g^2, save
     # a pass over every weight; the constants that were left out go into one number per step.
 
@@ -247,7 +245,7 @@ def rmsprop(decay: float = 0.99, epsilon: float = 1e-8, *, momentum: float = 0.0
     Generating sequences with recurrent neural networks, 2013.
     """
     decay = check_number("decay", decay, 0.0, 1.0)
-    epsilon = check_number("epsilon", epsilon, 0.0, _INFINITY)
+    epsilon = check_number("epsilon", epsilon, 0.0, math.inf)
     momentum = check_number("momentum", momentum, 0.0, 1.0)
 
     copies = 1 + (momentum != 0.0) + centered
@@ -292,14 +290,9 @@ def _zeros(params: Params, copies: int) -> State:
     return tuple([xp.zeros_like(p) for p in params * copies])
 
 
-OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
-    "sgd": sgd,
-    "momentum": momentum,
-    "nesterov": nesterov,
-    "adam": adam,
-    "adamw": adamw,
-    "rmsprop": rmsprop,
-}
+_MAKERS: tuple[Callable[[], Optimizer], ...] = (sgd, momentum, nesterov, adam, adamw, rmsprop)
+
+OPTIMIZERS = {make.__name__: make for make in _MAKERS}
 """Name -> function that makes the optimizer with its default constants."""
 
 

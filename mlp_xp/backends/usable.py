@@ -12,6 +12,7 @@ import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 from mlp_xp._lib.arguments import one_of
@@ -88,8 +89,7 @@ def _torch_memory(device: Any) -> int | None:
 
 
 def _jax_memory(device: Any) -> int | None:
-    stats = device.memory_stats()  # None on a CPU
-    return stats.get("bytes_limit") if stats else None
+    return (device.memory_stats() or {}).get("bytes_limit")  # a CPU has no statistics
 
 
 def _jax_devices(module: Any) -> dict[str, Any]:
@@ -267,12 +267,10 @@ def _set_jax_precision(dtype: str) -> None:
 
 
 def _how_to_install(name: str, library: Library) -> str:
-    if name != "cupy":
-        return f"pip install '{library.install}'"
-    version = _cuda_driver()
-    if version is None:
-        return f"pip install '{library.install}' (no NVIDIA driver was found)"
-    return f"pip install 'mlp_xp[cuda{12 if version < 13 else 13}]'"
+    version = _cuda_driver() if name == "cupy" else None
+    if version is not None:
+        return f"pip install 'mlp_xp[cuda{12 if version < 13 else 13}]'"
+    return f"pip install '{library.install}'{' (no NVIDIA driver was found)' if name == 'cupy' else ''}"
 
 
 def _cuda_driver() -> int | None:
@@ -291,10 +289,8 @@ def _is_installed(library: Library) -> bool:
 
 def _installed_version(library: Library) -> str | None:
     for distribution in library.distributions:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return None
 
 

@@ -1,12 +1,11 @@
 """``Source``, rows that can be read in chunks, which all functions that open data return; ``hold_out`` splits them."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-HostArray: TypeAlias = NDArray[Any]
+from mlp_xp._lib.files import HostArray
 
 
 class Chunk(NamedTuple):
