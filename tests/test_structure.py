@@ -32,7 +32,7 @@ mistakes
 train.dataset train.step train.evaluate train.loop train
 checkpoint export plots
 data.source data.arrays data.tables data data.recipe
-backends.usable backends.timing backends backends.step_timer
+backends.usable backends.timing backends
 parameters
 estimators.reporting estimators.data estimators.files estimators.network estimators.curves estimators.lbfgs
 estimators.base estimators.classifier estimators.regressor estimators.displays estimators

@@ -1,7 +1,5 @@
 """Names of older versions. Each still works, with a ``DeprecationWarning`` that gives the new name."""
 
-from __future__ import annotations
-
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The namespace and the device of arrays, and new arrays in the dtype and on the device of another."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -83,7 +81,7 @@ def is_integral(xp: Namespace, dtype: Any) -> bool:
 
 
 def device_of(x: Array) -> Any:
-    """The device of ``x``, or None for lazy arrays, which place new arrays by themselves.
+    """The device of ``x``; None, the standard's default, for lazy arrays, which place new arrays by themselves.
 
     A JAX tracer and a Dask array have no device, and the device of a sharded JAX array can't be passed to a function.
     """
@@ -112,8 +110,7 @@ class Placement(NamedTuple):
     def put(self, values: Any) -> Array:
         """A host array here: floats in this dtype, everything else as it is."""
         floating = values.dtype.kind == "f"
-        place = {} if self.device is None else {"device": self.device}
-        return self.xp.asarray(values, dtype=self.dtype if floating else None, **place)
+        return self.xp.asarray(values, dtype=self.dtype if floating else None, device=self.device)
 
 
 def placement_of(x: Array) -> Placement:
@@ -123,7 +120,7 @@ def placement_of(x: Array) -> Placement:
 
 def scalar_like(xp: Namespace, value: float, like: Array) -> Array:
     """``value`` as a 0-d array with the dtype and device of ``like``, so that it promotes nothing."""
-    return xp.full((), value, dtype=like.dtype, **device_kwargs(like))  # made on the device, not copied
+    return xp.full((), value, dtype=like.dtype, device=device_of(like))  # made on the device, not copied
 
 
 def persisted(*arrays: Array) -> tuple[Array, ...]:
@@ -138,7 +135,7 @@ def persisted(*arrays: Array) -> tuple[Array, ...]:
     return arrays
 
 
-def to_host(array: Array) -> NDArray[Any]:
+def to_host(array: Array) -> "NDArray[Any]":
     """The array of any library as a NumPy array on the host."""
     import numpy as np
 

@@ -6,8 +6,6 @@ tables  tables with named columns, and what a column holds
 recipe  how a model turns rows into numbers, saved with the model
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
