@@ -111,13 +111,19 @@ class Placement(NamedTuple):
 
     def put(self, values: Any) -> Array:
         """A host array here: floats in this dtype, everything else as it is."""
-        floating = values.dtype.kind == "f"
-        place = {} if self.device is None else {"device": self.device}
-        return self.xp.asarray(values, dtype=self.dtype if floating else None, **place)
+        return self.put_all(values)[0]
+
+    def put_all(self, *arrays: Any) -> list[Array]:
+        """Host arrays here, each as by ``put``."""
+        place, here = {} if self.device is None else {"device": self.device}, []
+        for values in arrays:
+            here.append(self.xp.asarray(values, dtype=self.dtype if values.dtype.kind == "f" else None, **place))
+        return here
 
 
 def placement_of(x: Array) -> Placement:
-    """Where ``x`` lives."""
+    """Where ``x`` lives; for a sparse matrix of scipy, where its rows do as arrays."""
+    x = cast(Any, x)[:0].toarray() if hasattr(x, "toarray") else x
     return Placement(namespace(x), x.dtype, device_of(x))
 
 
