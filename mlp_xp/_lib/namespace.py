@@ -109,12 +109,17 @@ class Placement(NamedTuple):
 
     def put(self, values: Any) -> Array:
         """A host array here: floats in this dtype, everything else as it is."""
-        floating = values.dtype.kind == "f"
-        return self.xp.asarray(values, dtype=self.dtype if floating else None, device=self.device)
+        return self.put_all(values)[0]
+
+    def put_all(self, *arrays: Any) -> list[Array]:
+        """Host arrays here, each as by ``put``."""
+        kinds = [self.dtype if values.dtype.kind == "f" else None for values in arrays]
+        return [self.xp.asarray(v, dtype=kind, device=self.device) for v, kind in zip(arrays, kinds, strict=True)]
 
 
 def placement_of(x: Array) -> Placement:
-    """Where ``x`` lives."""
+    """Where ``x`` lives; for a sparse matrix of scipy, where its rows do as arrays."""
+    x = cast(Any, x)[:0].toarray() if hasattr(x, "toarray") else x
     return Placement(namespace(x), x.dtype, device_of(x))
 
 

@@ -27,7 +27,7 @@ def command(model: str, output: str, force: bool) -> None:
         opened = open_model(model)
         estimator = opened.estimator
         to_onnx(
-            path, *opened.raw_params(), classes=estimator._names_of_classes(), activation=estimator._activations(),
+            path, *opened.raw_params(), classes=estimator._names_of_classes(), activation=estimator.activation,
             criterion=estimator._criterion(),
         )  # fmt: skip
     names = opened.recipe.names

@@ -74,7 +74,7 @@ def _cost_of_a_step(model: Model) -> str:
     if batch == "auto":
         batch = min(200, model.header["notes"].get("data", {}).get("trained", 200))
     optimizer = {"sgd": "momentum", "lbfgs": "sgd"}.get(estimator.solver, estimator.solver)
-    cost = step_cost(_sizes(model), batch, str(estimator.coefs_[0].dtype), activation=estimator._activations(),
+    cost = step_cost(_sizes(model), batch, str(estimator.coefs_[0].dtype), activation=estimator.activation,
                      criterion=estimator._criterion(), optimizer=optimizer)  # fmt: skip
     flops = readable(cost.forward_flops + cost.backward_flops, "FLOP")
     kept = cost.activation_bytes + 2 * cost.parameter_bytes + cost.optimizer_bytes

@@ -1,8 +1,7 @@
 """scikit-learn's estimators over the training loop, on arrays of any library.
 
     data        what comes in, checked as scikit-learn checks it
-    network     the network of an estimator: parameters, outputs, devices
-    curves      what is known of each epoch, and whether training has converged
+    network     the network of an estimator: parameters, curves, predictions, devices
     lbfgs       L-BFGS in place of epochs
     reporting   a progress bar, and scikit-learn's callbacks
     base        fit: from the data to the network

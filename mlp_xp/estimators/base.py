@@ -4,7 +4,7 @@ The data's way through ``fit``: checked (``data``) -> targets and weights encode
 put where X is -> validation rows held out -> ``train.run``, or ``lbfgs`` -> attributes. Draws come from
 ``random_state`` in scikit-learn's order, so that one seed gives the network that scikit-learn would have trained.
 
-Before: ``network`` and ``curves``. Next: ``classifier`` and ``regressor``.
+Before: ``network`` and ``lbfgs``. Next: ``classifier`` and ``regressor``.
 """
 
 from __future__ import annotations
@@ -12,37 +12,41 @@ from __future__ import annotations
 import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import nullcontext
+from numbers import Integral
 from typing import Any, NamedTuple, Self, cast
 
 import numpy as np  # on the host: random numbers, and data that NumPy holds
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, shuffle
 
 from mlp_xp import checkpoint, optim, schedules
 from mlp_xp._lib.arguments import check_device
-from mlp_xp._lib.namespace import Placement
+from mlp_xp._lib.namespace import Placement, namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import files, lbfgs
-from mlp_xp.estimators.curves import Curves
-from mlp_xp.estimators.data import check_weight, place_of, rows
+from mlp_xp.estimators.data import check_weight, check_X_y, rows, split
+from mlp_xp.estimators.network import Network
 from mlp_xp.estimators.reporting import reporting
 from mlp_xp.mistakes import check_gradients
+from mlp_xp.mlp import predict
+from mlp_xp.ops import activations_of
 from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, is_sparse, rows_of, run
 from mlp_xp.train.dataset import all_finite
 
 _CHECKED_ROWS = 16  # on which the gradients are checked before training
 
 
-class Watchers(NamedTuple):
-    """Callbacks and checkpoint options of ``fit``."""
+class Call(NamedTuple):
+    """The options of a call of ``fit``, or of ``partial_fit`` where ``incremental``."""
 
     callbacks: tuple[Callable[[Epoch], object], ...] = ()
     checkpoint: Any = None
     resume: bool = False
+    incremental: bool = False
 
 
 class Encoded(NamedTuple):
@@ -60,8 +64,8 @@ class Encoded(NamedTuple):
     weight: Any = None
 
 
-class BaseMLP(CallbackSupportMixin, Curves):
-    """The base of both estimators; not to be used by itself."""
+class BaseMLP(Network):
+    """What both estimators share; it stands before scikit-learn's own bases, which it extends."""
 
     @with_callbacks
     def fit(
@@ -92,19 +96,17 @@ class BaseMLP(CallbackSupportMixin, Curves):
         self : object
             The fitted estimator.
         """
-        return self._fit(X, y, sample_weight, eval_set, Watchers(tuple(callbacks), checkpoint, resume))
+        return self._fit(X, y, sample_weight, eval_set, Call(tuple(callbacks), checkpoint, resume))
 
-    def _fit(
-        self, X: Any, y: Any, sample_weight: Any, eval_set: Any, watchers: Watchers, incremental: bool = False
-    ) -> Self:
-        """``fit``; or ``partial_fit``, which is one epoch more, where ``incremental``."""
+    def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, call: Call) -> Self:
+        """``fit``, or ``partial_fit``, which is one epoch more."""
         self._validate_params()
-        self._check_options(eval_set, watchers, incremental)
-        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        X, y = self._check_X_y(X, y, reset=first)
-        weight = check_weight(sample_weight, X.shape[0])
-        random, place = check_random_state(self.random_state), place_of(X)
-        encoded = self._encode(y, place, anew=first and not incremental)
+        self._check_options(eval_set, call)
+        first = not hasattr(self, "coefs_") or not (self.warm_start or call.incremental)
+        X, y = check_X_y(self, X, y, reset=first)
+        weight = None if sample_weight is None else check_weight(sample_weight, X.shape[0])
+        random, place = check_random_state(self.random_state), placement_of(X)
+        encoded = self._encode(y, place, anew=first and not call.incremental)
         if first:
             self._initialize(place, X.shape[1], encoded.outputs, random)
         else:
@@ -114,16 +116,14 @@ class BaseMLP(CallbackSupportMixin, Curves):
         if eval_set is not None:
             held_out = self._eval_data(eval_set, place)
         elif self.early_stopping and self.solver != "lbfgs":
-            data, held_out = self._split(data, strata, place, random)
+            data, held_out = split(data, place, self.validation_fraction, strata, random)
         if self.check_gradients:
             self._check_gradients(data, place)
         if self.solver == "lbfgs":
             with reporting(self, data.X, data.y, epochs=0):
-                lbfgs.learn(self, data, place, watchers.callbacks)
+                lbfgs.learn(self, data, place, call.callbacks)
         else:
-            if first or self._lacks_curves():
-                self._begin_curves()
-            self._learn_by_epochs(data, held_out, random, watchers, incremental)
+            self._learn_by_epochs(data, held_out, self._begin(first, call.incremental), random, call)
         if not all_finite(place.xp, *self._params()):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to "
@@ -131,37 +131,46 @@ class BaseMLP(CallbackSupportMixin, Curves):
             )
         return self
 
-    def _check_options(self, eval_set: Any, watchers: Watchers, incremental: bool) -> None:
+    def _check_options(self, eval_set: Any, call: Call) -> None:
         """Raise for options that exclude each other."""
-        if watchers.checkpoint is not None and (self.solver == "lbfgs" or self.warm_start):
+        if call.checkpoint is not None and (self.solver == "lbfgs" or self.warm_start):
             raise ValueError("checkpoint needs a stochastic solver and warm_start=False")
-        if watchers.resume and watchers.checkpoint is None:
+        if call.resume and call.checkpoint is None:
             raise ValueError("resume needs a checkpoint to go on from")
-        if self.early_stopping and incremental:
+        if self.early_stopping and call.incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if eval_set is not None and self.solver == "lbfgs":
             raise ValueError("eval_set needs a stochastic solver: lbfgs has no epochs after which it is judged")
         if eval_set is not None and not (isinstance(eval_set, tuple | list) and len(eval_set) == 2):
             raise ValueError(f"eval_set must be (X, y), got {type(eval_set).__name__}")
 
-    # --- validation rows, and the check of gradients -------------------------------------------------------------
+    # --- initial values, validation rows, and the check of gradients ---------------------------------------------
 
-    def _split(self, data: Dataset, strata: Any, place: Placement, random: Any) -> tuple[Dataset, Dataset]:
-        """The data without a share of the rows, and that share: the rows that scikit-learn would take."""
-        parts = train_test_split(
-            np.arange(data.X.shape[0]), random_state=random, test_size=self.validation_fraction, stratify=strata
-        )
-        if len(parts[1]) < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
-            )
-        kept, held_out = ([None if each is None else rows(each, part, place) for each in data] for part in parts)
-        return Dataset._make(kept), Dataset._make(held_out)
+    def _initialize(self, place: Placement, d_in: int, outputs: int, random: Any) -> None:
+        """Glorot and Bengio's uniform initial values, of weights and biases, drawn in scikit-learn's order."""
+        hidden, after = self.hidden_layer_sizes, self.activation
+        hidden = list(hidden) if hasattr(hidden, "__iter__") else [hidden]
+        for width in hidden:
+            if not isinstance(width, Integral):
+                raise ValueError(f"hidden_layer_sizes must be whole numbers, got {hidden}")
+            if width <= 0:
+                raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        if isinstance(after, list | tuple):
+            activations_of(after, len(hidden))  # raises unless there is one for each hidden layer
+        after = [*after, None] if isinstance(after, list | tuple) else [after] * (len(hidden) + 1)
+        widths, drawn = [d_in, *map(int, hidden), outputs], []
+        for p, q, activation in zip(widths[:-1], widths[1:], after, strict=True):
+            bound = math.sqrt((2.0 if activation in ("logistic", "sigmoid") else 6.0) / (p + q))
+            drawn += [random.uniform(-bound, bound, (p, q)), random.uniform(-bound, bound, q)]
+        params = place.put_all(*drawn)
+        self.coefs_, self.intercepts_ = params[::2], params[1::2]
+        self.n_iter_, self.t_, self.n_layers_, self.n_outputs_ = 0, 0, len(widths), outputs
+        self._history, self._state, self._state_of = (), None, self.solver
 
     def _eval_data(self, eval_set: Any, place: Placement) -> Dataset:
         """The rows that the caller holds out, checked, and in the dtype of X."""
-        X, y = self._check_X_y(eval_set[0], eval_set[1], reset=False)
-        if place_of(X).xp is not place.xp:
+        X, y = check_X_y(self, eval_set[0], eval_set[1], reset=False)
+        if placement_of(X).xp is not place.xp:
             raise ValueError(f"eval_set must hold arrays of the library of X, got {type(X).__name__}")
         check_device("X of eval_set", X, self.coefs_[0])
         X = X.astype(place.dtype) if is_sparse(X) else place.xp.astype(X, place.dtype)
@@ -169,11 +178,13 @@ class BaseMLP(CallbackSupportMixin, Curves):
 
     def _validation_score(self, held_out: Dataset, params: Params) -> float:
         """The score of these parameters on the validation rows."""
-        if self.scoring is None:
-            return self._score_of(held_out, params)
-        self._learned(params)
-        scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
-        return float(scorer(self, held_out.X, self._decoded(held_out.y)))
+        if self.scoring is not None:
+            self._learned(params)
+            scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
+            return float(scorer(self, held_out.X, self._decoded(held_out.y)))
+        X = rows_of(namespace(params[0]), held_out.X, params[0], slice(None))
+        outputs = predict(X, *params, activation=self.activation, criterion=self._criterion())
+        return self._score_of(held_out, outputs)
 
     def _check_gradients(self, data: Dataset, place: Placement) -> None:
         """Check the gradients on a few rows, and raise where they are wrong."""
@@ -189,31 +200,25 @@ class BaseMLP(CallbackSupportMixin, Curves):
     # --- learning by epochs --------------------------------------------------------------------------------------
 
     def _learn_by_epochs(
-        self, data: Dataset, held_out: Dataset | None, random: Any, watchers: Watchers, incremental: bool
+        self, data: Dataset, held_out: Dataset | None, start: Params | Epoch, random: Any, call: Call
     ) -> None:
         """Run epochs until training has converged, a callback stops it, or all are made."""
-        start: Params | Epoch = self._params()
-        if incremental and self._state is not None and self._state_of == self.solver:
-            start = Epoch(self._history, self._params(), self._params(), self._state)
-        else:
-            self._history = ()
         done, self.n_iter_ = len(self._history), 0
-        settings = self._settings(data, held_out, random, done + 1 if incremental else self.max_iter)
-        settings = settings._replace(callbacks=watchers.callbacks)
-        if watchers.checkpoint is not None:
-            start, settings = self._with_checkpoint(start, settings, data, held_out, watchers)
+        settings = self._settings(data, held_out, random, done + 1 if call.incremental else self.max_iter)
+        settings = settings._replace(callbacks=call.callbacks)
+        if call.checkpoint is not None:
+            start, settings = self._with_checkpoint(start, settings, data, held_out, call)
+        watched = self.progress or hasattr(self, "_skl_callbacks")
+        reports = reporting(self, data.X, data.y, settings.epochs - done) if watched else nullcontext()
         try:
             # a loss that is not finite is one sentence of the loop's
-            with (
-                np.errstate(over="ignore", invalid="ignore"),
-                reporting(self, data.X, data.y, settings.epochs - done) as report,
-            ):
+            with np.errstate(over="ignore", invalid="ignore"), reports as report:
                 for epoch in run(data, held_out, start, settings):
                     self._record(epoch, data.X.shape[0])
                     finished = self._finished()
-                    if report(epoch, finished) or finished:
+                    if (report and report(epoch, finished)) or finished:
                         break
-                    if not incremental and self.n_iter_ == self.max_iter:
+                    if not call.incremental and self.n_iter_ == self.max_iter:
                         warnings.warn(
                             f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
                             "hasn't converged yet.",
@@ -241,7 +246,14 @@ class BaseMLP(CallbackSupportMixin, Curves):
 
     def _settings(self, data: Dataset, held_out: Dataset | None, random: Any, epochs: int) -> Settings:
         """The settings of the loop, from the parameters of the estimator."""
-        n, orders = data.X.shape[0], _orders(data.X.shape[0], random)
+        n = data.X.shape[0]
+        rows = np.arange(n)
+
+        def order(number: int) -> Any:  # as scikit-learn draws it
+            nonlocal rows
+            rows = shuffle(rows, random_state=random)
+            return rows
+
         batch_size = min(200, n) if self.batch_size == "auto" else self.batch_size
         if batch_size > n:
             clipped = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
@@ -251,7 +263,7 @@ class BaseMLP(CallbackSupportMixin, Curves):
             seed=int(random.randint(2**31 - 1)) if self.dropout else 0,
             score=None if held_out is None else lambda params: self._validation_score(held_out, params),
             alpha=float(self.alpha), clip_norm=self.clip_norm, compile=self.compile,
-            order=(lambda number: next(orders)) if self.shuffle else None, options=self._options(),
+            order=order if self.shuffle else None, options=self._options(),
         )  # fmt: skip
 
     def _optimizer(self) -> optim.Optimizer:
@@ -288,10 +300,10 @@ class BaseMLP(CallbackSupportMixin, Curves):
         )
 
     def _with_checkpoint(
-        self, start: Params | Epoch, settings: Settings, data: Dataset, held_out: Dataset | None, watchers: Watchers
+        self, start: Params | Epoch, settings: Settings, data: Dataset, held_out: Dataset | None, call: Call
     ) -> tuple[Params | Epoch, Settings]:
         """Start and settings of a run that writes its state to a file; with ``resume`` the start is read from there."""
-        path, n, params = watchers.checkpoint, data.X.shape[0], self._params()
+        n, params = data.X.shape[0], self._params()
         left_out = {"check_gradients", "progress", "verbose", "compile"}  # they do not change the result
         if not (callable(self.learning_rate) or self.learning_rate == "cosine"):
             left_out.add("max_iter")  # the result depends on it only through the rate
@@ -303,10 +315,10 @@ class BaseMLP(CallbackSupportMixin, Curves):
             "data": checkpoint.fingerprint(*arrays),
             "dropout_seed": settings.seed,
         }
-        settings = settings._replace(callbacks=(checkpoint.saver(path, config), *settings.callbacks))
-        if not watchers.resume:
+        settings = settings._replace(callbacks=(checkpoint.saver(call.checkpoint, config), *settings.callbacks))
+        if not call.resume:
             return start, settings
-        kept = checkpoint.load(path, params, config)
+        kept = checkpoint.load(call.checkpoint, params, config)
         for number in range(1, len(kept.history) + 1):  # as if the epochs had been made here
             self._record(kept._replace(history=kept.history[:number], params=kept.best), n)
             if settings.order is not None:
@@ -315,10 +327,6 @@ class BaseMLP(CallbackSupportMixin, Curves):
         return kept, settings._replace(epochs=len(kept.history)) if self._finished() else settings
 
     # --- what each estimator has of its own ----------------------------------------------------------------------
-
-    @abstractmethod
-    def _check_X_y(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        """X where it is and y on the host, checked."""
 
     @abstractmethod
     def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False) -> Encoded:
@@ -336,8 +344,8 @@ class BaseMLP(CallbackSupportMixin, Curves):
         """Encoded targets as ``y`` had them."""
 
     @abstractmethod
-    def _score_of(self, held_out: Dataset, params: Params) -> float:
-        """The score on validation rows, computed where they are."""
+    def _score_of(self, held_out: Dataset, outputs: Array) -> float:
+        """The score of what the network predicts for validation rows, computed where they are."""
 
 
 def _placed(X: Any, encoded: Encoded, weight: Any, place: Placement) -> tuple[Dataset, Any]:
@@ -349,19 +357,11 @@ def _placed(X: Any, encoded: Encoded, weight: Any, place: Placement) -> tuple[Da
         kept = np.flatnonzero(weight)
         X, targets, weight = rows(X, kept, place), targets[kept], weight[kept]
         strata = None if strata is None else strata[kept]
-    data = Dataset(X, place.put(targets), None if weight is None else place.put(weight))
+    data = Dataset(X, *(place.put_all(targets) if weight is None else place.put_all(targets, weight)))
     for name, array in (("y", data.y), ("sample_weight", data.weight)):  # a narrower dtype may overflow
         if array is not None and place.dtype != place.xp.float64 and not all_finite(place.xp, array):
             raise ValueError(f"{name} must be finite, got NaN or infinity")
     return data, strata
-
-
-def _orders(n: int, random: Any) -> Iterator[Any]:
-    """The order of the rows in each epoch, as scikit-learn draws it."""
-    order = np.arange(n)
-    while True:
-        order = shuffle(order, random_state=random)
-        yield order
 
 
 def solver_is_stochastic(estimator: Any) -> bool:

@@ -7,28 +7,27 @@ from typing import Any, Self
 import numpy as np
 from array_api_compat import is_numpy_array
 from scipy.sparse import csr_matrix, issparse
-from sklearn.base import ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.callback import with_callbacks
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp._lib.namespace import Placement, is_numpy, namespace, to_host
-from mlp_xp._lib.typing import Array, Params
-from mlp_xp.estimators.base import BaseMLP, Encoded, Watchers, solver_is_stochastic
-from mlp_xp.estimators.data import check_X_y, host, is_device_array
+from mlp_xp._lib.typing import Array
+from mlp_xp.estimators.base import BaseMLP, Call, Encoded, solver_is_stochastic
+from mlp_xp.estimators.data import host, is_device_array
 from mlp_xp.losses import exp_and_total, sigmoid, softmax
 from mlp_xp.metrics import accuracy
-from mlp_xp.mlp import TrainOptions, predict
 from mlp_xp.ops import log1p_exp
 from mlp_xp.parameters import ClassifierParameters
-from mlp_xp.train import Dataset, rows_of
+from mlp_xp.train import Dataset
 
 
-class MLPClassifier(ClassifierMixin, ClassifierParameters, BaseMLP):
+class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimator):
     """A multilayer perceptron that learns classes, by cross-entropy, on any array.
 
     It takes what ``sklearn.neural_network.MLPClassifier`` takes, by the same names, with the same meaning and default;
@@ -112,7 +111,7 @@ class MLPClassifier(ClassifierMixin, ClassifierParameters, BaseMLP):
         y, classes = host(y), host(classes)
         if _check_partial_fit_first_call(self, classes):
             self._set_classes(y if type_of_target(y).startswith("multilabel") else classes)
-        return self._fit(X, y, sample_weight, None, Watchers(), incremental=True)
+        return self._fit(X, y, sample_weight, None, Call(incremental=True))
 
     # --- predictions ---------------------------------------------------------------------------------------------
 
@@ -198,16 +197,7 @@ class MLPClassifier(ClassifierMixin, ClassifierParameters, BaseMLP):
         check_is_fitted(self)
         return float(accuracy_score(host(y), host(self.predict(X)), sample_weight=host(sample_weight)))
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
-
     # --- targets -------------------------------------------------------------------------------------------------
-
-    def _check_X_y(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        X, y = check_X_y(self, X, y, reset, numeric=False)
-        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
     def _set_classes(self, y: Any) -> None:
         self._label_binarizer = LabelBinarizer().fit(y)
@@ -221,12 +211,12 @@ class MLPClassifier(ClassifierMixin, ClassifierParameters, BaseMLP):
             labels = np.eye(len(classes), dtype=int) if self._is_multilabel() else classes
             self._label_binarizer = LabelBinarizer().fit(labels)
 
-    def _check_classes(self, y: Any, all_of_them: bool) -> None:
+    def _check_classes(self, y: Any, known: Any, all_of_them: bool) -> None:
         """Raise where ``y`` is of another kind than the targets learned from, or has other classes."""
         if (kind := type_of_target(y)).startswith("multilabel") != self._is_multilabel():
             expected = "0 and 1 for each label" if self._is_multilabel() else "one class for each sample"
             raise ValueError(f"y must be {expected}, as the y that was learned from, got {kind}")
-        came, known = unique_labels(y), host(self.classes_)
+        came = unique_labels(y)
         if all_of_them:
             if set(came) != set(known):
                 raise ValueError(
@@ -238,13 +228,16 @@ class MLPClassifier(ClassifierMixin, ClassifierParameters, BaseMLP):
 
     def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False) -> Encoded:
         soft = y.ndim == 2 and _is_soft(y)
-        if (anew or not hasattr(self, "classes_")) and soft:
-            self.classes_, self._kind = np.arange(y.shape[1]), "soft"
-        elif anew or not hasattr(self, "classes_"):
+        if not anew and hasattr(self, "classes_"):
+            classes = host(self.classes_)
+            if not soft:
+                self._check_classes(y, classes, all_of_them=self.warm_start and not held_out)
+        elif soft:
+            classes, self._kind = np.arange(y.shape[1]), "soft"
+            self.classes_ = classes
+        else:
             self._set_classes(y)
-        elif not soft:
-            self._check_classes(y, all_of_them=self.warm_start and not held_out)
-        classes = host(self.classes_)
+            classes = self.classes_
         self.out_activation_ = "softmax" if self._kind in ("multiclass", "soft") else "logistic"
         outputs = len(classes) if self._kind != "binary" else 1
         targets = y.astype(np.float64) if soft else self._targets(y, classes)
@@ -297,21 +290,10 @@ class MLPClassifier(ClassifierMixin, ClassifierParameters, BaseMLP):
     def _names_of_classes(self) -> Any:
         return None if self._is_multilabel() else host(self.classes_)
 
-    def _criterion(self) -> str:
-        return "softmax_cross_entropy" if self.out_activation_ == "softmax" else "sigmoid_cross_entropy"
-
-    def _options(self, weight: Array | None = None) -> TrainOptions:
-        options = super()._options(weight)
-        if self.label_smoothing and self.out_activation_ == "softmax" and self.criterion is None:
-            options["label_smoothing"] = float(self.label_smoothing)
-        return options
-
-    def _score_of(self, held_out: Dataset, params: Params) -> float:
-        xp = namespace(params[0])
-        X = rows_of(xp, held_out.X, params[0], slice(None))
-        predicted = predict(X, *params, activation=self._activations(), criterion=self._criterion())
-        labels = xp.astype(self._labels(held_out.y), predicted.dtype)
-        return float(accuracy(xp, labels, predicted, params[0], held_out.weight))
+    def _score_of(self, held_out: Dataset, outputs: Array) -> float:
+        xp = namespace(outputs)
+        labels = xp.astype(self._labels(held_out.y), outputs.dtype)
+        return float(accuracy(xp, labels, outputs, self.coefs_[0], held_out.weight))
 
 
 def _is_soft(y: Any) -> bool:

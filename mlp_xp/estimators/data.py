@@ -15,12 +15,19 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj, is_numpy_array
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import _check_n_features, check_array, check_consistent_length, validate_data
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import (
+    _check_n_features,
+    check_array,
+    check_consistent_length,
+    column_or_1d,
+    validate_data,
+)  # fmt: skip
 
-from mlp_xp._lib.namespace import Placement, device_kwargs, namespace, on_one_device, placement_of, to_host
+from mlp_xp._lib.namespace import Placement, device_kwargs, namespace, on_one_device, to_host
 from mlp_xp._lib.typing import Array, Namespace
-from mlp_xp.train import is_sparse
+from mlp_xp.train import Dataset, is_sparse
 
 _FLOATS = (np.float64, np.float32)  # others become the first
 _CHUNK = 2**22  # numbers of a sparse matrix that are dense at a time
@@ -36,44 +43,28 @@ def host(array: Any) -> Any:
     return to_host(array) if is_device_array(array) else array
 
 
-def place_of(X: Any) -> Placement:
-    """Where ``X``, checked, is; a sparse matrix's rows become NumPy arrays."""
-    return placement_of(np.empty(0, dtype=X.dtype) if issparse(X) else X)
-
-
-def check_X_y(estimator: BaseEstimator, X: Any, y: Any, reset: bool, numeric: bool) -> tuple[Any, Any]:
+def check_X_y(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
     """X (n, d_in) in its own library and y on the host; raises what scikit-learn raises for such data.
 
-    ``reset`` is whether the number and the names of the features are learned; ``numeric`` whether y must hold numbers.
+    ``reset`` is whether the number and the names of the features are learned.
     """
     if y is None:
         raise ValueError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
         )
     y = to_host(y) if is_device_array(y) else y
-    if not is_device_array(X):
-        X, y = validate_data(
-            estimator,
-            X,
-            y,
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            y_numeric=numeric,
-            dtype=_FLOATS,
-            reset=reset,
-        )
-        return (X.tocsr() if issparse(X) else X), y
-    X = _device_X(estimator, X, reset)
-    y = check_array(
-        y,
-        accept_sparse=False if numeric else "csr",
-        ensure_2d=False,
-        dtype="numeric" if numeric else None,
-        input_name="y",
-        estimator=estimator,
-    )
-    check_consistent_length(X, y)
-    return X, y
+    numeric = isinstance(estimator, RegressorMixin)
+    if is_device_array(X):
+        X, kinds = _device_X(estimator, X, reset), (False, "numeric") if numeric else ("csr", None)
+        y = check_array(y, accept_sparse=kinds[0], dtype=kinds[1], ensure_2d=False, input_name="y", estimator=estimator)
+        check_consistent_length(X, y)
+    else:
+        options = {"accept_sparse": ["csr", "csc"], "multi_output": True, "y_numeric": numeric, "dtype": _FLOATS}
+        X, y = validate_data(estimator, X, y, reset=reset, **options)
+        X = X.tocsr() if issparse(X) else X
+    if numeric and y.dtype.kind not in "biuf":
+        raise ValueError(f"y must hold numbers, got dtype {y.dtype}")
+    return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
 
 def check_X(estimator: Any, X: Any, method: str) -> Any:
@@ -127,9 +118,7 @@ def _floats(xp: Namespace) -> tuple[Any, ...]:
 
 
 def check_weight(sample_weight: Any, n: int) -> Any:
-    """Weights (n,) in float64 on the host, or None. They must not be negative, nor all zero."""
-    if sample_weight is None:
-        return None
+    """Weights (n,) in float64 on the host. They must not be negative, nor all zero."""
     weight = host(sample_weight)
     if isinstance(weight, Real):
         weight = np.full(n, float(weight))
@@ -148,6 +137,15 @@ def check_weight(sample_weight: Any, n: int) -> Any:
 def rows(X: Any, chosen: Any, place: Placement) -> Any:
     """``X`` at the host indices ``chosen``."""
     return X[chosen] if is_sparse(X) else place.xp.take(X, place.put(chosen), axis=0)
+
+
+def split(data: Dataset, place: Placement, share: float, strata: Any, random: Any) -> tuple[Dataset, Dataset]:
+    """The data without a share of the rows, and that share: the rows that scikit-learn would take."""
+    parts = train_test_split(np.arange(data.X.shape[0]), random_state=random, test_size=share, stratify=strata)
+    if len(parts[1]) < 2:
+        raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
+    kept, held_out = ([None if each is None else rows(each, part, place) for each in data] for part in parts)
+    return Dataset._make(kept), Dataset._make(held_out)
 
 
 def in_chunks(X: Any, place: Placement) -> list[Array]:

@@ -1,31 +1,33 @@
-"""The network of an estimator: its initial values, its options, what it computes, and its ways to files and devices.
+"""The network of an estimator: its parameters, the curves of its training, its predictions, its ways out.
 
-Before: ``data`` checks what comes in. Next: ``curves`` and ``base`` learn.
+Before: ``data`` checks what comes in. Next: ``base`` and ``lbfgs`` learn.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import ABC
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np  # the library of a loaded estimator, unless another is named
 from array_api_compat import to_device
-from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from mlp_xp import schedules
 from mlp_xp._lib.arguments import check_params
-from mlp_xp._lib.namespace import Placement, namespace, placement_of
+from mlp_xp._lib.namespace import namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import files
 from mlp_xp.estimators.data import check_X, in_chunks, is_device_array
 from mlp_xp.export import to_onnx
 from mlp_xp.mlp import TrainOptions, predict
-from mlp_xp.ops import activations_of
 from mlp_xp.parameters import Numbers, SharedParameters, entries_of
-from mlp_xp.train import Record, is_sparse
+from mlp_xp.train import Epoch, Record, is_sparse
+
+_SMALLEST_RATE = 1e-6  # at which "adaptive" gives up, as in scikit-learn
 
 
 def _constraint(allowed: Any) -> Any:
@@ -40,7 +42,14 @@ def _constraint(allowed: Any) -> Any:
     return "boolean" if allowed is bool else allowed
 
 
-class Network(SharedParameters, BaseEstimator, ABC):
+_CRITERIA = {
+    "softmax": "softmax_cross_entropy", "logistic": "sigmoid_cross_entropy", "identity": "squared_error",
+    "exp": "poisson",
+}  # fmt: skip
+"""The criterion of each output function."""
+
+
+class Network(SharedParameters, CallbackSupportMixin, ABC):
     """The network of an estimator, from its initial values on."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
@@ -52,34 +61,6 @@ class Network(SharedParameters, BaseEstimator, ABC):
             cls._parameter_constraints = {
                 name: [_constraint(each) for each in entry.allowed] for name, entry in entries_of(cls).items()
             }
-
-    def _initialize(self, place: Placement, d_in: int, outputs: int, random: Any) -> None:
-        """Glorot and Bengio's uniform initial values, of weights and biases, drawn in scikit-learn's order."""
-        hidden, after = self._hidden(), self.activation
-        if isinstance(after, list | tuple):
-            activations_of(after, len(hidden))  # raises unless there is one for each hidden layer
-        after = [*after, None] if isinstance(after, list | tuple) else [after] * (len(hidden) + 1)
-        sizes, drawn = (d_in, *hidden, outputs), []
-        for p, q, activation in zip(sizes[:-1], sizes[1:], after, strict=True):
-            bound = math.sqrt((2.0 if activation in ("logistic", "sigmoid") else 6.0) / (p + q))
-            drawn.append(place.put(random.uniform(-bound, bound, (p, q))))
-            drawn.append(place.put(random.uniform(-bound, bound, q)))
-        self._learned(tuple(drawn))
-        self.n_iter_, self.t_, self.n_layers_, self.n_outputs_ = 0, 0, len(sizes), outputs
-        self._history: tuple[Record, ...] = ()
-        self._state: Params | None = None  # of the optimizer of this solver:
-        self._state_of: str = self.solver
-
-    def _hidden(self) -> list[int]:
-        """The widths of the hidden layers."""
-        sizes = self.hidden_layer_sizes
-        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
-        for size in sizes:
-            if not isinstance(size, Integral):
-                raise ValueError(f"hidden_layer_sizes must be whole numbers, got {sizes}")
-            if size <= 0:
-                raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-        return list(map(int, sizes))
 
     def _check_continues(self, X: Any) -> None:
         """Raise unless what was learned so far is of the library, the dtype and the device of X."""
@@ -97,27 +78,103 @@ class Network(SharedParameters, BaseEstimator, ABC):
         """Let these be the network's parameters."""
         self.coefs_, self.intercepts_ = list(params[::2]), list(params[1::2])
 
-    def _activations(self) -> Any:
-        """One for all hidden layers, or a list of one for each."""
-        return list(self.activation) if isinstance(self.activation, list | tuple) else self.activation
-
     def _options(self, weight: Array | None = None) -> TrainOptions:
         """The options of the objective."""
-        options = TrainOptions(activation=self.activation, criterion=self.criterion or self._criterion())
+        options = TrainOptions(activation=self.activation, criterion=self.criterion or _CRITERIA[self.out_activation_])
         if weight is not None:
             options["sample_weight"] = weight
         if self.dropout:
             options["dropout"] = float(self.dropout)
+        smoothing = float(getattr(self, "label_smoothing", 0.0))
+        if smoothing and self.out_activation_ == "softmax" and self.criterion is None:
+            options["label_smoothing"] = smoothing
         return options
 
-    @abstractmethod
     def _criterion(self) -> str:
         """The name of the criterion."""
+        return _CRITERIA[self.out_activation_]
+
+    # --- the curves: a number of each epoch in scikit-learn's attributes -------------------------------------------
+
+    def _begin(self, anew: bool, incremental: bool) -> Params | Epoch:
+        """Where training by epochs begins. Curves are begun too if ``anew``, or if the last fit had none such."""
+        params = self._params()
+        if anew or not hasattr(self, "loss_curve_") or (self.early_stopping and self.validation_scores_ is None):
+            self.loss_curve_: list[float] = []
+            self.validation_losses_: list[float] = []
+            self.validation_scores_: list[float] | None = [] if self.early_stopping else None
+            self.best_validation_score_ = -math.inf if self.early_stopping else None
+            self.best_loss_ = None if self.early_stopping else math.inf
+            self._best = params
+        state = self._state if incremental and self._state_of == self.solver else None
+        if state is None:
+            self._history: tuple[Record, ...] = ()
+            return params
+        return Epoch(self._history, params, params, state)
+
+    def _record(self, epoch: Epoch, n: int) -> None:
+        """Keep what was learned in an epoch on ``n`` rows, and what scikit-learn's attributes say of it."""
+        last = epoch.last
+        self._learned(epoch.params)
+        self._history, self._state_of = epoch.history, self.solver
+        self._state: Params | None = epoch.state
+        self.n_iter_ += 1
+        self.t_ += n
+        outputs = self._summed_outputs()
+        self.loss_ = (last.loss - last.penalty) / outputs + last.penalty
+        self.loss_curve_.append(self.loss_)
+        self._say(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+        if last.val_loss is not None:
+            self.validation_losses_.append(last.val_loss / outputs)
+        if not self.early_stopping:
+            self.best_loss_ = self.loss_ if self.best_loss_ is None else min(self.best_loss_, self.loss_)
+            return
+        score = cast(float, last.val_score)
+        cast(list[float], self.validation_scores_).append(score)
+        self._say(f"Validation score: {score:f}")
+        if score > cast(float, self.best_validation_score_):
+            self.best_validation_score_, self._best = score, epoch.params
+
+    def _watched(self) -> list[float]:
+        """What is watched for improvement, lower is better."""
+        if self.early_stopping:
+            return [-score for score in cast(list[float], self.validation_scores_)]
+        return self.loss_curve_
+
+    def _finished(self) -> bool:
+        """Whether training has converged: nothing improves, and a learning rate that adapts is small already."""
+        watched, patience, small = self._watched(), self.n_iter_no_change, True
+        if self._adapts():
+            stalls = schedules.stalls(watched, patience, self.tol)
+            stalled = stalls[-1:] == [len(watched) - 1]
+            rate = self.learning_rate_init / 5.0 ** (len(stalls) - 1)
+            small = rate <= _SMALLEST_RATE
+            then = "Learning rate too small. Stopping." if small else f"Setting learning rate to {rate / 5.0:f}"
+        else:
+            stalled, then = schedules.idle(watched, self.tol) > patience, "Stopping."
+        if stalled:
+            what = "Validation score" if self.early_stopping else "Training loss"
+            self._say(f"{what} did not improve more than tol={self.tol:f} for {patience} consecutive epochs. {then}")
+        return stalled and small
+
+    def _say(self, message: str) -> None:
+        if self.verbose:
+            print(message)
+
+    def _adapts(self) -> bool:
+        """Whether the learning rate falls where nothing improves."""
+        return self.solver == "sgd" and self.learning_rate == "adaptive"
+
+    def _summed_outputs(self) -> int:
+        """Over how many outputs the criterion takes a sum: scikit-learn reports the mean over them."""
+        return self.n_outputs_ if self.out_activation_ == "identity" and self.criterion is None else 1
+
+    # --- the fitted network --------------------------------------------------------------------------------------
 
     def _outputs(self, X: Any, method: str, logits: bool = False) -> Array:
         """What the network predicts for the rows of X, or its logits; ``method`` was called, for messages."""
         check_is_fitted(self)
-        params, activation = self._params(), self._activations()
+        params, activation = self._params(), self.activation
         criterion = "squared_error" if logits else self._criterion()  # whose predictions are the logits
         parts = [
             predict(chunk, *params, activation=activation, criterion=criterion)
@@ -194,7 +251,7 @@ class Network(SharedParameters, BaseEstimator, ABC):
             The model.
         """
         check_is_fitted(self)
-        options: Any = {"activation": self._activations(), "criterion": self._criterion()}
+        options: Any = {"activation": self.activation, "criterion": self._criterion()}
         return to_onnx(path, *self._params(), classes=self._names_of_classes(), **options)
 
     def _names_of_classes(self) -> Any:
@@ -204,4 +261,6 @@ class Network(SharedParameters, BaseEstimator, ABC):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.array_api_support = True
+        if tags.classifier_tags is not None:
+            tags.classifier_tags.multi_label = True
         return tags

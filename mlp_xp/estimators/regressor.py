@@ -6,24 +6,23 @@ import math
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.callback import with_callbacks
 from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp._lib.namespace import Placement, namespace, to_host
-from mlp_xp._lib.typing import Array, Params
-from mlp_xp.estimators.base import BaseMLP, Encoded, Watchers, solver_is_stochastic
-from mlp_xp.estimators.data import check_X_y, host
+from mlp_xp._lib.typing import Array
+from mlp_xp.estimators.base import BaseMLP, Call, Encoded, solver_is_stochastic
+from mlp_xp.estimators.data import host
 from mlp_xp.metrics import r2
-from mlp_xp.mlp import predict
 from mlp_xp.parameters import RegressorParameters
-from mlp_xp.train import Dataset, rows_of
+from mlp_xp.train import Dataset
 from mlp_xp.train.dataset import all_finite
 
 
-class MLPRegressor(RegressorMixin, RegressorParameters, BaseMLP):
+class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
     """A multilayer perceptron that learns numbers, by the squared error or the Poisson deviance, on any array.
 
     It takes what ``sklearn.neural_network.MLPRegressor`` takes, by the same names, with the same meaning and default;
@@ -97,7 +96,7 @@ class MLPRegressor(RegressorMixin, RegressorParameters, BaseMLP):
         self : object
             The fitted estimator.
         """
-        return self._fit(X, y, sample_weight, None, Watchers(), incremental=True)
+        return self._fit(X, y, sample_weight, None, Call(incremental=True))
 
     def predict(self, X: Any) -> Any:
         """Predict the targets.
@@ -135,32 +134,17 @@ class MLPRegressor(RegressorMixin, RegressorParameters, BaseMLP):
         check_is_fitted(self)
         return float(r2_score(host(y), to_host(self.predict(X)), sample_weight=host(sample_weight)))
 
-    def _check_X_y(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        X, y = check_X_y(self, X, y, reset, numeric=True)
-        if y.dtype.kind not in "biuf":
-            raise ValueError(f"y must hold numbers, got dtype {y.dtype}")
-        y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+    def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False) -> Encoded:
         if self.loss == "poisson" and np.min(y) < 0:
             raise ValueError(f"loss='poisson' needs targets y >= 0, got {np.min(y)}")
-        return X, y
-
-    def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False) -> Encoded:
         targets = y.reshape(len(y), -1).astype(np.float64)
         self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
         return Encoded(targets, targets.shape[1])
 
-    def _criterion(self) -> str:
-        return self.loss
-
     def _decoded(self, targets: Array) -> Any:
         return targets[:, 0] if targets.shape[1] == 1 else targets
 
-    def _score_of(self, held_out: Dataset, params: Params) -> float:
-        xp = namespace(params[0])
-        X = rows_of(xp, held_out.X, params[0], slice(None))
-        outputs = predict(X, *params, activation=self._activations(), criterion=self._criterion())
+    def _score_of(self, held_out: Dataset, outputs: Array) -> float:
+        xp = namespace(outputs)
         score = float(r2(xp, held_out.y, outputs, held_out.weight))
         return score if all_finite(xp, outputs) else math.nan
-
-    def _summed_outputs(self) -> int:
-        return self.n_outputs_ if self.loss == "squared_error" and self.criterion is None else 1
