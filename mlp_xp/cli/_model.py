@@ -95,9 +95,8 @@ class Model(NamedTuple):
         params: list[Any] = [to_host(p).astype(np.float64) for p in self.estimator._params()]
         recipe = self.recipe
         if recipe.mean:
-            mean, scale = np.asarray(recipe.mean), np.asarray(recipe.scale)
-            params[1] = params[1] - (np.broadcast_to(mean / scale, len(params[0])) @ params[0])
-            params[0] = params[0] / np.broadcast_to(scale, len(params[0]))[:, None]
+            mean, scale = (np.broadcast_to(each, len(params[0])) for each in (recipe.mean, recipe.scale))
+            params[:2] = params[0] / scale[:, None], params[1] - (mean / scale) @ params[0]
         if recipe.task == "regression":
             params[-2], params[-1] = params[-2] * recipe.y_scale, params[-1] * recipe.y_scale + recipe.y_mean
         return tuple(params)
@@ -113,17 +112,17 @@ def open_model(path: str, backend: str = "numpy", device: str | None = None) -> 
     place = load(backend, str(estimator.coefs_[0].dtype), device)
     if not is_numpy(place.xp):
         estimator = estimators.load(path, place.xp, place.device)
-    notes = header["notes"].get("recipe")
-    width = int(estimator.n_features_in_)
-    task = "classification" if hasattr(estimator, "classes_") else "regression"
-    recipe = plain_recipe(width, task) if notes is None else Recipe.from_notes(notes)
+    if notes := header["notes"].get("recipe"):
+        recipe = Recipe.from_notes(notes)
+    else:
+        task = "classification" if hasattr(estimator, "classes_") else "regression"
+        recipe = plain_recipe(int(estimator.n_features_in_), task)
     return Model(estimator, place, recipe, header)
 
 
 def open_for(model: Model, data: str) -> Source:
     """The data called ``data``, or its test set if it has one, with the model's categories read as text."""
-    columns = model.recipe.columns or ()
-    text = [column.name for column in columns if column.categories is not None]
+    text = [column.name for column in model.recipe.columns or () if column.categories is not None]
     if model.recipe.target is not None and model.is_classifier and model.classes.dtype.kind == "U":
         text.append(model.recipe.target)
     source = open_data(data, text)

@@ -46,7 +46,8 @@ def run_figure(run: Run) -> Figure:
         _draw_confusion(middle, confusion(run.data.test.y, run.predicted, model.classes), labels)
     plots.draw_weights(
         right.subplots(), to_host(model.estimator.coefs_[0]), recipe.image_shape,
-        columns=None if hidden else labels, inputs=[_short(name) for name in recipe.names] or None,
+        columns=None if hidden else labels,
+        inputs=[name if len(name) <= 24 else f"{name[:22]}…" for name in recipe.names] or None,
         kind="hidden unit" if hidden else "output" if labels is None else "class",
         per="standard deviation of input" if recipe.mean else "unit of input",
     )  # fmt: skip
@@ -82,8 +83,7 @@ def _draw_confusion(area: SubFigure, counts: NDArray[Any], names: Sequence[str])
     shares = 100.0 * counts / np.where(total == 0, 1, total)
     image = axes.imshow(shares, cmap="cividis", vmin=0.0, vmax=100.0, interpolation="nearest")
     axes.set_title("test rows", fontsize="medium")
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
+    axes.set(xlabel="predicted", ylabel="true")
     k = len(names)
     if k <= _MOST_LABELS:
         small = "medium" if k <= 10 else "x-small"
@@ -104,16 +104,10 @@ def _draw_scatter(area: SubFigure, y: NDArray[Any], predicted: NDArray[Any], tar
     ends = [float(min(y.min(), predicted.min())), float(max(y.max(), predicted.max()))]
     axes.plot(ends, ends, color="0.3", linestyle=":", label="as it should be")
     axes.set_title("test rows", fontsize="medium")
-    axes.set_xlabel(f"true {target}")
-    axes.set_ylabel(f"predicted {target}")
-    axes.set_aspect("equal")
+    axes.set(xlabel=f"true {target}", ylabel=f"predicted {target}", aspect="equal")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:22]}…"
 
 
 def _in_characters(figure: Figure, columns: int) -> Segments:
@@ -128,8 +122,6 @@ def _in_characters(figure: Figure, columns: int) -> Segments:
     ]).astype(int)  # fmt: skip
     segments = []
     for above, below in zip(small[::2], small[1::2], strict=True):
-        for over, under in zip(above, below, strict=True):
-            style = Style(color=Color.from_rgb(*over), bgcolor=Color.from_rgb(*under))
-            segments.append(Segment("▀", style))
-        segments.append(Segment.line())
+        colours = ((Color.from_rgb(*over), Color.from_rgb(*under)) for over, under in zip(above, below, strict=True))
+        segments += [*(Segment("▀", Style(color=over, bgcolor=under)) for over, under in colours), Segment.line()]
     return Segments(segments)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp.cli._model import digest
+from mlp_xp.cli._output import listed
 from mlp_xp.data import Chunk, Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
 from mlp_xp.train import Dataset
@@ -124,5 +125,4 @@ def _constant(recipe: recipes.Recipe, X: NDArray[Any]) -> list[str]:
     names = [repr(recipe.names[i]) if recipe.names else str(i) for i in constant]
     if not names:
         return []
-    listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    return [f"the same in every training row, so of no use: column{'s' if len(names) > 1 else ''} {listed}"]
+    return [f"the same in every training row, so of no use: column{'s' if len(names) > 1 else ''} {listed(names, 4)}"]

@@ -45,9 +45,9 @@ def check_problem(problem: str, **options: Any) -> Report:
 
 def _split(problem: str) -> tuple[str, str]:
     """File and name; raises ``ValueError`` unless the file is there and ends in .py."""
-    file, colon, name = problem.rpartition(":")
+    file, _, name = problem.rpartition(":")
     if not file or not name:
-        there = _candidates(Path(file if colon else problem))
+        there = _candidates(Path(file or problem))
         hint = f"; NAME may be {_listed(there)}" if there else ""
         raise ValueError(f"PROBLEM must be FILE.py:NAME, got {problem!r}{hint}")
     path = Path(file)

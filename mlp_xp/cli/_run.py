@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from mlp_xp.cli._model import Model, stem_of
-from mlp_xp.cli._output import with_suffix
+from mlp_xp.cli._output import Screen, with_suffix
 from mlp_xp.cli._prepare import Data
 from mlp_xp.cli._scores import Score
-from mlp_xp.cli._screen import Screen
 from mlp_xp.train import Epoch
 
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from mlp_xp import metrics
 from mlp_xp._lib.namespace import namespace
 from mlp_xp.cli._model import Model
-from mlp_xp.cli._screen import Table
+from mlp_xp.cli._output import Table
 
 _MOST_CLASSES = 20  # in a confusion table that can still be read
 _RESAMPLES, _FEWER, _MANY_ROWS = 1000, 100, 50_000
@@ -27,12 +27,11 @@ class Score(NamedTuple):
 
     def __str__(self) -> str:
         if self.name == "accuracy":
-            right = round(self.value * self.rows)
-            return (
-                f"accuracy {self.value:.2%} (95 % interval {self.low:.2%} to {self.high:.2%}), "
-                f"{right:,} of {self.rows:,} right"
-            )
-        return f"R^2 {self.value:.4f} (95 % interval {self.low:.4f} to {self.high:.4f}) on {self.rows:,} rows"
+            form, rows = ".2%", f", {round(self.value * self.rows):,} of {self.rows:,} right"
+        else:
+            form, rows = ".4f", f" on {self.rows:,} rows"
+        value, low, high = (format(each, form) for each in (self.value, self.low, self.high))
+        return f"{self.name} {value} (95 % interval {low} to {high}){rows}"
 
 
 def score(y: NDArray[Any], predicted: NDArray[Any], classifies: bool, seed: int = 0) -> Score:

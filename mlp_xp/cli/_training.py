@@ -18,11 +18,10 @@ from mlp_xp._lib.version import __version__
 from mlp_xp.backends import compiler, fastest, installed, load
 from mlp_xp.cli._model import Model, network
 from mlp_xp.cli._options import ROWS, estimator_settings
-from mlp_xp.cli._output import claimed
+from mlp_xp.cli._output import Screen, Status, claimed, to_stderr
 from mlp_xp.cli._prepare import Data, prepare
 from mlp_xp.cli._run import Run, result_files
 from mlp_xp.cli._scores import score, score_table
-from mlp_xp.cli._screen import Screen, Status, to_stderr
 from mlp_xp.cli._settings import NOT_SAVED, as_toml, command_line
 from mlp_xp.cost import step_cost
 from mlp_xp.estimators import MLPClassifier, MLPRegressor

@@ -4,7 +4,7 @@ import click
 
 from mlp_xp.cli._help import command_of
 from mlp_xp.cli._options import backend_option, device_option, json_option
-from mlp_xp.cli._screen import Screen
+from mlp_xp.cli._output import Screen
 
 
 @command_of("evaluate houses.safetensors houses.csv")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlp_xp.cli._help import command_of
-from mlp_xp.cli._screen import Screen, Table, readable
+from mlp_xp.cli._output import Screen, Table, listed, readable
 from mlp_xp.cost import step_cost
 
 if TYPE_CHECKING:
@@ -46,9 +46,7 @@ def _facts(model: Model) -> Iterator[tuple[str, str]]:
     estimator, notes, recipe = model.estimator, model.header["notes"], model.recipe
     yield "network", f"{network(_sizes(model), estimator.activation)}, in {estimator.coefs_[0].dtype}"
     yield "task", f"{recipe.task} of {recipe.target}" if recipe.target else recipe.task
-    if model.is_classifier:
-        known = model.classes
-        yield "classes", ", ".join(map(str, known[:12])) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+    yield "classes", listed(model.classes.tolist(), 12) if model.is_classifier else ""
     yield "inputs", ", ".join(recipe.names[:6]) + (f" ... {len(recipe.names)} in all" if len(recipe.names) > 6 else "")
     yield "standardised", "yes, the scales are in the model" if recipe.mean else "no"
     defaults = type(estimator)().get_params()

@@ -26,11 +26,9 @@ from mlp_xp.cli._settings import read_config
 @click.option("--test-fraction", type=click.FloatRange(0, 1, True, True), default=0.2, help="Share of test rows.")
 @setting_options
 @click.option(
-    "--backend",
-    type=Names(("auto", *BACKENDS)),
-    default="numpy",
+    "--backend", type=Names(("auto", *BACKENDS)), default="numpy",
     help=f"One of {', '.join(BACKENDS)}; auto times a step on each that is installed and takes the fastest.",
-)
+)  # fmt: skip
 @device_option
 @click.option("--dtype", type=OneOf(*DTYPES), default="float32", help="Floating-point type of all computations.")
 @click.option("--compile", is_flag=True, help="Compile the training step (backends jax and torch); that takes seconds.")
