@@ -29,9 +29,7 @@ def check_model(model: Model, data: str, **how: Any) -> Report:
     ``how`` has the options ``seed`` and ``mode`` of ``gradcheck``, here and below.
     """
     source = open_for(model, data)
-    X, y = next(model.chunks(source, _MODEL_ROWS, labelled=True))
-    if y is None:
-        raise ValueError(f"{source.where} must hold targets, to check the gradients of a model")
+    X, y = next(model.chunks(source, _MODEL_ROWS, why="to check the gradients of a model"))
     estimator = model.estimator
     if model.is_classifier:
         targets = np.searchsorted(model.classes, model.known(source.where, y))
@@ -45,29 +43,25 @@ def check_model(model: Model, data: str, **how: Any) -> Report:
 
 def check_own(screen: Screen, places: Mapping[str, Placement], dtype: str, **how: Any) -> list[Report]:
     """Check each variation on each backend, and show the reports."""
-    checked = []
+    rows, reports = [], []
     with screen.status("checking") as tell:
         for backend, place in places.items():
             for variation in _variations(how["seed"]):
                 report = _check_variation(place, variation, **how)
                 tell(f"checked {variation.name} on {backend}")
                 screen.record({"variation": variation.name, "backend": backend, **json.loads(report.json())})
-                checked.append((variation.name, backend, report))
-    rows = [
-        (
-            variation_name, backend, f"[{_COLOURS[report.verdict]}]{report.verdict}[/]",
-            f"{max(row.relative_error for row in report.tensors):.1e}", f"{report.evaluations:,}",
-        )
-        for variation_name, backend, report in checked
-    ]  # fmt: skip
+                worst = max(row.relative_error for row in report.tensors)
+                verdict = f"[{_COLOURS[report.verdict]}]{report.verdict}[/]"
+                rows.append((variation.name, backend, verdict, f"{worst:.1e}", f"{report.evaluations:,}"))
+                reports.append(report)
     columns = ("variation", "backend", "verdict", "worst relative error", "evaluations")
     screen.show(Table(f"gradients in {dtype} against finite differences", columns, rows, right=(3, 4)))
-    for variation_name, backend, report in checked:
+    for (variation_name, backend, *_), report in zip(rows, reports, strict=True):
         if not report.ok:
             screen.say(f"{variation_name} on {backend}: {report}")
-    verdicts: list[str] = [report.verdict for *_, report in checked]
+    verdicts: list[str] = [report.verdict for report in reports]
     screen.say(", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _COLOURS))
-    return [report for *_, report in checked]
+    return reports
 
 
 def places_of(backend: str, dtype: str, device: str | None) -> dict[str, Placement]:

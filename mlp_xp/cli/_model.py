@@ -1,7 +1,7 @@
 """A model opened from its file: it reads data and predicts on any backend. Used by every command that takes a MODEL."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,16 +61,19 @@ class Model(NamedTuple):
         with np.errstate(over="ignore"):
             return to_host(self.estimator.predict_proba(self.put(X)))
 
-    def chunks(self, source: Source, rows: int | None = ROWS, labelled: bool = False) -> Iterator[tuple[Any, Any]]:
-        """X as the recipe reads it, and the targets where ``labelled``, so many rows at a time.
+    def chunks(self, source: Source, rows: int | None = ROWS, why: str = "") -> Iterator[tuple[Any, Any]]:
+        """X as the recipe reads it, and the targets if ``why`` says what they are for, so many rows at a time.
 
         Raises:
-            ValueError: when there are no rows.
+            ValueError: when there are no rows, or targets are needed and there are none.
         """
-        empty = True
+        empty, labelled = True, bool(why)
         for chunk in source.chunks(rows):
             empty = empty and not len(chunk.X)
-            yield self.recipe.rows(source.where, chunk, dropping=labelled, labelled=labelled)
+            X, y = self.recipe.rows(source.where, chunk, dropping=labelled, labelled=labelled)
+            if labelled and y is None:
+                raise ValueError(f"{source.where} must hold targets, {why}")
+            yield X, y
         if empty:
             raise no_rows(source.where)
 
@@ -138,9 +141,3 @@ def digest(y: NDArray[Any]) -> str:
 def stem_of(data: str) -> str:
     """The name for files made from ``data``: that of its file or folder."""
     return Path(data.removeprefix("openml:")).resolve().stem if data not in ("", ".") else "model"
-
-
-def network(sizes: Sequence[int], activation: str | Sequence[str]) -> str:
-    """``784-256-10, relu``."""
-    names = activation if isinstance(activation, str) else ", ".join(activation)
-    return f"{'-'.join(map(str, sizes))}, {names if len(sizes) > 2 else 'no hidden layer'}"

@@ -131,9 +131,7 @@ def _arguments(problem: str, found: Any) -> tuple[Callable[..., Report], dict[st
 
 def _loaded(path: Path, shown: str) -> ModuleType:
     # the name hides no module that the file may import, and dataclasses find their module in sys.modules
-    spec = spec_from_file_location(f"mlp_xp problem {path.stem}", path)
-    assert spec is not None  # a file that ends in .py has a loader
-    assert spec.loader is not None
+    spec: Any = spec_from_file_location(f"mlp_xp problem {path.stem}", path)  # not None: the file ends in .py
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
     try:

@@ -91,5 +91,4 @@ def _overridden(context: click.Context, how: dict[str, Any]) -> dict[str, Any]:
     for name in ("backend", "device", "dtype"):
         if name in given:
             raise ValueError(f"--{name} can't go with PROBLEM, which brings its own arrays")
-    flags = {"seed": "seed", "mode": "full"}
-    return {name: value for name, value in how.items() if flags[name] in given}
+    return {name: how[name] for flag, name in {"seed": "seed", "full": "mode"}.items() if flag in given}

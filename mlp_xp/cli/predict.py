@@ -58,14 +58,12 @@ def command(
 @contextmanager
 def _writing(path: Path | None, names: list[str]) -> Iterator[_Write]:
     """A function that writes rows, to stdout without a ``path``; the file appears at the end, whole or not at all."""
-    if path is None:
-        with _to_csv(sys.stdout.fileno(), names) as write:
-            yield write
-        return
     from mlp_xp._lib.files import replacing
 
-    with replacing(path) as temporary, _WRITERS[path.suffix.lower()](temporary, names) as write:
-        yield write
+    with ExitStack() as stack:
+        file = sys.stdout.fileno() if path is None else stack.enter_context(replacing(path))
+        writer = _to_csv if path is None else _WRITERS[path.suffix.lower()]
+        yield stack.enter_context(writer(file, names))
 
 
 @contextmanager
