@@ -36,7 +36,7 @@ backends.usable backends.timing backends
 parameters
 estimators.reporting estimators.data estimators.files estimators.network estimators.lbfgs
 estimators.base estimators.classifier estimators.regressor estimators.displays estimators
-cli._screen cli._help cli._output cli._settings cli._options cli._model cli._scores cli._prepare cli._run
+cli._help cli._output cli._options cli._model cli._scores cli._prepare cli._run
 cli._picture cli._training cli._checks cli._problem
 cli.train cli.predict cli.evaluate cli.cost cli.inspect cli.export cli.gradcheck cli.backends cli.completion cli
 pytest_plugin mlp_xp __main__

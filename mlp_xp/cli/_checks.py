@@ -3,20 +3,18 @@
 import json
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp.backends import BACKENDS, Placement, load
 from mlp_xp.cli._model import Model, open_for
-from mlp_xp.cli._screen import Screen, Table, to_stderr
+from mlp_xp.cli._output import Screen, Table, to_stderr
 from mlp_xp.gradcheck import Report
 from mlp_xp.losses import CRITERIA
 from mlp_xp.mistakes import check_gradients
 from mlp_xp.ops import ACTIVATIONS
-
-_Mode: TypeAlias = Literal["auto", "full"]
 
 _COLOURS = {"pass": "green", "inconclusive": "yellow", "fail": "bold red"}
 
@@ -25,43 +23,42 @@ _COLOURS = {"pass": "green", "inconclusive": "yellow", "fail": "bold red"}
 _MODEL_ROWS = 16
 
 
-def check_model(model: Model, data: str, seed: int, mode: _Mode) -> Report:
-    """Check the gradients of a model, at its learned parameters, on the first rows of the data."""
+def check_model(model: Model, data: str, **how: Any) -> Report:
+    """Check the gradients of a model, at its learned parameters, on the first rows of the data.
+
+    ``how`` has the options ``seed`` and ``mode`` of ``gradcheck``, here and below.
+    """
     source = open_for(model, data)
-    X, y = next(model.chunks(source, _MODEL_ROWS, labelled=True))
-    if y is None:
-        raise ValueError(f"{source.where} must hold targets, to check the gradients of a model")
+    X, y = next(model.chunks(source, _MODEL_ROWS, why="to check the gradients of a model"))
     estimator = model.estimator
     if model.is_classifier:
         targets = np.searchsorted(model.classes, model.known(source.where, y))
     else:
         targets = model.recipe.scale_target(y)[:, None]
-    return check_gradients(
-        model.put(X), model.place.put(targets), *estimator._params(), mode=mode, seed=seed, **estimator._options()
-    )
+    return check_gradients(model.put(X), model.place.put(targets), *estimator._params(), **estimator._options(), **how)
 
 
 # --- this library's own ------------------------------------------------------------------------------------------
 
 
-def check_own(screen: Screen, places: Mapping[str, Placement], dtype: str, seed: int, mode: _Mode) -> list[Report]:
+def check_own(screen: Screen, places: Mapping[str, Placement], dtype: str, **how: Any) -> list[Report]:
     """Check each variation on each backend, and show the reports."""
     rows, reports = [], []
     with screen.status("checking") as tell:
-        for name, place in places.items():
-            for variation in _variations(seed):
-                report = _check_variation(place, variation, seed, mode)
-                tell(f"checked {variation.name} on {name}")
-                screen.record({"variation": variation.name, "backend": name, **json.loads(report.json())})
+        for backend, place in places.items():
+            for variation in _variations(how["seed"]):
+                report = _check_variation(place, variation, **how)
+                tell(f"checked {variation.name} on {backend}")
+                screen.record({"variation": variation.name, "backend": backend, **json.loads(report.json())})
                 worst = max(row.relative_error for row in report.tensors)
                 verdict = f"[{_COLOURS[report.verdict]}]{report.verdict}[/]"
-                rows.append((variation.name, name, verdict, f"{worst:.1e}", f"{report.evaluations:,}"))
+                rows.append((variation.name, backend, verdict, f"{worst:.1e}", f"{report.evaluations:,}"))
                 reports.append(report)
     columns = ("variation", "backend", "verdict", "worst relative error", "evaluations")
     screen.show(Table(f"gradients in {dtype} against finite differences", columns, rows, right=(3, 4)))
-    for (variation_name, name, *_), report in zip(rows, reports, strict=True):
+    for (variation_name, backend, *_), report in zip(rows, reports, strict=True):
         if not report.ok:
-            screen.say(f"{variation_name} on {name}: {report}")
+            screen.say(f"{variation_name} on {backend}: {report}")
     verdicts: list[str] = [report.verdict for report in reports]
     screen.say(", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _COLOURS))
     return reports
@@ -123,21 +120,20 @@ def _variations(seed: int) -> Iterator[_Variation]:
     binary = {"criterion": "sigmoid_cross_entropy"}
     yield _Variation("sigmoid_cross_entropy, binary labels", (d_in, d_h, 1), labels % 2, binary)
     for depth in range(4):
-        hidden = (d_h,) * depth
-        activations = ("tanh", "gelu", "silu")[:depth]
-        yield _Variation(f"hidden layers: {depth}", (d_in, *hidden, k), labels, {"activation": activations})
+        activations = {"activation": ("tanh", "gelu", "silu")[:depth]}
+        yield _Variation(f"hidden layers: {depth}", (d_in, *[d_h] * depth, k), labels, activations)
     options = {"l2": 0.1, "l1": 0.1, "label_smoothing": 0.1, "sample_weight": weights, "dropout": 0.4}
     for name, value in options.items():
-        yield _Variation(name, sizes, labels, {name: value, "seed": seed})
-    yield _Variation("all of these", (d_in, d_h, d_h, k), labels, {**options, "activation": "gelu", "seed": seed})
+        yield _Variation(name, sizes, labels, {name: value})
+    yield _Variation("all of these", (d_in, d_h, d_h, k), labels, {**options, "activation": "gelu"})
 
 
-def _check_variation(place: Placement, variation: _Variation, seed: int, mode: _Mode) -> Report:
-    random = np.random.default_rng(seed)
+def _check_variation(place: Placement, variation: _Variation, **how: Any) -> Report:
+    random = np.random.default_rng(how["seed"])
     X = random.normal(size=(_VARIED_ROWS, _VARIED_INPUTS))
     shapes = [shape for d_in, d_out in pairwise(variation.sizes) for shape in ((d_in, d_out), (d_out,))]
     params = [place.put(random.normal(size=shape)) for shape in shapes]
-    options: dict[str, Any] = {
-        name: place.put(value) if isinstance(value, np.ndarray) else value for name, value in variation.options.items()
-    }
-    return check_gradients(place.put(X), place.put(variation.y), *params, mode=mode, **{**options, "seed": seed})
+    options = dict(variation.options) | how
+    if "sample_weight" in options:
+        options["sample_weight"] = place.put(options["sample_weight"])
+    return check_gradients(place.put(X), place.put(variation.y), *params, **options)

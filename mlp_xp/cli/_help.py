@@ -13,11 +13,14 @@ from click.shell_completion import CompletionItem
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
 class Option(click.Option):
     """An option under a heading of the help, such as "Network"."""
 
     def __init__(self, *args: Any, group: str = "Options", **kwargs: Any) -> None:
-        super().__init__(*args, **{"show_default": True, **kwargs})
+        super().__init__(*args, **kwargs)
         self.group = group
 
 
@@ -62,7 +65,7 @@ class Group(Command, click.Group):
     """
 
     def __init__(self, *args: Any, modules: dict[str, str], **kwargs: Any) -> None:
-        super().__init__(*args, invoke_without_command=True, **kwargs)
+        super().__init__(*args, invoke_without_command=True, context_settings=_CONTEXT, **kwargs)
         self.modules = modules
 
     def list_commands(self, context: click.Context) -> list[str]:

@@ -1,7 +1,7 @@
 """A model opened from its file: it reads data and predicts on any backend. Used by every command that takes a MODEL."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,16 +61,19 @@ class Model(NamedTuple):
         with np.errstate(over="ignore"):
             return to_host(self.estimator.predict_proba(self.put(X)))
 
-    def chunks(self, source: Source, rows: int | None = ROWS, labelled: bool = False) -> Iterator[tuple[Any, Any]]:
-        """X as the recipe reads it, and the targets where ``labelled``, so many rows at a time.
+    def chunks(self, source: Source, rows: int | None = ROWS, why: str = "") -> Iterator[tuple[Any, Any]]:
+        """X as the recipe reads it, and the targets if ``why`` says what they are for, so many rows at a time.
 
         Raises:
-            ValueError: when there are no rows.
+            ValueError: when there are no rows, or targets are needed and there are none.
         """
-        empty = True
+        empty, labelled = True, bool(why)
         for chunk in source.chunks(rows):
             empty = empty and not len(chunk.X)
-            yield self.recipe.rows(source.where, chunk, dropping=labelled, labelled=labelled)
+            X, y = self.recipe.rows(source.where, chunk, dropping=labelled, labelled=labelled)
+            if labelled and y is None:
+                raise ValueError(f"{source.where} must hold targets, {why}")
+            yield X, y
         if empty:
             raise no_rows(source.where)
 
@@ -95,9 +98,8 @@ class Model(NamedTuple):
         params: list[Any] = [to_host(p).astype(np.float64) for p in self.estimator._params()]
         recipe = self.recipe
         if recipe.mean:
-            mean, scale = np.asarray(recipe.mean), np.asarray(recipe.scale)
-            params[1] = params[1] - (np.broadcast_to(mean / scale, len(params[0])) @ params[0])
-            params[0] = params[0] / np.broadcast_to(scale, len(params[0]))[:, None]
+            mean, scale = (np.broadcast_to(each, len(params[0])) for each in (recipe.mean, recipe.scale))
+            params[:2] = params[0] / scale[:, None], params[1] - (mean / scale) @ params[0]
         if recipe.task == "regression":
             params[-2], params[-1] = params[-2] * recipe.y_scale, params[-1] * recipe.y_scale + recipe.y_mean
         return tuple(params)
@@ -113,17 +115,17 @@ def open_model(path: str, backend: str = "numpy", device: str | None = None) -> 
     place = load(backend, str(estimator.coefs_[0].dtype), device)
     if not is_numpy(place.xp):
         estimator = estimators.load(path, place.xp, place.device)
-    notes = header["notes"].get("recipe")
-    width = int(estimator.n_features_in_)
-    task = "classification" if hasattr(estimator, "classes_") else "regression"
-    recipe = plain_recipe(width, task) if notes is None else Recipe.from_notes(notes)
+    if notes := header["notes"].get("recipe"):
+        recipe = Recipe.from_notes(notes)
+    else:
+        task = "classification" if hasattr(estimator, "classes_") else "regression"
+        recipe = plain_recipe(int(estimator.n_features_in_), task)
     return Model(estimator, place, recipe, header)
 
 
 def open_for(model: Model, data: str) -> Source:
     """The data called ``data``, or its test set if it has one, with the model's categories read as text."""
-    columns = model.recipe.columns or ()
-    text = [column.name for column in columns if column.categories is not None]
+    text = [column.name for column in model.recipe.columns or () if column.categories is not None]
     if model.recipe.target is not None and model.is_classifier and model.classes.dtype.kind == "U":
         text.append(model.recipe.target)
     source = open_data(data, text)
@@ -139,9 +141,3 @@ def digest(y: NDArray[Any]) -> str:
 def stem_of(data: str) -> str:
     """The name for files made from ``data``: that of its file or folder."""
     return Path(data.removeprefix("openml:")).resolve().stem if data not in ("", ".") else "model"
-
-
-def network(sizes: Sequence[int], activation: str | Sequence[str]) -> str:
-    """``784-256-10, relu``."""
-    names = activation if isinstance(activation, str) else ", ".join(activation)
-    return f"{'-'.join(map(str, sizes))}, {names if len(sizes) > 2 else 'no hidden layer'}"

@@ -1,14 +1,144 @@
-"""Claims on the files that a command will write: a file that can't be written is refused before the work begins."""
+"""What a command gives back: its exit status, what it prints, and the files that it writes.
+
+Each command opens one ``Screen`` and hands everything to it; the ``Screen`` alone decides what is printed. ``claimed``
+refuses a file that can't be written before the work begins.
+"""
+
+from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
 
 try:
     import fcntl
 except ModuleNotFoundError:  # on Windows
     fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Status(IntEnum):
+    """Exit statuses of ``mlp-xp``: one line on stderr describes a bad input; shells report 130 for Ctrl-C."""
+
+    OK = 0
+    WRONG_GRADIENT = 1  # or one that can't be resolved
+    BAD_INPUT = 2
+    INTERRUPTED = 130
+
+
+class Table(NamedTuple):
+    """A table to print: cells in rich's markup; the columns numbered ``right`` are flush right."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Iterable[Sequence[str]]
+    right: Container[int] = ()
+
+    def __rich__(self) -> Any:
+        """The table as rich draws it."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        heading = Text(self.title, no_wrap=True, overflow="ignore")  # however narrow the table
+        drawn = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
+        for position, column in enumerate(self.columns):
+            drawn.add_column(column, justify="right" if position in self.right else "left")
+        for row in self.rows:
+            drawn.add_row(*row)
+        return drawn
+
+
+class Screen:
+    """The standard output of one command.
+
+    as_json: print records of JSON, one a line, and no text.
+    quiet: print no text.
+    """
+
+    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json, self.silent = as_json, as_json or quiet
+
+    @cached_property
+    def console(self) -> Console:
+        """Rich's console; a pipe or a file has no window whose width would cut a line."""
+        from rich.console import Console
+
+        return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether lines can be replaced by newer ones."""
+        return not self.silent and self.console.is_terminal
+
+    def say(self, text: str) -> None:
+        """Print a line; in a terminal above a progress bar, if there is one."""
+        if "console" in vars(self) and self.is_terminal:
+            self.console.out(text, highlight=False)
+        elif not self.silent:  # without rich, which not every command needs
+            click.echo(text)
+
+    def insist(self, text: str) -> None:
+        """Print a line in any case: on stderr where text is not wanted."""
+        click.echo(text, err=self.silent)
+
+    def show(self, drawn: Any) -> None:
+        """Print what rich can draw, such as a ``Table``."""
+        if not self.silent:
+            self.console.print(drawn)
+
+    def record(self, values: Mapping[str, Any]) -> None:
+        """Print a record of JSON, where JSON is wanted."""
+        if self.as_json:
+            import json  # imported here: --help must stay fast
+
+            click.echo(json.dumps(values))
+
+    @contextmanager
+    def status(self, text: str) -> Iterator[Callable[[str], None]]:
+        """Show a text in a terminal while the block runs; yields the function that changes it."""
+        if not self.is_terminal:
+            yield lambda text: None
+            return
+        with self.console.status(text) as status:
+            yield status.update
+
+
+def to_stderr(text: str) -> None:
+    """Print a line on stderr."""
+    click.echo(text, err=True)
+
+
+def readable(value: float, unit: str) -> str:
+    """Three digits and a prefix: ``163 MFLOP``."""
+    for prefix in ("", "k", "M", "G", "T", "P"):
+        if value < 999.5 or prefix == "P":
+            break
+        value /= 1000.0
+    return f"{value:.3g} {prefix}{unit}".rstrip()
+
+
+def listed(names: Sequence[Any], most: int) -> str:
+    """``a, b and 3 more``."""
+    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def network(sizes: Sequence[int], activation: str | Sequence[str]) -> str:
+    """``784-256-10, relu``."""
+    names = activation if isinstance(activation, str) else ", ".join(activation)
+    return f"{'-'.join(map(str, sizes))}, {names if len(sizes) > 2 else 'no hidden layer'}"
+
+
+# --- files -------------------------------------------------------------------------------------------------------
 
 
 @contextmanager

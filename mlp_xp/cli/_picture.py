@@ -1,7 +1,8 @@
 """The picture of a run: its learning curves, its test predictions, the weights of its first layer."""
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,11 +21,10 @@ from mlp_xp.losses import criterion_named
 _MOST_LABELS, _MOST_COUNTS, _MOST_POINTS = 40, 12, 5000
 
 
-def draw(run: Run) -> None:
-    """Write the picture of ``run``, and show it in the terminal if ``--show`` was given."""
+def draw(run: Run, path: Path) -> None:
+    """Write the picture of ``run`` to ``path``, and show it in the terminal if ``--show`` was given."""
     figure = run_figure(run)
-    assert run.files.picture is not None
-    plots.save(figure, run.files.picture)
+    plots.save(figure, path)
     if run.options["show"] and not run.screen.silent:
         columns = min(run.screen.console.width, 200) if run.screen.is_terminal else 120
         run.screen.show(_in_characters(figure, columns))
@@ -37,8 +37,7 @@ def run_figure(run: Run) -> Figure:
     value = f"{run.score.value:.3f}" if labels is None else f"{run.score.value:.1%}"
     figure = Figure(figsize=(15, 5), dpi=110, layout="constrained")
     figure.suptitle(f"{run.name}: {run.network}, test {run.score.name} {value}", fontsize="medium")
-    areas: Any = figure.subfigures(1, 3, width_ratios=(1, 1, 1.15))
-    left, middle, right = areas
+    left, middle, right = cast(Any, figure.subfigures(1, 3, width_ratios=(1, 1, 1.15)))
     _draw_curves(left, run)
     if labels is None:
         _draw_scatter(middle, run.data.test.y, run.predicted, recipe.target or "target")
@@ -46,7 +45,8 @@ def run_figure(run: Run) -> Figure:
         _draw_confusion(middle, confusion(run.data.test.y, run.predicted, model.classes), labels)
     plots.draw_weights(
         right.subplots(), to_host(model.estimator.coefs_[0]), recipe.image_shape,
-        columns=None if hidden else labels, inputs=[_short(name) for name in recipe.names] or None,
+        columns=None if hidden else labels,
+        inputs=[name if len(name) <= 24 else f"{name[:22]}…" for name in recipe.names] or None,
         kind="hidden unit" if hidden else "output" if labels is None else "class",
         per="standard deviation of input" if recipe.mean else "unit of input",
     )  # fmt: skip
@@ -63,9 +63,8 @@ def _draw_curves(area: SubFigure, run: Run) -> None:
     rows = area.subplots(2 if scores else 1, 1, sharex=True, squeeze=False, height_ratios=(3, 2) if scores else (1,))
     top, bottom = rows[0, 0], rows[-1, 0]
     top.set_title("learning", fontsize="medium")
-    losses = {"training": [record.loss for record in history]}
-    if validated := [record.val_loss for record in history if record.val_loss is not None]:
-        losses["validation"] = validated
+    validated = [record.val_loss for record in history if record.val_loss is not None]
+    losses = {"training": [record.loss for record in history]} | ({"validation": validated} if validated else {})
     plots.draw_losses(top, losses, loss)
     if scores:
         name = run.model.score_name
@@ -78,12 +77,10 @@ def _draw_curves(area: SubFigure, run: Run) -> None:
 def _draw_confusion(area: SubFigure, counts: NDArray[Any], names: Sequence[str]) -> None:
     """Colours are shares of each true class, so that a rare class is seen too; numbers are counts, where they fit."""
     axes = area.subplots()
-    total = counts.sum(axis=1, keepdims=True)
-    shares = 100.0 * counts / np.where(total == 0, 1, total)
+    shares = 100.0 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="cividis", vmin=0.0, vmax=100.0, interpolation="nearest")
     axes.set_title("test rows", fontsize="medium")
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
+    axes.set(xlabel="predicted", ylabel="true")
     k = len(names)
     if k <= _MOST_LABELS:
         small = "medium" if k <= 10 else "x-small"
@@ -104,16 +101,10 @@ def _draw_scatter(area: SubFigure, y: NDArray[Any], predicted: NDArray[Any], tar
     ends = [float(min(y.min(), predicted.min())), float(max(y.max(), predicted.max()))]
     axes.plot(ends, ends, color="0.3", linestyle=":", label="as it should be")
     axes.set_title("test rows", fontsize="medium")
-    axes.set_xlabel(f"true {target}")
-    axes.set_ylabel(f"predicted {target}")
-    axes.set_aspect("equal")
+    axes.set(xlabel=f"true {target}", ylabel=f"predicted {target}", aspect="equal")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:22]}…"
 
 
 def _in_characters(figure: Figure, columns: int) -> Segments:
@@ -128,8 +119,6 @@ def _in_characters(figure: Figure, columns: int) -> Segments:
     ]).astype(int)  # fmt: skip
     segments = []
     for above, below in zip(small[::2], small[1::2], strict=True):
-        for over, under in zip(above, below, strict=True):
-            style = Style(color=Color.from_rgb(*over), bgcolor=Color.from_rgb(*under))
-            segments.append(Segment("▀", style))
-        segments.append(Segment.line())
+        colours = ((Color.from_rgb(*over), Color.from_rgb(*under)) for over, under in zip(above, below, strict=True))
+        segments += [*(Segment("▀", Style(color=over, bgcolor=under)) for over, under in colours), Segment.line()]
     return Segments(segments)

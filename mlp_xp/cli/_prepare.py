@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp.cli._model import digest
+from mlp_xp.cli._output import listed
 from mlp_xp.data import Chunk, Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
 from mlp_xp.train import Dataset
@@ -73,10 +74,8 @@ def prepare(options: dict[str, Any]) -> Data:
     trained, validated = _split_validation(options, labels, kept)
     if options["standardise"]:
         recipe = recipe.learn_scale(X[trained], y[trained], of_target=options["loss"] != "poisson")
-    about |= {
-        "name": options["data"], "rows": len(X) + (len(test.X) if source.test else 0), "trained": len(trained),
-        "validated": len(validated), "tested": len(test.X),
-    }  # fmt: skip
+    about |= {"name": options["data"], "rows": len(X) + (len(test.X) if source.test else 0)}
+    about |= {"trained": len(trained), "validated": len(validated), "tested": len(test.X)}
 
     def standardised(chosen: NDArray[Any]) -> Dataset:
         return Dataset(recipe.standardise(X[chosen]).astype(options["dtype"]), recipe.scale_target(y[chosen]))
@@ -84,7 +83,7 @@ def prepare(options: dict[str, Any]) -> Data:
     validation = standardised(validated) if len(validated) else None
     return Data(
         recipe, None if labels is None else np.unique(labels[trained]), standardised(trained), validation, test,
-        reason, _constant(recipe, X[trained]), about,
+        reason, [] if recipe.image_shape else _constant(recipe, X[trained]), about,
     )  # fmt: skip
 
 
@@ -118,11 +117,8 @@ def _split_validation(
 
 def _constant(recipe: recipes.Recipe, X: NDArray[Any]) -> list[str]:
     """A sentence about the columns that are the same in every row."""
-    if recipe.image_shape is not None:
-        return []
     constant = np.flatnonzero(np.nanmin(X, axis=0) == np.nanmax(X, axis=0))
     names = [repr(recipe.names[i]) if recipe.names else str(i) for i in constant]
     if not names:
         return []
-    listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    return [f"the same in every training row, so of no use: column{'s' if len(names) > 1 else ''} {listed}"]
+    return [f"the same in every training row, so of no use: column{'s' if len(names) > 1 else ''} {listed(names, 4)}"]

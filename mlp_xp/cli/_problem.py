@@ -45,9 +45,9 @@ def check_problem(problem: str, **options: Any) -> Report:
 
 def _split(problem: str) -> tuple[str, str]:
     """File and name; raises ``ValueError`` unless the file is there and ends in .py."""
-    file, colon, name = problem.rpartition(":")
+    file, _, name = problem.rpartition(":")
     if not file or not name:
-        there = _candidates(Path(file if colon else problem))
+        there = _candidates(Path(file or problem))
         hint = f"; NAME may be {_listed(there)}" if there else ""
         raise ValueError(f"PROBLEM must be FILE.py:NAME, got {problem!r}{hint}")
     path = Path(file)
@@ -131,9 +131,7 @@ def _arguments(problem: str, found: Any) -> tuple[Callable[..., Report], dict[st
 
 def _loaded(path: Path, shown: str) -> ModuleType:
     # the name hides no module that the file may import, and dataclasses find their module in sys.modules
-    spec = spec_from_file_location(f"mlp_xp problem {path.stem}", path)
-    assert spec is not None  # a file that ends in .py has a loader
-    assert spec.loader is not None
+    spec: Any = spec_from_file_location(f"mlp_xp problem {path.stem}", path)  # not None: the file ends in .py
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
     try:

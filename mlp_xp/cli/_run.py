@@ -1,17 +1,21 @@
-"""``Run``, the record of a training run, which the steps of ``_training`` fill in one after the other."""
+"""``Run``, the record of a training run: what was asked, then what the steps of ``_training`` find out, one by one."""
 
+import json
+import shlex
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
 from numpy.typing import NDArray
 
+from mlp_xp._lib.version import __version__
 from mlp_xp.cli._model import Model, stem_of
-from mlp_xp.cli._output import with_suffix
+from mlp_xp.cli._output import Screen, with_suffix
 from mlp_xp.cli._prepare import Data
 from mlp_xp.cli._scores import Score
-from mlp_xp.cli._screen import Screen
 from mlp_xp.train import Epoch
 
 
@@ -38,6 +42,30 @@ def result_files(options: dict[str, Any]) -> Files:
     if options["resume"] and (checkpoint is None or not checkpoint.exists()):
         raise ValueError(f"--resume needs a --checkpoint that is there, got {checkpoint or 'none'}")
     return Files(model, picture, config, checkpoint)
+
+
+def as_toml(settings: Mapping[str, Any]) -> str:
+    """One line a setting, without those that are None; JSON's texts, numbers and lists are TOML's too."""
+    lines = [f"# mlp-xp {__version__} train --config THIS_FILE"]
+    for name, value in settings.items():
+        if value is not None:
+            lines.append(f"{name} = {json.dumps(list(value) if isinstance(value, tuple) else value)}")
+    return "\n".join(lines) + "\n"
+
+
+def command_line(command: click.Command, settings: Mapping[str, Any]) -> str:
+    """The command line of ``mlp-xp train`` with these settings, without those that have their default."""
+    words = ["mlp-xp", "train", settings["data"]]
+    for parameter in command.params:
+        name = str(parameter.name)
+        value = settings.get(name)
+        if name != "data" and value not in (None, ()) and value != parameter.default:
+            if isinstance(value, bool):
+                words += (parameter.opts if value else parameter.secondary_opts)[:1]
+            else:
+                for each in value if isinstance(value, tuple) else (value,):
+                    words += [parameter.opts[0], str(each)]
+    return shlex.join(words)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from rich.markup import escape
 from mlp_xp import metrics
 from mlp_xp._lib.namespace import namespace
 from mlp_xp.cli._model import Model
-from mlp_xp.cli._screen import Table
+from mlp_xp.cli._output import Table
 
 _MOST_CLASSES = 20  # in a confusion table that can still be read
 _RESAMPLES, _FEWER, _MANY_ROWS = 1000, 100, 50_000
@@ -27,12 +27,11 @@ class Score(NamedTuple):
 
     def __str__(self) -> str:
         if self.name == "accuracy":
-            right = round(self.value * self.rows)
-            return (
-                f"accuracy {self.value:.2%} (95 % interval {self.low:.2%} to {self.high:.2%}), "
-                f"{right:,} of {self.rows:,} right"
-            )
-        return f"R^2 {self.value:.4f} (95 % interval {self.low:.4f} to {self.high:.4f}) on {self.rows:,} rows"
+            form, rows = ".2%", f", {round(self.value * self.rows):,} of {self.rows:,} right"
+        else:
+            form, rows = ".4f", f" on {self.rows:,} rows"
+        value, low, high = (format(each, form) for each in (self.value, self.low, self.high))
+        return f"{self.name} {value} (95 % interval {low} to {high}){rows}"
 
 
 def score(y: NDArray[Any], predicted: NDArray[Any], classifies: bool, seed: int = 0) -> Score:
@@ -75,7 +74,18 @@ def score_table(model: Model, y: NDArray[Any], predicted: NDArray[Any], where: s
     """The confusions of a classifier, or the residuals of a regressor, on rows that are called ``where``."""
     if model.is_classifier:
         return _confusion_table(y, predicted, model.classes, where)
-    return _residual_table(y, predicted, where)
+    gap = predicted - y  # in units of the target
+    low, quarter, middle, three, high = np.quantile(gap, (0.05, 0.25, 0.5, 0.75, 0.95))
+    rows = [
+        ("root mean square", f"{np.sqrt(np.mean(gap**2)):.4g}"),
+        ("mean absolute", f"{np.mean(np.abs(gap)):.4g}"),
+        ("mean (too high, if positive)", f"{np.mean(gap):+.4g}"),
+        ("half of the rows between", f"{quarter:+.4g} and {three:+.4g}"),
+        ("nine in ten between", f"{low:+.4g} and {high:+.4g}"),
+        ("median", f"{middle:+.4g}"),
+        ("spread of the target, for comparison", f"{np.std(y):.4g}"),
+    ]
+    return Table(f"{where}: predicted minus true, in units of the target", ("", ""), rows, (1,))
 
 
 def _confusion_table(y: NDArray[Any], predicted: NDArray[Any], classes: NDArray[Any], where: str) -> Table:
@@ -96,19 +106,3 @@ def _confusion_table(y: NDArray[Any], predicted: NDArray[Any], classes: NDArray[
         table.append((f"[bold]{escape(str(classes[label]))}[/]", *cells, share))
     columns = ("label", *(escape(str(each)) for each in classes), "right")
     return Table(f"{where}: true label (row), predicted (column)", columns, table, range(len(columns)))
-
-
-def _residual_table(y: NDArray[Any], predicted: NDArray[Any], where: str) -> Table:
-    """How far off the predictions are, in units of the target."""
-    gap = predicted - y
-    low, quarter, middle, three, high = np.quantile(gap, (0.05, 0.25, 0.5, 0.75, 0.95))
-    rows = [
-        ("root mean square", f"{np.sqrt(np.mean(gap**2)):.4g}"),
-        ("mean absolute", f"{np.mean(np.abs(gap)):.4g}"),
-        ("mean (too high, if positive)", f"{np.mean(gap):+.4g}"),
-        ("half of the rows between", f"{quarter:+.4g} and {three:+.4g}"),
-        ("nine in ten between", f"{low:+.4g} and {high:+.4g}"),
-        ("median", f"{middle:+.4g}"),
-        ("spread of the target, for comparison", f"{np.std(y):.4g}"),
-    ]
-    return Table(f"{where}: predicted minus true, in units of the target", ("", ""), rows, (1,))

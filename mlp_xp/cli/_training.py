@@ -16,14 +16,12 @@ import numpy as np
 from mlp_xp._lib.files import write_whole
 from mlp_xp._lib.version import __version__
 from mlp_xp.backends import compiler, fastest, installed, load
-from mlp_xp.cli._model import Model, network
+from mlp_xp.cli._model import Model
 from mlp_xp.cli._options import ROWS, estimator_settings
-from mlp_xp.cli._output import claimed
-from mlp_xp.cli._prepare import Data, prepare
-from mlp_xp.cli._run import Run, result_files
+from mlp_xp.cli._output import Screen, Status, claimed, network, to_stderr
+from mlp_xp.cli._prepare import prepare
+from mlp_xp.cli._run import Run, as_toml, command_line, result_files
 from mlp_xp.cli._scores import score, score_table
-from mlp_xp.cli._screen import Screen, Status, to_stderr
-from mlp_xp.cli._settings import NOT_SAVED, as_toml, command_line
 from mlp_xp.cost import step_cost
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
 from mlp_xp.estimators import files as estimator_files
@@ -31,16 +29,16 @@ from mlp_xp.estimators.reporting import progress_bar
 from mlp_xp.train import Epoch, Record
 
 
-def train(command: click.Command, options: dict[str, Any], began: float) -> Status:
+def train(command: click.Command, options: dict[str, Any], settings: dict[str, Any], began: float) -> Status:
     """Train as the options of ``command`` say, write the results, and return the exit status.
 
     Args:
         command: ``mlp-xp train``.
         options: their values by name.
+        settings: those of them that decide the result.
         began: when the command began, by ``time.perf_counter``.
     """
     files = result_files(options)
-    settings = {name: value for name, value in options.items() if name not in NOT_SAVED}
     screen = Screen(options["as_json"], options["quiet"])
     run = Run(options, files, as_toml(settings), command_line(command, settings), screen, began)
     with (
@@ -71,7 +69,9 @@ def choose(run: Run) -> None:
     # a backend that can't be used is refused before the data is read
     place = None if run.backend == "auto" else load(run.backend, dtype, options["device"])
     run.data = prepare(options)
-    estimator = _make_estimator(options, run.data)
+    kind, labels = (MLPRegressor, []) if run.data.classes is None else (MLPClassifier, run.data.classes.tolist())
+    settings = estimator_settings(options, run.data.recipe.task, labels)
+    estimator = kind(**settings, random_state=options["seed"], check_gradients=options["check_gradients"])
     run.lap("loading libraries and data")
     n, d_in = run.data.training.X.shape
     run.sizes = (d_in, *estimator.hidden_layer_sizes, run.data.outputs)
@@ -92,12 +92,6 @@ def choose(run: Run) -> None:
     for note in run.data.notes:
         say(note)
     say(f"network {run.network}, on {run.backend} in {dtype}")
-
-
-def _make_estimator(options: dict[str, Any], data: Data) -> Any:
-    kind, labels = (MLPRegressor, []) if data.classes is None else (MLPClassifier, data.classes.tolist())
-    settings = estimator_settings(options, data.recipe.task, labels)
-    return kind(**settings, random_state=options["seed"], check_gradients=options["check_gradients"])
 
 
 def _check_memory(sizes: tuple[int, ...], solver: str, dtype: str) -> None:
@@ -174,7 +168,7 @@ def _shown(run: Run) -> Iterator[Callable[[Epoch], None]]:
 
         def show(epoch: Epoch) -> None:
             nonlocal line
-            if run.epoch is None:
+            if run.epoch is None and run.options["check_gradients"]:
                 _say_checked(run)
             run.epoch, last = epoch, epoch.last
             before = epoch.history[-2].seconds if len(epoch.history) > 1 else 0.0
@@ -194,8 +188,6 @@ def _shown(run: Run) -> Iterator[Callable[[Epoch], None]]:
 
 def _say_checked(run: Run) -> None:
     """``checked in float64: pass, relative errors above 1.2e-09 would have been seen (87 evaluations)``."""
-    if not run.options["check_gradients"]:
-        return
     checked = run.model.estimator.gradient_report_
     resolution = max(row.resolution for row in checked.tensors)
     why = next((f"; {row.name}: {row.diagnosis}" for row in checked.tensors if row.diagnosis), "")
@@ -240,7 +232,7 @@ def write(run: Run) -> None:
     if run.files.picture is not None and run.model.estimator._history:
         from mlp_xp.cli._picture import draw  # imported here: matplotlib takes a third of a second
 
-        draw(run)
+        draw(run, run.files.picture)
         run.pictured = True
     if run.files.config is not None:
         write_whole(run.files.config, run.settings.encode())
@@ -266,10 +258,8 @@ def report(run: Run) -> Status:
         return Status.OK
     best = min(history, key=lambda record: record.watched).number
     go_on = f"; go on with: {run.command} --resume --force" if run.files.checkpoint else ""
-    to_stderr(
-        f"interrupted after epoch {len(history)}: the best model so far, of epoch {best}, is in "
-        f"{run.files.model}{go_on}"
-    )
+    saved = f"the best model so far, of epoch {best}, is in {run.files.model}"
+    to_stderr(f"interrupted after epoch {len(history)}: {saved}{go_on}")
     return Status.INTERRUPTED
 
 

@@ -1,13 +1,14 @@
 """``mlp-xp backends``: which array libraries are usable here, why not, and how long a training step takes on each."""
 
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import click
 
 from mlp_xp.backends import BACKENDS, DTYPES, Backend, Timing, choose, installed, measure
 from mlp_xp.cli._help import Option, command_of, name_option
-from mlp_xp.cli._screen import Screen, Table
+from mlp_xp.cli._output import Screen, Table
 
 _TIMED: dict[str, Any] = {"cls": Option, "group": "What is timed"}
 
@@ -56,12 +57,10 @@ def command(no_probe: bool, as_json: bool, sizes: str, n: int, dtype: str, secon
 def _show(screen: Screen, found: list[tuple[Backend, list[Timing]]], step: _Step) -> None:
     """Show a table, the reason of each failure, and the fastest device."""
     timed = [timing for _, timings in found for timing in timings]
-    rows = [row for backend, timings in found for row in _rows(backend, timings, step.n)]
     columns = ("library", "version", "device", "ms a step", "rows/s", "jit ms")[: 6 if timed else 3]
+    rows = [row[: len(columns)] for backend, timings in found for row in _rows(backend, timings, step.n)]
     title = f"one step of {'-'.join(map(str, step.sizes))} on {step.n:,} rows in {step.dtype}"
-    screen.show(Table(
-        title if timed else "array libraries", columns, [row[: len(columns)] for row in rows], range(3, len(columns))
-    ))  # fmt: skip
+    screen.show(Table(title if timed else "array libraries", columns, rows, range(3, len(columns))))
     for backend, timings in found:
         if backend.reason:
             screen.say(f"{backend.name}: {_remedy(backend)}")
@@ -87,22 +86,15 @@ def _widths(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def _memories(backend: Backend) -> dict[str, int | None]:
-    """Each device, and its bytes where they are known."""
-    return dict(zip(backend.devices, (*backend.memory, *[None] * len(backend.devices)), strict=False))
-
-
-def _rows(backend: Backend, timings: Iterable[Timing], n: int) -> Iterator[tuple[str, ...]]:
+def _rows(backend: Backend, timings: list[Timing], n: int) -> Iterator[tuple[str, ...]]:
     """A row for each device that was timed, or one row where none was; the library is named once."""
-    timed = {timing.device: timing for timing in timings}
     name, version = backend.name, backend.version or "-"
-    described = {
-        device: f"{device}, {size / 1e9:.0f} GB" if size else device for device, size in _memories(backend).items()
-    }
-    if not timed:
+    memories = zip_longest(backend.devices, backend.memory)
+    described = {device: f"{device}, {size / 1e9:.0f} GB" if size else device for device, size in memories}
+    if not timings:
         yield name, version, "; ".join(described.values()) or "-", "-", "-", "-"
-    for device, timing in timed.items():
-        took, compiled = timing.seconds, timing.compiled
+    for timing in timings:
+        device, took, compiled = timing.device, timing.seconds, timing.compiled
         yield (
             name, version, described.get(device, device), f"{1e3 * took:.3g}" if took else "-",
             f"{n / took:,.0f}" if took else "-", f"{1e3 * compiled:.3g}" if compiled else "-",
@@ -114,7 +106,7 @@ def _record(backend: Backend, timings: Iterable[Timing], step: _Step) -> dict[st
     """The facts about a library, under names that say their units."""
     timed = {timing.device: timing for timing in timings}
     devices = []
-    for device, size in _memories(backend).items():
+    for device, size in zip_longest(backend.devices, backend.memory):
         entry: dict[str, Any] = {"name": device, "memory_bytes": size}
         if timing := timed.get(device):
             entry |= {"step_seconds": timing.seconds, "jit_step_seconds": timing.compiled, "reason": timing.reason}

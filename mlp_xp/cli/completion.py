@@ -4,7 +4,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from mlp_xp.cli._help import command_of
-from mlp_xp.cli._screen import Screen
+from mlp_xp.cli._output import Screen
 
 
 @command_of(

@@ -4,7 +4,7 @@ import click
 
 from mlp_xp.cli._help import Names, command_of, name_option
 from mlp_xp.cli._options import activation_names
-from mlp_xp.cli._screen import Screen, Table, readable
+from mlp_xp.cli._output import Screen, Table, readable
 from mlp_xp.cost import DTYPES, step_cost
 from mlp_xp.losses import CRITERIA
 from mlp_xp.ops import ACTIVATIONS

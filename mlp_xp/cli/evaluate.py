@@ -4,7 +4,7 @@ import click
 
 from mlp_xp.cli._help import command_of
 from mlp_xp.cli._options import backend_option, device_option, json_option
-from mlp_xp.cli._screen import Screen
+from mlp_xp.cli._output import Screen
 
 
 @command_of("evaluate houses.safetensors houses.csv")
@@ -29,9 +29,7 @@ def command(model: str, data: str, backend: str, device: str | None, as_json: bo
     opened = open_model(model, backend, device)
     source = open_for(opened, data)
     truths, predictions = [], []
-    for X, y in opened.chunks(source, labelled=True):
-        if y is None:
-            raise ValueError(f"{source.where} must hold targets, to judge a model by")
+    for X, y in opened.chunks(source, why="to judge a model by"):
         truths.append(y)
         predictions.append(opened.predict(X))
     y, predicted = np.concatenate(truths), np.concatenate(predictions)

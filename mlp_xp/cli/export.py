@@ -4,8 +4,7 @@ import click
 
 from mlp_xp.cli._help import command_of
 from mlp_xp.cli._options import force_option
-from mlp_xp.cli._output import claimed, with_suffix
-from mlp_xp.cli._screen import Screen
+from mlp_xp.cli._output import Screen, claimed, listed, with_suffix
 
 
 @command_of("export houses.safetensors houses.onnx")
@@ -31,5 +30,5 @@ def command(model: str, output: str, force: bool) -> None:
             criterion=estimator._criterion(),
         )  # fmt: skip
     names = opened.recipe.names
-    listed = f": {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}" if names else ""
-    Screen().say(f"wrote {path}, whose input X is (N, {opened.recipe.width}) in float64{listed}")
+    columns = f": {listed(names, 8)}" if names else ""
+    Screen().say(f"wrote {path}, whose input X is (N, {opened.recipe.width}) in float64{columns}")

@@ -3,22 +3,18 @@
 Next: ``_problem`` finds a user's gradient in a file; ``_checks`` has the other two.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from contextlib import nullcontext, redirect_stdout
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.cli._help import Names, Option, command_of, name_option
 from mlp_xp.cli._options import DEVICE, seed_option
-from mlp_xp.cli._screen import Screen, Status
-
-if TYPE_CHECKING:
-    from mlp_xp.gradcheck import Report
+from mlp_xp.cli._output import Screen, Status
 
 _OWN: dict[str, Any] = {"cls": Option, "group": "Without PROBLEM"}
 
@@ -61,13 +57,13 @@ def command(
     """
     if data is not None and not (problem or "").endswith(".safetensors"):
         raise ValueError(f"DATA, {data}, goes with a model, a .safetensors file, got {problem}")
-    mode: Literal["auto", "full"] = "full" if full else "auto"
+    how: dict[str, Any] = {"seed": seed, "mode": "full" if full else "auto"}
     screen = Screen(as_json)
     # imported here: --help must stay fast
     if problem is None:
         from mlp_xp.cli._checks import check_own, places_of
 
-        reports = check_own(screen, places_of(backend, dtype, device), dtype, seed, mode)
+        reports = check_own(screen, places_of(backend, dtype, device), dtype, **how)
     else:
         if problem.endswith(".safetensors"):
             from mlp_xp.cli._checks import check_model
@@ -75,9 +71,13 @@ def command(
 
             if data is None:
                 raise ValueError(f"to check {problem} takes DATA, rows such as it was trained on")
-            report = check_model(open_model(problem, backend, device), data, seed, mode)
+            report = check_model(open_model(problem, backend, device), data, **how)
         else:
-            report = _check_problem(context, problem, as_json)
+            from mlp_xp.cli._problem import check_problem
+
+            own = _overridden(context, how)
+            with redirect_stdout(sys.stderr) if as_json else nullcontext():  # what the user's code prints is not JSON
+                report = check_problem(problem, **own)
         screen.record(json.loads(report.json()))
         screen.show(report)
         reports = [report]
@@ -85,19 +85,10 @@ def command(
     return Status.OK if all(report.verdict in allowed for report in reports) else Status.WRONG_GRADIENT
 
 
-def _check_problem(context: click.Context, problem: str, as_json: bool) -> Report:
-    """The report on the user's gradient; only options that are given override those of the problem."""
-    from mlp_xp.cli._problem import check_problem
-
-    given = {name for name in context.params if context.get_parameter_source(name) is _COMMAND_LINE}
+def _overridden(context: click.Context, how: dict[str, Any]) -> dict[str, Any]:
+    """The options in ``how`` that are given and so override those of the problem."""
+    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     for name in ("backend", "device", "dtype"):
         if name in given:
             raise ValueError(f"--{name} can't go with PROBLEM, which brings its own arrays")
-    options = {"seed": context.params["seed"]} if "seed" in given else {}
-    if context.params["full"]:
-        options["mode"] = "full"
-    with redirect_stdout(sys.stderr) if as_json else nullcontext():  # what the user's code prints is not JSON
-        return check_problem(problem, **options)
-
-
-_COMMAND_LINE = click.core.ParameterSource.COMMANDLINE
+    return {name: how[name] for flag, name in {"seed": "seed", "full": "mode"}.items() if flag in given}

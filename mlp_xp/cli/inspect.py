@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlp_xp.cli._help import command_of
-from mlp_xp.cli._screen import Screen, Table, readable
+from mlp_xp.cli._output import Screen, Table, listed, network, readable
 from mlp_xp.cost import step_cost
 
 if TYPE_CHECKING:
@@ -41,20 +41,17 @@ def _sizes(model: Model) -> list[int]:
 
 def _facts(model: Model) -> Iterator[tuple[str, str]]:
     """Names and texts, in the order in which they are shown; an empty text is left out."""
-    from mlp_xp.cli._model import network
-
     estimator, notes, recipe = model.estimator, model.header["notes"], model.recipe
     yield "network", f"{network(_sizes(model), estimator.activation)}, in {estimator.coefs_[0].dtype}"
     yield "task", f"{recipe.task} of {recipe.target}" if recipe.target else recipe.task
-    if model.is_classifier:
-        known = model.classes
-        yield "classes", ", ".join(map(str, known[:12])) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+    yield "classes", listed(model.classes.tolist(), 12) if model.is_classifier else ""
     yield "inputs", ", ".join(recipe.names[:6]) + (f" ... {len(recipe.names)} in all" if len(recipe.names) > 6 else "")
     yield "standardised", "yes, the scales are in the model" if recipe.mean else "no"
     defaults = type(estimator)().get_params()
     settings = {name: value for name, value in estimator.get_params().items() if value != defaults[name]}
     yield "settings", ", ".join(f"{name}={value}" for name, value in settings.items() if name not in _SHOWN)
-    yield from _training(estimator._history, model.score_name)
+    if estimator._history:
+        yield from _training(estimator._history, model.score_name)
     if found := notes.get("test"):
         interval = f"({found['low']:.4f} to {found['high']:.4f})"
         yield "test", f"{found['name']} {found['value']:.4f} {interval}, {found['rows']:,} rows"
@@ -82,8 +79,6 @@ def _cost_of_a_step(model: Model) -> str:
 
 
 def _training(history: tuple[Record, ...], score_name: str) -> Iterator[tuple[str, str]]:
-    if not history:
-        return
     last = history[-1]
     yield "trained", f"{last.number} epochs, {last.steps:,} steps, {last.seconds:.1f} s"
     yield "loss", f"{history[0].loss:.4f} {_spark([record.loss for record in history])} {last.loss:.4f}"
@@ -99,8 +94,7 @@ _BARS, _WIDTH = "▁▂▃▄▅▆▇█", 30
 
 def _spark(values: list[float]) -> str:
     """A curve as one line of text."""
-    step = max(1, len(values) // _WIDTH)
-    shown = values[::step]
+    shown = values[:: max(1, len(values) // _WIDTH)]
     low, high = min(shown), max(shown)
     span = (high - low) or 1.0
     return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in shown)

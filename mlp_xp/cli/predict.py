@@ -1,27 +1,20 @@
 """``mlp-xp predict``: the predictions of a model for new rows, a batch at a time."""
 
-from __future__ import annotations
-
 import csv
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import click
 
 from mlp_xp.cli._help import command_of
 from mlp_xp.cli._options import ROWS, backend_option, device_option, force_option
-from mlp_xp.cli._output import claimed, with_suffix
-from mlp_xp.cli._screen import Screen
+from mlp_xp.cli._output import Screen, claimed, with_suffix
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from mlp_xp.cli._model import Model
-
-    _Write = Callable[[list[NDArray[Any]]], None]
+_Write: TypeAlias = Callable[[list[Any]], None]
+"""Writes some rows, given as columns: arrays (n,) on the host."""
 
 
 @command_of("predict houses.safetensors new.csv -o prices.csv")
@@ -49,25 +42,14 @@ def command(
         if proba and not opened.is_classifier:
             raise ValueError(f"{model} has no probabilities: it is a regression")
         source = open_for(opened, data)
+        probabilities = [f"probability_{label}" for label in opened.classes] if proba else []
         count = 0
-        with _writing(path, _columns(opened, proba)) as write:
+        with _writing(path, [f"predicted_{opened.recipe.target or 'target'}", *probabilities]) as write:
             for X, _ in opened.chunks(source, rows):
-                write(_predictions(opened, X, proba))
+                write([opened.predict(X), *(opened.predict_proba(X).T if proba else ())])
                 count += len(X)
     if path is not None:
         Screen().say(f"wrote {count:,} rows to {path}")
-
-
-def _columns(model: Model, proba: bool) -> list[str]:
-    name = model.recipe.target or "target"
-    return [f"predicted_{name}", *([f"probability_{label}" for label in model.classes] if proba else [])]
-
-
-def _predictions(model: Model, X: NDArray[Any], proba: bool) -> list[NDArray[Any]]:
-    columns = [model.predict(X)]
-    if proba:
-        columns += list(model.predict_proba(X).T)
-    return columns
 
 
 # --- files -------------------------------------------------------------------------------------------------------
@@ -76,14 +58,12 @@ def _predictions(model: Model, X: NDArray[Any], proba: bool) -> list[NDArray[Any
 @contextmanager
 def _writing(path: Path | None, names: list[str]) -> Iterator[_Write]:
     """A function that writes rows, to stdout without a ``path``; the file appears at the end, whole or not at all."""
-    if path is None:
-        with _to_csv(sys.stdout.fileno(), names) as write:
-            yield write
-        return
     from mlp_xp._lib.files import replacing
 
-    with replacing(path) as temporary, _WRITERS[path.suffix.lower()](temporary, names) as write:
-        yield write
+    with ExitStack() as stack:
+        file = sys.stdout.fileno() if path is None else stack.enter_context(replacing(path))
+        writer = _to_csv if path is None else _WRITERS[path.suffix.lower()]
+        yield stack.enter_context(writer(file, names))
 
 
 @contextmanager
@@ -92,7 +72,7 @@ def _to_csv(file: Path | int, names: list[str]) -> Iterator[_Write]:
         writer = csv.writer(opened, lineterminator="\n")
         header = [names]  # written with the first rows: a refused file leaves stdout empty
 
-        def write(columns: list[NDArray[Any]]) -> None:
+        def write(columns: list[Any]) -> None:
             writer.writerows(header)
             header.clear()
             writer.writerows(zip(*(column.tolist() for column in columns), strict=True))
@@ -108,7 +88,7 @@ def _to_parquet(path: Path, names: list[str]) -> Iterator[_Write]:
     with ExitStack() as stack:
         writers: list[Any] = []
 
-        def write(columns: list[NDArray[Any]]) -> None:
+        def write(columns: list[Any]) -> None:
             table = pa.table(dict(zip(names, columns, strict=True)))
             if not writers:  # the first rows say which types the columns have
                 writers.append(stack.enter_context(parquet.ParquetWriter(path, table.schema)))
@@ -121,7 +101,7 @@ def _to_parquet(path: Path, names: list[str]) -> Iterator[_Write]:
 def _to_npz(path: Path, names: list[str]) -> Iterator[_Write]:
     import numpy as np
 
-    parts: list[list[NDArray[Any]]] = []
+    parts: list[list[Any]] = []
     yield parts.append
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     arrays = {"prediction": columns[0], **({"probability": np.stack(columns[1:], axis=1)} if columns[1:] else {})}

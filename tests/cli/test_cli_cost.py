@@ -9,7 +9,7 @@ from runs import cli
 
 import mlp_xp
 
-screen = import_module("mlp_xp.cli._screen")
+output = import_module("mlp_xp.cli._output")
 
 pytestmark = pytest.mark.only("numpy")
 
@@ -30,4 +30,4 @@ def test_cost_prints_what_step_cost_counts(capsys: pytest.CaptureFixture[str]) -
     [(0, "0 B"), (999, "999 B"), (999.6, "1 kB"), (1000, "1 kB"), (1234567, "1.23 MB"), (5e12, "5 TB")],
 )
 def test_readable_figures(value: float, text: str) -> None:
-    assert screen.readable(value, "B") == text
+    assert output.readable(value, "B") == text
