@@ -7,8 +7,6 @@ put where X is -> validation rows held out -> ``train.run``, or ``lbfgs`` -> att
 Before: ``network`` and ``lbfgs``. Next: ``classifier`` and ``regressor``.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from abc import abstractmethod
@@ -125,10 +123,8 @@ class BaseMLP(Network):
         else:
             self._learn_by_epochs(data, held_out, self._begin(first, call.incremental), random, call)
         if not all_finite(place.xp, *self._params()):
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large values and need to "
-                "be preprocessed."
-            )
+            cause = "The input data may contain large values and need to be preprocessed."
+            raise ValueError(f"Solver produced non-finite parameter weights. {cause}")
         return self
 
     def _check_options(self, eval_set: Any, call: Call) -> None:
@@ -180,8 +176,7 @@ class BaseMLP(Network):
         """The score of these parameters on the validation rows."""
         if self.scoring is not None:
             self._learned(params)
-            scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
-            return float(scorer(self, held_out.X, self._decoded(held_out.y)))
+            return float(get_scorer(self.scoring)(self, held_out.X, self._decoded(held_out.y)))
         X = rows_of(namespace(params[0]), held_out.X, params[0], slice(None))
         outputs = predict(X, *params, activation=self.activation, criterion=self._criterion())
         return self._score_of(held_out, outputs)
@@ -219,11 +214,9 @@ class BaseMLP(Network):
                     if (report and report(epoch, finished)) or finished:
                         break
                     if not call.incremental and self.n_iter_ == self.max_iter:
+                        reached = f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached"
                         warnings.warn(
-                            f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
-                            "hasn't converged yet.",
-                            ConvergenceWarning,
-                            stacklevel=2,
+                            f"{reached} and the optimization hasn't converged yet.", ConvergenceWarning, stacklevel=2
                         )
         except Diverged as error:
             self._diverged(error)
@@ -367,7 +360,5 @@ def _placed(X: Any, encoded: Encoded, weight: Any, place: Placement) -> tuple[Da
 def solver_is_stochastic(estimator: Any) -> bool:
     """Whether there is a ``partial_fit``, which L-BFGS does not have."""
     if estimator.solver == "lbfgs":
-        raise AttributeError(
-            f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not stochastic."
-        )
+        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
     return True
