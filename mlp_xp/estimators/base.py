@@ -184,11 +184,9 @@ class BaseMLP(Network):
     def _check_gradients(self, data: Dataset, place: Placement) -> None:
         """Check the gradients on a few rows, and raise where they are wrong."""
         few = slice(0, _CHECKED_ROWS)
-        options: Any = self._options(None if data.weight is None else data.weight[few])
-        if self.dropout:
-            options["seed"] = 0
+        options = self._options(None if data.weight is None else data.weight[few])
         X, y = (rows_of(place.xp, array, self.coefs_[0], few) for array in (data.X, data.y))
-        self.gradient_report_ = check_gradients(X, y, *self._params(), **options)
+        self.gradient_report_ = check_gradients(X, y, *self._params(), seed=0, **cast(Any, options))
         if self.gradient_report_.verdict == "fail":
             raise ValueError(f"the gradients of this network are wrong, nothing was trained\n{self.gradient_report_}")
 
@@ -199,8 +197,7 @@ class BaseMLP(Network):
     ) -> None:
         """Run epochs until training has converged, a callback stops it, or all are made."""
         done, self.n_iter_ = len(self._history), 0
-        settings = self._settings(data, held_out, random, done + 1 if call.incremental else self.max_iter)
-        settings = settings._replace(callbacks=call.callbacks)
+        settings = self._settings(data, held_out, random, call)
         if call.checkpoint is not None:
             start, settings = self._with_checkpoint(start, settings, data, held_out, call)
         watched = self.progress or hasattr(self, "_skl_callbacks")
@@ -237,7 +234,7 @@ class BaseMLP(Network):
             curve.append(math.nan)
         warnings.warn(f"Training stopped: {error}", ConvergenceWarning, stacklevel=2)
 
-    def _settings(self, data: Dataset, held_out: Dataset | None, random: Any, epochs: int) -> Settings:
+    def _settings(self, data: Dataset, held_out: Dataset | None, random: Any, call: Call) -> Settings:
         """The settings of the loop, from the parameters of the estimator."""
         n = data.X.shape[0]
         rows = np.arange(n)
@@ -252,7 +249,8 @@ class BaseMLP(Network):
             clipped = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
             warnings.warn(clipped, stacklevel=2)
         return Settings(
-            epochs, self._optimizer(), self._rate(), min(batch_size, n), self.shuffle,
+            len(self._history) + 1 if call.incremental else self.max_iter, self._optimizer(), self._rate(),
+            min(batch_size, n), self.shuffle, callbacks=call.callbacks,
             seed=int(random.randint(2**31 - 1)) if self.dropout else 0,
             score=None if held_out is None else lambda params: self._validation_score(held_out, params),
             alpha=float(self.alpha), clip_norm=self.clip_norm, compile=self.compile,

@@ -20,7 +20,7 @@ from sklearn.utils.validation import _check_n_features, validate_data
 
 from mlp_xp._lib.namespace import Placement, device_kwargs, namespace, on_one_device, to_host
 from mlp_xp._lib.typing import Array
-from mlp_xp.train import Dataset, is_sparse
+from mlp_xp.train.dataset import Dataset, by_rows, is_sparse
 
 _FLOATS = (np.float64, np.float32)  # others become the first
 _CHUNK = 2**22  # numbers of a sparse matrix that are dense at a time
@@ -68,8 +68,7 @@ def check_X(estimator: Any, X: Any, method: str) -> Any:
         if came is fitted and on_one_device(X, learned):
             return _device_X(estimator, X, reset=False, dtype=learned.dtype)
     elif is_numpy_array(learned):
-        X = validate_data(estimator, X, accept_sparse=["csr", "csc"], dtype=learned.dtype, reset=False)
-        return X.tocsr() if issparse(X) else X
+        return by_rows(validate_data(estimator, X, accept_sparse=["csr", "csc"], dtype=learned.dtype, reset=False))
     raise ValueError(
         f"Inputs passed to {type(estimator).__name__}.{method}() must use the same namespace and the same device as "
         f"those passed to fit(). Got {type(X).__name__}, fitted on {type(learned).__name__}; move one of them, the "
@@ -88,10 +87,8 @@ def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any = None
         raise ValueError(f"X must have a known shape, got {tuple(X.shape)}; call X.compute_chunk_sizes() first")
     for axis, what in enumerate(("sample", "feature")):
         if X.shape[axis] == 0:
-            raise ValueError(
-                f"Found array with 0 {what}(s) (shape={tuple(X.shape)}) while a minimum of 1 is required by "
-                f"{type(estimator).__name__}."
-            )
+            least = f"a minimum of 1 is required by {type(estimator).__name__}"
+            raise ValueError(f"Found array with 0 {what}(s) (shape={tuple(X.shape)}) while {least}.")
     if xp.isdtype(X.dtype, "complex floating"):
         raise ValueError(f"Complex data not supported: X has dtype {X.dtype}")
     if X.dtype not in (xp.float32, xp.float64):  # as scikit-learn: other types become the default float

@@ -6,10 +6,9 @@ Before: ``optim.lbfgs``. Next: ``base`` calls ``learn``.
 import time
 import warnings
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
-import numpy as np  # on the host: where the chunks of rows end
 from sklearn.exceptions import ConvergenceWarning
 
 from mlp_xp import optim
@@ -75,7 +74,7 @@ def _objective(
         total: the weight of all rows.
     """
     chunks = in_chunks(data.X, place)
-    spans = [slice(*ends) for ends in pairwise(np.cumsum([0, *(chunk.shape[0] for chunk in chunks)]).tolist())]
+    spans = [slice(*ends) for ends in pairwise(accumulate((chunk.shape[0] for chunk in chunks), initial=0))]
 
     def objective(*params: Array) -> tuple[Array, Params]:
         parts = []
