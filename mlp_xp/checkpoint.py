@@ -10,8 +10,6 @@ The file holds no random state: all that ``train`` draws depends on the seed and
 Before: ``train`` makes the epochs. Next: ``estimators`` and ``cli`` save them.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +19,7 @@ import numpy as np  # for arrays on the host
 
 from mlp_xp._lib import files
 from mlp_xp._lib.files import as_json, dtype_name
-from mlp_xp._lib.namespace import device_kwargs, is_integral, namespace, parameter_name, to_host
+from mlp_xp._lib.namespace import device_of, is_integral, namespace, parameter_name, to_host
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.train import Epoch, Record, is_sparse
 
@@ -106,11 +104,8 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
         if expected.get(name) != found.get(name):
             raise ValueError(f"{path}: {name} must be {expected.get(name, 'absent')}, got {found.get(name, 'none')}")
 
-    xp = namespace(*like)
-    placed = {
-        name: xp.asarray(array, dtype=getattr(xp, dtypes[name]), **device_kwargs(like[0]))
-        for name, array in arrays.items()
-    }
+    xp, device = namespace(*like), device_of(like[0])
+    placed = {name: xp.asarray(array, dtype=getattr(xp, dtypes[name]), device=device) for name, array in arrays.items()}
     params = tuple(placed[name] for name in names)
     best = tuple(placed[f"best.{name}"] for name in names) if "best.W1" in placed else params
     records = (dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True))

@@ -6,8 +6,6 @@ Matrix products dominate: with two layers of n rows, D inputs, H hidden units an
 ``4 n D H + 6 n H C`` operations, not 6 and 6, since the gradient of the first layer's input is never formed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from numbers import Integral

@@ -7,11 +7,9 @@ libraries and compilers treat differently, does not occur.
 Next: ``mlp`` multiplies hidden layers by the masks.
 """
 
-from __future__ import annotations
-
 from typing import TypeVar, cast
 
-from mlp_xp._lib.namespace import device_kwargs
+from mlp_xp._lib.namespace import device_of
 from mlp_xp._lib.typing import Array, Namespace
 
 Lane = TypeVar("Lane", int, Array)
@@ -62,7 +60,7 @@ def dropout_mask(
     if not isinstance(seed, int):
         seed = cast(int, xp.astype(seed, xp.int32))  # the same operators
     low, high = _scramble(seed & _LANE, seed >> 16, ((0x3C6E + layer) & _LANE, 0x1F83))
-    position = xp.arange(rows * columns, dtype=xp.int32, **device_kwargs(like))
+    position = xp.arange(rows * columns, dtype=xp.int32, device=device_of(like))
     left, right = _scramble(position & _LANE, position >> 16, (cast(Array, low), cast(Array, high)))
     uniform = (left << 15) ^ (right >> 1)  # 31 bits: 0 to 2^31 - 1
     keep = uniform >= min(round(rate * 2**31), 2**31 - 1)

@@ -6,8 +6,6 @@ is exported is what is computed.
 Before: ``mlp`` computes. Next: ``estimators`` and ``cli`` export what they trained.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +28,7 @@ def to_onnx(
     *params: Array,
     classes: Sequence[Any] | None = None,
     **options: Unpack[PredictOptions],
-) -> ModelProto:
+) -> "ModelProto":
     """The network as an ONNX model, written to ``path`` whole or not at all.
 
     The model's input ``X`` is (N, d_in), any number of rows, in the dtype of the parameters. For a cross-entropy its

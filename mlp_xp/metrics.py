@@ -3,8 +3,6 @@
 Before: ``mlp`` predicts. Next: ``train`` and ``estimators`` report these scores and stop by them.
 """
 
-from __future__ import annotations
-
 import math
 
 from mlp_xp._lib.typing import Array, Namespace

@@ -2,12 +2,10 @@
 
 ``gradcheck`` sees that a gradient is wrong; compared with these, it can often say why. A mistake is the record that the
 way back reads (``mlp.Objective``) with something else in one place, or the right gradient of another objective.
-``_mistakes`` lists them. ``blind_spots`` says which of them the data at hand would hide.
+``hypotheses`` lists them. ``blind_spots`` says which of them the data at hand would hide.
 
 Before: ``mlp`` and ``gradcheck``. Next: the command ``mlp-xp gradcheck`` in ``cli``.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from itertools import chain
@@ -51,6 +49,10 @@ class _Case(NamedTuple):
     def a(self, hidden: int) -> Array:
         """The value of an activation, before dropout, (n, d_h)."""
         return self.activations[hidden].primitive(self.at.xp, self.z(hidden))[0]
+
+    def pullback(self, hidden: int, z: Array) -> Pullback:
+        """The pullback of an activation at another argument."""
+        return self.activations[hidden].primitive(self.at.xp, z)[1]
 
 
 def _case(X: Array, y: Array, params: Params, options: Options) -> _Case:
@@ -109,12 +111,12 @@ def _activations(hidden: Collection[int], pull: Callable[[_Case, int], Pullback]
     return _in_layers("pull", [i + 1 for i in hidden], lambda case, i: pull(case, i - 1))
 
 
-def _on_biases(extra: Callable[[Namespace, Array], Array]) -> _Slip:
+def _on_biases(strength: float, slope: Callable[[Namespace, Array], Array]) -> _Slip:
     """A penalty's gradient on the biases besides."""
 
     def slip(case: _Case) -> Params:
         pairs = enumerate(zip(_gradient(case.at), case.at.params, strict=True))
-        return tuple(grad + extra(case.at.xp, param) if i % 2 else grad for i, (grad, param) in pairs)
+        return tuple(grad + strength * slope(case.at.xp, param) if i % 2 else grad for i, (grad, param) in pairs)
 
     return slip
 
@@ -146,11 +148,23 @@ def hypotheses(X: Array, y: Array, *params: Array, **options: Unpack[Options]) -
     True
     """
     objective(X, y, *params, **options)
-    return {name: _wrong(X, y, options, mistake) for name, mistake in _mistakes(X, y, params, options)}
+    n, k = X.shape[0], params[-1].shape[-1]
+    widths = [b.shape[-1] for b in params[1::2]]
+    activations = activations_of(options.get("activation", "sigmoid"), len(widths) - 1)
+    criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
+    mistakes = chain(
+        _of_the_mean(n, k, options),
+        _of_the_targets(y, k, criterion, options),
+        _of_the_penalties(options),
+        _of_the_activations(widths, activations),
+        _of_the_affine_maps(n, widths, activations),
+        _of_dropout(len(widths), options),
+    )
+    return {name: _gradient_with(mistake, X, y, options) for name, mistake in mistakes}
 
 
-def _wrong(X: Array, y: Array, options: Options, mistake: _Mistake) -> Gradient:
-    """The gradient function that makes a mistake."""
+def _gradient_with(mistake: _Mistake, X: Array, y: Array, options: Options) -> Gradient:
+    """The gradient function that makes a mistake; the right one for ``Options()``, other options without any."""
 
     def grad(*params: Array) -> Params:
         there, labels, own = _following(X, y, options, params[0])
@@ -168,22 +182,7 @@ def _wrong(X: Array, y: Array, options: Options, mistake: _Mistake) -> Gradient:
 # --- the list ----------------------------------------------------------------------------------------------------
 
 _Named: TypeAlias = Iterator[tuple[str, _Mistake]]
-
-
-def _mistakes(X: Array, y: Array, params: Params, options: Options) -> _Named:
-    """Names and mistakes, the more common first."""
-    n, k = X.shape[0], params[-1].shape[-1]
-    widths = [b.shape[-1] for b in params[1::2]]
-    activations = activations_of(options.get("activation", "sigmoid"), len(widths) - 1)
-    criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
-    return chain(
-        _of_the_mean(n, k, options),
-        _of_the_targets(y, k, criterion, options),
-        _of_the_penalties(options),
-        _of_the_activations(widths, activations),
-        _of_the_affine_maps(n, widths, activations),
-        _of_dropout(len(widths), options),
-    )
+"""Names and mistakes, the more common first."""
 
 
 def _of_the_mean(n: int, k: int, options: Options) -> _Named:
@@ -219,19 +218,18 @@ def _of_the_targets(y: Array, k: int, criterion: Criterion, options: Options) ->
 
 
 def _of_the_penalties(options: Options) -> _Named:
-    if l2 := options.get("l2", 0.0):
-        yield "the L2 penalty is missing", Options(l2=0.0)
-        yield "the L2 penalty is doubled", Options(l2=2.0 * l2)
-        yield "the L2 penalty is on the biases too", _on_biases(lambda xp, b: l2 * b)
-    if l1 := options.get("l1", 0.0):
-        yield "the L1 penalty is missing", Options(l1=0.0)
-        yield "the L1 penalty is doubled", Options(l1=2.0 * l1)
-        yield "the L1 penalty is on the biases too", _on_biases(lambda xp, b: l1 * xp.sign(b))
+    l2, l1 = options.get("l2"), options.get("l1")
+    for option, strength, slope in ("l2", l2, lambda xp, b: b), ("l1", l1, lambda xp, b: xp.sign(b)):
+        if strength:
+            penalty = f"the {option.upper()} penalty is"
+            yield f"{penalty} missing", cast(Options, {option: 0.0})
+            yield f"{penalty} doubled", cast(Options, {option: 2.0 * strength})
+            yield f"{penalty} on the biases too", _on_biases(strength, slope)
 
 
 def _of_the_activations(widths: list[int], activations: list[Activation]) -> _Named:
     hidden = range(len(activations))
-    for mistake, harmless, pull in _SLOPES:
+    for mistake, harmless, pull in _slopes():
         layers = [layer for layer in hidden if not harmless(activations[layer])]
         for layer in layers:
             yield f"{mistake} in layer {layer + 1}", _activations([layer], pull)
@@ -244,33 +242,28 @@ def _of_the_activations(widths: list[int], activations: list[Activation]) -> _Na
                 yield f"the derivative of the activation {where}", _activations([layer], _slope_at(other))
 
 
-# The mistake, the activations for which it changes nothing, and the pullback of a hidden layer that makes it.
-_SLOPES: tuple[tuple[str, Callable[[Activation], bool], Callable[[_Case, int], Pullback]], ...] = (
-    (
-        "the derivative of the activation is omitted",
-        lambda activation: activation.slope_of == "nothing",
-        lambda case, layer: lambda da: (da,),
-    ),
-    (
-        "the derivative of the activation is taken at its value, not its argument,",
-        lambda activation: activation.slope_of != "z",  # the value of relu has the sign of its argument
-        lambda case, layer: case.activations[layer].primitive(case.at.xp, case.a(layer))[1],
-    ),
-    (
-        "the activation stands in place of its derivative",
-        lambda activation: False,
-        lambda case, layer: lambda da: (da * case.a(layer),),
-    ),
-    *(
-        (
-            f"the derivative of the activation is that of {name}",
-            lambda activation, other=other: activation == other,
-            lambda case, layer, other=other: other.primitive(case.at.xp, case.z(layer))[1],
-        )
-        for name, other in ACTIVATIONS.items()
-        if other.slope_of != "nothing"  # a slope of 1: the derivative is omitted
-    ),
-)
+def _slopes() -> Iterator[tuple[str, Callable[[Activation], bool], Callable[[_Case, int], Pullback]]]:
+    """The mistake, the activations for which it changes nothing, and the pullback of a hidden layer that makes it."""
+    wrong = "the derivative of the activation is"
+    yield f"{wrong} omitted", lambda own: own.slope_of == "nothing", lambda case, layer: lambda da: (da,)
+    # the value of relu has the sign of its argument
+    at_value = f"{wrong} taken at its value, not its argument,"
+    yield at_value, lambda own: own.slope_of != "z", lambda case, layer: case.pullback(layer, case.a(layer))
+    in_place = "the activation stands in place of its derivative"
+    yield in_place, lambda own: False, lambda case, layer: lambda da: (da * case.a(layer),)
+    for name, other in ACTIVATIONS.items():
+        if other.slope_of != "nothing":  # a slope of 1: the derivative is omitted
+            yield f"{wrong} that of {name}", other.__eq__, _slope_of(other)
+
+
+def _slope_of(other: Activation) -> Callable[[_Case, int], Pullback]:
+    """The pullback of another activation."""
+    return lambda case, layer: other.primitive(case.at.xp, case.z(layer))[1]
+
+
+def _slope_at(other: int) -> Callable[[_Case, int], Pullback]:
+    """The activation's pullback at the argument of the hidden layer ``other``."""
+    return lambda case, layer: case.pullback(layer, case.z(other))
 
 
 def _of_the_affine_maps(n: int, widths: list[int], activations: list[Activation]) -> _Named:
@@ -309,11 +302,6 @@ def _of_dropout(layers: int, options: Options) -> _Named:
     yield "the dropout mask is drawn afresh on the way back", _in_layers("mask", behind, afresh)
     yield "multiplied by the keep probability", _times(keep)
     yield "divided by the keep probability", _times(1.0 / keep)
-
-
-def _slope_at(other: int) -> Callable[[_Case, int], Pullback]:
-    """The activation's pullback at the argument of the hidden layer ``other``."""
-    return lambda case, layer: case.activations[layer].primitive(case.at.xp, case.z(other))[1]
 
 
 def _only(row: int) -> _Slip:
@@ -463,21 +451,10 @@ def check_gradients(
         there, targets, own = _following(X, y, options, at[0])
         return objective(there, targets, *at, **own)
 
-    def grad(*at: Array) -> Params:
-        there, targets, own = _following(X, y, options, at[0])
-        return loss_and_grads(there, targets, *at, **own)[1]
-
-    names = [parameter_name(position) for position in range(len(params))]
+    grad = _gradient_with(Options(), X, y, options)
+    names, seed = [parameter_name(position) for position in range(len(params))], _seed(options) or 0
     report = gradcheck(
-        f,
-        grad,
-        params,
-        names,
-        _seed(options) or 0,
-        mode=mode,
-        vectorized=True,
-        hypotheses=known,
-        max_entries=max_entries,
+        f, grad, params, names, seed, mode=mode, vectorized=True, hypotheses=known, max_entries=max_entries
     )
     return report._replace(weak=(*report.weak, *blind_spots(X, y, *params, **options)))
 

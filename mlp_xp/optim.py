@@ -6,21 +6,18 @@ given its learning rate, a number or what a schedule returns (``schedules``). ``
 Before: ``mlp`` gives the gradients. Next: ``schedules`` gives the rate, ``train`` loops.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
+from functools import partial
 from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
 from mlp_xp._lib.arguments import check_number, check_positive
-from mlp_xp._lib.namespace import device_kwargs, namespace, persisted, scalar_like, to_host
+from mlp_xp._lib.namespace import device_of, namespace, persisted, scalar_like, to_host
 from mlp_xp._lib.typing import Array, Namespace, Params
 
 State: TypeAlias = tuple[Array, ...]
 """What an optimizer remembers between two steps; empty for ``sgd``."""
-
-_INFINITY = float("inf")
 
 
 class Optimizer(NamedTuple):
@@ -112,15 +109,16 @@ def _with_velocity(decay: float, lr_in_velocity: bool, ahead: bool) -> Optimizer
 
     def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
         lr = _plain(lr)
-        changes = tuple(lr * g for g in grads) if lr_in_velocity else grads
-        velocity = tuple(decay * v + change for v, change in zip(state, changes, strict=True))
-        steps = velocity
-        if ahead:
-            steps = tuple(decay * v + change for v, change in zip(velocity, changes, strict=True))
-        scaled = steps if lr_in_velocity else tuple(lr * step for step in steps)
-        return tuple(p - step for p, step in zip(params, scaled, strict=True)), velocity
 
-    return Optimizer(_zeros_like, update)
+        def rule(p: Array, g: Array, v: Array) -> tuple[Array, ...]:
+            change = lr * g if lr_in_velocity else g
+            v = decay * v + change
+            step = decay * v + change if ahead else v
+            return p - (step if lr_in_velocity else lr * step), v
+
+        return _each(rule, params, grads, state)
+
+    return Optimizer(partial(_zeros, copies=1), update)
 
 
 def adam(
@@ -186,33 +184,30 @@ def _adam(beta1: float, beta2: float, epsilon: float, before: bool = False, weig
     """Both forms of Adam; ``before``: epsilon is added before the bias of ``v`` is corrected."""
     beta1 = check_number("beta1", beta1, 0.0, 1.0)
     beta2 = check_number("beta2", beta2, 0.0, 1.0)
-    epsilon = check_number("epsilon", epsilon, 0.0, _INFINITY)
-    weight_decay = check_number("weight_decay", weight_decay, 0.0, _INFINITY)
+    epsilon = check_number("epsilon", epsilon, 0.0, math.inf)
+    weight_decay = check_number("weight_decay", weight_decay, 0.0, math.inf)
     # The state holds M = m / (1 - b1) and V = v / (1 - b2). Their recurrences, M' = b1 M + g and V' = b2 V + g^2, save
     # a pass over every weight; the constants that were left out go into one number per step.
 
     def init(params: Params) -> State:
-        step = scalar_like(namespace(*params), 0.0, params[0])
-        return (step, *_zeros_like(params), *_zeros_like(params))
+        return scalar_like(namespace(*params), 0.0, params[0]), *_zeros(params, copies=2)
 
     def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
-        xp, lr = namespace(*params), _plain(lr)
-        step, count = state[0] + 1.0, len(params)
+        xp, lr, step = namespace(*params), _plain(lr), state[0] + 1.0
         # sqrt v^ = sqrt V sqrt((1 - b2) / (1 - b2^t)): with that root taken out, epsilon is divided by it
         root = xp.sqrt((1.0 - beta2) / _one_minus_power(beta2, step))
         minus_rate = -lr * (1.0 - beta1) / (_one_minus_power(beta1, step) * root)
         floor = epsilon / (math.sqrt(1.0 - beta2) if before else root)
 
-        # One parameter at a time, and each sum begins with a temporary array: NumPy then reuses its memory, and new
-        # memory costs more than the arithmetic.
-        def updated(p: Array, g: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
+        # Each sum begins with a temporary array: NumPy then reuses its memory, and new memory costs more than the
+        # arithmetic.
+        def rule(p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
             m, v = beta1 * m + g, beta2 * v + g * g
             kept = p if weight_decay == 0.0 else (1.0 - lr * weight_decay) * p
             return minus_rate * (m / (xp.sqrt(v) + floor)) + kept, m, v
 
-        arrays = zip(params, grads, state[1 : 1 + count], state[1 + count :], strict=True)
-        new, means, squares = zip(*(updated(*each) for each in arrays), strict=True)
-        return new, (step, *means, *squares)
+        params, kept = _each(rule, params, grads, state[1:])
+        return params, (step, *kept)
 
     return Optimizer(init, update)
 
@@ -248,28 +243,36 @@ def rmsprop(decay: float = 0.99, epsilon: float = 1e-8, *, momentum: float = 0.0
     Generating sequences with recurrent neural networks, 2013.
     """
     decay = check_number("decay", decay, 0.0, 1.0)
-    epsilon = check_number("epsilon", epsilon, 0.0, _INFINITY)
+    epsilon = check_number("epsilon", epsilon, 0.0, math.inf)
     momentum = check_number("momentum", momentum, 0.0, 1.0)
 
-    def init(params: Params) -> State:
-        return _zeros_like(params) * (1 + (momentum != 0.0) + centered)
-
     def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
-        xp, lr, count = namespace(*params), _plain(lr), len(params)
-        squares = tuple(decay * v + (1.0 - decay) * (g * g) for v, g in zip(state[:count], grads, strict=True))
-        spread, kept = squares, squares
-        if centered:
-            means = tuple(decay * m + (1.0 - decay) * g for m, g in zip(state[-count:], grads, strict=True))
-            # v - m^2 is a variance; rounding brings it below 0 where the gradient has been the same for many steps
-            spread = tuple(xp.maximum(v - m * m, xp.zeros_like(v)) for v, m in zip(squares, means, strict=True))
-            kept = (*squares, *means)
-        steps = tuple(g / (xp.sqrt(v) + epsilon) for g, v in zip(grads, spread, strict=True))
-        if momentum:
-            steps = tuple(momentum * u + step for u, step in zip(state[count : 2 * count], steps, strict=True))
-            kept = (*squares, *steps, *kept[count:])
-        return tuple(p - lr * step for p, step in zip(params, steps, strict=True)), kept
+        xp, lr = namespace(*params), _plain(lr)
 
-    return Optimizer(init, update)
+        def rule(p: Array, g: Array, v: Array, *others: Array) -> tuple[Array, ...]:
+            v = spread = decay * v + (1.0 - decay) * (g * g)
+            memory: tuple[Array, ...] = ()
+            if centered:
+                m = decay * others[-1] + (1.0 - decay) * g
+                # v - m^2 is a variance; rounding brings it below 0 where the gradient has been the same for many steps
+                spread, memory = xp.maximum(v - m * m, xp.zeros_like(v)), (m,)
+            step = g / (xp.sqrt(spread) + epsilon)
+            if momentum:
+                step = momentum * others[0] + step
+                memory = (step, *memory)
+            return p - lr * step, v, *memory
+
+        return _each(rule, params, grads, state)
+
+    return Optimizer(partial(_zeros, copies=1 + (momentum != 0.0) + centered), update)
+
+
+def _each(rule: Callable[..., tuple[Array, ...]], params: Params, grads: Params, state: State) -> tuple[Params, State]:
+    """``rule(p, g, *memory) -> (p', *memory')`` for one parameter after the other: NumPy then reuses memory."""
+    count = len(params)
+    memories = [state[first : first + count] for first in range(0, len(state), count)]
+    new, *kept = zip(*[rule(*each) for each in zip(params, grads, *memories, strict=True)], strict=True)
+    return new, tuple([array for memory in kept for array in memory])
 
 
 def _plain(lr: float | Array) -> float | Array:
@@ -277,19 +280,15 @@ def _plain(lr: float | Array) -> float | Array:
     return float(lr) if isinstance(lr, Real) else lr
 
 
-def _zeros_like(params: Params) -> State:
+def _zeros(params: Params, copies: int) -> State:
+    """``copies`` arrays of zeros like each parameter: those of all parameters, then the next copy."""
     xp = namespace(*params)
-    return tuple([xp.zeros_like(p) for p in params])
+    return tuple([xp.zeros_like(p) for p in params * copies])
 
 
-OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
-    "sgd": sgd,
-    "momentum": momentum,
-    "nesterov": nesterov,
-    "adam": adam,
-    "adamw": adamw,
-    "rmsprop": rmsprop,
-}
+_MAKERS: tuple[Callable[[], Optimizer], ...] = (sgd, momentum, nesterov, adam, adamw, rmsprop)
+
+OPTIMIZERS = {make.__name__: make for make in _MAKERS}
 """Name -> function that makes the optimizer with its default constants."""
 
 
@@ -375,7 +374,7 @@ def lbfgs(
 
     def apart(vector: Any) -> Params:
         return tuple(
-            xp.asarray(part.reshape(p.shape).copy(), dtype=p.dtype, **device_kwargs(p))  # scipy overwrites its vector
+            xp.asarray(part.reshape(p.shape).copy(), dtype=p.dtype, device=device_of(p))  # scipy overwrites its vector
             for part, p in zip(np.split(vector, ends), params, strict=True)
         )
 

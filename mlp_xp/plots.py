@@ -5,8 +5,6 @@
 Before: ``cli`` and ``estimators.displays`` collect what is drawn here.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from io import BytesIO

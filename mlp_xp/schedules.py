@@ -6,15 +6,11 @@ of them, or a function of the caller's own. ``stalls`` and ``idle`` count epochs
 Before: ``optim`` takes the rate. Next: ``train`` asks for it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from mlp_xp._lib.arguments import check_number
-
-_INFINITY = float("inf")
 
 
 class Progress(NamedTuple):
@@ -53,7 +49,7 @@ def constant(lr: float) -> Schedule:
     >>> constant(0.1)(Progress(step=7, steps=100))
     0.1
     """
-    rate = check_number("lr", lr, 0.0, _INFINITY)
+    rate = check_number("lr", lr, 0.0, math.inf)
     return lambda progress: rate
 
 
@@ -76,10 +72,10 @@ def cosine(lr: float, steps: int | None = None, final: float = 0.0) -> Schedule:
 
     Source: Loshchilov and Hutter, SGDR: Stochastic gradient descent with warm restarts, 2017.
     """
-    check_number("lr", lr, 0.0, _INFINITY)
-    check_number("final", final, 0.0, _INFINITY)
+    check_number("lr", lr, 0.0, math.inf)
+    check_number("final", final, 0.0, math.inf)
     if steps is not None:
-        check_number("steps", steps, 0.0, _INFINITY)
+        check_number("steps", steps, 0.0, math.inf)
 
     def schedule(progress: Progress) -> float:
         total = progress.steps if steps is None else steps
@@ -106,9 +102,9 @@ def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
     >>> [step_decay(1.0, every=2, factor=0.5)(Progress(step, steps=6)) for step in range(6)]
     [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
     """
-    check_number("lr", lr, 0.0, _INFINITY)
-    check_number("every", every, 1.0, _INFINITY)
-    check_number("factor", factor, 0.0, _INFINITY)
+    check_number("lr", lr, 0.0, math.inf)
+    check_number("every", every, 1.0, math.inf)
+    check_number("factor", factor, 0.0, math.inf)
     return lambda progress: lr * factor ** (progress.step // every)
 
 
@@ -133,7 +129,7 @@ def warm_up(schedule: Schedule, steps: int, first: float = 0.0) -> Schedule:
     """
     if not callable(schedule):
         raise TypeError(f"schedule must be a function of the progress, such as constant(0.1), got {schedule!r}")
-    check_number("steps", steps, 0.0, _INFINITY)
+    check_number("steps", steps, 0.0, math.inf)
     check_number("first", first, 0.0, math.nextafter(1.0, 2.0))
 
     def warmed(progress: Progress) -> float:
@@ -160,8 +156,8 @@ def inverse_scaling(lr: float, power: float = 0.5) -> Schedule:
     >>> inverse_scaling(0.1)(Progress(step=5, steps=100, rows=99))
     0.01
     """
-    check_number("lr", lr, 0.0, _INFINITY)
-    check_number("power", power, 0.0, _INFINITY)
+    check_number("lr", lr, 0.0, math.inf)
+    check_number("power", power, 0.0, math.inf)
     return lambda progress: lr / (progress.rows + 1) ** power
 
 
@@ -183,8 +179,8 @@ def adaptive(lr: float, patience: int = 10, tol: float = 1e-4, factor: float = 5
     >>> adaptive(1.0, patience=1, factor=5.0)(Progress(step=8, steps=100, losses=[3.0, 2.0, 2.0, 2.0]))
     0.2
     """
-    check_number("lr", lr, 0.0, _INFINITY)
-    check_number("factor", factor, 1.0, _INFINITY)
+    check_number("lr", lr, 0.0, math.inf)
+    check_number("factor", factor, 1.0, math.inf)
     check_patience(patience, tol)
 
     def schedule(progress: Progress) -> float:
@@ -198,9 +194,9 @@ def adaptive(lr: float, patience: int = 10, tol: float = 1e-4, factor: float = 5
 
 def check_patience(patience: float, tol: float) -> None:
     """Raise unless both are numbers of at least 0; ``patience`` may be infinite, ``tol`` must be finite."""
-    if patience != _INFINITY:
-        check_number("patience", patience, 0.0, _INFINITY)
-    check_number("tol", tol, 0.0, _INFINITY)
+    if patience != math.inf:
+        check_number("patience", patience, 0.0, math.inf)
+    check_number("tol", tol, 0.0, math.inf)
 
 
 def stalls(losses: Iterable[float], patience: float, tol: float) -> list[int]:
@@ -220,7 +216,7 @@ def stalls(losses: Iterable[float], patience: float, tol: float) -> list[int]:
     >>> stalls([3.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0], patience=1, tol=0.1)
     [3, 5]
     """
-    best, idle, found = _INFINITY, 0, []
+    best, idle, found = math.inf, 0, []
     for position, loss in enumerate(losses):
         idle = 0 if loss <= best - tol else idle + 1
         best = min(best, loss)
@@ -245,7 +241,7 @@ def idle(losses: Iterable[float], tol: float) -> int:
     >>> idle([3.0, 2.0, 2.0, 2.0, 1.95], tol=0.1)
     3
     """
-    best, count = _INFINITY, 0
+    best, count = math.inf, 0
     for loss in losses:
         count = count + 1 if loss > best - tol else 0
         best = min(best, loss)

@@ -26,18 +26,18 @@ _ORDER = """
 _lib.version _lib.typing _lib.namespace _lib.arguments _lib.files _lib.moved _lib
 dropout ops metrics losses mlp optim schedules cost
 gradcheck.arrays gradcheck.forms gradcheck.slopes gradcheck.derivatives gradcheck.dual gradcheck.local
-gradcheck.contract gradcheck.report gradcheck.evidence gradcheck.entries gradcheck.elsewhere gradcheck.verdict
-gradcheck.explain gradcheck.check gradcheck.products gradcheck
+gradcheck.contract gradcheck.report gradcheck.evidence gradcheck.entries gradcheck.explain gradcheck.check
+gradcheck
 mistakes
 train.dataset train.step train.evaluate train.loop train
 checkpoint export plots
 data.source data.arrays data.tables data data.recipe
-backends.usable backends.timing backends backends.step_timer
+backends.usable backends.timing backends
 parameters
 estimators.reporting estimators.data estimators.files estimators.network estimators.lbfgs
 estimators.base estimators.classifier estimators.regressor estimators.displays estimators
-cli._status cli._screen cli._help cli._output cli._settings cli._options cli._model cli._scores cli._prepare cli._run
-cli._picture cli._progress cli._choose cli._fit cli._training cli._checks cli._problem
+cli._screen cli._help cli._output cli._settings cli._options cli._model cli._scores cli._prepare cli._run
+cli._picture cli._training cli._checks cli._problem
 cli.train cli.predict cli.evaluate cli.cost cli.inspect cli.export cli.gradcheck cli.backends cli.completion cli
 pytest_plugin mlp_xp __main__
 """

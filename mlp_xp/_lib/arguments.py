@@ -4,8 +4,6 @@ The checks read shapes, dtypes, devices, names and Python numbers, never an arra
 before any arithmetic, so a check does not wait for a device and does not break a trace.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
@@ -83,9 +81,7 @@ def check_params(params: Params, like: Array) -> None:
         shape, rank = array.shape, 2 - position % 2  # a weight, a bias, a weight, ...
         if len(shape) == rank + 1:
             leading.add(shape[0])
-        elif len(shape) != rank:
-            _refuse_shape(params, position, width, like)
-        if shape[-rank] != width or shape[-1] == 0:
+        if len(shape) not in (rank, rank + 1) or shape[-rank] != width or shape[-1] == 0:
             _refuse_shape(params, position, width, like)
         width = shape[-1]
         if array.dtype != dtype:
@@ -156,6 +152,11 @@ def check_seed(xp: Namespace, seed: object) -> Any:
     if dtype is None or getattr(seed, "shape", None) != () or not is_integral(xp, dtype):
         raise TypeError(f"seed must be an int or a 0-d integer array, got {described(seed)}")
     return seed
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, for a message; its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def described(value: object) -> str:

@@ -5,8 +5,6 @@ Nothing is pickled. A message about a file is one sentence that begins with its 
 Next: ``checkpoint`` saves the state of training, ``export`` and ``plots`` write models and pictures.
 """
 
-from __future__ import annotations
-
 import glob
 import json
 import os
@@ -14,7 +12,7 @@ import secrets
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -91,21 +89,17 @@ def beside_target(path: str | Path) -> Path:
 
 def _settle(target: Path) -> None:
     """Flush the folder to the disk and remove old temporary files. The file is complete, so errors are ignored."""
-    try:
+    with suppress(OSError):
         folder = os.open(target.parent, os.O_RDONLY)  # fails on Windows, where it is not needed
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-    except OSError:
-        pass
-    try:
+    with suppress(OSError):
         oldest = target.stat().st_mtime - _STALE  # both times come from the file system's clock
         for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
             if left.stat().st_mtime < oldest:
                 left.unlink()
-    except OSError:
-        pass
 
 
 # --- arrays under a header ---------------------------------------------------------------------------------------
@@ -177,29 +171,22 @@ def read(path: str | Path, kind: str) -> tuple[dict[str, HostArray], dict[str, A
         raise ValueError(f"{expected}, got a safetensors file of another program")
     if found != kind:
         raise ValueError(f"{expected}, got a {found}")
-    damaged = f"{expected}, got a damaged one"
+    version = metadata.get("version", "")
+    if version.isdecimal() and int(version) > VERSION:  # its checksum may be another one
+        by = f"{metadata.get('written_by')}, version {version} of the format"
+        raise ValueError(f"{path} was written by a newer mlp_xp; upgrade this one, {__version__}, to read it ({by})")
     try:
-        version = int(metadata["version"])
-        if version > VERSION:
-            by = f"{metadata['written_by']}, version {version} of the format"
-            raise NewerFile(f"{path} was written by a newer mlp_xp; upgrade this one, {__version__}, to read it ({by})")
         crc32 = metadata.pop("crc32")
         arrays = {
             name: np.frombuffer(part["data"], dtype=_DTYPES[part["dtype"]]).reshape(part["shape"])
             for name, part in sorted(parts)
         }
-        if crc32 != _checksum(metadata, arrays):
-            raise ValueError(damaged)
-        header = json.loads(metadata["header"])
-    except NewerFile:
-        raise
+        intact, header = crc32 == _checksum(metadata, arrays), json.loads(metadata["header"])
     except (KeyError, ValueError, RecursionError):
-        raise ValueError(damaged) from None
+        intact = False
+    if not intact:
+        raise ValueError(f"{expected}, got a damaged one")
     return arrays, header
-
-
-class NewerFile(ValueError):
-    """The file has a later version of the format than this reader."""
 
 
 def as_json(value: Any) -> str:

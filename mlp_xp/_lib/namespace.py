@@ -1,7 +1,5 @@
 """The namespace and the device of arrays, and new arrays in the dtype and on the device of another."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -83,7 +81,7 @@ def is_integral(xp: Namespace, dtype: Any) -> bool:
 
 
 def device_of(x: Array) -> Any:
-    """The device of ``x``, or None for lazy arrays, which place new arrays by themselves.
+    """The device of ``x``; None, the standard's default, for lazy arrays, which place new arrays by themselves.
 
     A JAX tracer and a Dask array have no device, and the device of a sharded JAX array can't be passed to a function.
     """
@@ -115,10 +113,8 @@ class Placement(NamedTuple):
 
     def put_all(self, *arrays: Any) -> list[Array]:
         """Host arrays here, each as by ``put``."""
-        place, here = {} if self.device is None else {"device": self.device}, []
-        for values in arrays:
-            here.append(self.xp.asarray(values, dtype=self.dtype if values.dtype.kind == "f" else None, **place))
-        return here
+        kinds = [self.dtype if values.dtype.kind == "f" else None for values in arrays]
+        return [self.xp.asarray(v, dtype=kind, device=self.device) for v, kind in zip(arrays, kinds, strict=True)]
 
 
 def placement_of(x: Array) -> Placement:
@@ -129,7 +125,7 @@ def placement_of(x: Array) -> Placement:
 
 def scalar_like(xp: Namespace, value: float, like: Array) -> Array:
     """``value`` as a 0-d array with the dtype and device of ``like``, so that it promotes nothing."""
-    return xp.full((), value, dtype=like.dtype, **device_kwargs(like))  # made on the device, not copied
+    return xp.full((), value, dtype=like.dtype, device=device_of(like))  # made on the device, not copied
 
 
 def persisted(*arrays: Array) -> tuple[Array, ...]:
@@ -144,7 +140,7 @@ def persisted(*arrays: Array) -> tuple[Array, ...]:
     return arrays
 
 
-def to_host(array: Array) -> NDArray[Any]:
+def to_host(array: Array) -> "NDArray[Any]":
     """The array of any library as a NumPy array on the host."""
     import numpy as np
 

@@ -1,8 +1,7 @@
 """Which array libraries are usable here, why others are not, and which is fastest.
 
 usable      is a library installed, does it compute, and where: a namespace, a dtype and a device by their names
-timing      how long a training step takes on each
-step_timer  the process in which one library is timed
+timing      how long a training step takes on each, in a process of its own
 """
 
 from mlp_xp._lib.moved import renamed

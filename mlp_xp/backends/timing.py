@@ -1,19 +1,24 @@
 """Which array library is fastest here: a training step is timed on each device, each in its own process."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from mlp_xp._lib.arguments import check_positive, check_sizes, check_whole, one_of
-from mlp_xp.backends.usable import BACKENDS, DTYPES, LIBRARIES, Backend, installed
+from mlp_xp._lib.arguments import check_positive, check_sizes, check_whole, first_line, one_of
+from mlp_xp._lib.namespace import persisted
+from mlp_xp._lib.typing import Params
+from mlp_xp.backends.usable import BACKENDS, DTYPES, LIBRARIES, Backend, installed, load, probe
 
 _IMPORTING = 120.0  # seconds that a process may take besides the timing: some libraries import and compile slowly
+_LEARNING_RATE = 1e-3
+_BATCH = 0.02  # seconds: long enough for the clock and the wait at the end, short enough for a median over many
 
 
 class Timing(NamedTuple):
@@ -74,17 +79,18 @@ def measure(
     found = installed(name)
     if found.usable is False:
         return found, []
-    task = {"backend": found.name, "sizes": sizes, "n": int(n), "dtype": dtype, "seconds": seconds}
-    probed, first, reason = _run_step_timer({**task, "device": None})
-    if probed is None:
+    task = Task(found.name, None, sizes, int(n), dtype, seconds)
+    answers, reason = _time_apart(task)
+    if not answers:
         return found._replace(usable=False, reason=reason), []
-    found = Backend(**{**probed, "devices": tuple(probed["devices"]), "memory": tuple(probed["memory"])})
+    found = Backend._make(tuple(each) if isinstance(each, list) else each for each in answers[0])
     if not found.usable or not seconds:
         return found, []
-    timings = [Timing(**first) if first else Timing(name, found.devices[0], None, None, reason)]
-    for device in () if LIBRARIES[found.name].stands_in else found.devices[1:]:
-        _, timed, reason = _run_step_timer({**task, "device": device})
-        timings.append(Timing(**timed) if timed else Timing(name, device, None, None, reason))
+    timings: list[Timing] = []
+    for device in found.devices[:1] if LIBRARIES[found.name].stands_in else found.devices:
+        if timings:  # the first device was timed with the probe
+            answers, reason = _time_apart(task._replace(device=device))
+        timings.append(Timing(*answers[1]) if answers[1:] else Timing(found.name, device, None, None, reason))
     return found, timings
 
 
@@ -133,24 +139,106 @@ def choose(timings: Iterable[Timing], sizes: Sequence[int], n: int, dtype: str) 
     return Choice(ranked[0].backend, ranked[0].device, reason, tuple(ranked))
 
 
-def _run_step_timer(task: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None, str]:
-    """Run ``step_timer`` in its own process: what it probed, what it timed, and the reason where one is missing."""
+# --- in a process of its own --------------------------------------------------------------------------------------
+
+
+class Task(NamedTuple):
+    """The step to time: of a network of these sizes on n rows, for so many seconds."""
+
+    backend: str
+    device: str | None
+    sizes: Sequence[int]
+    n: int
+    dtype: str
+    seconds: float
+
+
+def _time_apart(task: Task) -> tuple[list[list[Any]], str]:
+    """Run ``main`` in its own process: its answers, and the reason where one is missing."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # the process finds the modules that this one finds
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # JAX would take three quarters of a GPU that others may be using
     }
-    command = (sys.executable, "-P", "-m", "mlp_xp.backends.step_timer", json.dumps(task))
-    limit = _IMPORTING + 3 * task["seconds"]
+    command = (sys.executable, "-P", "-c", f"from {__name__} import main; main()", json.dumps(task))
+    limit = _IMPORTING + 3 * task.seconds
     try:
         ended = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit
         )
     except subprocess.TimeoutExpired:
-        return None, None, f"no answer within {limit:.0f} s"
-    answers = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith('{"')]
-    probed, timed = (*answers, None, None)[:2]
+        return [], f"no answer within {limit:.0f} s"
+    answers = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith('["')]
     if ended.returncode < 0:
-        return probed, timed, f"its process was ended by {signal.Signals(-ended.returncode).name}"
+        return answers, f"its process was ended by {signal.Signals(-ended.returncode).name}"
     lines = ended.stderr.strip().splitlines()
-    return probed, timed, lines[-1][:160] if lines else f"its process ended with {ended.returncode}"
+    return answers, lines[-1][:160] if lines else f"its process ended with {ended.returncode}"
+
+
+def main() -> None:
+    """Run the task that the command line gives. Print what ``probe`` found, then a ``Timing``: a JSON list a line."""
+    task = Task(*json.loads(sys.argv[1]))
+    found = probe(task.backend)
+    print(json.dumps(found), flush=True)
+    if not found.usable or not task.seconds:
+        return
+    device = task.device or found.devices[0]
+    try:
+        timing = Timing(task.backend, device, *time_step(task._replace(device=device)))
+    except Exception as error:
+        timing = Timing(task.backend, device, None, None, first_line(error)[:200])
+    print(json.dumps(timing))
+
+
+def time_step(task: Task) -> tuple[float, float | None]:
+    """Seconds of a ``train_step``, and under ``jax.jit`` with JAX."""
+    import numpy as np  # imported here: ``mlp-xp backends`` must not import it before it answers
+
+    from mlp_xp.mlp import init_params, train_step
+
+    place, sizes, n = load(task.backend, task.dtype, task.device), task.sizes, task.n
+    random = np.random.default_rng(0)
+    X = place.put(random.normal(size=(n, sizes[0])))
+    y = place.put(random.integers(0, max(sizes[-1], 2), n, dtype=np.int32))
+    params = init_params(sizes, xp=place.xp, dtype=place.dtype, device=place.device, seed=0)
+    # relu is the command's default; softmax would make the loss of one output constant
+    criterion = "softmax_cross_entropy" if sizes[-1] > 1 else "sigmoid_cross_entropy"
+    step = partial(train_step, X, y, lr=_LEARNING_RATE, activation="relu", criterion=criterion)
+    eager = median_seconds(step, params, task.seconds)
+    if task.backend != "jax":
+        return eager, None
+    import jax
+
+    return eager, median_seconds(jax.jit(step), params, task.seconds)
+
+
+def median_seconds(step: Callable[..., tuple[Any, Params]], params: Params, seconds: float) -> float:
+    """Seconds of a step, the median over batches of steps, waiting for the device included.
+
+    Args:
+        step: the parameters -> (loss, parameters).
+        params: to begin with.
+        seconds: for all batches; the first fifth warms up.
+    """
+
+    def batch(steps: int) -> float:
+        nonlocal params
+        start = time.perf_counter()
+        for _ in range(steps):
+            loss, params = step(*params)
+            loss, *rest = persisted(loss, *params)
+            params = tuple(rest)
+        float(loss)  # waits until the last step is done
+        return (time.perf_counter() - start) / steps
+
+    batch(1)  # compiles, allocates, starts threads
+    end = time.perf_counter() + seconds / 5.0
+    took = batch(1)
+    while time.perf_counter() < end:
+        took = min(took, batch(1))
+    steps = max(1, round(_BATCH / max(took, 1e-9)))
+    times = [batch(steps)]
+    end += seconds * 4.0 / 5.0
+    while time.perf_counter() < end:
+        times.append(batch(steps))
+    return statistics.median(times)

@@ -6,14 +6,13 @@ code asks an array for its namespace.
 Next: ``timing`` finds the fastest; ``cli`` lists them, and trains on one.
 """
 
-from __future__ import annotations
-
 import ctypes
 import importlib
 import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 from mlp_xp._lib.arguments import one_of
@@ -53,7 +52,7 @@ class Library(NamedTuple):
     module: import name of the namespace.
     distributions: the names under which the library may be installed.
     install: the argument of ``pip install``.
-    devices: the module -> the name of each device, and the device itself.
+    devices: the module -> the name of each device, and the device itself; by default the host alone.
     memory: a device -> its bytes; None where the library does not say.
     stands_in: whether its devices are the host under other names, for tests.
     compiler: import path of the compiler, e.g. ``jax.jit``; empty if there is none.
@@ -62,14 +61,10 @@ class Library(NamedTuple):
     module: str
     distributions: tuple[str, ...]
     install: str
-    devices: Callable[[Any], dict[str, Any]]
+    devices: Callable[[Any], dict[str, Any]] = lambda module: {"cpu": "cpu"}
     memory: Callable[[Any], int | None] = lambda device: None
     stands_in: bool = False
     compiler: str = ""
-
-
-def _host_only(module: Any) -> dict[str, Any]:
-    return {"cpu": "cpu"}
 
 
 def _cupy_devices(cupy: Any) -> dict[str, Any]:
@@ -94,8 +89,7 @@ def _torch_memory(device: Any) -> int | None:
 
 
 def _jax_memory(device: Any) -> int | None:
-    stats = device.memory_stats()  # None on a CPU
-    return stats.get("bytes_limit") if stats else None
+    return (device.memory_stats() or {}).get("bytes_limit")  # a CPU has no statistics
 
 
 def _jax_devices(module: Any) -> dict[str, Any]:
@@ -110,13 +104,13 @@ def _strict_devices(strict: Any) -> dict[str, Any]:
 
 
 LIBRARIES = {
-    "numpy": Library("numpy", ("numpy",), "numpy", _host_only),
+    "numpy": Library("numpy", ("numpy",), "numpy"),
     "cupy": Library(
         "cupy", ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy"), "mlp_xp[cuda13]", _cupy_devices, _cupy_memory
     ),
     "torch": Library("torch", ("torch",), "mlp_xp[torch]", _torch_devices, _torch_memory, compiler="torch.compile"),
     "jax": Library("jax.numpy", ("jax",), "mlp_xp[jax]", _jax_devices, _jax_memory, compiler="jax.jit"),
-    "dask": Library("dask.array", ("dask",), "mlp_xp[dask]", _host_only),
+    "dask": Library("dask.array", ("dask",), "mlp_xp[dask]"),
     "array_api_strict": Library(
         "array_api_strict", ("array-api-strict",), "array-api-strict", _strict_devices, stands_in=True
     ),
@@ -268,20 +262,15 @@ def _multiply(xp: Namespace, dtype: Any, device: Any) -> None:
 def _set_jax_precision(dtype: str) -> None:
     import jax
 
-    config: Any = jax.config
-    if dtype == "float64":
-        config.update("jax_enable_x64", True)
-    else:
-        config.update("jax_default_matmul_precision", "float32")
+    option = ("jax_enable_x64", True) if dtype == "float64" else ("jax_default_matmul_precision", "float32")
+    cast(Any, jax.config).update(*option)
 
 
 def _how_to_install(name: str, library: Library) -> str:
-    if name != "cupy":
-        return f"pip install '{library.install}'"
-    version = _cuda_driver()
-    if version is None:
-        return f"pip install '{library.install}' (no NVIDIA driver was found)"
-    return f"pip install 'mlp_xp[cuda{12 if version < 13 else 13}]'"
+    version = _cuda_driver() if name == "cupy" else None
+    if version is not None:
+        return f"pip install 'mlp_xp[cuda{12 if version < 13 else 13}]'"
+    return f"pip install '{library.install}'{' (no NVIDIA driver was found)' if name == 'cupy' else ''}"
 
 
 def _cuda_driver() -> int | None:
@@ -300,10 +289,8 @@ def _is_installed(library: Library) -> bool:
 
 def _installed_version(library: Library) -> str | None:
     for distribution in library.distributions:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return None
 
 

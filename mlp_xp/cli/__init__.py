@@ -6,8 +6,6 @@ functions that need NumPy, rich, matplotlib or scikit-learn import them, so that
 This is the top of the house: it calls the other modules and shows their results.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 
@@ -19,8 +17,7 @@ except ModuleNotFoundError:
 
 from mlp_xp._lib.version import __version__
 from mlp_xp.cli import _help
-from mlp_xp.cli._screen import to_stderr
-from mlp_xp.cli._status import Status
+from mlp_xp.cli._screen import Status, to_stderr
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +55,10 @@ _MODULES = {
 """Name of a command, which is that of its module -> one line of help."""
 
 
-@click.group(cls=_help.Group, modules=_MODULES, examples=("train houses.csv --target price",))
+@click.group(
+    cls=_help.Group, modules=_MODULES, examples=("train houses.csv --target price",),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)  # fmt: skip
 @click.version_option(__version__)
 @click.pass_context
 def commands(context: click.Context) -> None:

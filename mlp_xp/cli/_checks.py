@@ -1,7 +1,5 @@
 """Two checks of ``mlp-xp gradcheck``: the gradients of a saved model, and every gradient of this library."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from itertools import pairwise

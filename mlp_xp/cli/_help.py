@@ -3,8 +3,6 @@
 ``command_of`` makes a command; an option under a heading of the help takes ``cls=Option`` and ``group=``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any, TypeVar
@@ -13,8 +11,6 @@ import click
 from click.shell_completion import CompletionItem
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-
-_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class Option(click.Option):
@@ -48,8 +44,9 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        _write_examples(formatter, self.examples)
-        super().format_epilog(context, formatter)
+        with formatter.section("Example" if len(self.examples) == 1 else "Examples"):
+            for example in self.examples:  # as they are: a wrapped line could not be copied
+                formatter.write(f"{'':{formatter.current_indent}}mlp-xp {example}\n")
 
 
 def command_of(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
@@ -58,16 +55,15 @@ def command_of(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
     return click.command(name, cls=Command, examples=examples, context_settings={"show_default": True})
 
 
-class Group(click.Group):
+class Group(Command, click.Group):
     """Commands that are imported when they are run.
 
     modules: the name of a command, which is that of its module in ``mlp_xp.cli`` -> one line of help.
-    examples: command lines without ``mlp-xp``.
     """
 
-    def __init__(self, *args: Any, modules: dict[str, str], examples: Sequence[str], **kwargs: Any) -> None:
-        super().__init__(*args, **{"invoke_without_command": True, "context_settings": _CONTEXT, **kwargs})
-        self.modules, self.examples = modules, examples
+    def __init__(self, *args: Any, modules: dict[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, invoke_without_command=True, **kwargs)
+        self.modules = modules
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.modules)
@@ -87,22 +83,14 @@ class Group(click.Group):
             raise click.UsageError(f"No such command {name!r}{meant}", context)
         return super().resolve_command(context, args)
 
-    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(context, formatter)
         with formatter.section("Commands"):
             formatter.write_dl(list(self.modules.items()))
-
-    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        _write_examples(formatter, self.examples)
 
     def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
         items = [CompletionItem(name, help=text) for name, text in self.modules.items() if name.startswith(incomplete)]
         return items + click.Command.shell_complete(self, context, incomplete)
-
-
-def _write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
-    with formatter.section("Example" if len(examples) == 1 else "Examples"):
-        for example in examples:  # as they are: a wrapped line could not be copied
-            formatter.write(f"{'':{formatter.current_indent}}mlp-xp {example}\n")
 
 
 def sentence(error: click.ClickException) -> str:

@@ -1,7 +1,5 @@
 """A model opened from its file: it reads data and predicts on any backend. Used by every command that takes a MODEL."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path

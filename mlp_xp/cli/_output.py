@@ -1,7 +1,5 @@
 """Claims on the files that a command will write: a file that can't be written is refused before the work begins."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress

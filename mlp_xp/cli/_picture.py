@@ -1,7 +1,5 @@
 """The picture of a run: its learning curves, its test predictions, the weights of its first layer."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,14 +1,12 @@
 """The data of ``mlp-xp train``: rows as numbers, split into rows to train, to validate and to test on."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp.cli._model import digest
-from mlp_xp.data import Source, hold_out, open_data
+from mlp_xp.data import Chunk, Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
 from mlp_xp.train import Dataset
 
@@ -45,31 +43,39 @@ class Data(NamedTuple):
     @property
     def rows(self) -> str:
         """How many rows there are of each kind."""
-        validated = 0 if self.validation is None else self.validation.X.shape[0]
-        counts = f"{self.training.X.shape[0]:,} rows to train on, {validated:,} to validate"
-        return f"{counts}, {len(self.test.X):,} to test"
+        about = self.about
+        return f"{about['trained']:,} rows to train on, {about['validated']:,} to validate, {about['tested']:,} to test"
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a network for the target has; two classes take one."""
+        return 1 if self.classes is None or len(self.classes) == 2 else len(self.classes)
 
 
 def prepare(options: dict[str, Any]) -> Data:
     """Read the data that the options name, learn its recipe, and split its rows."""
     source = open_data(options["data"], options["category"])
     chunk = source.read()
-    wanted = recipes.Wanted(
-        options["target"], options["task"], options["missing"], options["drop"], options["category"]
-    )
+    wanted = recipes.Wanted(*(options[name] for name in ("target", "task", "missing", "drop", "category")))
     recipe, reason = recipes.learn(source, chunk, wanted)
-    X, y = recipe.rows(source.where, chunk, dropping=True)
-    rows = _rows(recipe, X, y)
+    X, y = _rows(recipe, source.where, chunk, dropping=True)
     if len(X) < 2:
         raise ValueError(f"{source.where} must have at least 2 rows, to train on some and test on others, got {len(X)}")
-    kept, test, about = _split_test(options, source, recipe, rows)
-    trained, validated = _split_validation(options, recipe, rows.y, kept)
-    X, y = rows
+    labels = y if recipe.task == "classification" else None
+    if source.test is None:
+        kept, out = hold_out(options["test_fraction"], options["seed"], len(X), labels)
+        test = Rows(X[out], y[out])
+        split = {"share": options["test_fraction"], "seed": options["seed"], "digest": digest(y)}
+        about: dict[str, Any] = {"split": split}
+    else:
+        kept, test = np.arange(len(X)), _own_test_rows(recipe, source.test, labels)
+        about = {"own_test_set": True}
+    trained, validated = _split_validation(options, labels, kept)
     if options["standardise"]:
         recipe = recipe.learn_scale(X[trained], y[trained], of_target=options["loss"] != "poisson")
-    about = {
-        **about, "name": options["data"], "rows": len(X) + (len(test.X) if source.test else 0),
-        "trained": len(trained), "validated": len(validated), "tested": len(test.X),
+    about |= {
+        "name": options["data"], "rows": len(X) + (len(test.X) if source.test else 0), "trained": len(trained),
+        "validated": len(validated), "tested": len(test.X),
     }  # fmt: skip
 
     def standardised(chosen: NDArray[Any]) -> Dataset:
@@ -77,45 +83,36 @@ def prepare(options: dict[str, Any]) -> Data:
 
     validation = standardised(validated) if len(validated) else None
     return Data(
-        recipe, np.unique(y[trained]) if recipe.task == "classification" else None, standardised(trained), validation,
-        test, reason, _constant(recipe, X[trained]), about,
+        recipe, None if labels is None else np.unique(labels[trained]), standardised(trained), validation, test,
+        reason, _constant(recipe, X[trained]), about,
     )  # fmt: skip
 
 
-def _rows(recipe: recipes.Recipe, X: NDArray[Any], y: NDArray[Any] | None) -> Rows:
+def _rows(recipe: recipes.Recipe, where: str, chunk: Chunk, dropping: bool = False) -> Rows:
+    X, y = recipe.rows(where, chunk, dropping)
     assert y is not None  # a recipe with a target raises where a source has none
     return Rows(X, y if recipe.task == "classification" else y.astype(np.float64))
 
 
-def _split_test(
-    options: dict[str, Any], source: Source, recipe: recipes.Recipe, data: Rows
-) -> tuple[NDArray[Any], Rows, dict[str, Any]]:
-    """Which rows are left to train on, the test rows, and how they were found.
-
-    The test rows are those that the data brings along, else a share of its rows.
-    """
-    classes = data.y if recipe.task == "classification" else None
-    if source.test is None:
-        kept, out = hold_out(options["test_fraction"], options["seed"], len(data.X), classes)
-        split = {"share": options["test_fraction"], "seed": options["seed"], "digest": digest(data.y)}
-        return kept, Rows(data.X[out], data.y[out]), {"split": split}
-    test = _rows(recipe, *recipe.rows(source.test.where, source.test.read()))
-    if classes is not None and len(unknown := np.setdiff1d(test.y, classes)):
-        raise ValueError(f"{source.test.where} must hold classes of the training set, got {unknown[0]} besides")
-    return np.arange(len(data.X)), test, {"own_test_set": True}
+def _own_test_rows(recipe: recipes.Recipe, source: Source, labels: NDArray[Any] | None) -> Rows:
+    """The test rows that the data brings along."""
+    test = _rows(recipe, source.where, source.read())
+    if labels is not None and len(unknown := np.setdiff1d(test.y, labels)):
+        raise ValueError(f"{source.where} must hold classes of the training set, got {unknown[0]} besides")
+    return test
 
 
 def _split_validation(
-    options: dict[str, Any], recipe: recipes.Recipe, y: NDArray[Any], kept: NDArray[Any]
+    options: dict[str, Any], labels: NDArray[Any] | None, kept: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Split the rows ``kept`` into those to train on and those to evaluate each epoch on, if some can be spared."""
-    share, classifies = options["validation_fraction"], recipe.task == "classification"
-    spare = len(np.unique(y[kept])) < len(kept) if classifies else len(kept) > 2
-    if not share or options["solver"] == "lbfgs" or not spare:  # lbfgs has no epochs to evaluate
+    share, labels = options["validation_fraction"], None if labels is None else labels[kept]
+    needed = 2 if labels is None else len(np.unique(labels))
+    if not share or options["solver"] == "lbfgs" or len(kept) <= needed:  # lbfgs has no epochs to evaluate
         return kept, kept[:0]
     if not 0.0 <= share < 1.0:
         raise ValueError(f"validation_fraction must be at least 0 and below 1, got {share}")
-    inner, outer = hold_out(share, options["seed"] + 1, len(kept), y[kept] if classifies else None)
+    inner, outer = hold_out(share, options["seed"] + 1, len(kept), labels)
     return kept[inner], kept[outer]
 
 

@@ -6,8 +6,6 @@ NAME is ``(f, grad, params)``, or a dict of the arguments of ``gradcheck`` (f, g
 Every error of the user's code becomes one sentence: what raised it, where in the user's files, its type and message.
 """
 
-from __future__ import annotations
-
 import ast
 import inspect
 import sys
@@ -31,8 +29,9 @@ def check_problem(problem: str, **options: Any) -> Report:
         ValueError: for a file, a name or an object that is no problem, and for every error that the user's code raises.
     """
     file, name = _split(problem)
-    path = Path(file).resolve()
-    with _importable(path.parent):
+    path, import_path = Path(file).resolve(), list(sys.path)
+    sys.path.insert(0, str(path.parent))  # as if the file were run from there
+    try:
         module = _loaded(path, file)
         if not hasattr(module, name):
             raise ValueError(f"{file} has no {name!r}{did_you_mean(name, vars(module))}")
@@ -40,6 +39,8 @@ def check_problem(problem: str, **options: Any) -> Report:
         check, arguments = _arguments(problem, found)
         theirs = {key: _blamed(key, value, path.parent) for key, value in arguments.items()}
         return check(**{**theirs, **options})
+    finally:
+        sys.path[:] = import_path
 
 
 def _split(problem: str) -> tuple[str, str]:
@@ -51,8 +52,7 @@ def _split(problem: str) -> tuple[str, str]:
         raise ValueError(f"PROBLEM must be FILE.py:NAME, got {problem!r}{hint}")
     path = Path(file)
     if path.suffix != ".py":
-        with_suffix = [f"{file}.py:{name}"] if Path(f"{file}.py").is_file() else []
-        meant = did_you_mean(problem, with_suffix)
+        meant = f"; did you mean '{file}.py:{name}'?" if Path(f"{file}.py").is_file() else ""
         raise ValueError(f"PROBLEM must be FILE.py:NAME with a Python file, got {problem!r}{meant}")
     if not path.is_file():
         near = nearest(path.name, (other.name for other in path.parent.glob("*.py")), cutoff=0.8)
@@ -66,7 +66,11 @@ def _made(problem: str, name: str, found: Any, folder: Path) -> Any:
     """The problem itself: ``found``, or its result if it is a function."""
     if not callable(found):
         return found
-    required = [p.name for p in _parameters(found).values() if p.default is p.empty and p.kind not in _STARRED]
+    try:
+        parameters = [*inspect.signature(found).parameters.values()]
+    except (TypeError, ValueError):  # some functions written in C have no signature
+        parameters = []
+    required = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if required:
         raise ValueError(
             f"{problem} must be a problem, or a function without arguments that returns one, "
@@ -99,39 +103,30 @@ def _listed(names: Sequence[str]) -> str:
 
 _MOST_NAMES = 5
 
-_STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+_FIRST = ("f", "grad", "params")  # arguments of ``gradcheck``; all others have defaults
 
 
 def _arguments(problem: str, found: Any) -> tuple[Callable[..., Report], dict[str, Any]]:
     """The check that a problem asks for, and its arguments by name."""
     if isinstance(found, tuple) and len(found) == 3:
-        return gradcheck, dict(zip(("f", "grad", "params"), found, strict=True))
+        return gradcheck, dict(zip(_FIRST, found, strict=True))
     if not isinstance(found, Mapping):
         came = f"a tuple of {len(found)}" if isinstance(found, tuple) else f"{type(found).__name__}"
         raise ValueError(
             f"{problem} must be (f, grad, params), a dict of the arguments of gradcheck or of check_pullback, "
             f"or a function without arguments that returns one, got {came}"
         )
-    check = check_pullback if "op" in found else gradcheck
-    known = {**_parameters(gradcheck), **_parameters(check)}
-    if check is check_pullback:
-        known = {key: p for key, p in known.items() if key not in ("f", "grad", "params")}
-    known = {key: p for key, p in known.items() if p.kind not in _STARRED}
+    check, needed = (check_pullback, ("op", "args")) if "op" in found else (gradcheck, _FIRST)
+    known = (*needed, *inspect.signature(gradcheck).parameters.keys() - {*_FIRST})  # both checks take these options
     for key in found:
         if key not in known:
             meant = did_you_mean(key, known)
             raise ValueError(f"{problem} has {key!r}, which is no argument of {check.__name__}{meant}")
-    for key, parameter in known.items():
-        if key not in found and parameter.default is parameter.empty:
+    for key in needed:
+        if key not in found:
             raise ValueError(f"{problem} lacks {key!r}, an argument of {check.__name__}")
     return check, dict(found)
-
-
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    try:
-        return inspect.signature(function).parameters
-    except (TypeError, ValueError):  # some functions written in C have no signature
-        return {}
 
 
 def _loaded(path: Path, shown: str) -> ModuleType:
@@ -146,17 +141,6 @@ def _loaded(path: Path, shown: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         raise ValueError(f"{shown} can't be imported: {_sentence(error, path.parent)}") from error
     return module
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Modules in ``folder`` can be imported, as if a file were run from there."""
-    before = list(sys.path)
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path[:] = before
 
 
 # --- errors of the user's code ------------------------------------------------------------------------------------
@@ -195,11 +179,8 @@ def _blaming_op(op: Callable[..., Any], folder: Path) -> Callable[..., Any]:
 def _sentence(error: BaseException, folder: Path) -> str:
     """``ValueError: its first line (problem.py, line 12)``: the place is the innermost one in the user's folder."""
     message = str(error.msg if isinstance(error, SyntaxError) else error).strip().partition("\n")[0]
-    places = [
-        (Path(frame.filename), frame.lineno)
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).parent == folder
-    ]
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [(Path(frame.filename), frame.lineno) for frame in frames if Path(frame.filename).parent == folder]
     if isinstance(error, SyntaxError) and error.filename:
         places.append((Path(error.filename), error.lineno))
     where = f" ({places[-1][0].name}, line {places[-1][1]})" if places else ""

@@ -1,7 +1,5 @@
 """``Run``, the record of a training run, which the steps of ``_training`` fill in one after the other."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ from mlp_xp.cli._output import with_suffix
 from mlp_xp.cli._prepare import Data
 from mlp_xp.cli._scores import Score
 from mlp_xp.cli._screen import Screen
+from mlp_xp.train import Epoch
 
 
 class Files(NamedTuple):
@@ -32,41 +31,13 @@ def result_files(options: dict[str, Any]) -> Files:
         ValueError: for a name with another suffix, and where there is no checkpoint to resume from.
     """
     model = with_suffix(options["output"] or f"{stem_of(options['data'])}.safetensors", ".safetensors")
-    picture = None
-    if options["picture"] != "none":
-        picture = with_suffix(options["picture"] or model.with_suffix(".png"), ".png")
+    drawn = options["picture"] or model.with_suffix(".png")
+    picture = None if drawn == "none" else with_suffix(drawn, ".png")
     config = None if options["save_config"] is None else with_suffix(options["save_config"], ".toml")
     checkpoint = None if options["checkpoint"] is None else with_suffix(options["checkpoint"], ".safetensors")
     if options["resume"] and (checkpoint is None or not checkpoint.exists()):
         raise ValueError(f"--resume needs a --checkpoint that is there, got {checkpoint or 'none'}")
     return Files(model, picture, config, checkpoint)
-
-
-class Stopwatch:
-    """Seconds of each part of a run that began at ``began``, by ``time.perf_counter``."""
-
-    def __init__(self, began: float) -> None:
-        self.began = self.before = began
-        self.parts: dict[str, float] = {}
-
-    def lap(self, part: str) -> float:
-        """Count the seconds since the last lap as ``part``; returns them."""
-        now = time.perf_counter()
-        self.parts[part], self.before = now - self.before, now
-        return self.parts[part]
-
-    def move(self, part: str, other: str, seconds: float) -> None:
-        """Count so many seconds of ``part`` as ``other``."""
-        self.parts[part] -= seconds
-        self.parts[other] = seconds
-
-    def slowest(self) -> tuple[str, float]:
-        """The part that took longest, and its seconds."""
-        return max(self.parts.items(), key=lambda pair: pair[1])
-
-    def total(self) -> float:
-        """Seconds since the start."""
-        return time.perf_counter() - self.began
 
 
 @dataclass
@@ -79,7 +50,7 @@ class Run:
     settings: the options that decide the result, as TOML.
     command: the command line that does the same.
     screen: where it is shown.
-    watch: how long each step takes.
+    began: when the command began, by ``time.perf_counter``.
 
     Chosen:
     backend: the array library.
@@ -89,12 +60,16 @@ class Run:
     network: the architecture and the solver, to show.
 
     Learned:
+    epoch: where the training stands after its last epoch; None before the first, and for a solver without epochs.
     interrupted: whether Ctrl-C ended the training.
 
     Scored:
     predicted: labels or numbers for the test rows.
     score: how good they are.
     pictured: whether the picture was drawn.
+
+    Always:
+    seconds: how long each part took.
     """
 
     options: dict[str, Any]
@@ -102,7 +77,7 @@ class Run:
     settings: str
     command: str
     screen: Screen
-    watch: Stopwatch
+    began: float
 
     backend: str = field(init=False)
     data: Data = field(init=False)
@@ -110,13 +85,26 @@ class Run:
     model: Model = field(init=False)
     network: str = field(init=False)
 
+    epoch: Epoch | None = None
     interrupted: bool = False
 
     predicted: NDArray[Any] = field(init=False)
     score: Score = field(init=False)
     pictured: bool = False
 
+    seconds: dict[str, float] = field(default_factory=dict)
+
     @property
     def name(self) -> str:
         """The name of the data, without folder and suffix."""
         return stem_of(self.options["data"])
+
+    @property
+    def total(self) -> float:
+        """Seconds since the command began."""
+        return time.perf_counter() - self.began
+
+    def lap(self, part: str) -> float:
+        """Count the seconds that no other part took as those of ``part``; returns them."""
+        self.seconds[part] = self.total - sum(self.seconds.values())
+        return self.seconds[part]

@@ -1,7 +1,5 @@
 """How good predictions are: a score with its interval, and a table of confusions or of residuals."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Where a command prints: text and tables in a terminal or a pipe, records of JSON, or nothing.
+"""What a command gives back: its exit status, and text and tables in a terminal or a pipe, records of JSON, or nothing.
 
 Each command opens one ``Screen`` and hands everything to it; the ``Screen`` alone decides what is printed.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import IntEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +16,15 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+class Status(IntEnum):
+    """Exit statuses of ``mlp-xp``: one line on stderr describes a bad input; shells report 130 for Ctrl-C."""
+
+    OK = 0
+    WRONG_GRADIENT = 1  # or one that can't be resolved
+    BAD_INPUT = 2
+    INTERRUPTED = 130
 
 
 class Table(NamedTuple):

@@ -1,7 +1,5 @@
 """The settings of a training run: read from a TOML file, written to one, and as the command line that repeats it."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import tomllib

@@ -1,7 +1,5 @@
 """``mlp-xp backends``: which array libraries are usable here, why not, and how long a training step takes on each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 

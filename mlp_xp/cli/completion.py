@@ -1,7 +1,5 @@
 """``mlp-xp completion``: the script that makes a shell complete the command."""
 
-from __future__ import annotations
-
 import click
 from click.shell_completion import get_completion_class
 

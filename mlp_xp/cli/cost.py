@@ -1,7 +1,5 @@
 """``mlp-xp cost``: the operations and the memory of a training step, from the sizes alone."""
 
-from __future__ import annotations
-
 import click
 
 from mlp_xp.cli._help import Names, command_of, name_option

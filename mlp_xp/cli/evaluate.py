@@ -1,7 +1,5 @@
 """``mlp-xp evaluate``: how good a model is on rows whose targets are known."""
 
-from __future__ import annotations
-
 import click
 
 from mlp_xp.cli._help import command_of

@@ -1,7 +1,5 @@
 """``mlp-xp export``: a model as ONNX, for onnxruntime and other programs that read ONNX."""
 
-from __future__ import annotations
-
 import click
 
 from mlp_xp.cli._help import command_of

@@ -15,8 +15,7 @@ import click
 from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.cli._help import Names, Option, command_of, name_option
 from mlp_xp.cli._options import DEVICE, seed_option
-from mlp_xp.cli._screen import Screen
-from mlp_xp.cli._status import Status
+from mlp_xp.cli._screen import Screen, Status
 
 if TYPE_CHECKING:
     from mlp_xp.gradcheck import Report

@@ -1,7 +1,5 @@
 """``mlp-xp train``: its options, from the command line or a file of settings. Next: ``_training`` does the work."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -6,14 +6,13 @@ tables  tables with named columns, and what a column holds
 recipe  how a model turns rows into numbers, saved with the model
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlp_xp._lib.files import HostArray
 from mlp_xp.data import arrays, tables
 from mlp_xp.data.arrays import BUILT_IN
-from mlp_xp.data.source import Chunk, HostArray, Source, hold_out
+from mlp_xp.data.source import Chunk, Source, hold_out
 
 __all__ = ["BUILT_IN", "KINDS", "TABLES", "Chunk", "HostArray", "Source", "hold_out", "open_data"]
 

@@ -5,8 +5,6 @@ An error about a file is one sentence that begins with its name: what was expect
 Next: ``tables`` opens data with named columns, ``recipe`` turns rows into numbers, ``cli`` trains on them.
 """
 
-from __future__ import annotations
-
 import gzip
 import math
 import struct
@@ -15,11 +13,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from mlp_xp.data.source import Chunk, HostArray, Source
+from mlp_xp._lib.files import HostArray
+from mlp_xp.data.source import Chunk, Source
 
 BUILT_IN = ("digits", "iris", "wine", "breast_cancer", "diabetes")
 
@@ -62,33 +61,24 @@ def npz_file(path: Path) -> Source:
     names = next((names for names in _NPZ_NAMES if names[0] in heads), None)
     if names is None:
         raise ValueError(f"{path} must hold X and y, or x_train and y_train, got {', '.join(heads) or 'nothing'}")
-    X, y, X_test, y_test = (name if name in heads else None for name in names)
+    X, (y, X_test, y_test) = names[0], (name if name in heads else None for name in names[1:])
     if (X_test is None) != (y_test is None):
         raise ValueError(f"{path} must hold both {names[2]} and {names[3]} or neither, got {X_test or y_test}")
-    shape = heads[str(X)][0]
-    if X_test is not None and heads[X_test][0][1:] != shape[1:]:
-        raise ValueError(f"{path}: {X_test} must have rows of shape {shape[1:]}, got {heads[X_test][0][1:]}")
+    shape = heads[X][0]
     image = shape[1:-1] if len(shape) == 4 and shape[-1] == 1 else shape[1:]
     image_shape = (int(image[0]), int(image[1])) if len(image) == 2 else None
 
     def part(X: str, y: str | None, test: Source | None = None) -> Source:
-        _check_heads(path, X, heads[X], y, None if y is None else heads[y])
-        return Source(path.stem, str(path), None, lambda rows: _npz_chunks(path, X, y, heads[X][0][0], rows), test,
+        found, dtype = heads[X]
+        if len(found) < 2 or dtype.kind not in "buif":
+            expected = "numbers (n, d_in) or images (n, height, width)"
+            raise ValueError(f"{path}: {X} must be {expected}, got {dtype} {found}")
+        targets = None if y is None else (f"{path}: {y}", heads[y][0])
+        _check_shapes((f"{path}: {X}", found), targets, shape[1:], "target")
+        return Source(path.stem, str(path), None, lambda rows: _npz_chunks(path, X, y, found[0], rows), test,
                       image_shape)  # fmt: skip
 
-    return part(str(X), y, None if X_test is None else part(X_test, y_test))
-
-
-def _check_heads(path: Path, X: str, head: tuple[Any, Any], y: str | None, y_head: tuple[Any, Any] | None) -> None:
-    shape, dtype = head
-    if len(shape) < 2 or dtype.kind not in "buif":
-        raise ValueError(f"{path}: {X} must be numbers (n, d_in) or images (n, height, width), got {dtype} {shape}")
-    if math.prod(shape) == 0:
-        raise ValueError(f"{path}: {X} must have at least one row and one column, got shape {shape}")
-    if y_head is not None and y_head[0] not in ((shape[0],), (shape[0], 1)):
-        raise ValueError(
-            f"{path}: {y} must hold one target for each of the {shape[0]} rows, shape ({shape[0]},), got {y_head[0]}"
-        )
+    return part(X, y, None if X_test is None else part(X_test, y_test))
 
 
 @contextmanager
@@ -171,18 +161,11 @@ def idx_folder(folder: Path) -> Source:
     files = [(str(path), _read_idx(path, _IDX_NAMES[stem])) for stem, path in paths.items() if path]
     shape = files[0][1].shape[1:]
     parts: list[Source] = []
-    for (X_path, X), (y_path, y) in reversed([files[:2], *([files[2:]] if len(files) > 2 else [])]):
-        if X.shape[1:] != shape:
-            raise ValueError(f"{X_path} must have rows of shape {shape}, got {X.shape[1:]}")
-        if X.size == 0:
-            raise ValueError(f"{X_path} must have at least one row and one column, got shape {X.shape}")
-        if y.shape != (len(X),):
-            raise ValueError(
-                f"{y_path} must hold one label for each of the {len(X)} rows, shape ({len(X)},), got {y.shape}"
-            )
+    for (X_path, X), (y_path, y) in zip(files[::2], files[1::2], strict=True):  # the training set, the test set
+        _check_shapes((X_path, X.shape), (y_path, y.shape), shape, "label")
         chunks = _from_arrays(X_path, X, y.astype(np.int64))
         parts.append(Source(folder.resolve().name, str(folder), None, chunks, None, (shape[0], shape[1])))
-    return parts[-1]._replace(test=parts[0] if len(parts) > 1 else None)
+    return parts[0]._replace(test=parts[1] if parts[1:] else None)
 
 
 def _find_idx(folder: Path, stem: str, rank: int) -> Path | None:
@@ -212,7 +195,22 @@ def _read_idx(path: Path, rank: int) -> HostArray:
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
-# --- values ------------------------------------------------------------------------------------------------------
+# --- shapes and values ------------------------------------------------------------------------------------------
+
+
+_Named: TypeAlias = tuple[str, tuple[int, ...]]
+"""The name of an array in an error, and its shape."""
+
+
+def _check_shapes(X: _Named, y: _Named | None, row: tuple[int, ...], word: str) -> None:
+    """Raise unless X has rows of shape ``row``, and y a target, called ``word``, for each of them."""
+    where, (n, *_) = X
+    if X[1][1:] != row:
+        raise ValueError(f"{where} must have rows of shape {row}, got {X[1][1:]}")
+    if math.prod(X[1]) == 0:
+        raise ValueError(f"{where} must have at least one row and one column, got shape {X[1]}")
+    if y is not None and y[1] not in ((n,), (n, 1)):
+        raise ValueError(f"{y[0]} must hold one {word} for each of the {n} rows, shape ({n},), got {y[1]}")
 
 
 def _features(where: str, X: HostArray, first: int) -> HostArray:

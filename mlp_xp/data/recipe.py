@@ -5,8 +5,6 @@ A ``Recipe`` is learned from the training rows and applied to all later ones: ro
 Before: ``tables`` and ``arrays`` read the rows. Next: ``cli`` saves a recipe with each model.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
@@ -83,7 +81,7 @@ class Recipe(NamedTuple):
 
     def _refuse_missing(self, where: str, X: NDArray[Any], first: int) -> None:
         row, place = np.argwhere(np.isnan(X))[0]
-        names = [column.name for column in self.columns or () for _ in range(column.width)]
+        names = [column.name for column in self.columns or () for _ in column.names]
         times = int(np.isnan(X[:, place]).sum())
         raise ValueError(
             f"{where}: row {first + row + 1}, column {names[place]!r} is missing (in {times:,} rows of this column); "
@@ -151,13 +149,12 @@ class Recipe(NamedTuple):
     @classmethod
     def from_notes(cls, notes: Mapping[str, Any]) -> Self:
         """The recipe of which ``as_notes`` made these notes."""
-        columns = notes["columns"]
-        known: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in notes.items()
-        }
-        if columns is not None:
-            known["columns"] = tuple(tables.Column(name, None if c is None else tuple(c)) for name, c in columns)
-        return cls(**known)
+        known: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in notes.items()}
+        recipe = cls(**known)
+        if recipe.columns is None:
+            return recipe
+        columns = [tables.Column(name, None if each is None else tuple(each)) for name, each in recipe.columns]
+        return recipe._replace(columns=tuple(columns))
 
 
 def plain_recipe(width: int, task: str) -> Recipe:
@@ -205,11 +202,7 @@ def learn(source: Source, chunk: Chunk, wanted: Wanted) -> tuple[Recipe, str]:
     if not len(known):
         raise ValueError(f"{where}: the target {target!r} must have a value, it is missing in all rows")
     task, reason = infer_task(f"the target {target!r}", tidy(where, known.to_numpy()), wanted.task)
-    names = tuple(
-        column.name if category is None else f"{column.name}={category}"
-        for column in columns
-        for category in (column.categories if column.categories is not None else (None,))
-    )
+    names = tuple(name for column in columns for name in column.names)
     return Recipe(task, target, columns, names, len(names), wanted.missing), reason
 
 
@@ -230,9 +223,9 @@ def tidy(where: str, y: NDArray[Any]) -> NDArray[Any]:
     Raises:
         ValueError: for complex numbers, NaN and infinities.
     """
-    if y.dtype.kind == "b" or y.dtype.kind not in "iuf":
-        if y.dtype.kind == "c":
-            raise ValueError(f"{where}: the target must be numbers or texts, got {y.dtype}")
+    if y.dtype.kind == "c":
+        raise ValueError(f"{where}: the target must be numbers or texts, got {y.dtype}")
+    if y.dtype.kind not in "iuf":
         return np.asarray([str(value) for value in y])
     if y.dtype.kind in "iu":
         return y.astype(np.int64)

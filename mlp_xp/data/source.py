@@ -1,14 +1,11 @@
 """``Source``, rows that can be read in chunks, which all functions that open data return; ``hold_out`` splits them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-HostArray: TypeAlias = NDArray[Any]
+from mlp_xp._lib.files import HostArray
 
 
 class Chunk(NamedTuple):
@@ -41,7 +38,7 @@ class Source(NamedTuple):
     where: str
     columns: tuple[str, ...] | None
     chunks: Callable[[int | None], Iterator[Chunk]]
-    test: Source | None = None
+    test: "Source | None" = None
     image_shape: tuple[int, int] | None = None
     target: str | None = None
     is_table: bool = False

@@ -6,10 +6,9 @@ from 1, without the header.
 Next: ``recipe`` keeps the columns with a model.
 """
 
-from __future__ import annotations
-
 import csv
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_xp._lib.arguments import one_of
+from mlp_xp._lib.arguments import first_line, one_of
 from mlp_xp.data.source import Chunk, Source
 
 _MOST_COLUMNS = 100_000
@@ -33,9 +32,9 @@ class Column(NamedTuple):
     categories: tuple[str, ...] | None
 
     @property
-    def width(self) -> int:
-        """The number of columns of X that it becomes."""
-        return 1 if self.categories is None else len(self.categories)
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns of X that it becomes: ``name``, or ``name=category`` for each category."""
+        return (self.name,) if self.categories is None else tuple(f"{self.name}={each}" for each in self.categories)
 
 
 # --- opening -----------------------------------------------------------------------------------------------------
@@ -44,9 +43,8 @@ class Column(NamedTuple):
 def open_table(path: Path, text_columns: Sequence[str] = ()) -> Source:
     """The table in ``path``; in a text file, ``text_columns`` are read as text even where they look like numbers."""
     if not path.is_file():
-        raise ValueError(
-            f"{path} can't be read: {'it is not a file' if path.exists() else 'No such file or directory'}"
-        )
+        reason = "it is not a file" if path.exists() else "No such file or directory"
+        raise ValueError(f"{path} can't be read: {reason}")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} must be a table with a header, got an empty file")
     read = {".csv": _text, ".tsv": _text, ".parquet": _parquet}.get(path.suffix.lower(), _arrow)
@@ -92,12 +90,11 @@ def _text(path: Path, text_columns: tuple[str, ...]) -> tuple[tuple[str, ...], A
         except pd.errors.EmptyDataError:
             return
         except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
+            sentence = f"{path} can't be read as a table: {first_line(error)}"
             found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
             if found:
-                raise ValueError(
-                    f"{path}: line {found[2]} must have {found[1]} fields as the header has, got {found[3]}"
-                ) from None
-            raise ValueError(f"{path} can't be read as a table: {str(error).strip().splitlines()[0]}") from None
+                sentence = f"{path}: line {found[2]} must have {found[1]} fields as the header has, got {found[3]}"
+            raise ValueError(sentence) from None
 
     return header, frames
 
@@ -126,7 +123,7 @@ def _parquet(path: Path, text_columns: tuple[str, ...]) -> tuple[tuple[str, ...]
         with parquet.ParquetFile(path) as file:
             columns = tuple(file.schema_arrow.names)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} must be a whole Parquet file: {_first_line(error)}") from None
+        raise ValueError(f"{path} must be a whole Parquet file: {first_line(error)}") from None
 
     def frames(rows: int) -> Iterator[Any]:
         with parquet.ParquetFile(path) as file:
@@ -151,7 +148,7 @@ def _arrow(path: Path, text_columns: tuple[str, ...]) -> tuple[tuple[str, ...], 
     try:
         first = next(batches(), None)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} must be a whole Arrow file: {_first_line(error)}") from None
+        raise ValueError(f"{path} must be a whole Arrow file: {first_line(error)}") from None
     if first is None:
         raise ValueError(f"{path} must have at least one row, got none")
 
@@ -165,30 +162,24 @@ def _arrow(path: Path, text_columns: tuple[str, ...]) -> tuple[tuple[str, ...], 
 
 def from_openml(name: str) -> Source:
     """The data set ``openml:NAME``, fetched once and kept by scikit-learn in its own folder."""
-    import warnings
-
     from sklearn.datasets import fetch_openml
 
+    title = name.removeprefix("openml:")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of several versions: the active one is right
-            bunch = fetch_openml(name=name.removeprefix("openml:"), as_frame=True, parser="auto")
+            bunch = fetch_openml(name=title, as_frame=True, parser="auto")
     except Exception as error:  # the network, the server or the format may fail
-        raise ValueError(f"{name} can't be fetched from openml.org: {_first_line(error)}") from None
+        raise ValueError(f"{name} can't be fetched from openml.org: {first_line(error)}") from None
     frame = bunch.frame
     target = frame.columns[-1] if bunch.target is None else str(getattr(bunch.target, "name", frame.columns[-1]))
 
     def chunks(rows: int | None) -> Iterator[Chunk]:
-        for low in range(0, len(frame), rows or len(frame)):
-            yield Chunk(frame[low : low + (rows or len(frame))], None, low)
+        step = rows or len(frame)
+        for low in range(0, len(frame), step):
+            yield Chunk(frame[low : low + step], None, low)
 
-    return Source(
-        name.removeprefix("openml:"), name, tuple(map(str, frame.columns)), chunks, target=target, is_table=True
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return Source(title, name, tuple(map(str, frame.columns)), chunks, target=target, is_table=True)
 
 
 def _reads_as_number(text: str) -> bool:
@@ -226,18 +217,16 @@ def learn_columns(where: str, frame: Any, target: str, drop: Iterable[str], cate
     for name in frame.columns:
         if name == target or name in drop:
             continue
-        column = frame[name]
+        column, values = frame[name], None
         if name in categories or not _holds_numbers(where, name, column):
-            values = sorted({str(value) for value in column.dropna().unique()})
+            values = tuple(sorted({str(value) for value in column.dropna().unique()}))
             if len(values) > _MOST_CATEGORIES:
                 raise ValueError(
                     f"{where}: column {name!r} has {len(values):,} different values, too many for categories "
                     f"(at most {_MOST_CATEGORIES:,}); leave it out with --drop {name!r}"
                 )
-            columns.append(Column(str(name), tuple(values)))
-        else:
-            columns.append(Column(str(name), None))
-    if not sum(column.width for column in columns):
+        columns.append(Column(str(name), values))
+    if not any(column.names for column in columns):
         raise ValueError(f"{where} must have a column besides the target {target!r}, got none with a value")
     return columns
 
@@ -295,7 +284,7 @@ def encode(where: str, columns: Sequence[Column], frame: Any, first: int) -> NDA
     """
     for column in columns:
         check_named("what the model was trained on", where, frame.columns, column.name)
-    X = np.empty((len(frame), sum(column.width for column in columns)))
+    X = np.empty((len(frame), sum(len(column.names) for column in columns)))
     low = 0
     for column in columns:
         values = frame[column.name]
@@ -311,7 +300,7 @@ def encode(where: str, columns: Sequence[Column], frame: Any, first: int) -> NDA
                 row = int(np.argmax(unknown))
                 known = one_of(column.categories, text[row], most=_MOST_LISTED)
                 raise ValueError(f"{where}: row {first + row + 1}, column {column.name!r} must be {known}")
-            X[:, low : low + column.width] = codes[:, None] == np.arange(column.width)
-            X[~there, low : low + column.width] = np.nan
-        low += column.width
+            X[:, low : low + len(position)] = codes[:, None] == np.arange(len(position))
+            X[~there, low : low + len(position)] = np.nan
+        low += len(column.names)
     return X

@@ -3,8 +3,6 @@
 Next: every other file of the checker uses these.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -42,6 +40,11 @@ def scale_of(xp: Namespace, x: Array) -> Array:
     unit, squares = _scaled_squares(xp, x)
     mean = xp.sqrt(squares / size)
     return xp.where(mean > 0.0, unit * mean, xp.ones_like(mean))
+
+
+def sizes_of(xp: Namespace, x: Array) -> Array:
+    """The size of each entry of ``x``, but no less than the scale of ``x``."""
+    return xp.maximum(xp.abs(x), scale_of(xp, x) * xp.ones_like(x))
 
 
 def _scaled_squares(xp: Namespace, x: Array) -> tuple[Array, Array]:

@@ -6,8 +6,6 @@ its own.
 Before: ``forms`` makes functions of flat arrays. Next: ``local`` and ``evidence`` look at the numbers.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -103,10 +101,8 @@ def _unrepeatable_gradient(xp: Namespace, first: Sequence[Array], again: Sequenc
         return ""
     if distance(xp, [2.0 * gradient for gradient in first], again) <= allowed * size:
         return "grad adds to what it returned before: gradients accumulate, and must start from zero each time"
-    why = "something is drawn afresh, such as a dropout mask without a fixed seed"
-    return (
-        f"grad is not repeatable: two calls with the same arguments differ by {share:.1g} of the largest entry; {why}"
-    )
+    differ = f"two calls with the same arguments differ by {share:.1g} of the largest entry"
+    return f"grad is not repeatable: {differ}; something is drawn afresh, such as a dropout mask without a fixed seed"
 
 
 def _stale_cache(xp: Namespace, flat: Flat, elsewhere: Arrays, returned: Arrays, first: Arrays) -> str:

@@ -9,8 +9,6 @@ linear algebra.
 Next: ``dual`` carries tangents through a function by these rules.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import operator

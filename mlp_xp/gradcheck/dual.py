@@ -73,18 +73,6 @@ class Dual:
     def __iter__(self) -> Iterator[Dual]:
         return (self[i, ...] for i in range(self.shape[0]))
 
-    def __float__(self) -> float:
-        return float(untangent(self))
-
-    def __int__(self) -> int:
-        return int(untangent(self))
-
-    def __index__(self) -> int:
-        return operator.index(untangent(self))
-
-    def __bool__(self) -> bool:
-        return bool(untangent(self))
-
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         return untangent(self).__array__()
 
@@ -119,6 +107,14 @@ for _sign, _name in {**_OPERATORS, **_OTHERS}.items():
         setattr(Dual, f"__r{_sign}__", _defined(_name, _operator, True))
 
 
+def _converted(convert: Callable[[Any], Any]) -> Callable[[Dual], Any]:
+    return lambda self: convert(untangent(self))
+
+
+for _convert in (float, int, bool, operator.index):
+    setattr(Dual, f"__{_convert.__name__}__", _converted(_convert))
+
+
 def untangent(x: Any) -> Any:
     """The plain array of a ``Dual`` without a tangent; anything that is no dual as it is.
 
@@ -151,15 +147,17 @@ class DualNamespace:
         return self._for_duals(name, getattr(self.base, name))
 
     def _for_duals(self, name: str, found: Any) -> Any:
-        if isinstance(found, ModuleType):
-            return _Extension(self, found)
+        if isinstance(found, ModuleType):  # such as linalg
+            extension = ModuleType(name)
+            vars(extension)["__getattr__"] = lambda each: self._for_duals(each, getattr(found, each))
+            return extension
         if isinstance(found, type) or not callable(found) or name.startswith("__"):  # a dtype, pi, what is supported
             return found
         return functools.partial(self.call, name, found)
 
     def call(self, name: str, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
         """``function(*args, **options)``, by the rule of ``name`` if any argument has a tangent."""
-        if not any(map(_moves, args)) and not any(map(_moves, options.values())):
+        if not _moves((*args, *options.values())):
             plain, named = _values(args), {key: _values(option) for key, option in options.items()}
             return self._clothed(function(*plain, **named))
         name = _standard_name(name)
@@ -177,9 +175,8 @@ class DualNamespace:
     def _partials(self, name: str, function: Any, args: Any, options: Any) -> Any:
         a, b = map(_values, args)
         y = function(a, b, **options)
-        terms = (
-            p(self.base, a, b, y) * x.tangent for p, x in zip(rules.PARTIALS[name], args, strict=True) if _moves(x)
-        )
+        partials = zip(rules.PARTIALS[name], args, strict=True)
+        terms = (partial(self.base, a, b, y) * x.tangent for partial, x in partials if _moves(x))
         return self._dual(y, functools.reduce(operator.add, terms))
 
     def _linear(self, name: str, function: Any, args: Any, options: Any) -> Any:
@@ -278,16 +275,6 @@ _KINDS: tuple[tuple[Iterable[str], Callable[[DualNamespace, str, Any, Any, Any],
     (("broadcast_arrays",), DualNamespace._broadcast),
 )
 _RULES = {name: rule for names, rule in _KINDS for name in names}
-
-
-class _Extension:
-    """A module of a namespace, such as ``linalg``, that takes duals."""
-
-    def __init__(self, xp: DualNamespace, module: ModuleType) -> None:
-        self._xp, self._module = xp, module
-
-    def __getattr__(self, name: str) -> Any:
-        return self._xp._for_duals(name, getattr(self._module, name))
 
 
 def _standard_name(name: str) -> str:

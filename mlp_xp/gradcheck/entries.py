@@ -2,10 +2,8 @@
 
 For ``numerical_grad``, for ``mode="full"``, and to find out where an array is wrong.
 
-Before: ``evidence`` compares whole arrays. Next: ``verdict`` judges, ``explain`` says what is wrong.
+Before: ``evidence`` compares whole arrays. Next: ``check`` judges, ``explain`` says what is wrong.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,7 +15,7 @@ from numpy.random import Generator, default_rng
 
 from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, persisted, scalar_like
 from mlp_xp._lib.typing import Array, Namespace
-from mlp_xp.gradcheck.arrays import flat_positions, inner, random_direction, scale_of, taken
+from mlp_xp.gradcheck.arrays import flat_positions, inner, random_direction, sizes_of, taken
 from mlp_xp.gradcheck.evidence import MARGIN, LocalGradient, entry_rounding
 from mlp_xp.gradcheck.local import slope_along
 from mlp_xp.gradcheck.report import RIGHT, WRONG
@@ -66,10 +64,9 @@ def numerical_grad(f: Callable[[Any], Any], x: Array, eps: float | None = None, 
         step = scalar_like(xp, float(eps), x)
     else:
         raise ValueError(f"eps must be a positive number, got {eps!r}")
-    size = math.prod(x.shape)
-    if size == 0:
+    if 0 in x.shape:
         return xp.zeros_like(x)
-    return xp.reshape(_quotients(_OneArray(xp, f, x, vectorized), range(size), step), x.shape)
+    return xp.reshape(_quotients(_OneArray(xp, f, x, vectorized), range(math.prod(x.shape)), step), x.shape)
 
 
 class _OneArray(NamedTuple):
@@ -157,7 +154,7 @@ def compare_entries(here: LocalGradient, leaf: int, positions: Sequence[int], ve
 
     at = _OneArray(xp, along, x, vectorized)
     analytic = taken(xp, here.gradient[leaf], positions)
-    widest = math.cbrt(local.epsilon) * xp.maximum(xp.abs(x), scale_of(xp, x) * xp.ones_like(x))
+    widest = math.cbrt(local.epsilon) * sizes_of(xp, x)
     if len(positions) <= _MANY:
         numeric, uncertainty = _two_sided(at, local.noise, analytic, positions, widest)
         return Entries(list(positions), analytic, numeric, uncertainty + entry_rounding(here, leaf))
@@ -171,7 +168,10 @@ def compare_entries(here: LocalGradient, leaf: int, positions: Sequence[int], ve
     uncertainty = gap + rounding + entry_rounding(here, leaf)
     if again:
         sharper = _two_sided(at, local.noise, taken(xp, analytic, again), [positions[i] for i in again], widest)
-        numeric, uncertainty = (_put(xp, x, again, y) for x, y in zip((numeric, uncertainty), sharper, strict=True))
+        source = np.arange(len(positions))
+        source[again] = len(positions) + np.arange(len(again))
+        both = zip((numeric, uncertainty), sharper, strict=True)
+        numeric, uncertainty = (taken(xp, xp.concat(list(pair)), source.tolist()) for pair in both)
     return Entries(list(positions), analytic, numeric, uncertainty)
 
 
@@ -196,13 +196,6 @@ def _two_sided(
         if bool(xp.all(resolved | (disagreement <= rounding))):
             break
     return numeric, uncertainty
-
-
-def _put(xp: Namespace, x: Array, places: Sequence[int], values: Array) -> Array:
-    """``x`` with ``values`` at ``places``."""
-    sources = np.arange(x.shape[0])
-    sources[list(places)] = x.shape[0] + np.arange(len(places))
-    return taken(xp, xp.concat([x, values]), sources.tolist())
 
 
 # --- search ------------------------------------------------------------------------------------------------------

@@ -5,8 +5,6 @@ A pattern is named only if it explains the whole error; if none does, the senten
 Before: ``entries`` compared the entries, ``evidence`` the slopes. Next: ``report``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -141,17 +139,17 @@ def _factor_sentence(factor: float, slack: float) -> str:
     """The factor by its name, if it has one within ``slack``, relative."""
     if abs(factor + 1.0) < slack:
         return "the sign is wrong"
-    both_ways = ((factor, False), (1.0 / factor if factor else 0.0, True))
-    for number, upside_down in both_ways:
+    both_ways = (
+        ("", factor, "something counted twice, or a square's half forgotten", "a sum where a mean belongs"),
+        ("1/", 1.0 / factor if factor else 0.0, "a factor 2 forgotten", "a mean where a sum belongs"),
+    )
+    for over, number, twice, many in both_ways:
         if abs(number) > 1.5 and abs(number - round(number)) < slack * abs(number):
-            size = f"1/{round(number)}" if upside_down else f"{round(number)}"
-            twice = "a factor 2 forgotten" if upside_down else "something counted twice, or a square's half forgotten"
-            many = "a mean where a sum belongs" if upside_down else "a sum where a mean belongs"
-            return f"the gradient is {size} times the true one: {twice if abs(round(number)) == 2 else many}?"
-    for number, upside_down in both_ways:
+            cause = twice if abs(round(number)) == 2 else many
+            return f"the gradient is {over}{round(number)} times the true one: {cause}?"
+    for over, number, *_ in both_ways:
         if 0.0 < number < 0.995 and abs(100.0 * number - round(100.0 * number)) < 100.0 * slack:
-            size = f"1/{number:.2g}" if upside_down else f"{number:.2g}"
-            return f"the gradient is {size} times the true one: a keep probability, or another scale?"
+            return f"the gradient is {over}{number:.2g} times the true one: a keep probability, or another scale?"
     return f"the gradient is {factor:.10g} times the true one"
 
 

@@ -2,10 +2,8 @@
 
 A library is imported only once an object of it is given.
 
-Next: ``check`` flattens what it was given by ``flattened``; ``products`` takes pullbacks by ``as_op``.
+Next: ``check`` flattens what it was given by ``flattened``, and takes pullbacks by ``as_op``.
 """
-
-from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -68,8 +66,8 @@ def flattened(
         raise ValueError("params must hold at least one array, got none")
     if names is not None and len(names) != len(found):
         raise ValueError(f"names must name each of the {len(found)} arrays in params, got {len(names)}")
-    names = tuple(names if names is not None else (leaf.path for leaf in found))
-    arrays = tuple(leaf.array for leaf in found)
+    paths, arrays = zip(*found, strict=True)
+    names = tuple(paths if names is None else names)
     xp = namespace(*arrays)
     for name, array in zip(names, arrays, strict=True):
         if not is_floating(xp, array.dtype):
@@ -87,7 +85,7 @@ def _flat_gradient(grad: Callable[..., Any], args: tuple[Any, ...], count: int, 
 
     def flat(*arrays: Array) -> tuple[Array, ...]:
         result = on_arrays(*arrays)
-        gradients = tuple(leaf.array for leaf in leaves(in_order_of(result, args[0] if bare else args)))
+        gradients = arrays_of(in_order_of(result, args[0] if bare else args))
         if len(gradients) != count or not (bare or isinstance(result, tuple | list)):
             came = f"{len(gradients)}" if isinstance(result, tuple | list) else type(result).__name__
             odd = _no_arrays("", result) or _no_arrays("params", args)
@@ -117,20 +115,18 @@ def _on_leaves(function: Callable[..., Any], tree: tuple[Any, ...]) -> Callable[
 # --- containers --------------------------------------------------------------------------------------------------
 
 
-class Leaf(NamedTuple):
-    """An array and the path to it: ``params[0]["W"]``."""
-
-    path: str
-    array: Any
-
-
-def leaves(tree: Any, path: str = "") -> Iterator[Leaf]:
-    """The arrays of ``tree``, in order, each with its path."""
+def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The arrays of ``tree``, in order, each behind its path, such as ``params[0]["W"]``."""
     if is_array_api_obj(tree):
-        yield Leaf(path, tree)
+        yield path, tree
         return
     for step, child in _children(tree):
         yield from leaves(child, path + step)
+
+
+def arrays_of(tree: Any) -> Arrays:
+    """The arrays of ``tree``, in order."""
+    return tuple(array for _, array in leaves(tree))
 
 
 def rebuild(tree: Any, arrays: Iterator[Any]) -> Any:

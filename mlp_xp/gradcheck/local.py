@@ -6,8 +6,6 @@ Before: ``slopes`` and ``dual``; ``forms`` makes a function of flat arrays. Next
 these slopes.
 """
 
-from __future__ import annotations
-
 import cmath
 import functools
 import math
@@ -20,7 +18,7 @@ from numpy.random import default_rng
 
 from mlp_xp._lib.namespace import device_kwargs, namespace
 from mlp_xp._lib.typing import Array, Namespace
-from mlp_xp.gradcheck.arrays import from_host, like, random_direction, scale_of
+from mlp_xp.gradcheck.arrays import from_host, like, random_direction, sizes_of
 from mlp_xp.gradcheck.dual import Dual, DualNamespace
 from mlp_xp.gradcheck.forms import Arrays, CountedFunction
 from mlp_xp.gradcheck.slopes import Slope, directional_slope, evaluation_noise
@@ -148,11 +146,8 @@ def _dtype_name(x: Any) -> str:
 def _with_noise(local: LocalFunction, seed: int) -> LocalFunction:
     """``local`` with its noise, measured along a line of random signs."""
     xp, random = local.xp, default_rng(seed)
-    line = {
-        i: from_host(xp, random.choice([-1.0, 1.0], x.shape), x)
-        * xp.maximum(xp.abs(x), scale_of(xp, x) * xp.ones_like(x))
-        for i, x in enumerate(local.point)
-    }
+    signs = [from_host(xp, random.choice([-1.0, 1.0], x.shape), x) for x in local.point]
+    line = {i: sign * sizes_of(xp, x) for i, (sign, x) in enumerate(zip(signs, local.point, strict=True))}
     return local._replace(noise=evaluation_noise(local.along(line), local.value, local.epsilon))
 
 

@@ -8,8 +8,6 @@ An error e in the gradient changes it by ``<e, d>``, whose size is about the nor
 Next: ``local`` applies both to a function at a point.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -131,8 +129,7 @@ def _from_three(coarse: _Difference, middle: _Difference, fine: _Difference, noi
     # the bend of a smooth function is h phi'': proportional to the step
     kink = max(0.0, abs(fine.bend - middle.bend * fine.step / middle.step) - 4.0 * noise / fine.step)
     bent = abs(first - second) + kink
-    if not math.isfinite(bent):
-        bent = math.inf
+    bent = bent if math.isfinite(bent) else math.inf
     return Slope(second, bent + rounding, kink), bent, rounding
 
 

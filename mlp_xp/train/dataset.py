@@ -3,8 +3,6 @@
 Next: ``step`` learns from a batch, ``evaluate`` judges by the rows that were held out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from numbers import Real
 from typing import Any, NamedTuple, cast
@@ -12,7 +10,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np  # for the host's random numbers, and sparse matrices
 
 from mlp_xp._lib.arguments import check_batch, check_params
-from mlp_xp._lib.namespace import device_kwargs, is_floating, is_integral, namespace
+from mlp_xp._lib.namespace import device_of, is_floating, is_integral, namespace
 from mlp_xp._lib.typing import Array, Namespace, Params
 
 
@@ -62,33 +60,30 @@ def rows_of(xp: Namespace, X: Array | Any, like: Array, rows: Any) -> Array:
         rows: a slice, or indices: on the host where X is sparse.
     """
     if is_sparse(X):
-        return xp.asarray(cast(Any, X)[rows].toarray(), **device_kwargs(like))
+        return xp.asarray(cast(Any, X)[rows].toarray(), device=device_of(like))
     return X[rows, ...] if isinstance(rows, slice) else xp.take(X, rows, axis=0)
 
 
 def batches(xp: Namespace, data: Dataset, like: Array, size: int, rows: Any) -> Iterator[Batch]:
     """The batches of an epoch, ``size`` rows each, in the order ``rows`` (on the host), or as they come for None.
 
-    Rows of dense data are taken in the step. A sparse matrix is made dense batch by batch.
+    Rows of dense data in an order are taken in the step. A sparse matrix is made dense batch by batch.
     """
-    n, sparse = data.X.shape[0], is_sparse(data.X)
+    n = data.X.shape[0]
     size = min(size, n)
     spans = [slice(low, min(low + size, n)) for low in range(0, n, size)]
-    if rows is None:
-        for span in spans:
-            weight = None if data.weight is None else data.weight[span]
-            yield Batch(rows_of(xp, data.X, like, span), data.y[span, ...], weight, None)
-        return
-    there = xp.asarray(rows, **device_kwargs(like))
-    full = n // size * size
-    # one call for all of them: where each one waits for the host, a slice costs as much as the step
-    parts = [*xp.unstack(xp.reshape(there[:full], (-1, size))), there[full:]]
+    parts: list[Any] = spans
+    if rows is not None:
+        there, full = xp.asarray(rows, device=device_of(like)), n // size * size
+        # one call for all of them: where each one waits for the host, a slice costs as much as the step
+        parts = [*xp.unstack(xp.reshape(there[:full], (-1, size))), there[full:]]
     for span, part in zip(spans, parts, strict=False):
-        if sparse:
-            weight = None if data.weight is None else xp.take(data.weight, part, axis=0)
-            yield Batch(rows_of(xp, data.X, like, rows[span]), xp.take(data.y, part, axis=0), weight, None)
-        else:
+        if rows is not None and not is_sparse(data.X):
             yield Batch(*data, part)
+        else:
+            X = rows_of(xp, data.X, like, span if rows is None else rows[span])
+            weight = None if data.weight is None else rows_of(xp, data.weight, like, part)
+            yield Batch(X, rows_of(xp, data.y, like, part), weight, None)
 
 
 # --- reading and checking ----------------------------------------------------------------------------------------
@@ -108,10 +103,8 @@ def read(
     Raises:
         ValueError, TypeError: for what the network can't learn from, in one sentence.
     """
-    xp = _meet(data.X, data.y, params)
-    data = data._replace(X=by_rows(data.X))
-    _check_network(xp, data.X, params)
-    check_values(xp, data.X, data.y, params[-1].shape[-1])
+    data = _checked(data, params)
+    xp = namespace(*params)
     if not all_finite(xp, *params):
         raise ValueError("the parameters must be finite, got NaN or infinity")
     if data.weight is not None:
@@ -122,11 +115,25 @@ def read(
         return _held_out(xp, data, float(validation), seed, params[0])
     if not isinstance(validation, tuple) or len(validation) != 2:
         raise TypeError(f"validation must be a pair (X, y) or a share of the rows, got {type(validation).__name__}")
-    held = Dataset(by_rows(validation[0]), validation[1])
-    _meet(held.X, held.y, params, "validation ")
-    _check_network(xp, held.X, params, "validation ")
-    check_values(xp, held.X, held.y, params[-1].shape[-1], "validation ")
-    return data, held
+    return data, _checked(Dataset(*validation), params, "validation ")
+
+
+def _checked(data: Dataset, params: Params, which: str = "") -> Dataset:
+    """The data, a sparse X by rows. Raise unless ``params`` are one network that can be learned from all values."""
+    X, y, names = by_rows(data.X), data.y, (f"{which}X", f"{which}y")
+    sparse = is_sparse(X)
+    xp = namespace(y, *params, names=names[1:]) if sparse else namespace(X, y, *params, names=names)
+    like = rows_of(xp, X, params[0], slice(0, 1)) if sparse and params else X
+    try:
+        check_batch(xp, like)
+        check_params(params, like)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{which}{error}" if str(error).startswith("X ") else str(error)) from None
+    if any(p.ndim != 2 - position % 2 for position, p in enumerate(params)):
+        shapes = [tuple(p.shape) for p in params]
+        raise ValueError(f"one network is trained at a time, got parameters of shape {shapes}")
+    check_values(xp, X, y, params[-1].shape[-1], which)
+    return data._replace(X=X)
 
 
 def check_values(xp: Namespace, X: Array | Any, y: Array, d_out: int, which: str = "") -> None:
@@ -166,26 +173,6 @@ def _check_weights(xp: Namespace, y: Array, weight: Array, n: int) -> None:
         raise ValueError("sample_weight must be finite and positive, so that no minibatch weighs nothing")
 
 
-def _meet(X: Array | Any, y: Array, params: Params, which: str = "") -> Namespace:
-    if is_sparse(X):
-        return namespace(y, *params, names=(f"{which}y",))
-    return namespace(X, y, *params, names=(f"{which}X", f"{which}y"))
-
-
-def _check_network(xp: Namespace, X: Array | Any, params: Params, which: str = "") -> None:
-    """Raise unless ``params`` are one network for rows such as those of ``X``."""
-    like = rows_of(xp, X, params[0], slice(0, 1)) if is_sparse(X) and params else X
-    try:
-        check_batch(xp, like)
-        check_params(params, like)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{which}{error}" if str(error).startswith("X ") else str(error)) from None
-    if any(p.ndim != 2 - position % 2 for position, p in enumerate(params)):
-        raise ValueError(
-            f"one network is trained at a time, got parameters of shape {[tuple(p.shape) for p in params]}"
-        )
-
-
 def _held_out(xp: Namespace, data: Dataset, share: float, seed: int, like: Array) -> tuple[Dataset, Dataset]:
     """The data without a seeded random share of the rows, and that share."""
     n = data.X.shape[0]
@@ -197,7 +184,7 @@ def _held_out(xp: Namespace, data: Dataset, share: float, seed: int, like: Array
     def taken(array: Any, rows: Any) -> Any:
         if array is None:
             return None
-        return array[rows] if is_sparse(array) else xp.take(array, xp.asarray(rows, **device_kwargs(like)), axis=0)
+        return array[rows] if is_sparse(array) else xp.take(array, xp.asarray(rows, device=device_of(like)), axis=0)
 
     kept, held = np.sort(order[count:]), np.sort(order[:count])
     return Dataset(*(taken(array, kept) for array in data)), Dataset(taken(data.X, held), taken(data.y, held))

@@ -3,8 +3,6 @@
 Before: ``dataset``. Next: ``loop`` evaluates after each epoch.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from mlp_xp._lib.typing import Array, Namespace, Params

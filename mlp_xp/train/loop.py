@@ -9,8 +9,6 @@ Before: ``dataset``, ``step`` and ``evaluate``. Next: ``checkpoint`` keeps an ep
 ``cli`` call the loop.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +17,7 @@ from typing import Any, NamedTuple, Unpack, cast
 import numpy as np  # for the host's random numbers and its memory alone
 
 from mlp_xp._lib.arguments import check_number, check_positive, check_whole
-from mlp_xp._lib.namespace import device_kwargs, namespace
+from mlp_xp._lib.namespace import device_of, namespace
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
 from mlp_xp.optim import Optimizer, State, adam
@@ -314,9 +312,8 @@ def _plan(number: int, n: int, settings: Settings, watched: Sequence[float]) -> 
 
 def _as_arrays(xp: Namespace, like: Array, plan: _Plan) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     """Rates and seeds on the device: a compiler builds a Python number into the step, an array it does not."""
-    place = device_kwargs(like)
-    rates = xp.unstack(xp.asarray(plan.rates, dtype=like.dtype, **place))
-    return rates, xp.unstack(xp.asarray(plan.seeds, dtype=xp.int32, **place))
+    rates = xp.asarray(plan.rates, dtype=like.dtype, device=device_of(like))
+    return xp.unstack(rates), xp.unstack(xp.asarray(plan.seeds, dtype=xp.int32, device=device_of(like)))
 
 
 def _judged(

@@ -3,8 +3,6 @@
 Before: ``dataset`` has the batches. Next: ``loop`` repeats the step.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 

@@ -23,7 +23,7 @@ import mlp_xp
 
 imread = import_module("matplotlib.image").imread
 mistakes, output = import_module("mlp_xp.mistakes"), import_module("mlp_xp.cli._output")
-choose = import_module("mlp_xp.cli._choose")
+training = import_module("mlp_xp.cli._training")
 
 pytestmark = pytest.mark.only("numpy")
 
@@ -146,7 +146,7 @@ def test_backend_auto_takes_the_fastest_and_says_why(
     monkeypatch.chdir(tmp_path)
     choice = import_module("mlp_xp.backends").Choice("numpy", "cpu", "a step takes 1 ms with numpy on cpu", ())
     asked = []
-    monkeypatch.setattr(choose, "fastest", lambda *task: asked.append(task) or choice)
+    monkeypatch.setattr(training, "fastest", lambda *task: asked.append(task) or choice)
     assert cli.main(["train", "iris", "--epochs", "2", "--backend", "auto", "--hidden", "5"]) == 0
     assert "numpy computes: a step takes 1 ms with numpy on cpu" in capsys.readouterr().out
     assert asked == [((4, 5, 3), 108, "float32")]
@@ -158,7 +158,7 @@ def test_compile_needs_a_backend_with_a_compiler(tmp_path: Path, monkeypatch: py
     assert "to compile takes the backend torch or jax, got numpy, which has no compiler" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
     compiled = []
-    monkeypatch.setattr(choose, "compiler", lambda name: lambda step: compiled.append(name) or step)
+    monkeypatch.setattr(training, "compiler", lambda name: lambda step: compiled.append(name) or step)
     assert cli.main(["train", "iris", "--epochs", "2", "--compile"]) == 0
     assert compiled == ["numpy"]
 
