@@ -7,8 +7,6 @@ one entry here and the code that uses it. The table is plain data, so that ``--h
 Before: ``ops`` names the activations. Next: ``estimators`` and ``cli`` read the table.
 """
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -184,12 +182,9 @@ class SharedParameters(Parameters):
         default=None, spelled=None,
     )  # fmt: skip
     scoring: Any = parameter(
-        "Scorer of scikit-learn for the validation rows, in place of accuracy or R^2.",
-        None,
-        str,
-        callable,
+        "Scorer of scikit-learn for the validation rows, in place of accuracy or R^2.", None, str, callable,
         default=None,
-    )
+    )  # fmt: skip
     check_gradients: bool = parameter(
         "Check the gradients on some rows before training.", bool, default=False, spelled=None,
         details="``gradient_report_`` is the report. Where it fails, ``fit`` raises.",

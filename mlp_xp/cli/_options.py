@@ -1,7 +1,5 @@
 """The options that several commands share, and those of ``train`` that are parameters of an estimator."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +9,11 @@ import click
 from mlp_xp._lib.arguments import one_of
 from mlp_xp.backends import BACKENDS
 from mlp_xp.cli._help import Names, Option, name_option
-from mlp_xp.ops import ACTIVATIONS
+from mlp_xp.ops import activations_of
 from mlp_xp.parameters import ClassifierParameters, Numbers, Parameter, RegressorParameters, entries_of
 
 DEVICE = "A device that `mlp-xp backends` lists; by default the library's own choice."
 seed_option = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Seed of all random numbers.")
-TASKS = ("classification", "regression")
 ROWS = 2**14  # at a time, so that data larger than memory can be read
 
 backend_option = name_option("--backend", BACKENDS, "numpy")
@@ -48,22 +45,22 @@ class OneOf(Names):
 
     def __init__(self, *names: str) -> None:
         super().__init__(names)
-        self.choices = names
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """What the help shows."""
-        return f"[{'|'.join(self.choices)}]"
+        return f"[{'|'.join(self.names)}]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The name."""
-        if value not in self.choices:
-            raise ValueError(f"{param.name if param else 'it'} must be {one_of(self.choices, value)}")
+        if value not in self.names:
+            raise ValueError(f"{param.name if param else 'it'} must be {one_of(self.names, value)}")
         return str(value)
 
 
 # --- the parameters of an estimator ------------------------------------------------------------------------------
 
-_OWNERS = dict(zip(TASKS, (ClassifierParameters, RegressorParameters), strict=True))
+_OWNERS = {"classification": ClassifierParameters, "regression": RegressorParameters}
+TASKS = tuple(_OWNERS)
 
 SETTINGS = {
     name: entry._replace(default=Listed()(entry.default)) if isinstance(entry.default, tuple) else entry
@@ -78,9 +75,7 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``command`` with the options of ``SETTINGS``."""
     for name, entry in reversed(SETTINGS.items()):
         kind, flag = _kind(entry), name.replace("_", "-")
-        flags = (
-            [f"--{flag}/--no-{flag}"] if kind is bool else [f"--{flag}", *([f"--{entry.also}"] if entry.also else [])]
-        )
+        flags = [f"--{each}" for each in (f"{flag}/--no-{flag}" if kind is bool else flag, entry.also) if each]
         tasks = [task for task, owner in _OWNERS.items() if name in entries_of(owner)]
         text = " ".join(filter(None, (entry.text, entry.spelled, f"({tasks[0]})" if len(tasks) == 1 else "")))
         command = click.option(
@@ -114,23 +109,15 @@ def estimator_settings(values: dict[str, Any], task: str, labels: list[Any]) -> 
             raise ValueError(f"{name} belongs to a {other}, and this is a {task}")
     chosen = {name: values[name] for name in SETTINGS if name in taken}
     chosen["hidden_layer_sizes"] = _widths(values["hidden_layer_sizes"])
-    chosen["activation"] = _activation(values["activation"], len(chosen["hidden_layer_sizes"]))
-    if values["batch_size"] != "auto":
-        chosen["batch_size"] = _whole("batch_size", values["batch_size"])
+    chosen["activation"] = activation_names(values["activation"])
+    activations_of(chosen["activation"], len(chosen["hidden_layer_sizes"]))  # raises unless these are activations
+    if (size := values["batch_size"]) != "auto":
+        if not size.isdigit() or int(size) < 1:
+            raise ValueError(f"batch_size must be auto or a positive whole number, got {size!r}")
+        chosen["batch_size"] = int(size)
     if chosen.get("class_weight") not in (None, "balanced"):
         chosen["class_weight"] = _class_weights(values["class_weight"], labels)
     return chosen
-
-
-def _activation(text: str, hidden: int) -> str | list[str]:
-    """One activation for all hidden layers, or a list of one for each."""
-    names = activation_names(text)
-    for each in [names] if isinstance(names, str) else names:
-        if each != "logistic" and each not in ACTIVATIONS:
-            raise ValueError(f"activation must be {one_of(ACTIVATIONS, each)}")
-    if not isinstance(names, str) and len(names) != hidden:
-        raise ValueError(f"activation must be one or one per hidden layer ({hidden}), got {len(names)}")
-    return names
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -146,12 +133,6 @@ def _widths(text: str) -> tuple[int, ...]:
             f"hidden_layer_sizes must be positive whole numbers, comma separated, or 0 for no layer, got {text!r}"
         )
     return widths
-
-
-def _whole(name: str, text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise ValueError(f"{name} must be auto or a positive whole number, got {text!r}")
-    return int(text)
 
 
 def _class_weights(text: str, labels: list[Any]) -> dict[Any, float]:

@@ -7,8 +7,6 @@ put where X is -> validation rows held out -> ``train.run``, or ``lbfgs`` -> att
 Before: ``network`` and ``lbfgs``. Next: ``classifier`` and ``regressor``.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from abc import abstractmethod
@@ -125,10 +123,8 @@ class BaseMLP(Network):
         else:
             self._learn_by_epochs(data, held_out, self._begin(first, call.incremental), random, call)
         if not all_finite(place.xp, *self._params()):
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large values and need to "
-                "be preprocessed."
-            )
+            cause = "The input data may contain large values and need to be preprocessed."
+            raise ValueError(f"Solver produced non-finite parameter weights. {cause}")
         return self
 
     def _check_options(self, eval_set: Any, call: Call) -> None:
@@ -180,8 +176,7 @@ class BaseMLP(Network):
         """The score of these parameters on the validation rows."""
         if self.scoring is not None:
             self._learned(params)
-            scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
-            return float(scorer(self, held_out.X, self._decoded(held_out.y)))
+            return float(get_scorer(self.scoring)(self, held_out.X, self._decoded(held_out.y)))
         X = rows_of(namespace(params[0]), held_out.X, params[0], slice(None))
         outputs = predict(X, *params, activation=self.activation, criterion=self._criterion())
         return self._score_of(held_out, outputs)
@@ -189,11 +184,9 @@ class BaseMLP(Network):
     def _check_gradients(self, data: Dataset, place: Placement) -> None:
         """Check the gradients on a few rows, and raise where they are wrong."""
         few = slice(0, _CHECKED_ROWS)
-        options: Any = self._options(None if data.weight is None else data.weight[few])
-        if self.dropout:
-            options["seed"] = 0
+        options = self._options(None if data.weight is None else data.weight[few])
         X, y = (rows_of(place.xp, array, self.coefs_[0], few) for array in (data.X, data.y))
-        self.gradient_report_ = check_gradients(X, y, *self._params(), **options)
+        self.gradient_report_ = check_gradients(X, y, *self._params(), seed=0, **cast(Any, options))
         if self.gradient_report_.verdict == "fail":
             raise ValueError(f"the gradients of this network are wrong, nothing was trained\n{self.gradient_report_}")
 
@@ -204,8 +197,7 @@ class BaseMLP(Network):
     ) -> None:
         """Run epochs until training has converged, a callback stops it, or all are made."""
         done, self.n_iter_ = len(self._history), 0
-        settings = self._settings(data, held_out, random, done + 1 if call.incremental else self.max_iter)
-        settings = settings._replace(callbacks=call.callbacks)
+        settings = self._settings(data, held_out, random, call)
         if call.checkpoint is not None:
             start, settings = self._with_checkpoint(start, settings, data, held_out, call)
         watched = self.progress or hasattr(self, "_skl_callbacks")
@@ -219,11 +211,9 @@ class BaseMLP(Network):
                     if (report and report(epoch, finished)) or finished:
                         break
                     if not call.incremental and self.n_iter_ == self.max_iter:
+                        reached = f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached"
                         warnings.warn(
-                            f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
-                            "hasn't converged yet.",
-                            ConvergenceWarning,
-                            stacklevel=2,
+                            f"{reached} and the optimization hasn't converged yet.", ConvergenceWarning, stacklevel=2
                         )
         except Diverged as error:
             self._diverged(error)
@@ -244,7 +234,7 @@ class BaseMLP(Network):
             curve.append(math.nan)
         warnings.warn(f"Training stopped: {error}", ConvergenceWarning, stacklevel=2)
 
-    def _settings(self, data: Dataset, held_out: Dataset | None, random: Any, epochs: int) -> Settings:
+    def _settings(self, data: Dataset, held_out: Dataset | None, random: Any, call: Call) -> Settings:
         """The settings of the loop, from the parameters of the estimator."""
         n = data.X.shape[0]
         rows = np.arange(n)
@@ -259,7 +249,8 @@ class BaseMLP(Network):
             clipped = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
             warnings.warn(clipped, stacklevel=2)
         return Settings(
-            epochs, self._optimizer(), self._rate(), min(batch_size, n), self.shuffle,
+            len(self._history) + 1 if call.incremental else self.max_iter, self._optimizer(), self._rate(),
+            min(batch_size, n), self.shuffle, callbacks=call.callbacks,
             seed=int(random.randint(2**31 - 1)) if self.dropout else 0,
             score=None if held_out is None else lambda params: self._validation_score(held_out, params),
             alpha=float(self.alpha), clip_norm=self.clip_norm, compile=self.compile,
@@ -367,7 +358,5 @@ def _placed(X: Any, encoded: Encoded, weight: Any, place: Placement) -> tuple[Da
 def solver_is_stochastic(estimator: Any) -> bool:
     """Whether there is a ``partial_fit``, which L-BFGS does not have."""
     if estimator.solver == "lbfgs":
-        raise AttributeError(
-            f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not stochastic."
-        )
+        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
     return True

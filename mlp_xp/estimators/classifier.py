@@ -1,7 +1,5 @@
 """``MLPClassifier``: scikit-learn's, on any array."""
 
-from __future__ import annotations
-
 from typing import Any, Self
 
 import numpy as np
@@ -217,13 +215,10 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
             expected = "0 and 1 for each label" if self._is_multilabel() else "one class for each sample"
             raise ValueError(f"y must be {expected}, as the y that was learned from, got {kind}")
         came = unique_labels(y)
-        if all_of_them:
-            if set(came) != set(known):
-                raise ValueError(
-                    "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
-                    f"Previously got {known}, `y` has {came}"
-                )
-        elif len(np.setdiff1d(came, known, assume_unique=True)):
+        if all_of_them and set(came) != set(known):
+            same = f"the same classes as in the previous call to fit. Previously got {known}, `y` has {came}"
+            raise ValueError(f"warm_start can only be used where `y` has {same}")
+        if not set(came) <= set(known):
             raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {known}. 'y' has {came}.")
 
     def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False) -> Encoded:

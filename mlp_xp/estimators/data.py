@@ -7,8 +7,6 @@ follow ``X``.
 Next: ``network``, ``classifier`` and ``regressor`` call these checks.
 """
 
-from __future__ import annotations
-
 from numbers import Real
 from typing import Any
 
@@ -17,17 +15,12 @@ from array_api_compat import is_array_api_obj, is_numpy_array
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.model_selection import train_test_split
-from sklearn.utils.validation import (
-    _check_n_features,
-    check_array,
-    check_consistent_length,
-    column_or_1d,
-    validate_data,
-)  # fmt: skip
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.validation import _check_n_features, validate_data
 
 from mlp_xp._lib.namespace import Placement, device_kwargs, namespace, on_one_device, to_host
-from mlp_xp._lib.typing import Array, Namespace
-from mlp_xp.train import Dataset, is_sparse
+from mlp_xp._lib.typing import Array
+from mlp_xp.train.dataset import Dataset, by_rows, is_sparse
 
 _FLOATS = (np.float64, np.float32)  # others become the first
 _CHUNK = 2**22  # numbers of a sparse matrix that are dense at a time
@@ -75,8 +68,7 @@ def check_X(estimator: Any, X: Any, method: str) -> Any:
         if came is fitted and on_one_device(X, learned):
             return _device_X(estimator, X, reset=False, dtype=learned.dtype)
     elif is_numpy_array(learned):
-        X = validate_data(estimator, X, accept_sparse=["csr", "csc"], dtype=learned.dtype, reset=False)
-        return X.tocsr() if issparse(X) else X
+        return by_rows(validate_data(estimator, X, accept_sparse=["csr", "csc"], dtype=learned.dtype, reset=False))
     raise ValueError(
         f"Inputs passed to {type(estimator).__name__}.{method}() must use the same namespace and the same device as "
         f"those passed to fit(). Got {type(X).__name__}, fitted on {type(learned).__name__}; move one of them, the "
@@ -95,13 +87,11 @@ def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any = None
         raise ValueError(f"X must have a known shape, got {tuple(X.shape)}; call X.compute_chunk_sizes() first")
     for axis, what in enumerate(("sample", "feature")):
         if X.shape[axis] == 0:
-            raise ValueError(
-                f"Found array with 0 {what}(s) (shape={tuple(X.shape)}) while a minimum of 1 is required by "
-                f"{type(estimator).__name__}."
-            )
+            least = f"a minimum of 1 is required by {type(estimator).__name__}"
+            raise ValueError(f"Found array with 0 {what}(s) (shape={tuple(X.shape)}) while {least}.")
     if xp.isdtype(X.dtype, "complex floating"):
         raise ValueError(f"Complex data not supported: X has dtype {X.dtype}")
-    if X.dtype not in _floats(xp):  # as scikit-learn: what is not float64 or float32 becomes the default float
+    if X.dtype not in (xp.float32, xp.float64):  # as scikit-learn: other types become the default float
         X = xp.astype(X, xp.__array_namespace_info__().default_dtypes(**device_kwargs(X))["real floating"])
     if dtype is not None and X.dtype != dtype:
         X = xp.astype(X, dtype)
@@ -113,15 +103,10 @@ def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any = None
     return X
 
 
-def _floats(xp: Namespace) -> tuple[Any, ...]:
-    return tuple(dtype for dtype in (getattr(xp, "float32", None), getattr(xp, "float64", None)) if dtype is not None)
-
-
 def check_weight(sample_weight: Any, n: int) -> Any:
     """Weights (n,) in float64 on the host. They must not be negative, nor all zero."""
     weight = host(sample_weight)
-    if isinstance(weight, Real):
-        weight = np.full(n, float(weight))
+    weight = np.full(n, weight) if isinstance(weight, Real) else weight
     weight = check_array(weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weight.ndim != 1:
         raise ValueError(f"Sample weights must be 1D array or scalar, got {weight.ndim}D array.")

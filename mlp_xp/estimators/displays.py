@@ -5,8 +5,6 @@ Matplotlib is needed to draw and not before.
 Before: ``plots`` draws them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -108,28 +106,22 @@ class LossCurveDisplay:
             curve if curve is not None and len(curve) == len(losses) else None
             for curve in (getattr(estimator, "validation_losses_", None), estimator.validation_scores_)
         )
-        loss_name, score_name, unit = _names(estimator)
+        names, unit = _names(estimator)
         return cls(
             training_loss=losses,
             validation_loss=judged,
             validation_score=None if scores is None else [unit * score for score in scores],
             learning_rate=rates,
             best_epoch=_best([-score for score in scores] if scores is not None else judged or losses),
-            loss_name=loss_name,
-            score_name=score_name,
+            **names,
             training_name="training, with penalty" if estimator.alpha else "training",
         ).plot(ax)
 
     @classmethod
     def from_history(
-        cls,
-        history: Sequence[Record],
-        *,
-        ax: Any = None,
-        learning_rate: bool = False,
-        loss_name: str = "loss",
+        cls, history: Sequence[Record], *, ax: Any = None, learning_rate: bool = False, loss_name: str = "loss",
         score_name: str = "validation score",
-    ) -> Self:
+    ) -> Self:  # fmt: skip
         """Draw the curves of ``mlp_xp.train.train``.
 
         Parameters
@@ -154,9 +146,8 @@ class LossCurveDisplay:
             raise ValueError("history must have a record of at least one epoch, got none")
 
         def known(values: Sequence[float | None]) -> list[float] | None:
-            if all(value is None for value in values):
-                return None
-            return [math.nan if value is None else value for value in values]
+            numbers = [math.nan if value is None else value for value in values]
+            return None if all(value is None for value in values) else numbers
 
         return cls(
             training_loss=[record.loss for record in history],
@@ -185,9 +176,9 @@ class LossCurveDisplay:
         curves = {"loss": self.training_loss, "score": self.validation_score, "rate": self.learning_rate}
         names = [name for name, values in curves.items() if values is not None]
         heights = [2.0 if name == "loss" else 1.0 for name in names]
-        plots, ax = _prepared(type(self).__name__, ax, sum(heights))
-        panels = dict(zip(names, _divided(ax, heights), strict=True))
-        self.figure_, self.ax_ = ax.figure, panels["loss"]
+        plots, axes = _prepared(type(self).__name__, ax, heights)
+        panels = dict(zip(names, axes, strict=True))
+        self.figure_, self.ax_ = axes[0].figure, panels["loss"]
         self.score_ax_, self.rate_ax_ = panels.get("score"), panels.get("rate")
         losses = {self.training_name: self.training_loss}
         if self.validation_loss is not None:
@@ -241,7 +232,7 @@ class WeightsDisplay:
     kind: str = "hidden unit"
 
     def __post_init__(self) -> None:
-        self.weight = np.asarray(to_host(self.weight))
+        self.weight = to_host(self.weight)
         d_in, names = self.weight.shape[0], self.feature_names
         if self.image_shape is not None and math.prod(self.image_shape) != d_in:
             raise ValueError(f"image_shape must be of {d_in} inputs, got {tuple(self.image_shape)}")
@@ -250,13 +241,9 @@ class WeightsDisplay:
 
     @classmethod
     def from_estimator(
-        cls,
-        estimator: Any,
-        *,
-        ax: Any = None,
-        image_shape: tuple[int, int] | None = None,
+        cls, estimator: Any, *, ax: Any = None, image_shape: tuple[int, int] | None = None,
         feature_names: Sequence[str] | None = None,
-    ) -> Self:
+    ) -> Self:  # fmt: skip
         """Draw the first layer of a fitted estimator.
 
         Parameters
@@ -283,10 +270,9 @@ class WeightsDisplay:
             kind = "class" if is_classifier(estimator) else "output"
             names = [str(name) for name in to_host(getattr(estimator, "classes_", np.arange(estimator.n_outputs_)))]
             names = names[-estimator.n_outputs_ :]  # of two classes there is one output, for the second
-        display = cls(
+        return cls(
             estimator.coefs_[0], image_shape=image_shape, feature_names=feature_names, column_names=names, kind=kind
-        )
-        return display.plot(ax)
+        ).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
         """Draw the weights.
@@ -301,7 +287,7 @@ class WeightsDisplay:
         self : WeightsDisplay
             The display.
         """
-        plots, self.ax_ = _prepared(type(self).__name__, ax, 2.0)
+        plots, (self.ax_,) = _prepared(type(self).__name__, ax, [2.0])
         self.figure_ = self.ax_.figure
         self.image_ = plots.draw_weights(
             self.ax_, self.weight, self.image_shape, self.column_names, self.feature_names, self.kind
@@ -309,7 +295,7 @@ class WeightsDisplay:
         return self
 
 
-def _names(estimator: Any) -> tuple[str, str, float]:
+def _names(estimator: Any) -> tuple[dict[str, str], float]:
     """What the losses and the scores of an estimator are called, and the unit of a score."""
     name = "softmax_cross_entropy" if is_classifier(estimator) else getattr(estimator, "loss", "squared_error")
     criterion = CRITERIA[name]
@@ -319,7 +305,7 @@ def _names(estimator: Any) -> tuple[str, str, float]:
         score_name, unit = scoring if isinstance(scoring, str) else "score", 1.0
     own = getattr(estimator, "criterion", None) is not None
     loss_name = "loss" if own else f"{criterion.quantity} {unit_of_loss}"
-    return loss_name, f"validation {score_name}", unit
+    return {"loss_name": loss_name, "score_name": f"validation {score_name}"}, unit
 
 
 def _best(watched: Sequence[float]) -> int | None:
@@ -329,8 +315,8 @@ def _best(watched: Sequence[float]) -> int | None:
     return int(np.nanargmin(np.asarray(watched))) + 1
 
 
-def _prepared(name: str, ax: Any, height: float) -> tuple[Any, Any]:
-    """The module that draws, and ``ax`` or that of a new figure for panels of this height together."""
+def _prepared(name: str, ax: Any, heights: Sequence[float]) -> tuple[Any, list[Any]]:
+    """The module that draws, and axes of these heights one above the other: in place of ``ax``, or in a new figure."""
     try:
         import matplotlib.pyplot as plt
 
@@ -338,22 +324,16 @@ def _prepared(name: str, ax: Any, height: float) -> tuple[Any, Any]:
     except ImportError:
         raise ImportError(f"{name}.plot needs matplotlib: pip install 'mlp_xp[cli]'") from None
     if ax is None:
-        _, ax = plt.subplots(figsize=(6.4, 1.6 + 1.6 * height), layout="constrained")
-    return plots, ax
-
-
-def _divided(ax: Any, heights: Sequence[float]) -> list[Any]:
-    """``ax`` itself, or axes of these heights one above the other in its place."""
+        _, ax = plt.subplots(figsize=(6.4, 1.6 + 1.6 * sum(heights)), layout="constrained")
     if len(heights) == 1:
-        return [ax]
+        return plots, [ax]
     ax.set_axis_off()
-    gap, low = 0.06, 1.0
     panels: list[Any] = []
+    gap, above = 0.06, 1.0
     unit = (1.0 - gap * (len(heights) - 1)) / sum(heights)
     for height in heights:
-        low -= height * unit
-        panels.append(ax.inset_axes((0.0, low, 1.0, height * unit), sharex=panels[0] if panels else None))
-        low -= gap
-    for panel in panels[:-1]:
-        panel.tick_params(labelbottom=False)
-    return panels
+        box = (0.0, above - height * unit, 1.0, height * unit)
+        panels.append(ax.inset_axes(box, sharex=panels[0] if panels else None))
+        panels[-1].tick_params(labelbottom=len(panels) == len(heights))
+        above = box[1] - gap
+    return plots, panels

@@ -4,8 +4,6 @@ Arrays and header are those of ``_lib.files``: safetensors, a versioned header, 
 loaded estimator is equal to rounding on every backend, and to the last bit on the one that saved it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from inspect import isabstract
 from itertools import count, takewhile
@@ -167,8 +165,7 @@ def read_notes(path: str | Path) -> dict[str, Any]:
         ``notes`` as they were given to ``save``, and what was written of the estimator: its class, parameters
         (``settings``), attributes and history.
     """
-    _, header = files.read(path, _KIND)
-    return header
+    return files.read(path, _KIND)[1]
 
 
 def plain(name: str, value: Any) -> Any:
@@ -181,9 +178,7 @@ def plain(name: str, value: Any) -> Any:
         return [plain(name, entry) for entry in value]
     if isinstance(value, Mapping):
         return {"pairs": [[plain(name, key), plain(name, entry)] for key, entry in value.items()]}
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     own: Any = getattr(value, "record", None)
     if own in ACTIVATIONS.values():

@@ -3,15 +3,12 @@
 Before: ``optim.lbfgs``. Next: ``base`` calls ``learn``.
 """
 
-from __future__ import annotations
-
 import time
 import warnings
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
-import numpy as np  # on the host: where the chunks of rows end
 from sklearn.exceptions import ConvergenceWarning
 
 from mlp_xp import optim
@@ -27,7 +24,8 @@ def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Call
     if estimator.dropout:
         raise ValueError("dropout needs a stochastic solver: lbfgs can't minimise a function that changes")
     total = float(data.X.shape[0]) if data.weight is None else float(place.xp.sum(data.weight))
-    strength, iterations, began = float(estimator.alpha) / total, 0, time.perf_counter()
+    strength, began = float(estimator.alpha) / total, time.perf_counter()
+    estimator.n_iter_ = 0
 
     def reported(params: Params, value: float) -> float:
         """The loss as scikit-learn reports it: the mean over the outputs, where the criterion takes their sum."""
@@ -38,13 +36,12 @@ def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Call
         return float((value - penalty) / outputs + penalty)
 
     def after(params: Params, value: float) -> None:
-        nonlocal iterations
-        iterations += 1
         estimator._learned(params)
+        estimator.n_iter_ = number = estimator.n_iter_ + 1
         estimator.loss_ = reported(params, value)
-        estimator._say(f"Iteration {iterations}, loss = {estimator.loss_:.8f}")
+        estimator._say(f"Iteration {number}, loss = {estimator.loss_:.8f}")
         seconds = time.perf_counter() - began
-        estimator._history += (Record(iterations, value, 0.0, None, None, 0.0, iterations, seconds),)
+        estimator._history += (Record(number, value, 0.0, None, None, 0.0, number, seconds),)
         for callback in callbacks:
             callback(Epoch(estimator._history, params, params, ()))
 
@@ -54,19 +51,14 @@ def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Call
             max_iter=estimator.max_iter, max_fun=estimator.max_fun, tol=estimator.tol, callback=after,
         )  # fmt: skip
     except KeyboardInterrupt:
-        estimator.n_iter_ = iterations
         warnings.warn("Training interrupted by user.", stacklevel=2)
         return
     estimator._learned(params)
     estimator.n_iter_ = min(int(result.nit), estimator.max_iter)
     estimator.loss_ = reported(params, float(result.fun))
     if result.status != 0:
-        warnings.warn(
-            f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}): {result.message}."
-            " Increase max_iter or max_fun, or scale the data.",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
+        failed = f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}): {result.message}."
+        warnings.warn(f"{failed} Increase max_iter or max_fun, or scale the data.", ConvergenceWarning, stacklevel=2)
 
 
 def _objective(
@@ -82,18 +74,17 @@ def _objective(
         total: the weight of all rows.
     """
     chunks = in_chunks(data.X, place)
-    spans = [slice(*ends) for ends in pairwise(np.cumsum([0, *(chunk.shape[0] for chunk in chunks)]).tolist())]
+    spans = [slice(*ends) for ends in pairwise(accumulate((chunk.shape[0] for chunk in chunks), initial=0))]
 
     def objective(*params: Array) -> tuple[Array, Params]:
-        values, gradients = [], []
+        parts = []
         for chunk, span in zip(chunks, spans, strict=True):
             weight = None if data.weight is None else data.weight[span]
             share = (chunk.shape[0] if weight is None else float(place.xp.sum(weight))) / total
             terms: TrainOptions = {**options, "l2": strength, "sample_weight": weight}
             value, grads = loss_and_grads(chunk, data.y[span, ...], *params, **terms)
-            values.append(value * share)
-            gradients.append([g * share for g in grads])
-        summed = [sum(parts[1:], start=parts[0]) for parts in (values, *zip(*gradients, strict=True))]
-        return summed[0], tuple(summed[1:])
+            parts.append([each * share for each in (value, *grads)])
+        value, *gradients = (sum(each[1:], start=each[0]) for each in zip(*parts, strict=True))
+        return value, tuple(gradients)
 
     return objective

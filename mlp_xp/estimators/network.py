@@ -3,8 +3,6 @@
 Before: ``data`` checks what comes in. Next: ``base`` and ``lbfgs`` learn.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC
 from numbers import Integral, Real
@@ -137,9 +135,8 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
 
     def _watched(self) -> list[float]:
         """What is watched for improvement, lower is better."""
-        if self.early_stopping:
-            return [-score for score in cast(list[float], self.validation_scores_)]
-        return self.loss_curve_
+        scores = cast(list[float], self.validation_scores_)
+        return [-score for score in scores] if self.early_stopping else self.loss_curve_
 
     def _finished(self) -> bool:
         """Whether training has converged: nothing improves, and a learning rate that adapts is small already."""
@@ -196,11 +193,9 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
             The estimator.
         """
         check_is_fitted(self)
-        self._learned(tuple(to_device(array, device) for array in self._params()))
-        for name in ("_state", "_best"):
-            arrays: Params | None = getattr(self, name, None)
-            if arrays is not None:
-                setattr(self, name, tuple(to_device(array, device) for array in arrays))
+        for name in ("coefs_", "intercepts_", "_state", "_best"):
+            if arrays := getattr(self, name, None):
+                setattr(self, name, type(arrays)(to_device(array, device) for array in arrays))
         classes: Any = getattr(self, "classes_", None)
         if is_device_array(classes):
             self.classes_: Any = to_device(classes, device)

@@ -1,7 +1,5 @@
 """``MLPRegressor``: scikit-learn's, on any array."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Self
 
@@ -111,8 +109,7 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         y : array of shape (n_samples,) or (n_samples, n_outputs)
             The predictions, in the library of X.
         """
-        outputs = self._outputs(X, "predict")
-        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+        return self._decoded(self._outputs(X, "predict"))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R^2 of the predictions.

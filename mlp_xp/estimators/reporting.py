@@ -1,7 +1,5 @@
 """What is shown of an epoch while an estimator learns: a progress bar, and scikit-learn's own callbacks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -51,7 +49,7 @@ def reporting(estimator: Any, X: Any, y: Any, epochs: int) -> Iterator[Callable[
 
 @contextmanager
 def progress_bar(
-    wanted: bool, epochs: int, describe: Callable[[Record], str], console: Console | None = None, at_first: str = ""
+    wanted: bool, epochs: int, describe: Callable[[Record], str], console: "Console | None" = None, at_first: str = ""
 ) -> Iterator[Callable[[Epoch], None]]:
     """A callback that shows each epoch on a bar in the terminal.
 
