@@ -101,7 +101,7 @@ def _defined(name: str, function: Callable[..., Any], reflected: bool) -> Callab
 
 
 for _sign, _name in {**_OPERATORS, **_OTHERS}.items():
-    _operator: Callable[..., Any] = getattr(operator, f"{_sign}_" if _sign in ("and", "or") else _sign)
+    _operator: Callable[..., Any] = getattr(operator, f"__{_sign}__")
     setattr(Dual, f"__{_sign}__", _defined(_name, _operator, False))
     if _sign in _OPERATORS:
         setattr(Dual, f"__r{_sign}__", _defined(_name, _operator, True))
