@@ -157,7 +157,7 @@ class DualNamespace:
 
     def call(self, name: str, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
         """``function(*args, **options)``, by the rule of ``name`` if any argument has a tangent."""
-        if not _moves((*args, *options.values())):
+        if not any(map(_moves, (*args, *options.values()))):
             plain, named = _values(args), {key: _values(option) for key, option in options.items()}
             return self._clothed(function(*plain, **named))
         name = _standard_name(name)
@@ -245,7 +245,7 @@ class DualNamespace:
             return tuple(map(self._dual, value, tangent))
         if tangent is None:
             return Dual(self, value)
-        if not is_floating(self.base, value.dtype):
+        if value.dtype != self.base.float64 and not is_floating(self.base, value.dtype):  # nearly all are float64
             raise TypeError(f"a dual number would lose its tangent in {value.dtype}")
         if tangent.dtype != value.dtype:
             tangent = self.base.astype(tangent, value.dtype)
