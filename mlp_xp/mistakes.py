@@ -195,8 +195,7 @@ def _of_the_mean(n: int, k: int, options: Options) -> _Named:
     if n > 1:
         for which, row in (("first", 0), ("last", n - 1)):
             yield f"only the {which} row of the batch counts", _only(row)
-    weight = options.get("sample_weight")
-    if weight is not None:
+    if (weight := options.get("sample_weight")) is not None:
         yield "sample weights are missing", Options(sample_weight=None)
         yield "sample weights are not normalised", _times(float(namespace(weight).sum(weight)))
 
@@ -205,8 +204,7 @@ def _of_the_targets(y: Array, k: int, criterion: Criterion, options: Options) ->
     if is_integral(namespace(y), y.dtype):
         yield "labels are off by one, too large", 1
         yield "labels are off by one, too small", -1
-    smoothing = options.get("label_smoothing", 0.0)
-    if smoothing:
+    if smoothing := options.get("label_smoothing", 0.0):
         yield "label smoothing is missing", Options(label_smoothing=0.0)
         if 2.0 * smoothing < 1.0:
             yield "label smoothing is doubled", Options(label_smoothing=2.0 * smoothing)
@@ -366,8 +364,7 @@ def _hidden_by_data(case: _Case, y: Array) -> Iterator[str]:
     else:
         sizes = [x.shape[-1] for x in (*(layer.x for layer in case.at.layers), case.p)]
         of = ["the inputs", *(f"hidden layer {layer + 1}" for layer in range(len(sizes) - 2)), "the outputs"]
-        like = " and ".join(name for name, size in zip(of, sizes, strict=True) if size == n)
-        if like:
+        if like := " and ".join(name for name, size in zip(of, sizes, strict=True) if size == n):
             yield f"n = {n}, the width of {like}: a mean over the wrong axis divides by the same; take another n"
         if _all(xp, targets == targets[:1, :]):
             same = "all labels are in one class" if y.ndim == 1 else "all rows of y are equal"
@@ -383,8 +380,7 @@ def _hidden_by_data(case: _Case, y: Array) -> Iterator[str]:
 def _hidden_by_options(case: _Case, options: Options) -> Iterator[str]:
     xp, biases = case.at.xp, case.at.params[1::2]
     n = case.p.shape[0]
-    weight = options.get("sample_weight")
-    if weight is not None:
+    if (weight := options.get("sample_weight")) is not None:
         total = float(xp.sum(weight))
         within = 4.0 * n * float(xp.finfo(weight.dtype).eps) * total  # the rounding of a sum of n terms, and to spare
         if n > 1 and _all(xp, weight == weight[0]):

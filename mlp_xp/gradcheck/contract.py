@@ -7,7 +7,7 @@ Before: ``forms`` makes functions of flat arrays. Next: ``local`` and ``evidence
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from numpy.random import default_rng  # on the host alone
@@ -135,20 +135,20 @@ def _shared_arrays(xp: Namespace, flat: Flat, elsewhere: Arrays) -> str:
     return ""
 
 
-def linearity_flaws(xp: Namespace, pullback: Callable[[Array], Sequence[Array]], one: Array, other: Array) -> list[str]:
+def linearity_flaws(
+    xp: Namespace, pullback: Callable[[Array], Sequence[Array]], one: Array, other: Array
+) -> Iterator[str]:
     """Sentences about a pullback that is not linear in its cotangent, takes zero to something else, or changes it."""
-    flaws = []
     (given,) = copied(xp, one)
     pullback(given)
     if not _equal(xp, given, one):
-        flaws.append("the pullback changes its cotangent in place")
+        yield "the pullback changes its cotangent in place"
     if largest(xp, *pullback(xp.zeros_like(one))) != 0.0:
-        flaws.append("the pullback does not take a zero cotangent to zero")
+        yield "the pullback does not take a zero cotangent to zero"
     a, b, both = map(pullback, (*copied(xp, one, other), one + 2.0 * other))
     total = [p + 2.0 * q for p, q in zip(a, b, strict=True)]
     if distance(xp, both, total) > _reordered(xp, [one]) * largest(xp, *a, *b):
-        flaws.append("the pullback is not linear in the cotangent")
-    return flaws
+        yield "the pullback is not linear in the cotangent"
 
 
 def _reordered(xp: Namespace, arrays: Sequence[Array]) -> float:

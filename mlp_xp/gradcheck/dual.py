@@ -101,7 +101,7 @@ def _defined(name: str, function: Callable[..., Any], reflected: bool) -> Callab
 
 
 for _sign, _name in {**_OPERATORS, **_OTHERS}.items():
-    _operator: Callable[..., Any] = getattr(operator, f"{_sign}_" if _sign in ("and", "or") else _sign)
+    _operator: Callable[..., Any] = getattr(operator, f"__{_sign}__")
     setattr(Dual, f"__{_sign}__", _defined(_name, _operator, False))
     if _sign in _OPERATORS:
         setattr(Dual, f"__r{_sign}__", _defined(_name, _operator, True))
@@ -157,7 +157,7 @@ class DualNamespace:
 
     def call(self, name: str, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
         """``function(*args, **options)``, by the rule of ``name`` if any argument has a tangent."""
-        if not _moves((*args, *options.values())):
+        if not any(map(_moves, (*args, *options.values()))):
             plain, named = _values(args), {key: _values(option) for key, option in options.items()}
             return self._clothed(function(*plain, **named))
         name = _standard_name(name)
@@ -245,7 +245,7 @@ class DualNamespace:
             return tuple(map(self._dual, value, tangent))
         if tangent is None:
             return Dual(self, value)
-        if not is_floating(self.base, value.dtype):
+        if value.dtype != self.base.float64 and not is_floating(self.base, value.dtype):  # nearly all are float64
             raise TypeError(f"a dual number would lose its tangent in {value.dtype}")
         if tangent.dtype != value.dtype:
             tangent = self.base.astype(tangent, value.dtype)

@@ -213,8 +213,7 @@ def wrong_positions(here: LocalGradient, leaf: int, limit: int, seed: int) -> li
     All of an array with at most ``limit`` entries; of a larger one a random sample, and wrong entries found by halving.
     """
     shape = here.gradient[leaf].shape
-    size = math.prod(shape)
-    if size <= limit:
+    if (size := math.prod(shape)) <= limit:
         return list(range(size))
     random = default_rng(seed)
     chosen = set(random.choice(size, min(_SAMPLE, limit), replace=False).tolist())

@@ -11,7 +11,7 @@ Before: ``local`` measures slopes. Next: ``entries`` looks at single entries, ``
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np  # on the host alone: indices
@@ -236,7 +236,7 @@ def resolution(probes: Sequence[Probe]) -> float:
     return (min if probes[0].entry is None else max)(probe.resolution for probe in probes)
 
 
-def lost_precision(here: LocalGradient, own: Sequence[Array]) -> list[str]:
+def lost_precision(here: LocalGradient, own: Sequence[Array]) -> Iterator[str]:
     """For each array a sentence if its gradient in the parameters' dtype, ``own``, is far from the one judged, or "".
 
     Either terms cancel in that dtype or the function is wrong in it: from outside no one can tell which.
@@ -246,30 +246,29 @@ def lost_precision(here: LocalGradient, own: Sequence[Array]) -> list[str]:
     scales = [float(scale_of(xp, x)) for x in here.local.point]
     sizes = [scale * norm(xp, g) for scale, g in zip(scales, here.gradient, strict=True)]
     allowed = _FLOOR_ROUNDINGS * epsilon * max(sizes)
-    sentences = []
     for mine, judged, scale, size in zip(own, here.gradient, scales, sizes, strict=True):
         gap = scale * norm(xp, like(mine, judged) - judged)
         share = gap / size if size else math.inf
         far = not gap <= max(allowed, _COARSE * size)
         lost = f"right in {judged.dtype}, but {share:.1g} of its size away from that in {mine.dtype}"
-        sentences.append(lost if far else "")
-    return sentences
+        yield lost if far else ""
 
 
 # --- other points ------------------------------------------------------------------------------------------------
 
-# Points nearby have other kinks and the same bugs. By what factor to scale the parameters, and how far to move them.
+# Points nearby have other kinks and the same bugs. A move is a factor by which to scale the parameters, and how far to
+# displace them.
 _ASIDE = ((1.0, 0.03), (1.0, 0.03), (1.0, 0.1))
 
 # At these distances a mistake is still on the same side of most kinks.
-_CLOSE_BY = (1e-3, 1e-4)
+_CLOSE_BY = ((1.0, 1e-3), (1.0, 1e-4))
 
 # Rounding hides a gradient where units are saturated, or where it vanishes on its way through small weights. The same
 # formula can be judged at points where neither is so.
 _AFAR = ((0.25, 0.2), (4.0, 0.2), (0.06, 0.2), (16.0, 0.2))
 
 # How far, and how often, to move so that a gradient cached at another point is wrong.
-_FAR, _ELSEWHERE = 0.1, 3
+_FAR, _ELSEWHERE = (1.0, 0.1), 3
 
 
 def recheck_elsewhere(evidence: Evidence, random: Generator) -> Evidence:
@@ -284,12 +283,12 @@ def recheck_elsewhere(evidence: Evidence, random: Generator) -> Evidence:
     wrong = {g for g, mine in enumerate(probes) if any(p.wrong for p in mine)}
     unconfirmed, doubtful = set(wrong), wrong | {g for g, mine in enumerate(probes) if resolution(mine) > WRONG}
     aside: dict[int, list[Probe]] = {}
-    for attempt, (factor, distance) in enumerate((*_ASIDE, *_AFAR)):
+    for attempt, move in enumerate((*_ASIDE, *_AFAR)):
         if attempt == len(_ASIDE):  # a wrong group must be right nearby: far away f may take another branch
             doubtful -= wrong
         if not doubtful:
             break
-        there = _gradient_there(here, _displaced(here, distance, random, factor), attempt, random)
+        there = _gradient_there(here, move, attempt, random)
         if there is None:
             continue
         for g in sorted(doubtful):
@@ -317,7 +316,7 @@ def _confirmed(here: LocalGradient, group: Sequence[int], random: Generator) -> 
     """Whether a wrong group is wrong along other directions too, here and at a point close by."""
     if not _wrong_throughout(probe(here, group, random)):
         return False
-    close_by = (_gradient_there(here, _displaced(here, distance, random), 0, random) for distance in _CLOSE_BY)
+    close_by = (_gradient_there(here, move, 0, random) for move in _CLOSE_BY)
     return any(there is not None and _wrong_throughout(probe(there, group, random)) for there in close_by)
 
 
@@ -329,20 +328,20 @@ def _wrong_throughout(probes: Sequence[Probe]) -> bool:
 def wrong_elsewhere(here: LocalGradient, random: Generator) -> bool:
     """Whether a gradient that is right here is wrong at every one of a few other points."""
     for attempt in range(_ELSEWHERE):
-        there = _gradient_there(here, _displaced(here, _FAR, random), attempt, random, same_noise=attempt == 0)
+        there = _gradient_there(here, _FAR, attempt, random, same_noise=attempt == 0)
         if there is None or not any(p.wrong for p in probe(there, range(len(here.gradient)), random, 1)):
             return False
     return True
 
 
-def _displaced(here: LocalGradient, distance: float, random: Generator, factor: float = 1.0) -> Arrays:
-    """The parameters, moved by ``distance`` of their scale in random directions and multiplied by ``factor``."""
-    return tuple(factor * (x + distance * random_direction(namespace(x), x, random)) for x in here.flat.arrays)
-
-
 def _gradient_there(
-    here: LocalGradient, arrays: Arrays, seed: int, random: Generator, same_noise: bool = False
+    here: LocalGradient, move: tuple[float, float], seed: int, random: Generator, same_noise: bool = False
 ) -> LocalGradient | None:
-    """Function and gradient at ``arrays``; None beyond the function's domain."""
+    """Function and gradient at the parameters after a ``move``, or None beyond the function's domain.
+
+    The parameters are displaced by a distance, in their scale and in random directions, and multiplied by a factor.
+    """
+    factor, distance = move
+    arrays = tuple(factor * (x + distance * random_direction(namespace(x), x, random)) for x in here.flat.arrays)
     local = moved(here.local, arrays, seed, same_noise)
     return gradient_at(here.flat._replace(arrays=arrays), local, random) if math.isfinite(local.value) else None

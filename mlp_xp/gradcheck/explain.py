@@ -6,7 +6,7 @@ Before: ``entries`` compared the entries, ``evidence`` the slopes. Next: ``repor
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
@@ -110,14 +110,14 @@ def diagnose(here: LocalGradient, leaf: int, entries: Entries, probes: Sequence[
     others = {name: g for i, (name, g) in enumerate(zip(here.flat.names, here.gradient, strict=True)) if i != leaf}
     allowed = 2.0 * entries.uncertainty + _CLOSE * xp.max(error)
     suspect = _Wrong(xp, here.local.point[leaf], gradient, others, *entries)
-    for pattern in _PATTERNS:
+    # the simplest first
+    for pattern in (_factor, _of_another_array, _in_another_order, _summed, _with_a_term, _of_right_sizes):
         for sentence, found, expected in pattern(suspect):
             if bool(xp.all(xp.abs(found - expected) <= allowed)):
                 return True, sentence
     share = norm(xp, error) / size if (size := norm(xp, entries.numeric)) else math.inf
-    if coarse := _low_precision(xp, gradient, share, _mixed_signs(xp, entries, wrong)):
-        return True, coarse
-    return False, _where(xp, gradient, entries, wrong)
+    coarse = _low_precision(xp, gradient, share, _mixed_signs(xp, entries, wrong))
+    return bool(coarse), coarse or _where(xp, gradient, entries, wrong)
 
 
 # --- patterns, each with sentences and two arrays that agree where the sentence is true ----------------------------
@@ -128,8 +128,7 @@ _Found: TypeAlias = Iterator[tuple[str, Array, Array]]
 
 
 def _factor(w: _Wrong) -> _Found:
-    square = inner(w.xp, w.n, w.n)
-    if square > 0.0:
+    if (square := inner(w.xp, w.n, w.n)) > 0.0:
         factor = inner(w.xp, w.a, w.n) / square
         rounding = 2.0 * float(w.xp.max(w.uncertainty)) / math.sqrt(square / len(w.positions))
         yield _factor_sentence(factor, rounding + _ROUND), w.a, factor * w.n
@@ -204,12 +203,6 @@ def _of_right_sizes(w: _Wrong) -> _Found:
     yield f"the gradient is clipped at {float(bound):.4g}", w.a, xp.clip(w.n, -bound, bound)
 
 
-_PATTERNS: tuple[Callable[[_Wrong], _Found], ...] = (
-    _factor, _of_another_array, _in_another_order, _summed, _with_a_term, _of_right_sizes,
-)  # fmt: skip
-"""The simplest first."""
-
-
 # --- coarse arithmetic, and errors without a pattern -----------------------------------------------------------------
 
 # Binary digits of the dtypes that something may have been computed in on the way. Rounding to so many digits takes
@@ -244,9 +237,8 @@ def _low_precision(xp: Namespace, gradient: Array, share: float, scattered: bool
         # Veltkamp's split: a number of so many binary digits is not changed by it
         split = gradient * (2.0 ** (53 - digits) + 1.0)
         if bool(xp.all(split - (split - gradient) == gradient)):
-            if share < 2.0**-digits / _PARTIAL:  # then they are round numbers by nature
-                return ""
-            return f"low precision: no entry has more than {digits} binary digits, and {share:.1g} of the size is lost"
+            lost = f"low precision: no entry has more than {digits} binary digits, and {share:.1g} of the size is lost"
+            return "" if share < 2.0**-digits / _PARTIAL else lost  # below that they are round numbers by nature
     for name, digits in _DIGITS.items():
         if scattered and 2.0**-digits / _PARTIAL < share < _ACCUMULATED * 2.0**-digits:
             return f"low precision: the errors are scattered and {share:.1g} of the size, as by {name} on the way"

@@ -61,8 +61,7 @@ def flattened(
     if grad is True:
         f, grad = value_and_grad(f)
     args = tuple(params) if type(params) in (tuple, list) else (params,)
-    found = list(leaves(args, "params"))
-    if not found:
+    if not (found := list(leaves(args, "params"))):
         raise ValueError("params must hold at least one array, got none")
     if names is not None and len(names) != len(found):
         raise ValueError(f"names must name each of the {len(found)} arrays in params, got {len(names)}")

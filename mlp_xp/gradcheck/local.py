@@ -108,8 +108,7 @@ def moved(local: LocalFunction, params: Arrays, seed: int, same_noise: bool = Fa
 
 def finite_value(f: CountedFunction, params: Arrays) -> float:
     """``f(*params)``; raises ``ValueError`` unless it is finite."""
-    value = number(f(*params))
-    if not math.isfinite(value):
+    if not math.isfinite(value := number(f(*params))):
         raise ValueError(f"f must be finite at params, got {value}")
     return value
 
