@@ -158,7 +158,8 @@ def _tiles(
     above = math.ceil(height / 4) if names is not None else gap  # room for the name of a class
     down, across = height + above, width + gap
     mosaic = np.full((math.ceil(len(shown) / columns) * down, columns * across - gap), np.nan)
-    axes.set_title(f"first-layer weights: {which} {_several(kind)}{ordered}", fontsize="medium")
+    plural = f"{kind}es" if kind.endswith("s") else f"{kind}s"
+    axes.set_title(f"first-layer weights: {which} {plural}{ordered}", fontsize="medium")
     for position, unit in enumerate(shown):
         top, left = position // columns * down + above, position % columns * across
         mosaic[top : top + height, left : left + width] = weight[:, unit].reshape(image_shape)
@@ -186,10 +187,6 @@ def _draw_image(axes: Axes, values: NDArray[Any], aspect: Literal["equal", "auto
     image = axes.imshow(values, cmap=_DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest", aspect=aspect)
     axes.figure.colorbar(image, ax=axes, label=f"weight (per {per})", shrink=0.8, extend="both")
     return image
-
-
-def _several(kind: str) -> str:
-    return f"{kind}es" if kind.endswith("s") else f"{kind}s"
 
 
 # --- the file ----------------------------------------------------------------------------------------------------

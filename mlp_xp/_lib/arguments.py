@@ -97,17 +97,15 @@ def _refuse_shape(params: Params, position: int, width: int, like: Array) -> NoR
     before = position - 2 + position % 2  # a weight follows the weight before it, a bias its own weight
     follows = f"{parameter_name(before)} {tuple(params[before].shape)}" if before >= 0 else f"X {tuple(like.shape)}"
     shape = f"({width},)" if position % 2 else f"({width}, d_out)"
-    raise ValueError(
-        f"{parameter_name(position)} must have shape {shape} to follow {follows}, got {tuple(params[position].shape)}"
-    )
+    got = tuple(params[position].shape)
+    raise ValueError(f"{parameter_name(position)} must have shape {shape} to follow {follows}, got {got}")
 
 
 def check_all_or_none_batched(params: Params) -> None:
     """Raise if only some parameters have a leading axis: the gradients of the others would not have their shapes."""
     if len({array.ndim - 2 + position % 2 for position, array in enumerate(params)}) > 1:
-        raise ValueError(
-            f"either all parameters or none must have a leading axis, got {[tuple(p.shape) for p in params]}"
-        )
+        shapes = [tuple(p.shape) for p in params]
+        raise ValueError(f"either all parameters or none must have a leading axis, got {shapes}")
 
 
 def check_device(name: str, array: Array, like: Array) -> None:

@@ -13,6 +13,7 @@ import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -230,10 +231,13 @@ def _checksum(metadata: Mapping[str, str], arrays: Mapping[str, HostArray]) -> s
 
 
 def _safetensors() -> Any:
+    sentence = "files of arrays need safetensors: pip install 'mlp_xp[train]'"
+    return import_optional(sentence, "safetensors", "safetensors.numpy")[0]
+
+
+def import_optional(sentence: str, *modules: str) -> list[Any]:
+    """The modules with these names. Where one is missing, the message of the ``ModuleNotFoundError`` is ``sentence``."""
     try:
-        import safetensors
-        import safetensors.numpy
+        return [import_module(module) for module in modules]
     except ModuleNotFoundError as error:
-        sentence = "files of arrays need safetensors: pip install 'mlp_xp[train]'"
         raise ModuleNotFoundError(sentence, name=error.name) from None
-    return safetensors

@@ -268,10 +268,8 @@ def _beginning(start: Params | Epoch, optimizer: Optimizer) -> Epoch:
         return Epoch((), start, start, optimizer.init(start))
     arrays = len(optimizer.init(start.params))
     if len(start.state) != arrays:
-        raise ValueError(
-            f"to go on from an Epoch takes its optimizer: the state of this one is {arrays} arrays, that of the Epoch "
-            f"{len(start.state)}"
-        )
+        states = f"the state of this one is {arrays} arrays, that of the Epoch {len(start.state)}"
+        raise ValueError(f"to go on from an Epoch takes its optimizer: {states}")
     return start
 
 
