@@ -135,10 +135,18 @@ def draw_weights(
     >>> axes.get_title()
     'first-layer weights: all 4 hidden units, largest norm first'
     """
-    if image_shape is None:
-        _label_heat_map(axes, columns, inputs, kind)
-        return _draw_image(axes, weight, "auto", per)
-    return _draw_image(axes, _tiles(axes, weight, image_shape, columns, kind), "equal", per)
+    if image_shape is not None:
+        return _draw_image(axes, _tiles(axes, weight, image_shape, columns, kind), "equal", per)
+    axes.set_title("first-layer weights", fontsize="medium")
+    axes.set_xlabel(kind)
+    axes.set_ylabel("input")
+    for axis, names in ((axes.xaxis, columns), (axes.yaxis, inputs)):
+        if names is None:
+            axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        else:  # as many as can be read
+            every = math.ceil(len(names) / _MOST_NAMES)
+            axis.set_ticks(range(0, len(names), every), labels=names[::every])
+    return _draw_image(axes, weight, "auto", per)
 
 
 def _tiles(
@@ -167,18 +175,6 @@ def _tiles(
             axes.text(left + width / 2, top - above / 4, names[unit], ha="center", va="bottom", fontsize="small")
     axes.set_axis_off()
     return mosaic
-
-
-def _label_heat_map(axes: Axes, columns: Sequence[str] | None, inputs: Sequence[str] | None, kind: str) -> None:
-    axes.set_title("first-layer weights", fontsize="medium")
-    axes.set_xlabel(kind)
-    axes.set_ylabel("input")
-    for axis, names in ((axes.xaxis, columns), (axes.yaxis, inputs)):
-        if names is None:
-            axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        else:  # as many as can be read
-            every = math.ceil(len(names) / _MOST_NAMES)
-            axis.set_ticks(range(0, len(names), every), labels=names[::every])
 
 
 def _draw_image(axes: Axes, values: NDArray[Any], aspect: Literal["equal", "auto"], per: str) -> AxesImage:

@@ -56,19 +56,19 @@ def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     return tuple(map(int, sizes))
 
 
-def check_batch(xp: Namespace, X: Array) -> None:
-    """Raise unless ``X`` is a floating (n, d_in) with at least one row and one column."""
+def check_batch(xp: Namespace, X: Array, which: str = "") -> None:
+    """Raise unless ``X``, named ``which`` X, is a floating (n, d_in) with at least one row and one column."""
     if X.ndim != 2:
-        raise ValueError(f"X must have shape (n, d_in), got {tuple(X.shape)}")
+        raise ValueError(f"{which}X must have shape (n, d_in), got {tuple(X.shape)}")
     n, d_in = X.shape
     # n is None where a trace leaves it open, which does no harm: no row's output depends on it.
     # Sizes are NaN on Dask after a boolean mask.
     if not ((n is None or isinstance(n, int)) and isinstance(d_in, int)):
-        raise ValueError(f"X must have a known shape, got {tuple(X.shape)}; call X.compute_chunk_sizes() first")
+        raise ValueError(f"{which}X must have a known shape, got {tuple(X.shape)}; call X.compute_chunk_sizes() first")
     if n == 0 or d_in == 0:
-        raise ValueError(f"X must have at least one row and one column, got shape {tuple(X.shape)}")
+        raise ValueError(f"{which}X must have at least one row and one column, got shape {tuple(X.shape)}")
     if not is_floating(xp, X.dtype):
-        raise TypeError(f"X must be floating, got {X.dtype}")
+        raise TypeError(f"{which}X must be floating, got {X.dtype}")
 
 
 def check_params(params: Params, like: Array) -> None:

@@ -197,11 +197,9 @@ def as_json(value: Any) -> str:
 
 def _number(value: object) -> int | float:
     """A number of NumPy's as a Python number. Raise for anything else."""
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Real):
-        return float(value)
-    raise TypeError(f"what is stored beside the arrays must be numbers, strings, lists and dicts, got {value!r}")
+    if not isinstance(value, Real):
+        raise TypeError(f"what is stored beside the arrays must be numbers, strings, lists and dicts, got {value!r}")
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def dtype_name(dtype: Any) -> str:
@@ -236,7 +234,7 @@ def _safetensors() -> Any:
 
 
 def import_optional(sentence: str, *modules: str) -> list[Any]:
-    """The modules with these names. Where one is missing, the message of the ``ModuleNotFoundError`` is ``sentence``."""
+    """The modules with these names. Where one is missing, the ``ModuleNotFoundError`` has ``sentence`` as message."""
     try:
         return [import_module(module) for module in modules]
     except ModuleNotFoundError as error:

@@ -321,8 +321,7 @@ def _judged(
     loss = score = None
     if held_out is not None:
         chosen = {key: value for key, value in settings.options.items() if key in PredictOptions.__annotations__}
-        wants_score = settings.score is None
-        loss, score = evaluate(xp, held_out.X, held_out.y, params, cast(PredictOptions, chosen), wants_score)
+        loss, score = evaluate(xp, held_out.X, held_out.y, params, cast(PredictOptions, chosen), settings.score is None)
     return loss, score if settings.score is None else float(settings.score(params))
 
 
