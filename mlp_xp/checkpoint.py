@@ -92,7 +92,8 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
     """
     arrays, header = files.read(path, _KIND)
     dtypes, history = header["dtypes"], header["history"]
-    _check_config(path, config, header["config"])
+    another = f"{path} is a checkpoint of another configuration: "
+    _check_equal(another, _entries(config), _entries(header["config"]), missing="nothing")
     names = [parameter_name(position) for position in range(len(like))]
     expected = {name: _described(p.shape, dtype_name(p.dtype)) for name, p in zip(names, like, strict=True)}
     found = {name: _described(array.shape, dtypes.get(name, "unknown")) for name, array in arrays.items()}
@@ -100,9 +101,7 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
         expected |= {f"best.{name}": described for name, described in expected.items()}
     states = [name for name in dtypes if name.startswith("state.")]
     expected |= {name: found.get(name, "there") for name in states}
-    for name in {**expected, **found}:
-        if expected.get(name) != found.get(name):
-            raise ValueError(f"{path}: {name} must be {expected.get(name, 'absent')}, got {found.get(name, 'none')}")
+    _check_equal(f"{path}: ", expected, found, missing="none")
 
     xp, device = namespace(*like), device_of(like[0])
     placed = {name: xp.asarray(array, dtype=getattr(xp, dtypes[name]), device=device) for name, array in arrays.items()}
@@ -112,17 +111,15 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
     return Epoch(tuple(Record(**record) for record in records), params, best, tuple(placed[name] for name in states))
 
 
-def _check_config(path: str | Path, config: Mapping[str, Any], written: Mapping[str, Any]) -> None:
-    """Raise for the first entry that differs. Entries are compared as JSON: NaN equals NaN, a tuple equals a list."""
-    expected, found = _entries(config), _entries(written)
+def _check_equal(what: str, expected: Mapping[str, str], found: Mapping[str, str], missing: str) -> None:
+    """Raise for the first entry that differs: ``what``, then its name and both values."""
     for name in {**expected, **found}:
         if expected.get(name) != found.get(name):
-            wanted, came = expected.get(name, "absent"), found.get(name, "nothing")
-            raise ValueError(f"{path} is a checkpoint of another configuration: {name} must be {wanted}, got {came}")
+            raise ValueError(f"{what}{name} must be {expected.get(name, 'absent')}, got {found.get(name, missing)}")
 
 
 def _entries(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """``{"optimizer": {"beta1": 0.9}}`` as ``{"optimizer.beta1": "0.9"}``."""
+    """``{"optimizer": {"beta1": 0.9}}`` as ``{"optimizer.beta1": "0.9"}``. As JSON, NaN equals NaN, a tuple a list."""
     entries: dict[str, str] = {}
     for name, value in config.items():
         nested = isinstance(value, Mapping)

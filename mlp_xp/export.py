@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np  # on the host alone: what the model holds
 
-from mlp_xp._lib.files import write_whole
+from mlp_xp._lib.files import import_optional, write_whole
 from mlp_xp._lib.namespace import namespace, to_host
 from mlp_xp._lib.typing import Array
 from mlp_xp._lib.version import __version__
@@ -55,7 +55,10 @@ def to_onnx(
     >>> [output.name for output in model.graph.output]
     ['probabilities', 'label']
     """
-    ndx, onnx = _libraries()
+    with warnings.catch_warnings():
+        # it would fold constants with onnxruntime; there is next to nothing to fold here
+        warnings.filterwarnings("ignore", "onnxruntime is not installed")
+        ndx, onnx = import_optional("an ONNX model is made with ndonnx: pip install 'mlp_xp[onnx]'", "ndonnx", "onnx")
     host = [to_host(p) for p in params]
     # wrong arguments are refused here, in the words of ``forward``; what fails later fails for ONNX alone
     row = np.zeros((1, *host[0].shape[:1]), dtype=host[0].dtype)
@@ -94,16 +97,3 @@ def _checked(classes: Sequence[Any], cache: Cache) -> Any:
     if names.shape != (max(d_out, 2),):
         raise ValueError(f"classes must have shape ({max(d_out, 2)},), one for each, got {names.shape}")
     return names
-
-
-def _libraries() -> tuple[Any, Any]:
-    try:
-        with warnings.catch_warnings():
-            # it would fold constants with onnxruntime; there is next to nothing to fold here
-            warnings.filterwarnings("ignore", "onnxruntime is not installed")
-            import ndonnx
-            import onnx
-    except ModuleNotFoundError as error:
-        sentence = "an ONNX model is made with ndonnx: pip install 'mlp_xp[onnx]'"
-        raise ModuleNotFoundError(sentence, name=error.name) from None
-    return ndonnx, onnx

@@ -373,10 +373,9 @@ def lbfgs(
     ends = np.cumsum([math.prod(p.shape) for p in params])[:-1]
 
     def apart(vector: Any) -> Params:
-        return tuple(
-            xp.asarray(part.reshape(p.shape).copy(), dtype=p.dtype, device=device_of(p))  # scipy overwrites its vector
-            for part, p in zip(np.split(vector, ends), params, strict=True)
-        )
+        parts = zip(np.split(vector, ends), params, strict=True)
+        # copied, for scipy overwrites its vector
+        return tuple(xp.asarray(part.reshape(p.shape).copy(), dtype=p.dtype, device=device_of(p)) for part, p in parts)
 
     def together(arrays: Params) -> Any:
         return np.concatenate([to_host(array).astype(np.float64).reshape(-1) for array in arrays])

@@ -135,10 +135,18 @@ def draw_weights(
     >>> axes.get_title()
     'first-layer weights: all 4 hidden units, largest norm first'
     """
-    if image_shape is None:
-        _label_heat_map(axes, columns, inputs, kind)
-        return _draw_image(axes, weight, "auto", per)
-    return _draw_image(axes, _tiles(axes, weight, image_shape, columns, kind), "equal", per)
+    if image_shape is not None:
+        return _draw_image(axes, _tiles(axes, weight, image_shape, columns, kind), "equal", per)
+    axes.set_title("first-layer weights", fontsize="medium")
+    axes.set_xlabel(kind)
+    axes.set_ylabel("input")
+    for axis, names in ((axes.xaxis, columns), (axes.yaxis, inputs)):
+        if names is None:
+            axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        else:  # as many as can be read
+            every = math.ceil(len(names) / _MOST_NAMES)
+            axis.set_ticks(range(0, len(names), every), labels=names[::every])
+    return _draw_image(axes, weight, "auto", per)
 
 
 def _tiles(
@@ -158,7 +166,8 @@ def _tiles(
     above = math.ceil(height / 4) if names is not None else gap  # room for the name of a class
     down, across = height + above, width + gap
     mosaic = np.full((math.ceil(len(shown) / columns) * down, columns * across - gap), np.nan)
-    axes.set_title(f"first-layer weights: {which} {_several(kind)}{ordered}", fontsize="medium")
+    plural = f"{kind}es" if kind.endswith("s") else f"{kind}s"
+    axes.set_title(f"first-layer weights: {which} {plural}{ordered}", fontsize="medium")
     for position, unit in enumerate(shown):
         top, left = position // columns * down + above, position % columns * across
         mosaic[top : top + height, left : left + width] = weight[:, unit].reshape(image_shape)
@@ -168,28 +177,12 @@ def _tiles(
     return mosaic
 
 
-def _label_heat_map(axes: Axes, columns: Sequence[str] | None, inputs: Sequence[str] | None, kind: str) -> None:
-    axes.set_title("first-layer weights", fontsize="medium")
-    axes.set_xlabel(kind)
-    axes.set_ylabel("input")
-    for axis, names in ((axes.xaxis, columns), (axes.yaxis, inputs)):
-        if names is None:
-            axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        else:  # as many as can be read
-            every = math.ceil(len(names) / _MOST_NAMES)
-            axis.set_ticks(range(0, len(names), every), labels=names[::every])
-
-
 def _draw_image(axes: Axes, values: NDArray[Any], aspect: Literal["equal", "auto"], per: str) -> AxesImage:
     """Draw values around 0; NaN stays white. The scale ends at a percentile: a few outliers must not pale the rest."""
     limit = float(np.nanpercentile(np.abs(values), 99.5)) or 1.0
     image = axes.imshow(values, cmap=_DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest", aspect=aspect)
     axes.figure.colorbar(image, ax=axes, label=f"weight (per {per})", shrink=0.8, extend="both")
     return image
-
-
-def _several(kind: str) -> str:
-    return f"{kind}es" if kind.endswith("s") else f"{kind}s"
 
 
 # --- the file ----------------------------------------------------------------------------------------------------

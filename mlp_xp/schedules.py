@@ -72,10 +72,7 @@ def cosine(lr: float, steps: int | None = None, final: float = 0.0) -> Schedule:
 
     Source: Loshchilov and Hutter, SGDR: Stochastic gradient descent with warm restarts, 2017.
     """
-    check_number("lr", lr, 0.0, math.inf)
-    check_number("final", final, 0.0, math.inf)
-    if steps is not None:
-        check_number("steps", steps, 0.0, math.inf)
+    _check_at_least_0(lr=lr, final=final, steps=0 if steps is None else steps)
 
     def schedule(progress: Progress) -> float:
         total = progress.steps if steps is None else steps
@@ -102,9 +99,8 @@ def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
     >>> [step_decay(1.0, every=2, factor=0.5)(Progress(step, steps=6)) for step in range(6)]
     [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
     """
-    check_number("lr", lr, 0.0, math.inf)
+    _check_at_least_0(lr=lr, factor=factor)
     check_number("every", every, 1.0, math.inf)
-    check_number("factor", factor, 0.0, math.inf)
     return lambda progress: lr * factor ** (progress.step // every)
 
 
@@ -156,8 +152,7 @@ def inverse_scaling(lr: float, power: float = 0.5) -> Schedule:
     >>> inverse_scaling(0.1)(Progress(step=5, steps=100, rows=99))
     0.01
     """
-    check_number("lr", lr, 0.0, math.inf)
-    check_number("power", power, 0.0, math.inf)
+    _check_at_least_0(lr=lr, power=power)
     return lambda progress: lr / (progress.rows + 1) ** power
 
 
@@ -190,6 +185,11 @@ def adaptive(lr: float, patience: int = 10, tol: float = 1e-4, factor: float = 5
         return rate
 
     return schedule
+
+
+def _check_at_least_0(**numbers: float) -> None:
+    for name, number in numbers.items():
+        check_number(name, number, 0.0, math.inf)
 
 
 def check_patience(patience: float, tol: float) -> None:

@@ -56,19 +56,19 @@ def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     return tuple(map(int, sizes))
 
 
-def check_batch(xp: Namespace, X: Array) -> None:
-    """Raise unless ``X`` is a floating (n, d_in) with at least one row and one column."""
+def check_batch(xp: Namespace, X: Array, which: str = "") -> None:
+    """Raise unless ``X``, named ``which`` X, is a floating (n, d_in) with at least one row and one column."""
     if X.ndim != 2:
-        raise ValueError(f"X must have shape (n, d_in), got {tuple(X.shape)}")
+        raise ValueError(f"{which}X must have shape (n, d_in), got {tuple(X.shape)}")
     n, d_in = X.shape
     # n is None where a trace leaves it open, which does no harm: no row's output depends on it.
     # Sizes are NaN on Dask after a boolean mask.
     if not ((n is None or isinstance(n, int)) and isinstance(d_in, int)):
-        raise ValueError(f"X must have a known shape, got {tuple(X.shape)}; call X.compute_chunk_sizes() first")
+        raise ValueError(f"{which}X must have a known shape, got {tuple(X.shape)}; call X.compute_chunk_sizes() first")
     if n == 0 or d_in == 0:
-        raise ValueError(f"X must have at least one row and one column, got shape {tuple(X.shape)}")
+        raise ValueError(f"{which}X must have at least one row and one column, got shape {tuple(X.shape)}")
     if not is_floating(xp, X.dtype):
-        raise TypeError(f"X must be floating, got {X.dtype}")
+        raise TypeError(f"{which}X must be floating, got {X.dtype}")
 
 
 def check_params(params: Params, like: Array) -> None:
@@ -97,17 +97,15 @@ def _refuse_shape(params: Params, position: int, width: int, like: Array) -> NoR
     before = position - 2 + position % 2  # a weight follows the weight before it, a bias its own weight
     follows = f"{parameter_name(before)} {tuple(params[before].shape)}" if before >= 0 else f"X {tuple(like.shape)}"
     shape = f"({width},)" if position % 2 else f"({width}, d_out)"
-    raise ValueError(
-        f"{parameter_name(position)} must have shape {shape} to follow {follows}, got {tuple(params[position].shape)}"
-    )
+    got = tuple(params[position].shape)
+    raise ValueError(f"{parameter_name(position)} must have shape {shape} to follow {follows}, got {got}")
 
 
 def check_all_or_none_batched(params: Params) -> None:
     """Raise if only some parameters have a leading axis: the gradients of the others would not have their shapes."""
     if len({array.ndim - 2 + position % 2 for position, array in enumerate(params)}) > 1:
-        raise ValueError(
-            f"either all parameters or none must have a leading axis, got {[tuple(p.shape) for p in params]}"
-        )
+        shapes = [tuple(p.shape) for p in params]
+        raise ValueError(f"either all parameters or none must have a leading axis, got {shapes}")
 
 
 def check_device(name: str, array: Array, like: Array) -> None:

@@ -13,6 +13,7 @@ import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -196,11 +197,9 @@ def as_json(value: Any) -> str:
 
 def _number(value: object) -> int | float:
     """A number of NumPy's as a Python number. Raise for anything else."""
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Real):
-        return float(value)
-    raise TypeError(f"what is stored beside the arrays must be numbers, strings, lists and dicts, got {value!r}")
+    if not isinstance(value, Real):
+        raise TypeError(f"what is stored beside the arrays must be numbers, strings, lists and dicts, got {value!r}")
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def dtype_name(dtype: Any) -> str:
@@ -230,10 +229,13 @@ def _checksum(metadata: Mapping[str, str], arrays: Mapping[str, HostArray]) -> s
 
 
 def _safetensors() -> Any:
+    sentence = "files of arrays need safetensors: pip install 'mlp_xp[train]'"
+    return import_optional(sentence, "safetensors", "safetensors.numpy")[0]
+
+
+def import_optional(sentence: str, *modules: str) -> list[Any]:
+    """The modules with these names. Where one is missing, the ``ModuleNotFoundError`` has ``sentence`` as message."""
     try:
-        import safetensors
-        import safetensors.numpy
+        return [import_module(module) for module in modules]
     except ModuleNotFoundError as error:
-        sentence = "files of arrays need safetensors: pip install 'mlp_xp[train]'"
         raise ModuleNotFoundError(sentence, name=error.name) from None
-    return safetensors

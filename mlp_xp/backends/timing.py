@@ -4,11 +4,11 @@ import json
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from subprocess import DEVNULL, TimeoutExpired, run
 from typing import Any, NamedTuple
 
 from mlp_xp._lib.arguments import check_positive, check_sizes, check_whole, first_line, one_of
@@ -163,10 +163,8 @@ def _time_apart(task: Task) -> tuple[list[list[Any]], str]:
     command = (sys.executable, "-P", "-c", f"from {__name__} import main; main()", json.dumps(task))
     limit = _IMPORTING + 3 * task.seconds
     try:
-        ended = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit
-        )
-    except subprocess.TimeoutExpired:
+        ended = run(command, env=environment, stdin=DEVNULL, capture_output=True, text=True, timeout=limit)
+    except TimeoutExpired:
         return [], f"no answer within {limit:.0f} s"
     answers = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith('["')]
     if ended.returncode < 0:

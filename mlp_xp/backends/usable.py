@@ -16,13 +16,10 @@ from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 from mlp_xp._lib.arguments import one_of
-from mlp_xp._lib.moved import renamed
 from mlp_xp._lib.namespace import Placement, namespace
 from mlp_xp._lib.typing import Namespace
 
 DTYPES = ("float32", "float64")
-
-__getattr__ = renamed(__name__, {"Place": "mlp_xp.backends.Placement"})
 
 
 class Backend(NamedTuple):
@@ -76,9 +73,8 @@ def _cupy_memory(device: Any) -> int | None:
 
 
 def _torch_devices(torch: Any) -> dict[str, Any]:
-    names = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        names.append("mps")
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    names = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count())), *mps]
     return {name: torch.device(name) for name in names}
 
 

@@ -185,10 +185,8 @@ def _read_idx(path: Path, rank: int) -> HostArray:
     if len(raw) < header:
         raise ValueError(f"{path} must begin with an IDX header of {header} bytes, got {len(raw)} bytes")
     if raw[:4] != bytes((0, 0, 8, rank)):
-        raise ValueError(
-            f"{path} must be an IDX file of unsigned bytes in {rank} dimensions, "
-            f"magic number 0x{0x800 + rank:08x}, got 0x{raw[:4].hex()}"
-        )
+        expected = f"unsigned bytes in {rank} dimensions, magic number 0x{0x800 + rank:08x}"
+        raise ValueError(f"{path} must be an IDX file of {expected}, got 0x{raw[:4].hex()}")
     shape = struct.unpack(f">{rank}I", raw[4:header])
     if len(raw) - header != math.prod(shape):
         raise ValueError(f"{path} must hold {math.prod(shape):,} bytes for shape {shape}, got {len(raw) - header:,}")

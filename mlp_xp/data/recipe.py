@@ -83,10 +83,9 @@ class Recipe(NamedTuple):
         row, place = np.argwhere(np.isnan(X))[0]
         names = [column.name for column in self.columns or () for _ in column.names]
         times = int(np.isnan(X[:, place]).sum())
-        raise ValueError(
-            f"{where}: row {first + row + 1}, column {names[place]!r} is missing (in {times:,} rows of this column); "
-            "--missing fill puts the mean there, --missing drop leaves such rows out"
-        )
+        missing = f"row {first + row + 1}, column {names[place]!r} is missing (in {times:,} rows of this column)"
+        remedy = "--missing fill puts the mean there, --missing drop leaves such rows out"
+        raise ValueError(f"{where}: {missing}; {remedy}")
 
     def _targets(self, where: str, chunk: Chunk) -> NDArray[Any] | None:
         """The targets (n,) as float64, int64 or texts; None where there are none."""
@@ -99,10 +98,8 @@ class Recipe(NamedTuple):
         missing = column.isna().to_numpy()
         if missing.any():
             row = int(np.argmax(missing))
-            raise ValueError(
-                f"{where}: row {chunk.first + row + 1}, column {self.target!r}, the target, is missing; "
-                "--missing drop leaves such rows out"
-            )
+            place = f"row {chunk.first + row + 1}, column {self.target!r}, the target,"
+            raise ValueError(f"{where}: {place} is missing; --missing drop leaves such rows out")
         if self.task == "regression":
             return tables.as_numbers(where, self.target, column, chunk.first)
         return tidy(where, column.to_numpy())

@@ -98,6 +98,5 @@ def hold_out(share: float, seed: int, n: int, labels: HostArray | None = None) -
             of = "" if labels is None else " of one class"
             raise ValueError(f"the data must have at least 2 rows{of} to hold some of them out, got {n} in all")
         held = list(largest[:1])
-    chosen = np.zeros(n, dtype=bool)
-    chosen[held] = True
-    return order[~chosen[order]], order[chosen[order]]
+    chosen = np.isin(order, held)
+    return order[~chosen], order[chosen]

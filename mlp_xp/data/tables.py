@@ -221,10 +221,8 @@ def learn_columns(where: str, frame: Any, target: str, drop: Iterable[str], cate
         if name in categories or not _holds_numbers(where, name, column):
             values = tuple(sorted({str(value) for value in column.dropna().unique()}))
             if len(values) > _MOST_CATEGORIES:
-                raise ValueError(
-                    f"{where}: column {name!r} has {len(values):,} different values, too many for categories "
-                    f"(at most {_MOST_CATEGORIES:,}); leave it out with --drop {name!r}"
-                )
+                many = f"{len(values):,} different values, too many for categories (at most {_MOST_CATEGORIES:,})"
+                raise ValueError(f"{where}: column {name!r} has {many}; leave it out with --drop {name!r}")
         columns.append(Column(str(name), values))
     if not any(column.names for column in columns):
         raise ValueError(f"{where} must have a column besides the target {target!r}, got none with a value")
@@ -240,9 +238,8 @@ def _holds_numbers(where: str, name: str, column: Any) -> bool:
     if kinds.is_numeric_dtype(column) or not column.notna().any():
         return True
     if not (kinds.is_object_dtype(column) or kinds.is_string_dtype(column)):
-        raise ValueError(
-            f"{where}: column {name!r} must hold numbers or text, got {column.dtype}; leave it out with --drop {name!r}"
-        )
+        wrong = f"column {name!r} must hold numbers or text, got {column.dtype}"
+        raise ValueError(f"{where}: {wrong}; leave it out with --drop {name!r}")
     texts = column.dropna().astype(str)
     return bool(pd.to_numeric(texts, errors="coerce").notna().mean() > _NUMERIC_SHARE)
 
@@ -260,10 +257,9 @@ def as_numbers(where: str, name: str, column: Any, first: int) -> NDArray[np.flo
         wrong = there & np.isnan(numbers)
         if wrong.any():
             row = int(np.argmax(wrong))
-            raise ValueError(
-                f"{where}: row {first + row + 1}, column {name!r} must be a number, got {text.iloc[row]!r}; "
-                f"--category {name!r} takes all of it for categories"
-            )
+            remedy = f"--category {name!r} takes all of it for categories"
+            got = f"must be a number, got {text.iloc[row]!r}"
+            raise ValueError(f"{where}: row {first + row + 1}, column {name!r} {got}; {remedy}")
     if np.isinf(numbers).any():
         row = int(np.argmax(np.isinf(numbers)))
         raise ValueError(f"{where}: row {first + row + 1}, column {name!r} must be finite, got {numbers[row]}")

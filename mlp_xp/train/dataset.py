@@ -108,7 +108,7 @@ def read(
     if not all_finite(xp, *params):
         raise ValueError("the parameters must be finite, got NaN or infinity")
     if data.weight is not None:
-        _check_weights(xp, data.y, data.weight, data.X.shape[0])
+        _check_weights(xp, data.y, data.weight)
     if validation is None:
         return data, None
     if isinstance(validation, Real):
@@ -124,11 +124,8 @@ def _checked(data: Dataset, params: Params, which: str = "") -> Dataset:
     sparse = is_sparse(X)
     xp = namespace(y, *params, names=names[1:]) if sparse else namespace(X, y, *params, names=names)
     like = rows_of(xp, X, params[0], slice(0, 1)) if sparse and params else X
-    try:
-        check_batch(xp, like)
-        check_params(params, like)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{which}{error}" if str(error).startswith("X ") else str(error)) from None
+    check_batch(xp, like, which)
+    check_params(params, like)
     if any(p.ndim != 2 - position % 2 for position, p in enumerate(params)):
         shapes = [tuple(p.shape) for p in params]
         raise ValueError(f"one network is trained at a time, got parameters of shape {shapes}")
@@ -141,13 +138,10 @@ def check_values(xp: Namespace, X: Array | Any, y: Array, d_out: int, which: str
 
     This looks at every value, which waits for the device: data is checked where it enters, not in every step.
     """
-    try:
-        if not is_sparse(X):
-            check_batch(xp, X)
-        elif not np.all(np.isfinite(by_rows(X).data)):
-            raise ValueError("X must be finite, got NaN or infinity")
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{which}{error}") from None
+    if not is_sparse(X):
+        check_batch(xp, X, which)
+    elif not np.all(np.isfinite(by_rows(X).data)):
+        raise ValueError(f"{which}X must be finite, got NaN or infinity")
     if y.ndim == 0 or y.shape[0] != X.shape[0]:
         expected = f"one row for each of the {X.shape[0]} rows of X"
         raise ValueError(f"{which}y must have {expected}, got shape {tuple(y.shape)}")
@@ -165,10 +159,10 @@ def all_finite(xp: Namespace, *arrays: Array) -> bool:
     return bool(xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays])))
 
 
-def _check_weights(xp: Namespace, y: Array, weight: Array, n: int) -> None:
+def _check_weights(xp: Namespace, y: Array, weight: Array) -> None:
     namespace(y, weight, names=("y", "sample_weight"))
-    if weight.shape != (n,):
-        raise ValueError(f"sample_weight must have shape (n,) = ({n},), got {tuple(weight.shape)}")
+    if weight.shape != y.shape[:1]:
+        raise ValueError(f"sample_weight must have shape (n,) = ({y.shape[0]},), got {tuple(weight.shape)}")
     if not bool(xp.all(xp.isfinite(weight) & (weight > 0))):
         raise ValueError("sample_weight must be finite and positive, so that no minibatch weighs nothing")
 

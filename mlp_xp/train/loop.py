@@ -268,10 +268,8 @@ def _beginning(start: Params | Epoch, optimizer: Optimizer) -> Epoch:
         return Epoch((), start, start, optimizer.init(start))
     arrays = len(optimizer.init(start.params))
     if len(start.state) != arrays:
-        raise ValueError(
-            f"to go on from an Epoch takes its optimizer: the state of this one is {arrays} arrays, that of the Epoch "
-            f"{len(start.state)}"
-        )
+        states = f"the state of this one is {arrays} arrays, that of the Epoch {len(start.state)}"
+        raise ValueError(f"to go on from an Epoch takes its optimizer: {states}")
     return start
 
 
@@ -323,8 +321,7 @@ def _judged(
     loss = score = None
     if held_out is not None:
         chosen = {key: value for key, value in settings.options.items() if key in PredictOptions.__annotations__}
-        wants_score = settings.score is None
-        loss, score = evaluate(xp, held_out.X, held_out.y, params, cast(PredictOptions, chosen), wants_score)
+        loss, score = evaluate(xp, held_out.X, held_out.y, params, cast(PredictOptions, chosen), settings.score is None)
     return loss, score if settings.score is None else float(settings.score(params))
 
 

@@ -39,7 +39,10 @@ def make_step(xp: Namespace, terms: Terms, optimizer: Optimizer, alpha: float, c
     def step(
         params: Params, state: State, sums: Sums, batch: Batch, rate: float | Array, seed: int | Array
     ) -> tuple[Params, State, Sums]:
-        X, y, weight = _taken(xp, batch)
+        X, y, weight, rows = batch
+        if rows is not None:
+            X, y = xp.take(X, rows, axis=0), xp.take(y, rows, axis=0)
+            weight = None if weight is None else xp.take(weight, rows, axis=0)
         n = float(X.shape[0])
         at = objective_of(xp, terms, params, X, y, weight, seed)
         grads = pull_back(at, xp.ones_like(at.loss))
@@ -51,12 +54,3 @@ def make_step(xp: Namespace, terms: Terms, optimizer: Optimizer, alpha: float, c
         return new[2:end], new[end:], Sums(*new[:2])
 
     return step
-
-
-def _taken(xp: Namespace, batch: Batch) -> tuple[Array, Array, Array | None]:
-    """X, y and weight of the batch's rows."""
-    X, y, weight, rows = batch
-    if rows is None:
-        return X, y, weight
-    weight = None if weight is None else xp.take(weight, rows, axis=0)
-    return xp.take(X, rows, axis=0), xp.take(y, rows, axis=0), weight
