@@ -113,8 +113,11 @@ class Placement(NamedTuple):
 
     def put_all(self, *arrays: Any) -> list[Array]:
         """Host arrays here, each as by ``put``."""
-        kinds = [self.dtype if values.dtype.kind == "f" else None for values in arrays]
-        return [self.xp.asarray(v, dtype=kind, device=self.device) for v, kind in zip(arrays, kinds, strict=True)]
+        here = []
+        for values in arrays:
+            dtype = self.dtype if values.dtype.kind == "f" else None
+            here.append(self.xp.asarray(values, dtype=dtype, device=self.device))
+        return here
 
 
 def placement_of(x: Array) -> Placement:
