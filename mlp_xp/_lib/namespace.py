@@ -29,15 +29,11 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
     >>> namespace(np.ones(3), np.zeros(2)).__name__
     'array_api_compat.numpy'
     """
-    # arrays of one class are from one library, so the first one is enough: each look-up costs a microsecond
     kind = type(arrays[0])
-    for array in arrays:
-        if type(array) is not kind:
-            break
-    else:
-        arrays = arrays[:1]
     first: Namespace | None = None
     for position, array in enumerate(arrays):
+        if type(array) is kind and first is not None:
+            continue  # arrays of one class are from one library, and each look-up costs a microsecond
         try:
             xp = cast(Namespace, array_namespace(array))
         except TypeError:

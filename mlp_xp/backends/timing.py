@@ -229,14 +229,12 @@ def median_seconds(step: Callable[..., tuple[Any, Params]], params: Params, seco
         float(loss)  # waits until the last step is done
         return (time.perf_counter() - start) / steps
 
+    def batches(steps: int, seconds: float) -> list[float]:
+        end, times = time.perf_counter() + seconds, [batch(steps)]
+        while time.perf_counter() < end:
+            times.append(batch(steps))
+        return times
+
     batch(1)  # compiles, allocates, starts threads
-    end = time.perf_counter() + seconds / 5.0
-    took = batch(1)
-    while time.perf_counter() < end:
-        took = min(took, batch(1))
-    steps = max(1, round(_BATCH / max(took, 1e-9)))
-    times = [batch(steps)]
-    end += seconds * 4.0 / 5.0
-    while time.perf_counter() < end:
-        times.append(batch(steps))
-    return statistics.median(times)
+    took = min(batches(1, seconds / 5.0))
+    return statistics.median(batches(max(1, round(_BATCH / max(took, 1e-9))), seconds * 4.0 / 5.0))

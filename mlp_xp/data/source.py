@@ -84,7 +84,6 @@ def hold_out(share: float, seed: int, n: int, labels: HostArray | None = None) -
     """
     order = np.random.default_rng(seed).permutation(n)
     groups = [order] if labels is None else [order[labels[order] == label] for label in np.unique(labels)]
-    wanted = max(round(share * n), 1) if share else 0
     held: list[int] = []
     owed = 0.0
     for group in sorted(groups, key=len):
@@ -92,7 +91,7 @@ def hold_out(share: float, seed: int, n: int, labels: HostArray | None = None) -
         count = min(round(owed), len(group) - 1)
         owed -= count
         held.extend(group[:count])
-    if not held and wanted:
+    if not held and share:
         largest = max(groups, key=len, default=order)
         if len(largest) < 2:
             of = "" if labels is None else " of one class"
