@@ -6,6 +6,8 @@ given its learning rate, a number or what a schedule returns (``schedules``). ``
 Before: ``mlp`` gives the gradients. Next: ``schedules`` gives the rate, ``train`` loops.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from functools import partial

@@ -6,6 +6,8 @@ Wherever mlp_xp is installed, pytest finds them by the package's entry point.
         gradcheck(f, grad, (W, b), names=("W", "b"))
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def gradcheck() -> "Callable[..., Report]":
+def gradcheck() -> Callable[..., Report]:
     """``mlp_xp.gradcheck``, which fails the test unless every gradient passes.
 
     Returns:
@@ -36,7 +38,7 @@ def gradcheck() -> "Callable[..., Report]":
 
 
 @pytest.fixture(scope="session")
-def check_pullback() -> "Callable[..., Report]":
+def check_pullback() -> Callable[..., Report]:
     """``mlp_xp.check_pullback``, which fails the test unless every cotangent passes.
 
     Returns:
@@ -55,7 +57,7 @@ def check_pullback() -> "Callable[..., Report]":
     return _failing(check_pullback)
 
 
-def _failing(check: "Callable[..., Report]") -> "Callable[..., Report]":
+def _failing(check: Callable[..., Report]) -> Callable[..., Report]:
     """``check``, which fails the test with its report."""
 
     def checked(*args: Any, allow_inconclusive: bool = False, **options: Any) -> Report:

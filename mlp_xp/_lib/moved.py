@@ -19,10 +19,8 @@ MODULES = {
     "mlp_xp.gradcheck.noise": "mlp_xp.gradcheck.slopes",
     "mlp_xp.gradcheck.probes": "mlp_xp.gradcheck.evidence",
     "mlp_xp.gradcheck.problem": "mlp_xp.gradcheck.local",
-    "mlp_xp.gradcheck.products": "mlp_xp.gradcheck.check",
     "mlp_xp.gradcheck.sizes": "mlp_xp.gradcheck.arrays",
     "mlp_xp.gradcheck.tree": "mlp_xp.gradcheck.forms",
-    "mlp_xp.gradcheck.verdict": "mlp_xp.gradcheck.check",
     "mlp_xp.gradcheck.weak": "mlp_xp.gradcheck.explain",
 }
 """Import path of a module in version 0.1.0 -> the module that has its contents now."""

@@ -8,6 +8,8 @@ An error e in the gradient changes it by ``<e, d>``, whose size is about the nor
 Next: ``local`` applies both to a function at a point.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
