@@ -148,4 +148,7 @@ def to_host(array: Array) -> "NDArray[Any]":
     try:
         return np.asarray(array)
     except (TypeError, RuntimeError):  # on a device that NumPy can't read
-        return cast("NDArray[Any]", np.from_dlpack(array, device="cpu"))  # type: ignore[arg-type]
+        exchanged: Any = array
+        with suppress(TypeError):  # NumPy 2.0 takes no device
+            return np.from_dlpack(exchanged, device="cpu")
+        return np.from_dlpack(exchanged)
