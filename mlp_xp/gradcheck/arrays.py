@@ -3,12 +3,13 @@
 Next: every other file of the checker uses these.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np  # on the host alone: host numbers
-from numpy.random import Generator
 
 from mlp_xp._lib.namespace import device_kwargs, namespace
 from mlp_xp._lib.typing import Array, Namespace
@@ -83,7 +84,7 @@ def from_host(xp: Namespace, numbers: Any, x: Array) -> Array:
     return xp.asarray(np.array(numbers), dtype=x.dtype, **device_kwargs(x))
 
 
-def random_direction(xp: Namespace, x: Array, random: Generator) -> Array:
+def random_direction(xp: Namespace, x: Array, random: np.random.Generator) -> Array:
     """Entries of either sign and size Uniform(0.5, 1.5), in the scale of ``x``: no entry is ever left out."""
     drawn = random.choice([-1.0, 1.0], x.shape) * random.uniform(0.5, 1.5, x.shape)
     return scale_of(xp, x) * from_host(xp, drawn, x)

@@ -3,12 +3,14 @@
 Next: ``forms``, where the arguments become flat; ``products`` checks pullbacks and Hessian-vector products by this.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from numpy.random import Generator, default_rng
+import numpy as np  # on the host alone: random numbers
 
 from mlp_xp.gradcheck.contract import Answer, first_answer
 from mlp_xp.gradcheck.elsewhere import recheck_elsewhere, wrong_elsewhere
@@ -81,7 +83,7 @@ def gradcheck(
     answer = first_answer(flat, seed)
     if answer.broken or any(answer.flaws):
         return _not_compared(flat, answer)
-    random = default_rng(seed)
+    random = np.random.default_rng(seed)
     evidence = recheck_elsewhere(gather(flat, prepare(flat.f, flat.arrays, seed), random), random)
     here = evidence.here
     limit = max_entries if vectorized or mode == "full" else min(max_entries, _PLAIN_ENTRIES)
@@ -154,7 +156,9 @@ def _rows(evidence: Evidence, full: bool, vectorized: bool, limit: int, seed: in
 # --- all arrays together -----------------------------------------------------------------------------------------
 
 
-def _wrong_though_each_is_right(evidence: Evidence, rows: Sequence[TensorReport], random: Generator) -> tuple[str, ...]:
+def _wrong_though_each_is_right(
+    evidence: Evidence, rows: Sequence[TensorReport], random: np.random.Generator
+) -> tuple[str, ...]:
     """What is wrong, as a sentence, if no array fails by itself: all together, or at other points."""
     if any(row.verdict == "fail" for row in rows):
         return ()

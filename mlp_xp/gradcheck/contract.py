@@ -6,11 +6,13 @@ its own.
 Before: ``forms`` makes functions of flat arrays. Next: ``local`` and ``evidence`` look at the numbers.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from numpy.random import default_rng  # on the host alone
+import numpy as np  # on the host alone: random numbers
 
 from mlp_xp._lib.namespace import device_of, namespace, on_one_device
 from mlp_xp._lib.typing import Array, Namespace
@@ -49,7 +51,7 @@ def first_answer(flat: Flat, seed: int) -> Answer:
     broken = _changed_argument(xp, flat, given) or _unrepeatable_function(xp, flat)
     broken = broken or _unrepeatable_gradient(xp, first, again)
     if not broken and not distance(xp, first, again):  # else no later answer can be compared to the last bit
-        random = default_rng(seed)
+        random = np.random.default_rng(seed)
         elsewhere = tuple(x + 0.1 * random_direction(xp, x, random) for x in flat.arrays)
         broken = _stale_cache(xp, flat, elsewhere, returned, first) or _shared_arrays(xp, flat, elsewhere)
     return Answer(first, flaws, broken)

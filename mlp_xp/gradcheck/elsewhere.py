@@ -3,10 +3,12 @@
 Before: ``evidence``. Next: ``verdict``.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 
-from numpy.random import Generator  # on the host alone
+import numpy as np  # on the host alone: random numbers
 
 from mlp_xp._lib.namespace import namespace
 from mlp_xp.gradcheck.arrays import random_direction
@@ -29,7 +31,7 @@ _AFAR = ((0.25, 0.2), (4.0, 0.2), (0.06, 0.2), (16.0, 0.2))
 _FAR, _ELSEWHERE = (1.0, 0.1), 3
 
 
-def recheck_elsewhere(evidence: Evidence, random: Generator) -> Evidence:
+def recheck_elsewhere(evidence: Evidence, random: np.random.Generator) -> Evidence:
     """``evidence`` with what other points say of the groups of arrays that are in doubt at this one.
 
     A group that is wrong here and right nearby is cleared. A group that can't be resolved here is judged at another
@@ -70,7 +72,7 @@ def _clears(again: Sequence[Probe], doubted: Sequence[Probe]) -> bool:
     return resolution(again) <= max(gaps) and not any(p.wrong for p in again)
 
 
-def _confirmed(here: LocalGradient, group: Sequence[int], random: Generator) -> bool:
+def _confirmed(here: LocalGradient, group: Sequence[int], random: np.random.Generator) -> bool:
     """Whether a wrong group is wrong along other directions too, here and at a point close by."""
     if not _wrong_throughout(probe(here, group, random)):
         return False
@@ -83,7 +85,7 @@ def _wrong_throughout(probes: Sequence[Probe]) -> bool:
     return (all if probes[0].entry is None else any)(p.wrong for p in probes)
 
 
-def wrong_elsewhere(here: LocalGradient, random: Generator) -> bool:
+def wrong_elsewhere(here: LocalGradient, random: np.random.Generator) -> bool:
     """Whether a gradient that is right here is wrong at every one of a few other points."""
     for attempt in range(_ELSEWHERE):
         there = _gradient_there(here, _FAR, attempt, random, same_noise=attempt == 0)
@@ -93,7 +95,7 @@ def wrong_elsewhere(here: LocalGradient, random: Generator) -> bool:
 
 
 def _gradient_there(
-    here: LocalGradient, move: tuple[float, float], seed: int, random: Generator, same_noise: bool = False
+    here: LocalGradient, move: tuple[float, float], seed: int, random: np.random.Generator, same_noise: bool = False
 ) -> LocalGradient | None:
     """Function and gradient at the parameters after a ``move``, or None beyond the function's domain.
 

@@ -5,13 +5,14 @@ For ``numerical_grad``, for ``mode="full"``, and to find out where an array is w
 Before: ``evidence`` compares whole arrays. Next: ``check`` judges, ``explain`` says what is wrong.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, NamedTuple, cast
 
 import numpy as np  # on the host alone: indices
-from numpy.random import Generator, default_rng
 
 from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, persisted, scalar_like
 from mlp_xp._lib.typing import Array, Namespace
@@ -215,7 +216,7 @@ def wrong_positions(here: LocalGradient, leaf: int, limit: int, seed: int) -> li
     shape = here.gradient[leaf].shape
     if (size := math.prod(shape)) <= limit:
         return list(range(size))
-    random = default_rng(seed)
+    random = np.random.default_rng(seed)
     chosen = set(random.choice(size, min(_SAMPLE, limit), replace=False).tolist())
     columns = size // shape[0]
     shows = _block_test(here, leaf, random)
@@ -224,7 +225,7 @@ def wrong_positions(here: LocalGradient, leaf: int, limit: int, seed: int) -> li
     return sorted(chosen)
 
 
-def _block_test(here: LocalGradient, leaf: int, random: Generator) -> Callable[[int, int], bool]:
+def _block_test(here: LocalGradient, leaf: int, random: np.random.Generator) -> Callable[[int, int], bool]:
     """Whether the entries at flat positions low to high, moved together, show an error."""
     xp, x = here.local.xp, here.local.point[leaf]
     flat, whole, rounding = flat_positions(xp, x), random_direction(xp, x, random), entry_rounding(here, leaf)

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np  # on the host alone: indices
-from numpy.random import Generator
 
 from mlp_xp._lib.namespace import namespace
 from mlp_xp._lib.typing import Array
@@ -62,7 +61,7 @@ class LocalGradient(NamedTuple):
     finest: float
 
 
-def gradient_at(flat: Flat, local: LocalFunction, random: Generator) -> LocalGradient:
+def gradient_at(flat: Flat, local: LocalFunction, random: np.random.Generator) -> LocalGradient:
     """The gradient at ``flat.arrays``, which is the point of ``local``, and how much of it is rounding.
 
     If grad computes in the reference dtype too, the formula is judged there; ``lost_precision`` then compares with what
@@ -170,7 +169,7 @@ class Evidence(NamedTuple):
         return self.aside.get(group, self.probes[group])
 
 
-def gather(flat: Flat, local: LocalFunction, random: Generator) -> Evidence:
+def gather(flat: Flat, local: LocalFunction, random: np.random.Generator) -> Evidence:
     """What is measured at ``flat.arrays``, the point of ``local``: each array moved by itself, then all together."""
     here = gradient_at(flat, local, random)
     everything = tuple(range(len(here.gradient)))
@@ -180,7 +179,9 @@ def gather(flat: Flat, local: LocalFunction, random: Generator) -> Evidence:
     return Evidence(here, groups, probes, {}, set())
 
 
-def probe(here: LocalGradient, group: Sequence[int], random: Generator, count: int = _DIRECTIONS) -> list[Probe]:
+def probe(
+    here: LocalGradient, group: Sequence[int], random: np.random.Generator, count: int = _DIRECTIONS
+) -> list[Probe]:
     """``count`` random directions that move the arrays of ``group``, or each entry of an array with no more entries."""
     xp, point = here.local.xp, here.local.point
     if len(group) == 1 and 0 < (size := math.prod(point[group[0]].shape)) <= count:

@@ -6,6 +6,8 @@ Before: ``slopes`` and ``dual``; ``forms`` makes a function of flat arrays. Next
 these slopes.
 """
 
+from __future__ import annotations
+
 import cmath
 import functools
 import math
@@ -14,7 +16,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np  # on the host alone: copies where a library has no float64
-from numpy.random import default_rng
 
 from mlp_xp._lib.namespace import device_kwargs, namespace
 from mlp_xp._lib.typing import Array, Namespace
@@ -144,7 +145,7 @@ def _dtype_name(x: Any) -> str:
 
 def _with_noise(local: LocalFunction, seed: int) -> LocalFunction:
     """``local`` with its noise, measured along a line of random signs."""
-    xp, random = local.xp, default_rng(seed)
+    xp, random = local.xp, np.random.default_rng(seed)
     signs = [from_host(xp, random.choice([-1.0, 1.0], x.shape), x) for x in local.point]
     line = {i: sign * sizes_of(xp, x) for i, (sign, x) in enumerate(zip(signs, local.point, strict=True))}
     return local._replace(noise=evaluation_noise(local.along(line), local.value, local.epsilon))
@@ -259,7 +260,7 @@ _EXACT = {"dual numbers": _by_dual_numbers, "complex step": _by_complex_step}
 
 def _with_exact_slopes(local: LocalFunction, seed: int) -> LocalFunction:
     """``local`` with the first way to exact slopes that f takes and that differences confirm in a random direction."""
-    random = default_rng(seed)
+    random = np.random.default_rng(seed)
     directions = {i: random_direction(local.xp, x, random) for i, x in enumerate(local.point)}
     for name, way in _EXACT.items():
         exact = way(local, directions)

@@ -5,11 +5,13 @@ A pullback is checked as the gradient of ``<c, op(x)>``, a Hessian-vector produc
 Before: ``check``.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np  # on the host alone: random numbers
 from array_api_compat import is_array_api_obj
-from numpy.random import default_rng  # on the host alone
 
 from mlp_xp._lib.namespace import is_floating, namespace
 from mlp_xp._lib.typing import Array, Op
@@ -55,7 +57,7 @@ def check_pullback(
         raise TypeError(f"op must be a function, got {type(op).__name__}")
     value, pullback = _checked(op(*args))
     xp = namespace(value)
-    random = default_rng(seed)
+    random = np.random.default_rng(seed)
     drawn, other = random.standard_normal(value.shape), random.standard_normal(value.shape)
 
     def f(*arrays: Any) -> Array:
@@ -114,7 +116,7 @@ def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, se
     """
     bare = type(params) not in (tuple, list)
     args = (params,) if bare else tuple(params)
-    random = default_rng(seed)
+    random = np.random.default_rng(seed)
     drawn = [random.standard_normal(x.shape) for x in arrays_of(args)]
 
     def vectors(arrays: Iterable[Array]) -> list[Array]:
