@@ -27,12 +27,12 @@ Step: TypeAlias = Callable[[Params, State, Sums, Batch, float | Array, int | Arr
 def make_step(xp: Namespace, terms: Terms, optimizer: Optimizer, alpha: float, clip_norm: float | None) -> Step:
     """The step of a run: the terms of its objective, and arguments of ``train``."""
 
-    def combine(at: Objective, grads: Params, mass: Array | float) -> tuple[Array, Params, Array | None]:
-        """What belongs to all rows of the step, which weigh ``mass`` together: the penalty ``alpha``, and clipping."""
+    def combine(at: Objective, grads: Params, n: float, weight: Array | None) -> tuple[Array, Params, Array | None]:
+        """What belongs to all ``n`` rows of the step together: the penalty ``alpha``, and clipping."""
         loss, decay = at.loss, None
         if alpha:
-            grads = add_penalty_grads(xp, at.params, grads, alpha / mass)
-            decay = penalty(xp, at.params, alpha / mass)
+            strength = alpha / (n if weight is None else xp.sum(weight))
+            grads, decay = add_penalty_grads(xp, at.params, grads, strength), penalty(xp, at.params, strength)
             loss = loss + decay
         return loss, grads if clip_norm is None else clip_by_global_norm(grads, clip_norm), decay
 
@@ -46,7 +46,7 @@ def make_step(xp: Namespace, terms: Terms, optimizer: Optimizer, alpha: float, c
         n = float(X.shape[0])
         at = objective_of(xp, terms, params, X, y, weight, seed)
         grads = pull_back(at, xp.ones_like(at.loss))
-        loss, grads, decay = combine(at, grads, n if weight is None else xp.sum(weight))
+        loss, grads, decay = combine(at, grads, n, weight)
         params, state = optimizer.update(params, grads, state, rate)
         sums = Sums(sums.objective + loss * n, sums.penalty if decay is None else sums.penalty + decay * n)
         # computed now where a library would put it off: a graph must not grow from step to step
