@@ -26,7 +26,7 @@ _ORDER = """
 _lib.version _lib.typing _lib.namespace _lib.arguments _lib.files _lib.moved _lib
 dropout ops metrics losses mlp optim schedules cost
 gradcheck.arrays gradcheck.forms gradcheck.slopes gradcheck.derivatives gradcheck.dual gradcheck.local
-gradcheck.contract gradcheck.report gradcheck.evidence gradcheck.elsewhere gradcheck.entries gradcheck.verdict
+gradcheck.contract gradcheck.evidence gradcheck.judge gradcheck.report gradcheck.elsewhere gradcheck.entries
 gradcheck.explain gradcheck.check gradcheck.products
 gradcheck
 mistakes

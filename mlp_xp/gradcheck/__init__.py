@@ -6,10 +6,10 @@
     forms        functions and containers as people hold them, turned into functions of a flat tuple of arrays
     contract     what a gradient function owes besides the right numbers
     local        a function at a point: its arithmetic, its noise, its slope along any direction
-    evidence     a gradient against those slopes, and what may lie between the two
-    elsewhere    doubtful arrays, checked again at other points
+    evidence     what is measured of a gradient: probes along directions, as numbers
+    judge        from these numbers to a verdict and its reason: every verdict is decided there
+    elsewhere    more directions and other points, where the judge is in doubt
     entries      numerical_grad, and single entries against differences
-    verdict      from the evidence to the row of each array
     explain      a wrong gradient in words; blind spots of a point
     report       what was found, as rows, text, table and JSON
     products     check_pullback and check_hvp, by the same steps

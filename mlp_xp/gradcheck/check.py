@@ -12,15 +12,17 @@ from typing import Any, Literal
 
 import numpy as np  # on the host alone: random numbers
 
+from mlp_xp._lib.namespace import namespace
+from mlp_xp.gradcheck.arrays import copied
 from mlp_xp.gradcheck.contract import Answer, first_answer
-from mlp_xp.gradcheck.elsewhere import recheck_elsewhere, wrong_elsewhere
-from mlp_xp.gradcheck.entries import compare_entries, wrong_positions
-from mlp_xp.gradcheck.evidence import Evidence, gather, lost_precision
+from mlp_xp.gradcheck.elsewhere import look_far, look_further
+from mlp_xp.gradcheck.entries import compare_entries, shown_by, wrong_positions
+from mlp_xp.gradcheck.evidence import Evidence, LocalGradient, gather, gradient_at
 from mlp_xp.gradcheck.explain import blind_spots, diagnose, with_hypotheses
-from mlp_xp.gradcheck.forms import Flat, flattened
+from mlp_xp.gradcheck.forms import Arrays, Flat, flattened
+from mlp_xp.gradcheck.judge import Judgement, blame, judge, together
 from mlp_xp.gradcheck.local import finite_value, prepare
 from mlp_xp.gradcheck.report import Report, TensorReport
-from mlp_xp.gradcheck.verdict import blame, row_of, with_entries
 
 # If f takes one point at a time, at most this many entries of a failing array are looked at one by one.
 _PLAIN_ENTRIES = 1_000
@@ -79,26 +81,24 @@ def gradcheck(
     """
     _refuse_arguments(f, grad, mode, max_entries)
     flat = flattened(f, grad, params, names)
-    finite_value(flat.f, flat.arrays)  # in the parameters' own dtypes; ``prepare`` asks in the reference dtype
+    finite_value(flat.f, copied(namespace(*flat.arrays), *flat.arrays))  # in the parameters' own dtypes
     answer = first_answer(flat, seed)
     if answer.broken or any(answer.flaws):
         return _not_compared(flat, answer)
     random = np.random.default_rng(seed)
-    evidence = recheck_elsewhere(gather(flat, prepare(flat.f, flat.arrays, seed), random), random)
-    here = evidence.here
+    here = gradient_at(flat, prepare(flat.f, flat.arrays, seed), answer.gradients, random)
+    evidence = look_further(gather(here, random), random)
     limit = max_entries if vectorized or mode == "full" else min(max_entries, _PLAIN_ENTRIES)
-    rows = _rows(evidence, mode == "full", vectorized, limit, seed)
+    evidence, rows = _rows(evidence, mode == "full", vectorized, limit, seed)
     if hypotheses and any(row.verdict == "fail" for row in rows):
-        in_reference = here.epsilon == here.local.epsilon  # grad computes in the reference dtype too
-        point, gradient = (here.local.point, here.gradient) if in_reference else (flat.arrays, answer.gradients)
-        wrong = {name: flat.flatten(hypothesis)(*point) for name, hypothesis in hypotheses.items()}
-        rows = with_hypotheses(rows, gradient, wrong)
-    contract = _wrong_though_each_is_right(evidence, rows, random)
-    rows = [
-        replace(row, verdict="inconclusive", diagnosis=lost) if lost and row.verdict == "pass" else row
-        for row, lost in zip(rows, lost_precision(here, answer.gradients), strict=True)
-    ]
-    return Report(tuple(rows), flat.f.count, here.local.reference, contract, blame(rows), tuple(blind_spots(here)))
+        rows = with_hypotheses(rows, *_hypothetical(here, hypotheses))
+    if not any(row.verdict == "fail" for row in rows):
+        evidence = look_far(evidence, random)
+    verdicts = [row.verdict for row in rows]
+    contract = together(verdicts, evidence)
+    look_first = blame([row.name for row in rows], verdicts)
+    weak, notes = tuple(blind_spots(here)), _skipped(flat)
+    return Report(tuple(rows), flat.f.count, here.local.reference, contract, look_first, weak, notes)
 
 
 def _refuse_arguments(f: Any, grad: Any, mode: str, max_entries: int) -> None:
@@ -128,11 +128,30 @@ def _not_compared(flat: Flat, answer: Answer) -> Report:
     return Report(tuple(rows), flat.f.count, "no arithmetic", (answer.broken,) if answer.broken else ())
 
 
+def _skipped(flat: Flat) -> tuple[str, ...]:
+    """A sentence about points that the checker chose and had to skip."""
+    if not (refusals := flat.f.refusals):
+        return ()
+    first = refusals[0].splitlines()[0]
+    return (f"f or grad raised at {len(refusals):,} of the points that were tried, which were skipped: {first}",)
+
+
+def _hypothetical(
+    here: LocalGradient, hypotheses: Mapping[str, Callable[..., Any]]
+) -> tuple[Arrays, dict[str, Arrays]]:
+    """The gradient, and what each hypothesis returns, at the same point in the same dtype."""
+    in_reference = here.epsilon == here.local.epsilon  # grad computes in the reference dtype too
+    point, gradient = (here.local.point, here.gradient) if in_reference else (here.flat.arrays, here.own)
+    return gradient, {name: here.flat.flatten(hypothesis)(*point) for name, hypothesis in hypotheses.items()}
+
+
 # --- arrays one by one -------------------------------------------------------------------------------------------
 
 
-def _rows(evidence: Evidence, full: bool, vectorized: bool, limit: int, seed: int) -> list[TensorReport]:
-    """The verdict on each array.
+def _rows(
+    evidence: Evidence, full: bool, vectorized: bool, limit: int, seed: int
+) -> tuple[Evidence, list[TensorReport]]:
+    """The verdict on each array, with the evidence of its entries.
 
     Args:
         evidence: of all arrays.
@@ -142,31 +161,35 @@ def _rows(evidence: Evidence, full: bool, vectorized: bool, limit: int, seed: in
         limit: of a larger array a sample is compared.
         seed: of that sample.
     """
-    here, rows = evidence.here, [row_of(evidence, leaf) for leaf in range(len(evidence.here.gradient))]
-    for leaf, row in enumerate(rows):
-        if row.verdict == "fail" or (full and row.size):
+    here, found, rows = evidence.here, list(evidence.found), []
+    for leaf, gradient in enumerate(here.gradient):
+        judgement = judge(found[leaf])
+        row = _row(here, leaf, judgement)
+        if row.size and (full or judgement.verdict == "fail"):
             entries = compare_entries(here, leaf, wrong_positions(here, leaf, limit, seed), vectorized)
-            rows[leaf] = row = with_entries(row, here.gradient[leaf].shape, entries)
-            if row.verdict == "fail":
-                known, sentence = diagnose(here, leaf, entries, evidence.deciding(leaf))
-                rows[leaf] = replace(row, diagnosis=sentence, explained=known)
-    return rows
+            shown = shown_by(entries, gradient.shape)
+            found[leaf] = found[leaf]._replace(worst=shown.worst)
+            judgement = judge(found[leaf])
+            row = replace(_row(here, leaf, judgement), checked=len(entries.positions))
+            if shown.worst.seen or judgement.verdict != "fail":
+                row = replace(
+                    row, relative_error=shown.relative_error, index=shown.where, analytic=shown.analytic,
+                    numeric=shown.numeric, noise=shown.uncertainty,
+                )  # fmt: skip
+            if judgement.verdict == "fail" and not row.diagnosis:
+                known, sentence = diagnose(here, leaf, entries, judgement.probes)
+                row = replace(row, diagnosis=sentence, explained=known)
+        rows.append(row)
+    return evidence._replace(found=tuple(found)), rows
 
 
-# --- all arrays together -----------------------------------------------------------------------------------------
-
-
-def _wrong_though_each_is_right(
-    evidence: Evidence, rows: Sequence[TensorReport], random: np.random.Generator
-) -> tuple[str, ...]:
-    """What is wrong, as a sentence, if no array fails by itself: all together, or at other points."""
-    if any(row.verdict == "fail" for row in rows):
-        return ()
-    together = len(rows)
-    if together not in evidence.unconfirmed and any(p.wrong for p in evidence.deciding(together)):
-        return ("the gradients are right one by one, but not together",)
-    if not wrong_elsewhere(evidence.here, random):
-        return ()
-    if any(p.size for probes in evidence.probes for p in probes):
-        return ("grad is right at params and wrong elsewhere: it keeps something of its first call, a stale cache",)
-    return ("grad is right at params, where it is zero, and wrong elsewhere",)
+def _row(here: LocalGradient, leaf: int, judgement: Judgement) -> TensorReport:
+    """The row of array ``leaf`` by its worst probe."""
+    probes, size = judgement.probes, math.prod(here.gradient[leaf].shape)
+    worst = max(probes, key=lambda probe: (probe.wrong, probe.relative_error))
+    return TensorReport(
+        name=here.flat.names[leaf], verdict=judgement.verdict, relative_error=worst.relative_error, index=worst.entry,
+        analytic=worst.analytic, numeric=worst.numeric, resolution=judgement.resolution, noise=worst.tolerance,
+        diagnosis=judgement.reason if size else "it has no entries",
+        checked=0 if worst.entry is None else size, size=size,
+    )  # fmt: skip

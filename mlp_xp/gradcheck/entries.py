@@ -16,10 +16,10 @@ import numpy as np  # on the host alone: indices
 
 from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, persisted, scalar_like
 from mlp_xp._lib.typing import Array, Namespace
-from mlp_xp.gradcheck.arrays import flat_positions, inner, random_direction, sizes_of, taken
-from mlp_xp.gradcheck.evidence import MARGIN, LocalGradient, entry_rounding
-from mlp_xp.gradcheck.local import slope_along
-from mlp_xp.gradcheck.report import RIGHT, WRONG
+from mlp_xp.gradcheck.arrays import flat_positions, inner, norm, random_direction, sizes_of, taken
+from mlp_xp.gradcheck.evidence import MARGIN, LocalGradient, Worst, entry_rounding
+from mlp_xp.gradcheck.judge import RIGHT, WRONG
+from mlp_xp.gradcheck.local import FINE, LocalFunction, slope_along
 
 # --- differences -------------------------------------------------------------------------------------------------
 
@@ -33,13 +33,14 @@ def numerical_grad(f: Callable[[Any], Any], x: Array, eps: float | None = None, 
     """``(f(x + h e_i) - f(x - h e_i)) / 2h`` for every entry i of ``x``: an array of the shape and dtype of ``x``.
 
     Divides by the step actually taken, ``(x + h) - (x - h)`` as rounded, and changes nothing in place. The error is
-    about ``h^2 |f'''| / 6 + epsilon |f| / h``.
+    about ``h^2 |f'''| / 6 + epsilon |f| / h``. By default h follows the size of the entry, or of the array where that
+    is larger; where f changes by no more than its rounding h grows, up to the step for numbers near 1.
 
     Args:
         f: a function of one array, f(x) -> 0-d.
         x: the point at which to differentiate: a real floating array of any shape.
-        eps: the step h, for every entry; by default ``epsilon^(1/3) max(1, |x|)``, entry by entry, with the machine
-            epsilon of the dtype of ``x``.
+        eps: the step h, for every entry; by default between ``epsilon^(1/3)`` times the size of the entry and
+            ``epsilon^(1/3) max(1, |x|)``, with the machine epsilon of the dtype of ``x``.
         vectorized: whether f also takes (k, *x.shape) and returns (k,). Then many perturbations go into one call, in
             chunks bounded by memory.
 
@@ -57,17 +58,39 @@ def numerical_grad(f: Callable[[Any], Any], x: Array, eps: float | None = None, 
     xp = namespace(x)
     if not is_floating(xp, x.dtype):
         raise TypeError(f"x must be real floating, got {x.dtype}")
-    if eps is None:
-        # balances truncation, h^2, against rounding, epsilon / h, for f and x near 1
-        # Source: Press et al., Numerical Recipes, 3rd ed., section 5.7
-        step = math.cbrt(xp.finfo(x.dtype).eps) * xp.maximum(xp.abs(x), xp.ones_like(x))
-    elif isinstance(eps, Real) and 0.0 < eps < math.inf:
-        step = scalar_like(xp, float(eps), x)
-    else:
+    if eps is not None and not (isinstance(eps, Real) and 0.0 < eps < math.inf):
         raise ValueError(f"eps must be a positive number, got {eps!r}")
     if 0 in x.shape:
         return xp.zeros_like(x)
-    return xp.reshape(_quotients(_OneArray(xp, f, x, vectorized), range(math.prod(x.shape)), step), x.shape)
+    at, positions = _OneArray(xp, f, x, vectorized), range(math.prod(x.shape))
+    found = _adaptive(at, positions) if eps is None else _quotients(at, positions, scalar_like(xp, float(eps), x))
+    return xp.reshape(found, x.shape)
+
+
+def _adaptive(at: _OneArray, positions: Sequence[int]) -> Array:
+    """The two-sided differences of f, each by the smallest of a few steps by which f changes visibly.
+
+    ``epsilon^(1/3)`` of a scale balances truncation, h^2, against rounding, epsilon / h, for f and x of that scale.
+
+    Source: Press et al., Numerical Recipes, 3rd ed., section 5.7.
+    """
+    xp, _, x, _ = at
+    epsilon = float(xp.finfo(x.dtype).eps)
+    share, size = math.cbrt(epsilon), xp.abs(x)
+    step, widest = share * sizes_of(xp, x), share * xp.maximum(size, xp.ones_like(x))
+    found, left = xp.zeros_like(xp.reshape(x, (-1,))), list(positions)
+    while left:
+        up, down, width = _pairs(at, left, step)
+        down = down * xp.ones_like(up)
+        source = np.arange(len(positions))
+        source[left] = len(positions) + np.arange(len(left))
+        found = taken(xp, xp.concat([found, (up - down) / width]), source.tolist())
+        # a change of epsilon^(2/3) |f| is known to epsilon^(1/3): the most that a single difference can be
+        hidden = xp.abs(up - down) < share * share * (xp.abs(up) + xp.abs(down))
+        hidden = hidden & (taken(xp, step, left) < taken(xp, widest, left))
+        left = [position for i, position in enumerate(left) if bool(hidden[i])]
+        step = xp.where(_GROWTH * step < widest, _GROWTH * step, xp.maximum(step, widest))
+    return found
 
 
 class _OneArray(NamedTuple):
@@ -84,29 +107,43 @@ def _quotients(at: _OneArray, positions: Sequence[int], step: Array, value: floa
 
     Given ``value``, f(x), they are one-sided, at half the price.
     """
+    up, down, width = _pairs(at, positions, step, value)
+    return (up - down) / width
+
+
+def _pairs(
+    at: _OneArray, positions: Sequence[int], step: Array, value: float | None = None
+) -> tuple[Array, Array | float, Array]:
+    """f above and below x in the entries at the flat ``positions``, and the width between: (len(positions),) each.
+
+    Given ``value``, f(x), that stands for the values below.
+    """
     xp, _, x, vectorized = at
     above, below = x + step, (x - step if value is None else x)
     width = xp.reshape(above - below, (-1,))
     flat = flat_positions(xp, x)
     room = _CHUNK_BYTES // (xp.finfo(x.dtype).bits // 8 * math.prod(x.shape))
     copies = max(1, min(_CHUNK_COPIES, room)) if vectorized else 1
-    quotients = []
+    ups, downs = [], []
     for start in range(0, len(positions), copies):
         chunk = xp.asarray(list(positions[start : start + copies]), dtype=xp.int32, **device_kwargs(x))
         # `where` along a mask perturbs one entry of an immutable array
         mask = flat == (xp.reshape(chunk, (-1,) + (1,) * x.ndim) if vectorized else chunk[0])
         shape = chunk.shape if vectorized else ()
-        up = _values(at, xp.where(mask, above, x), shape)
-        down = _values(at, xp.where(mask, below, x), shape) if value is None else value
-        quotients.append(xp.reshape(up - down, (-1,)) / xp.take(width, chunk, axis=0))
-    return xp.concat(quotients)
+        ups.append(xp.reshape(_values(at, xp.where(mask, above, x), shape), (-1,)))
+        if value is None:
+            downs.append(xp.reshape(_values(at, xp.where(mask, below, x), shape), (-1,)))
+    return xp.concat(ups), xp.concat(downs) if value is None else value, taken(xp, width, positions)
 
 
 def _values(at: _OneArray, x: Array, shape: tuple[int, ...]) -> Array:
     """``f(x)``, which must have this ``shape``."""
-    value = at.f(x)
+    return _of_shape(at, at.f(x), shape)
+
+
+def _of_shape(at: _OneArray, value: Any, shape: tuple[int, ...]) -> Array:
     if not hasattr(value, "shape"):  # a Python number
-        value = scalar_like(at.xp, value, x)
+        value = scalar_like(at.xp, value, at.x)
     if tuple(value.shape) != shape:
         expected = f"shape {shape}, one value for each point," if shape else "one number, shape (),"
         raise ValueError(f"f must return {expected} got shape {tuple(value.shape)}")
@@ -114,6 +151,9 @@ def _values(at: _OneArray, x: Array, shape: tuple[int, ...]) -> Array:
         raise TypeError(f"f must return a real floating value, got {value.dtype}")
     return cast(Array, value)
 
+
+# By how much the step of an entry grows where f does not change visibly.
+_GROWTH = 32.0
 
 # --- comparison --------------------------------------------------------------------------------------------------
 
@@ -151,33 +191,36 @@ def compare_entries(here: LocalGradient, leaf: int, positions: Sequence[int], ve
 
     def along(moved: Array) -> Any:
         arrays = (*local.point[:leaf], moved, *local.point[leaf + 1 :])
-        return local.f(*arrays, width=moved.shape[0] if vectorized else 1)
+        width = moved.shape[0] if vectorized else 1
+        nowhere = xp.full((width,) if vectorized else (), math.nan, dtype=x.dtype, **device_kwargs(x))
+        return local.f.tried(lambda: _of_shape(at, local.f(*arrays, width=width), nowhere.shape), nowhere)
 
     at = _OneArray(xp, along, x, vectorized)
     analytic = taken(xp, here.gradient[leaf], positions)
+    floor = taken(xp, entry_rounding(here, leaf) * xp.ones_like(x), positions)
     widest = math.cbrt(local.epsilon) * sizes_of(xp, x)
     if len(positions) <= _MANY:
-        numeric, uncertainty = _two_sided(at, local.noise, analytic, positions, widest)
-        return Entries(list(positions), analytic, numeric, uncertainty + entry_rounding(here, leaf))
+        numeric, uncertainty = _two_sided(at, local, analytic, positions, widest)
+        return Entries(list(positions), analytic, numeric, uncertainty + floor)
     (numeric,) = persisted(_quotients(at, positions, widest, local.value))
     # one quotient can't tell how much of it is curvature; but a gradient that agrees with it to the textbook's bound
     # does not do so by chance
     rounding = _NOISE_MARGIN * local.noise / taken(xp, widest, positions)
     gap, scale = xp.abs(analytic - numeric), xp.abs(analytic) + xp.abs(numeric)
-    doubtful = (gap > RIGHT * scale + rounding) | (rounding > WRONG * scale)
-    again = [i for i in range(len(positions)) if bool(doubtful[i])]
-    uncertainty = gap + rounding + entry_rounding(here, leaf)
+    clear = (gap <= RIGHT * scale + rounding) & (rounding <= WRONG * scale)  # NaN is a doubt
+    again = [i for i in range(len(positions)) if not bool(clear[i])]
+    uncertainty = gap + rounding
     if again:
-        sharper = _two_sided(at, local.noise, taken(xp, analytic, again), [positions[i] for i in again], widest)
+        sharper = _two_sided(at, local, taken(xp, analytic, again), [positions[i] for i in again], widest)
         source = np.arange(len(positions))
         source[again] = len(positions) + np.arange(len(again))
         both = zip((numeric, uncertainty), sharper, strict=True)
         numeric, uncertainty = (taken(xp, xp.concat(list(pair)), source.tolist()) for pair in both)
-    return Entries(list(positions), analytic, numeric, uncertainty)
+    return Entries(list(positions), analytic, numeric, uncertainty + floor)
 
 
 def _two_sided(
-    at: _OneArray, noise: float, analytic: Array, positions: Sequence[int], widest: Array
+    at: _OneArray, local: LocalFunction, analytic: Array, positions: Sequence[int], widest: Array
 ) -> tuple[Array, Array]:
     """Numeric values of entries and their uncertainties, each from the pair of steps that makes it surest."""
     xp = at.xp
@@ -185,10 +228,14 @@ def _two_sided(
     uncertainty = xp.full(analytic.shape, math.inf, dtype=at.x.dtype, **device_kwargs(at.x))
     for scale in _STEP_SCALES:
         step = scale * widest
-        near, far = persisted(_quotients(at, positions, step), _quotients(at, positions, 2.0 * step))
+        near, bend = _difference(at, positions, step, local.value)
+        far, wide_bend = _difference(at, positions, 2.0 * step, local.value)
         # Richardson: the errors of the two are as 1 : 4, so a third of their difference more cancels both
         estimate = near + (near - far) / 3.0
-        disagreement, rounding = xp.abs(near - far), _NOISE_MARGIN * noise / taken(xp, step, positions)
+        rounding = _NOISE_MARGIN * local.noise / taken(xp, step, positions)
+        # the bend of a smooth function is proportional to the step; that of a kink is the difference of its two slopes
+        kink = xp.maximum(xp.abs(bend - 0.5 * wide_bend) - rounding, xp.zeros_like(bend))
+        disagreement = xp.abs(near - far) + kink
         surer = disagreement + rounding < uncertainty
         numeric = xp.where(surer, estimate, numeric)
         uncertainty = xp.where(surer, disagreement + rounding, uncertainty)
@@ -197,6 +244,46 @@ def _two_sided(
         if bool(xp.all(resolved | (disagreement <= rounding))):
             break
     return numeric, uncertainty
+
+
+def _difference(at: _OneArray, positions: Sequence[int], step: Array, value: float) -> tuple[Array, Array]:
+    """The slope of f along each entry, and its bend: the right-hand slope minus the left-hand one."""
+    up, down, width = _pairs(at, positions, step)
+    slope, bend = persisted((up - down) / width, ((up - value) + (down - value)) / (0.5 * width))
+    return slope, bend
+
+
+# --- what they show ----------------------------------------------------------------------------------------------
+
+
+class Shown(NamedTuple):
+    """The worst of some entries: where it is, both values, its uncertainty; and what all of them say to the judge."""
+
+    worst: Worst
+    where: tuple[int, ...]
+    relative_error: float
+    analytic: float
+    numeric: float
+    uncertainty: float
+
+
+def shown_by(entries: Entries, shape: tuple[int, ...]) -> Shown:
+    """What ``entries`` of an array of that ``shape`` show."""
+    xp = namespace(entries.analytic)
+    gap, scale = xp.abs(entries.analytic - entries.numeric), xp.abs(entries.analytic) + xp.abs(entries.numeric)
+    excess = gap - entries.uncertainty
+    some = xp.where(scale > 0.0, scale, xp.ones_like(scale))
+    visible = (excess > 0.0) | (entries.uncertainty <= WRONG * scale)
+    relative = xp.where(visible, gap / some, xp.zeros_like(gap))
+    at = int(xp.argmax(relative, axis=0)) if bool(xp.any(relative > 0.0)) else int(xp.argmax(scale, axis=0))
+    worst = Worst(
+        excess=float(xp.max(xp.where(excess > 0.0, excess / some, xp.zeros_like(excess)))),
+        seen=bool(xp.any(excess > 0.0)),
+        fine=float(xp.finfo(entries.numeric.dtype).eps) <= FINE,
+    )
+    index = tuple(int(i) for i in np.unravel_index(entries.positions[at], shape))
+    values = (float(each[at]) for each in (relative, entries.analytic, entries.numeric, entries.uncertainty))
+    return Shown(worst, index, *values)
 
 
 # --- search ------------------------------------------------------------------------------------------------------
@@ -234,7 +321,7 @@ def _block_test(here: LocalGradient, leaf: int, random: np.random.Generator) -> 
         direction = whole * xp.astype((flat >= low) & (flat < high), x.dtype)
         slope = slope_along(here.local, {leaf: direction})
         expected = inner(xp, here.gradient[leaf], direction)
-        allowed = MARGIN * slope.uncertainty + rounding * float(xp.sqrt(xp.sum(direction * direction)))
+        allowed = MARGIN * slope.uncertainty + norm(xp, rounding * direction)
         return abs(expected - slope.value) > allowed
 
     return shows

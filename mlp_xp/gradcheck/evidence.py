@@ -1,30 +1,40 @@
-"""A gradient against slopes of its function along random directions.
+"""What a run measures about a gradient, as numbers: nothing here judges.
 
-Along a direction the function has a slope, and the gradient predicts it. The two may differ by the uncertainty of the
-slope (truncation, rounding, kinks) and by the rounding of the gradient; if they differ by more, the gradient is wrong.
-All of that is measured, no tolerance is fixed: where the textbook would ask for 1e-5, a smooth function in float64 is
-usually resolved to 1e-9.
+Along a direction d the function has a slope, and the gradient predicts it: ``<grad, d>``. A ``Probe`` holds both, and
+how far they may differ by the uncertainty of the slope (truncation, rounding, kinks) and by the rounding of the
+gradient. All of that is measured, no tolerance is fixed: where the textbook would ask for 1e-5, a smooth function in
+float64 is usually resolved to 1e-9.
 
-Before: ``local`` measures slopes. Next: ``elsewhere`` asks again at other points, ``verdict`` judges.
+Before: ``local`` measures slopes. Next: ``judge`` weighs the numbers, ``elsewhere`` gathers more where it is in doubt.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np  # on the host alone: indices
 
 from mlp_xp._lib.namespace import namespace
 from mlp_xp._lib.typing import Array
-from mlp_xp.gradcheck.arrays import flat_positions, from_host, inner, largest, like, norm, random_direction, scale_of
+from mlp_xp.gradcheck.arrays import (
+    flat_positions,
+    from_host,
+    inner,
+    largest,
+    like,
+    norm,
+    random_direction,
+    scale_of,
+    scales_of,
+)
 from mlp_xp.gradcheck.contract import leaf_flaw
 from mlp_xp.gradcheck.forms import Arrays, Flat
 from mlp_xp.gradcheck.local import Directions, LocalFunction, slope_along
 
-# Random directions for each array, and for all together.
-_DIRECTIONS = 2
+# Random directions for each array, and how many more where these leave a doubt.
+_DIRECTIONS, MORE_DIRECTIONS = 2, 4
 
 # The uncertainty of a slope is an estimate from a few values: only three times as much refuses a gradient.
 MARGIN = 3.0
@@ -36,8 +46,12 @@ _NEIGHBOURS, _NEIGHBOUR_MARGIN, _ROUNDINGS = 2, 5.0, 20.0
 # The rounding of a gradient that was computed in a coarser dtype than the function, relative to the largest gradient.
 _FLOOR_ROUNDINGS = 50.0
 
-# The share of a gradient that float32 may lose where terms cancel: right ones were seen to lose a thousandth.
-_COARSE = 1e-2
+# A gradient of float64 copies may still hold roundings of the parameters' own dtype: those of constants, such as
+# weights of rows that grad divides by their sum in float32. So many of them are no error.
+_CONSTANT_ROUNDINGS = 8.0
+
+
+# --- a gradient at a point ---------------------------------------------------------------------------------------
 
 
 class LocalGradient(NamedTuple):
@@ -46,9 +60,12 @@ class LocalGradient(NamedTuple):
     flat: function and gradient at the point, in the parameters' own dtypes.
     local: the function at the point, in the reference dtype.
     gradient: at the point, in the reference dtype.
-    neighbours: the gradient a few units in the last place aside, twice: what changes there is rounding.
+    neighbours: the gradient a few units in the last place aside: what changes there is rounding.
     epsilon: the machine epsilon of the dtype in which ``gradient`` was computed.
-    floor: the rounding of a slope that no neighbour shows, where that dtype is coarser than the reference.
+    own: what grad returns in the parameters' own dtypes; ``gradient`` where it was computed in them.
+    own_neighbours: of ``own``.
+    own_epsilon: the machine epsilon of the coarsest of those dtypes.
+    floor: the rounding of a slope that no neighbour shows, where the dtype of grad is coarser than the reference.
     finest: within this distance a coarser dtype does not know on which side of a kink the point is.
     """
 
@@ -57,44 +74,68 @@ class LocalGradient(NamedTuple):
     gradient: Arrays
     neighbours: tuple[Arrays, ...]
     epsilon: float
+    own: Arrays
+    own_neighbours: tuple[Arrays, ...]
+    own_epsilon: float
     floor: float
     finest: float
 
+    @property
+    def coarse(self) -> bool:
+        """Whether the parameters' own dtype is coarser than that in which ``gradient`` was computed."""
+        return self.own_epsilon > self.epsilon
 
-def gradient_at(flat: Flat, local: LocalFunction, random: np.random.Generator) -> LocalGradient:
+
+def gradient_at(flat: Flat, local: LocalFunction, own: Arrays, random: np.random.Generator) -> LocalGradient:
     """The gradient at ``flat.arrays``, which is the point of ``local``, and how much of it is rounding.
 
-    If grad computes in the reference dtype too, the formula is judged there; ``lost_precision`` then compares with what
-    grad returns in the parameters' own dtypes.
+    If grad computes in the reference dtype too, the formula is judged there, and ``own``, what it returns in the
+    parameters' own dtypes, is compared with that.
     """
-    exact = _in_reference(flat, local)
-    at = flat.arrays if exact is None else local.point
+    own_epsilon = max(float(namespace(x).finfo(x.dtype).eps) for x in flat.arrays)
+    own_neighbours = _neighbours(flat, local, flat.arrays, own_epsilon, random)
+    own = tuple(like(g, x) for g, x in zip(own, local.point, strict=True))
+    exact = _in_reference(flat, local) if own_epsilon > local.epsilon else None
+    epsilon = own_epsilon if exact is None else local.epsilon
+    gradient = own if exact is None else exact
+    neighbours = own_neighbours if exact is None else _neighbours(flat, local, local.point, epsilon, random)
+    # a saturated unit's slope is a small difference of large numbers: its error is proportional to what flows past it
+    coarser = _FLOOR_ROUNDINGS * epsilon if epsilon > local.epsilon else 0.0
+    sizes = [norm(local.xp, g * scales_of(local.xp, x)) for g, x in zip(gradient, local.point, strict=True)]
+    floor = coarser * max(sizes)
+    return LocalGradient(flat, local, gradient, neighbours, epsilon, own, own_neighbours, own_epsilon, floor, coarser)
+
+
+def asked(flat: Flat, local: LocalFunction, at: Arrays) -> Arrays | None:
+    """``flat.grad(*at)`` in the reference dtype; None where it raises, or is not finite."""
+    gradient = flat.f.tried(lambda: flat.grad(*at), None)
+    if gradient is None or any(map(leaf_flaw, at, gradient)):
+        return None
+    return tuple(like(g, x) for g, x in zip(gradient, local.point, strict=True))
+
+
+def _neighbours(
+    flat: Flat, local: LocalFunction, at: Arrays, epsilon: float, random: np.random.Generator
+) -> tuple[Arrays, ...]:
+    """The gradient at points a few units in the last place aside of ``at``, where it is defined."""
     xp = namespace(*at)
-    epsilon = max(float(xp.finfo(x.dtype).eps) for x in at)
-
-    def gradient(*point: Array) -> Arrays:
-        return tuple(like(g, x) for g, x in zip(flat.grad(*point), local.point, strict=True))
-
-    own = gradient(*at) if exact is None else exact
-    neighbours = tuple(
-        gradient(*(x * (1.0 + 2.0 * epsilon * from_host(xp, random.integers(-1, 2, x.shape), x)) for x in at))
+    near = (
+        tuple(x * (1.0 + 2.0 * epsilon * from_host(xp, random.integers(-1, 2, x.shape), x)) for x in at)
         for _ in range(_NEIGHBOURS)
     )
-    # a saturated unit's slope is a small difference of large numbers: its error is proportional to what flows past it
-    sizes = [norm(local.xp, g * scale_of(local.xp, x)) for g, x in zip(own, local.point, strict=True)]
-    coarser = _FLOOR_ROUNDINGS * epsilon if epsilon > local.epsilon else 0.0
-    return LocalGradient(flat, local, own, neighbours, epsilon, coarser * max(sizes), coarser)
+    return tuple(g for g in (asked(flat, local, point) for point in near) if g is not None)
 
 
 def _in_reference(flat: Flat, local: LocalFunction) -> Arrays | None:
-    """The gradient in the reference dtype, if that is another and ``grad`` computes in it."""
-    if all(x.dtype == there.dtype for x, there in zip(flat.arrays, local.point, strict=True)):
-        return None
+    """The gradient at the point of ``local`` in the reference dtype, or None if grad does not compute in it."""
     try:
         gradient = flat.grad(*local.point)
     except Exception:  # grad may be written for one dtype or one library, and raise anything for another
         return None
     return gradient if not any(map(leaf_flaw, local.point, gradient)) else None
+
+
+# --- probes --------------------------------------------------------------------------------------------------------
 
 
 class Probe(NamedTuple):
@@ -107,39 +148,40 @@ class Probe(NamedTuple):
         about as much.
     kink: the part of the slope's uncertainty that is owed to a kink.
     entry: the index of the entry that was moved, where only one was.
+    exact: whether the measured slope is free of truncation.
+    tied: whether something that f compares is equal at the point.
+    as_one: whether numbers of several units were moved in one scale: the probe may refuse a gradient, not resolve one.
     """
 
     analytic: float
     numeric: float
     tolerance: float
     size: float
-    kink: float
+    kink: float = 0.0
     entry: tuple[int, ...] | None = None
+    exact: bool = False
+    tied: bool = False
+    as_one: bool = False
 
     @property
     def wrong(self) -> bool:
         """Whether the two slopes differ by more than is allowed."""
-        return not abs(self.analytic - self.numeric) <= self.tolerance
-
-    @property
-    def resolution(self) -> float:
-        """The smallest relative error that would have been seen; 0 if f does not change and the gradient agrees.
-
-        At a kink that is even on both sides f changes although its slope is 0: nothing would have been seen.
-        """
-        size = max(self.size, abs(self.numeric))
-        return self.tolerance / size if size else math.inf if self.kinked else 0.0
+        return abs(self.analytic - self.numeric) > self.tolerance
 
     @property
     def kinked(self) -> bool:
-        """Whether most of the tolerance is owed to a kink."""
-        return MARGIN * self.kink > 0.5 * self.tolerance
+        """Whether most of the tolerance is owed to a kink, or a branch hangs on a tie."""
+        return self.tied or MARGIN * self.kink > 0.5 * self.tolerance
+
+    @property
+    def scale(self) -> float:
+        """The size of the gradient along this direction, by itself or by the function."""
+        return max(self.size, abs(self.numeric))
 
     @property
     def gap(self) -> float:
         """The error as a share of the whole gradient."""
-        size = max(self.size, abs(self.numeric))
-        return abs(self.analytic - self.numeric) / size if size else 0.0
+        return abs(self.analytic - self.numeric) / self.scale if self.scale else 0.0
 
     @property
     def relative_error(self) -> float:
@@ -148,107 +190,214 @@ class Probe(NamedTuple):
         return abs(self.analytic - self.numeric) / size if size else 0.0
 
 
-class Evidence(NamedTuple):
-    """All that was measured along directions. Group i moves array i alone, the last group moves all arrays together.
-
-    here: function and gradient at the point.
-    groups: the positions of the arrays that each group moves.
-    probes: of each group, at the point.
-    aside: group -> probes at another point, for a group that is in doubt at the point and not there.
-    unconfirmed: groups that are wrong at the point, and nowhere nearby.
-    """
-
-    here: LocalGradient
-    groups: Sequence[Sequence[int]]
-    probes: Sequence[Sequence[Probe]]
-    aside: dict[int, list[Probe]]
-    unconfirmed: set[int]
-
-    def deciding(self, group: int) -> Sequence[Probe]:
-        """The probes of ``group`` by which it is judged: at another point if the point itself leaves a doubt."""
-        return self.aside.get(group, self.probes[group])
-
-
-def gather(flat: Flat, local: LocalFunction, random: np.random.Generator) -> Evidence:
-    """What is measured at ``flat.arrays``, the point of ``local``: each array moved by itself, then all together."""
-    here = gradient_at(flat, local, random)
-    everything = tuple(range(len(here.gradient)))
-    groups = [*((i,) for i in everything), everything]
-    # the second direction across all arrays is taken at another point, where nothing was computed before
-    probes = [probe(here, group, random, _DIRECTIONS if len(group) == 1 else 1) for group in groups]
-    return Evidence(here, groups, probes, {}, set())
-
-
 def probe(
     here: LocalGradient, group: Sequence[int], random: np.random.Generator, count: int = _DIRECTIONS
-) -> list[Probe]:
-    """``count`` random directions that move the arrays of ``group``, or each entry of an array with no more entries."""
+) -> tuple[Probe, ...]:
+    """``count`` random directions that move the arrays of ``group``, or each entry of an array with no more entries.
+
+    Where the magnitudes of an array spread over orders, its entries are moved by their own sizes. An entry may be small
+    by accident, though, and not by its unit: where slopes are exact, such an array is also moved as a whole.
+    """
     xp, point = here.local.xp, here.local.point
-    if len(group) == 1 and 0 < (size := math.prod(point[group[0]].shape)) <= count:
-        return [_of_entry(here, group[0], position) for position in range(size)]
+    if len(group) == 1 and 0 < (size := math.prod(point[group[0]].shape)) <= _DIRECTIONS:
+        stretch = 1.0 if count == _DIRECTIONS else float(random.uniform(0.5, 1.0))
+        return tuple(_of_entry(here, group[0], position, stretch) for position in range(size))
     full = [i for i in group if 0 not in point[i].shape]
-    return [_along(here, {i: random_direction(xp, point[i], random) for i in full}) for _ in range(count)]
+    found = [along(here, {i: random_direction(xp, point[i], random) for i in full}) for _ in range(count)]
+    if len(full) == len(group) == 1 and here.local.exact and scales_of(xp, x := point[full[0]]).shape != ():
+        found.append(along(here, {full[0]: random_direction(xp, x, random, scale_of(xp, x))}, as_one=True))
+    return tuple(found)
 
 
-def _of_entry(here: LocalGradient, leaf: int, position: int) -> Probe:
-    """The probe that moves one entry, at the flat ``position``, in the scale of its array."""
+def _of_entry(here: LocalGradient, leaf: int, position: int, stretch: float) -> Probe:
+    """The probe that moves one entry, at the flat ``position``, in its scale."""
     xp, x = here.local.xp, here.local.point[leaf]
-    direction = scale_of(xp, x) * xp.astype(flat_positions(xp, x) == position, x.dtype)
-    return _along(here, {leaf: direction}, tuple(int(i) for i in np.unravel_index(position, x.shape)))
+    scales = stretch * scales_of(xp, x)
+    direction = scales * xp.astype(flat_positions(xp, x) == position, x.dtype)
+    # the error of one entry is measured against the whole array: it may be a zero among others
+    found = along(here, {leaf: direction}, norm(xp, here.gradient[leaf] * scales))
+    return found._replace(entry=tuple(int(i) for i in np.unravel_index(position, x.shape)))
 
 
-def _along(here: LocalGradient, directions: Directions, entry: tuple[int, ...] | None = None) -> Probe:
-    """The probe along one direction, which may move only one ``entry``."""
-    xp = here.local.xp
+def along(here: LocalGradient, directions: Directions, size: float | None = None, as_one: bool = False) -> Probe:
+    """The probe along one direction.
+
+    Args:
+        size: of the gradient in the scale of the direction, if the direction does not show it.
+        as_one: whether numbers of several units are moved too far for any difference to tell.
+    """
+    xp, local = here.local.xp, here.local
     if not directions:  # no entry could be wrong
-        return Probe(0.0, 0.0, 0.0, 0.0, 0.0)
-    slope = slope_along(here.local, directions, here.finest)
+        return Probe(0.0, 0.0, 0.0, 0.0)
+    slope = slope_along(local, directions, here.finest, confirm=not as_one)
 
     def predicted(gradient: Arrays) -> float:
         return sum(inner(xp, gradient[i], d) for i, d in directions.items())
 
     analytic = predicted(here.gradient)
-    # the error of one entry is measured against the whole array too: it may be a zero among others
-    scales = {i: d if entry is None else xp.max(xp.abs(d)) for i, d in directions.items()}
-    size = math.hypot(*(norm(xp, here.gradient[i] * scale) for i, scale in scales.items()))
-    scatter = max(abs(predicted(gradient) - analytic) for gradient in here.neighbours)
-    tolerance = MARGIN * slope.uncertainty + _rounding(here, scatter, size, here.floor)
-    if here.local.noise == 0.0 and slope.value == 0.0 and analytic != 0.0:
-        tolerance = math.inf  # f is 0 all around, by its nature or by underflow: no one can tell which
-    return Probe(analytic, slope.value, tolerance, size, slope.kink, entry)
+    size = size or math.hypot(*(norm(xp, here.gradient[i] * d) for i, d in directions.items()))
+    scatter = _scatter(analytic, map(predicted, here.neighbours))
+    tolerance = MARGIN * slope.uncertainty + _rounding(scatter, size, _ROUNDINGS * here.epsilon) + here.floor
+    if here.coarse:
+        scatter = _scatter(predicted(here.own), map(predicted, here.own_neighbours))
+        tolerance += _rounding(scatter, size, _CONSTANT_ROUNDINGS * here.own_epsilon)
+    if local.flat and slope.value == 0.0 and analytic != 0.0 and not (slope.exact and local.value):
+        tolerance = math.inf  # f does not change at all: by its nature, or by a stair that hides its slope
+    if not math.isfinite(slope.value) or math.isnan(tolerance):
+        tolerance = math.inf
+    return Probe(analytic, slope.value, tolerance, size, slope.kink, None, slope.exact, slope.tied, as_one)
 
 
-def entry_rounding(here: LocalGradient, leaf: int) -> float:
-    """How far rounding may move one entry of the gradient of array ``leaf``."""
-    xp, gradient = here.local.xp, here.gradient[leaf]
-    scatter = max(largest(xp, neighbour[leaf] - gradient) for neighbour in here.neighbours)
-    floor = here.floor / float(scale_of(xp, here.local.point[leaf]))
-    return _rounding(here, scatter, largest(xp, gradient), floor)
+def _scatter(value: float, others: Iterable[float]) -> float:
+    return max((abs(other - value) for other in others), default=0.0)
 
 
-def _rounding(here: LocalGradient, scatter: float, size: float, floor: float) -> float:
+def _rounding(scatter: float, size: float, roundings: float) -> float:
     """The rounding of a number of this ``size`` that differs by ``scatter`` between neighbouring points."""
-    return _NEIGHBOUR_MARGIN * scatter + _ROUNDINGS * here.epsilon * size + floor
+    return _NEIGHBOUR_MARGIN * scatter + roundings * size
 
 
-def resolution(probes: Sequence[Probe]) -> float:
-    """The best resolution of random directions, or the worst of single entries."""
-    return (min if probes[0].entry is None else max)(probe.resolution for probe in probes)
+def entry_rounding(here: LocalGradient, leaf: int) -> Array:
+    """How far rounding may move each entry of the gradient of array ``leaf``: 0-d, or in its shape."""
+    xp, gradient = here.local.xp, here.gradient[leaf]
+    scales = scales_of(xp, here.local.point[leaf])
+
+    def in_scale(neighbours: tuple[Arrays, ...], middle: Array, roundings: float) -> float:
+        scatter = max((largest(xp, (g[leaf] - middle) * scales) for g in neighbours), default=0.0)
+        return _rounding(scatter, largest(xp, middle * scales), roundings)
+
+    total = in_scale(here.neighbours, gradient, _ROUNDINGS * here.epsilon) + here.floor
+    if here.coarse:
+        total += in_scale(here.own_neighbours, here.own[leaf], _CONSTANT_ROUNDINGS * here.own_epsilon)
+    return total / scales
 
 
-def lost_precision(here: LocalGradient, own: Sequence[Array]) -> Iterator[str]:
-    """For each array a sentence if its gradient in the parameters' dtype, ``own``, is far from the one judged, or "".
+# --- the parameters' own dtype ---------------------------------------------------------------------------------------
 
-    Either terms cancel in that dtype or the function is wrong in it: from outside no one can tell which.
+
+class Own(NamedTuple):
+    """What grad returns in the parameters' own dtype, beside the gradient that is judged, of one array.
+
+    dtype: its name.
+    judged: the name of the dtype that is judged.
+    share: the distance of the two, as a share of the gradient; 0 where they were computed in one dtype.
+    rounding: the share that rounding explains, as seen between neighbouring points.
+    factor: the factor by which the one is the other, if it is one within the share.
+    rest: the part of the distance that no common factor explains, 0 to 1.
     """
-    xp = here.local.xp
-    epsilon = max(float(namespace(x).finfo(x.dtype).eps) for x in here.flat.arrays)
-    scales = [float(scale_of(xp, x)) for x in here.local.point]
-    sizes = [scale * norm(xp, g) for scale, g in zip(scales, here.gradient, strict=True)]
-    allowed = _FLOOR_ROUNDINGS * epsilon * max(sizes)
-    for mine, judged, scale, size in zip(own, here.gradient, scales, sizes, strict=True):
-        gap = scale * norm(xp, like(mine, judged) - judged)
-        share = gap / size if size else math.inf
-        far = not gap <= max(allowed, _COARSE * size)
-        lost = f"right in {judged.dtype}, but {share:.1g} of its size away from that in {mine.dtype}"
-        yield lost if far else ""
+
+    dtype: str = ""
+    judged: str = ""
+    share: float = 0.0
+    rounding: float = 0.0
+    factor: float = 1.0
+    rest: float = 1.0
+
+
+def own_dtype(here: LocalGradient, leaf: int) -> Own:
+    """How far what grad returns for array ``leaf`` in the parameters' own dtype is from what is judged."""
+    xp, judged, own = here.local.xp, here.gradient[leaf], here.own[leaf]
+    if not here.coarse or 0 in judged.shape:
+        return Own()
+    scales = [scales_of(xp, x) for x in here.local.point]
+    a, b = own * scales[leaf], judged * scales[leaf]
+    distance, size = norm(xp, a - b), norm(xp, b)
+    largest_flow = max(norm(xp, g * scale) for g, scale in zip(here.gradient, scales, strict=True))
+    scatter = max((norm(xp, (g[leaf] - own) * scales[leaf]) for g in here.own_neighbours), default=0.0)
+    allowed = _rounding(scatter, largest_flow, _FLOOR_ROUNDINGS * here.own_epsilon)
+    if not size:
+        return Own(_dtype(here.flat.arrays[leaf]), _dtype(judged), 0.0 if distance <= allowed else math.inf)
+    factor = inner(xp, a, b) / size**2
+    rest = norm(xp, a - factor * b) / distance if distance else 1.0
+    return Own(_dtype(here.flat.arrays[leaf]), _dtype(judged), distance / size, allowed / size, factor, rest)
+
+
+def _dtype(x: Array) -> str:
+    return str(x.dtype).rpartition(".")[2]
+
+
+# --- all of it -------------------------------------------------------------------------------------------------------
+
+
+class Sides(NamedTuple):
+    """The slopes on the two sides of a kink along one entry, or along several together.
+
+    position: flat, of the entry; None for a positive combination of all entries at which a kink was found.
+    analytic: what the gradient predicts.
+    left, right: the slopes on the two sides.
+    branches: the slopes if all that ties is decided as false, and as true.
+    tolerance: how far rounding may move them.
+    """
+
+    position: int | None
+    analytic: float
+    left: float
+    right: float
+    branches: tuple[float, ...]
+    tolerance: float
+
+
+class Worst(NamedTuple):
+    """What single entries of an array show, each compared with its own difference.
+
+    excess: the largest error beyond its uncertainty, as a share of ``|a| + |n|`` of its entry.
+    seen: whether any error stands out of its uncertainty at all.
+    fine: whether the differences were taken in float64, or in anything as fine.
+    """
+
+    excess: float
+    seen: bool
+    fine: bool
+
+
+class Findings(NamedTuple):
+    """All that was measured about a group of arrays, one array or all together.
+
+    here: probes at params.
+    epsilon: of the coarsest dtype that the gradient, or the slopes, were computed in.
+    own: the parameters' own dtype.
+    more: further probes at params.
+    close: probes at points so close that most kinks stay on their side.
+    elsewhere: probes at other points, each a tuple.
+    sides: one-sided slopes along entries where f has a kink.
+    worst: what single entries show, if they were compared.
+    """
+
+    here: tuple[Probe, ...]
+    epsilon: float = 2.0**-52
+    own: Own = Own()
+    more: tuple[Probe, ...] = ()
+    close: tuple[tuple[Probe, ...], ...] = ()
+    elsewhere: tuple[tuple[Probe, ...], ...] = ()
+    sides: tuple[Sides, ...] = ()
+    worst: Worst | None = None
+
+
+class Evidence(NamedTuple):
+    """All that was measured. Group i moves array i alone, the last group moves all arrays together.
+
+    here: function and gradient at params.
+    groups: the positions of the arrays that each group moves.
+    found: what was measured about each group.
+    far: for each of a few other points, where nothing was computed before, the probes that move all arrays together.
+    frozen: whether the gradient there was that of params again.
+    """
+
+    here: LocalGradient
+    groups: tuple[tuple[int, ...], ...]
+    found: tuple[Findings, ...]
+    far: tuple[tuple[Probe, ...], ...] = ()
+    frozen: bool = False
+
+
+def gather(here: LocalGradient, random: np.random.Generator) -> Evidence:
+    """What is measured at params in any case: each array moved by itself, then all together."""
+    everything = tuple(range(len(here.gradient)))
+    groups = (*((i,) for i in everything), everything)
+    epsilon = max(here.local.epsilon, here.own_epsilon)
+    # the second direction across all arrays is taken at another point, where nothing was computed before
+    found = (
+        Findings(probe(here, group, random, _DIRECTIONS if len(group) == 1 else 1), epsilon, own)
+        for group, own in zip(groups, (*(own_dtype(here, i) for i in everything), Own()), strict=True)
+    )
+    return Evidence(here, groups, tuple(found))

@@ -8,12 +8,14 @@ Next: ``check`` flattens what it was given by ``flattened``, and takes pullbacks
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from array_api_compat import is_array_api_obj
 
 from mlp_xp._lib.namespace import is_floating, namespace, persisted
 from mlp_xp._lib.typing import Array, Op
+
+_T = TypeVar("_T")
 
 Arrays: TypeAlias = tuple[Array, ...]
 
@@ -22,14 +24,26 @@ Gradient: TypeAlias = Callable[..., Arrays]
 
 
 class CountedFunction:
-    """``f``, and the number of points it was asked for: a vectorised call counts by its width."""
+    """``f``, and the number of points it was asked for: a vectorised call counts by its width.
+
+    refusals: what was raised at points that the checker chose.
+    """
 
     def __init__(self, f: Callable[..., Any]) -> None:
         self.f, self.count = f, 0
+        self.refusals: list[str] = []
 
     def __call__(self, *arrays: Any, width: int = 1) -> Any:
         self.count += width
         return self.f(*arrays)
+
+    def tried(self, asked: Callable[[], _T], otherwise: _T) -> _T:
+        """``asked()``, or ``otherwise`` where it raises: a point that the checker chose may lie outside the domain."""
+        try:
+            return asked()
+        except Exception as error:  # of whatever kind: the caller's code
+            self.refusals.append(f"{type(error).__name__}: {error}")
+            return otherwise
 
 
 class Flat(NamedTuple):

@@ -11,15 +11,14 @@ from __future__ import annotations
 import cmath
 import functools
 import math
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np  # on the host alone: copies where a library has no float64
 
 from mlp_xp._lib.namespace import device_kwargs, namespace
 from mlp_xp._lib.typing import Array, Namespace
-from mlp_xp.gradcheck.arrays import from_host, like, random_direction, sizes_of
+from mlp_xp.gradcheck.arrays import copied, from_host, like, random_direction
 from mlp_xp.gradcheck.dual import Dual, DualNamespace
 from mlp_xp.gradcheck.forms import Arrays, CountedFunction
 from mlp_xp.gradcheck.slopes import Slope, directional_slope, evaluation_noise
@@ -30,6 +29,11 @@ Directions: TypeAlias = Mapping[int, Array]
 # A complex step loses nothing by subtraction, but what f rounds on the way its gradient rounds too: taken as f's
 # rounding over a quarter of a unit, the widest difference that is ever formed.
 _ROUNDING_PER_UNIT = 24.0
+
+# Coarser arithmetic than this hides what f rounds on the way too well for an estimate from its values. There an exact
+# slope is taken at neighbouring points too, and its rounding is what changes between them, times a margin.
+FINE = 2.0**-40  # between the epsilons of float32 and float64
+_NEIGHBOURS, _NEIGHBOUR_MARGIN = 4, 3.0
 
 # A difference confirms an exact slope if it comes this near, relative, or within so many standard deviations of its
 # noise. Its steps as powers of epsilon: where a kink lies within the first, the second may leave it outside.
@@ -51,6 +55,7 @@ class LocalFunction(NamedTuple):
     epsilon: the machine epsilon of the reference dtype.
     copied: whether the point is a NumPy copy, of arrays of a library without float64.
     noise: the standard deviation of f's rounding error at the point.
+    flat: whether f did not change at all where its noise was measured; the noise is then its whole value.
     exact: how exact slopes are taken, "dual numbers" or "complex step"; empty if by differences alone.
     missed: an upper bound on the part of a slope that a complex step leaves out, as it does of |x|.
     """
@@ -62,6 +67,7 @@ class LocalFunction(NamedTuple):
     epsilon: float
     copied: bool
     noise: float = 0.0
+    flat: bool = False
     exact: str = ""
     missed: float = 0.0
 
@@ -72,17 +78,20 @@ class LocalFunction(NamedTuple):
         return f"{_dtype_name(self.point[0])}{copies}{f' by {self.exact}' if self.exact else ''}"
 
     def along(self, directions: Directions) -> Callable[[float], float]:
-        """``phi(t) = f(point + t d)``."""
-        return lambda t: number(
-            self.f(*(x + t * directions[i] if i in directions else x for i, x in enumerate(self.point)))
-        )
+        """``phi(t) = f(point + t d)``; NaN where f raises: the point may lie outside its domain."""
+
+        def phi(t: float) -> float:
+            moved = (x + t * directions[i] if i in directions else x for i, x in enumerate(self.point))
+            return self.f.tried(lambda: number(self.f(*moved)), math.nan)
+
+        return phi
 
 
 def prepare(f: CountedFunction, params: Arrays, seed: int) -> LocalFunction:
     """``f`` at ``params``, in float64 if it can be had.
 
-    Tried in turn: float64 copies in the same library; NumPy float64 copies, if the library has no float64; the
-    parameters as they are.
+    Tried in turn: float64 copies in the same library, or NumPy float64 copies if the library has no float64; float32
+    copies of half precision; the parameters as they are.
 
     Raises:
         ValueError: if f is not finite there, or does not return one number.
@@ -101,8 +110,8 @@ def moved(local: LocalFunction, params: Arrays, seed: int, same_noise: bool = Fa
     Its noise is measured again there, which takes eight values; with ``same_noise`` it is taken over.
     """
     point = tuple(like(param, there) for param, there in zip(params, local.point, strict=True))
-    there = local._replace(point=point, value=number(local.f(*point)))
-    if same_noise:
+    there = local._replace(point=point, value=local.f.tried(lambda: number(local.f(*point)), math.nan))
+    if same_noise or not math.isfinite(there.value):
         return there._replace(noise=max(local.noise, local.epsilon * abs(there.value)))
     return _with_noise(there, seed)
 
@@ -116,26 +125,36 @@ def finite_value(f: CountedFunction, params: Arrays) -> float:
 
 def number(value: Any) -> float:
     """The one number that f returned; raises ``ValueError`` or ``TypeError`` for anything else."""
-    if getattr(value, "shape", ()) != ():
+    if tuple(getattr(value, "shape", ())) != ():
         raise ValueError(f"f must return one number, shape (), got shape {tuple(value.shape)}")
     try:
-        return float(value)
+        return float(value.detach() if hasattr(value, "detach") else value)  # PyTorch warns of a number with a history
     except (TypeError, ValueError):
         raise TypeError(f"f must return one real number, got {type(value).__name__}") from None
 
 
 def _reference_point(f: CountedFunction, params: Arrays) -> Arrays:
-    """``params`` in float64, if f of them computes in float64 too."""
+    """Copies of ``params`` in the widest dtype in which f of them computes."""
     xp = namespace(*params)
-    if all(x.dtype == xp.float64 for x in params):
-        return params
-    in_library = "float64" in xp.__array_namespace_info__().dtypes(**device_kwargs(params[0]))
-    try:
-        wide: list[Any] = [xp.astype(x, xp.float64) if in_library else np.asarray(x, dtype=np.float64) for x in params]
-        value = f(*wide)
-    except Exception:  # f may be written for one dtype or one library, and raise anything for another
-        return params
-    return tuple(wide) if isinstance(value, float) or _dtype_name(value) == "float64" else params
+    for name, wider in _wider(xp, params):
+        try:
+            value = f(*(wide := wider()))
+        except Exception:  # f may be written for one dtype or one library, and raise anything for another
+            continue
+        if _dtype_name(value) == name or (name == "float64" and isinstance(value, float)):
+            return wide
+    return copied(xp, *params)
+
+
+def _wider(xp: Namespace, params: Arrays) -> Iterator[tuple[str, Callable[[], Arrays]]]:
+    """The names of wider dtypes than that of ``params``, and how to widen them."""
+    digits = max(float(xp.finfo(x.dtype).eps) for x in params)
+    known = xp.__array_namespace_info__().dtypes(**device_kwargs(params[0]))
+    for name, epsilon in (("float64", 2.0**-52), ("float32", 2.0**-23)):
+        if digits > epsilon and name in known:
+            yield name, lambda name=name: tuple(xp.astype(x, getattr(xp, name)) for x in params)  # type: ignore[misc]
+        elif digits > epsilon and name == "float64":
+            yield name, lambda: tuple(np.asarray(xp.astype(x, xp.float32), dtype=np.float64) for x in params)
 
 
 def _dtype_name(x: Any) -> str:
@@ -144,26 +163,30 @@ def _dtype_name(x: Any) -> str:
 
 
 def _with_noise(local: LocalFunction, seed: int) -> LocalFunction:
-    """``local`` with its noise, measured along a line of random signs."""
+    """``local`` with its noise, measured along a random line."""
     xp, random = local.xp, np.random.default_rng(seed)
-    signs = [from_host(xp, random.choice([-1.0, 1.0], x.shape), x) for x in local.point]
-    line = {i: sign * sizes_of(xp, x) for i, (sign, x) in enumerate(zip(signs, local.point, strict=True))}
-    return local._replace(noise=evaluation_noise(local.along(line), local.value, local.epsilon))
+    line = {
+        i: random_direction(xp, x, random) for i, x in enumerate(local.point)
+    }  # equal steps may leave a sum as it is
+    noise, flat = evaluation_noise(local.along(line), local.value, local.epsilon)
+    return local._replace(noise=noise, flat=flat)
 
 
 # --- slopes ------------------------------------------------------------------------------------------------------
 
 
-def slope_along(local: LocalFunction, directions: Directions, finest: float = 0.0) -> Slope:
+def slope_along(local: LocalFunction, directions: Directions, finest: float = 0.0, confirm: bool = True) -> Slope:
     """``d/dt f(point + t d)`` at t = 0, by no step smaller than ``finest``.
 
     An exact slope is confirmed by one difference; if that is too coarse to tell, by a whole ladder of them. An exact
-    slope that the ladder contradicts is not believed.
+    slope that the ladder contradicts is not believed. It is taken as it is where ``confirm`` is false.
     """
     phi = functools.cache(local.along(directions))  # the steps that confirm come again in the ladder
-    exact = _EXACT[local.exact](local, directions) if local.exact else None
+    exact = _exact(local, directions) if local.exact else None
     if exact is None:
         return directional_slope(phi, local.value, local.noise, local.epsilon, finest)
+    if not confirm:
+        return exact
     exact, confirmed = _confirmed(local, phi, exact, finest)
     if confirmed:
         return exact
@@ -171,6 +194,23 @@ def slope_along(local: LocalFunction, directions: Directions, finest: float = 0.
     # at a kink the exact slope is that of one side, half the kink away from the mean of both: that is no contradiction
     in_doubt = slope.uncertainty - slope.kink if math.isfinite(slope.uncertainty) else 0.0
     return exact if abs(slope.value - exact.value) <= in_doubt else slope
+
+
+def _exact(local: LocalFunction, directions: Directions) -> Slope | None:
+    """The exact slope; in coarse arithmetic with the rounding that shows between neighbouring points."""
+    way = _EXACT[local.exact]
+    slope = way(local, directions)
+    if slope is None or slope.tied or local.epsilon <= FINE:
+        return slope
+    random, ulps = np.random.default_rng(0), 2.0 * local.epsilon
+    scatter = 0.0
+    for _ in range(_NEIGHBOURS):
+        signs = (from_host(local.xp, random.integers(-1, 2, x.shape), x) for x in local.point)
+        near = tuple(x * (1.0 + ulps * sign) for x, sign in zip(local.point, signs, strict=True))
+        other = way(local._replace(point=near, noise=math.inf), directions)  # its value is another one
+        scatter = max(scatter, abs(other.value - slope.value) if other else 0.0)
+    rounding = _NEIGHBOUR_MARGIN * scatter + 4.0 * local.epsilon * abs(slope.value)
+    return slope._replace(uncertainty=min(slope.uncertainty, rounding + local.missed))
 
 
 def _confirmed(local: LocalFunction, phi: Callable[[float], float], exact: Slope, finest: float) -> tuple[Slope, bool]:
@@ -199,8 +239,7 @@ def _by_dual_numbers(local: LocalFunction, directions: Directions) -> Slope | No
         xp = DualNamespace(local.xp)
         args = [Dual(xp, x, sign * directions[i] if i in directions else None) for i, x in enumerate(local.point)]
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of branches not taken; a value that is not finite is refused below
+            with np.errstate(all="ignore"):  # in branches not taken; a value that is not finite is refused below
                 result = local.f(*args, width=2)
                 if not isinstance(result, Dual):
                     return None
@@ -214,7 +253,7 @@ def _by_dual_numbers(local: LocalFunction, directions: Directions) -> Slope | No
         if not tied:
             break
     kink = 0.5 * abs(one_sided[0] - one_sided[-1])
-    return _exact_slope(local, 0.5 * (one_sided[0] + one_sided[-1]), kink)
+    return _exact_slope(local, 0.5 * (one_sided[0] + one_sided[-1]), kink, tied)
 
 
 def _by_complex_step(local: LocalFunction, directions: Directions) -> Slope | None:
@@ -234,13 +273,12 @@ def _at_complex(local: LocalFunction, directions: Directions, t: complex) -> com
     if dtype is None or len({str(x.dtype) for x in local.point}) > 1:
         return None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # NumPy drops an imaginary part with a warning
-            z = [xp.astype(x, dtype) for x in local.point]
-            for i, d in directions.items():
-                z[i] = z[i] + t * xp.astype(d, dtype)
+        z = [xp.astype(x, dtype) for x in local.point]
+        for i, d in directions.items():
+            z[i] = z[i] + t * xp.astype(d, dtype)
+        with np.errstate(all="ignore"):
             value = local.f(*z)
-            return complex(value) if "complex" in _dtype_name(value) else None
+        return complex(value) if "complex" in _dtype_name(value) else None
     except Exception:  # f may not be written for complex numbers, and raise anything
         return None
 
@@ -250,9 +288,11 @@ def _same_value(local: LocalFunction, value: float) -> bool:
     return abs(value - local.value) <= _ROUNDING_PER_UNIT * local.noise
 
 
-def _exact_slope(local: LocalFunction, value: float, kink: float = 0.0) -> Slope | None:
-    rounding = _ROUNDING_PER_UNIT * local.noise + 4.0 * local.epsilon * abs(value)
-    return Slope(value, rounding + local.missed + kink, kink) if math.isfinite(value) else None
+def _exact_slope(local: LocalFunction, value: float, kink: float = 0.0, tied: bool = False) -> Slope | None:
+    # where f does not change, and has no slope either, it is constant: no stair hides anything
+    noise = local.epsilon * abs(local.value) if local.flat and value == 0.0 else local.noise
+    rounding = _ROUNDING_PER_UNIT * noise + 4.0 * local.epsilon * abs(value)
+    return Slope(value, rounding + local.missed + kink, kink, True, tied) if math.isfinite(value) else None
 
 
 _EXACT = {"dual numbers": _by_dual_numbers, "complex step": _by_complex_step}

@@ -6,16 +6,12 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mlp_xp.gradcheck.judge import RIGHT, WRONG, Verdict, overall
 
 if TYPE_CHECKING:
     from rich.console import Group
-
-Verdict: TypeAlias = Literal["pass", "fail", "inconclusive"]
-
-# The textbook's rule (CS231n, Gradient checks): a relative error below the first is right, above the second a bug. A
-# check passes only if it would have seen the second.
-RIGHT, WRONG = 1e-5, 1e-3
 
 _COLUMNS = ("tensor", "verdict", "relative error", "textbook", "at", "analytic", "numeric", "resolution")
 
@@ -32,7 +28,8 @@ class TensorReport:
         index: of that entry; None if the two values are slopes along a random direction, over all entries.
         analytic: the caller's value: an entry of the gradient, or its slope ``<grad, d>``.
         numeric: the value that f gives for it.
-        resolution: the smallest relative error over the whole array that this run would have seen.
+        resolution: the relative norm of a random error, dense or in one entry, that this run misses with a probability
+            of at most 1%.
         noise: how far the two values may differ by rounding, truncation and kinks, all measured.
         diagnosis: what is wrong, or why nothing can be said, or at which point a pass was found; usually empty for a
             pass.
@@ -76,6 +73,7 @@ class Report(NamedTuple):
         contract: sentences about promises that the gradient function breaks; each is a failure.
         blame: which array to look at first if several are wrong.
         weak: blind spots: sentences about properties of the point behind which a mistake could hide.
+        notes: what else happened, such as points that were skipped because f or grad raised there.
 
     >>> import numpy as np
     >>> from mlp_xp import gradcheck
@@ -90,14 +88,12 @@ class Report(NamedTuple):
     contract: tuple[str, ...] = ()
     blame: str = ""
     weak: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
         """The worst verdict of all rows; "fail" if the gradient function breaks its contract."""
-        verdicts = {row.verdict for row in self.tensors}
-        if "fail" in verdicts or self.contract:
-            return "fail"
-        return "inconclusive" if "inconclusive" in verdicts else "pass"
+        return overall((row.verdict for row in self.tensors), self.contract)
 
     @property
     def ok(self) -> bool:
@@ -160,6 +156,7 @@ class Report(NamedTuple):
         if self.blame and [row.verdict for row in self.tensors].count("fail") > 1:
             yield f"look first: {self.blame}"
         yield from (f"blind spot: {sentence}" for sentence in self.weak)
+        yield from (f"note: {sentence}" for sentence in self.notes)
 
 
 def _cells(row: TensorReport, digits: int = 6) -> tuple[str, ...]:

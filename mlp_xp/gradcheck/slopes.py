@@ -34,11 +34,20 @@ _SHARP = 1e-9
 
 
 class Slope(NamedTuple):
-    """value: the derivative at 0; uncertainty: a bound on its error; kink: the part of that bound owed to a kink."""
+    """The slope of a function of one number at 0.
+
+    value: the derivative; at a kink the mean of those on its two sides.
+    uncertainty: a bound on its error.
+    kink: the part of that bound owed to a kink.
+    exact: whether it is free of truncation.
+    tied: whether something that f compares is equal at the point: f may have another derivative on the other side.
+    """
 
     value: float
     uncertainty: float
     kink: float
+    exact: bool = False
+    tied: bool = False
 
 
 class _Difference(NamedTuple):
@@ -144,7 +153,7 @@ _POINTS = 9
 _NOISE_POWERS = (2 / 3, 1 / 2, 1 / 3)
 
 
-def evaluation_noise(phi: Callable[[float], float], value: float, epsilon: float) -> float:
+def evaluation_noise(phi: Callable[[float], float], value: float, epsilon: float) -> tuple[float, bool]:
     """The standard deviation of phi's rounding error near 0, at least ``epsilon * |value|``.
 
     On nine equispaced points of a short line, a smooth function's differences of high order vanish. The rest is noise:
@@ -162,8 +171,8 @@ def evaluation_noise(phi: Callable[[float], float], value: float, epsilon: float
         step = epsilon**power
         deviation = _deviation(np.asarray([value, *(phi(k * step) for k in range(1, _POINTS))]))
         if deviation:
-            return max(deviation, epsilon * abs(value))
-    return abs(value)
+            return max(deviation, epsilon * abs(value)), False
+    return abs(value), True
 
 
 def _deviation(values: np.ndarray) -> float:

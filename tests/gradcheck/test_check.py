@@ -339,13 +339,27 @@ def test_parameters_of_two_dtypes_are_each_judged_by_their_own(xp, put):
     mx.gradcheck(f, lambda a, b: (2.0 * a, 2.0 * b), (a, b)).raise_if_failed()
 
 
-def test_a_gradient_that_is_wrong_in_float32_alone_does_not_pass(xp, put):
+@pytest.mark.parametrize("factor", [1.1, 1.009, 1.001, 1.0001, -1.0])
+def test_a_gradient_that_is_wrong_in_float32_alone_is_refused(xp, put, factor):
     f, grad, x = cubes_at_a_point(put)
     x = xp.astype(x, xp.float32)
-    mx.gradcheck(f, grad, (x,)).raise_if_failed()
-    report = mx.gradcheck(f, lambda x: (grad(x)[0] * (1.1 if x.dtype == xp.float32 else 1.0),), (x,))
+    report = mx.gradcheck(f, grad, (x,))
+    report.raise_if_failed()
+    assert report.tensors[0].resolution > 1e-7  # no more than float32 tells
+    report = mx.gradcheck(f, lambda x: (grad(x)[0] * (factor if x.dtype == xp.float32 else 1.0),), (x,))
+    assert report.verdict == "fail"
+    assert "right in float64, but" in report.tensors[0].diagnosis
+    assert f"{factor:.4g}" in report.tensors[0].diagnosis.split("which is")[1]
+
+
+def test_a_gradient_that_is_scattered_in_float32_alone_is_inconclusive(xp, put):
+    f, grad, x = cubes_at_a_point(put)
+    x, off = xp.astype(x, xp.float32), put([1.1, 0.9, 0.95, 1.02])
+    report = mx.gradcheck(
+        f, lambda x: (grad(x)[0] * (xp.astype(off, x.dtype) if x.dtype == xp.float32 else 1.0),), (x,)
+    )
     assert report.verdict == "inconclusive"
-    assert "0.1 of its size away" in report.tensors[0].diagnosis
+    assert "right in float64, but 0.0" in report.tensors[0].diagnosis
 
 
 def test_a_function_that_takes_no_float64_is_checked_in_its_own_dtype(xp, put):
@@ -381,10 +395,10 @@ def test_float32_without_a_float64_reference_is_inconclusive_where_noise_hides_t
     report.raise_if_failed(allow_inconclusive=True)
     assert mx.gradcheck(f(1.0), lambda x: (-2 * x,), [x]).verdict == "fail"  # noise hides a lot, but not that
     # where a step to larger parameters brings the gradient out of the noise it is taken, and said
-    report = mx.gradcheck(f(0.5), lambda x: (1.0 * x,), [x])
+    report = mx.gradcheck(f(0.1), lambda x: (0.2 * x,), [x])
     assert report.ok
     assert "hidden by rounding at params: checked elsewhere" in report.tensors[0].diagnosis
-    assert not mx.gradcheck(f(0.5), lambda x: (0.95 * x,), [x]).ok
+    assert not mx.gradcheck(f(0.1), lambda x: (0.19 * x,), [x]).ok
 
 
 def test_two_values_that_both_drown_in_noise_agree(xp, put):

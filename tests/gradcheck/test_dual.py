@@ -383,7 +383,7 @@ def test_duals_meet_data_that_are_plain_arrays(put, host):
 
 @EAGER
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_where_f_takes_duals_an_error_of_1e_11_beside_kinks_is_refused(xp, put, dtype):
+def test_where_f_takes_duals_a_small_error_beside_kinks_is_refused(xp, put, dtype):
     X, y = put(textbook.batch(8, 3)), put(textbook.labels(8, 2))
     params = tuple(put(p, getattr(xp, dtype)) for p in textbook.parameters((3, 4, 2)))
 
@@ -398,7 +398,9 @@ def test_where_f_takes_duals_an_error_of_1e_11_beside_kinks_is_refused(xp, put, 
     assert report.ok, report
     assert report.reference == "float64 by dual numbers"
     assert report.evaluations <= 100
-    assert mx.gradcheck(f, lambda *p: tuple((1.0 + 1e-11) * g for g in grad(*p)), params).verdict == "fail"
+    # what float32 can't tell is right in it
+    error = {"float64": 1e-11, "float32": 3e-5}[dtype]
+    assert mx.gradcheck(f, lambda *p: tuple((1.0 + error) * g for g in grad(*p)), params).verdict == "fail"
 
 
 @EAGER

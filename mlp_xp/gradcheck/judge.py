@@ -1,0 +1,276 @@
+"""From the evidence to a verdict and its reason. Every verdict of the checker is decided here, from numbers alone.
+
+The lines of ``judge`` are read from top to bottom; the first that applies decides. ``wanted`` says which further
+evidence could still change what they decide, so that no more is measured than is needed.
+
+Before: ``evidence``. Next: ``elsewhere`` measures what is wanted, ``explain`` puts a failure in words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+from mlp_xp.gradcheck.evidence import Evidence, Findings, Own, Probe, Sides
+
+Verdict: TypeAlias = Literal["pass", "fail", "inconclusive"]
+
+# The textbook's rule (CS231n, Gradient checks): a relative error below the first is right, above the second a bug. A
+# check passes only if it would have seen the second.
+RIGHT, WRONG = 1e-5, 1e-3
+
+# In coarse dtypes the gradient itself has no more digits: there a check passes if it would have seen so many roundings.
+_COARSE_ROUNDINGS = 64.0
+
+# A random error is missed with at most this probability if it is as large as the stated resolution.
+_MISSED = 0.01
+
+# A normal variable lies within t standard deviations of 0 with a probability of at most this times t: sqrt(2 / pi).
+_DENSITY = math.sqrt(2.0 / math.pi)
+
+# Differences from a few values may underestimate their uncertainty once: so many directions must contradict a gradient.
+_WITNESSES = 2
+
+# How many other points are asked: about what is wrong here, then about what is hidden here.
+NEARBY, AWAY = 3, 4
+
+# At so many other points a gradient that is right at params must be wrong to be refused.
+FAR = 3
+
+# What is left of a difference between two dtypes once a common factor is taken out, if it is one.
+_REST = 0.1
+
+
+class Judgement(NamedTuple):
+    """The verdict, why, the probes by which it was reached, and what they would have seen."""
+
+    verdict: Verdict
+    reason: str
+    probes: tuple[Probe, ...]
+    resolution: float = math.inf
+
+
+def judge(found: Findings) -> Judgement:
+    """The verdict on one group of arrays."""
+    judgement = _judged(found)
+    return judgement._replace(resolution=max(resolution(judgement.probes), found.own.share))
+
+
+def _judged(found: Findings) -> Judgement:
+    here = (*found.here, *found.more)
+    wrong = [p for p in here if p.wrong]
+    cleared = _cleared(found)
+    at_kink, sides = impossible(found.sides)
+
+    # a gradient that is wrong where f is smooth is wrong, whatever it is at other points
+    if contradicted(here):
+        if found.worst and not found.worst.seen and not found.worst.fine:
+            # slopes of a function with many kinks that computes in float32 alone were seen to be 1% off
+            why = "slopes along random directions are off, which no single entry bears out; try a function of float64"
+            return Judgement("inconclusive", why, here)
+        return Judgement("fail", "", here)
+    if at_kink == "fail":
+        return Judgement("fail", sides, here)
+    if wrong and found.close and _confirmed(found):
+        return Judgement("fail", "", here)
+    if unchanged(found):
+        return Judgement("inconclusive", "f did not change: does it use its argument?", here)
+    if at_kink == "inconclusive":
+        return Judgement("inconclusive", sides, here)
+
+    # what a kink or rounding hides here, another point may show
+    if wrong and cleared is None:
+        if any(_wrong_throughout(there) for there in found.elsewhere):
+            return Judgement("fail", "", here)
+        why = "the two differ here by more than the noise that was measured, and not at points nearby; try float64"
+        return Judgement("inconclusive", why, here)
+    doubtful = bool(wrong) or resolution(here) > bar(found.epsilon)
+    if doubtful and cleared is None:
+        return Judgement("inconclusive", _hidden(here), here)
+    if doubtful and cleared is not None and contradicted(cleared, 1):
+        return Judgement("fail", "", cleared)
+    deciding = here if cleared is None or not doubtful else cleared
+
+    # single entries, and the parameters' own dtype
+    if found.worst and found.worst.excess > WRONG:
+        return Judgement("fail", "", deciding)
+    if found.worst and found.worst.excess > RIGHT:
+        why = "an entry stands out of the noise by more than 1e-5 of its size, but not by 1e-3"
+        return Judgement("inconclusive", why, deciding)
+    lost = _lost(found.own, bar(found.epsilon))
+    if lost.verdict != "pass":
+        return lost._replace(probes=deciding)
+    if doubtful:
+        kinked = any(p.kinked or p.wrong for p in here)
+        why = "at a kink: checked at a point nearby" if kinked else "hidden by rounding at params: checked elsewhere"
+        return Judgement("pass", f"{why}, where it is not", deciding)
+    return lost._replace(probes=deciding)
+
+
+def wanted(found: Findings) -> Literal["", "more", "elsewhere", "close"]:
+    """The evidence that could still change the verdict: more directions, other points, or points close by."""
+    here = (*found.here, *found.more)
+    wrong = [p for p in here if p.wrong]
+    if any(p.exact and not p.kinked for p in wrong) or impossible(found.sides)[0] == "fail":
+        return ""
+    if not wrong and resolution(here) <= bar(found.epsilon):
+        return ""
+    if not found.more:
+        return "more"
+    if contradicted(here):
+        return ""
+    if _cleared(found) is None:
+        return "elsewhere" if len(found.elsewhere) < NEARBY + (0 if wrong else AWAY) else ""
+    return "close" if wrong and not found.close else ""
+
+
+# --- single questions ------------------------------------------------------------------------------------------------
+
+
+def bar(epsilon: float) -> float:
+    """The largest resolution with which a check passes."""
+    return max(WRONG, _COARSE_ROUNDINGS * epsilon)
+
+
+def resolution(probes: Sequence[Probe]) -> float:
+    """The relative norm of a random error, dense or in one entry, that these probes miss with a probability of 1%.
+
+    A dense error e of that norm r changes the slope along a random direction by a normal variable with a standard
+    deviation of about r: with k directions of relative tolerances t it is missed with the probability
+    ``prod sqrt(2 / pi) t / r``. One entry changes it by at least r / 2. Directions that tell less than others are left
+    out. Single entries that were each moved by themselves miss nothing beyond their tolerances.
+    """
+    probes = [p for p in probes if not p.as_one]
+    shares = [_share(p) for p in probes]
+    if any(p.entry is not None for p in probes):
+        best: dict[tuple[int, ...] | None, float] = {}
+        for p, share in zip(probes, shares, strict=True):
+            best[p.entry] = min(share, best.get(p.entry, math.inf))
+        return math.hypot(*best.values())
+    sharpest = sorted(shares)
+    if not sharpest or sharpest[0] == 0.0:
+        return 0.0
+
+    def dense(k: int) -> float:
+        return _DENSITY * math.exp(math.fsum(map(math.log, sharpest[:k])) / k) * math.pow(_MISSED, -1.0 / k)
+
+    return max(2.0 * sharpest[0], min(dense(k) for k in range(1, len(sharpest) + 1)))
+
+
+def _share(p: Probe) -> float:
+    """The tolerance as a share of the gradient; 0 if f does not change and the gradient agrees.
+
+    At a kink that is even on both sides f changes although its slope is 0: nothing would have been seen.
+    """
+    return p.tolerance / p.scale if p.scale else math.inf if p.kinked else 0.0
+
+
+def contradicted(probes: Sequence[Probe], witnesses: int = _WITNESSES) -> bool:
+    """Whether these probes refuse a gradient by themselves: f is smooth there, and its slope is known."""
+    smooth = [p for p in probes if p.wrong and not p.kinked]
+    return any(p.exact for p in smooth) or len(smooth) >= witnesses
+
+
+def _wrong_throughout(probes: Sequence[Probe]) -> bool:
+    """Whether all random directions are wrong, or any of the single entries."""
+    return bool(probes) and (all if probes[0].entry is None else any)(p.wrong for p in probes)
+
+
+def _confirmed(found: Findings) -> bool:
+    """Whether what is wrong here is so along other directions, and close by too: a mistake in a few entries, say."""
+    return _wrong_throughout(found.more) and any(map(_wrong_throughout, found.close))
+
+
+def _cleared(found: Findings) -> tuple[Probe, ...] | None:
+    """The probes at the first point that ends the doubt about this one."""
+    return next((there for there in found.elsewhere if _clears(there, (*found.here, *found.more), found.epsilon)), None)
+
+
+def _clears(there: Sequence[Probe], here: Sequence[Probe], epsilon: float) -> bool:
+    """Whether probes at another point end the doubt: they would have seen an error as large, or as large as matters."""
+    if any(p.size for p in here) and not any(p.size for p in there):
+        return False  # where the gradient is zero, nothing is shown of one that is not
+    gaps = [p.gap for p in here if p.wrong]
+    if not gaps:
+        return resolution(there) <= bar(epsilon)
+    return resolution(there) <= max(gaps) and not any(p.wrong for p in there)
+
+
+def unchanged(found: Findings) -> bool:
+    """Whether f changed nowhere, though the gradient says that it does."""
+    probes = [p for group in ((*found.here, *found.more), *found.elsewhere) for p in group]
+    return any(p.analytic and math.isinf(p.tolerance) for p in found.here) and not any(p.numeric for p in probes)
+
+
+def _hidden(probes: Sequence[Probe]) -> str:
+    """What hides the gradient."""
+    if all(p.size <= p.tolerance < math.inf and not p.kinked for p in probes):
+        return "the gradient is zero here, as far as rounding shows; weight the outputs, or try another point"
+    why, advice = "rounding noise", "float64, weights that saturate less, or a loss with a larger gradient"
+    if max(probes, key=lambda p: p.relative_error).kinked:
+        why, advice = "a kink", "another point"
+    smallest = resolution(probes)
+    errors = f"relative errors below {smallest:.1e}" if math.isfinite(smallest) else "every error"
+    return f"{why} hides {errors}; try {advice}"
+
+
+def _lost(own: Own, allowed: float) -> Judgement:
+    """What the parameters' own dtype does to the gradient."""
+    away = f"right in {own.judged}, but {own.share:.1g} of its size away from that in {own.dtype}"
+    if own.share > own.rounding and own.rest <= _REST:  # no rounding is a common factor
+        return Judgement("fail", f"{away}, which is {own.factor:.6g} times the true one", ())
+    if own.share > allowed:
+        return Judgement("inconclusive", away, ())
+    return Judgement("pass", away if own.share > max(own.rounding, RIGHT) else "", ())
+
+
+# --- kinks -----------------------------------------------------------------------------------------------------------
+
+
+def impossible(sides: Sequence[Sides]) -> tuple[Literal["", "inconclusive", "fail"], str]:
+    """Whether no subgradient has these entries, and a sentence."""
+    return "", ""
+
+
+# --- several arrays ----------------------------------------------------------------------------------------------
+
+
+def together(verdicts: Sequence[Verdict], evidence: Evidence) -> tuple[str, ...]:
+    """What is wrong, as a sentence, if no array fails by itself: all together, or at other points."""
+    if "fail" in verdicts:
+        return ()
+    if judge(evidence.found[-1]).verdict == "fail":
+        return ("the gradients are right one by one, but not together",)
+    if len(evidence.far) < FAR or not all(contradicted(there, 1) for there in evidence.far):
+        return ()
+    if evidence.frozen:
+        return ("grad returns the gradient at params at other points too: a stale cache",)
+    if not any(p.size for found in evidence.found for p in found.here):
+        return ("grad is right at params, where it is zero, and wrong elsewhere",)
+    why = "a coincidence of this point, such as ones, zeros or a symmetric matrix, or something kept of the first call"
+    return (f"grad is right at params and wrong at {FAR} of {FAR} other points: {why}",)
+
+
+def blame(names: Sequence[str], verdicts: Sequence[Verdict]) -> str:
+    """Where to look first, for arrays in the order of the forward pass, as parameters are usually given.
+
+    The backward pass goes from the last to the first: all that is upstream inherits an error near the loss.
+    """
+    failed = [i for i, verdict in enumerate(verdicts) if verdict == "fail"]
+    if not failed or len(names) == 1:
+        return ""
+    last = failed[-1]
+    where = f"{names[last]}, the nearest to the loss"
+    inherited = f"; what is upstream of it may have inherited its error ({len(failed) - 1} more)" if failed[:-1] else ""
+    right = [name for name, verdict in zip(names[last + 1 :], verdicts[last + 1 :], strict=True) if verdict == "pass"]
+    between = f"; {right[0]} behind it is right" if right else ""
+    return where + between + inherited
+
+
+def overall(verdicts: Iterable[Verdict], broken: Sequence[str]) -> Verdict:
+    """The worst verdict of all; "fail" if the gradient function breaks a promise."""
+    found = set(verdicts)
+    if "fail" in found or broken:
+        return "fail"
+    return "inconclusive" if "inconclusive" in found else "pass"
