@@ -222,7 +222,8 @@ def _confirmed(local: LocalFunction, phi: Callable[[float], float], exact: Slope
             break
         gap = abs((phi(h) - phi(-h)) / (2.0 * h) - exact.value)
         # the values may be off by more than the measured noise: f may round to stairs on the way
-        seen = exact._replace(uncertainty=max(exact.uncertainty, _ROUNDING_PER_UNIT * gap * h))
+        if local.epsilon <= FINE:
+            seen = exact._replace(uncertainty=max(exact.uncertainty, _ROUNDING_PER_UNIT * gap * h))
         if gap <= _CONFIRMED * abs(exact.value) + _CONFIRMED_NOISE * local.noise / h:
             return seen, True
     return seen, False
