@@ -356,6 +356,7 @@ class Findings(NamedTuple):
     here: probes at params.
     epsilon: of the coarsest dtype that the gradient, or the slopes, were computed in.
     own: the parameters' own dtype.
+    flat: whether f did not change at all where its noise was measured.
     more: further probes at params.
     close: probes at points so close that most kinks stay on their side.
     elsewhere: probes at other points, each a tuple.
@@ -366,6 +367,7 @@ class Findings(NamedTuple):
     here: tuple[Probe, ...]
     epsilon: float = 2.0**-52
     own: Own = Own()
+    flat: bool = False
     more: tuple[Probe, ...] = ()
     close: tuple[tuple[Probe, ...], ...] = ()
     elsewhere: tuple[tuple[Probe, ...], ...] = ()
@@ -397,7 +399,7 @@ def gather(here: LocalGradient, random: np.random.Generator) -> Evidence:
     epsilon = max(here.local.epsilon, here.own_epsilon)
     # the second direction across all arrays is taken at another point, where nothing was computed before
     found = (
-        Findings(probe(here, group, random, _DIRECTIONS if len(group) == 1 else 1), epsilon, own)
+        Findings(probe(here, group, random, _DIRECTIONS if len(group) == 1 else 1), epsilon, own, here.local.flat)
         for group, own in zip(groups, (*(own_dtype(here, i) for i in everything), Own()), strict=True)
     )
     return Evidence(here, groups, tuple(found))

@@ -75,8 +75,8 @@ def _judged(found: Findings) -> Judgement:
         return Judgement("fail", sides, here)
     if wrong and found.close and _confirmed(found):
         return Judgement("fail", "", here)
-    if unchanged(found):
-        return Judgement("inconclusive", "f did not change: does it use its argument?", here)
+    if found.flat and any(p.analytic for p in here) and resolution(here) > bar(found.epsilon):
+        return Judgement("inconclusive", _flat(found), here)
     if at_kink == "inconclusive":
         return Judgement("inconclusive", sides, here)
 
@@ -198,10 +198,12 @@ def _clears(there: Sequence[Probe], here: Sequence[Probe], epsilon: float) -> bo
     return resolution(there) <= max(gaps) and not any(p.wrong for p in there)
 
 
-def unchanged(found: Findings) -> bool:
-    """Whether f changed nowhere, though the gradient says that it does."""
-    probes = [p for group in ((*found.here, *found.more), *found.elsewhere) for p in group]
-    return any(p.analytic and math.isinf(p.tolerance) for p in found.here) and not any(p.numeric for p in probes)
+def _flat(found: Findings) -> str:
+    """What is to be said of a function that does not change, or not smoothly, though the gradient says that it does."""
+    probes = (p for group in ((*found.here, *found.more), *found.elsewhere) for p in group)
+    if not any(p.numeric for p in probes):
+        return "f did not change: does it use its argument?"
+    return "f changes in steps alone: is it rounded, or a count?"
 
 
 def _hidden(probes: Sequence[Probe]) -> str:
