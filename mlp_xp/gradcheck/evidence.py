@@ -11,8 +11,9 @@ Before: ``local`` measures slopes. Next: ``judge`` weighs the numbers, ``elsewhe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
 
 import numpy as np  # on the host alone: indices
 
@@ -40,11 +41,15 @@ _DIRECTIONS, MORE_DIRECTIONS = 2, 4
 MARGIN = 3.0
 
 # The rounding of a gradient: what it differs by between points a few units in the last place apart, times a margin, and
-# some roundings of the products that are summed here.
-_NEIGHBOURS, _NEIGHBOUR_MARGIN, _ROUNDINGS = 2, 5.0, 20.0
+# some roundings of the products that are summed here. The point itself is left out: if a gradient is wrong there alone,
+# its neighbours agree with each other.
+_NEIGHBOURS, _NEIGHBOUR_MARGIN, _ROUNDINGS = 3, 5.0, 20.0
 
 # The rounding of a gradient that was computed in a coarser dtype than the function, relative to the largest gradient.
 _FLOOR_ROUNDINGS = 50.0
+
+# An error so many times as large as a kink is none of its doing.
+_SEVERAL = 30.0
 
 # A gradient of float64 copies may still hold roundings of the parameters' own dtype: those of constants, such as
 # weights of rows that grad divides by their sum in float32. So many of them are no error.
@@ -120,10 +125,15 @@ def _neighbours(
     """The gradient at points a few units in the last place aside of ``at``, where it is defined."""
     xp = namespace(*at)
     near = (
-        tuple(x * (1.0 + 2.0 * epsilon * from_host(xp, random.integers(-1, 2, x.shape), x)) for x in at)
-        for _ in range(_NEIGHBOURS)
+        tuple(x * (1.0 + epsilon * from_host(xp, _units(random, x.shape), x)) for x in at) for _ in range(_NEIGHBOURS)
     )
     return tuple(g for g in (asked(flat, local, point) for point in near) if g is not None)
+
+
+def _units(random: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    """Two to four units of either sign: no entry stays, and entries beside each other do not stay equal."""
+    size = np.arange(math.prod(shape)).reshape(shape) + random.integers(3)
+    return random.choice([-1.0, 1.0], shape) * (2 + size % 3)
 
 
 def _in_reference(flat: Flat, local: LocalFunction) -> Arrays | None:
@@ -172,6 +182,14 @@ class Probe(NamedTuple):
     def kinked(self) -> bool:
         """Whether most of the tolerance is owed to a kink, or a branch hangs on a tie."""
         return self.tied or MARGIN * self.kink > 0.5 * self.tolerance
+
+    @property
+    def at_kink(self) -> bool:
+        """Whether what differs may be owed to a kink: a branch hangs on a tie, or the error is not far beyond the kink.
+
+        Several kinks of either sign may hide behind the one that is seen.
+        """
+        return self.tied or abs(self.analytic - self.numeric) <= _SEVERAL * self.kink
 
     @property
     def scale(self) -> float:
@@ -236,10 +254,10 @@ def along(here: LocalGradient, directions: Directions, size: float | None = None
 
     analytic = predicted(here.gradient)
     size = size or math.hypot(*(norm(xp, here.gradient[i] * d) for i, d in directions.items()))
-    scatter = _scatter(analytic, map(predicted, here.neighbours))
+    scatter = _range([predicted(gradient) for gradient in here.neighbours])
     tolerance = MARGIN * slope.uncertainty + _rounding(scatter, size, _ROUNDINGS * here.epsilon) + here.floor
     if here.coarse:
-        scatter = _scatter(predicted(here.own), map(predicted, here.own_neighbours))
+        scatter = _range([predicted(gradient) for gradient in here.own_neighbours])
         tolerance += _rounding(scatter, size, _CONSTANT_ROUNDINGS * here.own_epsilon)
     if local.flat and slope.value == 0.0 and analytic != 0.0 and not (slope.exact and local.value):
         tolerance = math.inf  # f does not change at all: by its nature, or by a stair that hides its slope
@@ -248,8 +266,8 @@ def along(here: LocalGradient, directions: Directions, size: float | None = None
     return Probe(analytic, slope.value, tolerance, size, slope.kink, None, slope.exact, slope.tied, as_one)
 
 
-def _scatter(value: float, others: Iterable[float]) -> float:
-    return max((abs(other - value) for other in others), default=0.0)
+def _range(values: Sequence[float]) -> float:
+    return max(values, default=0.0) - min(values, default=0.0)
 
 
 def _rounding(scatter: float, size: float, roundings: float) -> float:
@@ -262,9 +280,10 @@ def entry_rounding(here: LocalGradient, leaf: int) -> Array:
     xp, gradient = here.local.xp, here.gradient[leaf]
     scales = scales_of(xp, here.local.point[leaf])
 
-    def in_scale(neighbours: tuple[Arrays, ...], middle: Array, roundings: float) -> float:
-        scatter = max((largest(xp, (g[leaf] - middle) * scales) for g in neighbours), default=0.0)
-        return _rounding(scatter, largest(xp, middle * scales), roundings)
+    def in_scale(neighbours: tuple[Arrays, ...], gradient: Array, roundings: float) -> float:
+        pairs = combinations((g[leaf] for g in neighbours), 2)
+        scatter = max((largest(xp, (a - b) * scales) for a, b in pairs), default=0.0)
+        return _rounding(scatter, largest(xp, gradient * scales), roundings)
 
     total = in_scale(here.neighbours, gradient, _ROUNDINGS * here.epsilon) + here.floor
     if here.coarse:
@@ -303,7 +322,8 @@ def own_dtype(here: LocalGradient, leaf: int) -> Own:
     a, b = own * scales[leaf], judged * scales[leaf]
     distance, size = norm(xp, a - b), norm(xp, b)
     largest_flow = max(norm(xp, g * scale) for g, scale in zip(here.gradient, scales, strict=True))
-    scatter = max((norm(xp, (g[leaf] - own) * scales[leaf]) for g in here.own_neighbours), default=0.0)
+    pairs = combinations((g[leaf] for g in here.own_neighbours), 2)
+    scatter = max((norm(xp, (g - h) * scales[leaf]) for g, h in pairs), default=0.0)
     allowed = _rounding(scatter, largest_flow, _FLOOR_ROUNDINGS * here.own_epsilon)
     if not size:
         return Own(_dtype(here.flat.arrays[leaf]), _dtype(judged), 0.0 if distance <= allowed else math.inf)

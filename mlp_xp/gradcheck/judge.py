@@ -113,7 +113,7 @@ def wanted(found: Findings) -> Literal["", "more", "elsewhere", "close"]:
     """The evidence that could still change the verdict: more directions, other points, or points close by."""
     here = (*found.here, *found.more)
     wrong = [p for p in here if p.wrong]
-    if any(p.exact and not p.kinked for p in wrong) or impossible(found.sides)[0] == "fail":
+    if contradicted([p for p in wrong if p.exact]) or impossible(found.sides)[0] == "fail":
         return ""
     if not wrong and resolution(here) <= bar(found.epsilon):
         return ""
@@ -169,7 +169,7 @@ def _share(p: Probe) -> float:
 
 def contradicted(probes: Sequence[Probe], witnesses: int = _WITNESSES) -> bool:
     """Whether these probes refuse a gradient by themselves: f is smooth there, and its slope is known."""
-    smooth = [p for p in probes if p.wrong and not p.kinked]
+    smooth = [p for p in probes if p.wrong and not p.at_kink]
     return any(p.exact for p in smooth) or len(smooth) >= witnesses
 
 
