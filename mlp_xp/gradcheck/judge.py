@@ -80,8 +80,8 @@ def _judged(found: Findings) -> Judgement:
     if at_kink == "inconclusive":
         return Judgement("inconclusive", sides, here)
 
-    # what a kink or rounding hides here, another point may show
-    if wrong and cleared is None:
+    # what a kink or rounding hides here, another point may show; but where f is smooth no other point clears a gradient
+    if wrong and (cleared is None or not all(p.at_kink for p in wrong)):
         if any(_wrong_throughout(there) for there in found.elsewhere):
             return Judgement("fail", "", here)
         why = "the two differ here by more than the noise that was measured, and not at points nearby; try float64"
@@ -233,6 +233,13 @@ def _lost(own: Own, allowed: float) -> Judgement:
 
 def impossible(sides: Sequence[Sides]) -> tuple[Literal["", "inconclusive", "fail"], str]:
     """Whether no subgradient has these entries, and a sentence."""
+    for side in sides:
+        low, high = min(side.left, side.right), max(side.left, side.right)
+        if not low - side.tolerance <= side.analytic <= high + side.tolerance:
+            return (
+                "fail",
+                f"at a kink: the slopes on its two sides are {low:.6g} and {high:.6g}, the gradient has {side.analytic:.6g}",
+            )
     return "", ""
 
 
