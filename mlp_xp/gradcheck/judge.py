@@ -236,10 +236,8 @@ def impossible(sides: Sequence[Sides]) -> tuple[Literal["", "inconclusive", "fai
     for side in sides:
         low, high = min(side.left, side.right), max(side.left, side.right)
         if not low - side.tolerance <= side.analytic <= high + side.tolerance:
-            return (
-                "fail",
-                f"at a kink: the slopes on its two sides are {low:.6g} and {high:.6g}, the gradient has {side.analytic:.6g}",
-            )
+            both = f"the slopes on its two sides are {low:.6g} and {high:.6g}"
+            return "fail", f"at a kink {both}, and the gradient has {side.analytic:.6g}"
     return "", ""
 
 

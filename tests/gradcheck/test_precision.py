@@ -1,0 +1,140 @@
+"""Two precisions: parameters in float32, constants in float32, one branch in float32, functions of one dtype alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from known_functions import QUICK, on_arrays
+
+import mlp_xp as mx
+
+pytestmark = QUICK
+RANDOM = np.random.default_rng(7)
+X, Y, ROWS = RANDOM.standard_normal((20, 4)), RANDOM.standard_normal(20), RANDOM.uniform(0.1, 1.0, 20)
+V = RANDOM.standard_normal(4)
+
+
+def closures(xp, put):
+    """Problems with float32 constants that f and grad round differently, as everybody's: name -> (f, grad)."""
+    x, y, w = (put(a, xp.float32) for a in (X, Y, ROWS))
+    eps = put(np.asarray(1e-3), xp.float32)
+
+    def wide(v):
+        return xp.astype(x, v.dtype), xp.astype(y, v.dtype), xp.astype(w, v.dtype)
+
+    def rows(v):
+        x, y, w = wide(v)
+        return xp.sum(w * (x @ v - y) ** 2) / xp.sum(w)
+
+    def rows_gradient(v):
+        share = xp.astype(w / xp.sum(w), v.dtype)
+        x, y, _ = wide(v)
+        return (2.0 * xp.matrix_transpose(x) @ (share * (x @ v - y)),)
+
+    def standardised(v):
+        x, y, _ = wide(v)
+        return xp.mean(((x - xp.mean(x, axis=0)) / xp.std(x, axis=0) @ v - y) ** 2)
+
+    def standardised_gradient(v):
+        z = xp.astype((x - xp.mean(x, axis=0)) / xp.std(x, axis=0), v.dtype)
+        return (2.0 * xp.matrix_transpose(z) @ (z @ v - xp.astype(y, v.dtype)) / 20.0,)
+
+    def smoothed(v):
+        x, y, _ = wide(v)
+        return xp.sum(xp.sqrt((x @ v - y) ** 2 + xp.astype(eps, v.dtype) ** 2))
+
+    def smoothed_gradient(v):
+        x, y, _ = wide(v)
+        r = x @ v - y
+        return (xp.matrix_transpose(x) @ (r / xp.sqrt(r * r + xp.astype(eps * eps, v.dtype))),)
+
+    def logits(v):
+        x, y, w = wide(v)
+        return xp.mean(xp.log(1.0 + xp.exp(-xp.sign(y) * (x @ v))) * w / xp.mean(w))
+
+    def logits_gradient(v):
+        x, y, _ = wide(v)
+        weight = xp.astype(w / xp.mean(w), v.dtype)
+        s = xp.sign(y)
+        return (xp.matrix_transpose(x) @ (-s * weight / (1.0 + xp.exp(s * (x @ v)))) / 20.0,)
+
+    return {
+        "weights of rows": (rows, rows_gradient),
+        "standardised data": (standardised, standardised_gradient),
+        "a small constant": (smoothed, smoothed_gradient),
+        "weights of logits": (logits, logits_gradient),
+    }
+
+
+@pytest.mark.parametrize("name", ["weights of rows", "standardised data", "a small constant", "weights of logits"])
+@pytest.mark.parametrize("plain", [False, True])
+def test_float32_constants_that_f_and_grad_round_differently_are_no_mistake(xp, put, name, plain):
+    f, grad = closures(xp, put)[name]
+    f = on_arrays(f) if plain else f
+    v = put(V, xp.float32)
+    for seed in range(5):
+        report = mx.gradcheck(f, grad, (v,), seed=seed)
+        report.raise_if_failed()
+        assert report.reference.startswith("float64")
+        assert 1e-7 < report.tensors[0].resolution < 1e-3  # what float32 tells, and no more
+    for factor in (1.0002, 2.0, -1.0):
+        assert mx.gradcheck(f, lambda v: (factor * grad(v)[0],), (v,)).verdict == "fail"  # noqa: B023
+
+
+@pytest.mark.parametrize("factor", [1.001, 1.003, 1.009, 0.995])
+@pytest.mark.parametrize("shape", [(7,), (3, 4), (40,)], ids=str)
+def test_a_branch_for_float32_that_is_off_by_less_than_a_hundredth_is_refused(xp, put, factor, shape):
+    x = put(RANDOM.standard_normal(shape), xp.float32)
+    for f, gradient in (
+        (lambda x: xp.sum(xp.exp(x)), xp.exp),
+        (lambda x: xp.sum(xp.sin(x) * x), lambda x: xp.cos(x) * x + xp.sin(x)),
+        (lambda x: xp.sum(xp.tanh(x) ** 2), lambda x: 2.0 * xp.tanh(x) * (1.0 - xp.tanh(x) ** 2)),
+    ):
+        mx.gradcheck(f, lambda x: (gradient(x),), (x,)).raise_if_failed()  # noqa: B023
+        wrong = mx.gradcheck(f, lambda x: (gradient(x) * (factor if x.dtype == xp.float32 else 1.0),), (x,))  # noqa: B023
+        assert wrong.verdict == "fail"
+        assert "right in float64" in wrong.tensors[0].diagnosis
+
+
+def test_a_pass_never_states_more_than_the_parameters_own_dtype_showed(xp, put):
+    x = put(RANDOM.standard_normal(9), xp.float32)
+    noise = put(1.0 + 3e-4 * RANDOM.standard_normal(9), xp.float32)
+
+    def grad(x):
+        return (xp.exp(x) * (noise if x.dtype == xp.float32 else 1.0),)
+
+    row = mx.gradcheck(lambda x: xp.sum(xp.exp(x)), grad, (x,)).tensors[0]
+    assert row.verdict == "inconclusive" or row.resolution > 1e-4
+
+
+@pytest.mark.only("torch")
+def test_half_precision_is_judged_in_float32_where_float64_is_not_to_be_had():
+    import torch
+
+    def f(x):
+        if x.dtype == torch.float64:
+            raise TypeError("no float64 here")
+        return torch.sum(torch.sin(x))
+
+    x = torch.tensor([0.3, -1.2, 2.0, 0.7], dtype=torch.bfloat16)
+    report = mx.gradcheck(f, lambda x: (torch.cos(x),), (x,))
+    report.raise_if_failed()
+    assert report.reference.startswith("float32")
+    assert mx.gradcheck(f, lambda x: (2.0 * torch.cos(x),), (x,)).verdict == "fail"
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("point", ["equal numbers", "a permutation"])
+def test_sums_of_equal_numbers_and_order_statistics_are_resolved(point):
+    for seed in range(20):
+        if point == "equal numbers":
+            f, g, x = (lambda x: x.mean()), (lambda x: np.full(4, 0.25)), np.ones(4)
+        else:
+            x = np.random.default_rng(seed).permutation(8) * 1.0
+            f = np.median
+
+            def g(x):
+                return 0.5 * np.isin(np.arange(8), np.argsort(x)[3:5])
+
+        mx.gradcheck(f, lambda x: (g(x),), (x,), seed=seed).raise_if_failed()  # noqa: B023
+        assert mx.gradcheck(f, lambda x: (1.001 * g(x),), (x,), seed=seed).verdict == "fail"  # noqa: B023
