@@ -29,6 +29,9 @@ _MISSED = 0.01
 # A normal variable lies within t standard deviations of 0 with a probability of at most this times t: sqrt(2 / pi).
 _DENSITY = math.sqrt(2.0 / math.pi)
 
+# An error is seen for sure only if it is clearly larger than what is allowed: part of that is taken already.
+_CLEARLY = 1.25
+
 # Differences from a few values may underestimate their uncertainty once: so many directions must contradict a gradient.
 _WITNESSES = 2
 
@@ -148,7 +151,7 @@ def resolution(probes: Sequence[Probe]) -> float:
         best: dict[tuple[int, ...] | None, float] = {}
         for p, share in zip(probes, shares, strict=True):
             best[p.entry] = min(share, best.get(p.entry, math.inf))
-        return math.hypot(*best.values())
+        return _CLEARLY * math.hypot(*best.values())
     sharpest = sorted(shares)
     if not sharpest or sharpest[0] == 0.0:
         return 0.0
@@ -156,7 +159,7 @@ def resolution(probes: Sequence[Probe]) -> float:
     def dense(k: int) -> float:
         return _DENSITY * math.exp(math.fsum(map(math.log, sharpest[:k])) / k) * math.pow(_MISSED, -1.0 / k)
 
-    return max(2.0 * sharpest[0], min(dense(k) for k in range(1, len(sharpest) + 1)))
+    return max(_CLEARLY * 2.0 * sharpest[0], min(dense(k) for k in range(1, len(sharpest) + 1)))
 
 
 def _share(p: Probe) -> float:

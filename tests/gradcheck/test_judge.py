@@ -311,7 +311,7 @@ def test_an_error_as_large_as_the_resolution_is_missed_once_in_a_hundred(toleran
 
 def test_entries_moved_by_themselves_resolve_what_each_of_them_does():
     probes = [Probe(0.1, 0.1, t, 1.0, entry=(i,)) for i, t in ((0, 3e-9), (1, 4e-9), (0, 1.0))]
-    assert math.isclose(resolution(probes), 5e-9)
+    assert math.isclose(resolution(probes), 1.25 * 5e-9)
 
 
 def test_resolution_is_relative_to_the_larger_of_gradient_and_slope():
