@@ -10,7 +10,10 @@
     elsewhere    doubtful arrays, checked again at other points
     entries      numerical_grad, and single entries against differences
     verdict      from the evidence to the row of each array
-    explain      a wrong gradient in words; blind spots of a point
+    explain      a wrong gradient in words, by
+    patterns     what mistakes do to numbers, and
+    factors      the names of the numbers by which gradients are off
+    blind_spots  properties of a point behind which a mistake could hide
     report       what was found, as rows, text, table and JSON
     products     check_pullback and check_hvp, by the same steps
 

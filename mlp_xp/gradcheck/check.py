@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 import numpy as np  # on the host alone: random numbers
 
+from mlp_xp.gradcheck.blind_spots import blind_spots
 from mlp_xp.gradcheck.contract import Answer, first_answer
 from mlp_xp.gradcheck.elsewhere import recheck_elsewhere, wrong_elsewhere
 from mlp_xp.gradcheck.entries import compare_entries, wrong_positions
 from mlp_xp.gradcheck.evidence import Evidence, gather, lost_precision
-from mlp_xp.gradcheck.explain import blind_spots, diagnose, with_hypotheses
+from mlp_xp.gradcheck.explain import diagnose, with_hypotheses
 from mlp_xp.gradcheck.forms import Flat, flattened
 from mlp_xp.gradcheck.local import finite_value, prepare
 from mlp_xp.gradcheck.report import Report, TensorReport
