@@ -58,9 +58,8 @@ def _same(a: Array, b: Array) -> bool:
 
 # --- diagnosis ---------------------------------------------------------------------------------------------------
 
-# What a pattern may leave of the error of an entry: well above the noise of differences, well below a coincidence. One
-# or two entries agree more often by chance, so they must agree more closely.
-_CLOSE, _CLOSE_OF_FEW, _FEW = 1e-3, 1e-5, 2
+# What a pattern may leave of the error of an entry: above the rounding of its own arithmetic, far below a coincidence.
+_CLOSE = 1e-5
 
 # What it may leave of the largest error in every entry: the rounding of a fit that the large entries decide.
 _OF_LARGEST = 1e-9
@@ -116,7 +115,8 @@ def _diagnose(here: LocalGradient, leaf: int, entries: Entries, probes: Sequence
     scattered = _scattered(xp, entries, wrong)
     if coarse := _low_precision(xp, gradient, share, scattered):
         return True, coarse
-    return False, (_agreement(share) if scattered else "") or _where(suspect, wrong)
+    many = 2 * how_many(xp, wrong) >= len(entries.positions)
+    return False, (_agreement(share) if many else "") or _where(suspect, wrong)
 
 
 def _suspect(here: LocalGradient, leaf: int, entries: Entries) -> Wrong:
@@ -137,8 +137,7 @@ def _explains(w: Wrong, match: Match) -> bool:
     """
     xp = w.xp
     error = xp.abs(w.a - w.n)
-    close = _CLOSE_OF_FEW if len(w.positions) <= _FEW else _CLOSE
-    allowed = 2.0 * w.uncertainty + close * error + _OF_LARGEST * xp.max(error)
+    allowed = 2.0 * w.uncertainty + _CLOSE * error + _OF_LARGEST * xp.max(error)
     if not bool(xp.all(xp.abs(match.found - match.expected) <= allowed)):
         return False
     wrong = error > allowed
@@ -225,10 +224,10 @@ def _low_precision(xp: Namespace, gradient: Array, share: float, scattered: bool
 
 
 def _agreement(share: float) -> str:
-    """A sentence about scattered errors that are as small as the tolerance of a solver."""
+    """A sentence about errors all over an array that are as small as the tolerance of a solver."""
     if not _TIGHTEST_SOLVER < share < _LOOSEST_SOLVER:
         return ""
-    return f"agrees to {share:.2g}: the tolerance of a solver in f? No pattern known here"
+    return f"agrees to {share:.2g}: the tolerance of a solver in f, or an epsilon on one side? In no pattern known here"
 
 
 # Among so few entries the signs of errors say nothing.

@@ -76,7 +76,7 @@ def with_a_name(factor: Factor) -> str:
         rest = with_a_name(factor._replace(value=-factor.value))
         return f"the sign is wrong, and {rest}" if rest else ""
     inverse = factor.inverse
-    for names in (_whole, _keep, _decimal, _fraction, _divisor, _root, _constant, _known):
+    for names in (_whole, _keep, _divisor, _decimal, _fraction, _root, _constant, _known):
         for over, number in (("", factor), ("1/", inverse)):
             for name, cause in names(number, over):
                 return f"the gradient is {name} times the true one" + (f": {cause}?" if cause else "")
@@ -124,7 +124,9 @@ def _cause_of_whole(number: int, over: str, lengths: Sequence[int]) -> str:
 def _keep(factor: Factor, over: str) -> _Names:
     for share in _KEEP:
         if factor.near(share) and _APART * factor.rounding < 0.05:
-            yield f"{over}{share:g}", "a keep probability, or another scale"
+            n = round(1.0 / (1.0 - share))
+            divisor = f", or {_variance(n)}" if share == 1.0 - 1.0 / n and n in factor.lengths else ""
+            yield f"{over}{share:g}", f"a keep probability, or another scale{divisor}"
 
 
 def _decimal(factor: Factor, over: str) -> _Names:
@@ -145,7 +147,11 @@ def _divisor(factor: Factor, over: str) -> _Names:
     for n in factor.lengths:
         if n > 2 and factor.surely(n / (n - 1.0)):
             name = f"{n - 1}/{n}" if over else f"{n}/{n - 1}"
-            yield name, f"the divisor of a variance, {n} or {n} - 1"
+            yield name, _variance(n)
+
+
+def _variance(n: int) -> str:
+    return f"the divisor of a variance, {n} or {n} - 1"
 
 
 def _root(factor: Factor, over: str) -> _Names:

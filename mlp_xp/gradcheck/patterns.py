@@ -235,8 +235,6 @@ def of_a_square(w: Wrong) -> Matches:
         ("this is the symmetric part, (G + G^T)/2, of the true gradient G", a, 0.5 * (n + T(n))),
         ("this is the true gradient plus its transpose: the symmetric part, not halved", a, n + T(n)),
         ("this is the skew part, (G - G^T)/2, of the true gradient G", a, 0.5 * (n - T(n))),
-        (f"the symmetric part of it, (G + G^T)/2, is the true gradient: {symmetric}", 0.5 * (a + T(a)), n),
-        ("the skew part of it, (G - G^T)/2, is the true gradient", 0.5 * (a - T(a)), n),
         ("this is only the lower triangle of the true gradient", a, lower),
         ("this is only the upper triangle of the true gradient", a, upper),
         ("the true gradient is only the lower triangle of this one", xp.tril(a), n),
@@ -249,6 +247,8 @@ def of_a_square(w: Wrong) -> Matches:
         ("the gradient is 1/2 times the true one on the diagonal", a + of_a, n),
         ("this is only the diagonal of the true gradient", a, diagonal),
         ("this is the true gradient without its diagonal", a, beside),
+        (f"the symmetric part of it, (G + G^T)/2, is the true gradient: {symmetric}", 0.5 * (a + T(a)), n),
+        ("the skew part of it, (G - G^T)/2, is the true gradient", 0.5 * (a - T(a)), n),
     ):
         yield Match(sentence, xp.reshape(found, (-1,)), xp.reshape(expected, (-1,)))
 
@@ -282,7 +282,6 @@ _INNER: tuple[tuple[str, Callable[[Namespace, Array], Array], str, str], ...] = 
     ("the parameter squared", lambda xp, x: x * x, "", ""),
     ("the parameter's root", lambda xp, x: xp.sqrt(xp.abs(x)), "", ""),
     ("exp(parameter)", lambda xp, x: xp.exp(x), ": the gradient by its exponential?", ""),
-    ("exp(-parameter)", lambda xp, x: xp.exp(-x), "", ""),
     ("sigmoid(parameter)", lambda xp, x: _sigmoid(xp, x), ": the gradient by its softplus?", ""),
     ("the sigmoid's slope", lambda xp, x: _sigmoid(xp, x) * _sigmoid(xp, -x), ": the gradient by its sigmoid?", ""),
     ("the slope of tanh", lambda xp, x: 1.0 - xp.tanh(x) * xp.tanh(x), ": the gradient by its tanh?", ""),
