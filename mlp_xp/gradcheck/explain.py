@@ -214,20 +214,27 @@ def _low_precision(xp: Namespace, gradient: Array, share: float, scattered: bool
         if bool(xp.all(split - (split - gradient) == gradient)):
             lost = f"low precision: no entry has more than {digits} binary digits, and {share:.1g} of the size is lost"
             return "" if share < 2.0**-digits / _PARTIAL else lost  # below that they are round numbers by nature
-    for name, digits in _DIGITS.items():
-        if scattered and 2.0**-digits / _PARTIAL < share < _ACCUMULATED * 2.0**-digits:
-            or_solver = ", or by the tolerance of a solver in f" if share < _LOOSEST_SOLVER else ""
-            return (
-                f"low precision: errors are scattered and {share:.1g} of the size, as by {name} on the way{or_solver}?"
-            )
+    if scattered and (name := _dtype_of(share)):
+        or_solver = ", or by the tolerance of a solver in f" if share < _LOOSEST_SOLVER else ""
+        return f"low precision: errors are scattered and {share:.1g} of the size, as by {name} on the way{or_solver}?"
     return ""
+
+
+def _dtype_of(share: float) -> str:
+    """The dtype whose rounding, of all or of a part of what was computed, is such a share; or ""."""
+    lost = {name: 2.0**-digits for name, digits in _DIGITS.items()}
+    return next((name for name, size in lost.items() if size / _PARTIAL < share < _ACCUMULATED * size), "")
 
 
 def _agreement(share: float) -> str:
     """A sentence about errors all over an array that are as small as the tolerance of a solver."""
     if not _TIGHTEST_SOLVER < share < _LOOSEST_SOLVER:
         return ""
-    return f"agrees to {share:.2g}: the tolerance of a solver in f, or an epsilon on one side? In no pattern known here"
+    name = _dtype_of(share)
+    low = f", or low precision, {name} on the way" if name else ""
+    return (
+        f"agrees to {share:.2g}: the tolerance of a solver in f, an epsilon on one side{low}? In no pattern known here"
+    )
 
 
 # Among so few entries the signs of errors say nothing.

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-# Two numbers this close, relative, are the same.
-_ROUND = 1e-6
+# Two numbers this close, relative, are the same: above the rounding of a long sum.
+_ROUND = 1e-8
 
 # A name is no coincidence if its neighbours are further away than so many roundings of the factor.
 _APART = 50.0
@@ -20,8 +20,8 @@ _SURE = 1e-4
 # A factor this close to 1 is written as 1 and what is beyond it.
 _NEAR_ONE = 1e-3
 
-# Fractions that are no decimals, and decimals, have a numerator and a denominator up to these.
-_LARGEST_FRACTION, _LARGEST_SQUARE = 9, 4096
+# Names are simple: decimals, numerators, denominators and squares up to these.
+_LARGEST_DECIMAL, _LARGEST_FRACTION, _LARGEST_SQUARE = 1000.0, 9, 4096
 
 _CONSTANTS = {
     "ln 2": (math.log(2.0), "a logarithm of base 2 for one of base e"),
@@ -133,7 +133,7 @@ def _decimal(factor: Factor, over: str) -> _Names:
     # 1.01, 0.3 or 12.5; over 1 such as 1/0.3, but 1.25 is simpler than 1/0.8
     number = round(factor.value, 2)
     known = _APART * factor.rounding < 0.01 and factor.near(number)
-    if known and number not in (0.0, 1.0) and (not over or number < 1.0):
+    if known and 0.0 < number < _LARGEST_DECIMAL and number != 1.0 and (not over or number < 1.0):
         yield f"{over}{number:g}", ""
 
 

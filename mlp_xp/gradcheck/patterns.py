@@ -318,7 +318,8 @@ def of_right_sizes(w: Wrong) -> Matches:
         how = "this is the absolute value"
     yield Match(f"the sizes are right, the signs are not: {how}", xp.abs(w.a), xp.abs(w.n))
     bound = scalar_like(xp, float(xp.max(xp.abs(w.gradient))), w.a)
-    yield Match(f"only the signs are right: every entry is {float(bound):.4g} or minus that", w.a, bound * xp.sign(w.n))
+    only = f"only the signs are right: every entry is {float(bound):.4g} or minus that"
+    yield Match(only, w.a, bound * xp.sign(w.n), free=1)
 
 
 def clipped(w: Wrong) -> Matches:
