@@ -142,7 +142,7 @@ def _explains(w: Wrong, match: Match) -> bool:
         return False
     wrong = error > allowed
     chances = xp.sort(xp.where(wrong, allowed / xp.where(wrong, error, xp.ones_like(error)), xp.ones_like(error)))
-    return bool(xp.prod(chances[match.free :]) <= _LUCK)
+    return bool(xp.prod(chances[min(match.free, len(w.positions)) :]) <= _LUCK)
 
 
 def _is_nothing(xp: Namespace, entries: Entries) -> bool:
