@@ -19,7 +19,7 @@ from mlp_xp.gradcheck.arrays import how_many, largest, norm
 from mlp_xp.gradcheck.entries import Entries
 from mlp_xp.gradcheck.evidence import LocalGradient, Probe
 from mlp_xp.gradcheck.factors import Factor, in_digits, with_a_name
-from mlp_xp.gradcheck.patterns import PATTERNS, Match, Wrong, factor_of, with_a_term
+from mlp_xp.gradcheck.patterns import CONSTANTS, PATTERNS, Match, Wrong, factor_of, with_a_term
 from mlp_xp.gradcheck.report import TensorReport
 
 # for each axis the indices of some entries, on the host
@@ -126,7 +126,8 @@ def _suspect(here: LocalGradient, leaf: int, entries: Entries) -> Wrong:
         for arrays in (here.gradient, here.local.point)
     )
     point, value = here.local.point[leaf], here.local.value
-    return Wrong(namespace(gradient), point, gradient, others, params, value, *entries)
+    epsilon = max(float(namespace(x).finfo(x.dtype).eps) for x in here.flat.arrays)
+    return Wrong(namespace(gradient), point, gradient, others, params, value, epsilon, *entries)
 
 
 def _explains(w: Wrong, match: Match) -> bool:
@@ -137,7 +138,8 @@ def _explains(w: Wrong, match: Match) -> bool:
     """
     xp = w.xp
     error = xp.abs(w.a - w.n)
-    allowed = 2.0 * w.uncertainty + _CLOSE * error + _OF_LARGEST * xp.max(error)
+    constants = CONSTANTS * w.epsilon * xp.maximum(xp.abs(w.a), xp.abs(w.n))
+    allowed = 2.0 * w.uncertainty + constants + _CLOSE * error + _OF_LARGEST * xp.max(error)
     if not bool(xp.all(xp.abs(match.found - match.expected) <= allowed)):
         return False
     wrong = error > allowed

@@ -25,6 +25,7 @@ class Wrong(NamedTuple):
     others: name -> gradient of another parameter.
     params: name -> another parameter.
     value: of f.
+    epsilon: the machine epsilon of the dtype in which the caller computes.
     positions: flat, of the entries that were compared.
     a: the analytic values of those.
     n: the numeric values.
@@ -37,6 +38,7 @@ class Wrong(NamedTuple):
     others: Mapping[str, Array]
     params: Mapping[str, Array]
     value: float
+    epsilon: float
     positions: Sequence[int]
     a: Array
     n: Array
@@ -73,14 +75,24 @@ Matches: TypeAlias = Iterator[Match]
 # --- factors -----------------------------------------------------------------------------------------------------
 
 
+# The caller's own constants are rounded to the dtype of the parameters; a product of some is off by a few epsilons.
+CONSTANTS = 4.0
+
+
 def factor_of(w: Wrong) -> Factor | None:
     """The factor that fits best; None if the numeric values are zero."""
     if not (square := inner(w.xp, w.n, w.n)) > 0.0:
         return None
+    value = inner(w.xp, w.a, w.n) / square
     rounding = 2.0 * float(w.xp.max(w.uncertainty)) / math.sqrt(square / len(w.positions))
+    return Factor(value, rounding + CONSTANTS * w.epsilon * abs(value), w.shape, _known(w))
+
+
+def _known(w: Wrong) -> dict[str, float]:
+    """Numbers that a chain of functions leaves as a factor: the value of f, of its inner functions, of parameters."""
     scalars = {f"the parameter {name}": float(w.xp.sum(x)) for name, x in w.params.items() if math.prod(x.shape) == 1}
-    known = {"f": w.value, "2 f": 2.0 * w.value, **scalars}
-    return Factor(inner(w.xp, w.a, w.n) / square, rounding, w.shape, known)
+    # f = sqrt(g) has the slope 1 / 2f, and f = log(g) the slope 1 / exp(f)
+    return {"f": w.value, "2 f": 2.0 * w.value, "exp(f)": math.exp(min(w.value, 700.0)), **scalars}
 
 
 def named_factor(w: Wrong) -> Matches:

@@ -106,8 +106,8 @@ PATTERNS = (
     # factors
     Pattern("the sign is wrong", ANY, lambda g, x: -g, lambda g, x: 1.5 * g),
     Pattern("the sign is wrong, and the gradient is 2 times", ANY, lambda g, x: -2.0 * g, lambda g, x: 2.0 * g),
-    Pattern("1 + 3.2e-07 times", ANY, lambda g, x: (1.0 + 3.2e-7) * g, lambda g, x: (1.0 + 6.4e-7) * g),
-    Pattern("1 - 2.1e-06 times", ANY, lambda g, x: (1.0 - 2.1e-6) * g, lambda g, x: (1.0 + 2.1e-6) * g),
+    Pattern("1 + 3.2e-05 times", ANY, lambda g, x: (1.0 + 3.2e-5) * g, lambda g, x: (1.0 + 6.4e-5) * g),
+    Pattern("1 - 0.00021 times", ANY, lambda g, x: (1.0 - 2.1e-4) * g, lambda g, x: (1.0 + 2.1e-4) * g),
     Pattern("is 1.01 times", ANY, lambda g, x: 1.01 * g, lambda g, x: g / 0.99),
     Pattern("is 1/0.99 times", ANY, lambda g, x: g / 0.99, lambda g, x: 1.01 * g),
     Pattern("0.85 times the true one: a keep prob", ANY, lambda g, x: 0.85 * g, lambda g, x: 0.85001 * g),
@@ -304,6 +304,45 @@ def diagnosis(put, host, pattern, number, wrong):
     report = mx.gradcheck(f, grad, (put(x0),), names=("x",))
     assert report.verdict == "fail"
     return report.tensors[0]
+
+
+@QUICK
+@pytest.mark.parametrize("shape", [(5,), (3, 2), (2, 2, 2)])
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(0.9, "0.9 times the true one: a keep prob"), (7.0**-0.5, "1/sqrt(7) times"), (np.pi, "is pi times")],
+)
+def test_a_constant_that_was_rounded_to_float32_has_its_name(put, shape, factor, words):
+    x = put(np.random.default_rng(3).uniform(0.3, 1.8, shape).astype("float32"))
+    rounded = float(np.float32(factor))
+
+    def f(x):
+        return array_namespace(x).sum(x * x * x)
+
+    assert words in mx.gradcheck(f, lambda x: (rounded * 3.0 * x * x,), (x,)).tensors[0].diagnosis
+
+
+@QUICK
+@pytest.mark.parametrize("shape", [(5,), (3, 2), (2, 2, 2)])
+@pytest.mark.parametrize(
+    ("of", "words"),
+    [
+        # f = sqrt(g), log(g), g^2 with the gradient of g
+        (lambda xp, g: xp.sqrt(g), "times the true one: a factor too many, 2 f?"),
+        (lambda xp, g: xp.log(g), "times the true one: a factor too many, exp(f)?"),
+        (lambda xp, g: xp.exp(0.3 * g) / 0.3, None),
+        (lambda xp, g: xp.exp(g), "times the true one: a factor too few, f?"),
+    ],
+)
+def test_a_forgotten_outer_function_is_named_by_the_factor_that_it_leaves(put, shape, of, words):
+    x = put(np.random.default_rng(3).uniform(0.3, 0.8, shape))
+
+    def f(x):
+        xp = array_namespace(x)
+        return of(xp, xp.sum(x * x * x))
+
+    said = mx.gradcheck(f, lambda x: (3.0 * x * x,), (x,)).tensors[0].diagnosis
+    assert said.endswith(words) if words else "factor" not in said
 
 
 IDS = [f"{i} {pattern.words}" for i, pattern in enumerate(PATTERNS)]
