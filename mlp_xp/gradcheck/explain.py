@@ -298,13 +298,12 @@ def _lines(w: Wrong, index: Indices, zero: bool) -> Iterator[str]:
     dead = [axis for axis, _ in _dead(w, index)] if zero else []
     for axis, at in enumerate(index if len(w.shape) > 1 else ()):
         found, length = np.unique(at), w.shape[axis]
-        word = ("row", "column")[axis] if len(w.shape) == 2 else f"slice along axis {axis}"
+        word, along = (("row", "column")[axis], "") if len(w.shape) == 2 else ("slice", f" along axis {axis}")
         if len(found) == 1 < length:
-            yield f"all in {word} {found[0]}{', which is zero' if zero else ''}"
+            yield f"all in {word} {found[0]}{along}{', which is zero' if zero else ''}"
         block = found[-1] - found[0] + 1 == len(found) <= length // 2
         if 1 < len(found) < length and (block or axis in dead):
-            words = f"{word}s" if len(w.shape) == 2 else f"slices along axis {axis},"
-            yield f"all in {words} {found[0]} to {found[-1]}{', which are zero' if zero else ''}"
+            yield f"all in {word}s {found[0]} to {found[-1]}{along}{', which are zero' if zero else ''}"
 
 
 def _places(w: Wrong, index: Indices, wrong: Array) -> Iterator[str]:
