@@ -96,17 +96,12 @@ def _diagnose(here: LocalGradient, leaf: int, entries: Entries, probes: Sequence
         return _hidden(xp, gradient, entries, probes)
     suspect = _suspect(here, leaf, entries)
     if _is_nothing(xp, entries):
-        term = next(
-            (m.sentence for m in with_a_term(suspect) if not m.sentence.endswith("constant") and _explains(suspect, m)),
-            "",
-        )
+        term = _first(suspect, (m for m in with_a_term(suspect) if "constant" not in m.sentence))
         return bool(term), term or "the true gradient is zero here, and this one is not: does f use this array?"
     if how_many(xp, wrong) == 1 < len(entries.positions) - 1 or _dead_lines(suspect, wrong):
         return False, _where(suspect, wrong)
-    for pattern in PATTERNS:
-        for match in pattern(suspect):
-            if _explains(suspect, match):
-                return True, match.sentence
+    if cause := _first(suspect, (match for pattern in PATTERNS for match in pattern(suspect))):
+        return True, cause
     if math.prod(gradient.shape) == 1 and (factor := factor_of(suspect)):
         return False, in_digits(factor)  # true of any number, so no cause
     if (factor := _common_factor(probes)) and _fits(suspect, factor):
@@ -128,6 +123,11 @@ def _suspect(here: LocalGradient, leaf: int, entries: Entries) -> Wrong:
     point, value = here.local.point[leaf], here.local.value
     epsilon = max(float(namespace(x).finfo(x.dtype).eps) for x in here.flat.arrays)
     return Wrong(namespace(gradient), point, gradient, others, params, value, epsilon, *entries)
+
+
+def _first(w: Wrong, matches: Iterator[Match]) -> str:
+    """The sentence of the first match that explains the error; or ""."""
+    return next((match.sentence for match in matches if _explains(w, match)), "")
 
 
 def _explains(w: Wrong, match: Match) -> bool:
@@ -234,9 +234,8 @@ def _agreement(share: float) -> str:
         return ""
     name = _dtype_of(share)
     low = f", or low precision, {name} on the way" if name else ""
-    return (
-        f"agrees to {share:.2g}: the tolerance of a solver in f, an epsilon on one side{low}? In no pattern known here"
-    )
+    causes = f"the tolerance of a solver in f, an epsilon on one side{low}?"
+    return f"agrees to {share:.2g}: {causes} In no pattern known here"
 
 
 # Among so few entries the signs of errors say nothing.
@@ -301,7 +300,8 @@ def _lines(w: Wrong, index: Indices, zero: bool) -> Iterator[str]:
         word, along = (("row", "column")[axis], "") if len(w.shape) == 2 else ("slice", f" along axis {axis}")
         if len(found) == 1 < length:
             yield f"all in {word} {found[0]}{along}{', which is zero' if zero else ''}"
-        block = found[-1] - found[0] + 1 == len(found) <= length // 2
+        looked = np.unravel_index(list(w.positions), w.shape)[axis]
+        block = found[-1] - found[0] + 1 == len(found) <= length // 2 and 2 * len(at) >= np.isin(looked, found).sum()
         if 1 < len(found) < length and (block or axis in dead):
             yield f"all in {word}s {found[0]} to {found[-1]}{along}{', which are zero' if zero else ''}"
 

@@ -166,12 +166,49 @@ def test_entries_whose_rounding_has_no_bound_are_not_spoken_of(put):
     assert diagnose(local_gradient(put, (60,)), 0, entries, [probe])[1].startswith("along random directions the error")
 
 
-def local_gradient(put, shape):
-    """A gradient at a point, with no numbers of its own that a diagnosis reads."""
+def local_gradient(put, shape, gradient=None):
+    """A gradient at a point, with no numbers of its own that a diagnosis reads but ``gradient``."""
     x = put(np.random.default_rng(2).standard_normal(shape))
     flat = flattened(lambda x: x.sum(), lambda x: (x,), (x,), ("x",))
     local = prepare(flat.f, flat.arrays, 0)
-    return LocalGradient(flat, local, (x,), ((x,),), 2.0**-52, 0.0, 0.0)
+    gradient = x if gradient is None else gradient
+    return LocalGradient(flat, local, (gradient,), ((gradient,),), 2.0**-52, 0.0, 0.0)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("scale", [1e-3, 0.1, 1.0, 10.0, 1e3])
+@pytest.mark.parametrize(("uncertainty", "named"), [(1e-6, True), (0.03, True), (0.1, False), (0.4, False)])
+def test_what_noise_may_have_done_is_not_named(put, scale, uncertainty, named):
+    # in reverse: by chance both entries agree with a probability of (2 x 0.03)^2, of (2 x 0.1)^2
+    a, n = put([1.0 * scale, 2.0 * scale]), put([2.0 * scale, 1.0 * scale])
+    entries = Entries([0, 1], a, n, put([uncertainty * scale] * 2))
+    known, sentence = diagnose(local_gradient(put, (2,), a), 0, entries, [])
+    assert known == ("reverse" in sentence) == named
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(("uncertainty", "named"), [(1e-9, True), (3e-3, True), (3e-2, False)])
+def test_a_fitted_number_makes_one_entry_agree_by_itself(put, scale, uncertainty, named):
+    a, n = put([1.2345 * scale, 2.469 * scale]), put([1.0 * scale, 2.0 * scale])
+    entries = Entries([0, 1], a, n, put([uncertainty * 0.2345 * scale, uncertainty * 0.2345 * scale]))
+    known, _ = diagnose(local_gradient(put, (2,), a), 0, entries, [])
+    assert known == named
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("noise", [0.3, 0.1])
+def test_a_factor_that_entries_hardly_show_is_taken_from_the_directions(put, noise):
+    a, n = put([1.01, 2.02, 3.03]), put([1.0, 2.0, 3.0])
+    entries = Entries([0, 1, 2], a, n, put([0.009, 0.015, 0.025]))
+    here = local_gradient(put, (3,), a)
+    probes = [Probe(1.01 * n, n, 1e-6, 4.0, 0.0) for n in (3.0, -2.0)]
+    assert diagnose(here, 0, entries, probes) == (True, "the gradient is 1.01 times the true one")
+    # the directions agree on a factor, the entries do not
+    a = put([1.01, 2.02 + noise, 3.03])
+    known, sentence = diagnose(local_gradient(put, (3,), a), 0, Entries([0, 1, 2], a, n, entries.uncertainty), probes)
+    assert not known
+    assert "1.01" not in sentence
 
 
 def heron(xp, x, steps):
@@ -228,7 +265,7 @@ def test_the_tolerance_of_a_solver_is_thought_of(put, name):
 
 
 @pytest.mark.only("numpy")
-@pytest.mark.parametrize(("name", "steps"), [("heron", 1), ("euler", 2), ("jacobi", 1)])
+@pytest.mark.parametrize(("name", "steps"), [("heron", 1), ("euler", 2), ("jacobi", 1), ("jacobi", 7)])
 def test_a_solver_that_has_not_converged_at_all_is_no_agreement(put, name, steps):
     assert "agrees" not in of_a_solver(put, name, steps).diagnosis
 
@@ -246,6 +283,54 @@ def test_a_small_error_in_few_entries_is_no_tolerance(put, shape):
     error[[0, 5, 7]] = [1e-5, -3e-5, 2e-5]
     f, grad = weighted(put, np.ones(shape), lambda g: g + put(error.reshape(shape)))
     assert "agrees" not in mx.gradcheck(f, grad, (put(np.full(shape, 0.3)),)).tensors[0].diagnosis
+
+
+# share of the gradient that is lost -> the dtype that loses so much
+LOST = [
+    (2.0**-25, "float32"),
+    (2.0**-28, "float32"),
+    (2.0**-12, "float16"),
+    (2.0**-15, "float16"),
+    (2.0**-9, "bfloat16"),
+]
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(("share", "dtype"), LOST)
+@pytest.mark.parametrize("shape", [(16,), (5, 4), (2, 3, 4)])
+def test_errors_of_both_signs_and_of_the_size_of_a_dtype_are_low_precision(put, share, dtype, shape):
+    random = np.random.default_rng(17)
+    weights = random.standard_normal(shape)
+    lost = share * random.uniform(0.5, 1.5, shape) * random.choice([-1.0, 1.0], shape)
+    x = put(random.standard_normal(shape))
+
+    def said(lost):
+        f, grad = weighted(put, weights, lambda g: g * put(1.0 + lost))
+        row = mx.gradcheck(f, grad, (x,)).tensors[0]
+        return row.diagnosis, row.explained
+
+    sentence, known = said(lost)
+    assert sentence.startswith("low precision: errors are scattered and ")
+    assert known
+    assert f"as by {dtype} on the way" in sentence
+    assert ("solver" in sentence) == (share < 1e-3)
+    # all towards zero, they are not scattered; but they may still be those of a dtype
+    sentence, known = said(-abs(lost))
+    assert not sentence.startswith("low precision")
+    assert not known
+    assert (f"or low precision, {dtype} on the way" in sentence) == (share < 1e-3)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("share", [1e-6, 2.5e-7])  # between float32 and float16
+def test_errors_of_the_size_of_no_dtype_are_no_low_precision(put, share):
+    random = np.random.default_rng(17)
+    lost = share * random.uniform(0.5, 1.5, 20) * random.choice([-1.0, 1.0], 20)
+    f, grad = weighted(put, random.standard_normal(20), lambda g: g * put(1.0 + lost))
+    sentence = mx.gradcheck(f, grad, (put(random.standard_normal(20)),)).tensors[0].diagnosis
+    assert sentence.startswith("agrees to ")
+    assert float(sentence.split(":")[0].removeprefix("agrees to ")) == pytest.approx(share, rel=0.3)
+    assert "precision" not in sentence
 
 
 # --- a true gradient of zero ------------------------------------------------------------------------------------------
@@ -329,6 +414,27 @@ def test_where_the_wrong_entries_are(put, shape, places, words):
     row = mx.gradcheck(f, grad, (put(x),)).tensors[0]
     assert row.diagnosis.endswith(words)
     assert not row.explained
+
+
+@QUICK
+@pytest.mark.parametrize(("shape", "rows"), [((5, 4), [1, 3]), ((6, 3), [0, 2, 5]), ((9, 2), [2, 4, 6, 7])])
+def test_a_few_rows_with_factors_of_their_own_are_not_said_to_be_all(put, shape, rows):
+    factors = np.ones(shape)
+    factors[rows] = np.linspace(1.5, 3.0, len(rows))[:, None]
+    f, grad = weighted(put, np.random.default_rng(18).standard_normal(shape), lambda g: g * put(factors))
+    row = mx.gradcheck(f, grad, (put(np.random.default_rng(19).standard_normal(shape)),)).tensors[0]
+    assert not row.explained
+    assert f"{len(rows) * shape[1]} of {math.prod(shape)} entries looked at are wrong" in row.diagnosis
+
+
+@QUICK
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 2), (8, 4)])
+def test_a_few_entries_that_happen_to_lie_in_neighbouring_rows_are_no_block(put, shape):
+    factors = np.ones(shape)
+    factors[0, 1], factors[1, 3] = 1.7, 2.9
+    f, grad = weighted(put, np.random.default_rng(18).standard_normal(shape), lambda g: g * put(factors))
+    row = mx.gradcheck(f, grad, (put(np.random.default_rng(19).standard_normal(shape)),)).tensors[0]
+    assert row.diagnosis.endswith("entries looked at are wrong, in no pattern known here")
 
 
 DEAD = [
