@@ -182,7 +182,7 @@ def _hidden(xp: Namespace, gradient: Array, entries: Entries, probes: Sequence[P
 
 
 # A factor that is fitted to two directions is known if its rounding is at most this share of what is beyond 1.
-_KNOWN = 0.25
+_KNOWN = 0.05
 
 
 def _common_factor(probes: Sequence[Probe]) -> Factor | None:
@@ -203,7 +203,7 @@ def _common_factor(probes: Sequence[Probe]) -> Factor | None:
 
 def _fits(w: Wrong, factor: Factor) -> bool:
     """Whether the entries are that factor times the true ones, as far as they are known."""
-    return bool(w.xp.all(w.xp.abs(w.a - factor.value * w.n) <= 2.0 * w.uncertainty))
+    return bool(w.xp.all(w.xp.abs(w.a - factor.value * w.n) <= w.uncertainty))
 
 
 def _low_precision(xp: Namespace, gradient: Array, share: float, scattered: bool) -> str:

@@ -288,7 +288,7 @@ def test_a_small_error_in_few_entries_is_no_tolerance(put, shape):
 # share of the gradient that is lost -> the dtype that loses so much
 LOST = [
     (2.0**-25, "float32"),
-    (2.0**-28, "float32"),
+    (2.0**-26, "float32"),
     (2.0**-12, "float16"),
     (2.0**-15, "float16"),
     (2.0**-9, "bfloat16"),
