@@ -27,7 +27,7 @@ _lib.version _lib.typing _lib.namespace _lib.arguments _lib.files _lib.moved _li
 dropout ops metrics losses mlp optim schedules cost
 gradcheck.arrays gradcheck.forms gradcheck.slopes gradcheck.derivatives gradcheck.dual gradcheck.local
 gradcheck.contract gradcheck.evidence gradcheck.judge gradcheck.report gradcheck.elsewhere gradcheck.entries
-gradcheck.explain gradcheck.check gradcheck.products
+gradcheck.blind_spots gradcheck.factors gradcheck.patterns gradcheck.explain gradcheck.check gradcheck.products
 gradcheck
 mistakes
 train.dataset train.step train.evaluate train.loop train

@@ -10,7 +10,10 @@
     judge        from these numbers to a verdict and its reason: every verdict is decided there
     elsewhere    more directions and other points, where the judge is in doubt
     entries      numerical_grad, and single entries against differences
-    explain      a wrong gradient in words; blind spots of a point
+    explain      a wrong gradient in words, by
+    patterns     what mistakes do to numbers, and
+    factors      the names of the numbers by which gradients are off
+    blind_spots  properties of a point behind which a mistake could hide
     report       what was found, as rows, text, table and JSON
     products     check_pullback and check_hvp, by the same steps
 

@@ -14,11 +14,12 @@ import numpy as np  # on the host alone: random numbers
 
 from mlp_xp._lib.namespace import namespace
 from mlp_xp.gradcheck.arrays import copied
+from mlp_xp.gradcheck.blind_spots import blind_spots
 from mlp_xp.gradcheck.contract import Answer, first_answer
 from mlp_xp.gradcheck.elsewhere import look_far, look_further
 from mlp_xp.gradcheck.entries import compare_entries, shown_by, wrong_positions
 from mlp_xp.gradcheck.evidence import Evidence, LocalGradient, gather, gradient_at
-from mlp_xp.gradcheck.explain import blind_spots, diagnose, with_hypotheses
+from mlp_xp.gradcheck.explain import diagnose, with_hypotheses
 from mlp_xp.gradcheck.forms import Arrays, Flat, flattened
 from mlp_xp.gradcheck.judge import Judgement, blame, judge, together
 from mlp_xp.gradcheck.local import finite_value, prepare
@@ -162,12 +163,12 @@ def _rows(
         seed: of that sample.
     """
     here, found, rows = evidence.here, list(evidence.found), []
-    for leaf, gradient in enumerate(here.gradient):
+    for leaf in range(len(here.gradient)):
         judgement = judge(found[leaf])
         row = _row(here, leaf, judgement)
         if row.size and (full or judgement.verdict == "fail"):
             entries = compare_entries(here, leaf, wrong_positions(here, leaf, limit, seed), vectorized)
-            shown = shown_by(entries, gradient.shape)
+            shown = shown_by(here, leaf, entries)
             found[leaf] = found[leaf]._replace(worst=shown.worst)
             judgement = judge(found[leaf])
             row = replace(_row(here, leaf, judgement), checked=len(entries.positions))

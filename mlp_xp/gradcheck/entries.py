@@ -17,7 +17,7 @@ import numpy as np  # on the host alone: indices
 from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, persisted, scalar_like
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.gradcheck.arrays import flat_positions, inner, norm, random_direction, sizes_of, taken
-from mlp_xp.gradcheck.evidence import MARGIN, LocalGradient, Worst, entry_rounding
+from mlp_xp.gradcheck.evidence import MARGIN, LocalGradient, Worst, constant_rounding, entry_rounding
 from mlp_xp.gradcheck.judge import RIGHT, WRONG
 from mlp_xp.gradcheck.local import FINE, LocalFunction, slope_along
 
@@ -267,11 +267,11 @@ class Shown(NamedTuple):
     uncertainty: float
 
 
-def shown_by(entries: Entries, shape: tuple[int, ...]) -> Shown:
-    """What ``entries`` of an array of that ``shape`` show."""
-    xp = namespace(entries.analytic)
+def shown_by(here: LocalGradient, leaf: int, entries: Entries) -> Shown:
+    """What ``entries`` of array ``leaf`` show."""
+    xp, x = here.local.xp, here.local.point[leaf]
     gap, scale = xp.abs(entries.analytic - entries.numeric), xp.abs(entries.analytic) + xp.abs(entries.numeric)
-    excess = gap - entries.uncertainty
+    excess = gap - entries.uncertainty - taken(xp, constant_rounding(here, leaf) * xp.ones_like(x), entries.positions)
     some = xp.where(scale > 0.0, scale, xp.ones_like(scale))
     visible = (excess > 0.0) | (entries.uncertainty <= WRONG * scale)
     relative = xp.where(visible, gap / some, xp.zeros_like(gap))
@@ -281,7 +281,7 @@ def shown_by(entries: Entries, shape: tuple[int, ...]) -> Shown:
         seen=bool(xp.any(excess > 0.0)),
         fine=float(xp.finfo(entries.numeric.dtype).eps) <= FINE,
     )
-    index = tuple(int(i) for i in np.unravel_index(entries.positions[at], shape))
+    index = tuple(int(i) for i in np.unravel_index(entries.positions[at], x.shape))
     values = (float(each[at]) for each in (relative, entries.analytic, entries.numeric, entries.uncertainty))
     return Shown(worst, index, *values)
 

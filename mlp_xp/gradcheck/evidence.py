@@ -277,18 +277,28 @@ def _rounding(scatter: float, size: float, roundings: float) -> float:
 
 def entry_rounding(here: LocalGradient, leaf: int) -> Array:
     """How far rounding may move each entry of the gradient of array ``leaf``: 0-d, or in its shape."""
-    xp, gradient = here.local.xp, here.gradient[leaf]
-    scales = scales_of(xp, here.local.point[leaf])
+    return (
+        _largest_rounding(here, leaf, here.neighbours, here.gradient, _ROUNDINGS * here.epsilon) + here.floor
+    ) / scales_of(here.local.xp, here.local.point[leaf])
 
-    def in_scale(neighbours: tuple[Arrays, ...], gradient: Array, roundings: float) -> float:
-        pairs = combinations((g[leaf] for g in neighbours), 2)
-        scatter = max((largest(xp, (a - b) * scales) for a, b in pairs), default=0.0)
-        return _rounding(scatter, largest(xp, gradient * scales), roundings)
 
-    total = in_scale(here.neighbours, gradient, _ROUNDINGS * here.epsilon) + here.floor
-    if here.coarse:
-        total += in_scale(here.own_neighbours, here.own[leaf], _CONSTANT_ROUNDINGS * here.own_epsilon)
-    return total / scales
+def constant_rounding(here: LocalGradient, leaf: int) -> Array:
+    """How far constants that were rounded in the parameters' own dtype may move each entry, as ``entry_rounding``."""
+    scales = scales_of(here.local.xp, here.local.point[leaf])
+    if not here.coarse:
+        return 0.0 * scales
+    roundings = _CONSTANT_ROUNDINGS * here.own_epsilon
+    return _largest_rounding(here, leaf, here.own_neighbours, here.own, roundings) / scales
+
+
+def _largest_rounding(
+    here: LocalGradient, leaf: int, neighbours: tuple[Arrays, ...], gradient: Arrays, roundings: float
+) -> float:
+    """The rounding of the largest entry of array ``leaf`` of ``gradient``, in the scales of the array."""
+    xp, scales = here.local.xp, scales_of(here.local.xp, here.local.point[leaf])
+    pairs = combinations((g[leaf] for g in neighbours), 2)
+    scatter = max((largest(xp, (a - b) * scales) for a, b in pairs), default=0.0)
+    return _rounding(scatter, largest(xp, gradient[leaf] * scales), roundings)
 
 
 # --- the parameters' own dtype ---------------------------------------------------------------------------------------

@@ -51,13 +51,13 @@ def test_each_kind_is_refused(kind, judged):
     assert judged[kind.name][0] == "fail"
 
 
-def test_nine_causes_of_ten_are_named(judged):
+def test_nineteen_causes_of_twenty_are_named(judged):
     wrong = {}
     for kind in KINDS:
         words = catalogue.build(kind, plainest(kind)).words
         if not any(word in judged[kind.name][1].lower() for word in words):
             wrong[kind.name] = judged[kind.name][1]
-    assert len(wrong) <= len(KINDS) / 10, wrong
+    assert len(wrong) <= len(KINDS) / 20, wrong
 
 
 # settings of the right network: every need of a kind, and every activation with every criterion

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
 from known_functions import QUICK, cubes, cubes_at_a_point, cubes_gradient
 
 import mlp_xp as mx
+from mlp_xp.gradcheck.entries import Entries
+from mlp_xp.gradcheck.evidence import LocalGradient, Probe
+from mlp_xp.gradcheck.explain import diagnose
+from mlp_xp.gradcheck.forms import flattened
+from mlp_xp.gradcheck.local import prepare
 
 RANDOM = np.random.default_rng(3)
 A, B = RANDOM.standard_normal((4, 4)), RANDOM.standard_normal((4, 4))
@@ -105,6 +112,441 @@ def test_the_mistake_nearest_to_the_loss_is_blamed(put):
     assert mx.gradcheck(cubes, cubes_gradient, (put(A), put(B))).blame == ""
 
 
+# --- errors that no entry shows, and those without a pattern ----------------------------------------------------------
+
+
+def weighted(put, weights, spoil=lambda g: g):
+    """``sum(w sin(x))`` plus a constant that hides small slopes, and its gradient, spoilt."""
+
+    def f(x):
+        xp = array_namespace(x)
+        return xp.sum(put(weights, x.dtype) * xp.sin(x))
+
+    def grad(x):
+        xp = array_namespace(x)
+        return (spoil(put(weights, x.dtype) * xp.cos(x)),)
+
+    return f, grad
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(("factor", "shape"), [(1.1, (40, 30)), (1.3, (900,)), (2.0, (10, 10, 10))])
+def test_an_error_hidden_in_single_entries_is_not_called_small(put, factor, shape):
+    entries = Entries([0, 1, 2], put([1.1, 2.2, 3.3]) / 1.1 * factor, put([1.0, 2.0, 3.0]), put([9.0, 9.0, 9.0]))
+    probes = [Probe(factor * n, n, 1e-3, 4.0, 0.0) for n in (3.0, -2.0)]
+    known, sentence = diagnose(local_gradient(put, shape), 0, entries, probes)
+    assert known
+    assert "too small" not in sentence
+    assert sentence.startswith("single entries are hidden by rounding of relative size 3; along random directions the")
+    assert f"{factor:g} times the true one" in sentence
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    "probes",
+    [
+        [Probe(1.1, 1.0, 1e-3, 4.0, 0.0), Probe(2.0, 1.0, 1e-3, 4.0, 0.0)],  # not one factor
+        [Probe(1.1, 1.0, 0.09, 4.0, 0.0), Probe(1.1, 1.0, 0.09, 4.0, 0.0)],  # it is not known
+        [Probe(1.1, 1.0, 1e-3, 4.0, 0.0)],  # one direction says nothing of others
+        [Probe(1.1, 1.0, 1e-3, 4.0, 0.0), Probe(1.0, 1.0, 1e-3, 4.0, 0.0)],  # one is right
+        [Probe(1.1, 0.0, 1e-3, 4.0, 0.0), Probe(2.0, 0.0, 1e-3, 4.0, 0.0)],
+    ],
+)
+def test_directions_without_a_common_factor_name_none(put, probes):
+    entries = Entries([0, 1], put([1.1, 2.2]), put([1.0, 2.0]), put([9.0, 9.0]))
+    known, sentence = diagnose(local_gradient(put, (60,)), 0, entries, probes)
+    assert not known
+    assert sentence.endswith("of the gradient, in no pattern known here")
+
+
+@pytest.mark.only("numpy")
+def test_entries_whose_rounding_has_no_bound_are_not_spoken_of(put):
+    entries = Entries([0, 1], put([1.1, 2.2]), put([1.0, 2.0]), put([9.0, math.inf]))
+    probe = Probe(1.5, 1.0, 1e-3, 4.0, 0.0)
+    assert diagnose(local_gradient(put, (60,)), 0, entries, [probe])[1].startswith("along random directions the error")
+
+
+def local_gradient(put, shape, gradient=None):
+    """A gradient at a point, with no numbers of its own that a diagnosis reads but ``gradient``."""
+    x = put(np.random.default_rng(2).standard_normal(shape))
+    flat = flattened(lambda x: x.sum(), lambda x: (x,), (x,), ("x",))
+    local = prepare(flat.f, flat.arrays, 0)
+    gradient = x if gradient is None else gradient
+    grads, near = (gradient,), ((gradient,),)
+    return LocalGradient(flat, local, grads, near, 2.0**-52, grads, near, 2.0**-52, 0.0, 0.0)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("scale", [1e-3, 0.1, 1.0, 10.0, 1e3])
+@pytest.mark.parametrize(("uncertainty", "named"), [(1e-6, True), (0.03, True), (0.1, False), (0.4, False)])
+def test_what_noise_may_have_done_is_not_named(put, scale, uncertainty, named):
+    # in reverse: by chance both entries agree with a probability of (2 x 0.03)^2, of (2 x 0.1)^2
+    a, n = put([1.0 * scale, 2.0 * scale]), put([2.0 * scale, 1.0 * scale])
+    entries = Entries([0, 1], a, n, put([uncertainty * scale] * 2))
+    known, sentence = diagnose(local_gradient(put, (2,), a), 0, entries, [])
+    assert known == ("reverse" in sentence) == named
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(("uncertainty", "named"), [(1e-9, True), (3e-3, True), (3e-2, False)])
+def test_a_fitted_number_makes_one_entry_agree_by_itself(put, scale, uncertainty, named):
+    a, n = put([1.2345 * scale, 2.469 * scale]), put([1.0 * scale, 2.0 * scale])
+    entries = Entries([0, 1], a, n, put([uncertainty * 0.2345 * scale, uncertainty * 0.2345 * scale]))
+    known, _ = diagnose(local_gradient(put, (2,), a), 0, entries, [])
+    assert known == named
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("noise", [0.3, 0.1])
+def test_a_factor_that_entries_hardly_show_is_taken_from_the_directions(put, noise):
+    a, n = put([1.01, 2.02, 3.03]), put([1.0, 2.0, 3.0])
+    entries = Entries([0, 1, 2], a, n, put([0.009, 0.015, 0.025]))
+    here = local_gradient(put, (3,), a)
+    probes = [Probe(1.01 * n, n, 1e-6, 4.0, 0.0) for n in (3.0, -2.0)]
+    assert diagnose(here, 0, entries, probes) == (True, "the gradient is 1.01 times the true one")
+    # the directions agree on a factor, the entries do not
+    a = put([1.01, 2.02 + noise, 3.03])
+    known, sentence = diagnose(local_gradient(put, (3,), a), 0, Entries([0, 1, 2], a, n, entries.uncertainty), probes)
+    assert not known
+    assert "1.01" not in sentence
+
+
+def heron(xp, x, steps):
+    """The square root of x, by so many steps from 1."""
+    root = 1.0 + 0.0 * x
+    for _ in range(steps):
+        root = 0.5 * (root + x / root)
+    return root
+
+
+def euler(xp, x, steps):
+    """``exp(-x)``, by so many midpoint steps of y' = -x y."""
+    y, h = 1.0 + 0.0 * x, 1.0 / steps
+    for _ in range(steps):
+        y = y - h * x * (y - 0.5 * h * x * y)
+    return y
+
+
+def jacobi(xp, x, steps):
+    """``1 / (1 + 0.1 x)``, by so many steps of a fixed point."""
+    y = 0.0 * x
+    for _ in range(steps):
+        y = 1.0 - 0.1 * x * y
+    return y
+
+
+SOLVERS = {
+    "heron": (heron, 4, lambda xp, x: 0.5 / xp.sqrt(x), (9,)),
+    "euler": (euler, 400, lambda xp, x: -xp.exp(-x), (4, 3)),
+    "jacobi": (jacobi, 12, lambda xp, x: -0.1 / (1.0 + 0.1 * x) ** 2, (2, 3, 2)),
+}
+
+
+def of_a_solver(put, name, steps=None):
+    solver, usual, slope, shape = SOLVERS[name]
+    random = np.random.default_rng(6)
+    x, c = put(random.uniform(2.5, 3.0, shape)), put(random.standard_normal(shape))
+
+    def f(x):
+        xp = array_namespace(x)
+        return xp.sum(c * solver(xp, x, steps or usual))
+
+    return mx.gradcheck(f, lambda x: (c * slope(array_namespace(x), x),), (x,)).tensors[0]
+
+
+@QUICK
+@pytest.mark.parametrize("name", SOLVERS)
+def test_the_tolerance_of_a_solver_is_thought_of(put, name):
+    row = of_a_solver(put, name)
+    assert row.verdict == "fail"
+    assert row.diagnosis.startswith("agrees to ")
+    assert "e-0" in row.diagnosis.split(":")[0]
+    assert "the tolerance of a solver in f" in row.diagnosis
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(("name", "steps"), [("heron", 1), ("euler", 2), ("jacobi", 1), ("jacobi", 7)])
+def test_a_solver_that_has_not_converged_at_all_is_no_agreement(put, name, steps):
+    assert "agrees" not in of_a_solver(put, name, steps).diagnosis
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", ["heron", "jacobi"])
+def test_a_solver_that_has_converged_passes(put, name):
+    assert of_a_solver(put, name, 40).verdict == "pass"
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("shape", [(12,), (5, 4), (2, 3, 4)])
+def test_a_small_error_in_few_entries_is_no_tolerance(put, shape):
+    error = np.zeros(math.prod(shape))
+    error[[0, 5, 7]] = [1e-5, -3e-5, 2e-5]
+    f, grad = weighted(put, np.ones(shape), lambda g: g + put(error.reshape(shape)))
+    assert "agrees" not in mx.gradcheck(f, grad, (put(np.full(shape, 0.3)),)).tensors[0].diagnosis
+
+
+# share of the gradient that is lost -> the dtype that loses so much
+LOST = [
+    (2.0**-25, "float32"),
+    (2.0**-26, "float32"),
+    (2.0**-12, "float16"),
+    (2.0**-15, "float16"),
+    (2.0**-9, "bfloat16"),
+]
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(("share", "dtype"), LOST)
+@pytest.mark.parametrize("shape", [(16,), (5, 4), (2, 3, 4)])
+def test_errors_of_both_signs_and_of_the_size_of_a_dtype_are_low_precision(put, share, dtype, shape):
+    random = np.random.default_rng(17)
+    weights = random.standard_normal(shape)
+    lost = share * random.uniform(0.5, 1.5, shape) * random.choice([-1.0, 1.0], shape)
+    x = put(random.standard_normal(shape))
+
+    def said(lost):
+        f, grad = weighted(put, weights, lambda g: g * put(1.0 + lost))
+        row = mx.gradcheck(f, grad, (x,)).tensors[0]
+        return row.diagnosis, row.explained
+
+    sentence, known = said(lost)
+    assert sentence.startswith("low precision: errors are scattered and ")
+    assert known
+    assert f"as by {dtype} on the way" in sentence
+    assert ("solver" in sentence) == (share < 1e-3)
+    # all towards zero, they are not scattered; but they may still be those of a dtype
+    sentence, known = said(-abs(lost))
+    assert not sentence.startswith("low precision")
+    assert not known
+    assert (f"or low precision, {dtype} on the way" in sentence) == (share < 1e-3)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("share", [1e-6, 2.5e-7])  # between float32 and float16
+def test_errors_of_the_size_of_no_dtype_are_no_low_precision(put, share):
+    random = np.random.default_rng(17)
+    lost = share * random.uniform(0.5, 1.5, 20) * random.choice([-1.0, 1.0], 20)
+    f, grad = weighted(put, random.standard_normal(20), lambda g: g * put(1.0 + lost))
+    sentence = mx.gradcheck(f, grad, (put(random.standard_normal(20)),)).tensors[0].diagnosis
+    assert sentence.startswith("agrees to ")
+    assert float(sentence.split(":")[0].removeprefix("agrees to ")) == pytest.approx(share, rel=0.3)
+    assert "precision" not in sentence
+
+
+# --- a true gradient of zero ------------------------------------------------------------------------------------------
+
+
+def summed_softmax(xp, x):
+    e = xp.exp(x - xp.max(x))
+    return xp.sum(e / xp.sum(e))
+
+
+def summed_batch_norm(xp, x):
+    centred = x - xp.mean(x, axis=0, keepdims=True)
+    return xp.sum(centred / xp.sqrt(xp.mean(centred * centred, axis=0, keepdims=True)))
+
+
+def normed(xp, x):
+    return xp.sum(x * x / xp.sum(x * x))
+
+
+INVARIANT = {"softmax": (summed_softmax, (7,)), "batch norm": (summed_batch_norm, (6, 3)), "norm": (normed, (2, 3, 2))}
+
+
+@QUICK
+@pytest.mark.parametrize("name", INVARIANT)
+def test_where_the_true_gradient_is_zero_a_wrong_one_is_told_so(put, name):
+    f, shape = INVARIANT[name]
+    x = put(np.random.default_rng(4).standard_normal(shape))
+    wrong = put(np.random.default_rng(5).standard_normal(shape))
+    row = mx.gradcheck(lambda x: f(array_namespace(x), x), lambda x: (wrong,), (x,)).tensors[0]
+    assert row.verdict == "fail"
+    assert row.diagnosis.startswith("the true gradient is zero here, and this one is not")
+    assert not row.explained
+    # a penalty on it is still a penalty
+    row = mx.gradcheck(lambda x: f(array_namespace(x), x), lambda x: (0.3 * x,), (x,)).tensors[0]
+    assert row.diagnosis == "a term is too much, 0.3 times the parameter itself: an L2 penalty"
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("shape", [(4,), (3, 2), (2, 2, 2)])
+def test_a_small_true_gradient_is_not_zero(put, shape):
+    f, _ = weighted(put, np.full(shape, 1e-9))
+    row = mx.gradcheck(f, lambda x: (put(np.random.default_rng(5).standard_normal(shape)),), (put(np.ones(shape)),))
+    assert "the true gradient is zero" not in row.tensors[0].diagnosis
+
+
+# --- where ------------------------------------------------------------------------------------------------------------
+
+
+RANDOM_FACTORS = np.random.default_rng(11).uniform(1.5, 3.0, 400)
+
+
+# shape -> which entries are wrong, by their indices and the parameter; what is said
+def shown(value):
+    """The name of a part of a case."""
+    return "places" if callable(value) else str(value)[:40]
+
+
+WHERE = [
+    ((5, 4), lambda x, i, j: i == 2, "4 of 20 entries looked at are wrong, all in row 2"),
+    ((5, 4), lambda x, i, j: j == 3, "5 of 20 entries looked at are wrong, all in column 3"),
+    ((6, 4), lambda x, i, j: i >= 4, "all in rows 4 to 5"),
+    ((4, 6), lambda x, i, j: (j == 1) | (j == 2), "all in columns 1 to 2"),
+    ((6, 4), lambda x, i, j: (i == 1) | (i == 4), "in no pattern known here"),
+    ((6, 1), lambda x, i, j: i > 2, "all in rows 3 to 5"),
+    ((7, 1), lambda x, i, j: i != 2, "6 of 7 entries looked at are wrong, in no pattern known here"),
+    ((1, 7), lambda x, i, j: j != 2, "6 of 7 entries looked at are wrong, in no pattern known here"),
+    ((1, 7), lambda x, i, j: j > 4, "all in columns 5 to 6"),
+    ((3, 4, 5), lambda x, i, j, k: j == 2, "all in slice 2 along axis 1"),
+    ((4, 3, 5), lambda x, i, j, k: i > 1, "all in slices 2 to 3 along axis 0"),
+    ((5, 4), lambda x, i, j: x < 0.0, "exactly those where the parameter is negative"),
+    ((9,), lambda x, i: x > 0.0, "exactly those where the parameter is positive"),
+    ((3, 4, 2), lambda x, i, j, k: x > 0.0, "exactly those where the parameter is positive"),
+    ((5, 5), lambda x, i, j: i > j, "all below the diagonal"),
+    ((4, 4), lambda x, i, j: i < j, "all above the diagonal"),
+    ((4, 4), lambda x, i, j: i == j, "all on the diagonal"),
+    ((9,), lambda x, i: i > 6, "2 of 9 entries looked at are wrong, in no pattern known here"),
+]
+
+
+@QUICK
+@pytest.mark.parametrize(
+    ("shape", "places", "words"), WHERE, ids=lambda value: "places" if callable(value) else str(value)[:40]
+)
+def test_where_the_wrong_entries_are(put, shape, places, words):
+    x = np.random.default_rng(12).standard_normal(shape)
+    wrong = places(x, *np.indices(shape))
+    factors = put(np.where(wrong, RANDOM_FACTORS[: x.size].reshape(shape), 1.0))
+    f, grad = weighted(put, np.ones(shape), lambda g: g * factors)
+    row = mx.gradcheck(f, grad, (put(x),)).tensors[0]
+    assert row.diagnosis.endswith(words)
+    assert not row.explained
+
+
+@QUICK
+@pytest.mark.parametrize(("shape", "rows"), [((5, 4), [1, 3]), ((6, 3), [0, 2, 5]), ((9, 2), [2, 4, 6, 7])])
+def test_a_few_rows_with_factors_of_their_own_are_not_said_to_be_all(put, shape, rows):
+    factors = np.ones(shape)
+    factors[rows] = np.linspace(1.5, 3.0, len(rows))[:, None]
+    f, grad = weighted(put, np.random.default_rng(18).standard_normal(shape), lambda g: g * put(factors))
+    row = mx.gradcheck(f, grad, (put(np.random.default_rng(19).standard_normal(shape)),)).tensors[0]
+    assert not row.explained
+    assert f"{len(rows) * shape[1]} of {math.prod(shape)} entries looked at are wrong" in row.diagnosis
+
+
+@QUICK
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 2), (8, 4)])
+def test_a_few_entries_that_happen_to_lie_in_neighbouring_rows_are_no_block(put, shape):
+    factors = np.ones(shape)
+    factors[0, 1], factors[1, 3] = 1.7, 2.9
+    f, grad = weighted(put, np.random.default_rng(18).standard_normal(shape), lambda g: g * put(factors))
+    row = mx.gradcheck(f, grad, (put(np.random.default_rng(19).standard_normal(shape)),)).tensors[0]
+    assert row.diagnosis.endswith("entries looked at are wrong, in no pattern known here")
+
+
+DEAD = [
+    ((5, 4), lambda i, j: i == 2, "all in row 2, which is zero"),
+    ((5, 4), lambda i, j: (j == 0) | (j == 2), "all in columns 0 to 2, which are zero"),
+    ((3, 4), lambda i, j: i > 0, "all in rows 1 to 2, which are zero"),
+    ((3, 4, 2), lambda i, j, k: j != 1, "all in slices 0 to 3 along axis 1, which are zero"),
+    ((9,), lambda i: i % 3 == 0, "3 of 9 entries looked at are wrong and are zero, in no pattern known here"),
+    ((5, 1), lambda i, j: i > 2, "all in rows 3 to 4, which are zero"),
+    ((4, 3), lambda i, j: (i == 2) & (j == 1), "one entry is wrong, of 12 looked at, which is zero"),
+]
+
+
+@QUICK
+@pytest.mark.parametrize(
+    ("shape", "places", "words"), DEAD, ids=lambda value: "places" if callable(value) else str(value)[:40]
+)
+def test_entries_that_are_zero_are_said_to_be(put, shape, places, words):
+    x = np.random.default_rng(12).standard_normal(shape)
+    alive = put(np.where(places(*np.indices(shape)), 0.0, 1.0))
+    f, grad = weighted(put, np.random.default_rng(13).standard_normal(shape), lambda g: g * alive)
+    assert mx.gradcheck(f, grad, (put(x),)).tensors[0].diagnosis.endswith(words)
+
+
+# --- other parameters, and arrays of one entry ------------------------------------------------------------------------
+
+
+@QUICK
+@pytest.mark.parametrize("shape", [(4, 3), (7,), (2, 2, 3)])
+def test_a_forgotten_factor_that_is_another_parameter_is_named(put, shape):
+    random = np.random.default_rng(14)
+    gain, w = put(random.standard_normal(shape)), put(random.standard_normal(shape))
+
+    def f(gain, w):
+        xp = array_namespace(gain, w)
+        return xp.sum(gain * w * w)
+
+    def check(of_gain, of_w):
+        return [
+            row.diagnosis
+            for row in mx.gradcheck(f, lambda g, w: (of_gain(g, w), of_w(g, w)), (gain, w), ("gain", "w")).tensors
+        ]
+
+    assert check(lambda g, w: w * w, lambda g, w: 2.0 * w) == ["", "a factor is missing, the parameter gain"]
+    assert check(lambda g, w: g * w * w, lambda g, w: 2.0 * g * w)[0].startswith("a factor is too much, the parameter:")
+    assert "missing" not in check(lambda g, w: w * w, lambda g, w: 2.0 * w + 0.1)[1]
+
+
+@QUICK
+@pytest.mark.parametrize("shape", [(4, 3), (7,), (2, 2, 3)])
+def test_a_forgotten_factor_that_is_a_parameter_of_one_entry_is_named(put, shape):
+    x, scale = put(np.random.default_rng(15).standard_normal(shape)), put([0.7312345])
+
+    def f(x, scale):
+        xp = array_namespace(x, scale)
+        return xp.sum(scale) * xp.sum(x * x * x)
+
+    def grad(x, scale):
+        xp = array_namespace(x, scale)
+        return 3.0 * x * x, xp.sum(x * x * x) * xp.ones_like(scale)
+
+    row = mx.gradcheck(f, grad, (x, scale), names=("x", "scale")).tensors[0]
+    assert row.diagnosis == "the gradient is 1/0.7312 times the true one: a factor too few, the parameter scale?"
+
+
+# f(x), its gradient wrong by something, what is said
+SCALARS = [
+    (lambda xp, x: x * x * x, lambda xp, x: 3.0 * x, 0.7312, "a factor is missing, the parameter"),
+    (lambda xp, x: xp.exp(x), lambda xp, x: 1.0 + 0.0 * x, 0.77, "1/2.16 times the true one: a factor too few, f?"),
+    (lambda xp, x: xp.sin(x), lambda xp, x: -xp.cos(x), 0.7, "the sign is wrong"),
+    (lambda xp, x: xp.sin(x), lambda xp, x: 1.2345 * xp.cos(x), 0.7, "the gradient is 1.2345 times the true one"),
+    (lambda xp, x: x * x, lambda xp, x: 1.0 * x, 0.7, "the gradient is 1/2 times the true one: a factor 2 forgotten?"),
+    (lambda xp, x: xp.sin(x), lambda xp, x: x * xp.cos(x), 1.3123, "too much, the parameter: the gradient by its log"),
+]
+
+
+@QUICK
+@pytest.mark.parametrize(("f", "grad", "x", "words"), SCALARS, ids=[words for *_, words in SCALARS])
+def test_one_entry_has_no_pattern_by_chance(put, f, grad, x, words):
+    for shape in ((), (1,), (1, 1)):
+        report = mx.gradcheck(
+            lambda x: array_namespace(x).sum(f(array_namespace(x), x)),
+            lambda x: (grad(array_namespace(x), x),),
+            (put(np.full(shape, x)),),
+        )
+        assert words in report.tensors[0].diagnosis
+        assert report.tensors[0].explained == ("1.2345" not in words)  # that is true of any number
+
+
+@pytest.mark.only("numpy")
+def test_chance_names_few_of_many_random_gradients(put):
+    # two numbers without any relation to the true ones: no more than one in a hundred has a name
+    random = np.random.default_rng(16)
+    named = 0
+    for size in (1, 2, 3, 4) * 50:
+        f, _ = weighted(put, random.standard_normal(size))
+        wrong = put(random.standard_normal(size))
+        named += (
+            mx.gradcheck(f, lambda x, wrong=wrong: (wrong,), (put(random.standard_normal(size)),)).tensors[0].explained
+        )
+    assert named <= 2
+
+
 # --- hypotheses ------------------------------------------------------------------------------------------------------
 
 
@@ -155,6 +597,28 @@ def test_a_blind_spot_is_called_out(put, words):
     assert report.ok  # a warning beside the verdict, not part of it
     assert any(words in sentence for sentence in report.weak), report.weak
     assert "blind spot: " in str(report)
+
+
+@QUICK
+@pytest.mark.parametrize("name", INVARIANT)
+def test_a_gradient_that_is_rounding_is_a_blind_spot(put, name):
+    f, shape = INVARIANT[name]
+    x = put(np.random.default_rng(4).standard_normal(shape))
+
+    def rounding(x):  # the right one is such: zero, but for what is lost on the way
+        xp = array_namespace(x)
+        return (1e-17 * xp.sin(1e17 * x),)
+
+    report = mx.gradcheck(lambda x: f(array_namespace(x), x), rounding, (x,), names=("x",))
+    assert report.verdict != "fail"
+    assert "the gradient of x is zero here, to rounding: weight the outputs, whose sum cancels" in report.weak
+
+
+@QUICK
+@pytest.mark.parametrize("size", [1.0, 1e-12, 1e-30])
+def test_a_small_gradient_is_no_rounding(put, size):
+    f, grad = weighted(put, size * np.ones((2, 3)))
+    assert "to rounding" not in str(mx.gradcheck(f, grad, (put(A[:2, :3]),)).weak)
 
 
 @QUICK
