@@ -1,6 +1,7 @@
 """Show wrong and right gradients to ``mlp_xp.gradcheck`` and to its peers: which errors each refuses, at which cost.
 
     python scripts/gradcheck_benchmark.py [--quick] [--save FILE.json] [--plot FILE.png]
+    python scripts/gradcheck_benchmark.py --situations-only --seeds FROM TO [--only mlp_xp] [--save FILE.json]
 
 The peers run with their defaults: torch's gradcheck, slow and fast, check_grads of JAX and of HIPS autograd, SciPy's
 check_grad. Every checker has a process of its own and sees the same cases: those of ``wrong_backward_passes``, right
@@ -24,10 +25,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import gradcheck_situations as situations
 import numpy as np
 import wrong_backward_passes as catalogue
 from array_api_compat import array_namespace
 from benchmark import machine
+from gradient_situations import requests
 from wrong_backward_passes import Case, Kind, Setting, on
 
 import mlp_xp
@@ -570,7 +573,22 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes at a time (default 2)")
     parser.add_argument("--save", type=Path, metavar="FILE.json", help="write the results and what machine it was")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw detection against the size of the error")
+    parser.add_argument("--situations-only", action="store_true", help="only the situations that fool checkers")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs=2,
+        default=(0, 200),
+        metavar=("FROM", "TO"),
+        help=f"of the situations (default 0 200): below {situations.PUBLISHED:,} to develop, from there on to publish",
+    )
     options = parser.parse_args()
+    if options.situations_only:
+        asked = requests(range(*options.seeds))
+        found = situations.run(options.only, asked, options.workers)
+        if options.save:
+            options.save.write_text(json.dumps({"machine": machine(), "situations": found}, indent=2) + "\n")
+        return
     amount = QUICK if options.quick else Amount()
     amount = amount._replace(right=options.right if options.right is not None else amount.right)
     libraries = {name: metadata.version(name) for name in ("torch", "jax", "autograd", "scipy")}
