@@ -75,8 +75,9 @@ def _column(random: np.random.Generator, g: np.ndarray) -> Any:
 
 
 def _small(random: np.random.Generator, least: float) -> float:
-    """A relative size between ``least`` and 0.3, of either sign, as likely in every order of magnitude."""
-    return float(random.choice([-1.0, 1.0]) * 10.0 ** random.uniform(np.log10(1.1 * least), -0.5))
+    """A relative size between ``least`` and 0.3, or its double, of either sign, equally in every order of magnitude."""
+    low = np.log10(1.1 * least)
+    return float(random.choice([-1.0, 1.0]) * 10.0 ** random.uniform(low, max(-0.5, low + 0.3)))
 
 
 def _one_entry(random: np.random.Generator, g: np.ndarray, unit: np.ndarray, least: float) -> Damage:

@@ -92,7 +92,12 @@ def place(xp: Any, array: np.ndarray, data_dtype: str | None, dtype: Any) -> Any
     if array.dtype.kind != "f":
         return xp.asarray(array)
     if data_dtype is not None:
-        return xp.asarray(array.astype(data_dtype))
+        # NumPy holds no bfloat16: there the library makes it
+        return (
+            xp.asarray(array, dtype=getattr(xp, data_dtype))
+            if "16" in data_dtype
+            else xp.asarray(array.astype(data_dtype))
+        )
     if "complex" in str(dtype):  # under a complex step the data stay real
         return xp.asarray(array)
     return xp.asarray(array, dtype=dtype)
