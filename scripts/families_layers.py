@@ -13,6 +13,23 @@ from families_common import Drawn, logistic, softmax
 Random = np.random.Generator
 
 
+def dense(random: Random) -> Drawn:
+    """``tanh(x W + b)`` with up to a thousand weights (torch.nn.Linear)."""
+    n, p, q = int(random.integers(2, 6)), int(random.integers(1, 40)), int(random.integers(1, 25))
+
+    def value(xp: Any, data: Any, W: Any, b: Any) -> Any:
+        x, c = data
+        return xp.sum(c * xp.tanh(x @ W + b))
+
+    def gradient(xp: Any, data: Any, W: Any, b: Any) -> Any:
+        x, c = data
+        dz = c * (1.0 - xp.tanh(x @ W + b) ** 2)
+        return xp.matrix_transpose(x) @ dz, xp.sum(dz, axis=0)
+
+    params = {"W": random.normal(size=(p, q)) / p**0.5, "b": random.normal(size=q)}
+    return Drawn(value, gradient, params, (random.normal(size=(n, p)), random.normal(size=(n, q))))
+
+
 def batch_norm(random: Random) -> Drawn:
     """``gamma (x - mean) / sqrt(var + eps) + beta`` over the batch, in training (torch.nn.BatchNorm1d)."""
     n, d = int(random.integers(4, 7)), int(random.integers(2, 5))
@@ -435,6 +452,7 @@ def gelu(random: Random) -> Drawn:
 
 
 FAMILIES = (
+    dense,
     batch_norm,
     layer_norm,
     rms_norm,

@@ -185,22 +185,20 @@ def epidemic(random: Random) -> Drawn:
         flow = beta * S * J / population
         return -flow, flow - gamma * J
 
-    def change(S: Any, J: Any, dS: Any, dJ: Any, beta: Any, gamma: Any, db: float, dg: float) -> tuple[Any, Any]:
+    def change(at: Any, other: Any, beta: Any, gamma: Any, direction: tuple[float, float]) -> tuple[Any, Any]:
+        (S, J), (dS, dJ), (db, dg) = at, other, direction
         flow = (beta * (dS * J + S * dJ) + db * S * J) / population
         return -flow, flow - gamma * dJ - dg * J
 
     def solve(xp: Any, beta: Any, gamma: Any, infected: Any) -> tuple[Any, tuple[Any, ...]]:
         directions = ((1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
         one = infected / infected
-        state = [(population - infected, infected), (0.0, 0.0), (0.0, 0.0), (-one, one)]
+        state: list[Any] = [(population - infected, infected), (0.0, 0.0), (0.0, 0.0), (-one, one)]
 
         def slopes(at: Any) -> list[Any]:
             (S, J), *others = at
-            first = rate(S, J, beta, gamma)
-            return [
-                first,
-                *(change(S, J, *o, beta, gamma, *d) for o, d in zip(others, directions, strict=True)),
-            ]
+            changes = (change((S, J), o, beta, gamma, d) for o, d in zip(others, directions, strict=True))
+            return [rate(S, J, beta, gamma), *changes]
 
         def moved(at: Any, k: Any, h: float) -> list[Any]:
             return [tuple(a + h * b for a, b in zip(p, q, strict=True)) for p, q in zip(at, k, strict=True)]

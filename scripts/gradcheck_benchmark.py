@@ -2,6 +2,7 @@
 
     python scripts/gradcheck_benchmark.py [--quick] [--save FILE.json] [--plot FILE.png]
     python scripts/gradcheck_benchmark.py --situations-only --seeds FROM TO [--only mlp_xp] [--save FILE.json]
+    python scripts/gradcheck_benchmark.py --resolution-only --seeds FROM TO [--save FILE.json]
 
 The peers run with their defaults: torch's gradcheck, slow and fast, check_grads of JAX and of HIPS autograd, SciPy's
 check_grad. Every checker has a process of its own and sees the same cases: those of ``wrong_backward_passes``, right
@@ -25,12 +26,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import gradcheck_resolution as resolution
 import gradcheck_situations as situations
 import numpy as np
 import wrong_backward_passes as catalogue
 from array_api_compat import array_namespace
 from benchmark import machine
-from gradient_situations import requests
+from gradient_families import FAMILIES
+from gradient_situations import SITUATIONS, requests
 from wrong_backward_passes import Case, Kind, Setting, on
 
 import mlp_xp
@@ -574,20 +577,22 @@ def main() -> None:
     parser.add_argument("--save", type=Path, metavar="FILE.json", help="write the results and what machine it was")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw detection against the size of the error")
     parser.add_argument("--situations-only", action="store_true", help="only the situations that fool checkers")
+    parser.add_argument("--situations", nargs="+", choices=list(SITUATIONS), help="these situations")
+    parser.add_argument("--families", nargs="+", choices=list(FAMILIES), help="these families")
+    parser.add_argument("--resolution-only", action="store_true", help="only errors of the size that ours states")
     parser.add_argument(
         "--seeds",
         type=int,
         nargs=2,
         default=(0, 200),
         metavar=("FROM", "TO"),
-        help=f"of the situations (default 0 200): below {situations.PUBLISHED:,} to develop, from there on to publish",
+        help=f"of these two (default 0 200): below {situations.PUBLISHED:,} to develop, from there on to publish",
     )
     options = parser.parse_args()
-    if options.situations_only:
-        asked = requests(range(*options.seeds))
-        found = situations.run(options.only, asked, options.workers)
+    if options.situations_only or options.resolution_only:
+        part = {"machine": machine(), **on_situations(options)}
         if options.save:
-            options.save.write_text(json.dumps({"machine": machine(), "situations": found}, indent=2) + "\n")
+            options.save.write_text(json.dumps(part, indent=2) + "\n")
         return
     amount = QUICK if options.quick else Amount()
     amount = amount._replace(right=options.right if options.right is not None else amount.right)
@@ -610,6 +615,17 @@ def main() -> None:
         options.save.write_text(json.dumps(results, indent=2) + "\n")
     if options.plot:
         plot(results["detection"], options.plot)
+
+
+def on_situations(options: argparse.Namespace) -> dict[str, Any]:
+    """The parts that have files of their own: situations that fool checkers, and errors of the stated size."""
+    seeds, found = range(*options.seeds), {}
+    if options.situations_only:
+        asked = requests(seeds, options.situations or (), options.families or ())
+        found["situations"] = situations.run(options.only, asked, options.workers)
+    if options.resolution_only:
+        found["resolution"] = resolution.run(seeds, options.workers)
+    return found
 
 
 def on_wrong_gradients(checkers: Sequence[str], workers: int, amount: Amount) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class Request(NamedTuple):
 class Case(NamedTuple):
     """What a checker is shown.
 
+    grad: of f; None if f is an op that returns (value, pullback).
     truth: "right", "wrong", or "hidden": f says nothing about the gradient, which must not pass.
     access: "arrays" of any library, "numpy" arrays only, or "real" ones only, so that differences must serve.
     wrong: the arrays whose gradients are wrong.
@@ -37,7 +38,7 @@ class Case(NamedTuple):
     """
 
     f: Callable[..., Any]
-    grad: Callable[..., Any]
+    grad: Any
     params: tuple[Any, ...]
     names: tuple[str, ...]
     truth: Literal["right", "wrong", "hidden"]

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import families_models
 import numpy as np
 import situations_points as points
 import situations_precision as precision
@@ -24,29 +25,32 @@ from gradient_families import FAMILIES
 
 
 class Situation(NamedTuple):
-    """How cases are made, make(random, family, dtype, right), and in which dtypes."""
+    """How cases are made, make(random, family, dtype, right), in which dtypes and for which families."""
 
     make: Callable[..., Case | None]
     dtypes: tuple[str, ...]
+    families: tuple[str, ...] = tuple(FAMILIES)
 
 
+CURVES = tuple(family.__name__ for family in families_models.FAMILIES)
+UNITLESS = tuple(name for name in FAMILIES if name not in CURVES)  # all parameters are about 1
 BOTH = ("float64", "float32")
 SITUATIONS: dict[str, Situation] = {
     "damaged": Situation(points.damaged, BOTH),
     "wrong here": Situation(points.wrong_here, BOTH),
     "wrong elsewhere": Situation(points.wrong_elsewhere, BOTH),
-    "each entry's units": Situation(points.units("each entry"), BOTH),
-    "one entry's units": Situation(points.units("one entry"), BOTH),
-    "each array's units": Situation(points.units("each array"), BOTH),
-    "natural units": Situation(points.natural_units, BOTH),
+    "each entry's units": Situation(points.units("each entry"), BOTH, UNITLESS),
+    "one entry's units": Situation(points.units("one entry"), BOTH, UNITLESS),
+    "each array's units": Situation(points.units("each array"), BOTH, UNITLESS),
+    "natural units": Situation(points.natural_units, BOTH, CURVES),
     "domain": Situation(points.domain, BOTH),
     "zero gradient": Situation(points.zero, BOTH),
-    "straight through": Situation(points.flat, BOTH),
+    "straight through": Situation(points.flat, BOTH, UNITLESS),
     "float32 data": Situation(precision.closure, ("float32",)),
     "float32 only": Situation(precision.only, ("float32",)),
     "float32 branch": Situation(precision.branch, ("float32",)),
     "stairs": Situation(precision.stairs, ("float64",)),
-    "low precision": Situation(precision.low, ("bfloat16", "float16")),
+    "low precision": Situation(precision.low, ("bfloat16", "float16"), UNITLESS),
     "raw memory": Situation(pullbacks.pullback, BOTH),
 }
 
@@ -71,13 +75,12 @@ def build_case(request: Request) -> Case | None:
 def requests(
     seeds: range, situations: Sequence[str] = (), families: Sequence[str] = (), rights: Sequence[bool] = (False, True)
 ) -> list[Request]:
-    """One request for each seed, situation, dtype and truth; the families take turns."""
-    names = list(families or FAMILIES)
-    return [
-        Request(names[(seed + 7 * k) % len(names)], name, dtype, right, seed)
-        for seed in seeds
-        for k, name in enumerate(SITUATIONS)
-        if not situations or name in situations
-        for dtype in SITUATIONS[name].dtypes
-        for right in rights
-    ]
+    """One request for each seed, situation, dtype and truth; the families of a situation take turns."""
+    asked = []
+    for seed in seeds:
+        for k, (name, situation) in enumerate(SITUATIONS.items()):
+            chosen = [family for family in situation.families if not families or family in families]
+            if chosen and (not situations or name in situations):
+                family = chosen[(seed + 7 * k) % len(chosen)]
+                asked += [Request(family, name, dtype, right, seed) for dtype in situation.dtypes for right in rights]
+    return asked
