@@ -9,7 +9,6 @@ with a probability of at most 1%.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
+from gradcheck_checkers import one_thread
 from gradient_cases import SOUND, restricted, sound, with_damage
 from gradient_damage import Damage
 from gradient_families import FAMILIES, Problem, build
@@ -119,8 +119,7 @@ def run(seeds: range, workers: int) -> dict[str, Any]:
     names = list(FAMILIES)
     asked = [(names[(seed + 11 * k) % len(names)], way, seed) for seed in seeds for k, way in enumerate(WAYS)]
     shares = [asked[k :: 8 * workers] for k in range(8 * workers)]
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with one_thread(), ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         found = [injection for share in pool.map(inject_all, shares) for injection in share]
     cases: Counter[tuple[str, str, float]] = Counter((i.way, i.form, i.multiple) for i in found)
     missed: Counter[tuple[str, str, float]] = Counter((i.way, i.form, i.multiple) for i in found if not i.refused)

@@ -7,9 +7,7 @@ NumPy, with their defaults.
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
-import os
 import time
 import warnings
 from collections import Counter
@@ -18,13 +16,11 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
-from gradient_cases import Case, Request
+from gradcheck_checkers import CHECKERS, installed, one_thread, through_numpy
+from gradient_cases import Request
 from gradient_situations import build_case
 
-import mlp_xp
-
 PUBLISHED = 1_000_000  # the first seed that development never uses
-SCIPY_BOUND = 1e-5  # as in gradcheck_benchmark
 VERDICTS = ("fail", "inconclusive", "pass", "error")
 
 
@@ -38,123 +34,6 @@ class Outcome(NamedTuple):
     note: str
 
 
-# --- the checkers -----------------------------------------------------------------------------------------------------
-
-
-def ours(case: Case) -> tuple[str, str, int]:
-    """``mlp_xp.gradcheck``: the verdict, what it says, evaluations."""
-    if case.grad is None:
-        report = mlp_xp.check_pullback(case.f, case.params, names=case.names)
-    else:
-        report = mlp_xp.gradcheck(case.f, case.grad, case.params, case.names)
-    said = [f"{row.name}: {row.verdict}, {row.diagnosis}" for row in report.tensors if row.verdict != "pass"]
-    return report.verdict, "; ".join(said), report.evaluations
-
-
-def by_torch(fast_mode: bool) -> Callable[[Case], bool]:
-    """``torch.autograd.gradcheck``, the gradient as the backward of a Function."""
-
-    def check(case: Case) -> bool:
-        import torch
-        from torch.autograd.gradcheck import GradcheckError, gradcheck
-
-        class Function(torch.autograd.Function):  # type: ignore[misc]
-            @staticmethod
-            def forward(ctx: Any, *params: Any) -> Any:
-                ctx.save_for_backward(*params)
-                return torch.tensor(np.asarray(case.f(*(p.detach().numpy() for p in params))))
-
-            @staticmethod
-            def backward(ctx: Any, dy: Any) -> Any:
-                grads = case.grad(*(p.detach().numpy() for p in ctx.saved_tensors))
-                return tuple(dy * torch.tensor(np.asarray(g)) for g in grads)
-
-        torch.manual_seed(0)
-        try:
-            return bool(
-                gradcheck(
-                    Function.apply, tuple(torch.tensor(p, requires_grad=True) for p in case.params), fast_mode=fast_mode
-                )
-            )
-        except GradcheckError:
-            return False
-
-    return check
-
-
-def by_jax(case: Case) -> bool:
-    """JAX's ``check_grads``, the gradient as a custom_vjp."""
-    import jax
-    from jax.test_util import check_grads
-
-    jax.config.update("jax_enable_x64", True)
-
-    def f(*params: Any) -> Any:
-        return jax.numpy.asarray(case.f(*(np.asarray(p) for p in params)))
-
-    def backward(params: Any, dy: Any) -> Any:
-        return tuple(dy * jax.numpy.asarray(g) for g in case.grad(*(np.asarray(p) for p in params)))
-
-    function = jax.custom_vjp(f)
-    function.defvjp(lambda *p: (f(*p), p), backward)
-    try:
-        check_grads(function, tuple(jax.numpy.asarray(p) for p in case.params), order=1, modes=["rev"])
-    except AssertionError:
-        return False
-    return True
-
-
-def by_hips(case: Case) -> bool:
-    """``check_grads`` of HIPS autograd, the gradient as the vjp of a primitive."""
-    from autograd.extend import defvjp_argnums, primitive
-    from autograd.test_util import check_grads
-
-    function = primitive(lambda *params: case.f(*params))
-
-    def vjp(argnums: Sequence[int], ans: Any, args: tuple[Any, ...], kwargs: Any) -> Callable[[Any], Any]:
-        return lambda dy: [dy * case.grad(*args)[i] for i in argnums]
-
-    defvjp_argnums(function, vjp)
-    np.random.seed(0)  # noqa: NPY002, the source of its directions
-    try:
-        check_grads(function, modes=["rev"], order=1)(*case.params)
-    except AssertionError:
-        return False
-    return True
-
-
-def by_scipy(case: Case) -> bool:
-    """``scipy.optimize.check_grad`` on the flat parameters, against ``SCIPY_BOUND``."""
-    from scipy.optimize import check_grad
-
-    ends = np.cumsum([p.size for p in case.params])[:-1]
-
-    def apart(x: np.ndarray) -> list[np.ndarray]:
-        parts = zip(np.split(x, ends), case.params, strict=True)
-        return [part.reshape(p.shape).astype(p.dtype) for part, p in parts]
-
-    def flat(arrays: Sequence[Any]) -> np.ndarray:
-        return np.concatenate([np.ravel(a) for a in arrays])
-
-    error = check_grad(lambda x: case.f(*apart(x)), lambda x: flat(case.grad(*apart(x))), flat(case.params))
-    return bool(error < SCIPY_BOUND)
-
-
-# name -> the check, the module that it needs
-PEERS: dict[str, tuple[Callable[[Case], bool], str]] = {
-    "torch slow": (by_torch(False), "torch"),
-    "torch fast": (by_torch(True), "torch"),
-    "jax": (by_jax, "jax"),
-    "HIPS autograd": (by_hips, "autograd"),
-    "SciPy": (by_scipy, "scipy"),
-}
-
-
-def installed(checker: str) -> bool:
-    """Whether the library of a checker is there."""
-    return checker == "mlp_xp" or importlib.util.find_spec(PEERS[checker][1]) is not None
-
-
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
@@ -164,13 +43,16 @@ def judge(checker: str, request: Request) -> Outcome:
     if case is None or (checker != "mlp_xp" and (case.grad is None or case.access == "torch")):
         return Outcome("skip", "", 0.0, 0, "")  # the peers take functions of NumPy arrays
     start, evaluations, note = time.perf_counter(), 0, ""
+    shown, f = (case, case.f) if checker == "mlp_xp" else through_numpy(checker, case)
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            if checker == "mlp_xp":
-                verdict, note, evaluations = ours(case)
-            else:
-                verdict = "pass" if PEERS[checker][0](case) else "fail"
+            warnings.simplefilter("ignore")  # torch warns of float32
+            answer = CHECKERS[checker](shown, f)
+        if checker == "mlp_xp":
+            said = [f"{row.name}: {row.verdict}, {row.diagnosis}" for row in answer.tensors if row.verdict != "pass"]
+            verdict, note, evaluations = answer.verdict, "; ".join(said), answer.evaluations
+        else:
+            verdict = "pass" if answer else "fail"
     except Exception as error:
         verdict, note = "error", f"{type(error).__name__}: {error}"[:300]
     return Outcome(
@@ -186,8 +68,7 @@ def judge_all(checker: str, requests: Sequence[Request]) -> list[Outcome]:
 def in_processes(checker: str, requests: Sequence[Request], workers: int) -> list[Outcome]:
     """``judge_all`` in several processes of one thread each."""
     shares = [requests[k :: 8 * workers] for k in range(8 * workers)]
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with one_thread(), ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         answers = list(pool.map(judge_all, [checker] * len(shares), shares))
     outcomes: list[Outcome] = [Outcome("skip", "", 0.0, 0, "")] * len(requests)
     for k, answer in enumerate(answers):
@@ -240,9 +121,15 @@ def targets(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         met = some <= most * all_of
         return {"target": title, "value": f"{some} of {all_of}", "met": met}
 
+    def right_cases(title: str, chosen: Callable[[dict[str, Any]], bool], least: float) -> dict[str, Any]:
+        some, all_of = total("right", VERDICTS, chosen)[0], total("right", VERDICTS, lambda row: True)[0]
+        return {"target": title, "value": f"{some} of {all_of}", "met": some >= least * all_of}
+
     missed = total("wrong", ("pass", "inconclusive", "error"), lambda row: row["dtype"] == "float64")
     alarms = total("right", ("fail", "error"), lambda row: True)
     return [
+        right_cases("right cases in float32, half", lambda row: row["dtype"] == "float32", 0.45),
+        right_cases("right cases in other units, a quarter", lambda row: "units" in row["situation"], 0.25),
         {"target": "wrong in float64 not refused, 0", "value": f"{missed[0]} of {missed[1]}", "met": missed[0] == 0},
         {"target": "right refused, 0", "value": f"{alarms[0]} of {alarms[1]}", "met": alarms[0] == 0},
         share("right inconclusive, float64, 1%", lambda row: row["dtype"] == "float64", 0.01),

@@ -37,8 +37,8 @@ UNITLESS = tuple(name for name in FAMILIES if name not in CURVES)  # all paramet
 BOTH = ("float64", "float32")
 SITUATIONS: dict[str, Situation] = {
     "damaged": Situation(points.damaged, BOTH),
-    "wrong here": Situation(points.wrong_here, BOTH),
-    "wrong elsewhere": Situation(points.wrong_elsewhere, BOTH),
+    "wrong here": Situation(points.wrong_here, BOTH, UNITLESS),
+    "wrong elsewhere": Situation(points.wrong_elsewhere, BOTH, UNITLESS),
     "each entry's units": Situation(points.units("each entry"), BOTH, UNITLESS),
     "one entry's units": Situation(points.units("one entry"), BOTH, UNITLESS),
     "each array's units": Situation(points.units("each array"), BOTH, UNITLESS),

@@ -84,8 +84,6 @@ def special_point(random: np.random.Generator, family: str, dtype: str) -> tuple
         return None
     if name == "equal rows" and (x.ndim == 0 or x.shape[0] == 1):
         return None
-    if np.any(problem.units[i] != 1.0) and name != "a zero":  # zeros and ones are far from where such parameters live
-        return None
     moved = np.array(SPECIAL[name].make(x), dtype=x.dtype)
     problem = problem._replace(params=(*problem.params[:i], moved, *problem.params[i + 1 :]))
     if not (sound(problem, SOUND[dtype]) and smooth(problem)):
@@ -102,7 +100,7 @@ def wrong_here(random: np.random.Generator, family: str, dtype: str, right: bool
     access, here = draw_access(random), SPECIAL[name].here
     f = restricted(problem.f, access)
     if right:
-        return Case(f, problem.grad, problem.params, problem.names, "right", access, (), name)
+        return Case(f, problem.grad, problem.params, problem.names, "right", access, (), name, problem.units)
     g = np.asarray(problem.grad(*problem.params)[i])
     if name == "a zero":  # g = something / x, guarded by where(x == 0, 0, ...)
         damage = Damage("zero where x is 0", np.where(problem.params[i] == 0, 0.0, 1.0), np.zeros(g.shape))
@@ -120,7 +118,16 @@ def wrong_here(random: np.random.Generator, family: str, dtype: str, right: bool
         return g
 
     note = f"{problem.names[i]} is {name}; {damage.name}, here only"
-    return Case(f, grad, problem.params, problem.names, "wrong", access, (i,), note)
+    return Case(f, grad, problem.params, problem.names, "wrong", access, (i,), note, problem.units)
+
+
+def _moved(random: np.random.Generator, problem: Problem, step: float) -> tuple[Any, ...]:
+    steps = [step * u * random.standard_normal(u.shape) for u in problem.units]
+    return tuple((p + s).astype(p.dtype) for p, s in zip(problem.params, steps, strict=True))
+
+
+def _sizes(grad: Callable[..., Any], problem: Problem, at: tuple[Any, ...]) -> list[float]:
+    return [size(a, b, u) for a, b, u in zip(grad(*at), problem.grad(*at), problem.units, strict=True)]
 
 
 def wrong_elsewhere(random: np.random.Generator, family: str, dtype: str, right: bool) -> Case | None:
@@ -132,7 +139,7 @@ def wrong_elsewhere(random: np.random.Generator, family: str, dtype: str, right:
     access, at = draw_access(random), problem.params
     f = restricted(problem.f, access)
     if right:
-        return Case(f, problem.grad, at, problem.names, "right", access, (), name)
+        return Case(f, problem.grad, at, problem.names, "right", access, (), name, problem.units)
     frozen = bool(random.random() < 0.2)
 
     def grad(*params: Any) -> tuple[Any, ...]:
@@ -143,16 +150,15 @@ def wrong_elsewhere(random: np.random.Generator, family: str, dtype: str, right:
         g = problem.grad(*params)
         return (*g[:i], g[i] * (1 + SPECIAL[name].vanishing(xp, x)), *g[i + 1 :])
 
-    steps = [0.1 * u * random.standard_normal(p.shape) for p, u in zip(at, problem.units, strict=True)]
-    nearby = tuple((p + s).astype(p.dtype) for p, s in zip(at, steps, strict=True))
-    shown = [size(a, b, u) for a, b, u in zip(grad(*nearby), problem.grad(*nearby), problem.units, strict=True)]
-    here = [size(a, b, u) for a, b, u in zip(grad(*at), problem.grad(*at), problem.units, strict=True)]
+    # near and farther: what shows beyond a kink alone may be right on this side of it
+    shown = [_sizes(grad, problem, _moved(random, problem, step)) for step in (0.02, 0.02, 0.1)]
+    here = _sizes(grad, problem, at)
     least = 1e-3 if dtype == "float64" else 1e-2
-    wrong = tuple(k for k, s in enumerate(shown) if s >= least)
+    wrong = tuple(k for k, sizes in enumerate(zip(*shown, strict=True)) if min(sizes) >= least)
     if not wrong or max(here) > 0.0:
         return None
     note = f"{problem.names[i]} is {name}; {'frozen' if frozen else 'a factor that is 1 here'}, wrong elsewhere"
-    return Case(f, grad, at, problem.names, "wrong", access, wrong, note)
+    return Case(f, grad, at, problem.names, "wrong", access, wrong, note, problem.units)
 
 
 # --- mixed units ------------------------------------------------------------------------------------------------------
@@ -250,10 +256,11 @@ def zero(random: np.random.Generator, family: str, dtype: str, right: bool) -> C
     def grad(*params: Any) -> tuple[Any, ...]:
         return (*problem.grad(*params[:-1]), 0 * params[-1])
 
-    access, params, names = draw_access(random), (*problem.params, unused), (*problem.names, "unused")
+    params, names = (*problem.params, unused), (*problem.names, "unused")
+    access, units = draw_access(random), (*problem.units, np.ones(unused.shape))
     f = restricted(lambda *params: problem.f(*params[:-1]), access)
     if right:
-        return Case(f, grad, params, names, "right", access, (), "an array that f does not use")
+        return Case(f, grad, params, names, "right", access, (), "an array that f does not use", units)
     norm = max(float(np.linalg.norm(u * g)) for u, g in zip(problem.units, problem.grad(*problem.params), strict=True))
     offset = norm * 10.0 ** random.uniform(-3, 0) * random.standard_normal(unused.shape)
     value = abs(float(problem.f(*problem.params)))
@@ -261,7 +268,7 @@ def zero(random: np.random.Generator, family: str, dtype: str, right: bool) -> C
         return None
     damage = Damage("not zero", np.ones(unused.shape), offset)
     wrong = with_damage(grad, len(params) - 1, damage)
-    return Case(f, wrong, params, names, "wrong", access, (len(params) - 1,), "a gradient of an array that f ignores")
+    return Case(f, wrong, params, names, "wrong", access, (len(params) - 1,), "a gradient where f is flat", units)
 
 
 def flat(random: np.random.Generator, family: str, dtype: str, right: bool) -> Case | None:
@@ -283,4 +290,4 @@ def flat(random: np.random.Generator, family: str, dtype: str, right: bool) -> C
     grad = problem.grad
     if not sound(problem._replace(params=tuple(quantised(at)), grad=grad), SOUND[dtype]):
         return None
-    return Case(f, grad, at, problem.names, "hidden", access, tuple(range(len(at))), note)
+    return Case(f, grad, at, problem.names, "hidden", access, tuple(range(len(at))), note, problem.units)

@@ -54,7 +54,9 @@ def branch(random: np.random.Generator, family: str, dtype: str, right: bool) ->
     access, i = draw_access(random), int(random.integers(0, len(problem.params)))
     f = restricted(problem.f, access)
     if right:
-        return Case(f, problem.grad, problem.params, problem.names, "right", access, (), "a float32 branch")
+        return Case(
+            f, problem.grad, problem.params, problem.names, "right", access, (), "a float32 branch", problem.units
+        )
     factor = float(random.uniform(1.001, 1.009))
 
     def grad(*params: Any) -> tuple[Any, ...]:
@@ -62,7 +64,12 @@ def branch(random: np.random.Generator, family: str, dtype: str, right: bool) ->
         return (*g[:i], g[i] * factor, *g[i + 1 :]) if str(g[i].dtype).endswith("float32") else g
 
     note = f"{problem.names[i]}: times {factor:.6f} in float32 only"
-    return Case(f, grad, problem.params, problem.names, "wrong", access, (i,), note)
+    return Case(f, grad, problem.params, problem.names, "wrong", access, (i,), note, problem.units)
+
+
+def _by_way_of_float32(x: Any) -> Any:
+    xp = array_namespace(x)
+    return xp.astype(xp.astype(x, xp.float32), x.dtype)
 
 
 class Narrow:
@@ -85,7 +92,7 @@ class Narrow:
 
 def stairs(random: np.random.Generator, family: str, dtype: str, right: bool) -> Case | None:
     """One function inside f, such as exp, by way of float32: f moves in steps of 6e-8 though it returns float64."""
-    step = str(random.choice(["exp", "log", "tanh", "sqrt", "log1p", "cos", "an argument"]))
+    step = str(random.choice(["exp", "log", "tanh", "sqrt", "log1p", "cos", "an argument", "its value"]))
     seed = int(random.integers(0, 2**31))
     used: list[Narrow] = []
 
@@ -98,13 +105,15 @@ def stairs(random: np.random.Generator, family: str, dtype: str, right: bool) ->
         return None
     if not used[-1].used:  # the family has no such function: an argument on its way through float32
         wide = build(family, np.random.default_rng(seed), dtype)
+        if step == "its value":
+            rounded = wide._replace(f=lambda *params: _by_way_of_float32(wide.f(*params)))
+            return finish(random, rounded, right, "its value in float32", 1e-2, epsilon=2.0**-24)
         i = int(random.integers(0, len(wide.params)))
         if np.any(wide.units[i] != 1.0):
             return None
 
         def f(*params: Any) -> Any:
-            xp, x = array_namespace(*params), params[i]
-            return wide.f(*params[:i], xp.astype(xp.astype(x, xp.float32), x.dtype), *params[i + 1 :])
+            return wide.f(*params[:i], _by_way_of_float32(params[i]), *params[i + 1 :])
 
         problem, step = wide._replace(f=f), f"{wide.names[i]} by way of float32"
     # what the stairs hide is no visible error: a percent is above them for a function of size 1
