@@ -31,7 +31,8 @@ class Case(NamedTuple):
     """What a checker is shown.
 
     grad: of f; None if f is an op that returns (value, pullback).
-    truth: "right", "wrong", or "hidden": f says nothing about the gradient, which must not pass.
+    truth: "right", which must pass; "zero", right and zero but for rounding, which must not fail; "wrong", which must
+        fail; "hidden", of which f says nothing: it must not pass.
     access: "arrays" of any library, "numpy" arrays only, or "real" ones only, so that differences must serve.
     wrong: the arrays whose gradients are wrong.
     note: what was done, in words.
@@ -42,7 +43,7 @@ class Case(NamedTuple):
     grad: Any
     params: tuple[Any, ...]
     names: tuple[str, ...]
-    truth: Literal["right", "wrong", "hidden"]
+    truth: Literal["right", "zero", "wrong", "hidden"]
     access: str
     wrong: tuple[int, ...]
     note: str

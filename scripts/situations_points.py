@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
+from families_common import softmax
 from gradient_cases import (
     LEAST,
     SOUND,
@@ -247,28 +248,35 @@ def domain(random: np.random.Generator, family: str, dtype: str, right: bool) ->
 
 
 def zero(random: np.random.Generator, family: str, dtype: str, right: bool) -> Case | None:
-    """An array that f does not use: its gradient is zero, and wrong if it is not."""
+    """An array that f does not use, or only in a sum of probabilities: its gradient is zero, and wrong if it is not."""
     problem = draw_problem(random, family, dtype)
     if problem is None:
         return None
-    unused = random.standard_normal(int(random.integers(1, 6))).astype(dtype)
+    cancels = bool(random.random() < 0.4)
+    extra = random.standard_normal(int(random.integers(1 + cancels, 6))).astype(dtype)
+
+    def f(*params: Any) -> Any:
+        value, xp = problem.f(*params[:-1]), array_namespace(*params)
+        return value + xp.sum(softmax(xp, params[-1])) if cancels else value
 
     def grad(*params: Any) -> tuple[Any, ...]:
-        return (*problem.grad(*params[:-1]), 0 * params[-1])
+        g, xp = problem.grad(*params[:-1]), array_namespace(*params)
+        if not cancels:
+            return *g, 0 * params[-1]
+        p = softmax(xp, params[-1])
+        return *g, p - p * xp.sum(p)  # zero but for rounding
 
-    params, names = (*problem.params, unused), (*problem.names, "unused")
-    access, units = draw_access(random), (*problem.units, np.ones(unused.shape))
-    f = restricted(lambda *params: problem.f(*params[:-1]), access)
+    params, names = (*problem.params, extra), (*problem.names, "extra")
+    access, units = draw_access(random), (*problem.units, np.ones(extra.shape))
+    note = "a sum of probabilities" if cancels else "an array that f does not use"
     if right:
-        return Case(f, grad, params, names, "right", access, (), "an array that f does not use", units)
+        return Case(restricted(f, access), grad, params, names, "zero" if cancels else "right", access, (), note, units)
     norm = max(float(np.linalg.norm(u * g)) for u, g in zip(problem.units, problem.grad(*problem.params), strict=True))
-    offset = norm * 10.0 ** random.uniform(-3, 0) * random.standard_normal(unused.shape)
-    value = abs(float(problem.f(*problem.params)))
-    if float(np.linalg.norm(offset)) < 1e-4 * value:
+    offset = norm * 10.0 ** random.uniform(-3, 0) * random.standard_normal(extra.shape)
+    if float(np.linalg.norm(offset)) < 1e-4 * (1.0 + abs(float(problem.f(*problem.params)))):
         return None
-    damage = Damage("not zero", np.ones(unused.shape), offset)
-    wrong = with_damage(grad, len(params) - 1, damage)
-    return Case(f, wrong, params, names, "wrong", access, (len(params) - 1,), "a gradient where f is flat", units)
+    wrong = with_damage(grad, len(params) - 1, Damage("not zero", np.ones(extra.shape), offset))
+    return Case(restricted(f, access), wrong, params, names, "wrong", access, (len(params) - 1,), note, units)
 
 
 def flat(random: np.random.Generator, family: str, dtype: str, right: bool) -> Case | None:
