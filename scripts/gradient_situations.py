@@ -43,6 +43,7 @@ SITUATIONS: dict[str, Situation] = {
     "one entry's units": Situation(points.units("one entry"), BOTH, UNITLESS),
     "each array's units": Situation(points.units("each array"), BOTH, UNITLESS),
     "natural units": Situation(points.natural_units, BOTH, CURVES),
+    "small entries": Situation(points.small_entries, BOTH, UNITLESS),
     "domain": Situation(points.domain, BOTH),
     "zero gradient": Situation(points.zero, BOTH),
     "straight through": Situation(points.flat, BOTH, UNITLESS),

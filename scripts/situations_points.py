@@ -216,6 +216,23 @@ def natural_units(random: np.random.Generator, family: str, dtype: str, right: b
     return finish(random, problem, right, "natural units", LEAST[dtype])
 
 
+def small_entries(random: np.random.Generator, family: str, dtype: str, right: bool) -> Case | None:
+    """Entries that happen to be tiny, 1e-12 to 1e-3, where f changes over 1: their size is not their unit."""
+    problem = draw_problem(random, family, dtype)
+    if problem is None:
+        return None
+    i = int(random.integers(0, len(problem.params)))
+    x = problem.params[i]
+    tiny = np.where(random.random(x.shape) < 0.5, 10.0 ** random.uniform(-12, -3, x.shape), 1.0)
+    problem = problem._replace(
+        params=(*problem.params[:i], np.asarray(x * tiny, dtype=dtype), *problem.params[i + 1 :])
+    )
+    if not (sound(problem, SOUND[dtype]) and smooth(problem)):
+        return None
+    # a step as small as the entry shows no more than epsilon / 1e-12 of its slope, but a step of 1 does
+    return finish(random, problem, right, f"{problem.names[i]} has tiny entries", max(LEAST[dtype], 1e-6))
+
+
 # --- domains ----------------------------------------------------------------------------------------------------------
 
 
