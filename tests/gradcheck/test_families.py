@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gradcheck_situations as benchmark
 import numpy as np
 import pytest
 from gradient_cases import LEAST, Request
@@ -137,3 +138,48 @@ def test_a_request_names_one_case():
     one, other = build_case(request), build_case(request)
     assert one.note == other.note
     assert all(np.array_equal(a, b) for a, b in zip(one.grad(*one.params), other.grad(*other.params), strict=True))
+
+
+# --- the benchmark's own counting -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_every_situation_has_cases_of_each_truth_that_it_knows(situation):
+    if situation == "low precision":
+        pytest.importorskip("torch")
+    for dtype in SITUATIONS[situation].dtypes:
+        asked = [request for request in requests(range(12), [situation]) if request.dtype == dtype]
+        truths = {case.truth for request in asked if (case := build_case(request)) is not None}
+        expected = {"straight through": {"hidden"}, "zero gradient": {"right", "zero", "wrong"}}
+        assert truths == expected.get(situation, {"right", "wrong"})
+
+
+def outcome(verdict, truth):
+    return benchmark.Outcome(verdict, truth, 0.0, 0, "")
+
+
+def test_the_counts_and_targets_are_those_of_the_outcomes():
+    wrong = Request("huber", "damaged", "float64", False, 0)
+    right = wrong._replace(right=True)
+    asked = [wrong, wrong, right, right, right]
+    outcomes = [outcome("fail", "wrong"), outcome("pass", "wrong"), outcome("pass", "right"), outcome("fail", "right")]
+    outcomes += [outcome("skip", "")]
+    rows = benchmark.counts(asked, outcomes)
+    assert [(row["truth"], row["cases"], row["fail"], row["pass"]) for row in rows] == [
+        ("right", 2, 1, 1),
+        ("wrong", 2, 1, 1),
+    ]
+    met = {row["target"]: (row["value"], row["met"]) for row in benchmark.targets(rows)}
+    assert met["wrong in float64 not refused, 0"] == ("1 of 2", False)
+    assert met["right refused, 0"] == ("1 of 2", False)
+    assert [(row["right"], row["verdict"]) for row in benchmark.misses(asked, outcomes)] == [
+        (False, "pass"),
+        (True, "fail"),
+    ]
+
+
+def test_a_right_gradient_that_says_nothing_wrong_is_no_miss_unless_it_fails():
+    request = Request("huber", "zero gradient", "float64", True, 0)
+    assert not benchmark.misses([request], [outcome("inconclusive", "zero")])
+    assert benchmark.misses([request], [outcome("inconclusive", "right")])
+    assert benchmark.misses([request], [outcome("pass", "hidden")])
