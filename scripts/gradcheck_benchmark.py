@@ -452,8 +452,8 @@ def main() -> None:
     parser.add_argument("--save", type=Path, metavar="FILE.json", help="write the results and what machine it was")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw detection against the size of the error")
     parser.add_argument("--situations-only", action="store_true", help="only the situations that fool checkers")
-    parser.add_argument("--situations", nargs="+", choices=list(SITUATIONS), help="these situations")
-    parser.add_argument("--families", nargs="+", choices=list(FAMILIES), help="these families")
+    parser.add_argument("--situations", nargs="+", choices=list(SITUATIONS), metavar="NAME", help="these situations")
+    parser.add_argument("--families", nargs="+", choices=list(FAMILIES), metavar="NAME", help="these families")
     parser.add_argument("--resolution-only", action="store_true", help="only errors of the size that ours states")
     parser.add_argument(
         "--seeds",
