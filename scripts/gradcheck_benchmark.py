@@ -1,6 +1,8 @@
 """Show wrong and right gradients to ``mlp_xp.gradcheck`` and to its peers: which errors each refuses, at which cost.
 
     python scripts/gradcheck_benchmark.py [--quick] [--save FILE.json] [--plot FILE.png]
+    python scripts/gradcheck_benchmark.py --situations-only --seeds FROM TO [--only mlp_xp] [--save FILE.json]
+    python scripts/gradcheck_benchmark.py --resolution-only --seeds FROM TO [--save FILE.json]
 
 The peers run with their defaults: torch's gradcheck, slow and fast, check_grads of JAX and of HIPS autograd, SciPy's
 check_grad. Every checker has a process of its own and sees the same cases: those of ``wrong_backward_passes``, right
@@ -12,29 +14,28 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import gradcheck_resolution as resolution
+import gradcheck_situations as situations
 import numpy as np
 import wrong_backward_passes as catalogue
 from array_api_compat import array_namespace
 from benchmark import machine
+from gradcheck_checkers import CHECKERS, MODULES, installed, one_thread
+from gradient_families import FAMILIES
+from gradient_situations import SITUATIONS, requests
 from wrong_backward_passes import Case, Kind, Setting, on
 
 import mlp_xp
-
-# SciPy returns a norm of differences without a verdict. Its own tests demand less than 1.5e-7, those of scikit-learn
-# less than 1e-5 or more: this is the more generous bound.
-SCIPY_BOUND = 1e-5
 
 SIZES_OF_ERRORS = [10.0**-k for k in range(1, 15)]
 SMOOTH = Setting(sizes=(32, 16, 10), n=32, activation="tanh")  # the network of the errors of decreasing size
@@ -152,108 +153,6 @@ def _objective(data: tuple[Any, Any, Any], scale: float, options: dict[str, Any]
     return f, grad
 
 
-# --- the checkers: case -> whether it passes; ours -> its report ------------------------------------------------------
-
-
-def ours(case: Case, f: Callable[..., Any]) -> Any:
-    """``mlp_xp.gradcheck``."""
-    return mlp_xp.gradcheck(f, case.grad, case.params, case.names or None, hypotheses=case.hypotheses)
-
-
-def torch_checker(fast_mode: bool) -> Callable[..., bool]:
-    """``torch.autograd.gradcheck``, the gradient as the backward of a Function."""
-
-    def check(case: Case, f: Callable[..., Any]) -> bool:
-        import torch
-        from torch.autograd.gradcheck import GradcheckError, gradcheck
-
-        class Function(torch.autograd.Function):  # type: ignore[misc]
-            @staticmethod
-            def forward(ctx: Any, *params: Any) -> Any:
-                ctx.save_for_backward(*params)
-                return f(*params)
-
-            @staticmethod
-            def backward(ctx: Any, dy: Any) -> Any:
-                return tuple(dy * g for g in case.grad(*ctx.saved_tensors))
-
-        torch.manual_seed(0)
-        params = tuple(torch.tensor(p, requires_grad=True) for p in case.params)
-        try:
-            return bool(gradcheck(Function.apply, params, fast_mode=fast_mode))
-        except GradcheckError:
-            return False
-
-    return check
-
-
-def jax_checker(case: Case, f: Callable[..., Any]) -> bool:
-    """JAX's ``check_grads``, the gradient as a custom_vjp."""
-    import jax
-    from jax.test_util import check_grads
-
-    jax.config.update("jax_enable_x64", True)
-    function = jax.custom_vjp(f)
-    function.defvjp(lambda *p: (f(*p), p), lambda p, dy: tuple(dy * g for g in case.grad(*p)))
-    params = tuple(jax.numpy.asarray(p) for p in case.params)
-    try:
-        check_grads(function, params, order=1, modes=["rev"])  # a custom_vjp has no forward mode
-    except AssertionError:
-        return False
-    return True
-
-
-def hips_checker(case: Case, f: Callable[..., Any]) -> bool:
-    """``check_grads`` of HIPS autograd, the gradient as the vjp of a primitive."""
-    from autograd.extend import defvjp_argnums, primitive
-    from autograd.test_util import check_grads
-
-    function = primitive(lambda *params: f(*params))
-
-    def vjp(argnums: Sequence[int], ans: Any, args: tuple[Any, ...], kwargs: Any) -> Callable[[Any], Any]:
-        def pull(dy: Any) -> Any:
-            grads = case.grad(*args)
-            return [dy * grads[i] for i in argnums]
-
-        return pull
-
-    defvjp_argnums(function, vjp)
-    np.random.seed(0)  # noqa: NPY002, the source of its directions
-    try:
-        check_grads(function, modes=["rev"], order=1)(*case.params)  # a hand-written gradient has no second order
-    except AssertionError:
-        return False
-    return True
-
-
-def scipy_checker(case: Case, f: Callable[..., Any]) -> bool:
-    """``scipy.optimize.check_grad`` on the flat parameters, against ``SCIPY_BOUND``."""
-    from scipy.optimize import check_grad
-
-    shapes = [p.shape for p in case.params]
-    ends = np.cumsum([p.size for p in case.params])[:-1]
-
-    def apart(x: np.ndarray) -> list[np.ndarray]:
-        return [part.reshape(shape) for part, shape in zip(np.split(x, ends), shapes, strict=True)]
-
-    def flat(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        return np.concatenate([array.ravel() for array in arrays])
-
-    return bool(
-        check_grad(lambda x: f(*apart(x)), lambda x: flat(case.grad(*apart(x))), flat(case.params)) < SCIPY_BOUND
-    )
-
-
-CHECKERS: dict[str, Callable[..., Any]] = {
-    "mlp_xp": ours,
-    "torch slow": torch_checker(False),
-    "torch fast": torch_checker(True),
-    "jax": jax_checker,
-    "HIPS autograd": hips_checker,
-    "SciPy": scipy_checker,
-}
-
-
 # --- judging ---------------------------------------------------------------------------------------------------------
 
 
@@ -304,24 +203,6 @@ def judge(checker: str, request: Request) -> Outcome:
 def judge_all(checker: str, requests: Sequence[Request]) -> list[Outcome]:
     """Show every case to one checker."""
     return [judge(checker, request) for request in requests]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Processes that start in this block use one thread.
-
-    The networks are small: on a shared machine two threads that wait for each other are slower than one. torch's slow
-    mode took 0.36 s on one thread and 11 to 117 s on two.
-    """
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ[name] for name in names if name in os.environ}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name in names:
-            del os.environ[name]
-        os.environ.update(before)
 
 
 def in_processes(jobs: Sequence[tuple[str, Sequence[Request]]], workers: int) -> list[list[Outcome]]:
@@ -566,14 +447,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a minute's worth")
     parser.add_argument("--right", type=int, metavar="N", help=f"right gradients for ours (default {Amount().right:,})")
-    parser.add_argument("--only", nargs="+", choices=list(CHECKERS), default=list(CHECKERS), help="these checkers")
+    parser.add_argument("--only", nargs="+", choices=list(CHECKERS), default=[*CHECKERS], help="these checkers")
     parser.add_argument("--workers", type=int, default=2, help="processes at a time (default 2)")
     parser.add_argument("--save", type=Path, metavar="FILE.json", help="write the results and what machine it was")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw detection against the size of the error")
+    parser.add_argument("--situations-only", action="store_true", help="only the situations that fool checkers")
+    parser.add_argument("--situations", nargs="+", choices=list(SITUATIONS), metavar="NAME", help="these situations")
+    parser.add_argument("--families", nargs="+", choices=list(FAMILIES), metavar="NAME", help="these families")
+    parser.add_argument("--resolution-only", action="store_true", help="only errors of the size that ours states")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs=2,
+        default=(0, 200),
+        metavar=("FROM", "TO"),
+        help=f"of these two (default 0 200): below {situations.PUBLISHED:,} to develop, from there on to publish",
+    )
     options = parser.parse_args()
+    if options.situations_only or options.resolution_only:
+        part = {"machine": machine(), **on_situations(options)}
+        if options.save:
+            options.save.write_text(json.dumps(part, indent=2) + "\n")
+        return
     amount = QUICK if options.quick else Amount()
     amount = amount._replace(right=options.right if options.right is not None else amount.right)
-    libraries = {name: metadata.version(name) for name in ("torch", "jax", "autograd", "scipy")}
+    for checker in [checker for checker in options.only if not installed(checker)]:
+        print(f"{checker}: not installed, skipped")
+        options.only.remove(checker)
+    libraries = {MODULES[name]: metadata.version(MODULES[name]) for name in options.only if name in MODULES}
     results: dict[str, Any] = {"machine": machine(), "peers": libraries, "amount": amount._asdict()}
 
     results |= on_wrong_gradients(options.only, options.workers, amount)
@@ -592,6 +493,17 @@ def main() -> None:
         options.save.write_text(json.dumps(results, indent=2) + "\n")
     if options.plot:
         plot(results["detection"], options.plot)
+
+
+def on_situations(options: argparse.Namespace) -> dict[str, Any]:
+    """The parts that have files of their own: situations that fool checkers, and errors of the stated size."""
+    seeds, found = range(*options.seeds), {}
+    if options.situations_only:
+        asked = requests(seeds, options.situations or (), options.families or ())
+        found["situations"] = situations.run(options.only, asked, options.workers)
+    if options.resolution_only:
+        found["resolution"] = resolution.run(seeds, options.workers)
+    return found
 
 
 def on_wrong_gradients(checkers: Sequence[str], workers: int, amount: Amount) -> dict[str, Any]:
