@@ -148,7 +148,7 @@ def _with_noise(local: LocalFunction, seed: int) -> LocalFunction:
     xp, random = local.xp, np.random.default_rng(seed)
     signs = [from_host(xp, random.choice([-1.0, 1.0], x.shape), x) for x in local.point]
     line = {i: sign * sizes_of(xp, x) for i, (sign, x) in enumerate(zip(signs, local.point, strict=True))}
-    return local._replace(noise=evaluation_noise(local.along(line), local.value, local.epsilon))
+    return local._replace(noise=evaluation_noise(local.along(line), local.value, local.epsilon).sigma)
 
 
 # --- slopes ------------------------------------------------------------------------------------------------------
