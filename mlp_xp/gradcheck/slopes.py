@@ -244,6 +244,7 @@ def _fit(differences: Sequence[_Difference], terms: int, noise: float) -> _Fit:
     odd = _least_squares(h, steps * [d.slope / noise for d in differences], (1, 3, 5, 7)[:terms])
     even = _least_squares(h, steps * [d.bend / noise for d in differences], (1, 2, 4)[: terms + 1])
     single = math.sqrt(0.5)  # the noise of half a difference of two values
+    # what is left of the even half is not halved: half of a kink is in either, and this one shows it the sooner
     deviation = max(single, odd.spread, even.spread) * float(np.linalg.norm(odd.weights))
     # of the sum of two values less twice the same third one
     hidden = math.hypot(math.sqrt(2.0) * float(np.linalg.norm(even.weights)), 2.0 * float(np.sum(even.weights)))

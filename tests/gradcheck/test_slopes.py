@@ -10,6 +10,7 @@ import struct
 import numpy as np
 import pytest
 
+from mlp_xp.gradcheck import slopes
 from mlp_xp.gradcheck.arrays import norm, scale_of
 from mlp_xp.gradcheck.slopes import directional_slope, evaluation_noise
 
@@ -448,6 +449,218 @@ def test_the_two_sides_are_taken_at_equal_distances():
         counted = Counted(phi)
         directional_slope(counted, 1.0, 1e-7, epsilon)
         assert sorted(counted.points) == sorted(-t for t in counted.points)
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def difference(phi, h, value=0.0):
+    return slopes._difference(phi, value, h)
+
+
+def test_a_difference_holds_slope_bend_and_size():
+    got = difference(lambda t: 2.0 * t + 3.0 * abs(t) + 5.0, 0.5, 5.0)
+    assert got == pytest.approx((0.5, 2.0, 6.0, 7.5))
+    assert difference(lambda t: -4.0 * t, 0.5).size == 2.0
+
+
+def test_three_steps_give_the_slope_of_a_cubic_and_twice_its_bend_as_uncertainty():
+    def phi(t):
+        return 2.0 * t + 5.0 * t**2 + 3.0 * t**3 + 0.75 * abs(t)
+
+    three = [difference(phi, h) for h in (0.4, 0.2, 0.05)]
+    slope, bent, rounding = slopes._from_three(*three, 0.001)
+    # bends: 10 h + 1.5; of the middle one a quarter is expected at the finest step
+    kink = (10.0 * 0.05 + 1.5) - (10.0 * 0.2 + 1.5) / 4.0 - 4.0 * 0.001 / 0.05
+    assert rounding == pytest.approx(6.0 * 0.001 / 0.05)
+    assert (bent, *slope) == pytest.approx((kink, 2.0, kink + rounding, kink))
+    # a fifth power: Richardson's pair leaves -(a b)^2 of it
+    first, second = (-((a * b) ** 2) for a, b in ((0.4, 0.2), (0.2, 0.05)))
+    slope, bent, _ = slopes._from_three(*(difference(lambda t: t**5, h) for h in (0.4, 0.2, 0.05)), 0.0)
+    assert (slope.value, bent) == pytest.approx((second, second - first))
+    assert slopes._from_three(*(difference(lambda t: math.nan, h) for h in (0.4, 0.2, 0.05)), 0.0)[1] == math.inf
+
+
+def test_a_slope_is_as_uncertain_as_its_distance_from_finer_ones_beyond_rounding():
+    coarse, fine = (slopes.Slope(1.0, 0.2, 0.0), 0.1, 0.1), (slopes.Slope(2.0, 0.7, 0.0), 0.3, 0.4)
+    (widened, bent, rounding), last = slopes._contradicted([coarse, fine])
+    assert (widened.value, widened.uncertainty, bent, rounding) == pytest.approx((1.0, 0.6, 0.5, 0.1))
+    assert last == fine
+    assert slopes._contradicted([fine, coarse])[0] == (slopes.Slope(2.0, 0.9, 0.0), pytest.approx(0.5), 0.4)
+
+
+def test_slopes_drift_while_no_step_halves_the_gap():
+    def ladder(*values, steps=(0.1, 0.01, 0.001)):
+        return [slopes._Difference(h, value, 0.0, 1.0) for h, value in zip(steps, values, strict=True)]
+
+    assert slopes._drifting(ladder(0.0, 1.0, 1.6), 0.0)
+    assert not slopes._drifting(ladder(0.0, 1.0, 1.4), 0.0)
+    assert slopes._drifting(ladder(0.0, 1.0, 2.0), 0.9e-3 / 6.0)
+    assert not slopes._drifting(ladder(0.0, 1.0, 2.0), 1.1e-3 / 6.0)
+    assert slopes._drifting(ladder(0.0, math.nan, 1.0), 0.0)
+
+
+def test_further_steps_begin_at_three_times_the_widest_of_use():
+    def steps(noise=0.0, finest=0.0, scale=1.0):
+        ladder = [slopes._Difference(h * scale, value, 0.0, 1.0) for h, value in ((0.2, 9.0), (0.1, 1.4), (0.01, 1.0))]
+        slope = slopes.Slope(1.0, 0.0, 0.0)
+        return [d.step for d in slopes._more(lambda h: difference(math.sin, h), noise, slope, ladder, finest)]
+
+    assert steps() == pytest.approx([0.3 / 1.5**k for k in range(8)])
+    assert steps(noise=8.1 * 0.2 / 6.0)[0] == pytest.approx(0.6)
+    assert steps(noise=7.9 * 0.2 / 6.0)[0] == pytest.approx(0.3)
+    assert steps(scale=10.0)[0] == 1.0
+    assert steps(finest=0.3 / 1.5**3.5) == pytest.approx([0.3 / 1.5**k for k in range(4)])
+
+
+STEPS = 0.5 / 1.5 ** np.arange(8)[::-1]
+
+
+def test_a_fit_recovers_its_own_curve():
+    terms = (2.0, -3.0, 5.0, -7.0)
+    for count in range(1, 5):
+
+        def phi(t, count=count):
+            odd = sum(c * t ** (2 * k + 1) for k, c in enumerate(terms[:count]))
+            return odd + 1.5 * t**2 - (0.4 * t**4 if count > 1 else 0.0) + 0.25 * abs(t)
+
+        fit = slopes._fit([difference(phi, float(h)) for h in STEPS], count, 1e-7)
+        assert fit.slope == pytest.approx(2.0, abs=1e-9)
+        assert fit.kink == pytest.approx(0.5 - 4.0 * fit.hidden, abs=1e-9)
+        assert fit.missed == 0.0
+
+
+@pytest.mark.parametrize("terms", [1, 2, 3, 4])
+def test_the_deviations_of_a_fit_are_those_of_many(terms):
+    random, sigma = np.random.default_rng(0), 1e-3
+    fits, bends = [], []
+    for _ in range(1500):
+        values = {t: sigma * random.normal() for t in (0.0, *STEPS, *-STEPS)}
+        fits.append(slopes._fit([difference(values.get, h, values[0.0]) for h in STEPS], terms, sigma))
+        h = STEPS / STEPS[-1]
+        even = np.asarray([values[s] + values[-s] - 2.0 * values[0.0] for s in STEPS])
+        powers = (1, 2, 4)[: min(terms, 2) + 1]
+        bends.append(np.linalg.lstsq(h[:, None] ** powers, even, rcond=None)[0][0] / STEPS[-1])
+    assert np.std([fit.slope for fit in fits]) == pytest.approx(min(fit.deviation for fit in fits), rel=0.1)
+    if terms <= 2:
+        assert np.std(bends) == pytest.approx(fits[0].hidden, rel=0.1)
+    # the sum of two values, which shows kinks, has twice the noise of half their difference
+    assert 1.7 < np.median([fit.deviation for fit in fits]) / min(fit.deviation for fit in fits) < 2.7
+
+
+def test_what_a_fit_does_not_explain_counts_as_noise():
+    quiet = slopes._fit([difference(math.sin, h) for h in STEPS], 3, 1e-4)
+    # a kink far out, in either half of the values
+    odd = slopes._fit([difference(lambda t: math.sin(t) + max(0.0, t - 0.2), h) for h in STEPS], 3, 1e-4)
+    even = slopes._fit([difference(lambda t: math.sin(t) + max(0.0, abs(t) - 0.2), h) for h in STEPS], 3, 1e-4)
+    assert min(odd.deviation, even.deviation) > 10.0 * quiet.deviation
+    # one step whose slope is off by 1
+    off = [d._replace(slope=d.slope + (i == 0)) for i, d in enumerate(difference(math.sin, h) for h in STEPS)]
+    missed = slopes._fit(off, 1, 1e-4).missed
+    assert 0.8 < missed < 1.1
+
+
+def test_each_number_of_finest_steps_is_fitted_with_one_to_three_terms():
+    differences = [difference(lambda t: t + t**3, h) for h in STEPS]
+    undefined = [difference(lambda t: math.nan, 0.01)]
+    assert len(slopes._by_fits([*differences[:3], *undefined], 1e-6)) == 0
+    assert [len(slopes._by_fits(differences[:n], 1e-6)) for n in (4, 5, 6, 7, 8)] == [1, 3, 6, 9, 12]
+    assert len(slopes._by_fits([*undefined, *differences[::-1]], 1e-6)) == 12
+    first = slopes._by_fits(differences[:4], 1e-6)[0]
+    one, two = (slopes._fit(differences[:4], terms, 1e-6) for terms in (1, 2))
+    truncation = max(abs(one.slope - two.slope), 0.5 * two.deviation)
+    own = 3.0 * one.deviation + truncation + 0.25 * one.hidden
+    assert first == pytest.approx((one.slope, max(own, one.missed) + one.kink, one.kink))
+    level = slopes._by_fits([difference(lambda t: 0.0, h) for h in STEPS[:4]], 1e-6)[0]
+    one, two = (slopes._fit([difference(lambda t: 0.0, h) for h in STEPS[:4]], terms, 1e-6) for terms in (1, 2))
+    assert level.uncertainty == pytest.approx(3.0 * one.deviation + 0.5 * two.deviation + 0.25 * one.hidden)
+
+
+def test_a_fit_that_finer_steps_contradict_is_as_uncertain_as_their_distance():
+    differences = [difference(lambda t: max(-0.1, min(0.1, t)), h) for h in STEPS]
+    assert all(abs(slope.value - 1.0) <= 3.0 * slope.uncertainty for slope in slopes._by_fits(differences, 1e-6))
+
+
+def test_polynomials_are_orthonormal_and_see_nothing_of_a_lower_degree():
+    for places in (slopes._PLACES, slopes._PLACES[1:]):
+        rows = slopes._polynomials(places)
+        np.testing.assert_allclose(rows @ rows.T, np.eye(len(places)), atol=1e-10)
+        for degree in range(len(places)):
+            parts = rows @ (places / places[-1]) ** degree
+            assert np.max(np.abs(parts[degree + 1 :]), initial=0.0) < 1e-12 < abs(parts[degree])
+
+
+def test_the_places_of_a_line_are_in_order_and_not_equidistant():
+    gaps = np.diff(slopes._PLACES)
+    assert len(gaps) == 8
+    assert slopes._PLACES[0] == 0.0
+    assert 0.4 < np.min(gaps) < 0.6 < 1.4 < np.max(gaps) < 1.6
+
+
+def test_the_deviation_of_noise_is_right_in_the_mean_and_that_of_a_curve_zero():
+    random = np.random.default_rng(0)
+    squares = [slopes._deviation(random.normal(size=9)) ** 2 for _ in range(4000)]
+    assert np.mean(squares) == pytest.approx(1.0, abs=0.1)
+    # five or six degrees of freedom, nearly always
+    assert np.std(squares) == pytest.approx(math.sqrt(2.0 / 6.0), abs=0.07)
+    t = slopes._PLACES / 8.0
+    assert slopes._deviation(1.0 + t + t**2) < 1e-14 < 1e-6 < slopes._deviation(t**6)
+    assert slopes._deviation(t**2 + 1e-3 * random.normal(size=9)) < 5e-3
+
+
+def line_of(phi, sign=1.0, power=0.5, epsilon=EPSILON):
+    return slopes._line(phi, phi(0.0), epsilon, sign, power)
+
+
+def test_a_line_tells_curves_stairs_and_what_is_not_finite():
+    spacing = EPSILON**0.5
+    counted = Counted(lambda t: 1.0 + t)
+    straight = line_of(counted)
+    assert counted.points == pytest.approx([0.0, *(spacing * slopes._PLACES[1:])])
+    assert min(line_of(counted, -1.0) and counted.points) < 0.0
+    assert (straight.spacing, straight.changes, straight.seen) == (spacing, 8, True)
+    assert not straight.decays
+    assert not straight.curved
+    assert straight.steepness == pytest.approx(1.0, rel=1e-6)
+    level = line_of(lambda t: 2.0)
+    assert (level.changes, level.sigma, level.seen) == (0, 0.0, True)
+    assert level.steepness == pytest.approx(2.0 * 2.0 * EPSILON / (slopes._PLACES[-1] * spacing))
+    curve = line_of(lambda t: math.exp(t / spacing / 4.0))
+    assert curve.decays
+    assert curve.curved
+    wave = line_of(lambda t: math.sin(2.5 * t / spacing))
+    assert not wave.decays
+    one_stair = line_of(lambda t: float(t > 3.0 * spacing))
+    assert one_stair.changes == 1
+    assert one_stair.sigma == pytest.approx(1.0 / math.sqrt(12.0), rel=0.3)
+    assert line_of(lambda t: math.inf if t else 1.0) == slopes._Line(spacing)
+
+
+def test_the_larger_of_two_noises_counts_where_both_are_of_one_size():
+    seen = 0
+    for key in range(30):
+
+        def phi(t, key=key):
+            return 1.0 + t + 1e-9 * normal_at(t, key)
+
+        fine, wide = (slopes._line(phi, phi(0.0), EPSILON, *at) for at in (slopes._FINE, slopes._WIDE))
+        if max(fine.sigma, wide.sigma) < 3.9 * min(fine.sigma, wide.sigma):
+            seen += 1
+            assert evaluation_noise(phi, phi(0.0), EPSILON).sigma == max(fine.sigma, wide.sigma)
+    assert seen > 20
+
+
+def test_the_lines_reach_as_far_as_they_say():
+    counted = Counted(lambda t: 2.0)
+    evaluation_noise(counted, 2.0, EPSILON)
+    last = float(slopes._PLACES[-1])
+    fine, wide, widest = (counted.points[k] for k in (7, 15, 23))
+    assert (fine, wide, widest) == pytest.approx(
+        (last * EPSILON ** (2 / 3), -last * EPSILON**0.27, -last * EPSILON**0.115)
+    )
+    counted = Counted(lambda t: math.exp(300.0 * t))
+    evaluation_noise(counted, 1.0, EPSILON)
+    assert counted.points[23] == pytest.approx(last * EPSILON**0.385)
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------
