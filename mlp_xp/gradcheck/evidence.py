@@ -48,6 +48,9 @@ _NEIGHBOURS, _NEIGHBOUR_MARGIN, _ROUNDINGS = 3, 5.0, 20.0
 # The rounding of a gradient that was computed in a coarser dtype than the function, relative to the largest gradient.
 _FLOOR_ROUNDINGS = 50.0
 
+# Noise of so many roundings of the value is that of steps: f rounds on the way, or counts.
+_STEPPED = 1e4
+
 # An error so many times as large as a kink is none of its doing.
 _SEVERAL = 30.0
 
@@ -386,7 +389,7 @@ class Findings(NamedTuple):
     here: probes at params.
     epsilon: of the coarsest dtype that the gradient, or the slopes, were computed in.
     own: the parameters' own dtype.
-    flat: whether f did not change at all where its noise was measured.
+    stepped: whether f changes in steps, far above the rounding of its value, or did not change at all.
     more: further probes at params.
     close: probes at points so close that most kinks stay on their side.
     elsewhere: probes at other points, each a tuple.
@@ -397,7 +400,7 @@ class Findings(NamedTuple):
     here: tuple[Probe, ...]
     epsilon: float = 2.0**-52
     own: Own = Own()
-    flat: bool = False
+    stepped: bool = False
     more: tuple[Probe, ...] = ()
     close: tuple[tuple[Probe, ...], ...] = ()
     elsewhere: tuple[tuple[Probe, ...], ...] = ()
@@ -426,10 +429,11 @@ def gather(here: LocalGradient, random: np.random.Generator) -> Evidence:
     """What is measured at params in any case: each array moved by itself, then all together."""
     everything = tuple(range(len(here.gradient)))
     groups = (*((i,) for i in everything), everything)
-    epsilon = max(here.local.epsilon, here.own_epsilon)
+    local, epsilon = here.local, max(here.local.epsilon, here.own_epsilon)
+    stepped = local.flat or local.noise > _STEPPED * local.epsilon * abs(local.value)
     # the second direction across all arrays is taken at another point, where nothing was computed before
     found = (
-        Findings(probe(here, group, random, _DIRECTIONS if len(group) == 1 else 1), epsilon, own, here.local.flat)
+        Findings(probe(here, group, random, _DIRECTIONS if len(group) == 1 else 1), epsilon, own, stepped)
         for group, own in zip(groups, (*(own_dtype(here, i) for i in everything), Own()), strict=True)
     )
     return Evidence(here, groups, tuple(found))

@@ -78,8 +78,6 @@ def _judged(found: Findings) -> Judgement:
         return Judgement("fail", sides, here)
     if wrong and found.close and _confirmed(found):
         return Judgement("fail", "", here)
-    if found.flat and any(p.analytic for p in here) and resolution(here) > bar(found.epsilon):
-        return Judgement("inconclusive", _flat(found), here)
     if at_kink == "inconclusive":
         return Judgement("inconclusive", sides, here)
 
@@ -91,7 +89,7 @@ def _judged(found: Findings) -> Judgement:
         return Judgement("inconclusive", why, here)
     doubtful = bool(wrong) or resolution(here) > bar(found.epsilon)
     if doubtful and cleared is None:
-        return Judgement("inconclusive", _hidden(here), here)
+        return Judgement("inconclusive", _hidden(found), here)
     if doubtful and cleared is not None and contradicted(cleared, 1):
         return Judgement("fail", "", cleared)
     deciding = here if cleared is None or not doubtful else cleared
@@ -201,16 +199,13 @@ def _clears(there: Sequence[Probe], here: Sequence[Probe], epsilon: float) -> bo
     return resolution(there) <= max(gaps) and not any(p.wrong for p in there)
 
 
-def _flat(found: Findings) -> str:
-    """What is to be said of a function that does not change, or not smoothly, though the gradient says that it does."""
-    probes = (p for group in ((*found.here, *found.more), *found.elsewhere) for p in group)
-    if not any(p.numeric for p in probes):
-        return "f did not change: does it use its argument?"
-    return "f changes in steps alone: is it rounded, or a count?"
-
-
-def _hidden(probes: Sequence[Probe]) -> str:
+def _hidden(found: Findings) -> str:
     """What hides the gradient."""
+    probes = (*found.here, *found.more)
+    if found.stepped and any(p.analytic for p in probes):
+        if not any(p.numeric for p in (*probes, *(p for there in found.elsewhere for p in there))):
+            return "f did not change: does it use its argument?"
+        return "f changes in steps: is it rounded on the way, or a count?"
     if all(p.size <= p.tolerance < math.inf and not p.kinked for p in probes):
         return "the gradient is zero here, as far as rounding shows; weight the outputs, or try another point"
     why, advice = "rounding noise", "float64, weights that saturate less, or a loss with a larger gradient"

@@ -289,9 +289,11 @@ def _same_value(local: LocalFunction, value: float) -> bool:
     return abs(value - local.value) <= _ROUNDING_PER_UNIT * local.noise
 
 
-def _exact_slope(local: LocalFunction, value: float, kink: float = 0.0, tied: bool = False) -> Slope | None:
-    # where f does not change, and has no slope either, it is constant: no stair hides anything
-    noise = local.epsilon * abs(local.value) if local.flat and value == 0.0 else local.noise
+def _exact_slope(
+    local: LocalFunction, value: float, kink: float = 0.0, tied: bool = False, constant: bool = False
+) -> Slope | None:
+    # whatever f rounds, it is no slope where nothing that changes reaches its value
+    noise = local.epsilon * abs(local.value) if constant else local.noise
     rounding = _ROUNDING_PER_UNIT * noise + 4.0 * local.epsilon * abs(value)
     return Slope(value, rounding + local.missed + kink, kink, True, tied) if math.isfinite(value) else None
 
