@@ -26,8 +26,8 @@ _ORDER = """
 _lib.version _lib.typing _lib.namespace _lib.arguments _lib.files _lib.moved _lib
 dropout ops metrics losses mlp optim schedules cost
 gradcheck.arrays gradcheck.forms gradcheck.slopes gradcheck.derivatives gradcheck.dual gradcheck.local
-gradcheck.contract gradcheck.report gradcheck.evidence gradcheck.elsewhere gradcheck.entries gradcheck.verdict
-gradcheck.explain gradcheck.check gradcheck.products
+gradcheck.contract gradcheck.report gradcheck.evidence gradcheck.kinks gradcheck.elsewhere gradcheck.entries
+gradcheck.verdict gradcheck.explain gradcheck.check gradcheck.products
 gradcheck
 mistakes
 train.dataset train.step train.evaluate train.loop train

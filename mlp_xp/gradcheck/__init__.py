@@ -7,6 +7,7 @@
     contract     what a gradient function owes besides the right numbers
     local        a function at a point: its arithmetic, its noise, its slope along any direction
     evidence     a gradient against those slopes, and what may lie between the two
+    kinks        the gradient at kinks, beside the slopes on their two sides
     elsewhere    doubtful arrays, checked again at other points
     entries      numerical_grad, and single entries against differences
     verdict      from the evidence to the row of each array
