@@ -121,7 +121,7 @@ def one_sided(here: LocalGradient, leaf: int, random: np.random.Generator, limit
         limit: at most so many coordinates.
 
     Returns:
-        At most ``limit + 1``; the last is of all together, if there are several. None if f does not take duals, or if
+        At most ``limit + 1``; the last is of all together, if there are several. Empty if f does not take duals, or if
         nothing ties.
     """
     if here.local.exact != "dual numbers":

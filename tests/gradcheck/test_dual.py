@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import mpmath
 import numpy as np
 import pytest
 import textbook
@@ -182,6 +183,79 @@ def test_linear_algebra_has_the_derivative_of_its_differences(xp, put, host, nam
 def test_sorting_has_the_derivative_of_its_differences(xp, put, host, name):
     f, *values = SORTS[name]
     agrees_with_differences(host, namespaced(f), *map(put, values))
+
+
+# --- the tables against fifty digits -------------------------------------------------------------------------------
+
+# the names that differ from mpmath's
+DIGITS = {
+    "reciprocal": lambda mp, x: 1 / x,
+    "sigmoid": lambda mp, x: 1 / (1 + mp.exp(-x)),
+    "square": lambda mp, x: x * x,
+    "log2": lambda mp, x: mp.log(x) / mp.log(2),
+    "log10": lambda mp, x: mp.log(x) / mp.log(10),
+    "atan2": lambda mp, a, b: mp.atan2(a, b),
+    "add": lambda mp, a, b: a + b,
+    "subtract": lambda mp, a, b: a - b,
+    "multiply": lambda mp, a, b: a * b,
+    "divide": lambda mp, a, b: a / b,
+    "pow": lambda mp, a, b: a**b,
+    "logaddexp": lambda mp, a, b: mp.log(mp.exp(a) + mp.exp(b)),
+}
+
+
+def digits(name):
+    """The function of that name, and of its arguments to fifty digits."""
+    mp = mpmath.mp.clone()
+    mp.dps = 50
+    function = DIGITS.get(name, lambda mp, *x: getattr(mp, name)(*x))
+    return mp, lambda *x: function(mp, *x)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", derivatives.SLOPES)
+def test_a_slope_agrees_with_fifty_digits(name):
+    mp, f = digits(name)
+    points = [1.2, 3.0, 9.5] if name == "acosh" else [0.11, 0.5, 0.93]
+    for x in points:
+        slope = derivatives.SLOPES[name](np, np.float64(x), np.float64(f(mp.mpf(x))))
+        assert float(slope) == pytest.approx(float(mp.diff(f, mp.mpf(x))), rel=1e-13)  # a few roundings, near 1 more
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", derivatives.PARTIALS)
+def test_partial_slopes_agree_with_fifty_digits(name):
+    mp, f = digits(name)
+    for a, b in ((0.3, 1.7), (2.5, -0.6), (1.1, 3.0)):
+        y = np.float64(f(mp.mpf(a), mp.mpf(b)))
+        for partial_slope, order in zip(derivatives.PARTIALS[name], ((1, 0), (0, 1)), strict=True):
+            exact = mp.diff(f, (mp.mpf(a), mp.mpf(b)), order)
+            assert float(partial_slope(np, np.float64(a), np.float64(b), y)) == pytest.approx(float(exact), rel=1e-13)
+
+
+def matrix_slopes(name, x, dx):
+    """The tangents of a function of linear algebra by its definition to fifty digits, and none of its rules."""
+    mp, _ = digits(name)
+    h = mp.mpf(10) ** -20
+
+    def at(t):
+        X = mp.matrix(x.tolist()) + t * mp.matrix(dx.tolist())
+        if name == "cholesky":
+            return mp.cholesky(X)
+        return mp.inverse(X) if name == "inv" else mp.matrix([[mp.det(X) if name == "det" else mp.log(abs(mp.det(X)))]])
+
+    slope = (at(h) - at(-h)) / (2 * h)
+    return np.asarray(slope.tolist(), dtype=float)
+
+
+@pytest.mark.only("numpy", "torch", "cupy")
+@pytest.mark.parametrize("name", ["cholesky", "det", "inv", "slogdet"])
+def test_linear_algebra_agrees_with_fifty_digits(xp, put, host, name):
+    x, dx = S @ S.T, RANDOM.standard_normal((3, 3))
+    dx = dx + dx.T
+    result = getattr((ns := DualNamespace(xp)).linalg, name)(Dual(ns, put(x), put(dx)))
+    tangent = host((result[1] if name == "slogdet" else result).tangent)
+    np.testing.assert_allclose(tangent, matrix_slopes(name, x, dx).reshape(tangent.shape), rtol=1e-12, atol=1e-13)
 
 
 OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow]
