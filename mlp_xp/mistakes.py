@@ -11,10 +11,8 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import chain
 from typing import Any, Literal, NamedTuple, TypeAlias, Unpack, cast
 
-import numpy as np  # on the host alone: copies where a library has no float64
-
 from mlp_xp._lib.moved import renamed
-from mlp_xp._lib.namespace import device_kwargs, is_floating, is_integral, namespace, parameter_name
+from mlp_xp._lib.namespace import device_kwargs, in_library_of, is_floating, is_integral, namespace, parameter_name
 from mlp_xp._lib.typing import Array, Namespace, Params, Pullback
 from mlp_xp.dropout import dropout_mask
 from mlp_xp.gradcheck import Report, gradcheck
@@ -460,7 +458,7 @@ def _following(X: Array, y: Array, options: Options, param: Array) -> tuple[Arra
     xp = namespace(param)
 
     def alike(array: Array) -> Array:
-        own = array if namespace(array) is xp else xp.asarray(np.asarray(array))
+        own = in_library_of(param, array)
         return xp.astype(own, param.dtype) if is_floating(xp, own.dtype) and own.dtype != param.dtype else own
 
     weight = options.get("sample_weight")

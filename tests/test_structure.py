@@ -26,8 +26,9 @@ _ORDER = """
 _lib.version _lib.typing _lib.namespace _lib.arguments _lib.files _lib.moved _lib
 dropout ops metrics losses mlp optim schedules cost
 gradcheck.arrays gradcheck.forms gradcheck.slopes gradcheck.derivatives gradcheck.dual gradcheck.local
-gradcheck.contract gradcheck.evidence gradcheck.judge gradcheck.report gradcheck.elsewhere gradcheck.entries
-gradcheck.blind_spots gradcheck.factors gradcheck.patterns gradcheck.explain gradcheck.check gradcheck.products
+gradcheck.contract gradcheck.evidence gradcheck.kinks gradcheck.judge gradcheck.report gradcheck.elsewhere
+gradcheck.entries gradcheck.blind_spots gradcheck.factors gradcheck.patterns gradcheck.explain
+gradcheck.check gradcheck.products
 gradcheck
 mistakes
 train.dataset train.step train.evaluate train.loop train

@@ -80,7 +80,9 @@ def device_of(x: Array) -> Any:
     """The device of ``x``; None, the standard's default, for lazy arrays, which place new arrays by themselves.
 
     A JAX tracer and a Dask array have no device, and the device of a sharded JAX array can't be passed to a function.
+    A dual number is where its value is.
     """
+    x = getattr(x, "value", x)
     return None if is_lazy_array(x) else getattr(x, "device", None)
 
 
@@ -94,6 +96,20 @@ def device_kwargs(x: Array) -> dict[str, Any]:
     """Keyword arguments that create an array on the device of ``x``; empty where ``x`` names no device."""
     device = device_of(x)
     return {} if device is None else {"device": device}
+
+
+def in_library_of(there: Array, array: Array) -> Array:
+    """``array``, in its own dtype, in the library of ``there``; if that is another one, on its device too.
+
+    Where ``there`` is a dual number and ``array`` of the library beneath, it becomes a constant dual, and stays on its
+    device: the way through the host would lead to the library's first device, or nowhere.
+    """
+    xp, own = namespace(there), namespace(array)
+    if own is xp:  # not by class: a parameter of PyTorch's is a tensor too
+        return array
+    if own is getattr(xp, "base", None):
+        return xp.asarray(array)
+    return xp.asarray(to_host(array), **device_kwargs(there))
 
 
 class Placement(NamedTuple):

@@ -7,6 +7,7 @@
     contract     what a gradient function owes besides the right numbers
     local        a function at a point: its arithmetic, its noise, its slope along any direction
     evidence     what is measured of a gradient: probes along directions, as numbers
+    kinks        the gradient at kinks, beside the slopes on their two sides
     judge        from these numbers to a verdict and its reason: every verdict is decided there
     elsewhere    more directions and other points, where the judge is in doubt
     entries      numerical_grad, and single entries against differences

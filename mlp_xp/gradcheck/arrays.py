@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np  # on the host alone: host numbers
 
-from mlp_xp._lib.namespace import device_kwargs, namespace
+from mlp_xp._lib.namespace import device_kwargs, in_library_of, namespace
 from mlp_xp._lib.typing import Array, Namespace
 
 
@@ -98,10 +98,7 @@ def copied(xp: Namespace, *arrays: Array) -> tuple[Array, ...]:
 
 def like(array: Array, there: Array) -> Array:
     """``array`` in the library, dtype and on the device of ``there``."""
-    xp = namespace(there)
-    if namespace(array) is xp:  # not by class: a parameter of PyTorch's is a tensor too
-        return xp.astype(array, there.dtype)
-    return xp.asarray(np.asarray(array), dtype=there.dtype)
+    return namespace(there).astype(in_library_of(there, array), there.dtype)
 
 
 def from_host(xp: Namespace, numbers: Any, x: Array) -> Array:

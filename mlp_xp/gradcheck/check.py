@@ -6,7 +6,7 @@ Next: ``forms``, where the arguments become flat; ``products`` checks pullbacks 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -98,7 +98,7 @@ def gradcheck(
     verdicts = [row.verdict for row in rows]
     contract = together(verdicts, evidence)
     look_first = blame([row.name for row in rows], verdicts)
-    weak, notes = tuple(blind_spots(here)), _skipped(flat)
+    weak, notes = tuple(blind_spots(here)), tuple(_notes(flat))
     return Report(tuple(rows), flat.f.count, here.local.reference, contract, look_first, weak, notes)
 
 
@@ -129,12 +129,13 @@ def _not_compared(flat: Flat, answer: Answer) -> Report:
     return Report(tuple(rows), flat.f.count, "no arithmetic", (answer.broken,) if answer.broken else ())
 
 
-def _skipped(flat: Flat) -> tuple[str, ...]:
-    """A sentence about points that the checker chose and had to skip."""
-    if not (refusals := flat.f.refusals):
-        return ()
-    first = refusals[0].splitlines()[0]
-    return (f"f or grad raised at {len(refusals):,} of the points that were tried, which were skipped: {first}",)
+def _notes(flat: Flat) -> Iterator[str]:
+    """Sentences about points that the checker chose and had to skip, and about what f keeps."""
+    if refusals := flat.f.refusals:
+        first = refusals[0].splitlines()[0]
+        yield f"f or grad raised at {len(refusals):,} of the points that were tried, which were skipped: {first}"
+    if flat.f.kept:
+        yield "f keeps something of its last call, a running mean or a history: values of this check are in it now"
 
 
 def _hypothetical(

@@ -80,8 +80,8 @@ CONSTANT = {
 }  # fmt: skip
 """Functions that a small step does not change, or changes only where they are not finite."""
 
-STEPS = {"argmax", "argmin", "argsort", "ceil", "floor", "round", "trunc"}
-"""Constant except where values tie or are whole: there their rule raises."""
+STEPS = {"ceil", "floor", "round", "trunc"}
+"""Constant except where they jump: there their rule raises."""
 
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "equal": operator.eq, "greater": operator.gt, "greater_equal": operator.ge,
@@ -116,9 +116,15 @@ def _sort(xp: Any, x: Any, axis: int = -1, descending: bool = False, stable: boo
 
 
 def _norm(xp: Any, x: Any, order: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    if order not in (None, 2, "fro") or (order == 2 and axis is None and x.ndim > 1):
+    """``sqrt(sum x^2)``, unless ``order`` says another; 2 is another for a matrix, its largest singular value."""
+    matrix = isinstance(axis, tuple) or (axis is None and x.ndim > 1)
+    if order not in ((None, "fro") if matrix else (None, "fro", 2)):
         raise TypeError(f"dual numbers have no rule for a norm of order {order!r}")
     return xp.sqrt(xp.sum(x * x, axis=axis, keepdims=keepdims))
+
+
+def _vector_norm(xp: Any, x: Any, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:  # noqa: A002
+    return _norm(xp, x, None if ord == 2 else ord, axis, keepdims)  # of many axes, it is still that of a vector
 
 
 COMPOSED: dict[str, Callable[..., Any]] = {
@@ -135,7 +141,7 @@ COMPOSED: dict[str, Callable[..., Any]] = {
     "sort": _sort,
     "std": lambda xp, x, axis=None, correction=0.0, keepdims=False: xp.sqrt(_var(xp, x, axis, correction, keepdims)),
     "var": _var,
-    "vector_norm": lambda xp, x, axis=None, keepdims=False, ord=None: _norm(xp, x, ord, axis, keepdims),  # noqa: A006
+    "vector_norm": _vector_norm,
 }
 
 

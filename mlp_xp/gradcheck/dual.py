@@ -6,7 +6,8 @@ its derivative along the given tangents. Functions of NumPy's and torch's own mo
 those libraries.
 
 Duals are ordered: ``a < b`` is decided by the values and, at a tie, by the tangents. So a function passes every kink on
-the side to which the tangent points, and the one-sided derivative comes out, whatever was compared.
+the side to which the tangent points, and the one-sided derivative comes out, whatever was compared. The namespace can
+be told to decide ties by another rule: a gradient makes such a choice too, such as relu'(0) = 0.
 
 A function without a rule raises, and so does whatever would lose a tangent silently: ``float``, ``bool``, a cast to
 integers.
@@ -19,11 +20,15 @@ Before: ``derivatives``. Next: ``local`` takes slopes by duals.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import math
 import operator
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import ModuleType
+from types import CellType, ModuleType
 from typing import Any
 
 from array_api_compat import is_array_api_obj
@@ -46,6 +51,8 @@ _OTHERS = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "
 
 class Dual:
     """``value + tangent * e``: two arrays of one shape and dtype; a tangent of None is zero, that of a constant."""
+
+    __slots__ = ("_xp", "tangent", "value")  # then who refers to a dual refers to no dict of it: see ``put_back``
 
     def __init__(self, xp: DualNamespace, value: Any, tangent: Any = None) -> None:
         self._xp, self.value, self.tangent = xp, value, tangent
@@ -134,13 +141,17 @@ def untangent(x: Any) -> Any:
 class DualNamespace:
     """The functions of the namespace ``base`` for duals, plain arrays and both; one for each evaluation of a function.
 
-    ties: for each comparison a 0-d array: whether the tangents had to decide. If so, the function may have a kink here,
-        and another derivative on the other side.
+    ties: for each comparison a 0-d array: how many entries the tangents had to decide. Where they had to, the function
+        may have a kink, and another derivative on the other side.
+    choose: takes a mask of such entries and decides each instead, by a boolean array of the mask's shape: whether a
+        comparison holds there; whether a ``max``, ``min`` or sort follows the tangents there, or goes against them.
+        By default the tangents decide.
     """
 
-    def __init__(self, base: Any) -> None:
+    def __init__(self, base: Any, choose: Callable[[Any], Any] | None = None) -> None:
         # the name of the base: array-api-compat takes duals and its arrays for arrays of one library
         self.base, self.__name__ = base, base.__name__
+        self.choose = choose
         self.ties: list[Any] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -194,20 +205,22 @@ class DualNamespace:
 
     def _step(self, name: str, function: Any, args: Any, options: Any) -> Any:
         xp, x = self.base, args[0]
-        if name.startswith("arg"):
-            ordered = xp.sort(xp.reshape(x.value, (-1,)))
-            tied = xp.any(ordered[1:] == ordered[:-1])
-        else:
-            tied = xp.any((2.0 * x.value == xp.round(2.0 * x.value)) & (x.tangent != 0.0))
-        if bool(tied):
+        if bool(xp.any((2.0 * x.value == xp.round(2.0 * x.value)) & (x.tangent != 0.0))):
             raise TypeError(f"dual numbers have no rule for {name} where it jumps")
         return self._constant(name, function, args, options)
 
+    def _tied(self, mask: Any) -> None:
+        self.ties.append(self.base.sum(self.base.astype(mask, self.base.int32)))
+
     def _comparison(self, name: str, function: Any, args: Any, options: Any) -> Any:
         (x, dx), (y, dy) = ((v.value, v.tangent) if _moves(v) else (_values(v), 0.0) for v in args)
-        compare, tie = rules.COMPARISONS[name], x == y
-        self.ties.append(self.base.any(tie & (dx != dy)))
-        return Dual(self, self.base.where(tie, compare(dx, dy), compare(x, y)))
+        compare, equal = rules.COMPARISONS[name], x == y
+        decided = compare(dx, dy)
+        tied = equal & (dx != dy)
+        self._tied(tied)
+        if self.choose is not None:
+            decided = self.base.where(tied, self.choose(tied), decided)
+        return Dual(self, self.base.where(equal, decided, compare(x, y)))
 
     def _where(self, name: str, function: Any, args: Any, options: Any) -> Any:
         condition, a, b = untangent(args[0]), *map(_values, args[1:])
@@ -218,16 +231,56 @@ class DualNamespace:
 
     def _extreme(self, name: str, function: Any, args: Any, options: Any) -> Any:
         """The tangent is the ``max`` or ``min`` of the tangents of the entries that attain the extreme value."""
-        x, *rest = args
-        xp, best = self.base, getattr(self.base, name)
-        axis = _standard(options).get("axis", rest[0] if rest else None)
-        attained = x.value == best(x.value, axis=axis, keepdims=True)
-        among = xp.where(attained, x.tangent, xp.full_like(x.value, -math.inf if name == "max" else math.inf))
-        self.ties.append(xp.any(attained & (x.tangent != best(among, axis=axis, keepdims=True))))
-        y = function(x.value, *rest, **options)
+        y = function(_values(args[0]), *args[1:], **options)
         if isinstance(y, tuple):  # torch returns where as well
             raise TypeError(f"dual numbers have no rule for {name} with its indices")
-        return self._dual(y, function(among, *rest, **options))
+        _, tangent = self._leading(name, args, options)
+        return self._dual(y, self.base.reshape(tangent, y.shape))
+
+    def _position(self, name: str, function: Any, args: Any, options: Any) -> Any:
+        """The first of the entries whose value, and among these whose tangent, is extreme."""
+        xp, x, standard = self.base, args[0], _standard(options)
+        attained, tangent = self._leading(name.removeprefix("arg"), args, options)
+        leads = xp.astype(attained & (x.tangent == tangent), xp.int32)
+        return self._clothed(xp.argmax(leads, axis=_axis(args, options), keepdims=standard.get("keepdims", False)))
+
+    def _leading(self, name: str, args: Any, options: Any) -> tuple[Any, Any]:
+        """Which entries attain the ``max`` or ``min``; along the axis, which is kept, the extreme of their tangents."""
+        xp, x, best = self.base, args[0], getattr(self.base, name)
+        along = {"axis": _axis(args, options), "keepdims": True}
+        attained, far = (
+            x.value == best(x.value, **along),
+            xp.full_like(x.value, -math.inf if name == "max" else math.inf),
+        )
+        tangent = best(xp.where(attained, x.tangent, far), **along)
+        tied = xp.any(attained & (x.tangent != tangent), **along)
+        self._tied(tied)
+        if self.choose is not None:
+            against = -best(xp.where(attained, -x.tangent, far), **along)
+            tangent = xp.where(tied & ~self.choose(tied), against, tangent)
+        return attained, tangent
+
+    def _argsort(self, name: str, function: Any, args: Any, options: Any) -> Any:
+        """In the order of the values and, among equal ones, of the tangents."""
+        xp, x, axis = self.base, args[0], _axis(args, options, -1)
+        sort = functools.partial(
+            xp.argsort, axis=-1, descending=_standard(options).get("descending", False), stable=True
+        )
+        value, tangent = (xp.moveaxis(each, axis, -1) for each in (x.value, x.tangent))
+        order = sort(tangent)
+        order = xp.take_along_axis(order, sort(xp.take_along_axis(value, order, axis=-1)), axis=-1)
+        value, tangent = (xp.take_along_axis(each, order, axis=-1) for each in (value, tangent))
+        self._tied((value[..., 1:] == value[..., :-1]) & (tangent[..., 1:] != tangent[..., :-1]))
+        if self.choose is not None:
+            # at each place the last of the entries that are equal there, or the first: no order of them goes beyond
+            equal = xp.astype(value[..., :, None] == value[..., None, :], order.dtype)
+            first = xp.argmax(equal, axis=-1)
+            last = first + xp.sum(equal, axis=-1) - 1
+            low, high = (xp.take_along_axis(tangent, each, axis=-1) for each in (first, last))
+            tied = low != high
+            chosen = xp.where(self.choose(tied), last, first)
+            order = xp.where(tied, xp.take_along_axis(order, chosen, axis=-1), order)
+        return self._clothed(xp.moveaxis(order, -1, axis))
 
     def _broadcast(self, name: str, function: Any, args: Any, options: Any) -> Any:
         shape = function(*map(_values, args))[0].shape
@@ -260,6 +313,68 @@ class DualNamespace:
         return Dual(self, result) if is_array_api_obj(result) else result
 
 
+# --- what a function keeps ---------------------------------------------------------------------------------------
+
+
+def put_back(watched: weakref.ref[DualNamespace]) -> bool:
+    """Whether duals outlived the evaluation of a function; if so, their values take their places.
+
+    Such as a running mean or a history of losses that the function keeps. Each dual holds its namespace, so it is
+    enough to watch this one, and in the usual case nothing has to be searched. Places are entries of dicts, lists and
+    deques, attributes, variables of closures, and tuples that lie in one of these, which are replaced by new tuples.
+    Out of reach is what only C code or a suspended generator holds, such as the results that ``lru_cache`` keeps.
+
+    Args:
+        watched: a weak reference to the namespace of the evaluation, of which the caller holds no other.
+    """
+    if watched() is None:
+        return False
+    gc.collect()  # what is left may be garbage that refers to itself, such as functions that call themselves
+    if watched() is None:
+        return False
+    old: list[Any] = [x for x in gc.get_referrers(watched()) if type(x) is Dual]
+    new: dict[int, Any] = {id(x): x.value for x in old}
+    _put_in_place(old, new)
+    if (space := watched()) is not None:  # a function may keep it as its ``xp``
+        _put_in_place([space], {id(space): space.base})
+    return True
+
+
+def _put_in_place(old: list[Any], new: dict[int, Any]) -> None:
+    """Replace each object of ``old`` by ``new[id(object)]`` wherever it lies."""
+    alive = list(old)  # as long as this list lives, no new object is given one of their ids
+    while old:
+        tuples: list[Any] = []
+        for holder in gc.get_referrers(*old):
+            kind = type(holder)
+            if issubclass(kind, tuple):
+                rebuilt = [new.get(id(x), x) for x in holder]
+                new[id(holder)] = holder._make(rebuilt) if hasattr(kind, "_make") else kind(rebuilt)
+                tuples.append(holder)
+            elif holder is not old and holder is not alive and kind is not Dual:
+                _replace_in(holder, new)
+        alive += tuples
+        old = tuples
+
+
+def _replace_in(holder: Any, new: Mapping[int, Any]) -> None:
+    """Replace what ``holder`` holds of the objects that ``new`` has by their ids; some objects can't be changed."""
+    kind = type(holder)
+    if issubclass(kind, dict | list | deque):
+        for key, x in list(holder.items() if issubclass(kind, dict) else enumerate(holder)):
+            if id(x) in new:
+                holder[key] = new[id(x)]
+    elif kind is CellType:
+        if not isinstance(holder.cell_contents, DualNamespace):  # an extension's own
+            holder.cell_contents = new[id(holder.cell_contents)]
+    else:
+        slots = (each for base in kind.__mro__ for each in getattr(base, "__slots__", ()))
+        for name in {*getattr(holder, "__dict__", ()), *slots}:
+            with contextlib.suppress(AttributeError, TypeError):  # a slot may be empty, an object C's own
+                if (x := object.__getattribute__(holder, name)) is not None and id(x) in new:
+                    object.__setattr__(holder, name, new[id(x)])
+
+
 _KINDS: tuple[tuple[Iterable[str], Callable[[DualNamespace, str, Any, Any, Any], Any]], ...] = (
     (rules.SLOPES, DualNamespace._slope),
     (rules.PARTIALS, DualNamespace._partials),
@@ -271,6 +386,8 @@ _KINDS: tuple[tuple[Iterable[str], Callable[[DualNamespace, str, Any, Any, Any],
     (rules.COMPOSED, DualNamespace._composed),
     (rules.LINALG, DualNamespace._linalg),
     (("max", "min"), DualNamespace._extreme),
+    (("argmax", "argmin"), DualNamespace._position),
+    (("argsort",), DualNamespace._argsort),
     (("where",), DualNamespace._where),
     (("broadcast_arrays",), DualNamespace._broadcast),
 )
@@ -314,3 +431,8 @@ def _tangents(xp: Any, x: Any) -> Any:
 def _standard(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options by the standard's names, also if they came by torch's."""
     return {{"dim": "axis", "keepdim": "keepdims"}.get(key, key): option for key, option in options.items()}
+
+
+def _axis(args: Any, options: Mapping[str, Any], default: int | None = None) -> Any:
+    """The axis along which a function of one array works; an argument by either name, or the second."""
+    return untangent(_standard(options).get("axis", args[1] if len(args) > 1 else default))

@@ -16,6 +16,7 @@ from mlp_xp._lib.namespace import namespace
 from mlp_xp.gradcheck.arrays import distance, random_direction
 from mlp_xp.gradcheck.evidence import MORE_DIRECTIONS, Evidence, LocalGradient, asked, gradient_at, probe
 from mlp_xp.gradcheck.judge import FAR, contradicted, wanted
+from mlp_xp.gradcheck.kinks import one_sided
 from mlp_xp.gradcheck.local import moved
 
 
@@ -36,6 +37,9 @@ _AWAY = (_Move(0.25, 0.2), _Move(4.0, 0.2), _Move(0.06, 0.2), _Move(16.0, 0.2))
 # At these distances a mistake is still on the same side of most kinks.
 _CLOSE = (_Move(1.0, 1e-3), _Move(1.0, 1e-4))
 
+# One-sided slopes are taken along so many entries of all arrays together.
+_COORDINATES = 16
+
 # How far to move so that a gradient that is right at params alone is wrong.
 _FAR = _Move(1.0, 0.1)
 
@@ -43,7 +47,12 @@ _FAR = _Move(1.0, 0.1)
 def look_further(evidence: Evidence, random: np.random.Generator) -> Evidence:
     """``evidence`` with all that ``wanted`` asks for."""
     here, groups = evidence.here, evidence.groups
-    found = list(evidence.found)
+    found, room = list(evidence.found), _COORDINATES
+    for leaf, findings in enumerate(found[:-1]):
+        if room and any(probe.tied for probe in findings.here):
+            sides = one_sided(here, leaf, random, room)
+            room -= min(room, len(sides))
+            found[leaf] = findings._replace(sides=sides)
     for g, findings in enumerate(found):
         if wanted(findings) == "more":
             found[g] = findings._replace(more=probe(here, groups[g], random, MORE_DIRECTIONS))

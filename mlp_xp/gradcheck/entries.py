@@ -16,7 +16,7 @@ import numpy as np  # on the host alone: indices
 
 from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, persisted, scalar_like
 from mlp_xp._lib.typing import Array, Namespace
-from mlp_xp.gradcheck.arrays import flat_positions, inner, norm, random_direction, sizes_of, taken
+from mlp_xp.gradcheck.arrays import flat_positions, inner, norm, random_direction, scales_of, sizes_of, taken
 from mlp_xp.gradcheck.evidence import MARGIN, LocalGradient, Worst, constant_rounding, entry_rounding
 from mlp_xp.gradcheck.judge import RIGHT, WRONG
 from mlp_xp.gradcheck.local import FINE, LocalFunction, slope_along
@@ -275,11 +275,13 @@ def shown_by(here: LocalGradient, leaf: int, entries: Entries) -> Shown:
     some = xp.where(scale > 0.0, scale, xp.ones_like(scale))
     visible = (excess > 0.0) | (entries.uncertainty <= WRONG * scale)
     relative = xp.where(visible, gap / some, xp.zeros_like(gap))
+    scales = taken(xp, scales_of(xp, x) * xp.ones_like(x), entries.positions)
     at = int(xp.argmax(relative, axis=0)) if bool(xp.any(relative > 0.0)) else int(xp.argmax(scale, axis=0))
     worst = Worst(
         excess=float(xp.max(xp.where(excess > 0.0, excess / some, xp.zeros_like(excess)))),
         seen=bool(xp.any(excess > 0.0)),
         fine=float(xp.finfo(entries.numeric.dtype).eps) <= FINE,
+        resolution=norm(xp, entries.uncertainty * scales) / (norm(xp, entries.analytic * scales) or math.inf),
     )
     index = tuple(int(i) for i in np.unravel_index(entries.positions[at], x.shape))
     values = (float(each[at]) for each in (relative, entries.analytic, entries.numeric, entries.uncertainty))

@@ -353,13 +353,14 @@ def _dtype(x: Array) -> str:
 
 
 class Sides(NamedTuple):
-    """The slopes on the two sides of a kink along one entry, or along several together.
+    """A gradient and the slopes on the two sides of a kink, along one coordinate or along several together.
 
-    position: flat, of the entry; None for a positive combination of all entries at which a kink was found.
-    analytic: what the gradient predicts.
-    left, right: the slopes on the two sides.
-    branches: the slopes if all that ties is decided as false, and as true.
-    tolerance: how far rounding may move them.
+    position: of the coordinate in its array, flat; None for several together.
+    analytic: the slope that the gradient predicts; along a coordinate, its entry there.
+    left, right: the slopes of the function before and behind the point.
+    branches: the lowest and the highest slope that any choice at the ties gives, each tie by itself. Empty if the
+        gradient lies between left and right, since it was not asked for.
+    tolerance: of rounding alone, since these slopes are exact.
     """
 
     position: int | None
@@ -369,6 +370,16 @@ class Sides(NamedTuple):
     branches: tuple[float, ...]
     tolerance: float
 
+    def outside(self, *slopes: float) -> bool:
+        """Whether the gradient lies neither between ``slopes`` nor at one of them."""
+        return not min(slopes) - self.tolerance <= self.analytic <= max(slopes) + self.tolerance
+
+    @property
+    def bend(self) -> int:
+        """1 if the slope grows from left to right, as that of |x| does, -1 if it falls, 0 if the two agree."""
+        jump = self.right - self.left
+        return 0 if abs(jump) <= self.tolerance else int(math.copysign(1.0, jump))
+
 
 class Worst(NamedTuple):
     """What single entries of an array show, each compared with its own difference.
@@ -376,11 +387,13 @@ class Worst(NamedTuple):
     excess: the largest error beyond its uncertainty, as a share of ``|a| + |n|`` of its entry.
     seen: whether any error stands out of its uncertainty at all.
     fine: whether the differences were taken in float64, or in anything as fine.
+    resolution: the norm of what they may be off by, as a share of the norm of the gradient.
     """
 
     excess: float
     seen: bool
     fine: bool
+    resolution: float
 
 
 class Findings(NamedTuple):

@@ -27,11 +27,13 @@ class CountedFunction:
     """``f``, and the number of points it was asked for: a vectorised call counts by its width.
 
     refusals: what was raised at points that the checker chose.
+    kept: whether f keeps something of a call, such as a running mean or a history.
     """
 
     def __init__(self, f: Callable[..., Any]) -> None:
         self.f, self.count = f, 0
         self.refusals: list[str] = []
+        self.kept = False
 
     def __call__(self, *arrays: Any, width: int = 1) -> Any:
         self.count += width

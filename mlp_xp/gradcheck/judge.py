@@ -64,12 +64,13 @@ def _judged(found: Findings) -> Judgement:
     here = (*found.here, *found.more)
     wrong = [p for p in here if p.wrong]
     cleared = _cleared(found)
-    at_kink, sides = impossible(found.sides)
+    at_kink, _, sides = impossible(found.sides)
 
     # a gradient that is wrong where f is smooth is wrong, whatever it is at other points
     if contradicted(here):
-        hidden = found.worst and not found.worst.seen and not found.worst.fine
-        if hidden and not any(p.exact for p in wrong):
+        largest = max(p.gap for p in wrong)
+        silent = found.worst and not (found.worst.seen or found.worst.fine) and found.worst.resolution < largest
+        if silent and not any(p.exact for p in wrong):
             # slopes of a function with many kinks that computes in float32 alone were seen to be 1% off
             why = "slopes along random directions are off, which no single entry bears out; try a function of float64"
             return Judgement("inconclusive", why, here)
@@ -229,14 +230,42 @@ def _lost(own: Own, allowed: float) -> Judgement:
 # --- kinks -----------------------------------------------------------------------------------------------------------
 
 
-def impossible(sides: Sequence[Sides]) -> tuple[Literal["", "inconclusive", "fail"], str]:
-    """Whether no subgradient has these entries, and a sentence."""
-    for side in sides:
-        low, high = min(side.left, side.right), max(side.left, side.right)
-        if not low - side.tolerance <= side.analytic <= high + side.tolerance:
-            both = f"the slopes on its two sides are {low:.6g} and {high:.6g}"
-            return "fail", f"at a kink {both}, and the gradient has {side.analytic:.6g}"
-    return "", ""
+Finding: TypeAlias = tuple[Literal["fail", "inconclusive", ""], int | None, str]
+"""A verdict, the position that it is about (None: several, or nothing), and a sentence."""
+
+
+def impossible(sides: Sequence[Sides]) -> Finding:
+    """Whether no choice at the kinks gives this gradient; ``("", None, "")`` if nothing speaks against it.
+
+    What no choice gives fails where the two sides differ. What some choice gives along a coordinate, though neither
+    side does, is inconclusive, and so is what differs from two sides that agree: ``relu(x) - relu(-x)`` is x, and
+    relu'(0) = 0 gives it a slope of 0. Several coordinates together speak only against what no choice gives, and fail
+    only if all of them bend one way, as those of a convex function do.
+
+    >>> impossible([Sides(3, 5.0, -1.0, 1.0, (-1.0, 1.0), 1e-12)])
+    ('fail', 3, 'at a kink, the slopes on the two sides are -1 and 1; the gradient has 5')
+    >>> impossible([Sides(3, 0.0, -1.0, 1.0, (), 1e-12)])
+    ('', None, '')
+    """
+    bends = {each.bend for each in sides if each.position is not None} - {0}
+    found: Finding = ("", None, "")
+    for each in sides:
+        if not each.outside(each.left, each.right):
+            continue
+        beyond, together = each.outside(each.left, each.right, *each.branches), each.position is None
+        if beyond and each.bend and not (together and len(bends) > 1):
+            return "fail", each.position, _sentence(each)
+        if not found[0] and (beyond or not together):
+            found = ("inconclusive", each.position, f"{_sentence(each)}: another choice at the ties, or an error")
+    return found
+
+
+def _sentence(sides: Sides) -> str:
+    left, right, analytic = (f"{slope:.6g}" for slope in (sides.left, sides.right, sides.analytic))
+    slopes = f"slopes on the two sides are {left} and {right}" if sides.bend else f"slope on both sides is {right}"
+    verb = "has" if sides.position is not None else "predicts"
+    where = "" if sides.position is not None else " of several entries together"
+    return f"at a kink{where}, the {slopes}; the gradient {verb} {analytic}"
 
 
 # --- several arrays ----------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from __future__ import annotations
 import cmath
 import functools
 import math
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,7 +20,7 @@ import numpy as np  # on the host alone: copies where a library has no float64
 from mlp_xp._lib.namespace import device_kwargs, namespace
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.gradcheck.arrays import copied, from_host, like, random_direction
-from mlp_xp.gradcheck.dual import Dual, DualNamespace
+from mlp_xp.gradcheck.dual import Dual, DualNamespace, put_back
 from mlp_xp.gradcheck.forms import Arrays, CountedFunction
 from mlp_xp.gradcheck.slopes import Slope, directional_slope, evaluation_noise
 
@@ -235,26 +236,66 @@ def _by_dual_numbers(local: LocalFunction, directions: Directions) -> Slope | No
     At a tie, such as relu at 0, the tangent is the derivative on the side to which the directions point. Then the
     derivative on the other side is taken too; if the two differ, the slope lies between them.
     """
-    one_sided = []
-    for sign in (1.0, -1.0):
-        xp = DualNamespace(local.xp)
-        args = [Dual(xp, x, sign * directions[i] if i in directions else None) for i, x in enumerate(local.point)]
-        try:
-            with np.errstate(all="ignore"):  # in branches not taken; a value that is not finite is refused below
-                result = local.f(*args, width=2)
-                if not isinstance(result, Dual):
-                    return None
-                value = number(result.value)
-                one_sided.append(0.0 if result.tangent is None else sign * number(result.tangent))
-                tied = any(map(bool, xp.ties))
-        except Exception:  # f may not be written for arrays of any library, and raise anything
-            return None
-        if not _same_value(local, value):
-            return None
-        if not tied:
-            break
-    kink = 0.5 * abs(one_sided[0] - one_sided[-1])
-    return _exact_slope(local, 0.5 * (one_sided[0] + one_sided[-1]), kink, tied)
+    right = left = along_duals(local, directions)
+    if right is not None and right.ties:
+        left = along_duals(local, directions, -1.0)
+    if right is None or left is None:
+        return None
+    kink, constant = 0.5 * abs(right.slope - left.slope), right.constant and left.constant
+    return _exact_slope(local, 0.5 * (right.slope + left.slope), kink, bool(right.ties), constant)
+
+
+class DualSlope(NamedTuple):
+    """A slope by duals.
+
+    slope: the derivative on the side to which the direction points.
+    ties: how many entries of comparisons, maxima and sorts the tangents decided. If none, both sides have this slope.
+    constant: whether nothing that moves reaches the value of f: it steps over all of it, or does not use it.
+    """
+
+    slope: float
+    ties: int
+    constant: bool
+
+
+def along_duals(
+    local: LocalFunction, directions: Directions, sign: float = 1.0, choose: Callable[[Any], Any] | None = None
+) -> DualSlope | None:
+    """The slope of f on the side to which ``sign * directions`` points, counted along ``directions``.
+
+    Args:
+        local: a function at a point.
+        directions: along which its arrays move.
+        sign: 1 or -1.
+        choose: decides ties instead of the direction, as in ``DualNamespace``.
+
+    Returns:
+        The slope; None if f does not take duals, or has another value there.
+    """
+    space = DualNamespace(local.xp, choose)
+    found = _value_and_slope(local, space, {i: sign * d for i, d in directions.items()})
+    watched = weakref.ref(space)
+    del space
+    local.f.kept = put_back(watched) or local.f.kept
+    if found is None or not _same_value(local, found[0]):
+        return None
+    return DualSlope(sign * (found[1] or 0.0), found[2], found[1] is None)
+
+
+def _value_and_slope(
+    local: LocalFunction, space: DualNamespace, directions: Directions
+) -> tuple[float, float | None, int] | None:
+    """Value and tangent of f at duals, and how many ties there were. No dual outlives it, unless f keeps it."""
+    args = [Dual(space, x, directions.get(i)) for i, x in enumerate(local.point)]
+    try:
+        with np.errstate(all="ignore"):  # of branches not taken; a value that is not finite is refused
+            result = local.f(*args, width=2)
+            if not isinstance(result, Dual):
+                return None
+            slope = None if result.tangent is None else number(result.tangent)
+            return number(result.value), slope, sum(map(int, space.ties))
+    except Exception:  # f may not be written for arrays of any library, and raise anything
+        return None
 
 
 def _by_complex_step(local: LocalFunction, directions: Directions) -> Slope | None:

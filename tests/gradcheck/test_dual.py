@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import operator
+import os
+import subprocess
+import sys
+import warnings
+from collections import deque
 from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import mpmath
 import numpy as np
 import pytest
 import textbook
 from array_api_compat import array_namespace
 from hypothesis import given
 from hypothesis import strategies as st
+from known_functions import QUICK
 
 import mlp_xp as mx
-from mlp_xp._lib.namespace import device_kwargs
+from mlp_xp._lib.namespace import device_kwargs, in_library_of
 from mlp_xp.gradcheck import derivatives, dual
+from mlp_xp.gradcheck.arrays import like
 from mlp_xp.gradcheck.dual import Dual, DualNamespace
+from mlp_xp.gradcheck.forms import flattened
+from mlp_xp.gradcheck.local import along_duals, prepare
 
 RANDOM = np.random.default_rng(5)
 A = RANDOM.uniform(0.2, 0.8, (3, 4)) * np.where(RANDOM.random((3, 4)) < 0.5, -1.0, 1.0)
@@ -71,7 +84,10 @@ FUNCTIONS = {
     "sum of all": (lambda xp, x: xp.sum(x), A),
     "mean": (lambda xp, x: xp.mean(x, axis=1, keepdims=True), A),
     "prod": (lambda xp, x: xp.prod(x, axis=1), A),
-    "prod of all": (lambda xp, x: xp.prod(x, keepdims=True), A),
+    "prod of all": (lambda xp, x: xp.prod(x), A),
+    "prod of all, kept": (lambda xp, x: xp.prod(x, keepdims=True), A),
+    "prod along an axis, kept": (lambda xp, x: xp.prod(x, axis=0, keepdims=True), A),
+    "prod along the last axis, kept": (lambda xp, x: xp.prod(x, axis=-1, keepdims=True), A),
     "var": (lambda xp, x: xp.var(x, axis=0, correction=1.0), A),
     "std": (lambda xp, x: xp.std(x), A),
     "max": (lambda xp, x: xp.max(x, axis=1, keepdims=True), A),
@@ -118,6 +134,9 @@ EXTENSION = {
     "trace": (lambda xp, x: xp.linalg.trace(x * x), S),
     "outer": (lambda xp, x, y: xp.linalg.outer(x[0, :], y[:, 0]), A, P),
     "vector_norm": (lambda xp, x: xp.linalg.vector_norm(x, axis=1), A),
+    "vector_norm of all": (lambda xp, x: xp.linalg.vector_norm(x, ord=2), A),
+    "vector_norm, kept": (lambda xp, x: xp.linalg.vector_norm(x, axis=(0, 1), keepdims=True), A),
+    "matrix_norm, kept": (lambda xp, x: xp.linalg.matrix_norm(x, keepdims=True), A),
     "matrix_norm": (lambda xp, x: xp.linalg.matrix_norm(x), A),
 }
 SORTS = {  # with take_along_axis, of 2024.12
@@ -125,6 +144,9 @@ SORTS = {  # with take_along_axis, of 2024.12
     "sort": (lambda xp, x: xp.sort(x, axis=1, descending=True), A),
     "argsort and take_along_axis": (lambda xp, x: xp.take_along_axis(x, xp.argsort(x, axis=0), axis=0), A),
     "argmax": (lambda xp, x: x[:, int(xp.argmax(x[0, :]))], A),
+    "argmax along an axis": (lambda xp, x: xp.take_along_axis(x, xp.argmax(x, axis=1, keepdims=True), axis=1), A),
+    "argmin along an axis": (lambda xp, x: xp.take_along_axis(x, xp.argmin(x, axis=0, keepdims=True), axis=0), A),
+    "a row of equal entries beside others": (lambda xp, x: xp.sort(xp.concat([x, 0.0 * x]), axis=1), A),
 }
 
 
@@ -161,6 +183,79 @@ def test_linear_algebra_has_the_derivative_of_its_differences(xp, put, host, nam
 def test_sorting_has_the_derivative_of_its_differences(xp, put, host, name):
     f, *values = SORTS[name]
     agrees_with_differences(host, namespaced(f), *map(put, values))
+
+
+# --- the tables against fifty digits -------------------------------------------------------------------------------
+
+# the names that differ from mpmath's
+DIGITS = {
+    "reciprocal": lambda mp, x: 1 / x,
+    "sigmoid": lambda mp, x: 1 / (1 + mp.exp(-x)),
+    "square": lambda mp, x: x * x,
+    "log2": lambda mp, x: mp.log(x) / mp.log(2),
+    "log10": lambda mp, x: mp.log(x) / mp.log(10),
+    "atan2": lambda mp, a, b: mp.atan2(a, b),
+    "add": lambda mp, a, b: a + b,
+    "subtract": lambda mp, a, b: a - b,
+    "multiply": lambda mp, a, b: a * b,
+    "divide": lambda mp, a, b: a / b,
+    "pow": lambda mp, a, b: a**b,
+    "logaddexp": lambda mp, a, b: mp.log(mp.exp(a) + mp.exp(b)),
+}
+
+
+def digits(name):
+    """The function of that name, and of its arguments to fifty digits."""
+    mp = mpmath.mp.clone()
+    mp.dps = 50
+    function = DIGITS.get(name, lambda mp, *x: getattr(mp, name)(*x))
+    return mp, lambda *x: function(mp, *x)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", derivatives.SLOPES)
+def test_a_slope_agrees_with_fifty_digits(name):
+    mp, f = digits(name)
+    points = [1.2, 3.0, 9.5] if name == "acosh" else [0.11, 0.5, 0.93]
+    for x in points:
+        slope = derivatives.SLOPES[name](np, np.float64(x), np.float64(f(mp.mpf(x))))
+        assert float(slope) == pytest.approx(float(mp.diff(f, mp.mpf(x))), rel=1e-13)  # a few roundings, near 1 more
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", derivatives.PARTIALS)
+def test_partial_slopes_agree_with_fifty_digits(name):
+    mp, f = digits(name)
+    for a, b in ((0.3, 1.7), (2.5, -0.6), (1.1, 3.0)):
+        y = np.float64(f(mp.mpf(a), mp.mpf(b)))
+        for partial_slope, order in zip(derivatives.PARTIALS[name], ((1, 0), (0, 1)), strict=True):
+            exact = mp.diff(f, (mp.mpf(a), mp.mpf(b)), order)
+            assert float(partial_slope(np, np.float64(a), np.float64(b), y)) == pytest.approx(float(exact), rel=1e-13)
+
+
+def matrix_slopes(name, x, dx):
+    """The tangents of a function of linear algebra by its definition to fifty digits, and none of its rules."""
+    mp, _ = digits(name)
+    h = mp.mpf(10) ** -20
+
+    def at(t):
+        X = mp.matrix(x.tolist()) + t * mp.matrix(dx.tolist())
+        if name == "cholesky":
+            return mp.cholesky(X)
+        return mp.inverse(X) if name == "inv" else mp.matrix([[mp.det(X) if name == "det" else mp.log(abs(mp.det(X)))]])
+
+    slope = (at(h) - at(-h)) / (2 * h)
+    return np.asarray(slope.tolist(), dtype=float)
+
+
+@pytest.mark.only("numpy", "torch", "cupy")
+@pytest.mark.parametrize("name", ["cholesky", "det", "inv", "slogdet"])
+def test_linear_algebra_agrees_with_fifty_digits(xp, put, host, name):
+    x, dx = S @ S.T, RANDOM.standard_normal((3, 3))
+    dx = dx + dx.T
+    result = getattr((ns := DualNamespace(xp)).linalg, name)(Dual(ns, put(x), put(dx)))
+    tangent = host((result[1] if name == "slogdet" else result).tangent)
+    np.testing.assert_allclose(tangent, matrix_slopes(name, x, dx).reshape(tangent.shape), rtol=1e-12, atol=1e-13)
 
 
 OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow]
@@ -207,7 +302,7 @@ NUMPYS = {
     "where": lambda np, x: np.where(x > 0, x, 0.01 * x),
     "concatenate": lambda np, x: np.concatenate([x, np.ones((1, 4))]),
     "log": lambda np, x: np.log(np.sum(np.exp(x), axis=1, keepdims=True)),
-    "norm": lambda np, x: np.linalg.norm(x),
+    "norm": lambda np, x: np.linalg.norm(x) + np.linalg.norm(x[0], 2) + np.linalg.norm(x, 2, axis=1, keepdims=True),
     "clip": lambda np, x: np.clip(x, 0.0, 0.5) + x.clip(0.0, 0.5),
     "power": lambda np, x: np.power(x, 2) + np.abs(x) + np.arctan2(x, 2.0),
     "max": lambda np, x: np.max(x, axis=1) + x.max(axis=1),
@@ -262,6 +357,37 @@ def test_an_operation_that_would_lose_a_tangent_raises(xp, put, name):
         tangent_of(LOSSES[name], put(1.0))
 
 
+@EAGER
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda linalg, x: linalg.matrix_norm(x, ord=2),
+        lambda linalg, x: linalg.matrix_norm(x, ord="nuc"),
+        lambda linalg, x: linalg.vector_norm(x[0, :], ord=1),
+        lambda linalg, x: linalg.vector_norm(x, ord=3),
+    ],
+)
+def test_a_norm_of_another_order_has_no_rule(xp, put, norm):
+    with pytest.raises(TypeError, match="no rule for a norm of order"):
+        tangent_of(lambda x: norm(array_namespace(x).linalg, x), put(S))
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda x: np.linalg.norm(x, 2),
+        lambda x: np.linalg.norm(x, 2, axis=(0, 1)),
+        lambda x: np.linalg.norm(x, 1),
+        lambda x: np.linalg.norm(x[0], 1),
+        lambda x: np.linalg.norm(x, np.inf, axis=1),
+    ],
+)
+def test_a_norm_of_another_order_of_numpy_itself_has_no_rule(put, norm):
+    with pytest.raises(TypeError, match="no rule for a norm of order"):
+        tangent_of(norm, put(S))
+
+
 @pytest.mark.only("numpy")
 @pytest.mark.parametrize("write", [np.add.at, lambda a, i, x: a.__setitem__(i, x), lambda a, i, x: np.add(a, x, out=a)])
 def test_a_plain_array_does_not_swallow_a_dual(put, write):
@@ -302,6 +428,212 @@ def test_every_rule_is_a_function_of_the_standard_or_has_a_test(xp):
     strict = pytest.importorskip("array_api_strict")
     known = {*dir(strict), *strict.linalg.__all__}
     assert {n for n in standard if n not in known} <= {"cumulative_sum"}
+
+
+# --- devices -----------------------------------------------------------------------------------------------------
+
+NETWORKS = [
+    {},
+    {"activation": "relu", "criterion": "squared_error"},
+    {"activation": "tanh", "l2": 0.1, "l1": 0.1},
+    {"dropout": 0.3, "seed": 3, "label_smoothing": 0.1},
+    {"sample_weight": np.linspace(0.5, 1.5, 5)},
+]
+
+
+@QUICK
+@pytest.mark.parametrize("options", NETWORKS, ids=lambda options: " ".join(options) or "default")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_network_off_the_first_device_is_checked_by_duals(xp, put, dtype, options):
+    """array-api-strict's second device does not mix with the first."""
+    X, y = put(textbook.batch(5, 3), getattr(xp, dtype)), put(textbook.labels(5, 2))
+    if "sample_weight" in options:
+        options = {"sample_weight": put(options["sample_weight"], getattr(xp, dtype))}
+    params = tuple(put(p, getattr(xp, dtype)) for p in textbook.parameters((3, 4, 2)))
+    report = mx.check_gradients(X, y, *params, **options)
+    assert (report.verdict, report.reference) == ("pass", "float64 by dual numbers"), report
+
+
+_FOUR_DEVICES = """
+import jax, numpy as np, textbook, mlp_xp as mx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+jax.config.update("jax_enable_x64", True)
+assert len(jax.devices()) == 4
+mesh = Mesh(np.asarray(jax.devices()), ("rows",))
+whole, rows = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("rows",)))
+second = jax.devices()[1]
+for name, of_data, of_params in (("second", second, second), ("copies", whole, whole), ("rows", rows, whole)):
+    X, y = (jax.device_put(x, of_data) for x in (textbook.batch(8, 3), textbook.labels(8, 2)))
+    params = [jax.device_put(p, of_params) for p in textbook.parameters((3, 4, 2))]
+    report = mx.check_gradients(X, y, *params, activation="relu", l1=0.1, dropout=0.2, seed=1)
+    print(name, report.verdict, report.reference)
+"""
+
+
+@pytest.mark.only("jax")
+def test_a_network_on_other_devices_of_jax_and_on_several_is_checked_by_duals():
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    paths = os.pathsep.join([str(Path(textbook.__file__).parent), *sys.path])
+    environment = {**os.environ, **flags, "PYTHONPATH": paths}
+    lines = subprocess.check_output([sys.executable, "-c", _FOUR_DEVICES], env=environment, text=True).splitlines()
+    assert lines == [f"{name} pass float64 by dual numbers" for name in ("second", "copies", "rows")]
+
+
+@pytest.mark.only("array_api_strict")
+def test_data_in_the_closure_may_follow_a_dual_to_its_device(xp, put):
+    x, weights = put([1.0, 2.0]), put([3.0, 4.0])
+    ns = DualNamespace(xp)
+    followed = in_library_of(Dual(ns, x, weights), weights)
+    assert (type(followed), followed.value.device, followed.tangent) == (Dual, x.device, None)
+    assert in_library_of(x, weights) is weights
+    moved = in_library_of(x, np.asarray([5, 6]))
+    assert (moved.device, moved.dtype) == (x.device, xp.int64)
+    for other in (np.float32([1.0, 2.0]), put([1.0, 2.0], xp.float32), put([1, 2])):
+        alike = like(other, x)
+        assert (alike.device, alike.dtype) == (x.device, x.dtype)
+
+
+# --- what a function keeps ---------------------------------------------------------------------------------------
+
+
+class Running(NamedTuple):
+    mean: Any
+    steps: int
+
+
+class Model:
+    """Keeps all it can of each call."""
+
+    __slots__ = ("__dict__", "attribute", "empty")
+
+    def __init__(self) -> None:
+        self.state, self.history, self.latest, self.pairs = {"mean": 0.0}, [], deque(maxlen=3), []
+        self.attribute: Any = None
+        self.running, self.nested, self.variable = Running(0.0, 0), {"deep": [((0.0,),)]}, lambda: None
+
+    def __call__(self, x: Any) -> Any:
+        xp = array_namespace(x)
+        mean = xp.mean(x)
+        loss = xp.sum(x * x * x)
+        self.state["mean"] = 0.9 * self.state["mean"] + 0.1 * mean
+        self.history.append(loss)
+        self.latest.append(x)
+        self.pairs.append((len(self.pairs), loss))
+        self.attribute, self.plain = loss, x
+        self.running = Running(mean, self.running.steps + 1)
+        self.nested["deep"][0] = ((loss, (x,)),)
+        self.variable = lambda: loss
+        return loss
+
+    def all_kept(self) -> list[Any]:
+        (inner,) = self.nested["deep"][0]
+        return [
+            self.state["mean"], *self.history, *self.latest, *(loss for _, loss in self.pairs), self.attribute,
+            self.plain, self.running.mean, inner[0], *inner[1], self.variable(),
+        ]  # fmt: skip
+
+
+def left_behind():
+    gc.collect()
+    return [x for x in gc.get_objects() if type(x) in (Dual, DualNamespace)]
+
+
+@pytest.mark.only("numpy", "torch", "cupy")  # a plain running mean meets duals
+def test_a_function_that_keeps_its_results_is_checked_by_duals_and_keeps_plain_arrays(xp, put):
+    x, model = put([0.5, -1.0, 2.0]), Model()
+    plain = {type(x), type(xp.sum(x)), float}
+    before = len(left_behind())
+    report = mx.gradcheck(model, lambda x: (3.0 * x * x,), (x,))
+    assert (report.verdict, report.reference) == ("pass", "float64 by dual numbers"), report
+    assert len(model.history) > 10
+    assert {type(kept) for kept in model.all_kept()} <= plain
+    assert {kept.dtype for kept in model.all_kept() if hasattr(kept, "dtype")} == {x.dtype}
+    assert type(model.running) is Running
+    assert model.running.steps == len(model.history)
+    assert len(left_behind()) == before
+    assert mx.gradcheck(model, lambda x: (3.000001 * x * x,), (x,)).verdict == "fail"
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_whether_a_function_keeps_something_is_known(put, keeps):
+    kept = []
+
+    def f(x):
+        xp = array_namespace(x)
+        loss = xp.sum(x * x)
+        if keeps:
+            kept.append(loss)
+        again = [loss]
+        again.append(again)  # garbage that refers to itself is not kept
+        return loss
+
+    flat = flattened(f, lambda x: (2.0 * x,), (put([1.0, 2.0]),), None)
+    local = prepare(flat.f, flat.arrays, 0)
+    found = along_duals(local, {0: put([1.0, 0.5])})
+    assert (found.slope, found.ties, flat.f.kept) == (4.0, 0, keeps)
+    assert not any(isinstance(each, Dual) for each in kept)
+
+
+def test_a_namespace_that_a_function_keeps_is_put_back_too(xp, put):
+    class Layer:
+        xp = None
+
+    def f(x):
+        Layer.xp = None
+        layer.xp = layer.cache["xp"] = array_namespace(x)
+        return layer.xp.sum(x * x)
+
+    layer = Layer()
+    layer.cache = {}
+    assert mx.gradcheck(f, lambda x: (2.0 * x,), (put([1.0, 2.0]),)).ok
+    assert not isinstance(layer.xp, DualNamespace)
+    assert not isinstance(layer.cache["xp"], DualNamespace)
+
+
+@QUICK
+def test_what_a_function_that_raises_has_kept_is_put_back(put):
+    kept = []
+
+    def f(x):
+        kept.append(x)
+        return float(array_namespace(x).sum(x * x))  # a dual would lose its tangent
+
+    report = mx.gradcheck(f, lambda x: (2.0 * x,), (put([1.0, 2.0]),))
+    assert report.ok
+    assert "dual" not in report.reference
+    assert not any(isinstance(each, Dual) for each in kept)
+
+
+# --- what is global ----------------------------------------------------------------------------------------------
+
+
+def test_no_filter_of_warnings_is_touched_and_branches_not_taken_are_silent(xp, put):
+    """``sqrt(relu(x))`` has no finite slope at -1, where its branch is not taken; a warning would be an exception."""
+
+    def f(x):
+        ns = array_namespace(x)
+        seen.append(list(warnings.filters))
+        return ns.sum(ns.where(x > 0.0, ns.sqrt(ns.maximum(x, ns.zeros_like(x))), x))
+
+    seen: list[Any] = []
+    x, before = put([4.0, 1.0, -1.0]), list(warnings.filters)
+    flat = flattened(f, lambda x: (x,), (x,), None)
+    local = prepare(flat.f, flat.arrays, 0)
+    seen.clear()
+    with np.errstate(all="raise"):
+        found = along_duals(local, {0: put([1.0, 0.0, 1.0])})
+    assert found is not None
+    assert found.slope == 0.25 + 1.0
+    assert seen == [before]
+
+
+def test_a_function_that_is_another_one_under_duals_is_not_checked_by_them(put):
+    """At ones x^3 has the value of x^2 and another slope; elsewhere both differ."""
+    for x in (put([1.0, 1.0]), put([0.5, 2.0]), put([-1.0, 1.0]), put([1.5, -0.5])):
+        power = lambda x: x * x * x * x if isinstance(x, Dual) else x * x  # noqa: E731
+        report = mx.gradcheck(lambda x: array_namespace(x).sum(power(x)), lambda x: (2.0 * x,), (x,))  # noqa: B023
+        assert report.ok, report
+        assert "dual" not in report.reference
 
 
 # --- kinks -----------------------------------------------------------------------------------------------------------

@@ -36,7 +36,8 @@ first, second = (p._replace(entry=(i,)) for i, p in enumerate((right, right)))
 wrong_second = wrong._replace(entry=(1,))
 as_one_wrong = exact_wrong._replace(as_one=True)
 
-side = Sides(3, 0.5, -1.0, 1.0, (-1.0, 1.0), 1e-12)
+side = Sides(3, 0.5, -1.0, 1.0, (), 1e-12)
+beyond = Sides(3, 5.0, -1.0, 1.0, (-1.0, 1.0), 1e-12)
 
 HERE = Findings((right, right))
 SITUATIONS = {
@@ -119,9 +120,13 @@ SITUATIONS = {
     "far beyond a kink": (Findings((far_beyond_kink, far_beyond_kink)), "fail", ""),
     "a wrong gradient at a kink, wrong nearby": (Findings((kinked, kinked), elsewhere=((wrong, wrong),)), "fail", ""),
     "an impossible subgradient": (
-        Findings((tied_right, tied_right), sides=(side._replace(analytic=5.0),), elsewhere=((exact_right,) * 2,)),
+        Findings(
+            (tied_right, tied_right),
+            sides=(beyond,),
+            elsewhere=((exact_right,) * 2,),
+        ),
         "fail",
-        "-1 and 1",
+        "are -1 and 1; the gradient has 5",
     ),
     "a subgradient": (
         Findings((tied_right, tied_right), sides=(side,), elsewhere=((exact_right,) * 2,)),
@@ -163,7 +168,7 @@ SITUATIONS = {
     "f is not defined around params": (Findings((unknown, unknown)), "inconclusive", "hides every error"),
     "f did not change": (Findings((unchanged, unchanged), stepped=True), "inconclusive", "does it use its argument?"),
     "f did not change anywhere": (
-        Findings((unchanged, unchanged), stepped=True, elsewhere=((unchanged, zero),)),
+        Findings((unchanged, unchanged), stepped=True, elsewhere=((unchanged, unchanged),)),
         "inconclusive",
         "does it use its argument?",
     ),
@@ -180,25 +185,30 @@ SITUATIONS = {
         "the gradient is zero here, as far as rounding",
     ),
     # single entries
-    "an entry is wrong that no direction shows": (HERE._replace(worst=Worst(0.1, True, True)), "fail", ""),
+    "an entry is wrong that no direction shows": (HERE._replace(worst=Worst(0.1, True, True, FINE)), "fail", ""),
     "an entry is off by 1e-4 of its size": (
-        HERE._replace(worst=Worst(1e-4, True, True)),
+        HERE._replace(worst=Worst(1e-4, True, True, FINE)),
         "inconclusive",
         "stands out of the noise",
     ),
-    "an entry is off by 1e-6 of its size": (HERE._replace(worst=Worst(1e-6, True, True)), "pass", ""),
+    "an entry is off by 1e-6 of its size": (HERE._replace(worst=Worst(1e-6, True, True, FINE)), "pass", ""),
     "directions are wrong, and in float64 no entry is": (
-        Findings((wrong, wrong), worst=Worst(0.0, False, True)),
+        Findings((wrong, wrong), worst=Worst(0.0, False, True, FINE)),
         "fail",
         "",
     ),
     "directions are wrong, and in float32 no entry is": (
-        Findings((wrong, wrong), worst=Worst(0.0, False, False)),
+        Findings((wrong, wrong), worst=Worst(0.0, False, False, FINE)),
         "inconclusive",
         "no single entry bears out",
     ),
+    "directions are wrong, and in float32 no entry would be seen to be": (
+        Findings((wrong, wrong), worst=Worst(0.0, False, False, 0.5)),
+        "fail",
+        "",
+    ),
     "exact slopes are wrong, and in float32 no entry is": (
-        Findings((exact_wrong, exact_wrong), worst=Worst(0.0, False, False)),
+        Findings((exact_wrong, exact_wrong), worst=Worst(0.0, False, False, FINE)),
         "fail",
         "",
     ),
@@ -257,7 +267,7 @@ WANTED = {
     "nothing, if more differences disagree": (Findings((wrong, wrong), more=(wrong,) * 4), ""),
     "more directions, at a tie": (Findings((tied_right, tied_right)), "more"),
     "nothing, at a tie with an impossible subgradient": (
-        Findings((tied_right, tied_right), sides=(side._replace(analytic=5.0),)),
+        Findings((tied_right, tied_right), sides=(beyond,)),
         "",
     ),
     "points nearby, at a tie": (Findings((tied_right, tied_right), more=(tied_right,) * 4), "elsewhere"),

@@ -267,7 +267,7 @@ def test_noise_and_slope_scale_with_the_function(scale):
 
         plain, noise = (evaluation_noise(g, g(0.0), EPSILON).sigma for g in (phi, scaled))
         assert noise == pytest.approx(scale * plain, rel=1e-9)
-        assert slope_of(scaled) == pytest.approx(tuple(scale * x for x in slope_of(phi)), rel=1e-6)
+        assert slope_of(scaled)[:3] == pytest.approx(tuple(scale * x for x in slope_of(phi)[:3]), rel=1e-6)
 
 
 # --- slopes ----------------------------------------------------------------------------------------------------------
@@ -473,7 +473,7 @@ def test_three_steps_give_the_slope_of_a_cubic_and_twice_its_bend_as_uncertainty
     # bends: 10 h + 1.5; of the middle one a quarter is expected at the finest step
     kink = (10.0 * 0.05 + 1.5) - (10.0 * 0.2 + 1.5) / 4.0 - 4.0 * 0.001 / 0.05
     assert rounding == pytest.approx(6.0 * 0.001 / 0.05)
-    assert (bent, *slope) == pytest.approx((kink, 2.0, kink + rounding, kink))
+    assert (bent, *slope[:3]) == pytest.approx((kink, 2.0, kink + rounding, kink))
     # a fifth power: Richardson's pair leaves -(a b)^2 of it
     first, second = (-((a * b) ** 2) for a, b in ((0.4, 0.2), (0.2, 0.05)))
     slope, bent, _ = slopes._from_three(*(difference(lambda t: t**5, h) for h in (0.4, 0.2, 0.05)), 0.0)

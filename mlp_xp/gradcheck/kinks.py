@@ -1,0 +1,159 @@
+"""A gradient at kinks, beside the slopes of its function on the two sides.
+
+At a kink a function has no derivative, and a gradient function chooses one: relu'(0) is 0, 1/2 or 1, the gradient of
+``max`` goes to the first of the greatest entries or to all in equal parts. Every such choice is right. What no choice
+gives is wrong, such as 5 for ``|x|`` at 0. Along a random direction through many kinks the two can hardly be told
+apart; along one coordinate they can.
+
+Source: Clarke, Optimization and Nonsmooth Analysis, 1983, for gradients that a choice at each kink gives.
+
+Before: ``dual`` decides ties, ``evidence`` has gradient and function at a point. Next: ``judge`` weighs the sides.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np  # on the host alone: random numbers, a few slopes
+
+from mlp_xp._lib.namespace import namespace, to_host
+from mlp_xp._lib.typing import Array
+from mlp_xp.gradcheck.arrays import flat_positions, from_host, inner, largest, scale_of
+from mlp_xp.gradcheck.evidence import LocalGradient, Sides
+from mlp_xp.gradcheck.local import LocalFunction, along_duals
+
+# A two-level design of so many slopes gives the effect of each of up to seven ties by itself.
+_RUNS = 8
+
+# Where more ties than that share a column, their effects may cancel in it: this many times what their squares suggest.
+_SHARED = 2.0
+
+# What f rounds on the way its slopes round too: a quarter of a unit aside, six standard deviations of its noise. And
+# some roundings of the sums in a gradient.
+_NOISE, _ROUNDINGS = 24.0, 20.0
+
+
+def one_sided(here: LocalGradient, leaf: int, random: np.random.Generator, limit: int) -> tuple[Sides, ...]:
+    """The sides along coordinates of array ``leaf`` that have a kink, and along all of these together.
+
+    One slope by duals if nothing ties; else at most ``2 log2(size) + 2`` to find each coordinate, three for it and the
+    same for all together, and eight more for each of these where the gradient lies on neither side nor between.
+
+    Args:
+        here: a gradient at a point.
+        leaf: the position of the array.
+        random: draws the coordinates, if there are more than ``limit``.
+        limit: at most so many coordinates.
+
+    Returns:
+        At most ``limit + 1``; the last is of all together, if there are several. Empty if f does not take duals, or if
+        nothing ties.
+    """
+    if here.local.exact != "dual numbers":
+        return ()
+    positions = _tied_positions(here.local, leaf, random, limit)
+    alone = [each for k in positions if (each := _sides(here, leaf, {k: 1.0}, k, random)) is not None]
+    if len(alone) < 2:
+        return tuple(alone)
+    # in random parts, that of each entry so large that it changes f about as much as another: units may differ
+    together = {
+        int(each.position or 0): random.uniform(0.5, 1.5) / (max(abs(each.left), abs(each.right)) or 1.0)
+        for each in alone
+    }
+    joint = _sides(here, leaf, together, None, random)
+    return (*alone, *([] if joint is None else [joint]))
+
+
+def _tied_positions(local: LocalFunction, leaf: int, random: np.random.Generator, limit: int) -> list[int]:
+    """Flat positions of entries of array ``leaf`` whose move decides a tie; found by halving, sorted."""
+    xp, x = local.xp, local.point[leaf]
+    flat, size = flat_positions(xp, x), math.prod(x.shape)
+    # all of one sign, and no two equal: no tie of entries moved together stays one
+    whole = from_host(xp, random.uniform(0.5, 1.5, x.shape), x)
+    blocks, found = [(0, size)] if size else [], list[int]()
+    while blocks and len(found) < limit:
+        low, high = blocks.pop()
+        slope = along_duals(local, {leaf: whole * xp.astype((flat >= low) & (flat < high), x.dtype)})
+        if slope is None or not slope.ties:
+            continue
+        if high - low == 1:
+            found.append(low)
+            continue
+        middle = (low + high) // 2
+        blocks += random.permutation([(low, middle), (middle, high)]).tolist()
+    return sorted(found)
+
+
+def _sides(
+    here: LocalGradient, leaf: int, weights: Mapping[int, float], position: int | None, random: np.random.Generator
+) -> Sides | None:
+    """The sides along the coordinates of ``weights``, each moved by its weight; None if f does not take duals there."""
+    xp, local, x = here.local.xp, here.local, here.local.point[leaf]
+    moved = np.zeros(math.prod(x.shape))
+    moved[list(weights)] = list(weights.values())
+    direction = from_host(xp, moved.reshape(x.shape), x)
+    right, left = (along_duals(local, {leaf: direction}, sign) for sign in (1.0, -1.0))
+    if right is None or left is None:
+        return None
+    analytic = inner(xp, here.gradient[leaf], direction)
+    size = max(largest(xp, here.gradient[leaf]) * sum(weights.values()), abs(right.slope), abs(left.slope))
+    in_value = (_NOISE * local.noise + here.floor) / float(scale_of(xp, x)) * sum(weights.values())
+    tolerance = in_value + _ROUNDINGS * max(here.epsilon, local.epsilon) * size
+    sides = Sides(position, analytic, left.slope, right.slope, (), tolerance)
+    if not sides.outside(left.slope, right.slope):
+        return sides
+    return sides._replace(branches=_branches(local, leaf, direction, random))
+
+
+def _branches(local: LocalFunction, leaf: int, direction: Array, random: np.random.Generator) -> tuple[float, ...]:
+    """The lowest and the highest slope along ``direction`` that any choice at the ties gives.
+
+    Each tie is decided one way or the other, which changes the slope by an effect: the slope is its middle and, of each
+    tie, half the effect more or less. Eight slopes by a two-level design give seven effects, and these the range. A tie
+    behind another, as in a network of several layers, shows up in columns that no tie has, and widens the range too.
+
+    Source: Plackett and Burman, The design of optimum multifactorial experiments, Biometrika 33, 1946.
+    """
+    columns: dict[tuple[int, int], tuple[int, int]] = {}
+    runs = (along_duals(local, {leaf: direction}, choose=_chooser(run, columns, random)) for run in range(_RUNS))
+    slopes = [math.nan if run is None else run.slope for run in runs]
+    if not all(map(math.isfinite, slopes)):
+        return -math.inf, math.inf  # a branch leads out of f's domain: nothing is known of it
+    effects = [abs(sum(_sign(run, k) * slope for run, slope in enumerate(slopes))) / _RUNS for k in range(1, _RUNS)]
+    shared = len(columns) / (_RUNS - 1)
+    reach = sum(effects) * (_SHARED * math.sqrt(shared) if shared > 1.0 else 1.0)
+    middle = sum(slopes) / _RUNS
+    return middle - reach, middle + reach
+
+
+def _sign(run: int, column: int) -> int:
+    """The entry of a Walsh-Hadamard matrix: the sign of ``column`` in ``run``."""
+    return -1 if (run & column).bit_count() % 2 else 1
+
+
+def _chooser(
+    run: int, columns: dict[tuple[int, int], tuple[int, int]], random: np.random.Generator
+) -> Callable[[Any], Any]:
+    """``choose`` of a ``DualNamespace`` for one run of the design.
+
+    Args:
+        run: its number.
+        columns: (which comparison, which entry of it) -> the column of this tie, and a sign; grows as ties turn up.
+        random: draws signs where a column is taken, so that effects that share it are not all added up.
+    """
+    calls = itertools.count()
+
+    def choose(tied: Array) -> Array:
+        mask = to_host(tied)
+        call, holds = next(calls), np.zeros(mask.size, dtype=bool)
+        for entry in np.flatnonzero(mask).tolist():
+            number = len(columns)
+            sign = 1 if number < _RUNS - 1 else int(random.choice([-1, 1]))
+            column, sign = columns.setdefault((call, entry), (1 + number % (_RUNS - 1), sign))
+            holds[entry] = sign * _sign(run, column) > 0
+        return from_host(namespace(tied), holds.reshape(mask.shape), tied)
+
+    return choose
