@@ -24,7 +24,7 @@ Below them stand the mathematics:
 
 from mlp_xp.gradcheck.check import gradcheck
 from mlp_xp.gradcheck.entries import numerical_grad
-from mlp_xp.gradcheck.products import check_hvp, check_pullback
+from mlp_xp.gradcheck.products import check_hvp, check_jvp, check_pullback
 from mlp_xp.gradcheck.report import Report, TensorReport
 
-__all__ = ["Report", "TensorReport", "check_hvp", "check_pullback", "gradcheck", "numerical_grad"]
+__all__ = ["Report", "TensorReport", "check_hvp", "check_jvp", "check_pullback", "gradcheck", "numerical_grad"]

@@ -55,7 +55,8 @@ def test_a_pullback_that_changes_its_cotangent_is_named(put):
     [
         (lambda xp: lambda x: 2.0 * x, r"op must return \(value, pullback\), got "),
         (lambda xp: lambda x: (2.0 * x, 2.0), r"op must return \(value, pullback\), got tuple"),
-        (lambda xp: lambda x: ((x, x), lambda c: (c,)), "the value of op must be one array, got tuple"),
+        (lambda xp: lambda x: ((), lambda c: (c,)), "the value of op must be an array, or a container of arrays, got"),
+        (lambda xp: lambda x: ((x, x), lambda c: (c,)), r"pullback must return an array for args\[0\], got tuple"),
         (lambda xp: lambda x: (xp.astype(x, xp.int32), lambda c: (c,)), "the value of op must be real floating, got "),
         (
             lambda xp: lambda x: (2.0 * x, lambda c: 2.0 * c),
