@@ -27,7 +27,7 @@ _REORDERED = 1e4
 # How far from the parameters something kept of another point is looked for: nearer where f or grad raises.
 _ASIDE = (0.1, 1e-2, 1e-3, 1e-4)
 
-# So many values of a function that draws at random rise or fall throughout once in a thousand.
+# So many values that are drawn at random rise or fall throughout less than once in a thousand times.
 _DRAWN = 7
 
 # The most steps taken to find out whether two arrays have an entry in common.
@@ -66,7 +66,7 @@ def first_answer(flat: Flat, seed: int) -> Answer:
     again = flat.grad_on(given_again)
     given_f = flat.held.hand(flat.arrays)
     value = _real_number(flat.f.on(given_f))
-    for who, handed in (("grad", given), ("grad", given_again), ("f", given_f)):
+    for who, handed in (("f", given_f), ("grad", given), ("grad", given_again)):  # grad may well call f
         if changed := _changed(flat, handed):
             return Answer(first, flaws, f"{who} changes {changed[0]} in place")
     calls = _interrupted(flat, seed, returned, first)
@@ -172,7 +172,7 @@ def _unrepeatable_function(flat: Flat, value: float, calls: _Calls | None) -> st
 
     if not differ(value, second):
         return ""
-    values = [second, *(number(flat.f(*flat.arrays)) for _ in range(_DRAWN - 1))]
+    values = [number(flat.f(*flat.arrays)) for _ in range(_DRAWN)]
     if not any(differ(a, b) for a, b in itertools.pairwise(values)):
         return "f keeps something of its last call: its value at the same arguments depends on the call before"
     if values in (sorted(values), sorted(values, reverse=True)):
@@ -205,7 +205,7 @@ def _stale_cache(flat: Flat, first: Arrays, calls: _Calls, allowed: float) -> st
         if distance(xp, first, came) > allowed:
             return _depends(flat, first, calls.elsewhere, came, allowed)
     if distance(xp, calls.there, there) > allowed:  # after a call of grad elsewhere, and after one of f
-        return f"grad depends on its last call{_stale(xp, calls.there, [first])}"
+        return f"grad depends on its last call{_stale(xp, calls.there, first)}"
     if calls.overwritten:
         return "grad returns the same arrays at every call and overwrites them: each call must return arrays of its own"
     return ""
@@ -220,14 +220,14 @@ def _depends(flat: Flat, first: Arrays, elsewhere: Arrays, came: Arrays, allowed
     flat.f(*elsewhere)
     by_f = distance(xp, first, flat.grad(*flat.arrays)) > allowed
     flat.f(*elsewhere)
-    others = [copied(xp, *flat.grad(*elsewhere)) for _ in range(2)]
-    return f"grad depends on {'the last call of f' if by_f else 'its last call'}{_stale(xp, came, others)}"
+    flat.grad(*elsewhere)  # which may still depend on the call before
+    there = flat.grad(*elsewhere)
+    return f"grad depends on {'the last call of f' if by_f else 'its last call'}{_stale(xp, came, there)}"
 
 
-def _stale(xp: Namespace, came: Arrays, others: Sequence[Arrays]) -> str:
-    """The end of a sentence: whether ``came`` belongs to another point, or is a mixture."""
-    slack = _reordered(xp, came) * largest(xp, *came)
-    if any(distance(xp, came, other) <= slack for other in others):
+def _stale(xp: Namespace, came: Arrays, other: Arrays) -> str:
+    """The end of a sentence: whether ``came`` is ``other``, the gradient at another point, or a mixture."""
+    if distance(xp, came, other) <= _reordered(xp, came) * largest(xp, *came):
         return ": it returns the gradient at the arguments of that call, a stale cache"
     return ": something of other arguments is mixed into the gradient at these"
 

@@ -88,7 +88,7 @@ def check_pullback(
     plain = wirtinger == "plain" or (wirtinger is None and is_jax_rule(op))
     op = as_op(op)
     point = _point(args, names)
-    value, pullback = _checked(op(*point.args(point.moving)))
+    value, pullback = _checked(op(*point.args(map(fresh, point.moving))))
     drawn, other = (_draw(value, np.random.default_rng([seed, part])) for part in range(2))
 
     def f(*arrays: Any) -> Array:
@@ -308,7 +308,7 @@ def check_jvp(
         raise TypeError(f"{which} must be a function, got {type(what).__name__}")
     rule = jvp
     point = _point(args, names)
-    value = op(*point.args(point.moving))
+    value = op(*point.args(map(fresh, point.moving)))
     _refuse_value(value, "the value of op")
     random = np.random.default_rng(seed)
     drawn = _draw(value, random)
