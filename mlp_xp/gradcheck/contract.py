@@ -341,7 +341,10 @@ def linearity_flaws(
     if distance(xp, both, total) > _reordered(xp, one) * largest(xp, *a, *b):
         yield f"{who} is not linear in the {what}"
     for layout, arrange in () if changes else _LAYOUTS.items():
-        arranged = [arrange(xp, x, y) for x, y in zip(one, other, strict=True)]
+        try:
+            arranged = [arrange(xp, x, y) for x, y in zip(one, other, strict=True)]
+        except Exception:  # a library that can't lay it out so can't be asked
+            continue
         if problem := _in_memory(xp, rule, arranged):
             yield f"{who} reads how its {what} lies in memory: for one that is {layout} it {problem}"
 

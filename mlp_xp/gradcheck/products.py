@@ -374,19 +374,24 @@ def _tangents(x: Any, random: np.random.Generator) -> Any:
 
 def _tangent_like(value: Any, returned: Any) -> list[Any]:
     """The tangents of the floating outputs of ``value``, of what a forward rule returned."""
-    pair = isinstance(returned, tuple | list) and len(returned) == 2
-    if pair and (is_array_api_obj(value) or not is_array_api_obj(returned[1])):
-        returned = returned[1]  # (value, tangent), as jax.jvp returns
+    pair = isinstance(returned, tuple | list) and len(returned) == 2 and returned[1] is not None
+    try:
+        return _tangents_in(value, returned)
+    except ValueError:
+        if not pair or is_array_api_obj(returned[1]) != is_array_api_obj(value):
+            raise
+    return _tangents_in(value, returned[1])  # (value, tangent), as jax.jvp returns
+
+
+def _tangents_in(value: Any, returned: Any) -> list[Any]:
+    """The arrays of ``returned`` in the place of the floating outputs; raises ``ValueError`` where they do not fit."""
     found = []
     for path, x, tangent in counterparts(returned, value, "the value"):
         if not _differentiable(x):
             continue
-        if not is_array_api_obj(tangent):
-            raise ValueError(f"jvp must return a tangent like {path}, got {type(tangent).__name__}")
-        if tuple(tangent.shape) != tuple(x.shape):
-            raise ValueError(
-                f"jvp must return a tangent like {path}, shape {tuple(x.shape)}, got shape {tuple(tangent.shape)}"
-            )
+        came = f"shape {tuple(tangent.shape)}" if is_array_api_obj(tangent) else type(tangent).__name__
+        if not is_array_api_obj(tangent) or tuple(tangent.shape) != tuple(x.shape):
+            raise ValueError(f"jvp must return a tangent like {path}, an array of shape {tuple(x.shape)}, got {came}")
         found.append(tangent)
     return found
 
