@@ -243,6 +243,8 @@ def fresh(x: Any) -> Any:
     """A copy of ``x``; ``x`` itself if nothing can change it."""
     if isinstance(x, np.generic) or hasattr(x, "tangent"):  # a number of NumPy's, a dual number
         return x
+    if isinstance(x, np.ndarray):
+        return x.copy(order="K")  # of its own class: a matrix or a masked array computes differently
     return copied(namespace(x), x)[0]
 
 

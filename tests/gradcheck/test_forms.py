@@ -243,6 +243,26 @@ def test_f_and_grad_never_see_the_callers_arrays(put):
     assert len({id(array) for array in (*seen, x, *flat.arrays)}) >= 5
 
 
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.ma.masked_array(V, mask=V > 1.0),
+        V.reshape(3, 2).view(type("Units", (np.ndarray,), {})),
+        np.asfortranarray(A),
+        np.float64(0.5),
+    ],
+    ids=["masked", "subclass", "Fortran order", "scalar"],
+)
+def test_a_copy_is_of_the_class_and_in_the_order_of_its_array(x):
+    flat = flattened(lambda x: 0.0, lambda x: x, (x,), None)
+    (handed,) = flat.held.hand(flat.arrays)
+    assert type(handed) is type(x)
+    assert (handed is x) == isinstance(x, np.float64)
+    assert handed.strides == x.strides
+    np.testing.assert_array_equal(handed, x)
+
+
 @pytest.mark.only("torch")
 def test_a_parameter_of_torch_asks_for_gradients_in_every_copy_and_none_of_them_is_its_own(put):
     """The usual gradient function: backward() fills .grad. Under -W error, since float() of such a tensor warns."""
