@@ -110,7 +110,10 @@ def check_pullback(
         if other_way.ok:
             report = report._replace(tensors=tuple(_in_other_convention(row, _OTHER[plain]) for row in report.tensors))
     flaws = linearity_flaws(
-        namespace(*_floating_of(value)), lambda c: pulled(value, pullback, c), _like(value, drawn), _like(value, other)
+        namespace(*_floating_of(value)),
+        lambda c: point.as_arrays(pulled(value, pullback, c)),
+        _like(value, drawn),
+        _like(value, other),
     )
     return _renamed(report, "the pullback", flaws)
 
@@ -167,6 +170,11 @@ class _Point(NamedTuple):
                 raise ValueError(f"pullback must return an array for {path}, got {type(cotangent).__name__}")
             found.append(cotangent)
         return tuple(found)
+
+    def as_arrays(self, cotangents: Iterable[Any]) -> list[Any]:
+        """``cotangents`` with an array in the place of a number."""
+        pairs = zip(self.moving, cotangents, strict=True)
+        return [c if is_array_api_obj(c) else from_host(namespace(x), c, x) for x, c in pairs]
 
 
 def _point(args: Any, names: Sequence[str] | None) -> _Point:

@@ -576,6 +576,20 @@ def test_a_broadcast_view_is_noted(xp, put):
     )
 
 
+@pytest.mark.only("torch")
+def test_where_numpy_can_not_see_the_memory_one_array_is_noted_by_its_identity(put):
+    import torch
+
+    x = put([0.5, -1.5], dtype=torch.bfloat16)  # NumPy has no such numbers
+
+    def notes(grad, x):
+        return answer(lambda a, b: torch.sum(a + b), grad, (x, x + 0.0)).notes
+
+    assert len(notes(lambda a, b: (torch.ones_like(a),) * 2, x)) == 1
+    assert notes(lambda a, b: (torch.ones_like(a), torch.ones_like(a)), x) == ()
+    assert notes(lambda a, b: (torch.ones_like(a),) * 2, x[:0]) == ()
+
+
 @pytest.mark.only("numpy")
 def test_a_read_only_gradient_is_noted_and_a_scalar_is_not():
     def fixed(x):

@@ -87,6 +87,14 @@ def test_a_dict_of_gradients_has_the_keys_of_the_parameters_that_are_arrays(put)
         gradcheck(loss, lambda params: ({"weight": grad(params["w"])[0]},), (params,))
 
 
+def test_gradients_of_a_dict_may_come_in_a_tuple_and_those_of_a_tuple_not_in_a_dict(xp, put):
+    params = {"a": put(A), "b": put(V)}
+    f, grad = (lambda p: xp.sum(p["a"] ** 2) + xp.sum(p["b"])), (lambda p: (2.0 * p["a"], xp.ones_like(p["b"])))
+    gradcheck(f, grad, params).raise_if_failed()
+    with pytest.raises(ValueError, match="grad must return a tuple of 2 gradients, one per parameter, got dict"):
+        gradcheck(lambda a, b: f({"a": a, "b": b}), lambda a, b: {"a": 2.0 * a, "b": 1.0 + 0.0 * b}, (put(A), put(V)))
+
+
 def test_a_dataclass_may_work_out_fields_of_its_own(put):
     f, grad, x = cubes_at_a_point(put)
 
@@ -147,6 +155,10 @@ def test_a_tree_is_paired_with_what_was_returned_for_it(put):
         list(counterparts({"b": [1, 2]}, model, "m"))
     with pytest.raises(ValueError, match=r"^m is a tuple of 1, and what was returned for it "):
         list(counterparts(x, (x,), "m"))
+    with pytest.raises(ValueError, match=r"^m is a tuple of 2, and what was returned for it dict$"):
+        list(counterparts({"a": 1}, (x, x), "m"))
+    with pytest.raises(ValueError, match=r"^m is dict, and what was returned for it a tuple of 3$"):
+        list(counterparts((1, 2, 3), {"a": x}, "m"))
 
 
 def test_a_tree_is_rebuilt_with_or_without_its_constants():
@@ -796,13 +808,13 @@ def test_a_jax_custom_jvp_is_checked_forwards_and_backwards(put, factor):
 
     @scaled.defjvp
     def _(primals, tangents):
-        (params, rows, rate), (d, _, _) = primals, tangents
+        (params, rows, rate), (d, *_) = primals, tangents
         return scaled(*primals), (
             factor * (jnp.cos(params["W"]) * d["W"])[rows] * rate,
             2.0 * jnp.sum(params["b"] * d["b"]),
         )
 
-    args = {"W": put(A), "b": put(V)}, put(np.asarray([2, 0, 2])), 0.5
+    args = {"W": put(A), "b": put(V), "a number": 0.5, "integers": put([1])}, put(np.asarray([2, 0, 2])), 0.5
     for report in (check_jvp(scaled, None, args), check_pullback(scaled, args)):
         assert [row.verdict for row in report.tensors] == ["pass" if factor == 1.0 else "fail", "pass"]
         assert [row.name for row in report.tensors] == ["params[0]['W']", "params[0]['b']"]

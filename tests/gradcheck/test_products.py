@@ -159,6 +159,19 @@ def test_cotangents_of_another_form_are_refused_in_one_sentence(put, cotangents,
 
 
 @QUICK
+@pytest.mark.only("numpy")
+def test_the_cotangent_of_a_0d_array_may_be_a_number():
+    a, b = np.asarray(0.5), np.asarray([0.7, -1.3])
+
+    def op(a, b):
+        return a * b, lambda c: (float(c @ b), a * c)
+
+    mx.check_pullback(op, (a, b)).raise_if_failed()
+    for other, kind in (("1.0", "str"), (None, "NoneType")):
+        with pytest.raises(ValueError, match=rf"pullback must return an array for args\[0\], got {kind}"):
+            mx.check_pullback(lambda a, b: (a * b, lambda c: (other, a * c)), (a, b))  # noqa: B023
+
+
 @pytest.mark.parametrize("factor", [1.0, 1.0 + 1e-6])
 @pytest.mark.parametrize("wrong", range(3))
 def test_every_one_of_several_outputs_is_checked(xp, put, factor, wrong):
@@ -276,6 +289,17 @@ def test_a_pullback_that_reads_raw_memory_is_named_with_the_layouts(read, found)
     assert report.verdict == "fail"
     assert layouts(report) >= found
     assert all(": for one that is " in sentence for sentence in report.contract)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 4)])
+def test_raw_memory_is_seen_in_every_number_of_dimensions(shape):
+    def unlike_contiguous(c):  # of a view with strides of its own another number
+        return c if c.flags.c_contiguous else 0.0 * c
+
+    x = np.random.default_rng(6).standard_normal(shape)
+    report = mx.check_pullback(lambda x: (2.0 * x, lambda c: (2.0 * unlike_contiguous(c),)), (x,))
+    assert layouts(report) == LAYOUTS - ({"transposed"} if len(shape) == 1 else set())
 
 
 @pytest.mark.only("torch")
