@@ -39,16 +39,27 @@ from mlp_xp._lib.version import __version__ as __version__
 if TYPE_CHECKING:
     from mlp_xp import losses, ops
     from mlp_xp.cost import StepCost, step_cost
-    from mlp_xp.gradcheck import Report, TensorReport, check_hvp, check_pullback, gradcheck, numerical_grad
+    from mlp_xp.gradcheck import (
+        Derivative,
+        Report,
+        TensorReport,
+        check_hvp,
+        check_jvp,
+        check_pullback,
+        directional_derivative,
+        gradcheck,
+        numerical_grad,
+    )
     from mlp_xp.losses import cross_entropy, sigmoid, softmax
     from mlp_xp.mistakes import check_gradients, hypotheses
     from mlp_xp.mlp import backward, forward, init_params, loss_and_grads, objective, predict, predict_proba, train_step
 
 # fmt: off
 __all__ = [
-    "Report", "StepCost", "TensorReport", "backward", "check_gradients", "check_hvp", "check_pullback", "cross_entropy",
-    "forward", "gradcheck", "hypotheses", "init_params", "loss_and_grads", "losses", "numerical_grad", "objective",
-    "ops", "predict", "predict_proba", "sigmoid", "softmax", "step_cost", "train_step",
+    "Derivative", "Report", "StepCost", "TensorReport", "backward", "check_gradients", "check_hvp", "check_jvp",
+    "check_pullback", "cross_entropy", "directional_derivative", "forward", "gradcheck", "hypotheses", "init_params",
+    "loss_and_grads", "losses", "numerical_grad", "objective", "ops", "predict", "predict_proba", "sigmoid", "softmax",
+    "step_cost", "train_step",
 ]
 
 _MODULES = (

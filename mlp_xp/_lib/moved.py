@@ -21,6 +21,7 @@ MODULES = {
     "mlp_xp.gradcheck.problem": "mlp_xp.gradcheck.local",
     "mlp_xp.gradcheck.sizes": "mlp_xp.gradcheck.arrays",
     "mlp_xp.gradcheck.tree": "mlp_xp.gradcheck.forms",
+    "mlp_xp.gradcheck.verdict": "mlp_xp.gradcheck.judge",
     "mlp_xp.gradcheck.weak": "mlp_xp.gradcheck.blind_spots",
 }
 """Import path of a module in version 0.1.0 -> the module that has its contents now."""

@@ -1,7 +1,8 @@
 """A user's own gradient: finds the problem ``FILE.py:NAME`` in the user's file, and checks it.
 
-NAME is ``(f, grad, params)``, or a dict of the arguments of ``gradcheck`` (f, grad, params, names, ...) or of
-``check_pullback`` (op, args, ...), or a function without arguments that returns one of these.
+NAME is ``(f, grad, params)``, or a dict of the arguments of ``gradcheck`` (f, grad, params, names, ...), of
+``check_pullback`` (op, args, ...) or of ``check_jvp`` (op, jvp, args, ...), or a function without arguments that
+returns one of these.
 
 Every error of the user's code becomes one sentence: what raised it, where in the user's files, its type and message.
 """
@@ -18,8 +19,8 @@ from types import ModuleType
 from typing import Any
 
 from mlp_xp._lib.arguments import did_you_mean, nearest
-from mlp_xp.gradcheck import Report, check_pullback, gradcheck
-from mlp_xp.gradcheck.forms import as_op
+from mlp_xp.gradcheck import Report, check_jvp, check_pullback, gradcheck
+from mlp_xp.gradcheck.forms import as_jvp, as_op, is_jax_rule
 
 
 def check_problem(problem: str, **options: Any) -> Report:
@@ -38,6 +39,8 @@ def check_problem(problem: str, **options: Any) -> Report:
         found = _made(problem, name, getattr(module, name), path.parent)
         check, arguments = _arguments(problem, found)
         theirs = {key: _blamed(key, value, path.parent) for key, value in arguments.items()}
+        if check is check_jvp:  # its op returns a value alone
+            theirs["op"] = _blame("op", path.parent)(arguments["op"])
         return check(**{**theirs, **options})
     finally:
         sys.path[:] = import_path
@@ -106,6 +109,14 @@ _MOST_NAMES = 5
 
 _FIRST = ("f", "grad", "params")  # arguments of ``gradcheck``; all others have defaults
 
+# The key by which a dict of arguments asks for a check, and the arguments that the check must have.
+_CHECKS: tuple[tuple[str, Callable[..., Report], tuple[str, ...]], ...] = (
+    ("jvp", check_jvp, ("op", "jvp", "args")),
+    ("op", check_pullback, ("op", "args")),
+    ("", gradcheck, _FIRST),
+)
+_NO_OPTIONS = {*_FIRST, "op", "jvp", "args", "options"}
+
 
 def _arguments(problem: str, found: Any) -> tuple[Callable[..., Report], dict[str, Any]]:
     """The check that a problem asks for, and its arguments by name."""
@@ -117,8 +128,9 @@ def _arguments(problem: str, found: Any) -> tuple[Callable[..., Report], dict[st
             f"{problem} must be (f, grad, params), a dict of the arguments of gradcheck or of check_pullback, "
             f"or a function without arguments that returns one, got {came}"
         )
-    check, needed = (check_pullback, ("op", "args")) if "op" in found else (gradcheck, _FIRST)
-    known = (*needed, *inspect.signature(gradcheck).parameters.keys() - {*_FIRST})  # both checks take these options
+    check, needed = next((check, names) for key, check, names in _CHECKS if key in found or not key)
+    # all checks take the options of gradcheck
+    known = (*needed, *{*inspect.signature(gradcheck).parameters, *inspect.signature(check).parameters} - _NO_OPTIONS)
     for key in found:
         if key not in known:
             meant = did_you_mean(key, known)
@@ -126,7 +138,12 @@ def _arguments(problem: str, found: Any) -> tuple[Callable[..., Report], dict[st
     for key in needed:
         if key not in found:
             raise ValueError(f"{problem} lacks {key!r}, an argument of {check.__name__}")
-    return check, dict(found)
+    arguments = dict(found)
+    if check is check_jvp and arguments["jvp"] is None:
+        arguments["op"], arguments["jvp"] = as_jvp(arguments["op"])
+    if check is check_pullback and is_jax_rule(arguments["op"]):
+        arguments.setdefault("wirtinger", "plain")  # what stands around it below hides whose it is
+    return check, arguments
 
 
 def _loaded(path: Path, shown: str) -> ModuleType:
@@ -159,7 +176,7 @@ def _blamed(key: str, value: Any, folder: Path) -> Any:
         return {name: _blame(f"hypothesis {name!r}", folder)(wrong) for name, wrong in value.items()}
     if key == "op":
         return _blaming_op(as_op(value), folder)
-    return _blame(key, folder)(value) if key in ("f", "grad") and callable(value) else value
+    return _blame(key, folder)(value) if key in ("f", "grad", "jvp") and callable(value) else value
 
 
 def _blaming_op(op: Callable[..., Any], folder: Path) -> Callable[..., Any]:

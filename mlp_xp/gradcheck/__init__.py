@@ -16,7 +16,7 @@
     factors      the names of the numbers by which gradients are off
     blind_spots  properties of a point behind which a mistake could hide
     report       what was found, as rows, text, table and JSON
-    products     check_pullback and check_hvp, by the same steps
+    products     check_pullback, check_jvp and check_hvp, by the same steps
 
 Below them stand the mathematics:
 
@@ -28,7 +28,18 @@ Below them stand the mathematics:
 
 from mlp_xp.gradcheck.check import gradcheck
 from mlp_xp.gradcheck.entries import numerical_grad
-from mlp_xp.gradcheck.products import check_hvp, check_pullback
+from mlp_xp.gradcheck.local import Derivative, directional_derivative
+from mlp_xp.gradcheck.products import check_hvp, check_jvp, check_pullback
 from mlp_xp.gradcheck.report import Report, TensorReport
 
-__all__ = ["Report", "TensorReport", "check_hvp", "check_pullback", "gradcheck", "numerical_grad"]
+__all__ = [
+    "Derivative",
+    "Report",
+    "TensorReport",
+    "check_hvp",
+    "check_jvp",
+    "check_pullback",
+    "directional_derivative",
+    "gradcheck",
+    "numerical_grad",
+]

@@ -12,15 +12,13 @@ from typing import Any, Literal
 
 import numpy as np  # on the host alone: random numbers
 
-from mlp_xp._lib.namespace import namespace
-from mlp_xp.gradcheck.arrays import copied
 from mlp_xp.gradcheck.blind_spots import blind_spots
 from mlp_xp.gradcheck.contract import Answer, first_answer
 from mlp_xp.gradcheck.elsewhere import look_far, look_further
 from mlp_xp.gradcheck.entries import compare_entries, shown_by, wrong_positions
 from mlp_xp.gradcheck.evidence import Evidence, LocalGradient, gather, gradient_at
 from mlp_xp.gradcheck.explain import diagnose, with_hypotheses
-from mlp_xp.gradcheck.forms import Arrays, Flat, flattened
+from mlp_xp.gradcheck.forms import Arrays, Flat, Wirtinger, flattened
 from mlp_xp.gradcheck.judge import Judgement, blame, judge, together
 from mlp_xp.gradcheck.local import finite_value, prepare
 from mlp_xp.gradcheck.report import Report, TensorReport
@@ -40,6 +38,7 @@ def gradcheck(
     vectorized: bool = False,
     hypotheses: Mapping[str, Callable[..., Any]] | None = None,
     max_entries: int = 10_000,
+    wirtinger: Wirtinger = "conjugate",
 ) -> Report:
     """Is ``grad`` the gradient of ``f`` at ``params``? ``<grad, d>`` against ``d/dt f(params + t d)``, d random.
 
@@ -53,9 +52,10 @@ def gradcheck(
         f: a deterministic function of arrays, f(*params) -> 0-d.
         grad: grad(*params) -> a tuple of gradients, one per parameter, each of its shape and dtype; or True, if f
             returns ``(value, gradients)``.
-        params: a tuple or list of real floating arrays of one library, or of nested containers of them (dict, list,
-            tuple, NamedTuple, dataclass), whose gradients come in the same containers; or one such array or container.
-            In the order of the forward pass, if the report is to say which mistake is nearest to the loss.
+        params: a tuple or list of floating arrays of one library, real or complex, or of nested containers of them
+            (dict, list, tuple, NamedTuple, dataclass), whose gradients come in the same containers; or one such array
+            or container. In the order of the forward pass, if the report is to say which mistake is nearest to the
+            loss. A complex array ``z`` has two rows in the report, ``z.real`` and ``z.imag``.
         names: of the arrays, for the report; their paths by default.
         seed: of all random draws: directions, samples, other points.
         mode: "full" also compares every entry; "auto" compares entries only to find out where an array is wrong.
@@ -63,6 +63,8 @@ def gradcheck(
         hypotheses: name -> a wrong gradient function. If ``grad`` returns what one of them returns, its name is the
             diagnosis.
         max_entries: of an array with more entries than this a sample is compared entry by entry.
+        wirtinger: what the gradient of a complex array ``a + ib`` is: "conjugate", ``df/da + i df/db``, as in PyTorch
+            and TensorFlow, or "plain", ``df/da - i df/db``, as in JAX and HIPS autograd.
 
     Returns:
         A ``Report``: ``verdict``, ``ok``, ``tensors``, ``evaluations``, ``raise_if_failed()``, and text by ``str``.
@@ -70,7 +72,7 @@ def gradcheck(
     Raises:
         ValueError: if f is not finite at params or does not return one number, or grad returns another number of
             gradients.
-        TypeError: if params are not real floating arrays of one library, or f or grad is no function.
+        TypeError: if params are not floating arrays of one library, or f or grad is no function.
 
     >>> import numpy as np
     >>> report = gradcheck(lambda x: np.sum(x**3), lambda x: (3 * x**2,), (np.asarray([0.5, -1.0, 2.0]),))
@@ -81,8 +83,8 @@ def gradcheck(
     ('fail', 'the gradient is 1/3 times the true one: a mean where a sum belongs?')
     """
     _refuse_arguments(f, grad, mode, max_entries)
-    flat = flattened(f, grad, params, names)
-    finite_value(flat.f, copied(namespace(*flat.arrays), *flat.arrays))  # in the parameters' own dtypes
+    flat = flattened(f, grad, params, names, wirtinger)
+    finite_value(flat.f, flat.arrays)  # in the parameters' own dtypes; ``prepare`` asks in the reference dtype
     answer = first_answer(flat, seed)
     if answer.broken or any(answer.flaws):
         return _not_compared(flat, answer)
@@ -98,7 +100,7 @@ def gradcheck(
     verdicts = [row.verdict for row in rows]
     contract = together(verdicts, evidence)
     look_first = blame([row.name for row in rows], verdicts)
-    weak, notes = tuple(blind_spots(here)), tuple(_notes(flat))
+    weak, notes = tuple(blind_spots(here)), (*answer.notes, *_notes(flat))
     return Report(tuple(rows), flat.f.count, here.local.reference, contract, look_first, weak, notes)
 
 
@@ -117,7 +119,7 @@ def _refuse_arguments(f: Any, grad: Any, mode: str, max_entries: int) -> None:
 
 def _not_compared(flat: Flat, answer: Answer) -> Report:
     """The report if some gradients have a flaw, or the gradient function is broken: then no number says anything."""
-    why = "the gradient function breaks its contract" if answer.broken else "another gradient is not like its parameter"
+    why = "a promise is broken" if answer.broken else "another gradient is not like its parameter"
     rows = [
         TensorReport(
             name=name, verdict="fail" if flaw else "inconclusive", relative_error=math.inf, index=None,

@@ -17,9 +17,9 @@ import numpy as np  # on the host alone: indices
 from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, persisted, scalar_like
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.gradcheck.arrays import flat_positions, inner, norm, random_direction, scales_of, sizes_of, taken
-from mlp_xp.gradcheck.evidence import MARGIN, LocalGradient, Worst, constant_rounding, entry_rounding
+from mlp_xp.gradcheck.evidence import LocalGradient, Worst, constant_rounding, entry_rounding
 from mlp_xp.gradcheck.judge import RIGHT, WRONG
-from mlp_xp.gradcheck.local import FINE, LocalFunction, slope_along
+from mlp_xp.gradcheck.local import FINE, MARGIN, LocalFunction, slope_along
 
 # --- differences -------------------------------------------------------------------------------------------------
 

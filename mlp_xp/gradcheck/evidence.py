@@ -32,13 +32,10 @@ from mlp_xp.gradcheck.arrays import (
 )
 from mlp_xp.gradcheck.contract import leaf_flaw
 from mlp_xp.gradcheck.forms import Arrays, Flat
-from mlp_xp.gradcheck.local import Directions, LocalFunction, slope_along
+from mlp_xp.gradcheck.local import MARGIN, Directions, LocalFunction, slope_along
 
 # Random directions for each array, and how many more where these leave a doubt.
 _DIRECTIONS, MORE_DIRECTIONS = 2, 4
-
-# The uncertainty of a slope is an estimate from a few values: only three times as much refuses a gradient.
-MARGIN = 3.0
 
 # The rounding of a gradient: what it differs by between points a few units in the last place apart, times a margin, and
 # some roundings of the products that are summed here. The point itself is left out: if a gradient is wrong there alone,

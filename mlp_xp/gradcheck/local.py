@@ -21,7 +21,7 @@ from mlp_xp._lib.namespace import device_kwargs, namespace
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.gradcheck.arrays import copied, from_host, like, random_direction
 from mlp_xp.gradcheck.dual import Dual, DualNamespace, put_back
-from mlp_xp.gradcheck.forms import Arrays, CountedFunction
+from mlp_xp.gradcheck.forms import Arrays, CountedFunction, flattened
 from mlp_xp.gradcheck.slopes import Slope, directional_slope, evaluation_noise
 
 Directions: TypeAlias = Mapping[int, Array]
@@ -30,6 +30,9 @@ Directions: TypeAlias = Mapping[int, Array]
 # A complex step loses nothing by subtraction, but what f rounds on the way its gradient rounds too: taken as f's
 # rounding over a quarter of a unit, the widest difference that is ever formed.
 _ROUNDING_PER_UNIT = 24.0
+
+# The uncertainty of a slope is an estimate from a few values: only three times as much is a bound on its error.
+MARGIN = 3.0
 
 # Coarser arithmetic than this hides what f rounds on the way too well for an estimate from its values. There an exact
 # slope is taken at neighbouring points too, and its rounding is what changes between them, times a margin.
@@ -86,6 +89,52 @@ class LocalFunction(NamedTuple):
             return self.f.tried(lambda: number(self.f(*moved)), math.nan)
 
         return phi
+
+
+class Derivative(NamedTuple):
+    """value: the derivative; uncertainty: a bound on its error; reference: the arithmetic in which it was taken."""
+
+    value: float
+    uncertainty: float
+    reference: str
+
+
+def directional_derivative(f: Callable[..., Any], params: Any, direction: Any, seed: int = 0) -> Derivative:
+    """``d/dt f(params + t direction)`` at t = 0, which is ``<grad f, direction>``, with a bound on its error.
+
+    By dual numbers or a complex step if f takes them, else by differences with adaptive steps; in float64 if f of
+    float64 copies computes in it. It is what ``gradcheck`` compares a gradient with.
+
+    Args:
+        f: a deterministic function of arrays, f(*params) -> 0-d.
+        params: a tuple or list of real floating arrays of one library, or of nested containers of them; or one such
+            array or container.
+        direction: like params, the same containers and shapes.
+        seed: of the line along which the noise of f is measured.
+
+    Returns:
+        The derivative: ``value``; ``uncertainty``, which the error practically never exceeds, infinite where f is too
+        noisy or not defined around params; and ``reference``, such as "float64 by dual numbers". At a kink the value is
+        the mean of the slopes on the two sides, and the uncertainty reaches both.
+
+    Raises:
+        ValueError: if direction is not like params, f is not finite at params or does not return one number.
+        TypeError: if params are not real floating arrays of one library.
+
+    >>> import numpy as np
+    >>> found = directional_derivative(lambda x: np.sum(x**3), np.asarray([1.0, 2.0]), np.asarray([0.0, 1.0]))
+    >>> round(found.value, 12), found.uncertainty < 1e-10, found.reference
+    (12.0, True, 'float64 by dual numbers')
+
+    Source: the habit of FiniteDifferences.jl, whose every derivative comes with an estimate of its error.
+    """
+    flat, along = (flattened(f, lambda *_: (), tree, None) for tree in (params, direction))
+    shapes, given = ([tuple(x.shape) for x in each.arrays] for each in (flat, along))
+    if shapes != given:
+        raise ValueError(f"direction must hold arrays of shapes {shapes}, as params, got {given}")
+    local = prepare(flat.f, flat.arrays, seed)
+    slope = slope_along(local, {i: like(d, x) for i, (d, x) in enumerate(zip(along.arrays, local.point, strict=True))})
+    return Derivative(slope.value, MARGIN * slope.uncertainty, local.reference)
 
 
 def prepare(f: CountedFunction, params: Arrays, seed: int) -> LocalFunction:

@@ -35,9 +35,9 @@ def cholesky(A):
 
 def cholesky_gradient(A):
     """Of log det / 2 by the lower triangle, which alone LAPACK reads."""
-    G = 0.5 * np.linalg.inv(np.asarray(A))
-    np.linalg.cholesky(np.asarray(A))  # raises outside the domain, too
-    return np.tril(G + G.T) - np.diag(np.diagonal(G))
+    np.linalg.cholesky(A)  # raises outside the domain, too
+    G = np.linalg.inv(np.tril(A) + np.tril(A, -1).T)
+    return np.tril(G, -1) + 0.5 * np.diag(np.diagonal(G))
 
 
 CORNER = np.asarray([[1.0, 0.0], [0.9999, 1.0]])
