@@ -617,6 +617,8 @@ def test_a_gradient_or_a_parameter_that_is_no_array_is_named(put):
     for returned, kind in ((None, "NoneType"), (1.0, "float"), ([1.0], "list")):
         with pytest.raises(ValueError, match=f"number 1 is a {kind}, not an array"):
             mx.gradcheck(f, lambda x: (returned,), (x,))  # noqa: B023
+    with pytest.raises(ValueError, match="number 1 is a list, not an array"):
+        mx.gradcheck(f, lambda x: ([1.0],), (x[:1],))
     with pytest.raises(ValueError, match=r"params\[1\] is a float, not an array"):
         mx.gradcheck(lambda x, s: s * f(x), lambda x, s: (s * grad(x)[0], f(x)), (x, 2.0))
 

@@ -67,6 +67,7 @@ def test_a_pullback_that_changes_its_cotangent_is_named(put):
             lambda xp: lambda x: (2.0 * x, lambda c: 2.0 * c),
             "pullback must return a tuple of 1 cotangents, one ",
         ),
+        (lambda xp: lambda x: {0: x, 1: lambda c: (c,)}, r"op must return \(value, pullback\), got dict"),
         (lambda xp: 3.0, "op must be a function, got float"),
     ],
 )
@@ -485,6 +486,12 @@ def test_a_forward_rule_that_is_not_linear_or_changes_its_tangent_is_named(xp, p
             lambda at, v: (v[0], None),
             ValueError,
             r"jvp must return a tangent like the value\[1\], an array",
+        ),
+        (
+            lambda x: x,
+            lambda at, v: (at[0], v[0], v[0]),
+            ValueError,
+            "jvp must return a tangent like the value, an array",
         ),
         (lambda x: None, lambda at, v: v[0], TypeError, "the value of op must be an array, or a container of arrays"),
         (3.0, lambda at, v: v[0], TypeError, "op must be a function, got float"),
