@@ -658,6 +658,91 @@ def test_at_a_kink_the_derivative_is_that_of_the_side_moved_to(xp, put, host, na
         assert any(map(bool, ns.ties))
 
 
+UNTIED = {
+    "max": lambda xp, x: xp.max(x),
+    "min": lambda xp, x: xp.min(x),
+    "max along an axis": lambda xp, x: xp.max(x, axis=0),
+    "maximum": lambda xp, x: xp.maximum(x, xp.zeros_like(x)),
+    "equal": lambda xp, x: xp.astype(x == 1.5, x.dtype) * x,
+}
+
+
+@pytest.mark.parametrize("name", UNTIED)
+def test_what_does_not_tie_is_no_tie(xp, put, name):
+    ns = DualNamespace(xp)
+    UNTIED[name](ns, Dual(ns, put([[1.0, -2.0], [3.0, 0.5]]), put([[1.0, 1.0], [2.0, 1.0]])))
+    assert [int(count) for count in ns.ties] == [0] * len(ns.ties) != []
+
+
+@pytest.mark.parametrize("name", ["max", "maximum", "equal"])
+def test_equal_entries_that_move_alike_are_no_tie(xp, put, name):
+    ns = DualNamespace(xp)
+    x = Dual(ns, put([2.0, 2.0, 1.0]), put([3.0, 3.0, 1.0]))
+    y = {"max": lambda: ns.max(x), "maximum": lambda: ns.maximum(x, x), "equal": lambda: x == x + 0.0}[name]()
+    assert [int(count) for count in ns.ties] == [0]
+    if name == "max":
+        assert float(y.tangent) == 3.0
+    if name == "equal":
+        assert bool(ns.all(y))
+
+
+SORTED_TIES = {
+    "sort": (lambda xp, x: xp.sort(x), [0.5, -1.0, 1.0, 2.0, 3.0]),
+    "sort, descending": (lambda xp, x: xp.sort(x, descending=True), [3.0, 2.0, 1.0, -1.0, 0.5]),
+    "argsort": (lambda xp, x: xp.take(x, xp.argsort(x), axis=0), [0.5, -1.0, 1.0, 2.0, 3.0]),
+    "argmax": (lambda xp, x: xp.take(x, xp.argmax(x, keepdims=True), axis=0), [3.0]),
+    "argmin": (lambda xp, x: xp.take(x, xp.argmin(x, keepdims=True), axis=0), [0.5]),
+}
+
+
+@pytest.mark.only("numpy", "torch", "jax", "cupy")
+@pytest.mark.parametrize("name", SORTED_TIES)
+def test_equal_entries_are_sorted_in_the_order_in_which_they_move(put, host, xp, name):
+    f, expected = SORTED_TIES[name]
+    ns = DualNamespace(xp)
+    x = Dual(ns, put([4.0, 2.0, 0.0, 2.0, 2.0]), put([3.0, 1.0, 0.5, 2.0, -1.0]))
+    assert host(f(ns, x).tangent).tolist() == expected
+    assert sum(map(int, ns.ties)) == (2 if "sort" in name else 0)
+    both = Dual(ns, put([[1.0, 1.0, 0.0], [5.0, 6.0, 5.0]]), put([[2.0, 1.0, 3.0], [1.0, 2.0, 3.0]]))
+    assert host(ns.sort(both, axis=1).tangent).tolist() == [[3.0, 1.0, 2.0], [1.0, 3.0, 2.0]]
+    assert host(ns.sort(both, axis=0).tangent).tolist() == [[2.0, 1.0, 3.0], [1.0, 2.0, 3.0]]
+
+
+CHOSEN = {  # with all ties decided one way, and the other
+    "a comparison": (lambda xp, x: x[0] * xp.astype(x[0] > 0.0, x.dtype), 2.0, 0.0),
+    "max": (lambda xp, x: xp.max(x[:2]), 2.0, -1.0),
+    "min": (lambda xp, x: xp.min(x[:2]), -1.0, 2.0),
+    "argmax": (lambda xp, x: xp.take(x, xp.argmax(x[:2], keepdims=True), axis=0)[0], 2.0, -1.0),
+    "the least of a sort": (lambda xp, x: xp.sort(x)[0], 2.0, -1.0),
+    "the greatest of a sort": (lambda xp, x: xp.sort(x)[2], 5.0, 5.0),
+    "the greatest, descending": (lambda xp, x: xp.sort(x, descending=True)[1], -1.0, 2.0),
+}
+
+
+@pytest.mark.only("numpy", "torch", "jax", "cupy")
+@pytest.mark.parametrize("name", CHOSEN)
+def test_ties_are_decided_as_chosen(xp, put, name):
+    f, *expected = CHOSEN[name]
+    for holds, slope in zip((True, False), expected, strict=True):
+        ns = DualNamespace(xp, lambda tied: tied | holds if holds else tied & holds)  # noqa: B023
+        assert float(f(ns, Dual(ns, put([0.0, 0.0, 1.0]), put([2.0, -1.0, 5.0]))).tangent) == slope
+
+
+def test_a_step_is_flat_where_what_jumps_does_not_move(put, host):
+    f, x = namespaced(lambda xp, x: xp.floor(2.0 * x[0]) + xp.round(x[1] + 0.5) + x[1]), put([0.3, 2.0])
+    ns = DualNamespace(array_namespace(x))
+    assert float(f(Dual(ns, x, put([1.0, 0.0]))).tangent or 0.0) == 0.0
+    with pytest.raises(TypeError, match="where it jumps"):
+        f(Dual(ns, x, put([0.0, 1.0])))
+
+
+@pytest.mark.only("torch")
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_an_extreme_with_its_place_has_no_rule(put, name):
+    with pytest.raises(TypeError, match="with its indices"):
+        tangent_of(lambda x: getattr(x, name)(dim=0), put(A))
+
+
 @EAGER
 @pytest.mark.parametrize("at_zero", [0.0, 0.5, 1.0])
 def test_any_subgradient_at_a_kink_is_accepted_and_a_wrong_one_beside_it_refused(xp, put, at_zero):
