@@ -89,6 +89,7 @@ FUNCTIONS = {
     "prod along an axis, kept": (lambda xp, x: xp.prod(x, axis=0, keepdims=True), A),
     "prod along the last axis, kept": (lambda xp, x: xp.prod(x, axis=-1, keepdims=True), A),
     "var": (lambda xp, x: xp.var(x, axis=0, correction=1.0), A),
+    "var, uncorrected": (lambda xp, x: xp.var(x, axis=1), A),
     "std": (lambda xp, x: xp.std(x), A),
     "max": (lambda xp, x: xp.max(x, axis=1, keepdims=True), A),
     "min": (lambda xp, x: xp.min(x), A),
@@ -302,7 +303,12 @@ NUMPYS = {
     "where": lambda np, x: np.where(x > 0, x, 0.01 * x),
     "concatenate": lambda np, x: np.concatenate([x, np.ones((1, 4))]),
     "log": lambda np, x: np.log(np.sum(np.exp(x), axis=1, keepdims=True)),
-    "norm": lambda np, x: np.linalg.norm(x) + np.linalg.norm(x[0], 2) + np.linalg.norm(x, 2, axis=1, keepdims=True),
+    "norm": lambda np, x: np.linalg.norm(x),
+    "norm of a vector": lambda np, x: np.linalg.norm(x[0], 2),
+    "norms of rows": lambda np, x: np.linalg.norm(x, 2, axis=1),
+    "norms of rows, kept": lambda np, x: np.linalg.norm(x, axis=1, keepdims=True),
+    "max along a positional axis": lambda np, x: np.max(x, 1),
+    "min, kept": lambda np, x: np.min(x, 0, keepdims=True),
     "clip": lambda np, x: np.clip(x, 0.0, 0.5) + x.clip(0.0, 0.5),
     "power": lambda np, x: np.power(x, 2) + np.abs(x) + np.arctan2(x, 2.0),
     "max": lambda np, x: np.max(x, axis=1) + x.max(axis=1),
@@ -715,6 +721,7 @@ CHOSEN = {  # with all ties decided one way, and the other
     "argmax": (lambda xp, x: xp.take(x, xp.argmax(x[:2], keepdims=True), axis=0)[0], 2.0, -1.0),
     "the least of a sort": (lambda xp, x: xp.sort(x)[0], 2.0, -1.0),
     "the greatest of a sort": (lambda xp, x: xp.sort(x)[2], 5.0, 5.0),
+    "the least of three axes": (lambda xp, x: xp.sort(xp.reshape(x, (1, 1, 3)))[0, 0, 0], 2.0, -1.0),
     "the greatest, descending": (lambda xp, x: xp.sort(x, descending=True)[1], -1.0, 2.0),
 }
 
@@ -726,6 +733,12 @@ def test_ties_are_decided_as_chosen(xp, put, name):
     for holds, slope in zip((True, False), expected, strict=True):
         ns = DualNamespace(xp, lambda tied: tied | holds if holds else tied & holds)  # noqa: B023
         assert float(f(ns, Dual(ns, put([0.0, 0.0, 1.0]), put([2.0, -1.0, 5.0]))).tangent) == slope
+
+
+def test_the_sign_of_a_zero_that_stays_is_zero(xp, put, host):
+    ns = DualNamespace(xp)
+    sign = ns.sign(Dual(ns, put([0.0, 0.0, 0.0, 2.0]), put([0.0, 1.0, -1.0, 0.0])))
+    assert host(sign.value).tolist() == [0.0, 1.0, -1.0, 1.0]
 
 
 def test_a_step_is_flat_where_what_jumps_does_not_move(put, host):
