@@ -268,6 +268,7 @@ def test_operators_take_duals_plain_arrays_and_numbers_on_either_side(put, host,
     plain = put(P)
     for f in (
         lambda x: op(x, plain), lambda x: op(plain, x), lambda x: op(x, 2.0), lambda x: op(2.0, x), lambda x: op(x, 2),
+        lambda x: op(2, x),
         lambda x: op(x, x * 0.5),
     ):  # fmt: skip
         agrees_with_differences(host, f, put(P[::-1, :].copy()))
