@@ -89,6 +89,7 @@ FUNCTIONS = {
     "prod along an axis, kept": (lambda xp, x: xp.prod(x, axis=0, keepdims=True), A),
     "prod along the last axis, kept": (lambda xp, x: xp.prod(x, axis=-1, keepdims=True), A),
     "var": (lambda xp, x: xp.var(x, axis=0, correction=1.0), A),
+    "var, uncorrected": (lambda xp, x: xp.var(x, axis=1), A),
     "std": (lambda xp, x: xp.std(x), A),
     "max": (lambda xp, x: xp.max(x, axis=1, keepdims=True), A),
     "min": (lambda xp, x: xp.min(x), A),
@@ -267,6 +268,7 @@ def test_operators_take_duals_plain_arrays_and_numbers_on_either_side(put, host,
     plain = put(P)
     for f in (
         lambda x: op(x, plain), lambda x: op(plain, x), lambda x: op(x, 2.0), lambda x: op(2.0, x), lambda x: op(x, 2),
+        lambda x: op(2, x),
         lambda x: op(x, x * 0.5),
     ):  # fmt: skip
         agrees_with_differences(host, f, put(P[::-1, :].copy()))
@@ -302,7 +304,12 @@ NUMPYS = {
     "where": lambda np, x: np.where(x > 0, x, 0.01 * x),
     "concatenate": lambda np, x: np.concatenate([x, np.ones((1, 4))]),
     "log": lambda np, x: np.log(np.sum(np.exp(x), axis=1, keepdims=True)),
-    "norm": lambda np, x: np.linalg.norm(x) + np.linalg.norm(x[0], 2) + np.linalg.norm(x, 2, axis=1, keepdims=True),
+    "norm": lambda np, x: np.linalg.norm(x),
+    "norm of a vector": lambda np, x: np.linalg.norm(x[0], 2),
+    "norms of rows": lambda np, x: np.linalg.norm(x, 2, axis=1),
+    "norms of rows, kept": lambda np, x: np.linalg.norm(x, axis=1, keepdims=True),
+    "max along a positional axis": lambda np, x: np.max(x, 1),
+    "min, kept": lambda np, x: np.min(x, 0, keepdims=True),
     "clip": lambda np, x: np.clip(x, 0.0, 0.5) + x.clip(0.0, 0.5),
     "power": lambda np, x: np.power(x, 2) + np.abs(x) + np.arctan2(x, 2.0),
     "max": lambda np, x: np.max(x, axis=1) + x.max(axis=1),
@@ -656,6 +663,98 @@ def test_at_a_kink_the_derivative_is_that_of_the_side_moved_to(xp, put, host, na
         ns = DualNamespace(xp)
         assert float(host(f(ns, Dual(ns, put(0.0), put(d))).tangent)) == expected(d)
         assert any(map(bool, ns.ties))
+
+
+UNTIED = {
+    "max": lambda xp, x: xp.max(x),
+    "min": lambda xp, x: xp.min(x),
+    "max along an axis": lambda xp, x: xp.max(x, axis=0),
+    "maximum": lambda xp, x: xp.maximum(x, xp.zeros_like(x)),
+    "equal": lambda xp, x: xp.astype(x == 1.5, x.dtype) * x,
+}
+
+
+@pytest.mark.parametrize("name", UNTIED)
+def test_what_does_not_tie_is_no_tie(xp, put, name):
+    ns = DualNamespace(xp)
+    UNTIED[name](ns, Dual(ns, put([[1.0, -2.0], [3.0, 0.5]]), put([[1.0, 1.0], [2.0, 1.0]])))
+    assert [int(count) for count in ns.ties] == [0] * len(ns.ties) != []
+
+
+@pytest.mark.parametrize("name", ["max", "maximum", "equal"])
+def test_equal_entries_that_move_alike_are_no_tie(xp, put, name):
+    ns = DualNamespace(xp)
+    x = Dual(ns, put([2.0, 2.0, 1.0]), put([3.0, 3.0, 1.0]))
+    y = {"max": lambda: ns.max(x), "maximum": lambda: ns.maximum(x, x), "equal": lambda: x == x + 0.0}[name]()
+    assert [int(count) for count in ns.ties] == [0]
+    if name == "max":
+        assert float(y.tangent) == 3.0
+    if name == "equal":
+        assert bool(ns.all(y))
+
+
+SORTED_TIES = {
+    "sort": (lambda xp, x: xp.sort(x), [0.5, -1.0, 1.0, 2.0, 3.0]),
+    "sort, descending": (lambda xp, x: xp.sort(x, descending=True), [3.0, 2.0, 1.0, -1.0, 0.5]),
+    "argsort": (lambda xp, x: xp.take(x, xp.argsort(x), axis=0), [0.5, -1.0, 1.0, 2.0, 3.0]),
+    "argmax": (lambda xp, x: xp.take(x, xp.argmax(x, keepdims=True), axis=0), [3.0]),
+    "argmin": (lambda xp, x: xp.take(x, xp.argmin(x, keepdims=True), axis=0), [0.5]),
+}
+
+
+@pytest.mark.only("numpy", "torch", "jax", "cupy")
+@pytest.mark.parametrize("name", SORTED_TIES)
+def test_equal_entries_are_sorted_in_the_order_in_which_they_move(put, host, xp, name):
+    f, expected = SORTED_TIES[name]
+    ns = DualNamespace(xp)
+    x = Dual(ns, put([4.0, 2.0, 0.0, 2.0, 2.0]), put([3.0, 1.0, 0.5, 2.0, -1.0]))
+    assert host(f(ns, x).tangent).tolist() == expected
+    assert sum(map(int, ns.ties)) == (2 if "sort" in name else 0)
+    both = Dual(ns, put([[1.0, 1.0, 0.0], [5.0, 6.0, 5.0]]), put([[2.0, 1.0, 3.0], [1.0, 2.0, 3.0]]))
+    assert host(ns.sort(both, axis=1).tangent).tolist() == [[3.0, 1.0, 2.0], [1.0, 3.0, 2.0]]
+    assert host(ns.sort(both, axis=0).tangent).tolist() == [[2.0, 1.0, 3.0], [1.0, 2.0, 3.0]]
+
+
+CHOSEN = {  # with all ties decided one way, and the other
+    "a comparison": (lambda xp, x: x[0] * xp.astype(x[0] > 0.0, x.dtype), 2.0, 0.0),
+    "max": (lambda xp, x: xp.max(x[:2]), 2.0, -1.0),
+    "min": (lambda xp, x: xp.min(x[:2]), -1.0, 2.0),
+    "argmax": (lambda xp, x: xp.take(x, xp.argmax(x[:2], keepdims=True), axis=0)[0], 2.0, -1.0),
+    "the least of a sort": (lambda xp, x: xp.sort(x)[0], 2.0, -1.0),
+    "the greatest of a sort": (lambda xp, x: xp.sort(x)[2], 5.0, 5.0),
+    "the least of three axes": (lambda xp, x: xp.sort(xp.reshape(x, (1, 1, 3)))[0, 0, 0], 2.0, -1.0),
+    "the greatest, descending": (lambda xp, x: xp.sort(x, descending=True)[1], -1.0, 2.0),
+}
+
+
+@pytest.mark.only("numpy", "torch", "jax", "cupy")
+@pytest.mark.parametrize("name", CHOSEN)
+def test_ties_are_decided_as_chosen(xp, put, name):
+    f, *expected = CHOSEN[name]
+    for holds, slope in zip((True, False), expected, strict=True):
+        ns = DualNamespace(xp, lambda tied: tied | holds if holds else tied & holds)  # noqa: B023
+        assert float(f(ns, Dual(ns, put([0.0, 0.0, 1.0]), put([2.0, -1.0, 5.0]))).tangent) == slope
+
+
+def test_the_sign_of_a_zero_that_stays_is_zero(xp, put, host):
+    ns = DualNamespace(xp)
+    sign = ns.sign(Dual(ns, put([0.0, 0.0, 0.0, 2.0]), put([0.0, 1.0, -1.0, 0.0])))
+    assert host(sign.value).tolist() == [0.0, 1.0, -1.0, 1.0]
+
+
+def test_a_step_is_flat_where_what_jumps_does_not_move(put, host):
+    f, x = namespaced(lambda xp, x: xp.floor(2.0 * x[0]) + xp.round(x[1] + 0.5) + x[1]), put([0.3, 2.0])
+    ns = DualNamespace(array_namespace(x))
+    assert float(f(Dual(ns, x, put([1.0, 0.0]))).tangent or 0.0) == 0.0
+    with pytest.raises(TypeError, match="where it jumps"):
+        f(Dual(ns, x, put([0.0, 1.0])))
+
+
+@pytest.mark.only("torch")
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_an_extreme_with_its_place_has_no_rule(put, name):
+    with pytest.raises(TypeError, match="with its indices"):
+        tangent_of(lambda x: getattr(x, name)(dim=0), put(A))
 
 
 @EAGER
