@@ -137,6 +137,7 @@ def _notes(flat: Flat) -> Iterator[str]:
         first = refusals[0].splitlines()[0]
         yield f"f or grad raised at {len(refusals):,} of the points that were tried, which were skipped: {first}"
     if flat.f.kept:
+        flat.f(*flat.arrays)  # so that what it keeps is of the caller's dtype again
         yield "f keeps something of its last call, a running mean or a history: values of this check are in it now"
 
 

@@ -43,14 +43,12 @@ class Answer(NamedTuple):
     flaws: for each array, why it can't be a gradient of its parameter, or "".
     broken: the promise that the function, or its gradient function, breaks, as a sentence, or "".
     notes: sentences about arrays that are right, but not safe to update in place.
-    frozen: whether grad returned at another point, to the last bit, what it had returned here.
     """
 
     gradients: Arrays
     flaws: Sequence[str]
     broken: str = ""
     notes: Sequence[str] = ()
-    frozen: bool = False
 
 
 def first_answer(flat: Flat, seed: int) -> Answer:
@@ -73,11 +71,9 @@ def first_answer(flat: Flat, seed: int) -> Answer:
     broken = _unrepeatable_function(flat, value, calls) or _unrepeatable_gradient(xp, first, again)
     # where rounding differs from call to call, no later answer can be compared to the last bit
     allowed = _reordered(xp, first) * largest(xp, *first) if distance(xp, first, again) else 0.0
-    frozen = False
     if calls and not broken:
         broken = _stale_cache(flat, first, calls, allowed) or _shared_arrays(flat, calls)
-        frozen = not distance(xp, first, calls.there)
-    return Answer(first, flaws, broken, () if broken else tuple(_not_its_own(flat, returned)), frozen)
+    return Answer(first, flaws, broken, () if broken else tuple(_not_its_own(flat, returned)))
 
 
 class _Calls(NamedTuple):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np  # on the host alone: copies where a library has no float64
 
-from mlp_xp._lib.namespace import device_kwargs, namespace
+from mlp_xp._lib.namespace import device_kwargs, namespace, to_host
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.gradcheck.arrays import copied, from_host, like, random_direction
 from mlp_xp.gradcheck.dual import Dual, DualNamespace, put_back
@@ -204,7 +204,7 @@ def _wider(xp: Namespace, params: Arrays) -> Iterator[tuple[str, Callable[[], Ar
         if digits > epsilon and name in known:
             yield name, lambda name=name: tuple(xp.astype(x, getattr(xp, name)) for x in params)  # type: ignore[misc]
         elif digits > epsilon and name == "float64":
-            yield name, lambda: tuple(np.asarray(xp.astype(x, xp.float32), dtype=np.float64) for x in params)
+            yield name, lambda: tuple(np.asarray(to_host(xp.astype(x, xp.float32)), dtype=np.float64) for x in params)
 
 
 def _dtype_name(x: Any) -> str:
