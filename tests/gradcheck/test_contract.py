@@ -366,13 +366,6 @@ def test_a_stale_cache_is_seen_where_two_answers_differ_by_roundings(put):
     assert answer(f, right, (x,)).broken == ""
 
 
-def test_a_gradient_that_is_the_same_everywhere_is_marked(xp, put):
-    """It may be that of a linear function, or kept from the first call: the numbers tell."""
-    f, grad, x = cubes_at_a_point(put)
-    assert answer(lambda x: xp.sum(2.0 * x), lambda x: (2.0 * xp.ones_like(x),), (x,)).frozen
-    assert not answer(f, grad, (x,)).frozen
-
-
 # --- what f keeps ----------------------------------------------------------------------------------------------------
 
 
