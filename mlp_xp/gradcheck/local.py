@@ -44,8 +44,8 @@ _NEIGHBOURS, _NEIGHBOUR_MARGIN = 4, 3.0
 _CONFIRMING = (1 / 3, 0.42)
 _CONFIRMED, _CONFIRMED_NOISE = 1e-9, 6.0
 
-# Nothing rounds to fewer digits than bfloat16.
-_COARSEST = 2.0**-8
+# Coarser numbers on the way of f are those of float32 at least, of bfloat16 at most.
+_COARSER, _COARSEST = 2.0**-24, 2.0**-8
 
 # A circle in the complex plane sees what a difference is too coarse for. Half of it is enough, since its values come in
 # conjugate pairs. Its radii as powers of epsilon: the eighth power of the first is epsilon; smaller ones avoid kinks.
@@ -224,7 +224,8 @@ def _with_noise(local: LocalFunction, seed: int) -> LocalFunction:
         i: random_direction(xp, x, random) for i, x in enumerate(local.point)
     }  # equal steps may leave a sum as it is
     noise = evaluation_noise(local.along(line), local.value, local.epsilon)
-    share = min(noise.sigma / (abs(local.value) or 1.0), _COARSEST) if noise.stairs else 0.0
+    share = noise.sigma / (abs(local.value) or 1.0)
+    share = min(max(share, _COARSER), _COARSEST) if noise.stairs else 0.0
     return local._replace(noise=noise.sigma, flat=noise.flat, stairs=share)
 
 
