@@ -849,3 +849,22 @@ def test_what_has_no_forward_rule_is_refused_in_one_sentence():
         TypeError, match=r"^jvp must be a function, or op a torch.autograd.Function or a jax.custom_jvp, "
     ):
         as_jvp(3.0)
+
+
+@QUICK
+@pytest.mark.parametrize("convention", ["conjugate", "plain"])
+def test_a_complex_gradient_of_the_other_convention_is_told_which_option_means_it(xp, put, convention):
+    z = put([1.0, -2.0, 0.5]) + 1j * put([0.3, 1.0, -0.7])
+    sign = {"conjugate": 1.0, "plain": -1.0}
+
+    def f(z):
+        return xp.sum(xp.real(z) ** 2 + 3.0 * xp.imag(z) ** 2)
+
+    def grad(z, convention=convention):
+        return (2.0 * xp.real(z) + 6j * sign[convention] * xp.imag(z),)
+
+    mx.gradcheck(f, grad, (z,), wirtinger=convention).raise_if_failed()
+    other = {"conjugate": "plain", "plain": "conjugate"}[convention]
+    report = mx.gradcheck(f, grad, (z,), wirtinger=other)
+    assert [row.verdict for row in report.tensors] == ["pass", "fail"]
+    assert f"check with wirtinger='{convention}'" in report.tensors[1].diagnosis
