@@ -51,7 +51,7 @@ def with_hypotheses(
 
 
 def in_other_convention(rows: Sequence[TensorReport], wirtinger: str) -> list[TensorReport]:
-    """``rows``; if all that is wrong is the sign of imaginary parts, with the option that means the other convention."""
+    """``rows``; if imaginary parts alone are wrong, and by their sign, with the option that means that convention."""
     failed = [row for row in rows if row.verdict == "fail"]
     if not all(row.name.endswith(".imag") and row.diagnosis == "the sign is wrong" for row in failed):
         return list(rows)
