@@ -328,7 +328,7 @@ def test_a_complex_array_is_two_real_ones(xp, put, which):
         assert bool(xp.all(one == other))
     conjugate = gradcheck(f, lambda z: (xp.conj(grad(z)),), (z,))
     assert [row.verdict for row in conjugate.tensors] == ["pass", "fail"]
-    assert conjugate.tensors[1].diagnosis == "the sign is wrong"
+    assert "check with wirtinger='plain'" in conjugate.tensors[1].diagnosis
 
 
 @pytest.mark.only("torch", "jax")
