@@ -237,10 +237,9 @@ Finding: TypeAlias = tuple[Literal["fail", "inconclusive", ""], int | None, str]
 def impossible(sides: Sequence[Sides]) -> Finding:
     """Whether no choice at the kinks gives this gradient; ``("", None, "")`` if nothing speaks against it.
 
-    What no choice gives fails where the two sides differ. What some choice gives along a coordinate, though neither
-    side does, is inconclusive, and so is what differs from two sides that agree: ``relu(x) - relu(-x)`` is x, and
-    relu'(0) = 0 gives it a slope of 0. Several coordinates together speak only against what no choice gives, and fail
-    only if all of them bend one way, as those of a convex function do.
+    What no choice gives fails. What some choice gives along a coordinate, though neither side does, is inconclusive:
+    ``relu(x) - relu(-x)`` is x, and relu'(0) = 0 gives it a slope of 0. Several coordinates together speak only against
+    what no choice gives, and fail only if all of them bend one way, as those of a convex function do.
 
     >>> impossible([Sides(3, 5.0, -1.0, 1.0, (-1.0, 1.0), 1e-12)])
     ('fail', 3, 'at a kink, the slopes on the two sides are -1 and 1; the gradient has 5')
@@ -253,7 +252,7 @@ def impossible(sides: Sequence[Sides]) -> Finding:
         if not each.outside(each.left, each.right):
             continue
         beyond, together = each.outside(each.left, each.right, *each.branches), each.position is None
-        if beyond and each.bend and not (together and len(bends) > 1):
+        if beyond and not (together and (len(bends) > 1 or not each.bend)):
             return "fail", each.position, _sentence(each)
         if not found[0] and (beyond or not together):
             found = ("inconclusive", each.position, f"{_sentence(each)}: another choice at the ties, or an error")

@@ -317,15 +317,24 @@ _STEEP = 16.0
 # them if the noise is above this share of the mean change.
 _FEW, _WIDE_STAIRS = 2, 0.1
 
+# Noise of a wide line this many times as large as that of the fine one is that of stairs.
+_HIGH = 16.0
+
 # A curve of higher order than a straight line stands out of the noise by this factor.
 _CURVED = 16.0
 
 
 class Noise(NamedTuple):
-    """sigma: the standard deviation of a function's rounding error; flat: whether no value differed from another."""
+    """The rounding error of a function.
+
+    sigma: its standard deviation.
+    flat: whether no value differed from another.
+    stairs: whether most of it shows over a wide line alone: the function rounds to coarser numbers on the way.
+    """
 
     sigma: float
     flat: bool
+    stairs: bool = False
 
 
 def evaluation_noise(phi: Callable[[float], float], value: float, epsilon: float) -> Noise:
@@ -357,6 +366,12 @@ def evaluation_noise(phi: Callable[[float], float], value: float, epsilon: float
     least = epsilon * abs(value)
     fine = line(*_FINE)
     wide = line(*_WIDE) if epsilon ** _WIDE[1] <= _TOO_WIDE else fine
+    found = _of_two_lines(line, value, fine, wide, least)
+    return found._replace(stairs=found.flat or found.sigma > _HIGH * max(fine.sigma, least))
+
+
+def _of_two_lines(line: Callable[..., _Line], value: float, fine: _Line, wide: _Line, least: float) -> Noise:
+    """The larger noise of the two lines, unless the wide one shows kinks or a fast wave."""
     sigma = max(fine.sigma, least)
     if not fine.seen:
         return (
