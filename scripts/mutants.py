@@ -29,7 +29,7 @@ PACKAGE, TESTS = Path("mlp_xp/gradcheck"), Path("tests/gradcheck")
 # Source file -> its tests, those that fail soonest first.
 TESTED_BY = {
     "judge": ("judge",),
-    "evidence": ("evidence", "local", "units", "precision", "coincidences", "check"),
+    "evidence": ("judge", "evidence", "local", "units", "precision", "coincidences", "check"),
     "slopes": ("slopes",),
 }
 
