@@ -108,10 +108,10 @@ def replacements(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
-    """Each node below ``node`` but for types, as its parent, the field of that, and the position in the field."""
+    """Each node below ``node``, but for types and guards: its parent, the field of that, the position in the field."""
     for field, value in ast.iter_fields(node):
-        if field in ("annotation", "returns") or ast.unparse(node).startswith("Literal["):
-            continue
+        if field in ("annotation", "returns") or ast.unparse(node).startswith(("Literal[", "strict=")):
+            continue  # nobody sees a guard fail that holds
         for position, child in enumerate(value) if isinstance(value, list) else ((None, value),):
             if isinstance(child, ast.AST):
                 yield node, field, position
