@@ -161,6 +161,7 @@ class Probe(NamedTuple):
     exact: whether the measured slope is free of truncation.
     tied: whether something that f compares is equal at the point.
     as_one: whether numbers of several units were moved in one scale: the probe may refuse a gradient, not resolve one.
+    constants: the part of the tolerance that allows for constants rounded in the parameters' own dtype.
     """
 
     analytic: float
@@ -172,6 +173,7 @@ class Probe(NamedTuple):
     exact: bool = False
     tied: bool = False
     as_one: bool = False
+    constants: float = 0.0
 
     @property
     def wrong(self) -> bool:
@@ -256,14 +258,16 @@ def along(here: LocalGradient, directions: Directions, size: float | None = None
     size = size or math.hypot(*(norm(xp, here.gradient[i] * d) for i, d in directions.items()))
     scatter = _range([predicted(gradient) for gradient in here.neighbours])
     tolerance = MARGIN * slope.uncertainty + _rounding(scatter, size, _ROUNDINGS * here.epsilon) + here.floor
+    constants = 0.0
     if here.coarse:
         scatter = _range([predicted(gradient) for gradient in here.own_neighbours])
-        tolerance += _rounding(scatter, size, _CONSTANT_ROUNDINGS * here.own_epsilon)
+        constants = _rounding(scatter, size, _CONSTANT_ROUNDINGS * here.own_epsilon)
+        tolerance += constants
     if local.flat and slope.value == 0.0 and analytic != 0.0 and not (slope.exact and local.value):
         tolerance = math.inf  # f does not change at all: by its nature, or by a stair that hides its slope
     if not math.isfinite(slope.value) or math.isnan(tolerance):
         tolerance = math.inf
-    return Probe(analytic, slope.value, tolerance, size, slope.kink, None, slope.exact, slope.tied, as_one)
+    return Probe(analytic, slope.value, tolerance, size, slope.kink, None, slope.exact, slope.tied, as_one, constants)
 
 
 def _range(values: Sequence[float]) -> float:

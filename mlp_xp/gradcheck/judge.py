@@ -56,8 +56,11 @@ class Judgement(NamedTuple):
 
 def judge(found: Findings) -> Judgement:
     """The verdict on one group of arrays."""
-    judgement = _judged(found)
-    return judgement._replace(resolution=max(resolution(judgement.probes), found.own.share))
+    seen = _sharpened(found)
+    judgement = _judged(seen)
+    # an error in the parameters' own dtype alone is hidden by rounding there, but none above the bar passes
+    in_own = found.own.share if seen is found else max(found.own.share, min(found.own.rounding, bar(found.epsilon)))
+    return judgement._replace(resolution=max(resolution(judgement.probes), in_own))
 
 
 def _judged(found: Findings) -> Judgement:
@@ -111,6 +114,7 @@ def _judged(found: Findings) -> Judgement:
 
 def wanted(found: Findings) -> Literal["", "more", "elsewhere", "close"]:
     """The evidence that could still change the verdict: more directions, other points, or points close by."""
+    found = _sharpened(found)
     here = (*found.here, *found.more)
     wrong = [p for p in here if p.wrong]
     if contradicted([p for p in wrong if p.exact]) or impossible(found.sides)[0] == "fail":
@@ -173,6 +177,18 @@ def contradicted(probes: Sequence[Probe], witnesses: int = _WITNESSES) -> bool:
     return any(p.exact for p in smooth) or len(smooth) >= witnesses
 
 
+def _sharpened(found: Findings) -> Findings:
+    """``found``; without the allowance for rounded constants, if it hides the gradient and no probe makes use of it.
+
+    An error that is smaller than the allowance, but seen without it, keeps it: it stays hidden, and does not pass.
+    """
+    here = (*found.here, *found.more)
+    strict = [p._replace(tolerance=p.tolerance - p.constants, constants=0.0) for p in here]
+    if resolution(here) <= bar(found.epsilon) or any(p.wrong for p in strict):
+        return found
+    return found._replace(here=tuple(strict[: len(found.here)]), more=tuple(strict[len(found.here) :]))
+
+
 def _wrong_throughout(probes: Sequence[Probe]) -> bool:
     """Whether all random directions are wrong, or any of the single entries."""
     return bool(probes) and (all if probes[0].entry is None else any)(p.wrong for p in probes)
@@ -219,7 +235,7 @@ def _left_open(here: Sequence[Probe], there: Sequence[Probe]) -> str:
     """Why probes at params left open what those at another point, ``there``, have shown."""
     large = max(p.scale for p in there)
     # a minimum is even as |x| is, and differences see the least bend: a kink is one beside the slopes nearby
-    if any(p.wrong or p.tied or (p.kinked and p.kink > WRONG * large) for p in here):
+    if any(p.wrong or p.tied or p.kink > WRONG * large for p in here):
         return "at a kink: checked at a point nearby, where it is not"
     if any(math.isnan(p.numeric) for p in here):
         return "f is not defined on all sides of params: checked elsewhere, where it is"
@@ -272,7 +288,7 @@ def impossible(sides: Sequence[Sides]) -> Finding:
 
 
 def _sentence(sides: Sides) -> str:
-    left, right, analytic = (f"{slope:.6g}" for slope in (sides.left, sides.right, sides.analytic))
+    left, right, analytic = (f"{slope + 0.0:.6g}" for slope in (sides.left, sides.right, sides.analytic))  # no -0
     slopes = f"slopes on the two sides are {left} and {right}" if sides.bend else f"slope on both sides is {right}"
     verb = "has" if sides.position is not None else "predicts"
     where = "" if sides.position is not None else " of several entries together"

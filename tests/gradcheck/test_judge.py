@@ -30,6 +30,8 @@ far_beyond_kink = Probe(20.0, 0.7, 0.9, 20.0, 0.3)
 zero = Probe(0.0, 0.0, 1e-15, 0.0)
 minimum = Probe(0.0, 1e-9, 1e-7, 0.0, 3e-8)
 even_kink = Probe(0.0, 1e-9, 3.0, 0.0, 0.9)
+allowed = Probe(0.7, 0.7, FINE + 0.1, 1.0, constants=0.1)
+used = allowed._replace(numeric=0.70001)
 unchanged = Probe(0.7, 0.0, math.inf, 1.0)
 stair = Probe(0.7, 5.0, 30.0, 1.0)
 drowned = Probe(1e-17, 2e-17, 1e-15, 1e-17)
@@ -212,6 +214,22 @@ SITUATIONS = {
         "inconclusive",
         "the gradient is zero here, as far as rounding",
     ),
+    "constants in float32 could hide the gradient, and none does": (Findings((allowed, allowed)), "pass", ""),
+    "constants in float32 could hide the gradient, and may be seen": (
+        Findings((allowed, used)),
+        "inconclusive",
+        "rounding noise hides relative errors below",
+    ),
+    "constants in float32 and rounding hide the gradient": (
+        Findings((blurred._replace(tolerance=0.1, constants=0.05),) * 2),
+        "inconclusive",
+        "rounding noise hides relative errors below",
+    ),
+    "constants in float32 do not hide the gradient": (
+        Findings((used._replace(tolerance=FINE + 1e-4, constants=1e-4),) * 2),
+        "pass",
+        "",
+    ),
     # single entries
     "an entry is wrong that no direction shows": (HERE._replace(worst=Worst(0.1, True, True, FINE)), "fail", ""),
     "an entry is off by 1e-4 of its size": (
@@ -283,6 +301,14 @@ def test_a_pass_states_what_it_would_have_seen():
     for found, verdict, _ in SITUATIONS.values():
         if verdict == "pass":
             assert judge(found).resolution <= bar(found.epsilon)
+
+
+def test_what_constants_could_have_hidden_is_stated_of_the_own_dtype():
+    own = Own("float32", "float64", 1e-6, 1e-4, 1.0, 0.9)
+    assert judge(Findings((allowed, allowed), own=own)).resolution == 1e-4
+    assert judge(Findings((allowed, allowed), own=own._replace(rounding=0.1))).resolution == bar(2.0**-52)
+    assert judge(Findings((allowed, used), own=own)).resolution > 0.05
+    assert judge(HERE._replace(own=own)).resolution == 1e-6  # nothing was hidden
 
 
 # --- what more is wanted -------------------------------------------------------------------------------------------

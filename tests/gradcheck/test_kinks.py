@@ -145,6 +145,11 @@ def test_a_gradient_that_no_order_of_equal_entries_gives_fails(put, f, x, gradie
     assert [finding_of(put, f, x, gradient, seed)[0] for seed in range(7)].count("fail") > 3
 
 
+def test_a_slope_of_minus_zero_is_written_as_zero():
+    _, _, sentence = impossible([Sides(0, -0.0 - 5.0, -0.0, 2.0, (-0.0, 2.0), 1e-12)])
+    assert sentence == "at a kink, the slopes on the two sides are 0 and 2; the gradient has -5"
+
+
 def test_the_sentence_names_the_entry_both_slopes_and_the_gradient(put):
     found = finding_of(put, lambda xp, x: xp.sum(xp.abs(x)), [1.0, 0.0], [1.0, 5.0])
     assert found == ("fail", 1, "at a kink, the slopes on the two sides are -1 and 1; the gradient has 5")
