@@ -83,6 +83,20 @@ def test_two_swapped_gradients_are_named(put):
 
 
 @QUICK
+def test_a_factor_is_named_at_any_scale_of_the_function(put):
+    x = put(V)
+    for scale in (1.0, 1e-300, 1e-200, 1e200, 1e290):
+        for factor, words in (
+            (2.0, "2 times"),
+            (-1.0, "the sign is wrong"),
+            (1.5, "1.5 times"),
+            (1.234567, "1.234567"),
+        ):
+            f, grad = (lambda x: scale * cubes(x)), (lambda x: (factor * scale * cubes_gradient(x)[0],))  # noqa: B023
+            (row,) = mx.gradcheck(f, grad, (x,)).tensors
+            assert words in row.diagnosis, (scale, factor)
+
+
 def test_an_error_without_a_pattern_is_said_to_have_none(xp, put):
     noise = put(np.random.default_rng(9).standard_normal(A.shape))
     report = mx.gradcheck(cubes, spoilt(lambda xp, g, *_: g + noise), (put(A), put(B)))
