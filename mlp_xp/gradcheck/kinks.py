@@ -22,7 +22,7 @@ import numpy as np  # on the host alone: random numbers, a few slopes
 from mlp_xp._lib.namespace import namespace, to_host
 from mlp_xp._lib.typing import Array
 from mlp_xp.gradcheck.arrays import flat_positions, from_host, inner, largest, scale_of
-from mlp_xp.gradcheck.evidence import LocalGradient, Sides
+from mlp_xp.gradcheck.evidence import LocalGradient, Sides, constant_rounding
 from mlp_xp.gradcheck.local import Directions, LocalFunction, along_duals
 
 # A two-level design of so many slopes gives the effect of each of up to seven ties by itself.
@@ -131,7 +131,8 @@ def _sides(
     size = max(predicted, abs(right.slope), abs(left.slope))
     in_scales = sum(far / float(scale_of(xp, local.point[leaf])) for leaf, far in moved.items())
     in_value = (_NOISE * local.noise + here.floor) * in_scales
-    tolerance = in_value + _ROUNDINGS * max(here.epsilon, local.epsilon) * size
+    constants = sum(largest(xp, constant_rounding(here, leaf)) * far for leaf, far in moved.items())
+    tolerance = in_value + constants + _ROUNDINGS * max(here.epsilon, local.epsilon) * size
     sides = Sides(position, analytic, left.slope, right.slope, (), tolerance)
     if not sides.outside(left.slope, right.slope):
         return sides
