@@ -82,7 +82,7 @@ def _judged(found: Findings) -> Judgement:
         return Judgement("fail", sides, here)
     if _confirmed(found):
         return Judgement("fail", "", here)
-    if at_kink == "inconclusive":
+    if at_kink == "inconclusive" and not any(map(_wrong_throughout, found.elsewhere)):
         return Judgement("inconclusive", sides, here)
 
     # what a kink or rounding hides here, another point may show; but where f is smooth no other point clears a gradient
@@ -109,9 +109,7 @@ def _judged(found: Findings) -> Judgement:
     if lost.verdict != "pass":
         return lost._replace(probes=deciding)
     if doubtful:
-        kinked = any(p.kinked or p.wrong for p in here)
-        why = "at a kink: checked at a point nearby" if kinked else "hidden by rounding at params: checked elsewhere"
-        return Judgement("pass", f"{why}, where it is not", deciding)
+        return Judgement("pass", _left_open(here, deciding), deciding)
     return lost._replace(probes=deciding)
 
 
@@ -239,6 +237,19 @@ def _hidden(found: Findings) -> str:
     return f"{why} hides {errors}; try {advice}"
 
 
+def _left_open(here: Sequence[Probe], there: Sequence[Probe]) -> str:
+    """Why probes at params left open what those at another point, ``there``, have shown."""
+    large = max(p.scale for p in there)
+    # a minimum is even as |x| is, and differences see the least bend: a kink is one beside the slopes nearby
+    if any(p.wrong or p.tied or p.kink > WRONG * large for p in here):
+        return "at a kink: checked at a point nearby, where it is not"
+    if any(math.isnan(p.numeric) for p in here):
+        return "f is not defined on all sides of params: checked elsewhere, where it is"
+    if all(p.scale <= RIGHT * large for p in here):
+        return "the gradient is zero at params, to rounding: checked elsewhere, where it is not"
+    return "hidden by rounding at params: checked elsewhere, where it is not"
+
+
 def _lost(own: Own, allowed: float) -> Judgement:
     """What the parameters' own dtype does to the gradient."""
     away = f"right in {own.judged}, but {own.share:.1g} of its size away from that in {own.dtype}"
@@ -282,7 +293,7 @@ def impossible(sides: Sequence[Sides]) -> Finding:
 
 
 def _sentence(sides: Sides) -> str:
-    left, right, analytic = (f"{slope:.6g}" for slope in (sides.left, sides.right, sides.analytic))
+    left, right, analytic = (f"{slope + 0.0:.6g}" for slope in (sides.left, sides.right, sides.analytic))  # no -0
     slopes = f"slopes on the two sides are {left} and {right}" if sides.bend else f"slope on both sides is {right}"
     verb = "has" if sides.position is not None else "predicts"
     where = "" if sides.position is not None else " of several entries together"
@@ -296,8 +307,12 @@ def together(verdicts: Sequence[Verdict], evidence: Evidence) -> tuple[str, ...]
     """What is wrong, as a sentence, if no array fails by itself: all together, or at other points."""
     if "fail" in verdicts:
         return ()
-    if judge(evidence.found[-1]).verdict == "fail":
-        return ("the gradients are right one by one, but not together",)
+    all_of_them = judge(evidence.found[-1])
+    if all_of_them.verdict == "fail":
+        why = f": {all_of_them.reason}" if all_of_them.reason else ""
+        if len(verdicts) == 1 or "inconclusive" in verdicts:
+            return (f"grad is wrong along a random direction through all arrays{why}",)
+        return (f"the gradients are right one by one, but not together{why}",)
     if len(evidence.far) < FAR or not all(contradicted(there, 1) for there in evidence.far):
         return ()
     if evidence.frozen:

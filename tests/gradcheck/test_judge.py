@@ -36,6 +36,8 @@ thousandth_seen = Probe(1.0, 1.0, 0.8 * 2.0**-10, 1.0, entry=(0,))  # a resoluti
 at_the_bar = Probe(0.7, 0.7, 0.0008, 1.0, entry=(0,))
 even_kink = Probe(0.0, 0.0, 0.9, 0.0, 0.3)
 zero = Probe(0.0, 0.0, 1e-15, 0.0)
+minimum = Probe(0.0, 1e-9, 1e-7, 0.0, 3e-8)
+nearly_even_kink = Probe(0.0, 1e-9, 3.0, 0.0, 0.9)
 unchanged = Probe(0.7, 0.0, math.inf, 1.0)
 stair = Probe(0.7, 5.0, 30.0, 1.0)
 drowned = Probe(1e-17, 2e-17, 1e-15, 1e-17)
@@ -45,6 +47,7 @@ wrong_second = wrong._replace(entry=(1,))
 as_one_wrong = exact_wrong._replace(as_one=True)
 
 side = Sides(3, 0.5, -1.0, 1.0, (), 1e-12)
+chosen = Sides(3, 0.0, 1.0, 1.0, (0.0, 1.0), 1e-12)
 beyond = Sides(3, 5.0, -1.0, 1.0, (-1.0, 1.0), 1e-12)
 another = Sides(3, 0.0, 1.0, 1.0, (0.0, 2.0), 1e-12)
 
@@ -125,6 +128,16 @@ SITUATIONS = {
         Findings((tied_right, tied_right), elsewhere=((), ())),
         "inconclusive",
         "a kink hides",
+    ),
+    "what some choice at a tie gives, right nearby": (
+        Findings((tied_right, tied_right), sides=(chosen,), elsewhere=((exact_right, exact_right),)),
+        "inconclusive",
+        "another choice at the ties, or an error",
+    ),
+    "what some choice at a tie gives, wrong at another point": (
+        Findings((tied_wrong, far_from_tie), sides=(chosen,), elsewhere=((exact_wrong, exact_wrong),)),
+        "fail",
+        "",
     ),
     "beyond a tie, right nearby": (
         Findings(
@@ -287,6 +300,21 @@ SITUATIONS = {
         Findings((blurred, blurred), elsewhere=((right, right),)),
         "pass",
         "hidden by rounding at params: checked elsewhere",
+    ),
+    "f is not defined around params, and elsewhere it is": (
+        Findings((unknown, unknown), elsewhere=((right, right),)),
+        "pass",
+        "f is not defined on all sides of params",
+    ),
+    "a minimum, of which differences see the bend": (
+        Findings((minimum, minimum), elsewhere=((right, right),)),
+        "pass",
+        "the gradient is zero at params",
+    ),
+    "a zero at an even kink": (
+        Findings((nearly_even_kink, nearly_even_kink), elsewhere=((right, right),)),
+        "pass",
+        "at a kink",
     ),
     "rounding hides it, and another point shows it wrong": (
         Findings((blurred, blurred), elsewhere=((wrong, wrong),)),
@@ -779,11 +807,22 @@ def evidence(*far, frozen=False, found=(HERE, HERE)):
 
 def test_together_gradients_may_be_wrong_though_each_is_right():
     apart = evidence(found=(HERE, Findings((exact_wrong,))))
-    assert together(["pass"], apart) == ("the gradients are right one by one, but not together",)
-    assert together(["fail"], apart) == ()
-    assert together(["pass"], evidence()) == ()
+    assert together(["pass"] * 2, apart) == ("the gradients are right one by one, but not together",)
+    assert together(["fail", "pass"], apart) == ()
+    assert together(["pass"] * 2, evidence()) == ()
     disagreeing, agreeing = Findings((exact_wrong,)), Findings((exact_right,))
-    assert together(["pass"] * 2, evidence(found=(HERE, disagreeing, agreeing))) == ()  # the last group is all together
+    # the last group is all together
+    assert together(["pass"] * 2, evidence(found=(HERE, disagreeing, agreeing))) == ()
+    # of one array, or where one is in doubt, nobody can say that each is right
+    for verdicts in (["pass"], ["pass", "inconclusive"]):
+        assert together(verdicts, apart) == ("grad is wrong along a random direction through all arrays",)
+
+
+def test_together_gradients_at_kinks_are_told_the_slopes():
+    joint = beyond._replace(position=None)
+    (sentence,) = together(["pass"] * 2, evidence(found=(HERE, HERE, Findings((tied_right,), sides=(joint,)))))
+    assert sentence.startswith("the gradients are right one by one, but not together: at a kink of several entries")
+    assert "are -1 and 1; the gradient predicts 5" in sentence
 
 
 def test_wrong_at_every_other_point_is_said_by_what_was_seen():
