@@ -8,6 +8,7 @@ from array_api_compat import array_namespace
 from known_functions import QUICK, first_entry, on_arrays
 
 import mlp_xp as mx
+from mlp_xp._lib.namespace import device_kwargs
 
 pytestmark = QUICK
 RANDOM = np.random.default_rng(5)
@@ -120,7 +121,7 @@ BY_CHANCE = {
 
 def symmetric(xp, x):
     """A symmetric constant matrix."""
-    return xp.asarray(np.asarray([[2.0, 1.0, 0.0], [1.0, -1.0, 3.0], [0.0, 3.0, 0.5]]), dtype=x.dtype)
+    return xp.asarray(np.asarray([[2.0, 1.0, 0.0], [1.0, -1.0, 3.0], [0.0, 3.0, 0.5]]), dtype=x.dtype, **device_kwargs(x))
 
 
 @pytest.mark.parametrize("name", BY_CHANCE)
