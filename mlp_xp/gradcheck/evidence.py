@@ -52,8 +52,9 @@ _STEPPED = 1e4
 _SEVERAL = 30.0
 
 # A gradient of float64 copies may still hold roundings of the parameters' own dtype: those of constants, such as
-# weights of rows that grad divides by their sum in float32. So many of them are no error.
-_CONSTANT_ROUNDINGS = 8.0
+# weights of rows that grad divides by their sum in float32. So many of them are no error, nor is what the neighbours
+# differ by: they are two to four units in the last place apart, and a constant is off by half of one.
+_CONSTANT_ROUNDINGS, _CONSTANT_MARGIN = 8.0, 1.0
 
 
 # --- a gradient at a point ---------------------------------------------------------------------------------------
@@ -258,7 +259,7 @@ def along(here: LocalGradient, directions: Directions, size: float | None = None
     tolerance = MARGIN * slope.uncertainty + _rounding(scatter, size, _ROUNDINGS * here.epsilon) + here.floor
     if here.coarse:
         scatter = _range([predicted(gradient) for gradient in here.own_neighbours])
-        tolerance += _rounding(scatter, size, _CONSTANT_ROUNDINGS * here.own_epsilon)
+        tolerance += _rounding(scatter, size, _CONSTANT_ROUNDINGS * here.own_epsilon, _CONSTANT_MARGIN)
     if local.flat and slope.value == 0.0 and analytic != 0.0 and not (slope.exact and local.value):
         tolerance = math.inf  # f does not change at all: by its nature, or by a stair that hides its slope
     if not math.isfinite(slope.value) or math.isnan(tolerance):
@@ -270,9 +271,9 @@ def _range(values: Sequence[float]) -> float:
     return max(values, default=0.0) - min(values, default=0.0)
 
 
-def _rounding(scatter: float, size: float, roundings: float) -> float:
+def _rounding(scatter: float, size: float, roundings: float, margin: float = _NEIGHBOUR_MARGIN) -> float:
     """The rounding of a number of this ``size`` that differs by ``scatter`` between neighbouring points."""
-    return _NEIGHBOUR_MARGIN * scatter + roundings * size
+    return margin * scatter + roundings * size
 
 
 def entry_rounding(here: LocalGradient, leaf: int) -> Array:
