@@ -1,4 +1,4 @@
-"""Pytest fixtures ``gradcheck`` and ``check_pullback``: a wrong gradient fails the test, with the report as message.
+"""Pytest fixtures ``gradcheck``, ``check_pullback`` and ``check_jvp``: a wrong gradient fails the test with its report.
 
 Wherever mlp_xp is installed, pytest finds them by the package's entry point.
 
@@ -55,6 +55,26 @@ def check_pullback() -> Callable[..., Report]:
     from mlp_xp.gradcheck import check_pullback
 
     return _failing(check_pullback)
+
+
+@pytest.fixture(scope="session")
+def check_jvp() -> Callable[..., Report]:
+    """``mlp_xp.check_jvp``, which fails the test unless the forward rule passes along every tangent.
+
+    Returns:
+        A function with the arguments of ``mlp_xp.check_jvp``, and ``allow_inconclusive`` as in ``gradcheck``. It
+        returns the report.
+
+    Raises:
+        pytest.fail.Exception: when that function is called on a wrong forward rule; the message is the report.
+
+    >>> import numpy as np
+    >>> def test_sine(check_jvp):
+    ...     check_jvp(np.sin, lambda x, v: np.cos(x[0]) * v[0], (np.asarray([0.5, -1.0]),))
+    """
+    from mlp_xp.gradcheck import check_jvp
+
+    return _failing(check_jvp)
 
 
 def _failing(check: Callable[..., Report]) -> Callable[..., Report]:

@@ -17,7 +17,7 @@ from mlp_xp.gradcheck.contract import Answer, first_answer
 from mlp_xp.gradcheck.elsewhere import look_far, look_further
 from mlp_xp.gradcheck.entries import compare_entries, shown_by, wrong_positions
 from mlp_xp.gradcheck.evidence import Evidence, LocalGradient, gather, gradient_at
-from mlp_xp.gradcheck.explain import diagnose, with_hypotheses
+from mlp_xp.gradcheck.explain import diagnose, in_other_convention, with_hypotheses
 from mlp_xp.gradcheck.forms import Arrays, Flat, Wirtinger, flattened
 from mlp_xp.gradcheck.judge import Judgement, blame, judge, together
 from mlp_xp.gradcheck.local import finite_value, prepare
@@ -93,6 +93,7 @@ def gradcheck(
     evidence = look_further(gather(here, random), random)
     limit = max_entries if vectorized or mode == "full" else min(max_entries, _PLAIN_ENTRIES)
     evidence, rows = _rows(evidence, mode == "full", vectorized, limit, seed)
+    rows = in_other_convention(rows, wirtinger)
     if hypotheses and any(row.verdict == "fail" for row in rows):
         rows = with_hypotheses(rows, *_hypothetical(here, hypotheses))
     if not any(row.verdict == "fail" for row in rows):

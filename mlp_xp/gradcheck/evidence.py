@@ -37,10 +37,13 @@ from mlp_xp.gradcheck.local import MARGIN, Directions, LocalFunction, slope_alon
 # Random directions for each array, and how many more where these leave a doubt.
 _DIRECTIONS, MORE_DIRECTIONS = 2, 4
 
-# The rounding of a gradient: what it differs by between points a few units in the last place apart, times a margin, and
-# some roundings of the products that are summed here. The point itself is left out: if a gradient is wrong there alone,
-# its neighbours agree with each other.
-_NEIGHBOURS, _NEIGHBOUR_MARGIN, _ROUNDINGS = 3, 5.0, 20.0
+# The rounding of a gradient: what it differs by between points some units in the last place apart, which is several
+# times what half a unit does, and some roundings of the products that are summed here. The point itself is left out: if
+# a gradient is wrong there alone, its neighbours agree with each other.
+_NEIGHBOURS, _ROUNDINGS = 3, 20.0
+
+# So many roundings of coarser numbers, which constants or f hold on the way, are no error of a gradient.
+_COARSE_ROUNDINGS = 10.0
 
 # The rounding of a gradient that was computed in a coarser dtype than the function, relative to the largest gradient.
 _FLOOR_ROUNDINGS = 50.0
@@ -50,11 +53,6 @@ _STEPPED = 1e4
 
 # An error so many times as large as a kink is none of its doing.
 _SEVERAL = 30.0
-
-# A gradient of float64 copies may still hold roundings of the parameters' own dtype: those of constants, such as
-# weights of rows that grad divides by their sum in float32. So many of them are no error, nor is what the neighbours
-# differ by: they are two to four units in the last place apart, and a constant is off by half of one.
-_CONSTANT_ROUNDINGS, _CONSTANT_MARGIN = 8.0, 1.0
 
 
 # --- a gradient at a point ---------------------------------------------------------------------------------------
@@ -132,9 +130,9 @@ def _neighbours(
 
 
 def _units(random: np.random.Generator, shape: tuple[int, ...]) -> Any:
-    """Two to four units of either sign: no entry stays, and entries beside each other do not stay equal."""
-    size = np.arange(math.prod(shape)).reshape(shape) + random.integers(3)
-    return random.choice([-1.0, 1.0], shape) * (2 + size % 3)
+    """Two to eight units of either sign: no entry stays, and entries that are equal hardly stay so."""
+    places = 3 * np.arange(math.prod(shape)).reshape(shape) + random.integers(7)
+    return random.choice([-1.0, 1.0], shape) * (2 + places % 7)
 
 
 def _in_reference(flat: Flat, local: LocalFunction) -> Arrays | None:
@@ -256,10 +254,13 @@ def along(here: LocalGradient, directions: Directions, size: float | None = None
     analytic = predicted(here.gradient)
     size = size or math.hypot(*(norm(xp, here.gradient[i] * d) for i, d in directions.items()))
     scatter = _range([predicted(gradient) for gradient in here.neighbours])
-    tolerance = MARGIN * slope.uncertainty + _rounding(scatter, size, _ROUNDINGS * here.epsilon) + here.floor
+    # what f rounds to on the way grad may round to as well
+    roundings = max(_ROUNDINGS * here.epsilon, _COARSE_ROUNDINGS * local.stairs)
+    tolerance = MARGIN * slope.uncertainty + scatter + roundings * size + here.floor
     if here.coarse:
         scatter = _range([predicted(gradient) for gradient in here.own_neighbours])
-        tolerance += _rounding(scatter, size, _CONSTANT_ROUNDINGS * here.own_epsilon, _CONSTANT_MARGIN)
+        # constants of the parameters' dtype, such as weights of rows that grad divides by their sum, are rounded in it
+        tolerance += scatter + _COARSE_ROUNDINGS * here.own_epsilon * size
     if local.flat and slope.value == 0.0 and analytic != 0.0 and not (slope.exact and local.value):
         tolerance = math.inf  # f does not change at all: by its nature, or by a stair that hides its slope
     if not math.isfinite(slope.value) or math.isnan(tolerance):
@@ -271,35 +272,27 @@ def _range(values: Sequence[float]) -> float:
     return max(values, default=0.0) - min(values, default=0.0)
 
 
-def _rounding(scatter: float, size: float, roundings: float, margin: float = _NEIGHBOUR_MARGIN) -> float:
-    """The rounding of a number of this ``size`` that differs by ``scatter`` between neighbouring points."""
-    return margin * scatter + roundings * size
-
-
 def entry_rounding(here: LocalGradient, leaf: int) -> Array:
     """How far rounding may move each entry of the gradient of array ``leaf``: 0-d, or in its shape."""
-    return (
-        _largest_rounding(here, leaf, here.neighbours, here.gradient, _ROUNDINGS * here.epsilon) + here.floor
-    ) / scales_of(here.local.xp, here.local.point[leaf])
+    scatter, size, scales = _largest(here, leaf, here.neighbours, here.gradient)
+    return (scatter + _ROUNDINGS * here.epsilon * size + here.floor) / scales
 
 
 def constant_rounding(here: LocalGradient, leaf: int) -> Array:
-    """How far constants that were rounded in the parameters' own dtype may move each entry, as ``entry_rounding``."""
-    scales = scales_of(here.local.xp, here.local.point[leaf])
-    if not here.coarse:
-        return 0.0 * scales
-    roundings = _CONSTANT_ROUNDINGS * here.own_epsilon
-    return _largest_rounding(here, leaf, here.own_neighbours, here.own, roundings) / scales
+    """How far constants that were rounded to coarser numbers may move each entry, as ``entry_rounding``."""
+    scatter, size, scales = _largest(here, leaf, here.own_neighbours, here.own)
+    own = scatter + _COARSE_ROUNDINGS * here.own_epsilon * size if here.coarse else 0.0
+    return (own + _COARSE_ROUNDINGS * here.local.stairs * size) / scales
 
 
-def _largest_rounding(
-    here: LocalGradient, leaf: int, neighbours: tuple[Arrays, ...], gradient: Arrays, roundings: float
-) -> float:
-    """The rounding of the largest entry of array ``leaf`` of ``gradient``, in the scales of the array."""
+def _largest(
+    here: LocalGradient, leaf: int, neighbours: tuple[Arrays, ...], gradient: Arrays
+) -> tuple[float, float, Array]:
+    """Of array ``leaf``: how far ``neighbours`` differ, and the largest entry, in the array's scales; and these."""
     xp, scales = here.local.xp, scales_of(here.local.xp, here.local.point[leaf])
     pairs = combinations((g[leaf] for g in neighbours), 2)
     scatter = max((largest(xp, (a - b) * scales) for a, b in pairs), default=0.0)
-    return _rounding(scatter, largest(xp, gradient[leaf] * scales), roundings)
+    return scatter, largest(xp, gradient[leaf] * scales), scales
 
 
 # --- the parameters' own dtype ---------------------------------------------------------------------------------------
@@ -335,7 +328,7 @@ def own_dtype(here: LocalGradient, leaf: int) -> Own:
     largest_flow = max(norm(xp, g * scale) for g, scale in zip(here.gradient, scales, strict=True))
     pairs = combinations((g[leaf] for g in here.own_neighbours), 2)
     scatter = max((norm(xp, (g - h) * scales[leaf]) for g, h in pairs), default=0.0)
-    allowed = _rounding(scatter, largest_flow, _FLOOR_ROUNDINGS * here.own_epsilon)
+    allowed = scatter + _FLOOR_ROUNDINGS * here.own_epsilon * largest_flow
     if not size:
         return Own(_dtype(here.flat.arrays[leaf]), _dtype(judged), 0.0 if distance <= allowed else math.inf)
     factor = inner(xp, a, b) / size**2

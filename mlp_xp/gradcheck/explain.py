@@ -50,6 +50,16 @@ def with_hypotheses(
     return explained
 
 
+def in_other_convention(rows: Sequence[TensorReport], wirtinger: str) -> list[TensorReport]:
+    """``rows``; if imaginary parts alone are wrong, and by their sign, with the option that means that convention."""
+    failed = [row for row in rows if row.verdict == "fail"]
+    if not all(row.name.endswith(".imag") and row.diagnosis == "the sign is wrong" for row in failed):
+        return list(rows)
+    other = "plain" if wirtinger == "conjugate" else "conjugate"
+    cause = f"the complex conjugate of what belongs here: if that is meant, check with wirtinger={other!r}"
+    return [replace(row, diagnosis=cause) if row.verdict == "fail" else row for row in rows]
+
+
 def _same(a: Array, b: Array) -> bool:
     xp = namespace(a)
     slack = _SAME_ROUNDINGS * float(xp.finfo(a.dtype).eps)

@@ -35,6 +35,9 @@ _CLEARLY = 1.25
 # Differences from a few values may underestimate their uncertainty once: so many directions must contradict a gradient.
 _WITNESSES = 2
 
+# So many directions that agree tell by their agreement alone.
+_MANY = 6
+
 # How many other points are asked: about what is wrong here, then about what is hidden here.
 NEARBY, AWAY = 3, 4
 
@@ -57,7 +60,7 @@ class Judgement(NamedTuple):
 def judge(found: Findings) -> Judgement:
     """The verdict on one group of arrays."""
     judgement = _judged(found)
-    return judgement._replace(resolution=max(resolution(judgement.probes), found.own.share))
+    return judgement._replace(resolution=max(_seen(judgement.probes, found.epsilon), found.own.share))
 
 
 def _judged(found: Findings) -> Judgement:
@@ -88,7 +91,7 @@ def _judged(found: Findings) -> Judgement:
             return Judgement("fail", "", here)
         why = "the two differ here by more than the noise that was measured, and not at points nearby; try float64"
         return Judgement("inconclusive", why, here)
-    doubtful = bool(wrong) or resolution(here) > bar(found.epsilon)
+    doubtful = bool(wrong) or _seen(here, found.epsilon) > bar(found.epsilon)
     if doubtful and cleared is None:
         return Judgement("inconclusive", _hidden(found), here)
     if doubtful and cleared is not None and contradicted(cleared, 1):
@@ -117,7 +120,7 @@ def wanted(found: Findings) -> Literal["", "more", "elsewhere", "close"]:
     wrong = [p for p in here if p.wrong]
     if contradicted([p for p in wrong if p.exact]) or impossible(found.sides)[0] == "fail":
         return ""
-    if not wrong and resolution(here) <= bar(found.epsilon):
+    if not wrong and _seen(here, found.epsilon) <= bar(found.epsilon):
         return ""
     if not found.more:
         return "more"
@@ -161,6 +164,25 @@ def resolution(probes: Sequence[Probe]) -> float:
     return max(_CLEARLY * 2.0 * sharpest[0], min(dense(k) for k in range(1, len(sharpest) + 1)))
 
 
+def agreement(probes: Sequence[Probe]) -> float:
+    """The relative norm of a random error with which slopes agree as closely as these with a probability of 1%.
+
+    What rounding allows is not asked: an error of that norm r changes each slope by a normal variable with a standard
+    deviation of about r, and the largest of k differences is no larger than g with the probability
+    ``(sqrt(2 / pi) g / r)^k``. So many coarse slopes that agree tell more than each of them.
+    """
+    gaps = [p.gap if p.scale and math.isfinite(p.numeric) else math.inf for p in probes if not p.as_one]
+    if len(gaps) < _MANY or any(p.entry is not None or p.kinked for p in probes):
+        return math.inf
+    return _CLEARLY * _DENSITY * max(gaps) * math.pow(_MISSED, -1.0 / len(gaps))
+
+
+def _seen(probes: Sequence[Probe], epsilon: float) -> float:
+    """The resolution; where rounding allows too much, by how closely the slopes agree."""
+    by_tolerance = resolution(probes)
+    return by_tolerance if by_tolerance <= bar(epsilon) else min(by_tolerance, agreement(probes))
+
+
 def _share(p: Probe) -> float:
     """The tolerance as a share of the gradient; 0 if f does not change and the gradient agrees.
 
@@ -196,14 +218,14 @@ def _clears(there: Sequence[Probe], here: Sequence[Probe], epsilon: float) -> bo
         return False  # where the gradient is zero, nothing is shown of one that is not
     gaps = [p.gap for p in here if p.wrong]
     if not gaps:
-        return resolution(there) <= bar(epsilon)
+        return _seen(there, epsilon) <= bar(epsilon)
     return resolution(there) <= max(gaps) and not any(p.wrong for p in there)
 
 
 def _hidden(found: Findings) -> str:
     """What hides the gradient."""
     probes = (*found.here, *found.more)
-    if found.stepped and any(p.analytic for p in probes):
+    if found.stepped and any(p.analytic and not p.exact for p in probes):
         if not any(p.numeric for p in (*probes, *(p for there in found.elsewhere for p in there))):
             return "f did not change: does it use its argument?"
         return "f changes in steps: is it rounded on the way, or a count?"
@@ -212,7 +234,7 @@ def _hidden(found: Findings) -> str:
     why, advice = "rounding noise", "float64, weights that saturate less, or a loss with a larger gradient"
     if max(probes, key=lambda p: p.relative_error).kinked:
         why, advice = "a kink", "another point"
-    smallest = resolution(probes)
+    smallest = _seen(probes, found.epsilon)
     errors = f"relative errors below {smallest:.1e}" if math.isfinite(smallest) else "every error"
     return f"{why} hides {errors}; try {advice}"
 
@@ -237,10 +259,9 @@ Finding: TypeAlias = tuple[Literal["fail", "inconclusive", ""], int | None, str]
 def impossible(sides: Sequence[Sides]) -> Finding:
     """Whether no choice at the kinks gives this gradient; ``("", None, "")`` if nothing speaks against it.
 
-    What no choice gives fails where the two sides differ. What some choice gives along a coordinate, though neither
-    side does, is inconclusive, and so is what differs from two sides that agree: ``relu(x) - relu(-x)`` is x, and
-    relu'(0) = 0 gives it a slope of 0. Several coordinates together speak only against what no choice gives, and fail
-    only if all of them bend one way, as those of a convex function do.
+    What no choice gives fails. What some choice gives along a coordinate, though neither side does, is inconclusive:
+    ``relu(x) - relu(-x)`` is x, and relu'(0) = 0 gives it a slope of 0. Several coordinates together speak only against
+    what no choice gives, and fail only if all of them bend one way, as those of a convex function do.
 
     >>> impossible([Sides(3, 5.0, -1.0, 1.0, (-1.0, 1.0), 1e-12)])
     ('fail', 3, 'at a kink, the slopes on the two sides are -1 and 1; the gradient has 5')
@@ -253,7 +274,7 @@ def impossible(sides: Sequence[Sides]) -> Finding:
         if not each.outside(each.left, each.right):
             continue
         beyond, together = each.outside(each.left, each.right, *each.branches), each.position is None
-        if beyond and each.bend and not (together and len(bends) > 1):
+        if beyond and not (together and (len(bends) > 1 or not each.bend)):
             return "fail", each.position, _sentence(each)
         if not found[0] and (beyond or not together):
             found = ("inconclusive", each.position, f"{_sentence(each)}: another choice at the ties, or an error")

@@ -22,7 +22,7 @@ import numpy as np  # on the host alone: random numbers, a few slopes
 from mlp_xp._lib.namespace import namespace, to_host
 from mlp_xp._lib.typing import Array
 from mlp_xp.gradcheck.arrays import flat_positions, from_host, inner, largest, scale_of
-from mlp_xp.gradcheck.evidence import LocalGradient, Sides
+from mlp_xp.gradcheck.evidence import LocalGradient, Sides, constant_rounding
 from mlp_xp.gradcheck.local import LocalFunction, along_duals
 
 # A two-level design of so many slopes gives the effect of each of up to seven ties by itself.
@@ -101,7 +101,8 @@ def _sides(
     analytic = inner(xp, here.gradient[leaf], direction)
     size = max(largest(xp, here.gradient[leaf]) * sum(weights.values()), abs(right.slope), abs(left.slope))
     in_value = (_NOISE * local.noise + here.floor) / float(scale_of(xp, x)) * sum(weights.values())
-    tolerance = in_value + _ROUNDINGS * max(here.epsilon, local.epsilon) * size
+    constants = largest(xp, constant_rounding(here, leaf)) * sum(weights.values())
+    tolerance = in_value + constants + _ROUNDINGS * max(here.epsilon, local.epsilon) * size
     sides = Sides(position, analytic, left.slope, right.slope, (), tolerance)
     if not sides.outside(left.slope, right.slope):
         return sides

@@ -44,6 +44,9 @@ _NEIGHBOURS, _NEIGHBOUR_MARGIN = 4, 3.0
 _CONFIRMING = (1 / 3, 0.42)
 _CONFIRMED, _CONFIRMED_NOISE = 1e-9, 6.0
 
+# Coarser numbers on the way of f are those of float32 at least, of bfloat16 at most.
+_COARSER, _COARSEST = 2.0**-24, 2.0**-8
+
 # A circle in the complex plane sees what a difference is too coarse for. Half of it is enough, since its values come in
 # conjugate pairs. Its radii as powers of epsilon: the eighth power of the first is epsilon; smaller ones avoid kinks.
 _CIRCLE, _RADII = 4, (1 / 8, 1 / 4, 3 / 8)
@@ -60,6 +63,7 @@ class LocalFunction(NamedTuple):
     copied: whether the point is a NumPy copy, of arrays of a library without float64.
     noise: the standard deviation of f's rounding error at the point.
     flat: whether f did not change at all where its noise was measured; the noise is then its whole value.
+    stairs: the rounding of coarser numbers on the way of f, relative; 0 if there are none.
     exact: how exact slopes are taken, "dual numbers" or "complex step"; empty if by differences alone.
     missed: an upper bound on the part of a slope that a complex step leaves out, as it does of |x|.
     """
@@ -72,6 +76,7 @@ class LocalFunction(NamedTuple):
     copied: bool
     noise: float = 0.0
     flat: bool = False
+    stairs: float = 0.0
     exact: str = ""
     missed: float = 0.0
 
@@ -218,8 +223,10 @@ def _with_noise(local: LocalFunction, seed: int) -> LocalFunction:
     line = {
         i: random_direction(xp, x, random) for i, x in enumerate(local.point)
     }  # equal steps may leave a sum as it is
-    noise, flat = evaluation_noise(local.along(line), local.value, local.epsilon)
-    return local._replace(noise=noise, flat=flat)
+    noise = evaluation_noise(local.along(line), local.value, local.epsilon)
+    share = noise.sigma / (abs(local.value) or 1.0)
+    share = min(max(share, _COARSER), _COARSEST) if noise.stairs else 0.0
+    return local._replace(noise=noise.sigma, flat=noise.flat, stairs=share)
 
 
 # --- slopes ------------------------------------------------------------------------------------------------------
@@ -384,7 +391,7 @@ def _exact_slope(
 ) -> Slope | None:
     # whatever f rounds, it is no slope where nothing that changes reaches its value
     noise = local.epsilon * abs(local.value) if constant else local.noise
-    rounding = _ROUNDING_PER_UNIT * noise + 4.0 * local.epsilon * abs(value)
+    rounding = _ROUNDING_PER_UNIT * noise + 4.0 * max(local.epsilon, 0.0 if constant else local.stairs) * abs(value)
     return Slope(value, rounding + local.missed + kink, kink, True, tied) if math.isfinite(value) else None
 
 

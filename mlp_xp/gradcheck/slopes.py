@@ -317,15 +317,25 @@ _STEEP = 16.0
 # them if the noise is above this share of the mean change.
 _FEW, _WIDE_STAIRS = 2, 0.1
 
+# Noise of a wide line this many times as large as that of the fine one is that of stairs. So is noise of this share of
+# the value, an eighth of what rounding it to float32 leaves: of a steep function the fine line crosses stairs, too.
+_HIGH, _COARSER = 16.0, 2.0**-29
+
 # A curve of higher order than a straight line stands out of the noise by this factor.
 _CURVED = 16.0
 
 
 class Noise(NamedTuple):
-    """sigma: the standard deviation of a function's rounding error; flat: whether no value differed from another."""
+    """The rounding error of a function.
+
+    sigma: its standard deviation.
+    flat: whether no value differed from another.
+    stairs: whether it is that of coarser numbers on the way: it is large, or shows over a wide line alone.
+    """
 
     sigma: float
     flat: bool
+    stairs: bool = False
 
 
 def evaluation_noise(phi: Callable[[float], float], value: float, epsilon: float) -> Noise:
@@ -357,6 +367,13 @@ def evaluation_noise(phi: Callable[[float], float], value: float, epsilon: float
     least = epsilon * abs(value)
     fine = line(*_FINE)
     wide = line(*_WIDE) if epsilon ** _WIDE[1] <= _TOO_WIDE else fine
+    found = _of_two_lines(line, value, fine, wide, least)
+    coarse = found.sigma > max(least, _COARSER * abs(value)) and wide is not fine
+    return found._replace(stairs=found.flat or coarse or found.sigma > _HIGH * max(fine.sigma, least))
+
+
+def _of_two_lines(line: Callable[..., _Line], value: float, fine: _Line, wide: _Line, least: float) -> Noise:
+    """The larger noise of the two lines, unless the wide one shows kinks or a fast wave."""
     sigma = max(fine.sigma, least)
     if not fine.seen:
         return (

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from known_functions import cubes_at_a_point
+from known_functions import QUICK, cubes_at_a_point
 
 from mlp_xp import check_hvp, check_jvp, check_pullback, gradcheck
 from mlp_xp.gradcheck.forms import as_jvp, as_op, counterparts, flattened, rebuild, value_and_grad
@@ -328,7 +328,7 @@ def test_a_complex_array_is_two_real_ones(xp, put, which):
         assert bool(xp.all(one == other))
     conjugate = gradcheck(f, lambda z: (xp.conj(grad(z)),), (z,))
     assert [row.verdict for row in conjugate.tensors] == ["pass", "fail"]
-    assert conjugate.tensors[1].diagnosis == "the sign is wrong"
+    assert "check with wirtinger='plain'" in conjugate.tensors[1].diagnosis
 
 
 @pytest.mark.only("torch", "jax")
@@ -849,3 +849,22 @@ def test_what_has_no_forward_rule_is_refused_in_one_sentence():
         TypeError, match=r"^jvp must be a function, or op a torch.autograd.Function or a jax.custom_jvp, "
     ):
         as_jvp(3.0)
+
+
+@QUICK
+@pytest.mark.parametrize("convention", ["conjugate", "plain"])
+def test_a_complex_gradient_of_the_other_convention_is_told_which_option_means_it(xp, put, convention):
+    z = put([1.0, -2.0, 0.5]) + 1j * put([0.3, 1.0, -0.7])
+    sign = {"conjugate": 1.0, "plain": -1.0}
+
+    def f(z):
+        return xp.sum(xp.real(z) ** 2 + 3.0 * xp.imag(z) ** 2)
+
+    def grad(z, convention=convention):
+        return (2.0 * xp.real(z) + 6j * sign[convention] * xp.imag(z),)
+
+    gradcheck(f, grad, (z,), wirtinger=convention).raise_if_failed()
+    other = {"conjugate": "plain", "plain": "conjugate"}[convention]
+    report = gradcheck(f, grad, (z,), wirtinger=other)
+    assert [row.verdict for row in report.tensors] == ["pass", "fail"]
+    assert f"check with wirtinger='{convention}'" in report.tensors[1].diagnosis

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlp_xp.gradcheck.evidence import Evidence, Findings, Own, Probe, Sides, Worst
-from mlp_xp.gradcheck.judge import RIGHT, WRONG, bar, blame, judge, overall, resolution, together, wanted
+from mlp_xp.gradcheck.judge import RIGHT, WRONG, agreement, bar, blame, judge, overall, resolution, together, wanted
 
 pytestmark = pytest.mark.only("numpy")  # numbers alone
 
@@ -22,6 +22,7 @@ doubled = Probe(1.4, 0.7, FINE, 2.0)
 exact_right, exact_wrong = (p._replace(exact=True) for p in (right, wrong))
 barely = Probe(0.7 + 2.0 * FINE, 0.7, FINE, 1.0)
 blurred = Probe(0.7, 0.71, 0.05, 1.0)  # right as far as can be seen, and little can be seen
+coarse = Probe(0.7, 0.7001, 0.05, 1.0)  # right to 1e-4, though not by what can be told of each
 tied_right, tied_wrong = (p._replace(exact=True, tied=True, kink=0.3, tolerance=0.9) for p in (right, doubled))
 far_from_tie = Probe(5.0, 0.7, 0.9, 5.0, 0.3, exact=True, tied=True)
 kinked = Probe(0.7, 0.6, 0.9, 1.0, 0.3)  # a kink that differences saw
@@ -160,6 +161,26 @@ SITUATIONS = {
         "rounding noise hides",
     ),
     "rounding hides it, and more directions show it": (Findings((blurred, blurred), more=(right,) * 4), "pass", ""),
+    "rounding hides it in each of six directions, and all agree": (
+        Findings((coarse, coarse), more=(coarse,) * 4),
+        "pass",
+        "",
+    ),
+    "rounding hides it in each of six directions, and one differs": (
+        Findings((coarse, coarse), more=(*(coarse,) * 3, blurred)),
+        "inconclusive",
+        "rounding noise hides",
+    ),
+    "rounding hides it in each of five directions, and all agree": (
+        Findings((coarse,), more=(coarse,) * 4),
+        "inconclusive",
+        "rounding noise hides",
+    ),
+    "a kink hides it in each of six directions, and all agree": (
+        Findings((coarse._replace(tied=True),) * 2, more=(coarse,) * 4),
+        "inconclusive",
+        "hides",
+    ),
     "rounding hides it, and one more direction is wrong": (
         Findings((blurred, blurred), more=(right, right, right, wrong)),
         "inconclusive",
@@ -317,6 +338,16 @@ def test_an_error_as_large_as_the_resolution_is_missed_once_in_a_hundred(toleran
     assert 0.003 < missed < 0.0115  # directions that tell less may see it too
     # an error in one entry changes a slope by at least half of its size
     assert 0.5 * r >= min(tolerances)
+
+
+@pytest.mark.parametrize("directions", [6, 8])
+def test_six_slopes_agree_as_closely_as_they_do_by_chance_once_in_a_hundred(directions):
+    gaps = np.linspace(0.2, 1.0, directions) * 1e-3
+    r = agreement([Probe(0.7 + gap, 0.7, 0.05, 1.0) for gap in gaps])
+    errors = r / 1.25 * np.random.default_rng(0).standard_normal((200_000, directions))
+    assert 0.005 < np.mean(np.all(np.abs(errors) <= 1e-3, axis=1)) < 0.0105
+    assert agreement([coarse] * 5) == agreement([*[coarse] * 6, unknown]) == math.inf
+    assert agreement([coarse._replace(entry=(0,))] * 6) == agreement([coarse._replace(tied=True)] * 6) == math.inf
 
 
 def test_entries_moved_by_themselves_resolve_what_each_of_them_does():

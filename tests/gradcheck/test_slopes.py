@@ -232,7 +232,7 @@ def test_noise_is_seen_under_a_curve_and_beside_a_kink():
 @pytest.mark.parametrize("value", [-3.0, 0.0, 1e-300])
 def test_a_function_that_does_not_change_is_flat_and_its_whole_value_may_be_one_stair(value):
     counted = Counted(lambda t: value)
-    assert evaluation_noise(counted, value, EPSILON) == (abs(value), True)
+    assert evaluation_noise(counted, value, EPSILON) == (abs(value), True, True)
     assert len(counted.points) == 24
     assert max(map(abs, counted.points)) > 0.1
     assert min(counted.points) < 0.0 < max(counted.points)
@@ -254,7 +254,7 @@ def test_a_line_on_which_the_function_is_not_defined_is_left_out():
     assert evaluation_noise(near_the_edge, near_the_edge(0.0), EPSILON).sigma < 8.0 * EPSILON * 14.0
     assert 2e-10 < evaluation_noise(only_left, 1.0, EPSILON).sigma < 4e-9
     nowhere = evaluation_noise(lambda t: math.inf if t else 2.0, 2.0, EPSILON)
-    assert nowhere == (2.0 * EPSILON, False)
+    assert nowhere == (2.0 * EPSILON, False, False)
 
 
 @pytest.mark.parametrize("scale", [2.0**-900, 2.0**-300, 2.0**900])
