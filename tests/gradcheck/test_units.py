@@ -5,11 +5,11 @@ from __future__ import annotations
 import mpmath
 import numpy as np
 import pytest
-from known_functions import QUICK, on_arrays
+from known_functions import QUICKEST, on_arrays
 
 import mlp_xp as mx
 
-pytestmark = QUICK
+pytestmark = QUICKEST
 
 
 def sinusoid(xp, put):
