@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from known_functions import QUICK, cubes, cubes_gradient
+from known_functions import QUICK, QUICKEST, cubes, cubes_gradient
 
 import mlp_xp as mx
 from mlp_xp.gradcheck import evidence
@@ -88,7 +88,7 @@ def test_at_a_kink_where_the_slope_is_zero_nothing_passes_unseen(xp, put):
         assert mx.gradcheck(f, lambda x: (factor * xp.sign(x),), (x,)).verdict == "fail"  # noqa: B023
 
 
-@QUICK
+@QUICKEST
 @pytest.mark.parametrize("complex_too", [True, False])
 def test_one_wrong_entry_is_refused_though_it_takes_another_branch_nearby(xp, put, complex_too):
     """clip(x)^2: a step aside the entry is beyond 1, where its gradient is 0 whatever the mistake."""
