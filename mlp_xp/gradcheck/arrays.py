@@ -69,7 +69,7 @@ def scales_of(xp: Namespace, x: Array) -> Array:
 def _logarithms(xp: Namespace, x: Array) -> tuple[float, float]:
     """The mean of ``log |x|``, zeros left out, and its standard deviation; of some entries if there are many."""
     few = _some(xp, x)
-    if few.shape != x.shape and how_many(xp, few != 0.0) < _ENOUGH:
+    if few.shape != x.shape and how_many(xp, xp.abs(few) > 0.0) < _ENOUGH:
         few = x
     size = xp.abs(few)
     there = xp.astype(size > 0.0, x.dtype)
