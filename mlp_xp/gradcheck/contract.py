@@ -61,7 +61,7 @@ def first_answer(flat: Flat, seed: int) -> Answer:
         return Answer((), flaws)
     first = copied(xp, *returned)  # grad may hand out the same arrays at every call
     given_again = flat.held.hand(flat.arrays)
-    again = flat.grad_on(given_again)
+    again = copied(xp, *flat.grad_on(given_again))
     given_f = flat.held.hand(flat.arrays)
     value = _real_number(flat.f.on(given_f))
     for who, handed in (("f", given_f), ("grad", given), ("grad", given_again)):  # grad may well call f
