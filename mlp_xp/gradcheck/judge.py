@@ -80,7 +80,7 @@ def _judged(found: Findings) -> Judgement:
         return Judgement("fail", "", here)
     if at_kink == "fail":
         return Judgement("fail", sides, here)
-    if wrong and found.close and _confirmed(found):
+    if _confirmed(found):
         return Judgement("fail", "", here)
     if at_kink == "inconclusive" and not any(map(_wrong_throughout, found.elsewhere)):
         return Judgement("inconclusive", sides, here)
@@ -91,12 +91,13 @@ def _judged(found: Findings) -> Judgement:
             return Judgement("fail", "", here)
         why = "the two differ here by more than the noise that was measured, and not at points nearby; try float64"
         return Judgement("inconclusive", why, here)
-    doubtful = bool(wrong) or _seen(here, found.epsilon) > bar(found.epsilon)
-    if doubtful and cleared is None:
-        return Judgement("inconclusive", _hidden(found), here)
-    if doubtful and cleared is not None and contradicted(cleared, 1):
-        return Judgement("fail", "", cleared)
-    deciding = here if cleared is None or not doubtful else cleared
+    deciding = here
+    if doubtful := bool(wrong) or _seen(here, found.epsilon) > bar(found.epsilon):
+        if cleared is None:
+            return Judgement("inconclusive", _hidden(found), here)
+        if contradicted(cleared, 1):
+            return Judgement("fail", "", cleared)
+        deciding = cleared
 
     # single entries, and the parameters' own dtype
     if found.worst and found.worst.excess > WRONG:
@@ -146,13 +147,12 @@ def resolution(probes: Sequence[Probe]) -> float:
     out. Single entries that were each moved by themselves miss nothing beyond their tolerances.
     """
     probes = [p for p in probes if not p.as_one]
-    shares = [_share(p) for p in probes]
     if any(p.entry is not None for p in probes):
         best: dict[tuple[int, ...] | None, float] = {}
-        for p, share in zip(probes, shares, strict=True):
-            best[p.entry] = min(share, best.get(p.entry, math.inf))
+        for p in probes:
+            best[p.entry] = min(_share(p), best.get(p.entry, math.inf))
         return _CLEARLY * math.hypot(*best.values())
-    sharpest = sorted(shares)
+    sharpest = sorted(map(_share, probes))
     if not sharpest or sharpest[0] == 0.0:
         return 0.0
 
@@ -336,7 +336,7 @@ def blame(names: Sequence[str], verdicts: Sequence[Verdict]) -> str:
     last = failed[-1]
     where = f"{names[last]}, the nearest to the loss"
     inherited = f"; what is upstream of it may have inherited its error ({len(failed) - 1} more)" if failed[:-1] else ""
-    right = [name for name, verdict in zip(names[last + 1 :], verdicts[last + 1 :], strict=True) if verdict == "pass"]
+    right = [names[i] for i in range(last, len(names)) if verdicts[i] == "pass"]
     between = f"; {right[0]} behind it is right" if right else ""
     return where + between + inherited
 

@@ -382,38 +382,3 @@ def test_a_function_that_takes_no_duals_has_no_sides(put):
     local, random = prepare(flat.f, flat.arrays, 0), np.random.default_rng(0)
     assert local.exact != "dual numbers"
     assert one_sided(gradient_at(flat, local, flat.grad(*flat.arrays), random), 0, random, 16) == ()
-
-
-# --- the judgement, without arrays -----------------------------------------------------------------------------------
-
-CONVEX, FALLING, FLAT = (-1.0, 1.0), (1.0, -1.0), (1.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("situation", "sides", "verdict", "position"),
-    [
-        ("nothing ties", [], "", None),
-        ("between the sides", [Sides(0, 0.3, *CONVEX, (), 1e-9)], "", None),
-        ("on a side, to rounding", [Sides(0, 1.0 + 1e-10, *CONVEX, (), 1e-9)], "", None),
-        ("beyond both", [Sides(0, 1.1, *CONVEX, CONVEX, 1e-9)], "fail", 0),
-        ("beyond both, concave", [Sides(0, -1.1, *FALLING, (-1.0, 1.0), 1e-9)], "fail", 0),
-        ("beyond both by less than is known", [Sides(0, 1.1, *CONVEX, (-2.0, 2.0), 1e-9)], "inconclusive", 0),
-        ("sides that agree", [Sides(0, 0.0, *FLAT, (0.0, 2.0), 1e-9)], "inconclusive", 0),
-        ("sides that agree, far beyond", [Sides(0, 9.0, *FLAT, (0.0, 2.0), 1e-9)], "fail", 0),
-        ("no number", [Sides(0, math.nan, *CONVEX, CONVEX, 1e-9)], "fail", 0),
-        ("the second of two", [Sides(4, 0.0, *CONVEX, (), 0.0), Sides(7, 2.0, *CONVEX, CONVEX, 0.0)], "fail", 7),
-        ("a failure after a doubt", [Sides(4, 0.0, *FLAT, (0, 2), 0), Sides(7, 2.0, *CONVEX, CONVEX, 0.0)], "fail", 7),
-        ("together, all convex",
-         [*(Sides(i, 0.0, *CONVEX, (), 0.0) for i in (1, 2)), Sides(None, 3.0, -2.0, 2.0, (-2, 2), 0)], "fail", None),
-        ("together, all concave",
-         [*(Sides(i, 0.0, *FALLING, (), 0.0) for i in (1, 2)), Sides(None, 3.0, 2.0, -2.0, (-2, 2), 0)], "fail", None),
-        ("together, bent both ways",
-         [Sides(1, 0.0, *CONVEX, (), 0.0), Sides(2, 0.0, *FALLING, (), 0.0), Sides(None, 3.0, -2.0, 2.0, (-2, 2), 0)],
-         "inconclusive", None),
-        ("together, bent both ways, by some choice",
-         [Sides(1, 0.0, *CONVEX, (), 0.0), Sides(2, 0.0, *FALLING, (), 0.0), Sides(None, 2.0, 0.0, 0.0, (-2, 2), 0)],
-         "", None),
-    ],
-)  # fmt: skip
-def test_the_judgement_of_sides(situation, sides, verdict, position):
-    assert impossible(sides)[:2] == (verdict, position), situation
