@@ -245,8 +245,8 @@ def _left_open(here: Sequence[Probe], there: Sequence[Probe]) -> str:
         return "at a kink: checked at a point nearby, where it is not"
     if any(math.isnan(p.numeric) for p in here):
         return "f is not defined on all sides of params: checked elsewhere, where it is"
-    if all(p.scale <= RIGHT * large for p in here):
-        return "the gradient is zero at params, to rounding: checked elsewhere, where it is not"
+    if not any(p.size for p in here):
+        return "the gradient is zero at params: checked elsewhere, where it is not"
     return "hidden by rounding at params: checked elsewhere, where it is not"
 
 
