@@ -230,13 +230,13 @@ def together_at_a_tie(put, f, right, pair):
     return mx.gradcheck(lambda a, b: f(array_namespace(a), a, b), grad, at, names=("a", "b"))
 
 
-@MANY
+@QUICK
 @pytest.mark.parametrize(("f", "right", "pair"), pairs_of(0))
 def test_a_choice_at_a_tie_between_two_arrays_is_accepted(put, f, right, pair):
     assert together_at_a_tie(put, f, right, pair).verdict != "fail"
 
 
-@MANY
+@QUICK
 @pytest.mark.parametrize(("f", "right", "pair"), pairs_of(1))
 def test_no_choice_gives_what_is_right_of_two_arrays_one_by_one_alone(put, f, right, pair):
     report = together_at_a_tie(put, f, right, pair)
