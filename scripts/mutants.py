@@ -33,25 +33,12 @@ TESTED_BY = {
     "slopes": ("slopes",),
 }
 
-COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
-    ast.Lt: (ast.LtE, ast.GtE),
-    ast.LtE: (ast.Lt, ast.Gt),
-    ast.Gt: (ast.GtE, ast.LtE),
-    ast.GtE: (ast.Gt, ast.Lt),
-    ast.Eq: (ast.NotEq,),
-    ast.NotEq: (ast.Eq,),
-    ast.Is: (ast.IsNot,),
-    ast.IsNot: (ast.Is,),
-    ast.In: (ast.NotIn,),
-    ast.NotIn: (ast.In,),
-}
-OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Div,
-    ast.Div: ast.Mult,
-    ast.Pow: ast.Mult,
-}
+PAIRS: tuple[tuple[type[ast.AST], type[ast.AST]], ...] = (
+    *((ast.Lt, ast.GtE), (ast.LtE, ast.Gt), (ast.Eq, ast.NotEq), (ast.Is, ast.IsNot), (ast.In, ast.NotIn)),
+    *((ast.Add, ast.Sub), (ast.Mult, ast.Div), (ast.And, ast.Or)),
+)
+OPPOSITE = {ast.Pow: ast.Mult} | dict(PAIRS) | {b: a for a, b in PAIRS}
+SHIFTED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
 NAMES = {"min": "max", "max": "min", "any": "all", "all": "any"}
 VERDICTS = {"pass": "fail", "fail": "inconclusive", "inconclusive": "pass"}
 
@@ -76,19 +63,18 @@ def replacements(node: ast.AST) -> Iterator[ast.AST]:
         return other
 
     match node:
-        case ast.Compare(ops=ops):
-            for i, op in enumerate(ops):
-                for other in COMPARISONS[type(op)]:
-                    yield changed(ops=[*ops[:i], other(), *ops[i + 1 :]])
-        case ast.BinOp(op=op, left=left, right=right) if type(op) in OPERATORS:
-            yield changed(op=OPERATORS[type(op)]())
+        case ast.Compare(ops=[op]):
+            yield from (changed(ops=[table[type(op)]()]) for table in (OPPOSITE, SHIFTED) if type(op) in table)
+        case ast.Compare(ops=[first, *rest]):
+            yield changed(ops=[OPPOSITE[type(first)](), *rest])
+            yield changed(ops=[first, *(OPPOSITE[type(op)]() for op in rest)])
+        case ast.BinOp(op=op, left=left, right=right) if type(op) in OPPOSITE:
+            yield changed(op=OPPOSITE[type(op)]())
             if isinstance(op, ast.Add | ast.Sub):
-                yield left
-                yield right
+                yield from (left, right)
         case ast.BoolOp(op=op, values=values):
-            yield changed(op=ast.Or() if isinstance(op, ast.And) else ast.And())
-            for i in range(len(values)):
-                yield changed(values=[*values[:i], *values[i + 1 :]]) if len(values) > 2 else values[1 - i]
+            yield changed(op=OPPOSITE[type(op)]())
+            yield from (changed(values=[*values[:i], *values[i + 1 :]]) for i in range(len(values)))
         case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
             yield operand
         case ast.IfExp(body=body, orelse=orelse):

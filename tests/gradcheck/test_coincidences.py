@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
-from known_functions import QUICK, first_entry, on_arrays
+from known_functions import QUICKEST, first_entry, on_arrays
 
 import mlp_xp as mx
+from mlp_xp._lib.namespace import device_kwargs
 
-pytestmark = QUICK
+pytestmark = QUICKEST
 RANDOM = np.random.default_rng(5)
 X, T = RANDOM.standard_normal((6, 3)), RANDOM.standard_normal((6, 2))
 W = RANDOM.standard_normal((3, 2))
@@ -120,7 +121,8 @@ BY_CHANCE = {
 
 def symmetric(xp, x):
     """A symmetric constant matrix."""
-    return xp.asarray(np.asarray([[2.0, 1.0, 0.0], [1.0, -1.0, 3.0], [0.0, 3.0, 0.5]]), dtype=x.dtype)
+    rows = [[2.0, 1.0, 0.0], [1.0, -1.0, 3.0], [0.0, 3.0, 0.5]]
+    return xp.asarray(rows, dtype=x.dtype, **device_kwargs(x))
 
 
 @pytest.mark.parametrize("name", BY_CHANCE)

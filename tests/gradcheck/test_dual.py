@@ -606,6 +606,7 @@ def test_what_numpy_forgets_to_let_go_of_is_nothing_that_a_function_keeps(name, 
     assert all(isinstance(each, float) for each in kept.values())
 
 
+@QUICK
 def test_a_namespace_that_a_function_keeps_is_put_back_too(xp, put):
     class Layer:
         xp = None
@@ -838,7 +839,7 @@ def test_duals_meet_data_that_are_plain_arrays(put, host):
 
 
 @EAGER
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=QUICK)])
 def test_where_f_takes_duals_a_small_error_beside_kinks_is_refused(xp, put, dtype):
     X, y = put(textbook.batch(8, 3)), put(textbook.labels(8, 2))
     params = tuple(put(p, getattr(xp, dtype)) for p in textbook.parameters((3, 4, 2)))

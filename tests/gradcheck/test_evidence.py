@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from known_functions import QUICK, cubes, cubes_gradient
+from known_functions import QUICK, QUICKEST, cubes, cubes_gradient
 
 import mlp_xp as mx
 from mlp_xp.gradcheck import evidence
+from mlp_xp.gradcheck.elsewhere import look_further
 from mlp_xp.gradcheck.evidence import Findings, Own, Probe, gather, gradient_at, probe
 from mlp_xp.gradcheck.forms import flattened
 from mlp_xp.gradcheck.local import prepare
@@ -88,7 +89,7 @@ def test_at_a_kink_where_the_slope_is_zero_nothing_passes_unseen(xp, put):
         assert mx.gradcheck(f, lambda x: (factor * xp.sign(x),), (x,)).verdict == "fail"  # noqa: B023
 
 
-@QUICK
+@QUICKEST
 @pytest.mark.parametrize("complex_too", [True, False])
 def test_one_wrong_entry_is_refused_though_it_takes_another_branch_nearby(xp, put, complex_too):
     """clip(x)^2: a step aside the entry is beyond 1, where its gradient is 0 whatever the mistake."""
@@ -494,6 +495,17 @@ def test_each_array_is_moved_by_itself_twice_then_all_together_once():
     assert Findings(()).epsilon == 2.0**-52
     coarse = here._replace(local=here.local._replace(epsilon=2.0**-10))
     assert {found.epsilon for found in gather(coarse, np.random.default_rng(0)).found} == {2.0**-10}
+
+
+@ONLY_NUMPY
+def test_a_doubt_asks_for_four_further_directions_and_no_doubt_for_none():
+    x, random = np.asarray([0.7, -1.3, 2.1]), np.random.default_rng(0)
+    for factor, more in ((1.0, 0), (1.1, 4)):
+        flat = flattened(lambda x: float(np.sum(x**3)), lambda x: (factor * 3.0 * x * x,), (x,), None)  # noqa: B023
+        here = gradient_at(flat, prepare(flat.f, flat.arrays, 0), flat.grad(x), random)
+        found = look_further(gather(here, random), random).found
+        assert [len(each.more) for each in found] == [more, more]
+        assert all(p.wrong for each in found for p in each.more)
 
 
 @ONLY_NUMPY

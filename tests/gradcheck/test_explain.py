@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
-from known_functions import QUICK, cubes, cubes_at_a_point, cubes_gradient
+from known_functions import QUICK, QUICKEST, cubes, cubes_at_a_point, cubes_gradient
 
 import mlp_xp as mx
 from mlp_xp.gradcheck.entries import Entries
@@ -269,7 +269,7 @@ def of_a_solver(put, name, steps=None):
     return mx.gradcheck(f, lambda x: (c * slope(array_namespace(x), x),), (x,)).tensors[0]
 
 
-@QUICK
+@QUICKEST
 @pytest.mark.parametrize("name", SOLVERS)
 def test_the_tolerance_of_a_solver_is_thought_of(put, name):
     row = of_a_solver(put, name)
@@ -488,7 +488,7 @@ WHERE = [
 ]
 
 
-@QUICK
+@QUICKEST
 @pytest.mark.parametrize(
     ("shape", "places", "words"), WHERE, ids=lambda value: "places" if callable(value) else str(value)[:40]
 )

@@ -12,6 +12,7 @@ from gradient_families import FAMILIES, REBUILT, build
 from gradient_situations import SITUATIONS, build_case, requests
 
 pytestmark = pytest.mark.only("numpy")  # the corpus is the same on every backend
+TORCH = pytest.mark.only("torch")  # which the sessions of the others do not install
 
 
 def relative(a, b, unit):
@@ -23,10 +24,12 @@ def test_there_are_enough_families_and_half_are_rebuilt_from_other_libraries():
     assert 2 * len(REBUILT) >= len(FAMILIES)
 
 
+@TORCH
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_gradient_is_that_of_torch(family, seed):
-    torch = pytest.importorskip("torch")
+    import torch
+
     problem = build(family, np.random.default_rng(seed))
     tensors = [torch.tensor(p, requires_grad=True) for p in problem.params]
     problem.f(*tensors).backward()
@@ -143,10 +146,10 @@ def test_a_request_names_one_case():
 # --- the benchmark's own counting -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize(
+    "situation", [pytest.param(name, marks=TORCH if name == "low precision" else ()) for name in SITUATIONS]
+)
 def test_every_situation_has_cases_of_each_truth_that_it_knows(situation):
-    if situation == "low precision":
-        pytest.importorskip("torch")
     for dtype in SITUATIONS[situation].dtypes:
         asked = [request for request in requests(range(12), [situation]) if request.dtype == dtype]
         truths = {case.truth for request in asked if (case := build_case(request)) is not None}

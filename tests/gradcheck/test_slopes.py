@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import math
@@ -691,6 +692,36 @@ def test_steps_begin_with_three_and_go_where_the_uncertainty_is(epsilon):
     assert steps_of(lambda t: math.sin(1e30 * t), epsilon, finest=epsilon**0.495) == pytest.approx(POWERS[1:7])
     assert steps_of(lambda t: math.sin(30.0 * t), epsilon, finest=epsilon**0.3) == pytest.approx(POWERS[1:4])
     assert steps_of(lambda t: math.sin(t), epsilon, epsilon**0.5, finest=epsilon**0.1) == pytest.approx(POWERS[:4])
+
+
+def values_taken(phi, noise, value=None):
+    counted = Counted(phi)
+    directional_slope(counted, phi(0.0) if value is None else value, noise, EPSILON)
+    return len(counted.points)
+
+
+def test_curves_are_fitted_where_noise_is_more_than_1e_10_and_the_slope_is_known_to_less_than_1e_6():
+    few, many = 8, 24
+    for size in (1e-3, 1.0, 1e3):
+
+        def phi(t, size=size, slope=0.1):
+            return size * (1.0 + slope * (t + t**3))
+
+        assert values_taken(phi, 0.9e-10 * size) == few
+        assert values_taken(phi, 1.2e-10 * size) == many
+        # six deviations of noise over the finest step of a thousandth: 7e-7 of the slope, or 1.4e-6
+        step = EPSILON**0.19
+        for relative, count in ((0.9e-6, few), (1.1e-6, many)):
+            noise = relative * size / (6.0 / step)
+            assert values_taken(functools.partial(phi, slope=1.0), noise) == count
+    # by the largest value of all, at 0 or elsewhere
+    assert values_taken(lambda t: 3.0 * math.sin(t), 1e-10, value=0.0) == few
+    assert values_taken(lambda t: 1e-3 * math.sin(t), 1.2e-10, value=0.0) == many
+    assert values_taken(lambda t: 1e-3 * (1.0 - t) ** 3, 1e-11) == many
+    assert values_taken(lambda t: 1.0 + (1e-3 * t if t > 0.0 else 0.0), 1e-9) == many
+    assert values_taken(lambda t: 1.0 + 1e-3 * abs(t), 1e-9) == many  # bends alone
+    # a slope of which nothing is known is not fitted
+    assert values_taken(lambda t: math.sin(1e30 * t), 1e-9) == 32
 
 
 def test_a_relative_uncertainty_of_1e_9_is_sharp_enough():

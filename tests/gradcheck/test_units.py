@@ -5,12 +5,12 @@ from __future__ import annotations
 import mpmath
 import numpy as np
 import pytest
-from known_functions import QUICK, on_arrays
+from known_functions import QUICKEST, on_arrays
 
 import mlp_xp as mx
 from mlp_xp.gradcheck.arrays import scales_of
 
-pytestmark = QUICK
+pytestmark = QUICKEST
 
 
 def sinusoid(xp, put):
