@@ -216,7 +216,7 @@ def _cleared(found: Findings) -> tuple[Probe, ...] | None:
 
 def _clears(there: Sequence[Probe], here: Sequence[Probe], epsilon: float) -> bool:
     """Whether probes at another point end the doubt: they would have seen an error as large, or as large as matters."""
-    if any(p.size for p in here) and not any(p.size for p in there):
+    if not there or (any(p.size for p in here) and not any(p.size for p in there)):
         return False  # where the gradient is zero, nothing is shown of one that is not
     gaps = [p.gap for p in here if p.wrong]
     if not gaps:

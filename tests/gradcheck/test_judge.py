@@ -331,6 +331,11 @@ SITUATIONS = {
         "inconclusive",
         "rounding noise hides",
     ),
+    "a gradient of zero to rounding, and no other point is in the domain": (
+        Findings((drowned._replace(analytic=0.0, size=0.0, tolerance=1e-3, kink=4e-4),) * 2, elsewhere=((), ())),
+        "inconclusive",
+        "hides",
+    ),
     "rounding hides it, and where it is zero nothing is shown": (
         Findings((blurred, blurred), elsewhere=((zero, zero),)),
         "inconclusive",

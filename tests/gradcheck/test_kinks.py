@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import textbook
 from array_api_compat import array_namespace
-from known_functions import QUICKEST
+from known_functions import QUICK, QUICKEST
 
 import mlp_xp as mx
 from mlp_xp._lib.namespace import device_kwargs
