@@ -184,10 +184,10 @@ def test_an_imaginary_part_that_is_lost_in_noise_is_not_taken_for_a_slope_of_zer
     @on_arrays
     def f(x):
         lost = xp.real(x) if "complex" in str(x.dtype) else x
-        return xp.sum(xp.astype(xp.astype(function(lost), xp.float32), xp.float64) + 0.0 * x)
+        return xp.astype(xp.astype(1.0 + 0.02 * xp.sum(function(lost)), xp.float32), xp.float64) + 0.0 * xp.sum(x)
 
     def grad(x):
-        return ({"exp": xp.exp, "sin": xp.cos, "tanh": lambda x: 1.0 - xp.tanh(x) ** 2}[inner](x),)
+        return (0.02 * {"exp": xp.exp, "sin": xp.cos, "tanh": lambda x: 1.0 - xp.tanh(x) ** 2}[inner](x),)
 
     for seed in range(5):
         mx.gradcheck(f, grad, (put(V),), seed=seed).raise_if_failed()
