@@ -49,6 +49,7 @@ def command(
       (f, grad, params)              f(*params) -> number, grad(*params) -> tuple
       {"f": f, "grad": grad, ...}    the arguments of mlp_xp.gradcheck
       {"op": op, "args": args, ...}  those of mlp_xp.check_pullback
+      {"op": ..., "jvp": ..., ...}   those of mlp_xp.check_jvp
       a function without arguments   that returns one of these
 
     Or it is a model.safetensors, whose gradients are checked on the first rows of DATA.

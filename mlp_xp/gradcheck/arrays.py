@@ -47,6 +47,9 @@ def scale_of(xp: Namespace, x: Array) -> Array:
 # largest is so far above their mean: entries drawn from a normal distribution have 1.1, and 2.1 of 25,000.
 _SPREAD, _OUTLYING = 3.0, math.log(1e3)
 
+# Of an array with more entries than the first the spread is that of so many; if at least the second are no zeros.
+_MANY, _ENOUGH = 2_000, 500
+
 
 def scales_of(xp: Namespace, x: Array) -> Array:
     """The scale of each entry of ``x``: that of the array, 0-d, or where magnitudes spread over orders the entry's own.
@@ -55,17 +58,36 @@ def scales_of(xp: Namespace, x: Array) -> Array:
     """
     if math.prod(x.shape) < 2:
         return scale_of(xp, x)
-    size = xp.abs(x)
-    there = xp.astype(size > 0.0, x.dtype)
-    logarithms = there * xp.log(xp.where(size > 0.0, size, xp.ones_like(x)))
-    count = xp.maximum(xp.sum(there), xp.ones_like(scale_of(xp, x)))
-    mean = xp.sum(logarithms) / count
-    aside = there * (logarithms - mean)
-    deviation = xp.sqrt(xp.sum(aside * aside) / count)
-    outlying = xp.max(xp.where(size > 0.0, logarithms, mean * xp.ones_like(x))) - mean
-    if not bool((deviation > _SPREAD) | (outlying > _OUTLYING)):
+    mean, deviation = _logarithms(xp, x)
+    outlying = math.log(m) - mean if (m := largest(xp, x)) > 0.0 else 0.0
+    if not (deviation > _SPREAD or outlying > _OUTLYING):
         return scale_of(xp, x)
-    return xp.where(size > 0.0, size, xp.exp(mean) * xp.ones_like(x))
+    size = xp.abs(x)
+    return xp.where(size > 0.0, size, math.exp(mean) * xp.ones_like(x))
+
+
+def _logarithms(xp: Namespace, x: Array) -> tuple[float, float]:
+    """The mean of ``log |x|``, zeros left out, and its standard deviation; of some entries if there are many."""
+    few = _some(xp, x)
+    if few.shape != x.shape and how_many(xp, xp.abs(few) > 0.0) < _ENOUGH:
+        few = x
+    size = xp.abs(few)
+    there = xp.astype(size > 0.0, x.dtype)
+    logarithms = there * xp.log(xp.where(size > 0.0, size, xp.ones_like(size)))
+    count = max(float(xp.sum(there)), 1.0)
+    mean = float(xp.sum(logarithms)) / count
+    aside = there * (logarithms - mean)
+    return mean, math.sqrt(float(xp.sum(aside * aside)) / count)
+
+
+def _some(xp: Namespace, x: Array) -> Array:
+    """``x``; of an array with many entries some of all rows and columns, as far apart, flat."""
+    step = math.prod(x.shape) // _MANY
+    if step < 2:
+        return x
+    while math.gcd(step, x.shape[-1]) > 1:  # else some columns would never be among them
+        step += 1
+    return xp.reshape(x, (-1,))[::step]
 
 
 def sizes_of(xp: Namespace, x: Array) -> Array:

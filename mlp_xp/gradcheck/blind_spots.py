@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from mlp_xp._lib.namespace import namespace
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.gradcheck.arrays import how_many, largest
-from mlp_xp.gradcheck.evidence import LocalGradient
+from mlp_xp.gradcheck.evidence import Evidence, LocalGradient, Probe
 
 
-def blind_spots(here: LocalGradient) -> Iterator[str]:
+def blind_spots(evidence: Evidence) -> Iterator[str]:
     """A sentence for every property of the arrays and their gradients behind which a mistake could hide."""
+    here = evidence.here
     for leaf, (name, x) in enumerate(zip(here.flat.names, here.local.point, strict=True)):
         gradient = here.gradient[leaf]
         xp = namespace(x)
@@ -23,7 +24,8 @@ def blind_spots(here: LocalGradient) -> Iterator[str]:
             yield from _of_a_matrix(xp, name, x)
         if largest(xp, gradient) == 0.0:
             yield f"the gradient of {name} is zero everywhere: a wrong one may be zero there too"
-        elif is_rounding(here, leaf):
+        # at a kink a gradient changes from point to point, too
+        elif is_rounding(here, leaf) and not any(map(_has_a_kink, evidence.found[leaf].here)):
             yield f"the gradient of {name} is zero here, to rounding: weight the outputs, whose sum cancels"
         elif gradient.ndim == 2:
             yield from _of_its_gradient(xp, name, gradient)
@@ -42,6 +44,10 @@ def is_rounding(here: LocalGradient, leaf: int) -> bool:
     xp = namespace(gradient)
     scatter = max((largest(xp, neighbour[leaf] - gradient) for neighbour in here.neighbours), default=0.0)
     return scatter > _ALL_ROUNDING * largest(xp, gradient)
+
+
+def _has_a_kink(probe: Probe) -> bool:
+    return probe.tied or probe.kink > _ALL_ROUNDING * probe.scale
 
 
 def _of_a_matrix(xp: Namespace, name: str, x: Array) -> Iterator[str]:

@@ -101,7 +101,7 @@ def gradcheck(
     verdicts = [row.verdict for row in rows]
     contract = together(verdicts, evidence)
     look_first = blame([row.name for row in rows], verdicts)
-    weak, notes = tuple(blind_spots(here)), (*answer.notes, *_notes(flat))
+    weak, notes = tuple(blind_spots(evidence)), (*answer.notes, *_notes(flat))
     return Report(tuple(rows), flat.f.count, here.local.reference, contract, look_first, weak, notes)
 
 

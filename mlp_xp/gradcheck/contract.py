@@ -18,7 +18,7 @@ import numpy as np  # on the host alone: random numbers, and views of what lies 
 from mlp_xp._lib.namespace import device_of, namespace, on_one_device
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.gradcheck.arrays import copied, distance, largest, random_direction
-from mlp_xp.gradcheck.forms import Arrays, Flat, sparse_layout
+from mlp_xp.gradcheck.forms import Arrays, Flat, is_masked, sparse_layout
 from mlp_xp.gradcheck.local import number
 
 # Two runs of one reduction in another order differ by roundings; two draws of a mask differ by a share of the gradient.
@@ -61,7 +61,7 @@ def first_answer(flat: Flat, seed: int) -> Answer:
         return Answer((), flaws)
     first = copied(xp, *returned)  # grad may hand out the same arrays at every call
     given_again = flat.held.hand(flat.arrays)
-    again = flat.grad_on(given_again)
+    again = copied(xp, *flat.grad_on(given_again))
     given_f = flat.held.hand(flat.arrays)
     value = _real_number(flat.f.on(given_f))
     for who, handed in (("f", given_f), ("grad", given), ("grad", given_again)):  # grad may well call f
@@ -132,6 +132,8 @@ def leaf_flaw(param: Array, gradient: Any) -> str:
         return f"the gradient is a {type(gradient).__name__}, the parameter a {type(param).__name__}"
     if layout := sparse_layout(gradient):
         return f"the gradient is sparse ({layout}); return a dense array"
+    if is_masked(gradient):
+        return "the gradient is a masked array; return a plain one, with zeros in the place of what is masked"
     if tuple(gradient.shape) != tuple(param.shape):
         return f"the gradient has shape {tuple(gradient.shape)}, the parameter {tuple(param.shape)}"
     if gradient.dtype != param.dtype:

@@ -334,15 +334,20 @@ def put_back(watched: weakref.ref[DualNamespace]) -> bool:
         return False
     old: list[Any] = [x for x in gc.get_referrers(watched()) if type(x) is Dual]
     new: dict[int, Any] = {id(x): x.value for x in old}
-    _put_in_place(old, new)
+    kept = _put_in_place(old, new)
     if (space := watched()) is not None:  # a function may keep it as its ``xp``
-        _put_in_place([space], {id(space): space.base})
-    return True
+        kept = _put_in_place([space], {id(space): space.base}) or kept
+    return kept
 
 
-def _put_in_place(old: list[Any], new: dict[int, Any]) -> None:
-    """Replace each object of ``old`` by ``new[id(object)]`` wherever it lies."""
-    alive = list(old)  # as long as this list lives, no new object is given one of their ids
+def _put_in_place(old: list[Any], new: dict[int, Any]) -> bool:
+    """Replace each object of ``old`` by ``new[id(object)]`` wherever it lies.
+
+    Returns:
+        Whether it lies anywhere but in tuples that nothing refers to: NumPy forgets to let go of its arguments when
+        ``reduce`` and its like refuse them.
+    """
+    alive, found = list(old), False  # as long as this list lives, no new object is given one of their ids
     while old:
         tuples: list[Any] = []
         for holder in gc.get_referrers(*old):
@@ -353,8 +358,10 @@ def _put_in_place(old: list[Any], new: dict[int, Any]) -> None:
                 tuples.append(holder)
             elif holder is not old and holder is not alive and kind is not Dual:
                 _replace_in(holder, new)
+                found = True
         alive += tuples
         old = tuples
+    return found
 
 
 def _replace_in(holder: Any, new: Mapping[int, Any]) -> None:

@@ -16,7 +16,7 @@ from mlp_xp._lib.namespace import namespace
 from mlp_xp.gradcheck.arrays import distance, random_direction
 from mlp_xp.gradcheck.evidence import MORE_DIRECTIONS, Evidence, LocalGradient, asked, gradient_at, probe
 from mlp_xp.gradcheck.judge import FAR, contradicted, wanted
-from mlp_xp.gradcheck.kinks import one_sided
+from mlp_xp.gradcheck.kinks import of_several, one_sided
 from mlp_xp.gradcheck.local import moved
 
 
@@ -53,6 +53,8 @@ def look_further(evidence: Evidence, random: np.random.Generator) -> Evidence:
             sides = one_sided(here, leaf, random, room)
             room -= min(room, len(sides))
             found[leaf] = findings._replace(sides=sides)
+    sided = {leaf: findings.sides for leaf, findings in enumerate(found[:-1])}
+    found[-1] = found[-1]._replace(sides=of_several(here, sided, random))
     for g, findings in enumerate(found):
         if wanted(findings) == "more":
             found[g] = findings._replace(more=probe(here, groups[g], random, MORE_DIRECTIONS))

@@ -16,7 +16,7 @@ import numpy as np  # on the host alone: indices
 
 from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, persisted, scalar_like
 from mlp_xp._lib.typing import Array, Namespace
-from mlp_xp.gradcheck.arrays import flat_positions, inner, norm, random_direction, scales_of, sizes_of, taken
+from mlp_xp.gradcheck.arrays import flat_positions, inner, largest, norm, random_direction, scales_of, sizes_of, taken
 from mlp_xp.gradcheck.evidence import LocalGradient, Worst, constant_rounding, entry_rounding
 from mlp_xp.gradcheck.judge import RIGHT, WRONG
 from mlp_xp.gradcheck.local import FINE, MARGIN, LocalFunction, slope_along
@@ -193,7 +193,7 @@ def compare_entries(here: LocalGradient, leaf: int, positions: Sequence[int], ve
         arrays = (*local.point[:leaf], moved, *local.point[leaf + 1 :])
         width = moved.shape[0] if vectorized else 1
         nowhere = xp.full((width,) if vectorized else (), math.nan, dtype=x.dtype, **device_kwargs(x))
-        return local.f.tried(lambda: _of_shape(at, local.f(*arrays, width=width), nowhere.shape), nowhere)
+        return local.f.tried(lambda: local.f(*arrays, width=width), nowhere)
 
     at = _OneArray(xp, along, x, vectorized)
     analytic = taken(xp, here.gradient[leaf], positions)
@@ -277,11 +277,13 @@ def shown_by(here: LocalGradient, leaf: int, entries: Entries) -> Shown:
     relative = xp.where(visible, gap / some, xp.zeros_like(gap))
     scales = taken(xp, scales_of(xp, x) * xp.ones_like(x), entries.positions)
     at = int(xp.argmax(relative, axis=0)) if bool(xp.any(relative > 0.0)) else int(xp.argmax(scale, axis=0))
+    hidden = entries.uncertainty * scales
+    unsure = norm(xp, hidden) if math.isfinite(largest(xp, hidden)) else math.inf  # f may not be defined beside params
     worst = Worst(
         excess=float(xp.max(xp.where(excess > 0.0, excess / some, xp.zeros_like(excess)))),
         seen=bool(xp.any(excess > 0.0)),
         fine=float(xp.finfo(entries.numeric.dtype).eps) <= FINE,
-        resolution=norm(xp, entries.uncertainty * scales) / (norm(xp, entries.analytic * scales) or math.inf),
+        resolution=unsure / (norm(xp, entries.analytic * scales) or math.inf),
     )
     index = tuple(int(i) for i in np.unravel_index(entries.positions[at], x.shape))
     values = (float(each[at]) for each in (relative, entries.analytic, entries.numeric, entries.uncertainty))

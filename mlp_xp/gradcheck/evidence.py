@@ -45,6 +45,9 @@ _NEIGHBOURS, _ROUNDINGS = 3, 20.0
 # So many roundings of coarser numbers, which constants or f hold on the way, are no error of a gradient.
 _COARSE_ROUNDINGS = 10.0
 
+# Numbers of several units that are moved in one scale round by more; an error in one of them changes far more.
+_AS_ONE = 2.0**20
+
 # The rounding of a gradient that was computed in a coarser dtype than the function, relative to the largest gradient.
 _FLOOR_ROUNDINGS = 50.0
 
@@ -213,7 +216,7 @@ def probe(
     """``count`` random directions that move the arrays of ``group``, or each entry of an array with no more entries.
 
     Where the magnitudes of an array spread over orders, its entries are moved by their own sizes. An entry may be small
-    by accident, though, and not by its unit: where slopes are exact, such an array is also moved as a whole.
+    by accident, though, and not by its unit: where duals give slopes, such an array is also moved as a whole.
     """
     xp, point = here.local.xp, here.local.point
     if len(group) == 1 and 0 < (size := math.prod(point[group[0]].shape)) <= _DIRECTIONS:
@@ -221,8 +224,10 @@ def probe(
         return tuple(_of_entry(here, group[0], position, stretch) for position in range(size))
     full = [i for i in group if 0 not in point[i].shape]
     found = [along(here, {i: random_direction(xp, point[i], random) for i in full}) for _ in range(count)]
-    if len(full) == len(group) == 1 and here.local.exact and scales_of(xp, x := point[full[0]]).shape != ():
-        found.append(along(here, {full[0]: random_direction(xp, x, random, scale_of(xp, x))}, as_one=True))
+    if here.local.exact == "dual numbers" and len(full) == len(group) == 1:
+        x = point[full[0]]
+        if scales_of(xp, x).shape != ():
+            found.append(along(here, {full[0]: random_direction(xp, x, random, scale_of(xp, x))}, as_one=True))
     return tuple(found)
 
 
@@ -263,6 +268,8 @@ def along(here: LocalGradient, directions: Directions, size: float | None = None
         tolerance += scatter + _COARSE_ROUNDINGS * here.own_epsilon * size
     if local.flat and slope.value == 0.0 and analytic != 0.0 and not (slope.exact and local.value):
         tolerance = math.inf  # f does not change at all: by its nature, or by a stair that hides its slope
+    if as_one:
+        tolerance += _AS_ONE * here.epsilon * size
     if not math.isfinite(slope.value) or math.isnan(tolerance):
         tolerance = math.inf
     return Probe(analytic, slope.value, tolerance, size, slope.kink, None, slope.exact, slope.tied, as_one)

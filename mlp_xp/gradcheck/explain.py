@@ -98,10 +98,13 @@ def diagnose(here: LocalGradient, leaf: int, entries: Entries, probes: Sequence[
 def _diagnose(here: LocalGradient, leaf: int, entries: Entries, probes: Sequence[Probe]) -> tuple[bool, str]:
     gradient = here.gradient[leaf]
     xp = namespace(gradient)
-    if largest(xp, gradient) <= _NOTHING * xp.finfo(gradient.dtype).eps * largest(xp, entries.numeric):
-        return True, "the gradient is zero everywhere"
     error = xp.abs(entries.analytic - entries.numeric)
     wrong = error > entries.uncertainty
+    nothing = _NOTHING * xp.finfo(gradient.dtype).eps * largest(xp, entries.numeric)
+    # probes at another point may show another error, where the true gradient is zero here
+    missing = bool(xp.any(wrong)) or any(p.wrong and p.analytic == 0.0 for p in probes)
+    if missing and largest(xp, gradient) <= nothing:
+        return True, "the gradient is zero everywhere"
     if not bool(xp.any(wrong)):
         return _hidden(xp, gradient, entries, probes)
     suspect = _suspect(here, leaf, entries)
@@ -116,7 +119,7 @@ def _diagnose(here: LocalGradient, leaf: int, entries: Entries, probes: Sequence
         return False, in_digits(factor)  # true of any number, so no cause
     if (factor := _common_factor(probes)) and _fits(suspect, factor):
         return True, with_a_name(factor) or in_digits(factor)  # the directions are surer than the entries
-    share = norm(xp, error) / norm(xp, entries.numeric)
+    share = norm(xp, error) / (norm(xp, entries.numeric) or math.inf)
     scattered = _scattered(xp, entries, wrong)
     if coarse := _low_precision(xp, gradient, share, scattered):
         return True, coarse

@@ -34,6 +34,9 @@ _CONSTANTS = {
     "sqrt(2/pi)": (math.sqrt(2.0 / math.pi), "the constant of GELU"),
 }
 
+# No factor beyond this, nor below its inverse, has a name; and the square of a larger one is no number.
+_BEYOND = 1e100
+
 # Rates of dropout are multiples of 5%.
 _KEEP = tuple(k / 20.0 for k in range(11, 20))
 
@@ -68,7 +71,7 @@ class Factor(NamedTuple):
 
 def with_a_name(factor: Factor) -> str:
     """A sentence about a factor that has a name; "" for others."""
-    if not math.isfinite(factor.value) or not factor.value:
+    if not 1.0 / _BEYOND < abs(factor.value) < _BEYOND:
         return ""
     if factor.near(-1.0):
         return "the sign is wrong"

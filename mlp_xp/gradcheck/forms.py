@@ -173,6 +173,8 @@ def _held(names: tuple[str, ...], arrays: Sequence[Any]) -> Held:
     for name, x in zip(names, arrays, strict=True):
         if layout := sparse_layout(x):
             raise TypeError(f"{name} must be a dense array, got a sparse one ({layout})")
+        if is_masked(x):
+            raise TypeError(f"{name} must be a plain array, got a masked one; pass its data, and keep the mask in f")
         kinds.append(bool(xp.isdtype(x.dtype, "complex floating")))
         if not kinds[-1] and not is_floating(xp, x.dtype):
             raise TypeError(f"{name} must be real floating, got {x.dtype}")
@@ -237,6 +239,11 @@ def sparse_layout(x: Any) -> str:
     if "sparse" in layout:
         return layout
     return type(x).__name__ if hasattr(x, "todense") else ""
+
+
+def is_masked(x: Any) -> bool:
+    """Whether ``x`` is an array of ``numpy.ma``, whose mask no other array takes over."""
+    return isinstance(x, np.ma.MaskedArray)
 
 
 def _numbers_as_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -80,9 +80,9 @@ def _judged(found: Findings) -> Judgement:
         return Judgement("fail", "", here)
     if at_kink == "fail":
         return Judgement("fail", sides, here)
-    if wrong and found.close and _confirmed(found):
+    if _confirmed(found):
         return Judgement("fail", "", here)
-    if at_kink == "inconclusive":
+    if at_kink == "inconclusive" and not any(map(_wrong_throughout, found.elsewhere)):
         return Judgement("inconclusive", sides, here)
 
     # what a kink or rounding hides here, another point may show; but where f is smooth no other point clears a gradient
@@ -91,12 +91,13 @@ def _judged(found: Findings) -> Judgement:
             return Judgement("fail", "", here)
         why = "the two differ here by more than the noise that was measured, and not at points nearby; try float64"
         return Judgement("inconclusive", why, here)
-    doubtful = bool(wrong) or _seen(here, found.epsilon) > bar(found.epsilon)
-    if doubtful and cleared is None:
-        return Judgement("inconclusive", _hidden(found), here)
-    if doubtful and cleared is not None and contradicted(cleared, 1):
-        return Judgement("fail", "", cleared)
-    deciding = here if cleared is None or not doubtful else cleared
+    deciding = here
+    if doubtful := bool(wrong) or _seen(here, found.epsilon) > bar(found.epsilon):
+        if cleared is None:
+            return Judgement("inconclusive", _hidden(found), here)
+        if contradicted(cleared, 1):
+            return Judgement("fail", "", cleared)
+        deciding = cleared
 
     # single entries, and the parameters' own dtype
     if found.worst and found.worst.excess > WRONG:
@@ -108,9 +109,7 @@ def _judged(found: Findings) -> Judgement:
     if lost.verdict != "pass":
         return lost._replace(probes=deciding)
     if doubtful:
-        kinked = any(p.kinked or p.wrong for p in here)
-        why = "at a kink: checked at a point nearby" if kinked else "hidden by rounding at params: checked elsewhere"
-        return Judgement("pass", f"{why}, where it is not", deciding)
+        return Judgement("pass", _left_open(here, deciding), deciding)
     return lost._replace(probes=deciding)
 
 
@@ -148,13 +147,12 @@ def resolution(probes: Sequence[Probe]) -> float:
     out. Single entries that were each moved by themselves miss nothing beyond their tolerances.
     """
     probes = [p for p in probes if not p.as_one]
-    shares = [_share(p) for p in probes]
     if any(p.entry is not None for p in probes):
         best: dict[tuple[int, ...] | None, float] = {}
-        for p, share in zip(probes, shares, strict=True):
-            best[p.entry] = min(share, best.get(p.entry, math.inf))
+        for p in probes:
+            best[p.entry] = min(_share(p), best.get(p.entry, math.inf))
         return _CLEARLY * math.hypot(*best.values())
-    sharpest = sorted(shares)
+    sharpest = sorted(map(_share, probes))
     if not sharpest or sharpest[0] == 0.0:
         return 0.0
 
@@ -214,7 +212,7 @@ def _cleared(found: Findings) -> tuple[Probe, ...] | None:
 
 def _clears(there: Sequence[Probe], here: Sequence[Probe], epsilon: float) -> bool:
     """Whether probes at another point end the doubt: they would have seen an error as large, or as large as matters."""
-    if any(p.size for p in here) and not any(p.size for p in there):
+    if not there or (any(p.size for p in here) and not any(p.size for p in there)):
         return False  # where the gradient is zero, nothing is shown of one that is not
     gaps = [p.gap for p in here if p.wrong]
     if not gaps:
@@ -237,6 +235,19 @@ def _hidden(found: Findings) -> str:
     smallest = _seen(probes, found.epsilon)
     errors = f"relative errors below {smallest:.1e}" if math.isfinite(smallest) else "every error"
     return f"{why} hides {errors}; try {advice}"
+
+
+def _left_open(here: Sequence[Probe], there: Sequence[Probe]) -> str:
+    """Why probes at params left open what those at another point, ``there``, have shown."""
+    large = max(p.scale for p in there)
+    # a minimum is even as |x| is, and differences see the least bend: a kink is one beside the slopes nearby
+    if any(p.wrong or p.tied or p.kink > WRONG * large for p in here):
+        return "at a kink: checked at a point nearby, where it is not"
+    if any(math.isnan(p.numeric) for p in here):
+        return "f is not defined on all sides of params: checked elsewhere, where it is"
+    if not any(p.size for p in here):
+        return "the gradient is zero at params: checked elsewhere, where it is not"
+    return "hidden by rounding at params: checked elsewhere, where it is not"
 
 
 def _lost(own: Own, allowed: float) -> Judgement:
@@ -282,7 +293,7 @@ def impossible(sides: Sequence[Sides]) -> Finding:
 
 
 def _sentence(sides: Sides) -> str:
-    left, right, analytic = (f"{slope:.6g}" for slope in (sides.left, sides.right, sides.analytic))
+    left, right, analytic = (f"{slope + 0.0:.6g}" for slope in (sides.left, sides.right, sides.analytic))  # no -0
     slopes = f"slopes on the two sides are {left} and {right}" if sides.bend else f"slope on both sides is {right}"
     verb = "has" if sides.position is not None else "predicts"
     where = "" if sides.position is not None else " of several entries together"
@@ -296,8 +307,12 @@ def together(verdicts: Sequence[Verdict], evidence: Evidence) -> tuple[str, ...]
     """What is wrong, as a sentence, if no array fails by itself: all together, or at other points."""
     if "fail" in verdicts:
         return ()
-    if judge(evidence.found[-1]).verdict == "fail":
-        return ("the gradients are right one by one, but not together",)
+    all_of_them = judge(evidence.found[-1])
+    if all_of_them.verdict == "fail":
+        why = f": {all_of_them.reason}" if all_of_them.reason else ""
+        if len(verdicts) == 1 or "inconclusive" in verdicts:
+            return (f"grad is wrong along a random direction through all arrays{why}",)
+        return (f"the gradients are right one by one, but not together{why}",)
     if len(evidence.far) < FAR or not all(contradicted(there, 1) for there in evidence.far):
         return ()
     if evidence.frozen:
@@ -321,7 +336,7 @@ def blame(names: Sequence[str], verdicts: Sequence[Verdict]) -> str:
     last = failed[-1]
     where = f"{names[last]}, the nearest to the loss"
     inherited = f"; what is upstream of it may have inherited its error ({len(failed) - 1} more)" if failed[:-1] else ""
-    right = [name for name, verdict in zip(names[last + 1 :], verdicts[last + 1 :], strict=True) if verdict == "pass"]
+    right = [names[i] for i in range(last, len(names)) if verdicts[i] == "pass"]
     between = f"; {right[0]} behind it is right" if right else ""
     return where + between + inherited
 

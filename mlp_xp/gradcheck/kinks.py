@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np  # on the host alone: random numbers, a few slopes
@@ -23,7 +23,7 @@ from mlp_xp._lib.namespace import namespace, to_host
 from mlp_xp._lib.typing import Array
 from mlp_xp.gradcheck.arrays import flat_positions, from_host, inner, largest, scale_of
 from mlp_xp.gradcheck.evidence import LocalGradient, Sides, constant_rounding
-from mlp_xp.gradcheck.local import LocalFunction, along_duals
+from mlp_xp.gradcheck.local import Directions, LocalFunction, along_duals
 
 # A two-level design of so many slopes gives the effect of each of up to seven ties by itself.
 _RUNS = 8
@@ -55,16 +55,39 @@ def one_sided(here: LocalGradient, leaf: int, random: np.random.Generator, limit
     if here.local.exact != "dual numbers":
         return ()
     positions = _tied_positions(here.local, leaf, random, limit)
-    alone = [each for k in positions if (each := _sides(here, leaf, {k: 1.0}, k, random)) is not None]
+    alone = [each for k in positions if (each := _sides(here, {leaf: {k: 1.0}}, k, random)) is not None]
+    return (*alone, *_joint(here, {leaf: alone}, random))
+
+
+def of_several(
+    here: LocalGradient, sides: Mapping[int, Sequence[Sides]], random: np.random.Generator
+) -> tuple[Sides, ...]:
+    """The ``sides`` of each array, by its position, and those along the coordinates of all these arrays together.
+
+    Each array may have a right gradient by itself, and all together none: that of ``max(x, y)`` where x is y goes to
+    one of the two, or to both in parts. Empty unless several arrays have coordinates with a kink.
+    """
+    alone = {leaf: [each for each in found if each.position is not None] for leaf, found in sides.items()}
+    alone = {leaf: found for leaf, found in alone.items() if found}
     if len(alone) < 2:
-        return tuple(alone)
+        return ()
+    return (*(each for found in alone.values() for each in found), *_joint(here, alone, random))
+
+
+def _joint(here: LocalGradient, alone: Mapping[int, Sequence[Sides]], random: np.random.Generator) -> tuple[Sides, ...]:
+    """The sides along all coordinates of ``alone`` together; empty if there is only one."""
+    if sum(map(len, alone.values())) < 2:
+        return ()
     # in random parts, that of each entry so large that it changes f about as much as another: units may differ
-    together = {
-        int(each.position or 0): random.uniform(0.5, 1.5) / (max(abs(each.left), abs(each.right)) or 1.0)
-        for each in alone
+    weights = {
+        leaf: {
+            int(each.position or 0): random.uniform(0.5, 1.5) / (max(abs(each.left), abs(each.right)) or 1.0)
+            for each in found
+        }
+        for leaf, found in alone.items()
     }
-    joint = _sides(here, leaf, together, None, random)
-    return (*alone, *([] if joint is None else [joint]))
+    joint = _sides(here, weights, None, random)
+    return () if joint is None else (joint,)
 
 
 def _tied_positions(local: LocalFunction, leaf: int, random: np.random.Generator, limit: int) -> list[int]:
@@ -88,29 +111,43 @@ def _tied_positions(local: LocalFunction, leaf: int, random: np.random.Generator
 
 
 def _sides(
-    here: LocalGradient, leaf: int, weights: Mapping[int, float], position: int | None, random: np.random.Generator
+    here: LocalGradient,
+    weights: Mapping[int, Mapping[int, float]],
+    position: int | None,
+    random: np.random.Generator,
 ) -> Sides | None:
-    """The sides along the coordinates of ``weights``, each moved by its weight; None if f does not take duals there."""
-    xp, local, x = here.local.xp, here.local, here.local.point[leaf]
-    moved = np.zeros(math.prod(x.shape))
-    moved[list(weights)] = list(weights.values())
-    direction = from_host(xp, moved.reshape(x.shape), x)
-    right, left = (along_duals(local, {leaf: direction}, sign) for sign in (1.0, -1.0))
+    """The sides along the coordinates of ``weights``, by array and flat position, each moved by its weight.
+
+    None if f does not take duals there.
+    """
+    xp, local = here.local.xp, here.local
+    directions = {leaf: _weighted(local.point[leaf], parts) for leaf, parts in weights.items()}
+    right, left = (along_duals(local, directions, sign) for sign in (1.0, -1.0))
     if right is None or left is None:
         return None
-    analytic = inner(xp, here.gradient[leaf], direction)
-    size = max(largest(xp, here.gradient[leaf]) * sum(weights.values()), abs(right.slope), abs(left.slope))
-    in_value = (_NOISE * local.noise + here.floor) / float(scale_of(xp, x)) * sum(weights.values())
-    constants = largest(xp, constant_rounding(here, leaf)) * sum(weights.values())
+    analytic = sum(inner(xp, here.gradient[leaf], d) for leaf, d in directions.items())
+    moved = {leaf: sum(parts.values()) for leaf, parts in weights.items()}
+    predicted = sum(largest(xp, here.gradient[leaf]) * far for leaf, far in moved.items())
+    size = max(predicted, abs(right.slope), abs(left.slope))
+    in_scales = sum(far / float(scale_of(xp, local.point[leaf])) for leaf, far in moved.items())
+    in_value = (_NOISE * local.noise + here.floor) * in_scales
+    constants = sum(largest(xp, constant_rounding(here, leaf)) * far for leaf, far in moved.items())
     tolerance = in_value + constants + _ROUNDINGS * max(here.epsilon, local.epsilon) * size
     sides = Sides(position, analytic, left.slope, right.slope, (), tolerance)
     if not sides.outside(left.slope, right.slope):
         return sides
-    return sides._replace(branches=_branches(local, leaf, direction, random))
+    return sides._replace(branches=_branches(local, directions, random))
 
 
-def _branches(local: LocalFunction, leaf: int, direction: Array, random: np.random.Generator) -> tuple[float, ...]:
-    """The lowest and the highest slope along ``direction`` that any choice at the ties gives.
+def _weighted(x: Array, parts: Mapping[int, float]) -> Array:
+    """An array like ``x``: the numbers of ``parts`` at their flat positions, else zeros."""
+    moved = np.zeros(math.prod(x.shape))
+    moved[list(parts)] = list(parts.values())
+    return from_host(namespace(x), moved.reshape(x.shape), x)
+
+
+def _branches(local: LocalFunction, directions: Directions, random: np.random.Generator) -> tuple[float, ...]:
+    """The lowest and the highest slope along ``directions`` that any choice at the ties gives.
 
     Each tie is decided one way or the other, which changes the slope by an effect: the slope is its middle and, of each
     tie, half the effect more or less. Eight slopes by a two-level design give seven effects, and these the range. A tie
@@ -119,7 +156,7 @@ def _branches(local: LocalFunction, leaf: int, direction: Array, random: np.rand
     Source: Plackett and Burman, The design of optimum multifactorial experiments, Biometrika 33, 1946.
     """
     columns: dict[tuple[int, int], tuple[int, int]] = {}
-    runs = (along_duals(local, {leaf: direction}, choose=_chooser(run, columns, random)) for run in range(_RUNS))
+    runs = (along_duals(local, directions, choose=_chooser(run, columns, random)) for run in range(_RUNS))
     slopes = [math.nan if run is None else run.slope for run in runs]
     if not all(map(math.isfinite, slopes)):
         return -math.inf, math.inf  # a branch leads out of f's domain: nothing is known of it

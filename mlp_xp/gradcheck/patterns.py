@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from mlp_xp._lib.namespace import scalar_like
 from mlp_xp._lib.typing import Array, Namespace
-from mlp_xp.gradcheck.arrays import how_many, inner, norm, taken
+from mlp_xp.gradcheck.arrays import how_many, inner, largest, norm, taken
 from mlp_xp.gradcheck.factors import Factor, in_digits, with_a_name
 
 
@@ -81,10 +81,12 @@ CONSTANTS = 4.0
 
 def factor_of(w: Wrong) -> Factor | None:
     """The factor that fits best; None if the numeric values are zero."""
-    if not (square := inner(w.xp, w.n, w.n)) > 0.0:
+    if not (size := largest(w.xp, w.n)) > 0.0:
         return None
-    value = inner(w.xp, w.a, w.n) / square
-    rounding = 2.0 * float(w.xp.max(w.uncertainty)) / math.sqrt(square / len(w.positions))
+    n = w.n / size  # squares of 1e200 or of 1e-200 are no numbers
+    square = inner(w.xp, n, n)
+    value = inner(w.xp, w.a / size, n) / square
+    rounding = 2.0 * float(w.xp.max(w.uncertainty)) / size / math.sqrt(square / len(w.positions))
     return Factor(value, rounding + CONSTANTS * w.epsilon * abs(value), w.shape, _known(w))
 
 

@@ -111,7 +111,7 @@ def wrong_op(A, b):
     return A @ b, lambda c: (np.outer(c, b), A.T @ c[::-1])
 
 def flat(x):
-    return 1e-30 * (x**3).sum() + 1e6
+    return float(1e-30 * (x**3).sum() + 1e6)
 
 right = f, grad, (A, b)
 wrong = f, halved, (A, b)

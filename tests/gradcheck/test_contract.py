@@ -253,6 +253,24 @@ def test_a_gradient_function_that_fills_the_same_arrays_at_every_call_is_named(x
     assert mx.gradcheck(f, thrifty, (x,)).verdict == "fail"
 
 
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("how", ["one buffer", "a buffer for each array", "a copy of the buffer", "a list of buffers"])
+def test_gradients_that_accumulate_in_place_are_named(how):
+    x, y = np.asarray([0.7, -1.3]), np.asarray([[2.0], [0.3]])
+    sums = [np.zeros_like(x), np.zeros_like(y)]
+
+    def grad(*at):
+        for total, each in zip(sums, at, strict=False):
+            total += each
+        given = sums[: len(at)]
+        return [total.copy() for total in given] if how == "a copy of the buffer" else given
+
+    params = (x,) if how == "one buffer" else (x, y)
+    report = mx.gradcheck(lambda *at: sum(0.5 * np.sum(each**2) for each in at), grad, params)
+    assert report.verdict == "fail"
+    assert "gradients accumulate" in str(report)
+
+
 def test_gradients_that_accumulate_are_named(put):
     f, grad, x = cubes_at_a_point(put)
     total = [0.0 * x]

@@ -581,6 +581,31 @@ def test_whether_a_function_keeps_something_is_known(put, keeps):
     assert not any(isinstance(each, Dual) for each in kept)
 
 
+# NumPy refuses these of duals, and forgets to let go of what it was given
+REFUSED = {
+    "reduce": lambda x: np.logaddexp.reduce(x),
+    "accumulate": lambda x: np.add.accumulate(x)[-1],
+    "reduceat": lambda x: np.add.reduceat(x, [0])[0],
+    "reduce, along an axis": lambda x: np.maximum.reduce(x, axis=0),
+}
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_numpy_forgets_to_let_go_of_is_nothing_that_a_function_keeps(name, keeps):
+    kept = {}
+
+    def f(x):
+        if keeps:
+            kept["mean"] = x.mean()
+        return REFUSED[name](x)
+
+    report = mx.gradcheck(f, lambda x: (mx.numerical_grad(REFUSED[name], x),), (np.asarray([0.3, -1.2, 2.0]),))
+    assert any("f keeps something" in note for note in report.notes) == keeps
+    assert all(isinstance(each, float) for each in kept.values())
+
+
 @QUICK
 def test_a_namespace_that_a_function_keeps_is_put_back_too(xp, put):
     class Layer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
@@ -167,3 +169,33 @@ def test_the_wrong_entries_of_a_large_array_are_found(spoil, index, words):
     assert row.index[0] == index[0]
     assert index[1] in (None, row.index[1])
     assert words in row.diagnosis or "row 308" in row.diagnosis
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    "value",
+    [lambda x: np.sum(x**3), lambda x: np.sum(x**3, keepdims=True), lambda x: np.sum(x**3, axis=0), lambda x: 1.0],
+    ids=["one number", "one number in brackets", "a sum over the wrong axis", "a Python number"],
+)
+def test_a_function_that_is_not_vectorized_though_it_is_said_to_be_is_the_callers_to_mend(value):
+    def f(x):
+        return value(x) if x.ndim > 2 else np.sum(x**3)
+
+    with pytest.raises(ValueError, match="f must return shape"):
+        mx.gradcheck(f, lambda x: (3 * x**2,), (np.asarray([[0.5, -1.0], [2.0, 0.1]]),), vectorized=True, mode="full")
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_entries_beside_which_f_is_not_defined_are_no_warning(place):
+    def f(x):
+        if x[place] != point[place]:
+            raise ValueError("outside")
+        return np.sum(x**3)
+
+    point = np.asarray([0.5, -1.0, 2.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = mx.gradcheck(f, lambda x: (3 * x**2,), (point,), mode="full")
+    assert report.verdict == "inconclusive"
+    assert "f or grad raised" in str(report)

@@ -83,6 +83,20 @@ def test_two_swapped_gradients_are_named(put):
 
 
 @QUICK
+def test_a_factor_is_named_at_any_scale_of_the_function(put):
+    x = put(V)
+    for scale in (1.0, 1e-300, 1e-200, 1e200, 1e290):
+        for factor, words in (
+            (2.0, "2 times"),
+            (-1.0, "the sign is wrong"),
+            (1.5, "1.5 times"),
+            (1.234567, "1.234567"),
+        ):
+            f, grad = (lambda x: scale * cubes(x)), (lambda x: (factor * scale * cubes_gradient(x)[0],))  # noqa: B023
+            (row,) = mx.gradcheck(f, grad, (x,)).tensors
+            assert words in row.diagnosis, (scale, factor)
+
+
 def test_an_error_without_a_pattern_is_said_to_have_none(xp, put):
     noise = put(np.random.default_rng(9).standard_normal(A.shape))
     report = mx.gradcheck(cubes, spoilt(lambda xp, g, *_: g + noise), (put(A), put(B)))
@@ -354,6 +368,49 @@ def normed(xp, x):
 INVARIANT = {"softmax": (summed_softmax, (7,)), "batch norm": (summed_batch_norm, (6, 3)), "norm": (normed, (2, 3, 2))}
 
 
+# name -> (f, its gradient, a point where that is zero)
+MINIMA = {
+    "a bowl": (lambda xp, x: xp.sum((x - 1.0) ** 2), lambda xp, x: 2.0 * (x - 1.0), np.ones(5)),
+    "a fourth power": (lambda xp, x: xp.sum(x**4), lambda xp, x: 4.0 * x**3, np.zeros(3)),
+    "a valley": (lambda xp, x: xp.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2) + xp.sum((1.0 - x[:-1]) ** 2),
+                 lambda xp, x: xp.concat([-400.0 * x[:-1] * (x[1:] - x[:-1] ** 2) - 2.0 * (1.0 - x[:-1]),
+                                          xp.zeros_like(x[:1])])
+                 + xp.concat([xp.zeros_like(x[:1]), 200.0 * (x[1:] - x[:-1] ** 2)]), np.ones(4)),
+    "a wave": (lambda xp, x: xp.sum(1.0 - xp.cos(x)), lambda xp, x: xp.sin(x), np.zeros(4)),
+}  # fmt: skip
+
+
+@QUICK
+@pytest.mark.parametrize("name", MINIMA)
+def test_at_a_minimum_nobody_speaks_of_kinks_nor_of_a_zero_gradient_as_the_error(put, name):
+    f, right, x = MINIMA[name]
+    for by_duals in (True, False):
+
+        def at(x, by_duals=by_duals):
+            xp = array_namespace(x)
+            return f(xp, x) if by_duals else float(f(xp, x))
+
+        def grad(x, factor=1.0):
+            return (factor * right(array_namespace(x), x),)
+
+        report = mx.gradcheck(at, grad, (put(x),))
+        assert report.verdict == "pass"
+        assert "kink" not in report.tensors[0].diagnosis
+        report = mx.gradcheck(at, lambda x: grad(x, 3.0), (put(x),))  # right at params
+        assert report.verdict == "fail"
+        assert "the gradient is zero everywhere" not in report.tensors[0].diagnosis
+
+
+def test_no_numeric_slope_at_all_is_no_division_by_zero():
+    def norm(x):
+        return np.linalg.norm(x)
+
+    for wrong in (5.0, -3.0, 1e-3):
+        for size in (3, 4, 8):
+            report = mx.gradcheck(norm, lambda x, wrong=wrong: (0.0 * x + wrong,), (np.zeros(size),))
+            assert report.verdict == "fail"
+
+
 @QUICK
 @pytest.mark.parametrize("name", INVARIANT)
 def test_where_the_true_gradient_is_zero_a_wrong_one_is_told_so(put, name):
@@ -612,6 +669,29 @@ def test_a_gradient_that_is_rounding_is_a_blind_spot(put, name):
     report = mx.gradcheck(lambda x: f(array_namespace(x), x), rounding, (x,), names=("x",))
     assert report.verdict != "fail"
     assert "the gradient of x is zero here, to rounding: weight the outputs, whose sum cancels" in report.weak
+
+
+# name -> (f, its gradient, a point on a kink): next to it the gradient is another one
+AT_KINKS = {
+    "max": (lambda xp, x: xp.max(x), lambda xp, x: xp.astype(x == xp.max(x), x.dtype) / xp.sum(
+        xp.astype(x == xp.max(x), x.dtype)), [1.0, 1.0, 0.0]),
+    "abs": (lambda xp, x: xp.sum(xp.abs(x - 1.0)), lambda xp, x: xp.sign(x - 1.0), [1.0, 1.0, 1.0]),
+    "clip": (lambda xp, x: xp.sum(xp.clip(x, -0.5, 0.5)),
+             lambda xp, x: xp.astype(xp.abs(x) < 0.5, x.dtype), [0.5, -0.5, 2.0]),
+    "hinge": (lambda xp, x: xp.sum(xp.maximum(1.0 - x, xp.zeros_like(x))),
+              lambda xp, x: -xp.astype(x < 1.0, x.dtype), [1.0, 1.0, 3.0]),
+}  # fmt: skip
+
+
+@QUICK
+@pytest.mark.parametrize("name", AT_KINKS)
+def test_a_gradient_that_changes_at_a_kink_is_no_rounding(put, name):
+    f, grad, x = AT_KINKS[name]
+    report = mx.gradcheck(
+        lambda x: f(array_namespace(x), x), lambda x: (grad(array_namespace(x), x),), (put(np.asarray(x)),)
+    )
+    assert report.verdict != "fail"
+    assert "to rounding" not in str(report.weak)
 
 
 @QUICK

@@ -133,3 +133,10 @@ def test_a_number_of_the_callers_is_a_name(number, words):
 )
 def test_a_number_without_a_name_has_the_digits_that_are_known(number, rounding, words):
     assert in_digits(Factor(number, rounding)) == f"the gradient is {words} the true one"
+
+
+@pytest.mark.parametrize("number", [1e200, -1e200, 1e-200, 1e308, 5e-324, 1e160])
+def test_a_factor_whose_square_is_no_number_has_digits_and_no_name(number):
+    factor = Factor(number, 0.0, (3, 4))
+    assert with_a_name(factor) == ""
+    assert in_digits(factor) == f"the gradient is {number:.3g} times the true one"

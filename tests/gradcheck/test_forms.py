@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from known_functions import QUICK, cubes_at_a_point
 
-from mlp_xp import check_hvp, check_jvp, check_pullback, gradcheck
+from mlp_xp import check_hvp, check_jvp, check_pullback, directional_derivative, gradcheck
 from mlp_xp.gradcheck.forms import as_jvp, as_op, counterparts, flattened, rebuild, value_and_grad
 
 RANDOM = np.random.default_rng(0)
@@ -257,14 +257,39 @@ def test_f_and_grad_never_see_the_callers_arrays(put):
 
 @pytest.mark.only("numpy")
 @pytest.mark.parametrize(
+    "check",
+    [
+        lambda x: gradcheck(np.sum, np.ones_like, x),
+        lambda x: gradcheck(lambda p: np.sum(p["x"]), lambda p: {"x": np.ones(6)}, {"x": x}),
+        lambda x: check_pullback(lambda v: (v, lambda c: (c,)), (x,)),
+        lambda x: directional_derivative(np.sum, x, V),
+    ],
+    ids=["an array", "a dict", "an op", "a derivative"],
+)
+def test_masked_parameters_are_refused_since_their_mask_would_be_lost(check):
+    with pytest.raises(TypeError, match="must be a plain array, got a masked one; pass its data, and keep the mask"):
+        check(np.ma.masked_array(V, mask=V > 1.0))
+
+
+@pytest.mark.only("numpy")
+def test_a_masked_gradient_is_told_to_have_zeros_instead():
+    def grad(x):
+        return (np.ma.masked_array(2.0 * x, mask=x > 1.0),)
+
+    report = gradcheck(lambda x: np.sum(x[x <= 1.0] ** 2), grad, (V,))
+    assert report.verdict == "fail"
+    assert "is a masked array; return a plain one" in report.tensors[0].diagnosis
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(
     "x",
     [
-        np.ma.masked_array(V, mask=V > 1.0),
         V.reshape(3, 2).view(type("Units", (np.ndarray,), {})),
         np.asfortranarray(A),
         np.float64(0.5),
     ],
-    ids=["masked", "subclass", "Fortran order", "scalar"],
+    ids=["subclass", "Fortran order", "scalar"],
 )
 def test_a_copy_is_of_the_class_and_in_the_order_of_its_array(x):
     flat = flattened(lambda x: 0.0, lambda x: x, (x,), None)

@@ -108,6 +108,40 @@ def test_a_pass_never_states_more_than_the_parameters_own_dtype_showed(xp, put):
     assert row.verdict == "inconclusive" or row.resolution > 1e-4
 
 
+def far_from_zero(xp, put):
+    """Functions of coarse numbers whose last places matter: name -> (f, gradient, point, dtype)."""
+    dates, heights = 2.02e3 + RANDOM.uniform(0.0, 9.0, 6), 3.1e5 + 50.0 * RANDOM.standard_normal(6)
+
+    def centred(x, at, unit):
+        return (x - at) / unit
+
+    def slope_of_tanh(x, at, unit):
+        return (1.0 - xp.tanh(centred(x, at, unit)) ** 2) / unit
+
+    return {
+        "heights": (lambda x: xp.sum(xp.tanh(centred(x, 3.1e5, 100.0))), lambda x: slope_of_tanh(x, 3.1e5, 100.0),
+                    heights, xp.float32),
+        "dates": (lambda x: xp.sum(xp.sin(40.0 * (x - 2024.0))), lambda x: 40.0 * xp.cos(40.0 * (x - 2024.0)),
+                  dates, xp.float32),
+        "phases": (lambda x: xp.sum(xp.cos(x)), lambda x: -xp.sin(x), 1e4 * RANDOM.standard_normal(6), xp.float32),
+        "a small difference": (lambda x: (x[0] - x[1]) ** 2 + xp.sum(0.0 * x),
+                               lambda x: 2.0 * (x[0] - x[1]) * put(np.asarray([1.0, -1.0, 0.0]), x.dtype),
+                               np.asarray([100.01, 100.0, 50.0]), xp.float32),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["heights", "dates", "phases", "a small difference"])
+def test_what_rounded_constants_could_hide_and_do_not_is_shown_in_float64(xp, put, name):
+    f, gradient, point, dtype = far_from_zero(xp, put)[name]
+    x = put(point, dtype)
+    for seed in range(5):
+        report = mx.gradcheck(f, lambda x: (gradient(x),), (x,), seed=seed)
+        assert report.verdict == "pass", str(report)
+    for factor in (1.01, 1.1, -1.0):
+        assert mx.gradcheck(f, lambda x: (factor * gradient(x),), (x,)).verdict != "pass"  # noqa: B023
+        assert mx.gradcheck(f, lambda x: (xp.flip(gradient(x)),), (x,)).verdict == "fail"
+
+
 @pytest.mark.only("torch")
 def test_half_precision_is_judged_in_float32_where_float64_is_not_to_be_had():
     import torch

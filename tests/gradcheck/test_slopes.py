@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import math
@@ -661,6 +662,279 @@ def test_the_lines_reach_as_far_as_they_say():
     counted = Counted(lambda t: math.exp(300.0 * t))
     evaluation_noise(counted, 1.0, EPSILON)
     assert counted.points[23] == pytest.approx(last * EPSILON**0.385)
+
+
+# --- steps -----------------------------------------------------------------------------------------------------------
+
+
+def steps_of(phi, epsilon=EPSILON, noise=0.0, finest=0.0):
+    """The powers of epsilon that were taken, coarse to fine."""
+    _, ladder = slopes._by_ladder(lambda h: difference(phi, h, phi(0.0)), noise, epsilon, finest)
+    return [math.log(d.step) / math.log(epsilon) for d in ladder]
+
+
+# each 14 to 18 times finer than the one before in float64, from a quarter to 1e-20
+POWERS = (0.04, 0.115, 0.19, 0.27, 0.345, 0.42, 0.495, 0.57, 0.645, 0.72, 0.795, 0.87, 0.945, 1.02, 1.095, 1.17, 1.245)
+
+
+@pytest.mark.parametrize("epsilon", [EPSILON, EPSILON32])
+def test_steps_begin_with_three_and_go_where_the_uncertainty_is(epsilon):
+    # a cubic: all three agree but for rounding
+    assert steps_of(lambda t: t**3 + t, epsilon) == pytest.approx(POWERS[1:4])
+    # rounding dominates: one coarser step
+    assert steps_of(lambda t: math.sin(t), epsilon, epsilon**0.5) == pytest.approx(POWERS[:4])
+    # truncation or a kink dominates: one finer step
+    assert steps_of(lambda t: math.sin(30.0 * t), epsilon) == pytest.approx(POWERS[1:5])
+    # waves finer than any step: all of them
+    assert steps_of(lambda t: math.sin(1e30 * t), epsilon) == pytest.approx(POWERS[1:])
+    # and none beyond the finest
+    assert steps_of(lambda t: math.sin(1e30 * t), epsilon, finest=epsilon**0.5) == pytest.approx(POWERS[1:7])
+    assert steps_of(lambda t: math.sin(1e30 * t), epsilon, finest=epsilon**0.495) == pytest.approx(POWERS[1:7])
+    assert steps_of(lambda t: math.sin(30.0 * t), epsilon, finest=epsilon**0.3) == pytest.approx(POWERS[1:4])
+    assert steps_of(lambda t: math.sin(t), epsilon, epsilon**0.5, finest=epsilon**0.1) == pytest.approx(POWERS[:4])
+
+
+def values_taken(phi, noise, value=None):
+    counted = Counted(phi)
+    directional_slope(counted, phi(0.0) if value is None else value, noise, EPSILON)
+    return len(counted.points)
+
+
+def test_curves_are_fitted_where_noise_is_more_than_1e_10_and_the_slope_is_known_to_less_than_1e_6():
+    few, many = 8, 24
+    for size in (1e-3, 1.0, 1e3):
+
+        def phi(t, size=size, slope=0.1):
+            return size * (1.0 + slope * (t + t**3))
+
+        assert values_taken(phi, 0.9e-10 * size) == few
+        assert values_taken(phi, 1.2e-10 * size) == many
+        # six deviations of noise over the finest step of a thousandth: 7e-7 of the slope, or 1.4e-6
+        step = EPSILON**0.19
+        for relative, count in ((0.9e-6, few), (1.1e-6, many)):
+            noise = relative * size / (6.0 / step)
+            assert values_taken(functools.partial(phi, slope=1.0), noise) == count
+    # by the largest value of all, at 0 or elsewhere
+    assert values_taken(lambda t: 3.0 * math.sin(t), 1e-10, value=0.0) == few
+    assert values_taken(lambda t: 1e-3 * math.sin(t), 1.2e-10, value=0.0) == many
+    assert values_taken(lambda t: 1e-3 * (1.0 - t) ** 3, 1e-11) == many
+    assert values_taken(lambda t: 1.0 + (1e-3 * t if t > 0.0 else 0.0), 1e-9) == many
+    assert values_taken(lambda t: 1.0 + 1e-3 * abs(t), 1e-9) == many  # bends alone
+    # a slope of which nothing is known is not fitted
+    assert values_taken(lambda t: math.sin(1e30 * t), 1e-9) == 32
+
+
+def test_a_relative_uncertainty_of_1e_9_is_sharp_enough():
+    def values(relative):
+        # x^5 leaves the coarser of two extrapolated slopes off by (h1 h2)^2
+        first, second, third = (EPSILON**power for power in POWERS[1:4])
+        slope = ((first * second) ** 2 - (second * third) ** 2) / relative
+        return len(steps_of(lambda t: slope * t + t**5))
+
+    assert (values(0.9e-9), values(1.1e-9)) == (3, 4)
+
+
+# --- noise, from lines that are known -------------------------------------------------------------------------------
+
+
+def seen_line(sigma, changes=8, spacing=1.0, steepness=1e3, decays=False, curved=False):
+    return slopes._Line(spacing, True, sigma, changes, decays, curved, steepness)
+
+
+UNSEEN = slopes._Line(1.0)
+LEAST = 0.0625
+NO_STEPS = seen_line(0.0, 0)
+
+LINES = {
+    # the fine line and the wide one, what others show, sigma; no line is asked for that is not here
+    "noise of one size": (seen_line(1.0), seen_line(2.0), {}, 2.0),
+    "noise of one size, just": (seen_line(1.0), seen_line(4.0), {}, 4.0),
+    "noise less than that of the last digit": (seen_line(0.001), seen_line(0.002), {}, LEAST),
+    "wide noise beside that of the last digit": (seen_line(0.001), seen_line(0.2), {}, 0.2),
+    "more noise on the fine line": (seen_line(2.0), seen_line(1.0), {}, 2.0),
+    "four times more noise on the fine line": (seen_line(4.0), seen_line(1.0), {}, 4.0),
+    "a kink on the fine line": (seen_line(4.25), seen_line(1.0), {}, 1.0),
+    "a kink on the fine line, and no noise": (seen_line(4.25), seen_line(0.001), {}, LEAST),
+    "noise on the fine line, and f is not defined on the wide one": (seen_line(4.25), UNSEEN, {}, 4.25),
+    "f is not defined on the fine line": (UNSEEN, seen_line(8.0), {}, 8.0),
+    "f is not defined on the fine line, and hardly noisy": (UNSEEN, seen_line(0.001), {}, LEAST),
+    "f is not defined on the fine line, three stairs on the wide": (UNSEEN, seen_line(8.0, 3), {}, 8.0),
+    "f is not defined on the fine line, two stairs": (UNSEEN, seen_line(8.0, 2), {"widest": seen_line(9.0)}, 9.0),
+    "f is defined far away alone": (UNSEEN, UNSEEN, {"widest": seen_line(9.0)}, 9.0),
+    "two stairs on either line": (seen_line(1.0, 2), seen_line(2.0, 2), {"widest": seen_line(3.0)}, 3.0),
+    "three stairs on the fine line": (seen_line(1.0, 3), seen_line(2.0, 2), {}, 2.0),
+    "three stairs on the wide line": (seen_line(1.0, 2), seen_line(2.0, 3), {}, 2.0),
+    "a curve on the fine line": (seen_line(1.0, curved=True), seen_line(5.0), {}, 1.0),
+    "stairs too steep for a kink": (
+        seen_line(1.0, steepness=0.5),
+        seen_line(17.0, spacing=2.0, steepness=1.0),
+        {"widest": seen_line(30.0)},
+        30.0,
+    ),
+    "stairs just not too steep": (
+        seen_line(1.0, steepness=0.5),
+        seen_line(16.0, spacing=2.0, steepness=1.0),
+        {"between": seen_line(2.0)},
+        16.0,
+    ),
+    "a curve on the wide line, however steep": (
+        seen_line(1.0, steepness=0.5),
+        seen_line(17.0, spacing=2.0, steepness=1.0, decays=True),
+        {"between": seen_line(3.0)},
+        3.0,
+    ),
+    "a curve between": (seen_line(1.0), seen_line(16.0), {"between": seen_line(8.0, decays=True)}, 1.0),
+    "noise between, an eighth": (seen_line(1.0), seen_line(16.0), {"between": seen_line(2.0)}, 16.0),
+    "noise between, less than an eighth": (seen_line(1.0), seen_line(16.0), {"between": seen_line(1.75)}, 1.75),
+    "hardly any noise between": (seen_line(1.0), seen_line(16.0), {"between": seen_line(0.5)}, 1.0),
+    "a curve on the wide line, noise between": (
+        seen_line(1.0),
+        seen_line(16.0, decays=True),
+        {"between": seen_line(8.0)},
+        8.0,
+    ),
+    # stairs wider than the lines
+    "three wide stairs": (UNSEEN, seen_line(1.0, 2, 2.0, 10.0), {"widest": NO_STEPS}, 1.0),
+    "stairs of a slope": (
+        seen_line(1.0, steepness=0.0),
+        seen_line(7.0, 3, spacing=2.0, steepness=40.0),
+        {},
+        7.0,
+    ),
+    "stairs just too high for a slope": (
+        seen_line(1.0, steepness=0.0),
+        seen_line(8.0, 3, spacing=2.0, steepness=40.0),
+        {"widest": seen_line(9.0)},
+        9.0,
+    ),
+    "a curve on the widest line": (
+        seen_line(1.0, 2), seen_line(2.0, 2), {"widest": seen_line(9.0, decays=True)}, 2.0
+    ),
+    "less noise on the widest line": (seen_line(3.0, 1), seen_line(2.0, 1), {"widest": seen_line(1.0)}, 3.0),
+    "one stair on the fine line alone": (seen_line(3.0, 1), NO_STEPS, {"widest": NO_STEPS}, 3.0),
+    "one stair on the widest line alone": (NO_STEPS, NO_STEPS, {"widest": seen_line(0.001, 1)}, LEAST),
+    "a value between -1 and 1 at nowhere else": (UNSEEN, UNSEEN, {"widest": UNSEEN}, LEAST),
+}  # fmt: skip
+
+
+def noise_of_lines(fine, wide, others, value=-0.5):
+    def line(*at):
+        return others[{slopes._BETWEEN: "between", slopes._WIDEST: "widest"}[at]]
+
+    return slopes._of_two_lines(line, value, fine, wide, LEAST)
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_the_noise_that_lines_show(name):
+    fine, wide, others, sigma = LINES[name]
+    assert noise_of_lines(fine, wide, others) == (sigma, False, False)
+
+
+@pytest.mark.parametrize("seen", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1)])
+def test_a_function_is_flat_if_no_line_that_is_seen_changes(seen):
+    fine, wide, widest = (NO_STEPS if each else UNSEEN for each in seen)
+    assert noise_of_lines(fine, wide, {"widest": widest}) == (0.5, True, False)
+
+
+def test_noise_is_that_of_stairs_if_the_wide_line_shows_sixteen_times_more(monkeypatch):
+    def stairs(fine, wide, **others):
+        def line(phi, value, epsilon, *at):
+            others.update(fine=fine, wide=wide)
+            names = ("fine", "wide", "between", "widest")
+            places = (slopes._FINE, slopes._WIDE, slopes._BETWEEN, slopes._WIDEST)
+            return others[names[places.index(at)]]
+
+        monkeypatch.setattr(slopes, "_line", line)
+        return evaluation_noise(lambda t: 0.0, 0.25, EPSILON).stairs
+
+    small = 2.0**-40
+    assert not stairs(seen_line(small), seen_line(4.0 * small))
+    assert not stairs(seen_line(small), seen_line(16.0 * small), between=seen_line(4.0 * small))
+    assert stairs(seen_line(small), seen_line(17.0 * small), between=seen_line(4.0 * small))
+    float32 = 0.25 * 2.0**-29  # an eighth of what rounding the value to float32 leaves
+    assert not stairs(seen_line(float32), seen_line(float32))
+    assert stairs(seen_line(1.01 * float32), seen_line(1.01 * float32))
+    least = 0.25 * EPSILON
+    assert not stairs(seen_line(0.0), seen_line(16.0 * least), between=seen_line(8.0 * least))
+    assert stairs(seen_line(0.0), seen_line(17.0 * least), between=seen_line(8.0 * least))
+    assert stairs(NO_STEPS, NO_STEPS, widest=NO_STEPS)
+    assert not stairs(UNSEEN, UNSEEN, widest=UNSEEN)
+
+
+@pytest.mark.parametrize(("power", "calls"), [(-24, 16), (-21, 16), (-20, 8), (-7, 8)])
+def test_where_epsilon_is_coarse_the_fine_line_alone_is_taken(power, calls):
+    counted = Counted(lambda t: 1.0 + t + 0.3 * normal_at(t, 0))
+    evaluation_noise(counted, 1.0, 2.0**power)
+    assert len(counted.points) == calls
+
+
+def line_with(parts, epsilon=EPSILON):
+    """The line of the values that have these parts of each degree, the largest value 1."""
+    values = slopes._polynomials(slopes._PLACES).T @ np.asarray(parts)
+    values = values / np.max(np.abs(values))
+    places, spacing = slopes._PLACES, epsilon**0.5
+    return slopes._line(
+        lambda t: float(values[np.argmin(np.abs(places * spacing - t))]), float(values[0]), epsilon, 1.0, 0.5
+    )
+
+
+def test_a_line_decays_if_its_highest_parts_fall_by_three_and_three_again():
+    def decays(*highest):
+        return line_with([1.0, 0.1, 0.01, 0.01, 0.01, *(0.01 * x for x in highest)]).decays
+
+    assert decays(1.0, 0.3, 0.09, 0.09)
+    assert not decays(0.8, 0.3, 0.09, 0.09)
+    assert not decays(1.0, 0.3, 0.11, 0.0)
+    assert not decays(1.0, 0.3, 0.0, 0.11)
+    assert decays(1.0, 0.3, 0.05, -0.09)
+    assert decays(-1.0, -0.3, 0.05, 0.05)
+
+
+def test_a_line_is_curved_if_degree_two_or_three_is_sixteen_times_the_noise():
+    def curved(*lowest, noise=1.0, epsilon=EPSILON):
+        return line_with([1.0, *(1e-3 * x for x in lowest), *[1e-3 * noise] * 5], epsilon).curved
+
+    assert curved(0.0, 17.0, 0.0)
+    assert curved(0.0, 0.0, -17.0)
+    assert not curved(17.0, 15.0, 15.0)
+    # without noise, sixteen roundings: the largest value is a third of the constant part's
+    assert curved(0.0, 17.0 / 3.0, 0.0, noise=0.0, epsilon=1e-3)
+    assert not curved(0.0, 14.0 / 3.0, 0.0, noise=0.0, epsilon=1e-3)
+
+
+@pytest.mark.parametrize("count", [8, 9])
+def test_parts_count_as_noise_while_they_are_less_than_four_times_those_above(count):
+    rows = slopes._polynomials(slopes._PLACES[-count:])
+
+    def deviation(*parts):
+        return slopes._deviation(rows.T @ np.asarray([70.0] * (count - len(parts)) + list(parts)))
+
+    assert deviation(4.1, 1.0, -1.0, 1.0) == pytest.approx(1.0)
+    assert deviation(9.0, 3.9, 1.0, -1.0, 1.0) == pytest.approx(math.sqrt((3.9**2 + 3.0) / 4.0))
+    assert deviation(8.0, 3.9, 1.0, -1.0, 1.0) == pytest.approx(math.sqrt((8.0**2 + 3.9**2 + 3.0) / 5.0))
+    # degree two is a curve, whatever its size
+    assert deviation(*[1.0] * (count - 3)) == pytest.approx(1.0)
+    assert deviation(0.5, *[1.0] * (count - 3)) == pytest.approx(1.0)
+
+
+def stairs_line(*changes):
+    """The line of a function that changes by these amounts between its nine points."""
+    values = 1.0 + np.concatenate([[0.0], np.cumsum(changes)])
+    return slopes._line(lambda t: float(values[np.argmin(np.abs(slopes._PLACES - t))]), 1.0, 1.0, 1.0, 1.0)
+
+
+def test_up_to_six_changes_are_stairs_as_high_as_their_median():
+    for jumps in ((0.25,), (0.25, 0.5, 0.125), (0.25,) * 6):
+        line = stairs_line(*jumps, *[0.0] * (8 - len(jumps)))
+        assert line.changes == len(jumps)
+        assert line.sigma >= 0.25 / math.sqrt(12.0) * (1.0 - 1e-12)
+        assert not line.decays
+    straight = 0.25 * np.diff(slopes._PLACES)
+    assert stairs_line(*straight).sigma < 1e-14
+    # the last change is missing: seven are noise, and no more
+    seven = stairs_line(*straight[:-1], 0.0)
+    assert seven.changes == 7
+    assert seven.sigma < 0.25 * straight[-1]
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 from known_functions import QUICKEST, on_arrays
 
 import mlp_xp as mx
+from mlp_xp.gradcheck.arrays import scales_of
 
 pytestmark = QUICKEST
 
@@ -150,3 +151,35 @@ def test_the_step_of_numerical_grad_follows_each_of_several_entries(xp, put, hos
     x = put([5.9e8 * 2e-9, 2e-9, 0.0])
     ours = host(mx.numerical_grad(lambda x: xp.sin(5.9e8 * x[1]) + xp.sin(x[0]) + x[2], x))
     np.testing.assert_allclose(ours, [np.cos(1.18), 5.9e8 * np.cos(1.18), 1.0], rtol=1e-6)
+
+
+def large(name):
+    """An array of 60,000 numbers: of one unit, or of several in columns, in rows, or in one entry."""
+    x = np.random.default_rng(3).standard_normal((200, 300))
+    if name == "columns":
+        return x * 10.0 ** np.resize([0.0, 9.0, -9.0], 300)
+    if name == "rows":
+        return x * 10.0 ** np.resize([0.0, 9.0, -9.0, 4.0], 200)[:, None]
+    if name == "one entry":
+        x[117, 203] = 1e9
+    if name == "mostly zeros":
+        x[:, 2:] = 0.0
+        x[:, 0] *= 1e9
+    return x if name != "a thousandth of zeros" else x * (np.arange(300) % 150 > 0)
+
+
+@pytest.mark.parametrize("name", ["columns", "rows", "one entry", "mostly zeros"])
+def test_units_are_seen_in_a_large_array(xp, put, name):
+    x = large(name)
+    found = np.asarray(scales_of(xp, put(x)))
+    assert found.shape == x.shape
+    assert np.allclose(found[x != 0.0], np.abs(x[x != 0.0]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["one unit", "a thousandth of zeros"])
+@pytest.mark.parametrize("unit", [1.0, 1e-200, 1e200])
+def test_a_large_array_of_one_unit_has_one_scale(xp, put, name, unit):
+    x = large(name)
+    found = scales_of(xp, put(unit * x))
+    assert found.shape == ()
+    assert float(found) == pytest.approx(unit * np.sqrt(np.mean(x * x)))
