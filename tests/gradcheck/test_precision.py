@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from known_functions import QUICK, on_arrays
+from known_functions import QUICK, QUICKEST, on_arrays
 
 import mlp_xp as mx
 
@@ -66,6 +66,7 @@ def closures(xp, put):
     }
 
 
+@QUICKEST
 @pytest.mark.parametrize("name", ["weights of rows", "standardised data", "a small constant", "weights of logits"])
 @pytest.mark.parametrize("plain", [False, True])
 def test_float32_constants_that_f_and_grad_round_differently_are_no_mistake(xp, put, name, plain):
