@@ -279,6 +279,21 @@ def test_each_number_of_finest_steps_is_fitted_with_one_to_three_terms():
 def test_a_fit_that_finer_steps_contradict_is_as_uncertain_as_their_distance():
     differences = [difference(lambda t: max(-0.1, min(0.1, t)), h) for h in STEPS]
     assert all(abs(slope.value - 1.0) <= 3.0 * slope.uncertainty for slope in slopes._by_fits(differences, 1e-6))
+    # a wave: curves of few terms through many steps look exact
+    noise, dominated = 0.01, 0
+    differences = [difference(lambda t: math.sin(20.0 * t), h) for h in STEPS]
+    found = iter(slopes._by_fits(differences, noise))
+    finer = []
+    for count in range(4, 9):
+        fits = [slopes._fit(differences[:count], terms, noise) for terms in range(1, min(4, count - 2) + 1)]
+        for fit, longer in itertools.pairwise(fits):
+            gap = max((abs(fit.slope - other.slope) - 3.0 * other.deviation for other in finer), default=0.0)
+            truncation = max(abs(fit.slope - longer.slope), 0.5 * longer.deviation)
+            own = 3.0 * fit.deviation + truncation + 0.25 * fit.hidden
+            assert next(found).uncertainty == pytest.approx(max(own, gap, fit.missed) + fit.kink)
+            dominated += gap > max(own, fit.missed)
+        finer += fits[1:]
+    assert dominated
 
 
 def test_polynomials_are_orthonormal_and_see_nothing_of_a_lower_degree():
