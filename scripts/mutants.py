@@ -154,9 +154,10 @@ def main() -> None:
         killed = 0
         for mutant in drawn:
             path = copied / PACKAGE / f"{mutant.file}.py"
+            original = path.read_text()
             path.write_text(mutant.source)
             dead = fails(copied, mutant.file, limits[mutant.file])
-            shutil.copy(ROOT / PACKAGE / path.name, path)
+            path.write_text(original)
             killed += dead
             what = f"{mutant.before}  ->  {mutant.after}".replace("\n", " ")
             print(f"{'killed  ' if dead else 'SURVIVED'} {mutant.file}.py:{mutant.line}  {what}", flush=True)

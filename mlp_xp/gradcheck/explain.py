@@ -110,7 +110,9 @@ def _diagnose(here: LocalGradient, leaf: int, entries: Entries, probes: Sequence
     suspect = _suspect(here, leaf, entries)
     if _is_nothing(xp, entries):
         term = _first(suspect, (m for m in with_a_term(suspect) if "constant" not in m.sentence))
-        return bool(term), term or "the true gradient is zero here, and this one is not: does f use this array?"
+        flat = all(p.exact and p.numeric == 0.0 for p in probes)
+        cause = _FLAT if flat else "does f use this array?"
+        return bool(term), term or f"the true gradient is zero here, and this one is not: {cause}"
     if how_many(xp, wrong) == 1 < len(entries.positions) - 1 or _dead_lines(suspect, wrong):
         return False, _where(suspect, wrong)
     if cause := _first(suspect, (match for pattern in PATTERNS for match in pattern(suspect))):
@@ -180,8 +182,14 @@ _FEW_DIGITS, _COARSEST = 37, 0.05
 _TIGHTEST_SOLVER, _LOOSEST_SOLVER = 1e-10, 1e-3
 
 
+# What makes a slope exactly zero.
+_FLAT = "does f use this array, or round it or count with it, as before a straight-through gradient?"
+
+
 def _hidden(xp: Namespace, gradient: Array, entries: Entries, probes: Sequence[Probe]) -> tuple[bool, str]:
     """An error that no single entry shows, by what the slopes along several directions say of it."""
+    if probes and all(p.exact and p.numeric == 0.0 for p in probes):
+        return True, f"the slope of f is exactly zero: {_FLAT}"
     share = max((probe.gap for probe in probes), default=0.0)
     size = largest(xp, entries.numeric)
     rounding = largest(xp, entries.uncertainty) / size if size else math.inf

@@ -20,6 +20,9 @@ Verdict: TypeAlias = Literal["pass", "fail", "inconclusive"]
 # check passes only if it would have seen the second.
 RIGHT, WRONG = 1e-5, 1e-3
 
+# The epsilon of float64: nobody is told to try what is used already.
+_DOUBLE = 2.0**-52
+
 # In coarse dtypes the gradient itself has no more digits: there a check passes if it would have seen so many roundings.
 _COARSE_ROUNDINGS = 64.0
 
@@ -89,7 +92,8 @@ def _judged(found: Findings) -> Judgement:
     if wrong and (cleared is None or not all(p.at_kink for p in wrong)):
         if any(_wrong_throughout(there) for there in found.elsewhere):
             return Judgement("fail", "", here)
-        why = "the two differ here by more than the noise that was measured, and not at points nearby; try float64"
+        advice = "another point" if found.epsilon <= _DOUBLE else "float64"
+        why = f"the two differ here by more than the noise that was measured, and not at points nearby; try {advice}"
         return Judgement("inconclusive", why, here)
     deciding = here
     if doubtful := bool(wrong) or _seen(here, found.epsilon) > bar(found.epsilon):
@@ -227,9 +231,13 @@ def _hidden(found: Findings) -> str:
         if not any(p.numeric for p in (*probes, *(p for there in found.elsewhere for p in there))):
             return "f did not change: does it use its argument?"
         return "f changes in steps: is it rounded on the way, or a count?"
+    if all(math.isnan(p.numeric) for p in probes):
+        return "f is not defined around params, neither nearby nor further away: try a point inside its domain"
     if all(p.size <= p.tolerance < math.inf and not p.kinked for p in probes):
         return "the gradient is zero here, as far as rounding shows; weight the outputs, or try another point"
-    why, advice = "rounding noise", "float64, weights that saturate less, or a loss with a larger gradient"
+    why, advice = "rounding noise", "weights that saturate less, or a loss with a larger gradient"
+    if found.epsilon > _DOUBLE:
+        advice = f"float64, {advice}"
     if max(probes, key=lambda p: p.relative_error).kinked:
         why, advice = "a kink", "another point"
     smallest = _seen(probes, found.epsilon)

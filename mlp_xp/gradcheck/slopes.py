@@ -18,11 +18,10 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np  # on the host alone: values of phi
 
-# Steps as powers of epsilon. The usual ones go from a fifth to 1e-8 in float64, far apart: three of them reach from
+# Steps as powers of epsilon. The first seven go from a fifth to 1e-8 in float64, far apart: three of them reach from
 # truncation to rounding, and a kink between two of them lies outside the finer one. The rest are for functions that
 # change on a far finer scale than their argument: their differences drift apart until a step is finer than that scale.
 _POWERS = (0.04, 0.115, 0.19, 0.27, 0.345, 0.42, 0.495, 0.57, 0.645, 0.72, 0.795, 0.87, 0.945, 1.02, 1.095, 1.17, 1.245)
-_USUAL = 7
 _FIRST = (1, 2, 3)
 _MOST = 4
 
@@ -133,7 +132,7 @@ def _by_ladder(measure: _Measure, noise: float, epsilon: float, finest: float) -
             return best, ladder
         else:
             rung = finer if bent > rounding else coarser
-            if rung not in range(_USUAL) or (rung == finer and epsilon ** _POWERS[finer] < finest):
+            if rung == finer and epsilon ** _POWERS[finer] < finest:
                 return best, ladder
         differences[rung] = measure(epsilon ** _POWERS[rung])
 
@@ -476,4 +475,4 @@ def _rms(x: np.ndarray) -> float:
 
 def _polynomials(places: np.ndarray) -> np.ndarray:
     """The values at ``places`` of polynomials of degree 0 and up, orthonormal there: (degree, place)."""
-    return np.linalg.qr(np.vander(places / _PLACES[-1] - 0.5, increasing=True))[0].T
+    return np.linalg.qr(np.vander(places / _PLACES[-1], increasing=True))[0].T

@@ -291,6 +291,26 @@ def test_a_solver_that_has_converged_passes(put, name):
     assert of_a_solver(put, name, 40).verdict == "pass"
 
 
+# name -> (f of duals, a gradient that takes its steps for the identity)
+STEPS = {
+    "a sign": (lambda xp, x: xp.sum(xp.sign(x) * xp.abs(xp.sign(x))), lambda xp, x: xp.ones_like(x)),
+    "a rounded loss": (lambda xp, x: xp.round(100.0 * xp.sum(x * x)) / 100.0, lambda xp, x: 2.0 * x),
+    "a fake quantiser": (lambda xp, x: xp.sum(xp.clip(xp.round(x / 0.1), -8.0, 7.0) * 0.1),
+                         lambda xp, x: xp.astype(xp.abs(x) < 0.7, x.dtype)),
+    "another array": (lambda xp, x: xp.sum(xp.ones_like(x)), lambda xp, x: 3.0 * x),
+}  # fmt: skip
+
+
+@QUICK
+@pytest.mark.parametrize("name", STEPS)
+def test_a_slope_that_is_zero_by_steps_is_told_so(put, name):
+    f, grad = STEPS[name]
+    x = put(np.asarray([0.31, -0.42, 0.17, -0.03]))
+    (row,) = mx.gradcheck(lambda x: f(array_namespace(x), x), lambda x: (grad(array_namespace(x), x),), (x,)).tensors
+    assert row.verdict == "fail"
+    assert "as before a straight-through gradient?" in row.diagnosis
+
+
 @pytest.mark.only("numpy")
 @pytest.mark.parametrize("shape", [(12,), (5, 4), (2, 3, 4)])
 def test_a_small_error_in_few_entries_is_no_tolerance(put, shape):

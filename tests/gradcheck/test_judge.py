@@ -301,6 +301,11 @@ SITUATIONS = {
         "pass",
         "hidden by rounding at params: checked elsewhere",
     ),
+    "f is not defined around params in one of two directions": (
+        Findings((unknown, unknown._replace(numeric=0.7))),
+        "inconclusive",
+        "hides every error",
+    ),
     "f is not defined around params, and elsewhere it is": (
         Findings((unknown, unknown), elsewhere=((right, right),)),
         "pass",
@@ -362,7 +367,7 @@ SITUATIONS = {
         "inconclusive",
         "not at points nearby",
     ),
-    "f is not defined around params": (Findings((unknown, unknown)), "inconclusive", "hides every error"),
+    "f is not defined around params": (Findings((unknown, unknown)), "inconclusive", "f is not defined around"),
     "f did not change": (Findings((unchanged, unchanged), stepped=True), "inconclusive", "does it use its argument?"),
     "f did not change anywhere": (
         Findings((unchanged, unchanged), stepped=True, elsewhere=((unchanged, unchanged),)),
@@ -582,6 +587,15 @@ def test_the_verdict(name):
     assert judgement.verdict == verdict
     assert words in judgement.reason
     assert bool(words) == bool(judgement.reason)
+
+
+@pytest.mark.parametrize("name", ["rounding hides the gradient", "one difference of six disagrees",
+                                  "rounding hides it, and the other point is no sharper",
+                                  "rounding hides it, and one more direction is wrong"])  # fmt: skip
+def test_float64_is_advised_to_those_who_do_not_have_it(name):
+    found, _, _ = SITUATIONS[name]
+    assert "float64" not in judge(found).reason
+    assert "try float64" in judge(found._replace(epsilon=2.0**-23)).reason
 
 
 def test_a_pass_states_what_it_would_have_seen():

@@ -173,3 +173,22 @@ def test_values_that_lie_on_stairs_are_no_false_alarm(xp, put):
 
         mx.gradcheck(f, grad, (w,)).raise_if_failed()
         assert mx.gradcheck(f, lambda w: (1.001 * grad(w)[0],), (w,)).verdict == "fail"
+
+
+@QUICK
+@pytest.mark.parametrize("inner", ["exp", "sin", "tanh"])
+def test_an_imaginary_part_that_is_lost_in_noise_is_not_taken_for_a_slope_of_zero(xp, put, inner):
+    """One step rounds to float32 and drops what is imaginary: on small circles its noise hides the loss."""
+    function = getattr(xp, inner)
+
+    @on_arrays
+    def f(x):
+        lost = xp.real(x) if "complex" in str(x.dtype) else x
+        return xp.astype(xp.astype(1.0 + 0.02 * xp.sum(function(lost)), xp.float32), xp.float64) + 0.0 * xp.sum(x)
+
+    def grad(x):
+        return (0.02 * {"exp": xp.exp, "sin": xp.cos, "tanh": lambda x: 1.0 - xp.tanh(x) ** 2}[inner](x),)
+
+    for seed in range(5):
+        mx.gradcheck(f, grad, (put(V),), seed=seed).raise_if_failed()
+        assert mx.gradcheck(f, lambda x: (-grad(x)[0],), (put(V),), seed=seed).verdict == "fail"
