@@ -13,6 +13,9 @@ from mlp_xp.gradcheck.dual import Dual
 # the same on every backend.
 QUICK = pytest.mark.only("numpy", "torch", "array_api_strict", "cupy")
 
+# All but Dask, which lacks some functions and is the slowest.
+EAGER = pytest.mark.only("numpy", "torch", "jax", "array_api_strict", "cupy")
+
 # array-api-strict looks at every operand: where there are thousands of evaluations, it is left out too.
 QUICKEST = pytest.mark.only("numpy", "torch", "cupy")
 

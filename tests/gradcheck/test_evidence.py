@@ -48,6 +48,7 @@ def test_a_kink_nearer_than_a_step_is_no_mistake(xp, put):
         assert mx.gradcheck(relu, lambda x: (1.001 * right(x),), [x], mode=mode).verdict == "fail"
 
 
+@QUICK
 def test_a_subgradient_at_a_kink_is_no_mistake(xp, put):
     x = put([[1.0, 0.0], [-0.5, 0.0]])
     mx.gradcheck(lambda x: xp.sum(xp.abs(x)), lambda x: (xp.sign(x),), [x]).raise_if_failed()

@@ -108,7 +108,12 @@ def test_a_dataclass_may_work_out_fields_of_its_own(put):
 
 @pytest.mark.parametrize("factor", [1.0, -1.0])
 @pytest.mark.parametrize(
-    "give_back", [lambda layer: layer, tuple, lambda layer: (layer,)], ids=["same", "tuple", "in one"]
+    "give_back",
+    [
+        pytest.param(lambda layer: layer, id="same"),
+        pytest.param(tuple, id="tuple", marks=QUICK),
+        pytest.param(lambda layer: (layer,), id="in one", marks=QUICK),
+    ],
 )
 def test_a_named_tuple_is_one_argument(xp, put, factor, give_back):
     """f takes it whole, whatever its gradients come in."""
@@ -126,6 +131,7 @@ def test_a_named_tuple_is_one_argument(xp, put, factor, give_back):
     assert [row.verdict for row in report.tensors] == ["pass", "pass" if factor == 1.0 else "fail"]
 
 
+@QUICK
 def test_a_named_tuple_is_one_argument_of_pullbacks_and_products_too(xp, put):
     layer = Layer(put(A), put(V[:4]))
 

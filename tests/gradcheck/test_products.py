@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from known_functions import QUICK
+from known_functions import EAGER, QUICK
 
 import mlp_xp as mx
 from mlp_xp.cli._problem import check_problem
@@ -99,9 +99,14 @@ def place(x):
     return {"device": x.device} if hasattr(x, "device") else {}
 
 
-@pytest.mark.only("numpy", "torch", "jax", "array_api_strict", "cupy")
 @pytest.mark.parametrize("factor", [1.0, 1.0 + 1e-6])
-@pytest.mark.parametrize("shape", ["in full", "alone", "zeros", "in a dict"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *(pytest.param(shape, marks=EAGER) for shape in ("in full", "zeros")),
+        *(pytest.param(shape, marks=QUICK) for shape in ("alone", "in a dict")),
+    ],
+)
 def test_integer_and_boolean_arguments_are_constants(xp, put, factor, shape):
     op, (W, rows, mask) = picking(xp, put, factor)
 
