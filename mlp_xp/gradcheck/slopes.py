@@ -230,7 +230,7 @@ def _by_fits(differences: Sequence[_Difference], noise: float) -> list[Slope]:
     usable = sorted(d for d in differences if math.isfinite(d.slope))
     slopes: list[Slope] = []
     finer: list[_Fit] = []
-    for count in range(2 + _LEFT_OUT, len(usable) + 1):
+    for count, _ in enumerate(usable, 1):
         fits = [_fit(usable[:count], terms, noise) for terms in range(1, min(_TERMS, count - _LEFT_OUT) + 1)]
         for fit, longer in pairwise(fits):
             gap = max((abs(fit.slope - other.slope) - _DEVIATIONS * other.deviation for other in finer), default=0.0)
@@ -437,7 +437,7 @@ def _line(phi: Callable[[float], float], value: float, epsilon: float, sign: flo
     if not math.isfinite(size):
         return _Line(spacing)
     # divided out: squares of 1e200 or of 1e-200 are no numbers
-    shares = values / (size or 1.0)
+    shares = values / size if size else values
     jumps = np.abs(np.diff(shares))
     jumps = jumps[jumps > 0.0]
     parts = np.abs(_polynomials(_PLACES) @ shares)
