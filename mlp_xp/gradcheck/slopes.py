@@ -156,7 +156,7 @@ def _contradicted(candidates: Sequence[_Candidate]) -> list[_Candidate]:
 
     def widened(position: int) -> _Candidate:
         slope, bent, rounding = candidates[position]
-        gap = max((abs(slope.value - s.value) - r for s, _, r in candidates[position + 1 :]), default=0.0)
+        gap = max(abs(slope.value - s.value) - r for s, _, r in candidates[position:])
         return slope._replace(uncertainty=max(slope.uncertainty, gap)), max(bent, gap - rounding), rounding
 
     return [widened(position) for position in range(len(candidates))]
@@ -418,7 +418,7 @@ class _Line(NamedTuple):
 
 def _of_wide_stairs(line: Callable[..., _Line], value: float, lines: Sequence[_Line], least: float) -> Noise:
     """The noise of a function that jumps, if need be by a line on which it jumps more often."""
-    wide = lines[-1]
+    _, wide = lines
     sigma = max(least, *(x.sigma for x in lines))
     if wide.changes > _FEW and sigma < _WIDE_STAIRS * wide.steepness * wide.spacing:
         return Noise(sigma, False)
