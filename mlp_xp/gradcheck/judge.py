@@ -221,7 +221,7 @@ def _clears(there: Sequence[Probe], here: Sequence[Probe], epsilon: float) -> bo
     gaps = [p.gap for p in here if p.wrong]
     if not gaps:
         return _seen(there, epsilon) <= bar(epsilon)
-    return resolution(there) <= max(gaps) and not any(p.wrong for p in there)
+    return resolution(there) <= min(bar(epsilon), max(gaps)) and not any(p.wrong for p in there)
 
 
 def _hidden(found: Findings) -> str:
