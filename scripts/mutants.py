@@ -150,7 +150,7 @@ def main() -> None:
             start = time.perf_counter()
             if fails(copied, file):
                 sys.exit(f"the tests of {file} fail without any mistake")
-            limits[file] = 10.0 + 5.0 * (time.perf_counter() - start)
+            limits[file] = 5.0 + 2.0 * (time.perf_counter() - start)
         killed = 0
         for mutant in drawn:
             path = copied / PACKAGE / f"{mutant.file}.py"

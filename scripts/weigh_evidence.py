@@ -63,7 +63,7 @@ def situations() -> list[Situation]:
         Situation("right; at kinks", lambda x: abs(x).sum(), np.sign, x * (x > 0), (-62, 22)),
         Situation("wrong; f is saturated", tanh, lambda x: 1.1 / np.cosh(x) ** 2, 16 + x, (-175, 6)),
         Situation(
-            "right; in bfloat16", lambda x: (x.to(torch.bfloat16) ** 2).sum(), lambda x: 2 * x, narrow, (-48, -20)
+            "right; in bfloat16, six agree", lambda x: (x.to(torch.bfloat16) ** 2).sum(), lambda x: 2 * x, narrow, (-48, -20)
         ),
         Situation("f is constant", lambda x: 1.0, lambda x: 2 * x, x, (-75, -4)),
     ]

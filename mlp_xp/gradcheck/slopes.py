@@ -156,7 +156,7 @@ def _contradicted(candidates: Sequence[_Candidate]) -> list[_Candidate]:
 
     def widened(position: int) -> _Candidate:
         slope, bent, rounding = candidates[position]
-        gap = max((abs(slope.value - s.value) - r for s, _, r in candidates[position + 1 :]), default=0.0)
+        gap = max(abs(slope.value - s.value) - r for s, _, r in candidates[position:])
         return slope._replace(uncertainty=max(slope.uncertainty, gap)), max(bent, gap - rounding), rounding
 
     return [widened(position) for position in range(len(candidates))]
@@ -230,7 +230,7 @@ def _by_fits(differences: Sequence[_Difference], noise: float) -> list[Slope]:
     usable = sorted(d for d in differences if math.isfinite(d.slope))
     slopes: list[Slope] = []
     finer: list[_Fit] = []
-    for count in range(2 + _LEFT_OUT, len(usable) + 1):
+    for count, _ in enumerate(usable, 1):
         fits = [_fit(usable[:count], terms, noise) for terms in range(1, min(_TERMS, count - _LEFT_OUT) + 1)]
         for fit, longer in pairwise(fits):
             gap = max((abs(fit.slope - other.slope) - _DEVIATIONS * other.deviation for other in finer), default=0.0)
@@ -420,7 +420,7 @@ class _Line(NamedTuple):
 
 def _of_wide_stairs(line: Callable[..., _Line], value: float, lines: Sequence[_Line], least: float) -> Noise:
     """The noise of a function that jumps, if need be by a line on which it jumps more often."""
-    wide = lines[-1]
+    _, wide = lines
     sigma = max(least, *(x.sigma for x in lines))
     if wide.changes > _FEW and sigma < _WIDE_STAIRS * wide.steepness * wide.spacing:
         return Noise(sigma, False)
@@ -439,7 +439,7 @@ def _line(phi: Callable[[float], float], value: float, epsilon: float, sign: flo
     if not math.isfinite(size):
         return _Line(spacing)
     # divided out: squares of 1e200 or of 1e-200 are no numbers
-    shares = values / (size or 1.0)
+    shares = values / size if size else values
     jumps = np.abs(np.diff(shares))
     jumps = jumps[jumps > 0.0]
     parts = np.abs(_polynomials(_PLACES) @ shares)

@@ -201,15 +201,16 @@ def test_slopes_drift_while_no_step_halves_the_gap():
 
 
 def test_further_steps_begin_at_three_times_the_widest_of_use():
-    def steps(noise=0.0, finest=0.0, scale=1.0):
+    def steps(noise=0.0, finest=0.0, scale=1.0, value=1.0):
         ladder = [slopes._Difference(h * scale, value, 0.0, 1.0) for h, value in ((0.2, 9.0), (0.1, 1.4), (0.01, 1.0))]
-        slope = slopes.Slope(1.0, 0.0, 0.0)
+        slope = slopes.Slope(value, 0.0, 0.0)
         return [d.step for d in slopes._more(lambda h: difference(math.sin, h), noise, slope, ladder, finest)]
 
     assert steps() == pytest.approx([0.3 / 1.5**k for k in range(8)])
     assert steps(noise=8.1 * 0.2 / 6.0)[0] == pytest.approx(0.6)
     assert steps(noise=7.9 * 0.2 / 6.0)[0] == pytest.approx(0.3)
     assert steps(scale=10.0)[0] == 1.0
+    assert steps(value=100.0)[0] == pytest.approx(0.03)  # none is of use: from the finest
     assert steps(finest=0.3 / 1.5**3.5) == pytest.approx([0.3 / 1.5**k for k in range(4)])
 
 
@@ -406,6 +407,7 @@ def test_steps_begin_with_three_and_go_where_the_uncertainty_is(epsilon):
     # and none beyond the finest
     assert steps_of(lambda t: math.sin(1e30 * t), epsilon, finest=epsilon**0.5) == pytest.approx(POWERS[1:7])
     assert steps_of(lambda t: math.sin(1e30 * t), epsilon, finest=epsilon**0.495) == pytest.approx(POWERS[1:7])
+    assert steps_of(lambda t: math.sin(30.0 * t), epsilon, finest=epsilon**0.345) == pytest.approx(POWERS[1:5])
     assert steps_of(lambda t: math.sin(30.0 * t), epsilon, finest=epsilon**0.3) == pytest.approx(POWERS[1:4])
     assert steps_of(lambda t: math.sin(t), epsilon, epsilon**0.5, finest=epsilon**0.1) == pytest.approx(POWERS[:4])
 
@@ -471,6 +473,7 @@ LINES = {
     "more noise on the fine line": (seen_line(2.0), seen_line(1.0), {}, 2.0),
     "four times more noise on the fine line": (seen_line(4.0), seen_line(1.0), {}, 4.0),
     "a kink on the fine line": (seen_line(4.25), seen_line(1.0), {}, 1.0),
+    "a kink on the fine line, and one stair on the wide": (seen_line(4.25), seen_line(1.0, 1), {}, 1.0),
     "a kink on the fine line, and no noise": (seen_line(4.25), seen_line(0.001), {}, LEAST),
     "noise on the fine line, and f is not defined on the wide one": (seen_line(4.25), UNSEEN, {}, 4.25),
     "f is not defined on the fine line": (UNSEEN, seen_line(8.0), {}, 8.0),
@@ -614,6 +617,9 @@ def test_a_line_is_curved_if_degree_two_or_three_is_sixteen_times_the_noise():
     assert curved(0.0, 17.0, 0.0)
     assert curved(0.0, 0.0, -17.0)
     assert not curved(17.0, 15.0, 15.0)
+    for noise in ([math.sqrt(5.0), 0, 0, 0, 0], [0, 0, 0, 0, math.sqrt(5.0)]):  # of one degree alone
+        assert line_with(np.asarray([1e3, 0.0, 17.0, 0.0, *noise])).curved
+        assert not line_with(np.asarray([1e3, 0.0, 15.0, 0.0, *noise])).curved
     # without noise, sixteen roundings: the largest value is a third of the constant part's
     assert curved(0.0, 17.0 / 3.0, 0.0, noise=0.0, epsilon=1e-3)
     assert not curved(0.0, 14.0 / 3.0, 0.0, noise=0.0, epsilon=1e-3)
