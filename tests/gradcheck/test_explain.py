@@ -97,6 +97,7 @@ def test_a_factor_is_named_at_any_scale_of_the_function(put):
             assert words in row.diagnosis, (scale, factor)
 
 
+@QUICK
 def test_an_error_without_a_pattern_is_said_to_have_none(xp, put):
     noise = put(np.random.default_rng(9).standard_normal(A.shape))
     report = mx.gradcheck(cubes, spoilt(lambda xp, g, *_: g + noise), (put(A), put(B)))

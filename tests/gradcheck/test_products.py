@@ -178,11 +178,10 @@ def test_the_cotangent_of_a_0d_array_may_be_a_number():
             mx.check_pullback(lambda a, b: (a * b, lambda c: (other, a * c)), (a, b))  # noqa: B023
 
 
-@pytest.mark.parametrize("factor", [1.0, 1.0 + 1e-6])
-@pytest.mark.parametrize("wrong", range(3))
-def test_every_one_of_several_outputs_is_checked(xp, put, factor, wrong):
+@pytest.mark.parametrize("wrong", [None, 1, *(pytest.param(i, marks=QUICK) for i in (0, 2))])
+def test_every_one_of_several_outputs_is_checked(xp, put, wrong):
     """A value in containers, with an output of integers, whose cotangent is None."""
-    at = [factor if i == wrong else 1.0 for i in range(3)]
+    at = [1.0 + 1e-6 if i == wrong else 1.0 for i in range(3)]
 
     def op(a, b):
         value = {"sum": a + b, "row": (xp.argmax(a, axis=0), xp.sum(a * a, axis=0))}, xp.sum(b)
@@ -196,7 +195,7 @@ def test_every_one_of_several_outputs_is_checked(xp, put, factor, wrong):
         return value, pullback
 
     report = mx.check_pullback(op, (put(A), put(B)))
-    assert report.verdict == ("pass" if factor == 1.0 else "fail")
+    assert report.verdict == ("pass" if wrong is None else "fail")
 
 
 def test_outputs_are_linear_together(put):
