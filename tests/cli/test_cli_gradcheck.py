@@ -14,6 +14,7 @@ import runs
 from runs import cli
 
 import mlp_xp
+from mlp_xp.cli._problem import check_problem
 
 checks, mistakes = import_module("mlp_xp.cli._checks"), import_module("mlp_xp.mistakes")
 
@@ -286,3 +287,32 @@ def test_a_bad_problem_is_one_line_and_exit_status_2(
         sentence = sentence.replace(f"{{{code}}}", str(number))
     assert cli.main(["gradcheck", *line.split()]) == 2
     assert capsys.readouterr() == ("", f"error: {sentence}\n")
+
+
+RULES = """
+import numpy as np
+
+def op(x):
+    return np.sin(x)
+
+def jvp(at, v):
+    return FACTOR * np.cos(at[0]) * v[0]
+
+forward = {"op": op, "jvp": jvp, "args": (np.asarray([0.5, -1.0]),), "names": ("x",)}
+broken = {"op": op, "jvp": lambda at, v: 1 / 0, "args": (np.asarray([0.5, -1.0]),)}
+lacking = {"jvp": jvp, "args": ()}
+conjugated = {"op": lambda z: (z * z, lambda c: (2 * c * z,)), "args": (np.asarray([0.5 + 1j]),), "wirtinger": "plain"}
+"""
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_the_command_checks_a_forward_rule_of_a_file(tmp_path: Path, factor: float) -> None:
+    path = tmp_path / "problem.py"
+    path.write_text(RULES.replace("FACTOR", str(factor)))
+    report = check_problem(f"{path}:forward")
+    assert [(row.name, row.verdict) for row in report.tensors] == [("x", "pass" if factor == 1.0 else "fail")]
+    assert check_problem(f"{path}:conjugated").ok
+    with pytest.raises(ValueError, match=r"^jvp raised ZeroDivisionError: division by zero \(problem.py, line 11\)$"):
+        check_problem(f"{path}:broken")
+    with pytest.raises(ValueError, match=r":lacking lacks 'op', an argument of check_jvp$"):
+        check_problem(f"{path}:lacking")

@@ -7,7 +7,6 @@ import pytest
 from known_functions import EAGER, QUICK
 
 import mlp_xp as mx
-from mlp_xp.cli._problem import check_problem
 
 A = np.random.default_rng(3).standard_normal((3, 4))
 B = np.random.default_rng(4).standard_normal((3, 4))
@@ -513,53 +512,18 @@ def test_a_forward_rule_of_another_form_is_refused_in_one_sentence(put, op, jvp,
         mx.check_jvp(op, jvp, (put([0.7, -1.3]),))
 
 
-PROBLEM = """
-import numpy as np
-
-def op(x):
-    return np.sin(x)
-
-def jvp(at, v):
-    return FACTOR * np.cos(at[0]) * v[0]
-
-forward = {"op": op, "jvp": jvp, "args": (np.asarray([0.5, -1.0]),), "names": ("x",)}
-broken = {"op": op, "jvp": lambda at, v: 1 / 0, "args": (np.asarray([0.5, -1.0]),)}
-lacking = {"jvp": jvp, "args": ()}
-conjugated = {"op": lambda z: (z * z, lambda c: (2 * c * z,)), "args": (np.asarray([0.5 + 1j]),), "wirtinger": "plain"}
-"""
-
-
-@pytest.mark.only("numpy")
-@pytest.mark.parametrize("factor", [1.0, 1.01])
-def test_the_command_checks_a_forward_rule_of_a_file(tmp_path, factor):
-    path = tmp_path / "problem.py"
-    path.write_text(PROBLEM.replace("FACTOR", str(factor)))
-    report = check_problem(f"{path}:forward")
-    assert [(row.name, row.verdict) for row in report.tensors] == [("x", "pass" if factor == 1.0 else "fail")]
-    assert check_problem(f"{path}:conjugated").ok
-    with pytest.raises(ValueError, match=r"^jvp raised ZeroDivisionError: division by zero \(problem.py, line 11\)$"):
-        check_problem(f"{path}:broken")
-    with pytest.raises(ValueError, match=r":lacking lacks 'op', an argument of check_jvp$"):
-        check_problem(f"{path}:lacking")
-
-
 @pytest.mark.only("jax")
-def test_the_command_knows_whose_complex_cotangents_are_plain_and_takes_forward_rules(tmp_path):
-    path = tmp_path / "problem.py"
-    path.write_text("""
-import jax
-import jax.numpy as jnp
+def test_a_jax_rule_is_checked_both_ways_and_its_complex_cotangents_are_plain():
+    import jax
+    import jax.numpy as jnp
 
-@jax.custom_jvp
-def square(z):
-    return z * z
+    @jax.custom_jvp
+    def square(z):
+        return z * z
 
-square.defjvp(lambda at, v: (at[0] * at[0], 2.0 * at[0] * v[0]))
-backward = {"op": square, "args": (jnp.asarray([0.5 + 1j]),)}
-forward = {"op": square, "jvp": None, "args": (jnp.asarray([0.5]),)}
-""")
-    for name in ("backward", "forward"):
-        assert check_problem(f"{path}:{name}").ok
+    square.defjvp(lambda at, v: (at[0] * at[0], 2.0 * at[0] * v[0]))
+    mx.check_pullback(square, (jnp.asarray([0.5 + 1j]),)).raise_if_failed()
+    mx.check_jvp(square, None, (jnp.asarray([0.5]),)).raise_if_failed()
 
 
 # --- Hessian-vector products -----------------------------------------------------------------------------------------
