@@ -29,6 +29,10 @@ _MOST = 4
 # deviations.
 _NOISE_MARGIN = 6.0
 
+# A bend that is larger by this factor has grown: neighbouring steps are 15 times apart, and far beyond the scale of a
+# function its bend goes like 1 / h.
+_GROWN = 1.5
+
 # At this relative uncertainty more values would add nothing that matters.
 _SHARP = 1e-9
 
@@ -141,7 +145,14 @@ def _drifting(ladder: Sequence[_Difference], noise: float) -> bool:
     """Whether the slopes still drift apart from step to step by more than rounding: then only a finer step can tell.
 
     Slopes that have settled once and drift apart at finer steps do not count: there the noise is larger than measured.
+    Slopes agree by chance, though, where the bend grows with every finer step, beyond noise: the bend of a smooth
+    function shrinks with the step, and that of a kink stays.
     """
+    if all(
+        abs(fine.bend) > _GROWN * abs(coarse.bend) + _NOISE_MARGIN * noise / fine.step
+        for coarse, fine in pairwise(ladder)
+    ):
+        return True
     gaps = [(abs(fine.slope - coarse.slope), _NOISE_MARGIN * noise / fine.step) for coarse, fine in pairwise(ladder)]
     # NaN counts as drifting: where phi is not defined so far from 0, only finer steps can tell
     return not any(last <= max(0.5 * before, rounding) for (before, _), (last, rounding) in pairwise(gaps))

@@ -192,3 +192,19 @@ def test_an_imaginary_part_that_is_lost_in_noise_is_not_taken_for_a_slope_of_zer
     for seed in range(5):
         mx.gradcheck(f, grad, (put(V),), seed=seed).raise_if_failed()
         assert mx.gradcheck(f, lambda x: (-grad(x)[0],), (put(V),), seed=seed).verdict == "fail"
+
+
+@pytest.mark.only("numpy")  # differences are the same on every backend
+@pytest.mark.parametrize("wave", [1e3, 1e5, 1e6, 1e7])
+def test_coarse_slopes_of_fast_waves_agree_by_chance_and_refuse_no_right_gradient(wave):
+    @on_arrays
+    def f(x):
+        return np.sum(np.sin(wave * np.abs(x) + x))
+
+    def grad(x):
+        return ((wave * np.sign(x) + 1.0) * np.cos(wave * np.abs(x) + x),)
+
+    for seed in range(20):
+        x = np.random.default_rng(seed).standard_normal(6)
+        assert mx.gradcheck(f, grad, (x,), seed=seed).verdict != "fail"
+        assert mx.gradcheck(f, lambda x: (-grad(x)[0],), (x,), seed=seed).verdict == "fail"
