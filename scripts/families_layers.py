@@ -30,21 +30,23 @@ def dense(random: Random) -> Drawn:
     return Drawn(value, gradient, params, (random.normal(size=(n, p)), random.normal(size=(n, q))))
 
 
+def standardised(xp: Any, x: Any, axis: int) -> tuple[Any, Any]:
+    """``(x - mean) / sqrt(var + eps)`` along an axis, and ``1 / sqrt(var + eps)``."""
+    centred = x - xp.mean(x, axis=axis, keepdims=True)
+    scale = 1.0 / xp.sqrt(xp.mean(centred**2, axis=axis, keepdims=True) + 1e-5)
+    return centred * scale, scale
+
+
 def batch_norm(random: Random) -> Drawn:
     """``gamma (x - mean) / sqrt(var + eps) + beta`` over the batch, in training (torch.nn.BatchNorm1d)."""
     n, d = int(random.integers(4, 7)), int(random.integers(2, 5))
 
-    def normalised(xp: Any, x: Any) -> tuple[Any, Any]:
-        centred = x - xp.mean(x, axis=0)
-        scale = 1.0 / xp.sqrt(xp.mean(centred**2, axis=0) + 1e-5)
-        return centred * scale, scale
-
     def value(xp: Any, data: Any, x: Any, gamma: Any, beta: Any) -> Any:
-        return xp.sum(data[0] * (gamma * normalised(xp, x)[0] + beta))
+        return xp.sum(data[0] * (gamma * standardised(xp, x, 0)[0] + beta))
 
     def gradient(xp: Any, data: Any, x: Any, gamma: Any, beta: Any) -> Any:
         (c,) = data
-        y, scale = normalised(xp, x)
+        y, scale = standardised(xp, x, 0)
         dy = c * gamma
         dx = scale * (dy - xp.mean(dy, axis=0) - y * xp.mean(dy * y, axis=0))
         return dx, xp.sum(c * y, axis=0), xp.sum(c, axis=0)
@@ -57,17 +59,12 @@ def layer_norm(random: Random) -> Drawn:
     """Every row to mean 0 and variance 1, then ``gamma y + beta`` (torch.nn.LayerNorm)."""
     n, d = int(random.integers(2, 5)), int(random.integers(3, 7))
 
-    def normalised(xp: Any, x: Any) -> tuple[Any, Any]:
-        centred = x - xp.mean(x, axis=-1, keepdims=True)
-        scale = 1.0 / xp.sqrt(xp.mean(centred**2, axis=-1, keepdims=True) + 1e-5)
-        return centred * scale, scale
-
     def value(xp: Any, data: Any, x: Any, gamma: Any, beta: Any) -> Any:
-        return xp.sum(data[0] * (gamma * normalised(xp, x)[0] + beta))
+        return xp.sum(data[0] * (gamma * standardised(xp, x, -1)[0] + beta))
 
     def gradient(xp: Any, data: Any, x: Any, gamma: Any, beta: Any) -> Any:
         (c,) = data
-        y, scale = normalised(xp, x)
+        y, scale = standardised(xp, x, -1)
         dy = c * gamma
         dx = scale * (dy - xp.mean(dy, axis=-1, keepdims=True) - y * xp.mean(dy * y, axis=-1, keepdims=True))
         return dx, xp.sum(c * y, axis=0), xp.sum(c, axis=0)
@@ -214,10 +211,7 @@ def group_norm(random: Random) -> Drawn:
     n, k = int(random.integers(1, 4)), int(random.integers(3, 5))
 
     def normalised(xp: Any, x: Any) -> tuple[Any, Any]:
-        groups = xp.reshape(x, (n, 2, k))
-        centred = groups - xp.mean(groups, axis=-1, keepdims=True)
-        scale = 1.0 / xp.sqrt(xp.mean(centred**2, axis=-1, keepdims=True) + 1e-5)
-        return centred * scale, scale
+        return standardised(xp, xp.reshape(x, (n, 2, k)), -1)
 
     def value(xp: Any, data: Any, x: Any, gamma: Any, beta: Any) -> Any:
         y = xp.reshape(normalised(xp, x)[0], (n, 2 * k))
