@@ -108,6 +108,11 @@ def inner(xp: Namespace, a: Array, b: Array) -> float:
     return float(xp.sum(a * b))
 
 
+def dtype_name(x: Any) -> str:
+    """The name alone, such as float32, whichever library's it is; of a number, of its class."""
+    return str(getattr(x, "dtype", type(x))).rpartition(".")[2]
+
+
 def how_many(xp: Namespace, mask: Array) -> int:
     """How many entries of ``mask`` are true."""
     return int(xp.sum(xp.astype(mask, xp.int32)))

@@ -20,6 +20,7 @@ import numpy as np  # on the host alone: indices
 from mlp_xp._lib.namespace import namespace
 from mlp_xp._lib.typing import Array
 from mlp_xp.gradcheck.arrays import (
+    dtype_name,
     flat_positions,
     from_host,
     inner,
@@ -337,14 +338,10 @@ def own_dtype(here: LocalGradient, leaf: int) -> Own:
     scatter = max((norm(xp, (g - h) * scales[leaf]) for g, h in pairs), default=0.0)
     allowed = scatter + _FLOOR_ROUNDINGS * here.own_epsilon * largest_flow
     if not size:
-        return Own(_dtype(here.flat.arrays[leaf]), _dtype(judged), 0.0 if distance <= allowed else math.inf)
+        return Own(dtype_name(here.flat.arrays[leaf]), dtype_name(judged), 0.0 if distance <= allowed else math.inf)
     factor = inner(xp, a, b) / size**2
     rest = norm(xp, a - factor * b) / distance if distance else 1.0
-    return Own(_dtype(here.flat.arrays[leaf]), _dtype(judged), distance / size, allowed / size, factor, rest)
-
-
-def _dtype(x: Array) -> str:
-    return str(x.dtype).rpartition(".")[2]
+    return Own(dtype_name(here.flat.arrays[leaf]), dtype_name(judged), distance / size, allowed / size, factor, rest)
 
 
 # --- all of it -------------------------------------------------------------------------------------------------------

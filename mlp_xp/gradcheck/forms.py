@@ -17,7 +17,7 @@ from array_api_compat import is_array_api_obj
 
 from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, persisted
 from mlp_xp._lib.typing import Array, Op
-from mlp_xp.gradcheck.arrays import copied
+from mlp_xp.gradcheck.arrays import copied, dtype_name
 
 _T = TypeVar("_T")
 
@@ -33,7 +33,8 @@ Wirtinger: TypeAlias = Literal["conjugate", "plain"]
 "plain": ``2 df/dz = df/da - i df/db``, as JAX and HIPS autograd have it.
 """
 
-_COMPLEX = {"float32": "complex64", "float64": "complex128"}
+COMPLEX = {"float32": "complex64", "float64": "complex128"}
+"""The names of the complex dtypes, by those of their parts."""
 
 
 class CountedFunction:
@@ -273,7 +274,7 @@ def fresh(x: Any) -> Any:
 def _joined(real: Any, imag: Any) -> Any:
     """``real + i imag``; raises ``TypeError`` for duals and complex numbers, which are not real."""
     xp: Any = namespace(real, imag)
-    name = _COMPLEX.get(str(real.dtype).rpartition(".")[2])
+    name = COMPLEX.get(dtype_name(real))
     if name is None or hasattr(real, "tangent") or hasattr(imag, "tangent"):
         raise TypeError(f"the real part of a complex array must be a real array, got {type(real).__name__}")
     return xp.astype(real, getattr(xp, name)) + 1j * xp.astype(imag, getattr(xp, name))

@@ -19,9 +19,9 @@ import numpy as np  # on the host alone: copies where a library has no float64
 
 from mlp_xp._lib.namespace import device_kwargs, namespace, to_host
 from mlp_xp._lib.typing import Array, Namespace
-from mlp_xp.gradcheck.arrays import copied, from_host, like, random_direction
+from mlp_xp.gradcheck.arrays import copied, dtype_name, from_host, like, random_direction
 from mlp_xp.gradcheck.dual import Dual, DualNamespace, put_back
-from mlp_xp.gradcheck.forms import Arrays, CountedFunction, flattened
+from mlp_xp.gradcheck.forms import COMPLEX, Arrays, CountedFunction, flattened
 from mlp_xp.gradcheck.slopes import Slope, directional_slope, evaluation_noise
 
 Directions: TypeAlias = Mapping[int, Array]
@@ -50,6 +50,8 @@ _COARSER, _COARSEST = 2.0**-24, 2.0**-8
 # A circle in the complex plane sees what a difference is too coarse for. Half of it is enough, since its values come in
 # conjugate pairs. Its radii as powers of epsilon: the eighth power of the first is epsilon; smaller ones avoid kinks.
 _CIRCLE, _RADII = 4, (1 / 8, 1 / 4, 3 / 8)
+
+# A smaller circle outweighs what a larger one saw only if its own noise is no more than this share of that.
 _OUTWEIGHED = 0.1
 
 
@@ -85,7 +87,7 @@ class LocalFunction(NamedTuple):
     def reference(self) -> str:
         """The arithmetic of the numeric side, such as ``float64``, ``float64 NumPy copies by complex step``."""
         copies = " NumPy copies" if self.copied else ""
-        return f"{_dtype_name(self.point[0])}{copies}{f' by {self.exact}' if self.exact else ''}"
+        return f"{dtype_name(self.point[0])}{copies}{f' by {self.exact}' if self.exact else ''}"
 
     def along(self, directions: Directions) -> Callable[[float], float]:
         """``phi(t) = f(point + t d)``; NaN where f raises: the point may lie outside its domain."""
@@ -197,7 +199,7 @@ def _reference_point(f: CountedFunction, params: Arrays) -> Arrays:
             value = f(*(wide := wider()))
         except Exception:  # f may be written for one dtype or one library, and raise anything for another
             continue
-        if _dtype_name(value) == name or (name == "float64" and isinstance(value, float)):
+        if dtype_name(value) == name or (name == "float64" and isinstance(value, float)):
             return wide
     return copied(xp, *params)
 
@@ -211,11 +213,6 @@ def _wider(xp: Namespace, params: Arrays) -> Iterator[tuple[str, Callable[[], Ar
             yield name, lambda name=name: tuple(xp.astype(x, getattr(xp, name)) for x in params)  # type: ignore[misc]
         elif digits > epsilon and name == "float64":
             yield name, lambda: tuple(np.asarray(to_host(xp.astype(x, xp.float32)), dtype=np.float64) for x in params)
-
-
-def _dtype_name(x: Any) -> str:
-    """The name alone, such as float32, whichever library's it is; of a number, of its class."""
-    return str(getattr(x, "dtype", type(x))).rpartition(".")[2]
 
 
 def _with_noise(local: LocalFunction, seed: int) -> LocalFunction:
@@ -368,7 +365,7 @@ def _by_complex_step(local: LocalFunction, directions: Directions) -> Slope | No
 def _at_complex(local: LocalFunction, directions: Directions, t: complex) -> complex | None:
     """``f(point + t d)``; None if f does not take complex numbers."""
     xp = local.xp
-    dtype = getattr(xp, {"float64": "complex128", "float32": "complex64"}.get(_dtype_name(local.point[0]), ""), None)
+    dtype = getattr(xp, COMPLEX.get(dtype_name(local.point[0]), ""), None)
     if dtype is None or len({str(x.dtype) for x in local.point}) > 1:
         return None
     try:
@@ -377,7 +374,7 @@ def _at_complex(local: LocalFunction, directions: Directions, t: complex) -> com
             z[i] = z[i] + t * xp.astype(d, dtype)
         with np.errstate(all="ignore"):
             value = local.f(*z)
-        return complex(value) if "complex" in _dtype_name(value) else None
+        return complex(value) if "complex" in dtype_name(value) else None
     except Exception:  # f may not be written for complex numbers, and raise anything
         return None
 
