@@ -5,6 +5,7 @@ before any arithmetic, so a check does not wait for a device and does not break 
 """
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any, NoReturn
@@ -114,30 +115,52 @@ def check_device(name: str, array: Array, like: Array) -> None:
         raise ValueError(f"{name} must be on the device of X, {device_of(like)}, got {device_of(array)}")
 
 
-def check_number(name: str, value: object, low: float, below: float) -> float:
+def check_number(name: str, value: Any, low: float, below: float) -> float:
     """``value`` as a Python float, which promotes no array. Raise unless ``low <= value < below``."""
     if isinstance(value, bool) or not isinstance(value, (float, int, Real)):  # Real, for NumPy's scalars, is slow
         raise TypeError(f"{name} must be a number, got {described(value)}")
-    if not low <= float(value) < below:
-        end = "finite" if below == float("inf") else f"below {below:g}"
-        raise ValueError(f"{name} must be at least {low:g} and {end}, got {value}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an int or a fraction beyond the largest float
+        number = math.inf if value > 0 else -math.inf
+    if not low <= number < below:
+        end = "finite" if below == math.inf else f"below {below:g}"
+        came = value if math.isfinite(number) else number  # not the hundreds of digits of a large int
+        raise ValueError(f"{name} must be at least {low:g} and {end}, got {came}")
+    return number
 
 
 def check_positive(name: str, value: object) -> float:
     """``value`` as a Python float. Raise unless it is a positive finite number."""
-    number = check_number(name, value, 0.0, float("inf"))
+    number = check_number(name, value, 0.0, math.inf)
     if number == 0.0:
         raise ValueError(f"{name} must be positive, got {value}")
     return number
 
 
-def check_whole(name: str, value: object, low: int) -> None:
-    """Raise unless ``value`` is a whole number of at least ``low``."""
+def check_whole(name: str, value: object, low: int) -> int:
+    """``value`` as a Python int, which does not overflow. Raise unless it is a whole number of at least ``low``."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be a whole number, got {described(value)}")
     if value < low:
         raise ValueError(f"{name} must be at least {low}, got {value}")
+    return int(value)
+
+
+def check_callable(name: str, value: Any, example: str) -> Any:
+    """``value``. Raise unless it can be called; ``example`` says what can, for the message."""
+    if not callable(value):
+        raise TypeError(f"{name} must be a function such as {example}, got {described(value)}")
+    return value
+
+
+def check_callables(name: str, values: Any) -> tuple[Any, ...]:
+    """``values`` as a tuple. Raise unless they are a list, or another iterable, of functions."""
+    if callable(values):
+        raise TypeError(f"{name} must be a list of functions, got a function; write [function]")
+    if not isinstance(values, Iterable) or not all(map(callable, together := tuple(values))):
+        raise TypeError(f"{name} must be a list of functions, got {described(values)}")
+    return together
 
 
 def check_seed(xp: Namespace, seed: object) -> Any:

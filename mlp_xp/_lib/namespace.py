@@ -38,12 +38,24 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
             xp = cast(Namespace, array_namespace(array))
         except TypeError:
             raise TypeError(f"{_name(position, names)} must be an array, got {type(array).__name__}") from None
+        if is_numpy(xp):
+            _refuse_unlike(_name(position, names), array)
         if first is None or getattr(xp, "base", None) is first:  # a dual number's namespace works on plain arrays too
             first = xp
         elif xp is not first and getattr(first, "base", None) is not xp:
             kinds = [f"{_name(0, names)} is of {_library(first)}", f"{_name(position, names)} of {_library(xp)}"]
             raise TypeError(f"all arrays must come from one array library, but {' and '.join(kinds)}")
     return cast(Namespace, first)
+
+
+def _refuse_unlike(name: str, array: Any) -> None:
+    """Raise for the subclasses of NumPy's array whose operators mean something else."""
+    import numpy as np
+
+    if isinstance(array, np.matrix):
+        raise TypeError(f"{name} must be an array, got a matrix, whose * is @; np.asarray makes it one")
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be an array, got a masked one; fill what is masked, or leave those rows out")
 
 
 def _name(position: int, names: Sequence[str]) -> str:
@@ -155,10 +167,19 @@ def persisted(*arrays: Array) -> tuple[Array, ...]:
     return arrays
 
 
+def detached(*arrays: Any) -> tuple[Any, ...]:
+    """``arrays`` as data: what PyTorch records of their past stays behind; others unchanged.
+
+    Otherwise what is learned from a tensor with ``requires_grad`` would carry a graph that grows with every step.
+    """
+    return tuple([array.detach() if hasattr(array, "requires_grad") else array for array in arrays])
+
+
 def to_host(array: Array) -> "NDArray[Any]":
     """The array of any library as a NumPy array on the host."""
     import numpy as np
 
+    (array,) = detached(array)
     with suppress(TypeError, ValueError):  # the host has another name, or the array is there already
         array = to_device(array, "cpu")
     try:
