@@ -7,7 +7,7 @@ Before: ``mlp`` computes. Next: ``estimators`` and ``cli`` export what they trai
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -15,7 +15,7 @@ import numpy as np  # on the host alone: what the model holds
 
 from mlp_xp._lib.files import import_optional, write_whole
 from mlp_xp._lib.namespace import namespace, to_host
-from mlp_xp._lib.typing import Array
+from mlp_xp._lib.typing import Array, Params
 from mlp_xp._lib.version import __version__
 from mlp_xp.mlp import Cache, PredictOptions, forward
 
@@ -55,25 +55,47 @@ def to_onnx(
     >>> [output.name for output in model.graph.output]
     ['probabilities', 'label']
     """
+    host = tuple(to_host(p) for p in params)
+    # wrong arguments are refused here, in the words of ``forward``; what fails later fails for ONNX alone
+    row = np.zeros((1, *host[0].shape[:1]), dtype=host[0].dtype)
+    _, cache = forward(row, *host, **options)
+    criterion, names = cache.criterion, None if classes is None else _checked(classes, cache)
+
+    def outputs(X: Array, *params: Array) -> dict[str, Array]:
+        made, cache = forward(X, *params, **options)
+        if not criterion.probabilities:
+            return {"output": made}
+        xp = namespace(made)
+        label = criterion.decision(xp, cache.logits, host[-1].shape[-1])
+        return {"probabilities": made, "label": label if names is None else xp.take(xp.asarray(names), label, axis=0)}
+
+    return model_of(path, host, outputs)
+
+
+def model_of(path: str | Path | None, params: Params, outputs: Callable[..., Mapping[str, Array]]) -> "ModelProto":
+    """The ONNX model of a function, written to ``path`` whole or not at all.
+
+    Args:
+        path: the file; None writes none.
+        params: W1, b1, W2, b2, ... of any library; W1 decides the width and the dtype of the input.
+        outputs: ``outputs(X, *params) -> {name: array}``, by functions of the array API alone.
+
+    Returns:
+        The model, whose input is ``X`` (N, d_in).
+
+    Raises:
+        ValueError: for a function that ONNX can't express.
+        OSError: when it can't be written.
+        ModuleNotFoundError: without ndonnx.
+    """
     with warnings.catch_warnings():
         # it would fold constants with onnxruntime; there is next to nothing to fold here
         warnings.filterwarnings("ignore", "onnxruntime is not installed")
         ndx, onnx = import_optional("an ONNX model is made with ndonnx: pip install 'mlp_xp[onnx]'", "ndonnx", "onnx")
     host = [to_host(p) for p in params]
-    # wrong arguments are refused here, in the words of ``forward``; what fails later fails for ONNX alone
-    row = np.zeros((1, *host[0].shape[:1]), dtype=host[0].dtype)
-    _, cache = forward(row, *host, **options)
-    criterion = cache.criterion
-    names = None if classes is None else _checked(classes, cache)
     try:
         X = ndx.argument(shape=("N", host[0].shape[0]), dtype=ndx.from_numpy_dtype(host[0].dtype))
-        outputs, cache = forward(X, *(ndx.asarray(p) for p in host), **options)
-        made = {"output": outputs}
-        if criterion.probabilities:
-            label = criterion.decision(namespace(cache.logits), cache.logits, host[-1].shape[-1])
-            named = label if names is None else ndx.take(ndx.asarray(names), label, axis=0)
-            made = {"probabilities": outputs, "label": named}
-        model: ModelProto = ndx.build({"X": X}, made)
+        model: ModelProto = ndx.build({"X": X}, dict(outputs(X, *(ndx.asarray(p) for p in host))))
     except Exception as error:  # an op of the caller's own may raise anything
         reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
         raise ValueError(f"this network can't be put down as ONNX: {reason}") from error

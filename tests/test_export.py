@@ -180,16 +180,60 @@ def test_without_ndonnx_the_message_says_what_to_install(monkeypatch):
         to_onnx(None, *parameters(4, 3))
 
 
+IRIS = load_iris(return_X_y=True)[1]
+
+# name -> targets of each kind
+TARGETS = {
+    "three classes": IRIS,
+    "three classes of names": np.asarray(["setosa", "versicolor", "virginica"])[IRIS],
+    "three classes of objects": np.asarray(["setosa", "versicolor", "virginica"], dtype=object)[IRIS],
+    "classes of small integers": (10 * IRIS).astype(np.uint8),
+    "classes of whole floats": 1.0 + IRIS,
+    "two classes": IRIS % 2,
+    "two classes of names": np.asarray(["no", "yes"])[IRIS % 2],
+    "yes and no": IRIS == 1,
+    "minus one and one": 2 * (IRIS % 2) - 1,
+    "one class": np.full(150, 7),
+    "one class of a name": np.full(150, "only"),
+    "several labels": np.stack([IRIS > 0, IRIS > 1], axis=1).astype(int),
+    "masks": 255 * np.stack([IRIS > 0, IRIS > 1], axis=1).astype(np.uint8),
+    "probabilities": 0.8 * np.eye(3)[IRIS] + 0.2 / 3,
+    "probabilities of two classes": 0.8 * np.eye(2)[IRIS % 2] + 0.1,
+}
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_the_onnx_model_of_an_estimator_predicts_what_it_predicts():
-    X, y = load_iris(return_X_y=True)
-    names = np.asarray(["setosa", "versicolor", "virginica"])[y]
-    model = MLPClassifier(max_iter=20, random_state=0).fit(X.astype(np.float32), names)
-    session = onnxruntime.InferenceSession(model.to_onnx().SerializeToString())
-    probabilities, labels = session.run(["probabilities", "label"], {"X": X.astype(np.float32)})
-    np.testing.assert_allclose(probabilities, model.predict_proba(X.astype(np.float32)), atol=1e-6)
-    assert list(labels) == list(model.predict(X.astype(np.float32)))
-    X, y = np.random.default_rng(0).normal(size=(40, 3)), np.random.default_rng(1).normal(size=(40, 2))
-    model = MLPRegressor(max_iter=20, random_state=0).fit(X, y)
-    (output,) = onnxruntime.InferenceSession(model.to_onnx().SerializeToString()).run(None, {"X": X})
-    np.testing.assert_allclose(output, model.predict(X), rtol=1e-6)
+@pytest.mark.parametrize(("targets", "dtype"), [*((name, np.float32) for name in TARGETS), ("two classes", np.float64)])
+def test_a_classifiers_model_gives_what_predict_proba_and_predict_give(targets, dtype):
+    X, y = load_iris(return_X_y=True)[0].astype(dtype), TARGETS[targets]
+    model = MLPClassifier(5, max_iter=20, learning_rate_init=0.05, random_state=0).fit(X, y)
+    exported = model.to_onnx()
+    for rows in (slice(0, 1), slice(40, 47), slice(None)):
+        outputs = run(exported, X[rows])
+        assert list(outputs) == ["probabilities", "label"]
+        for name, expected in (("probabilities", model.predict_proba(X[rows])), ("label", model.predict(X[rows]))):
+            assert outputs[name].shape == expected.shape
+            if expected.dtype.kind == "U":
+                assert outputs[name].tolist() == expected.tolist()
+                continue
+            assert outputs[name].dtype == expected.dtype
+            # logits of some ten units: exp multiplies the few eps between two ways to round
+            np.testing.assert_allclose(outputs[name], expected, rtol=0, atol=256 * np.finfo(dtype).eps)
+        if "label" in targets or targets == "masks":
+            continue
+        named = model.classes_[outputs["probabilities"].argmax(axis=1)]
+        assert named.tolist() == outputs["label"].tolist()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(("loss", "k"), [("squared_error", None), ("squared_error", 2), ("poisson", 1)])
+def test_a_regressors_model_gives_what_predict_gives(k, loss):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    y = np.random.default_rng(1).poisson(2.0, size=(40,) if k is None else (40, k)).astype(float)
+    model = MLPRegressor(loss, 5, max_iter=20, random_state=0)
+    model.fit(X, y[:, 0] if k == 1 else y)
+    exported = model.to_onnx()
+    for rows in (slice(0, 1), slice(0, 7), slice(None)):
+        (output,) = run(exported, X[rows]).values()
+        assert output.shape == model.predict(X[rows]).shape
+        np.testing.assert_allclose(output, model.predict(X[rows]), rtol=1e-12, atol=1e-12)

@@ -19,16 +19,12 @@ def command(model: str, output: str, force: bool) -> None:
     """
     # imported here: --help must stay fast
     from mlp_xp.cli._model import open_model
-    from mlp_xp.export import to_onnx
+    from mlp_xp.export import model_of
 
     path = with_suffix(output, ".onnx")
     with claimed(path, force=force):
         opened = open_model(model)
-        estimator = opened.estimator
-        to_onnx(
-            path, *opened.raw_params(), classes=estimator._names_of_classes(), activation=estimator.activation,
-            criterion=estimator._criterion(),
-        )  # fmt: skip
+        model_of(path, opened.raw_params(), opened.estimator._exported)
     names = opened.recipe.names
     columns = f": {listed(names, 8)}" if names else ""
     Screen().say(f"wrote {path}, whose input X is (N, {opened.recipe.width}) in float64{columns}")

@@ -2,25 +2,22 @@
 
 from typing import Any, Self
 
-import numpy as np
 from array_api_compat import is_numpy_array
-from scipy.sparse import csr_matrix, issparse
+from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.callback import with_callbacks
 from sklearn.metrics import accuracy_score
-from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import check_is_fitted
 
-from mlp_xp._lib.namespace import Placement, is_numpy, namespace, to_host
+from mlp_xp._lib.namespace import Placement, namespace, to_host
 from mlp_xp._lib.typing import Array
+from mlp_xp.estimators import targets
 from mlp_xp.estimators.base import BaseMLP, Call, Encoded, solver_is_stochastic
-from mlp_xp.estimators.data import host, is_device_array
-from mlp_xp.losses import exp_and_total, sigmoid, softmax
+from mlp_xp.estimators.data import host
+from mlp_xp.estimators.targets import Known
 from mlp_xp.metrics import accuracy
-from mlp_xp.ops import log1p_exp
+from mlp_xp.mlp import forward
 from mlp_xp.parameters import ClassifierParameters
 from mlp_xp.train import Dataset
 
@@ -29,8 +26,8 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
     """A multilayer perceptron that learns classes, by cross-entropy, on any array.
 
     It takes what ``sklearn.neural_network.MLPClassifier`` takes, by the same names, with the same meaning and default;
-    one ``random_state`` gives the same network to rounding. ``y`` holds class labels, 0 and 1 for each of several
-    labels, or (n_samples, n_classes) probabilities, whose classes are 0, 1, 2, ...
+    one ``random_state`` gives the same network to rounding. ``y`` holds class labels; 0 and non-zero for each of
+    several labels; or (n_samples, n_classes) probabilities, whose rows sum to 1 and whose classes are 0, 1, 2, ...
 
     Parameters
     ----------
@@ -39,7 +36,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
     Attributes
     ----------
     classes_ : array of shape (n_classes,)
-        The classes; numbers are in the library of X, strings on the host.
+        The classes. Numbers that the library of X can hold are there, other classes on the host.
     coefs_ : list of arrays
         The weight matrix of each layer, (d_in, d_out), in the library of X.
     intercepts_ : list of arrays
@@ -99,7 +96,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         sample_weight : array-like of shape (n_samples,), default=None
             The weight of each sample; None weighs all alike.
         classes : array-like of shape (n_classes,), default=None
-            All classes that may come; the first call needs them.
+            All classes that may come; the first call needs them. Of probabilities they name the columns.
 
         Returns
         -------
@@ -107,8 +104,12 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
             The fitted estimator.
         """
         y, classes = host(y), host(classes)
-        if _check_partial_fit_first_call(self, classes):
-            self._set_classes(y if type_of_target(y).startswith("multilabel") else classes)
+        if not hasattr(self, "coefs_"):
+            if classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            self._know(targets.known_from(y, classes))
+        elif classes is not None:
+            targets.check_classes(classes, self._known())
         return self._fit(X, y, sample_weight, None, Call(incremental=True))
 
     # --- predictions ---------------------------------------------------------------------------------------------
@@ -124,15 +125,10 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         Returns
         -------
         y : array of shape (n_samples,) or (n_samples, n_classes)
-            Classes that are numbers in the library of X, strings on the host. Labels that were sparse in ``fit`` are
-            sparse, where NumPy can hold them.
+            Classes, where ``classes_`` are. Labels that were sparse in ``fit`` are sparse, where NumPy can hold them.
         """
-        chosen = self._outputs(X, "predict")
-        if self._is_multilabel():
-            return csr_matrix(chosen) if self._sparse_labels and is_numpy_array(chosen) else chosen
-        if is_device_array(self.classes_):
-            return namespace(chosen).take(self.classes_, chosen, axis=0)
-        return self.classes_[to_host(chosen)]
+        labels = self._labels(self._outputs(X, "predict", logits=True))
+        return csr_matrix(labels) if self._sparse_labels and is_numpy_array(labels) else labels
 
     def predict_proba(self, X: Any) -> Any:
         """Predict the probability of each class.
@@ -147,11 +143,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         p : array of shape (n_samples, n_classes)
             The probabilities, in the order of ``classes_`` and the library of X.
         """
-        z = self._outputs(X, "predict_proba", logits=True)
-        if self.out_activation_ == "softmax":
-            return softmax(z)
-        # 1 - s(z) would round to 0 too soon
-        return namespace(z).concat([sigmoid(-z), sigmoid(z)], axis=1) if self.n_outputs_ == 1 else sigmoid(z)
+        return targets.probabilities(self._outputs(X, "predict_proba", logits=True), self._known())
 
     def predict_log_proba(self, X: Any) -> Any:
         """Predict the logarithm of the probability of each class, exact where the probability rounds to 0.
@@ -166,14 +158,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         log_p : array of shape (n_samples, n_classes)
             The logarithms, in the order of ``classes_`` and the library of X.
         """
-        z = self._outputs(X, "predict_log_proba", logits=True)
-        xp = namespace(z)
-        if self.out_activation_ == "softmax":
-            shifted, _, total = exp_and_total(xp, z)
-            return shifted - xp.log(total)
-        above, rest = log1p_exp(xp, z)  # log s(-z) = -log(1 + exp z), log s(z) = z + log s(-z)
-        negative = -(above + rest)
-        return xp.concat([negative, z + negative], axis=1) if self.n_outputs_ == 1 else z + negative
+        return targets.log_probabilities(self._outputs(X, "predict_log_proba", logits=True), self._known())
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the share of samples whose class is predicted.
@@ -183,7 +168,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         X : array, data frame or sparse matrix of shape (n_samples, n_features)
             The inputs.
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
-            The true classes; of several labels all must be right.
+            The true classes; of several labels all must be right, of probabilities the most probable class counts.
         sample_weight : array-like of shape (n_samples,), default=None
             The weight of each sample.
 
@@ -193,104 +178,48 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
             ``sklearn.metrics.accuracy_score``.
         """
         check_is_fitted(self)
-        return float(accuracy_score(host(y), host(self.predict(X)), sample_weight=host(sample_weight)))
+        y = targets.truth(host(y), self._known())
+        return float(accuracy_score(y, host(self.predict(X)), sample_weight=host(sample_weight)))
 
     # --- targets -------------------------------------------------------------------------------------------------
 
-    def _set_classes(self, y: Any) -> None:
-        self._label_binarizer = LabelBinarizer().fit(y)
-        self._kind, self._sparse_labels = self._label_binarizer.y_type_, issparse(y)
-        self.classes_ = self._label_binarizer.classes_
+    def _know(self, known: Known) -> None:
+        """Learn what is known of the targets."""
+        self._kind, self.classes_, self._sparse_labels = known
 
-    def _restore_classes(self, classes: Any) -> None:
-        """Let the classes be those of a file."""
-        self.classes_ = classes
-        if self._kind != "soft":
-            labels = np.eye(len(classes), dtype=int) if self._is_multilabel() else classes
-            self._label_binarizer = LabelBinarizer().fit(labels)
-
-    def _check_classes(self, y: Any, known: Any, all_of_them: bool) -> None:
-        """Raise where ``y`` is of another kind than the targets learned from, or has other classes."""
-        if (kind := type_of_target(y)).startswith("multilabel") != self._is_multilabel():
-            expected = "0 and 1 for each label" if self._is_multilabel() else "one class for each sample"
-            raise ValueError(f"y must be {expected}, as the y that was learned from, got {kind}")
-        came = unique_labels(y)
-        if all_of_them and set(came) != set(known):
-            same = f"the same classes as in the previous call to fit. Previously got {known}, `y` has {came}"
-            raise ValueError(f"warm_start can only be used where `y` has {same}")
-        if not set(came) <= set(known):
-            raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {known}. 'y' has {came}.")
+    def _known(self) -> Known:
+        return Known(self._kind, host(self.classes_), self._sparse_labels)
 
     def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False) -> Encoded:
-        soft = y.ndim == 2 and _is_soft(y)
-        if not anew and hasattr(self, "classes_"):
-            classes = host(self.classes_)
-            if not soft:
-                self._check_classes(y, classes, all_of_them=self.warm_start and not held_out)
-        elif soft:
-            classes, self._kind = np.arange(y.shape[1]), "soft"
-            self.classes_ = classes
+        if anew:
+            self._know(targets.known_from(y))
         else:
-            self._set_classes(y)
-            classes = self.classes_
-        self.out_activation_ = "softmax" if self._kind in ("multiclass", "soft") else "logistic"
-        outputs = len(classes) if self._kind != "binary" else 1
-        targets = y.astype(np.float64) if soft else self._targets(y, classes)
-        strata = y if outputs == 1 else None  # as scikit-learn, which stratifies where there is one output
-        weight = None if self.class_weight is None or held_out else self._weights_of(y)
-        if not is_numpy(place.xp) and classes.dtype.kind in "biuf":  # classes that are numbers follow X
-            if classes.dtype.kind == "u" and classes.dtype.itemsize > 1 and classes[-1] <= np.iinfo(np.int64).max:
-                classes = classes.astype(np.int64)  # PyTorch holds wide unsigned integers, and can take none
-            self.classes_ = place._replace(dtype=None).put(classes)
-        return Encoded(targets, outputs, strata, weight)
+            targets.check_fits(y, self._known(), all_classes=self.warm_start and not held_out)
+        known = self._known()
+        self.classes_ = targets.placed(known.classes, place.xp, place.device)
+        self.out_activation_ = "softmax" if known.criterion == "softmax_cross_entropy" else "logistic"
+        weight = None if self.class_weight is None or held_out else targets.weights(self.class_weight, y, known)
+        encoded = targets.encode(y, known, float(self.label_smoothing))
+        return Encoded(encoded, known.outputs, targets.strata(y, known), weight)
 
-    def _targets(self, y: Any, classes: Any) -> Any:
-        """Classes as their positions (n,); several labels, and two classes that are smoothed, as 0 ... 1, (n, k)."""
-        smoothing = float(self.label_smoothing)
-        if self._is_multilabel():
-            labels = np.asarray(self._label_binarizer.transform(y), dtype=np.float64)
-        else:
-            labels = np.searchsorted(classes, y).astype(np.int64)
-            if not (self._kind == "binary" and smoothing):
-                return labels
-            labels = labels[:, None]
-        return (1.0 - smoothing) * labels + 0.5 * smoothing
+    def _decoded(self, encoded: Array) -> Any:
+        known = self._known()
+        return targets.named(targets.labels_of(to_host(encoded), known), known, known.classes)
 
-    def _labels(self, targets: Array) -> Array:
-        """Encoded targets as ``predict`` of the network has them: positions of classes, or 0 and 1 for each label."""
-        xp = namespace(targets)
-        if targets.ndim == 1:
-            return targets
-        if self._kind != "binary" and not self._is_multilabel():  # soft targets
-            return xp.argmax(targets, axis=1)
-        labels = xp.astype(targets > 0.5, xp.int64)
-        return labels if self._is_multilabel() else labels[:, 0]
+    def _labels(self, logits: Array) -> Any:
+        """What ``predict`` returns for these logits; labels are not made sparse."""
+        known = self._known()
+        return targets.named(targets.chosen(logits, known), known, self.classes_)
 
-    def _decoded(self, targets: Array) -> Any:
-        labels = self._labels(to_host(targets))
-        return labels if self._is_multilabel() else host(self.classes_)[labels]
-
-    def _weights_of(self, y: Any) -> Any:
-        """The weight of each sample by ``class_weight``."""
-        if self._kind == "soft":
-            raise ValueError("class_weight needs classes, and y holds soft targets; use sample_weight")
-        weight = compute_sample_weight(self.class_weight, y)
-        if weight.min() < 0:
-            raise ValueError(f"class_weight must not be negative, got {weight.min()}")
-        return weight
-
-    def _is_multilabel(self) -> bool:
-        return bool(self._kind.startswith("multilabel"))
-
-    def _names_of_classes(self) -> Any:
-        return None if self._is_multilabel() else host(self.classes_)
+    def _exported(self, X: Array, *params: Array) -> dict[str, Array]:
+        known, xp = self._known(), namespace(X)
+        _, cache = forward(X, *params, activation=self.activation)
+        label = targets.named(targets.chosen(cache.logits, known), known, xp.asarray(known.classes))
+        return {"probabilities": targets.probabilities(cache.logits, known), "label": label}
 
     def _score_of(self, held_out: Dataset, outputs: Array) -> float:
-        xp = namespace(outputs)
-        labels = xp.astype(self._labels(held_out.y), outputs.dtype)
+        xp, known = namespace(outputs), self._known()
+        labels = xp.astype(targets.labels_of(held_out.y, known), outputs.dtype)
+        if len(known.classes) == 1:
+            outputs = labels  # the network learns nothing else, and has not yet learned it
         return float(accuracy(xp, labels, outputs, self.coefs_[0], held_out.weight))
-
-
-def _is_soft(y: Any) -> bool:
-    """Whether ``y`` (n, k) holds probabilities: numbers of 0 and more, some of them not whole."""
-    return y.shape[1] > 1 and y.dtype.kind == "f" and bool(np.any(y != np.floor(y)) and y.min() >= 0)

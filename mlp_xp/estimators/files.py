@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from mlp_xp._lib import files
-from mlp_xp._lib.namespace import is_numpy, namespace, parameter_name, to_host
+from mlp_xp._lib.namespace import namespace, parameter_name, to_host
 from mlp_xp._lib.typing import Params
+from mlp_xp.estimators import targets
 from mlp_xp.ops import ACTIVATIONS
 from mlp_xp.train import Record
 
@@ -140,9 +141,7 @@ def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | No
         estimator.feature_names_in_ = np.asarray(names, dtype=object)
     if classes is not None:
         dtype = None if classes["dtype"] == "str" else np.dtype(classes["dtype"])
-        estimator._restore_classes(np.asarray(classes["values"], dtype=dtype))
-        if dtype is not None and not is_numpy(library):
-            estimator.classes_ = library.asarray(estimator.classes_, device=device)
+        estimator.classes_ = targets.placed(np.asarray(classes["values"], dtype=dtype), library, device)
     return estimator
 
 

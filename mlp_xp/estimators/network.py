@@ -4,7 +4,7 @@ Before: ``data`` checks what comes in. Next: ``base`` and ``lbfgs`` learn.
 """
 
 import math
-from abc import ABC
+from abc import ABC, abstractmethod
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, cast
 
@@ -20,7 +20,7 @@ from mlp_xp._lib.namespace import namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import files
 from mlp_xp.estimators.data import check_X, in_chunks, is_device_array
-from mlp_xp.export import to_onnx
+from mlp_xp.export import model_of
 from mlp_xp.mlp import TrainOptions, predict
 from mlp_xp.parameters import Numbers, SharedParameters, entries_of
 from mlp_xp.train import Epoch, Record, is_sparse
@@ -233,7 +233,11 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
         return cast(Self, files.load(path, xp, device, expected=cls))
 
     def to_onnx(self, path: Any = None) -> Any:
-        """Write the fitted network as an ONNX model; see ``mlp_xp.export``.
+        """Write the fitted network as an ONNX model, for onnxruntime and other programs.
+
+        The input ``X`` is (N, n_features_in_), any number of rows, in the dtype of ``coefs_``. A classifier has the
+        outputs ``probabilities``, as ``predict_proba`` returns them, and ``label``, as ``predict`` does; a regressor
+        has ``output``, as ``predict`` returns it.
 
         Parameters
         ----------
@@ -246,11 +250,11 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
             The model.
         """
         check_is_fitted(self)
-        options: Any = {"activation": self.activation, "criterion": self._criterion()}
-        return to_onnx(path, *self._params(), classes=self._names_of_classes(), **options)
+        return model_of(path, self._params(), self._exported)
 
-    def _names_of_classes(self) -> Any:
-        return None
+    @abstractmethod
+    def _exported(self, X: Array, *params: Array) -> dict[str, Array]:
+        """The outputs of the ONNX model, by functions of the array API alone."""
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -15,6 +15,7 @@ from mlp_xp._lib.typing import Array
 from mlp_xp.estimators.base import BaseMLP, Call, Encoded, solver_is_stochastic
 from mlp_xp.estimators.data import host
 from mlp_xp.metrics import r2
+from mlp_xp.mlp import forward
 from mlp_xp.parameters import RegressorParameters
 from mlp_xp.train import Dataset
 from mlp_xp.train.dataset import all_finite
@@ -139,7 +140,12 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         return Encoded(targets, targets.shape[1])
 
     def _decoded(self, targets: Array) -> Any:
-        return targets[:, 0] if targets.shape[1] == 1 else targets
+        return targets[:, 0] if self.n_outputs_ == 1 else targets
+
+    def _exported(self, X: Array, *params: Array) -> dict[str, Array]:
+        return {
+            "output": self._decoded(forward(X, *params, activation=self.activation, criterion=self._criterion())[0])
+        }
 
     def _score_of(self, held_out: Dataset, outputs: Array) -> float:
         xp = namespace(outputs)

@@ -37,7 +37,7 @@ def test_parameters_and_defaults_are_scikit_learns_and_more():
         ({"hidden_layer_sizes": -1}, "hidden_layer_sizes"),
         ({"hidden_layer_sizes": (5, 0)}, "hidden_layer_sizes must be > 0, got"),
         ({"hidden_layer_sizes": (2.5,)}, r"hidden_layer_sizes must be whole numbers, got \[2.5\]"),
-        ({"class_weight": {0: -1.0, 1: 1.0, 2: 1.0}}, "class_weight must not be negative, got -1"),
+        ({"class_weight": {0: -1.0, 1: 1.0, 2: 1.0}}, r"class_weight\[0\] must be at least 0 and finite, got -1"),
         ({"activation": "rellu"}, "activation"),
         ({"solver": "newton"}, "solver"),
         ({"dropout": 1.0}, "dropout"),
