@@ -344,6 +344,8 @@ def _placed(X: Any, encoded: Encoded, weight: Any, place: Placement) -> tuple[Da
     targets, strata = encoded.targets, encoded.strata
     if encoded.weight is not None:
         weight = encoded.weight if weight is None else weight * encoded.weight
+    if weight is not None and not weight.any():
+        raise ValueError("the weights of samples and classes must not be zero for every sample")
     if weight is not None and not weight.all():
         kept = np.flatnonzero(weight)
         X, targets, weight = rows(X, kept, place), targets[kept], weight[kept]

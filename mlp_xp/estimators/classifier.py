@@ -103,6 +103,9 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         self : object
             The fitted estimator.
         """
+        if self.class_weight == "balanced":
+            instead = "compute_class_weight of scikit-learn gives the weights of all rows as a dict"
+            raise ValueError(f"class_weight='balanced' needs all rows, which partial_fit does not see; {instead}")
         y, classes = host(y), host(classes)
         if not hasattr(self, "coefs_"):
             if classes is None:

@@ -79,6 +79,7 @@ def save(estimator: Any, path: str | Path, notes: Mapping[str, Any] | None = Non
     header: dict[str, Any] = {
         "estimator": _name_of(type(estimator)),
         "settings": {name: plain(name, value) for name, value in parameters if name != "compile"},
+        "tuples": [name for name, value in parameters if isinstance(value, tuple)],  # which JSON calls lists
         "attributes": {name: getattr(estimator, name) for name in _PLAIN if hasattr(estimator, name)},
         "history": [list(record) for record in estimator._history],
         "feature_names": [str(name) for name in getattr(estimator, "feature_names_in_", ())],
@@ -127,7 +128,9 @@ def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | No
 
     try:
         kind = _class_named(path, header["estimator"], expected)
-        estimator: Any = kind(**{name: _restored(value) for name, value in header["settings"].items()})
+        settings = {name: _restored(value) for name, value in header["settings"].items()}
+        settings |= {name: tuple(settings[name]) for name in header.get("tuples", ())}
+        estimator: Any = kind(**settings)
         vars(estimator).update(header["attributes"])
         names, classes = header["feature_names"], header.get("classes")
         estimator._history = tuple(Record(*record) for record in header["history"])

@@ -46,6 +46,24 @@ def test_a_saved_model_is_the_same_model_in_any_library(xp, put, host, device, t
 
 
 @pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"hidden_layer_sizes": (5,)},
+        {"hidden_layer_sizes": [4, 3]},
+        {"hidden_layer_sizes": ()},
+        {"hidden_layer_sizes": 7},
+        {"hidden_layer_sizes": (4, 3), "activation": ("relu", "tanh")},
+    ],
+)
+def test_a_tuple_comes_back_as_a_tuple_and_a_list_as_a_list(tmp_path, options):
+    model = MLPClassifier(**options, max_iter=1).fit(*iris())
+    model.save(tmp_path / "model")
+    assert load(tmp_path / "model").get_params() == model.get_params()
+
+
+@pytest.mark.only("numpy")
 def test_strings_and_weights_of_classes_come_back_and_functions_are_refused(tmp_path):
     X, y = iris()
     names = np.asarray(["setosa", "versicolor", "virginica"])[y]
