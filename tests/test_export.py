@@ -206,7 +206,7 @@ TARGETS = {
 @pytest.mark.parametrize(("targets", "dtype"), [*((name, np.float32) for name in TARGETS), ("two classes", np.float64)])
 def test_a_classifiers_model_gives_what_predict_proba_and_predict_give(targets, dtype):
     X, y = load_iris(return_X_y=True)[0].astype(dtype), TARGETS[targets]
-    model = MLPClassifier(5, max_iter=20, learning_rate_init=0.05, random_state=0).fit(X, y)
+    model = MLPClassifier((), max_iter=20, learning_rate_init=0.05, random_state=0).fit(X, y)
     exported = model.to_onnx()
     for rows in (slice(0, 1), slice(40, 47), slice(None)):
         outputs = run(exported, X[rows])
