@@ -76,11 +76,23 @@ def known_from(y: Any, classes: Any = None) -> Known:
             expected = f"the {y.shape[1]} columns of y in sorted order, as classes_ has them"
             raise ValueError(f"classes must name {expected}, got {names.tolist()}")
         return Known("soft", names)
-    kind = type_of_target(y, input_name="y")
+    kind = _kind_of(y)
     if kind == _MULTILABEL:
         return Known(kind, unique_labels(y), issparse(y))
-    names = unique_labels(y if classes is None else classes)  # raises for what is no class
+    names = unique_labels(y if classes is None else classes)
     return Known("multiclass" if len(names) > 2 else "binary", names)
+
+
+def _kind_of(y: Any) -> str:
+    """scikit-learn's word for what ``y`` is. Raise for what a classifier can't learn."""
+    if not issparse(y) and y.dtype.kind == "O" and not all(isinstance(each, str) for each in y.ravel()):
+        kinds = ", ".join(sorted({type(each).__name__ for each in y.ravel()}))
+        raise ValueError(f"Unknown label type: y must hold strings alone, or numbers in a dtype of theirs, got {kinds}")
+    kind = type_of_target(y, input_name="y")
+    if kind not in ("binary", "multiclass", _MULTILABEL):
+        expected = "strings or whole numbers, 0 and 1 for each label, or probabilities"
+        raise ValueError(f"Unknown label type: y must hold {expected}, got {kind}")
+    return str(kind)
 
 
 def _is_soft(y: Any) -> bool:
@@ -114,7 +126,7 @@ def check_fits(y: Any, known: Known, all_classes: bool = False) -> None:
         all_classes: whether every class must be there.
     """
     dense = known.kind == "soft" and y.ndim == 2 and not issparse(y)
-    kind = "soft" if dense or _is_soft(y) else type_of_target(y, input_name="y")
+    kind = "soft" if dense or _is_soft(y) else _kind_of(y)
     learned = ", as the y that was learned from"
     if known.multilabel != (kind == _MULTILABEL):
         expected = "0 and 1 for each label" if known.multilabel else "one class for each sample"

@@ -174,6 +174,21 @@ def test_a_score_of_probabilities_counts_the_most_probable_class():
 
 
 @pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    ("y", "said"),
+    [
+        (np.linspace(0.0, 1.0, 150), "got continuous$"),
+        (np.stack([iris()[1]] * 2, axis=1), "got multiclass-multioutput$"),
+        (iris()[1].astype(object), "numbers in a dtype of theirs, got int$"),
+        (np.asarray([1, "a", None] * 50, dtype=object), "strings alone, .*got NoneType, int, str$"),
+    ],
+)
+def test_what_is_no_class_is_refused_in_one_line(y, said):
+    with pytest.raises(ValueError, match=f"^Unknown label type: y must hold .*{said}"):
+        MLPClassifier(4, max_iter=1).fit(iris()[0], y)
+
+
+@pytest.mark.only("numpy")
 def test_targets_of_another_kind_are_refused_truly():
     X, y = iris()
     labels = np.eye(3, dtype=int)[y]
