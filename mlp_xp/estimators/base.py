@@ -8,10 +8,10 @@ Before: ``network`` and ``lbfgs``. Next: ``classifier`` and ``regressor``.
 """
 
 import math
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
+from copy import copy
 from numbers import Integral
 from typing import Any, NamedTuple, Self, cast
 
@@ -22,17 +22,17 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state, shuffle
 
 from mlp_xp import checkpoint, optim, schedules
-from mlp_xp._lib.arguments import check_device
+from mlp_xp._lib.arguments import check_callables
 from mlp_xp._lib.namespace import Placement, namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import files, lbfgs
-from mlp_xp.estimators.data import check_weight, check_X_y, rows, split
+from mlp_xp.estimators.data import check_pair, check_weight, check_X_y, put_numbers, rows, split
 from mlp_xp.estimators.network import Network
-from mlp_xp.estimators.reporting import reporting
+from mlp_xp.estimators.reporting import NOT_FINITE, reporting, warn
 from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import predict
 from mlp_xp.ops import activations_of
-from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, is_sparse, rows_of, run
+from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, rows_of, run
 from mlp_xp.train.dataset import all_finite
 
 _CHECKED_ROWS = 16  # on which the gradients are checked before training
@@ -94,21 +94,21 @@ class BaseMLP(Network):
         self : object
             The fitted estimator.
         """
-        return self._fit(X, y, sample_weight, eval_set, Call(tuple(callbacks), checkpoint, resume))
+        call = Call(check_callables("callbacks", callbacks), checkpoint, resume)
+        return self._fit(X, y, sample_weight, eval_set, call)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, call: Call) -> Self:
         """``fit``, or ``partial_fit``, which is one epoch more."""
         self._validate_params()
+        eval_set = None if eval_set is None else check_pair(eval_set)
         self._check_options(eval_set, call)
         first = not hasattr(self, "coefs_") or not (self.warm_start or call.incremental)
-        X, y = check_X_y(self, X, y, reset=first)
+        X, y = check_X_y(self, X, y, first, self._inputs_of("partial_fit" if call.incremental else "fit"))
         weight = None if sample_weight is None else check_weight(sample_weight, X.shape[0])
         random, place = check_random_state(self.random_state), placement_of(X)
         encoded = self._encode(y, place, anew=first and not call.incremental)
         if first:
             self._initialize(place, X.shape[1], encoded.outputs, random)
-        else:
-            self._check_continues(X)
         data, strata = _placed(X, encoded, weight, place)
         held_out = None
         if eval_set is not None:
@@ -123,8 +123,7 @@ class BaseMLP(Network):
         else:
             self._learn_by_epochs(data, held_out, self._begin(first, call.incremental), random, call)
         if not all_finite(place.xp, *self._params()):
-            cause = "The input data may contain large values and need to be preprocessed."
-            raise ValueError(f"Solver produced non-finite parameter weights. {cause}")
+            raise ValueError(NOT_FINITE)
         return self
 
     def _check_options(self, eval_set: Any, call: Call) -> None:
@@ -137,8 +136,8 @@ class BaseMLP(Network):
             raise ValueError("partial_fit does not support early_stopping=True")
         if eval_set is not None and self.solver == "lbfgs":
             raise ValueError("eval_set needs a stochastic solver: lbfgs has no epochs after which it is judged")
-        if eval_set is not None and not (isinstance(eval_set, tuple | list) and len(eval_set) == 2):
-            raise ValueError(f"eval_set must be (X, y), got {type(eval_set).__name__}")
+        if self.scoring is not None:
+            get_scorer(self.scoring)  # raises for a name that there is not, before anything is learned
 
     # --- initial values, validation rows, and the check of gradients ---------------------------------------------
 
@@ -165,18 +164,17 @@ class BaseMLP(Network):
 
     def _eval_data(self, eval_set: Any, place: Placement) -> Dataset:
         """The rows that the caller holds out, checked, and in the dtype of X."""
-        X, y = check_X_y(self, eval_set[0], eval_set[1], reset=False)
-        if placement_of(X).xp is not place.xp:
-            raise ValueError(f"eval_set must hold arrays of the library of X, got {type(X).__name__}")
-        check_device("X of eval_set", X, self.coefs_[0])
-        X = X.astype(place.dtype) if is_sparse(X) else place.xp.astype(X, place.dtype)
-        return Dataset(X, place.put(self._encode(y, place, anew=False, held_out=True).targets))
+        X, y = check_X_y(self, eval_set[0], eval_set[1], False, "The arrays of eval_set")
+        targets = self._encode(y, place, anew=False, held_out=True).targets
+        return Dataset(X, put_numbers("y of eval_set", targets, place))
 
     def _validation_score(self, held_out: Dataset, params: Params) -> float:
         """The score of these parameters on the validation rows."""
         if self.scoring is not None:
-            self._learned(params)
-            return float(get_scorer(self.scoring)(self, held_out.X, self._decoded(held_out.y)))
+            judged = copy(self)
+            judged._learned(params)
+            judged.__dict__.pop("feature_names_in_", None)  # the rows have lost their names
+            return float(get_scorer(self.scoring)(judged, held_out.X, self._decoded(held_out.y)))
         X = rows_of(namespace(params[0]), held_out.X, params[0], slice(None))
         outputs = predict(X, *params, activation=self.activation, criterion=self._criterion())
         return self._score_of(held_out, outputs)
@@ -196,31 +194,30 @@ class BaseMLP(Network):
         self, data: Dataset, held_out: Dataset | None, start: Params | Epoch, random: Any, call: Call
     ) -> None:
         """Run epochs until training has converged, a callback stops it, or all are made."""
-        done, self.n_iter_ = len(self._history), 0
+        self.n_iter_ = 0
         settings = self._settings(data, held_out, random, call)
         if call.checkpoint is not None:
             start, settings = self._with_checkpoint(start, settings, data, held_out, call)
         watched = self.progress or hasattr(self, "_skl_callbacks")
-        reports = reporting(self, data.X, data.y, settings.epochs - done) if watched else nullcontext()
+        epochs = 1 if call.incremental else settings.epochs
+        reports = reporting(self, data.X, data.y, epochs) if watched else nullcontext()
         try:
             # a loss that is not finite is one sentence of the loop's
             with np.errstate(over="ignore", invalid="ignore"), reports as report:
                 for epoch in run(data, held_out, start, settings):
                     self._record(epoch, data.X.shape[0])
                     finished = self._finished()
-                    if (report and report(epoch, finished)) or finished:
+                    if (report and report(epoch, finished)) or finished or call.incremental:
                         break
-                    if not call.incremental and self.n_iter_ == self.max_iter:
+                    if self.n_iter_ == self.max_iter:
                         reached = f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached"
-                        warnings.warn(
-                            f"{reached} and the optimization hasn't converged yet.", ConvergenceWarning, stacklevel=2
-                        )
+                        warn(f"{reached} and the optimization hasn't converged yet.", ConvergenceWarning)
         except Diverged as error:
             self._diverged(error)
         except KeyboardInterrupt as error:
             if isinstance(error, Interrupted):
                 self._learned(error.params)
-            warnings.warn("Training interrupted by user.", stacklevel=2)
+            warn("Training interrupted by user.")
         if self.early_stopping:
             self._learned(self._best)
 
@@ -228,11 +225,11 @@ class BaseMLP(Network):
         """Raise; or, where early stopping has a best epoch, end there as scikit-learn does: its scores go on as NaN."""
         self._learned(error.params)
         if not self.early_stopping or self.best_validation_score_ == -math.inf:
-            raise ValueError(f"Solver produced non-finite parameter weights: {error}") from None
+            raise ValueError(f"{NOT_FINITE} Here {error}") from None
         self.loss_ = math.nan
         for curve in (self.loss_curve_, self.validation_losses_, cast(list[float], self.validation_scores_)):
             curve.append(math.nan)
-        warnings.warn(f"Training stopped: {error}", ConvergenceWarning, stacklevel=2)
+        warn(f"Training stopped: {error}", ConvergenceWarning)
 
     def _settings(self, data: Dataset, held_out: Dataset | None, random: Any, call: Call) -> Settings:
         """The settings of the loop, from the parameters of the estimator."""
@@ -244,16 +241,16 @@ class BaseMLP(Network):
             rows = shuffle(rows, random_state=random)
             return rows
 
-        batch_size = min(200, n) if self.batch_size == "auto" else self.batch_size
+        batch_size = min(200, n) if self.batch_size == "auto" else int(self.batch_size)
         if batch_size > n:
-            clipped = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
-            warnings.warn(clipped, stacklevel=2)
+            warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
+        epochs = int(self.max_iter)  # what is planned, by all calls of partial_fit together
         return Settings(
-            len(self._history) + 1 if call.incremental else self.max_iter, self._optimizer(), self._rate(),
+            max(epochs, len(self._history) + 1) if call.incremental else epochs, self._optimizer(), self._rate(),
             min(batch_size, n), self.shuffle, callbacks=call.callbacks,
             seed=int(random.randint(2**31 - 1)) if self.dropout else 0,
             score=None if held_out is None else lambda params: self._validation_score(held_out, params),
-            alpha=float(self.alpha), clip_norm=self.clip_norm, compile=self.compile,
+            alpha=float(self.alpha), clip_norm=self.clip_norm and float(self.clip_norm), compile=self.compile,
             order=order if self.shuffle else None, options=self._options(),
         )  # fmt: skip
 
@@ -348,11 +345,8 @@ def _placed(X: Any, encoded: Encoded, weight: Any, place: Placement) -> tuple[Da
         kept = np.flatnonzero(weight)
         X, targets, weight = rows(X, kept, place), targets[kept], weight[kept]
         strata = None if strata is None else strata[kept]
-    data = Dataset(X, *(place.put_all(targets) if weight is None else place.put_all(targets, weight)))
-    for name, array in (("y", data.y), ("sample_weight", data.weight)):  # a narrower dtype may overflow
-        if array is not None and place.dtype != place.xp.float64 and not all_finite(place.xp, array):
-            raise ValueError(f"{name} must be finite, got NaN or infinity")
-    return data, strata
+    y = put_numbers("y", targets, place)
+    return Dataset(X, y, None if weight is None else put_numbers("sample_weight", weight, place, len(weight))), strata
 
 
 def solver_is_stochastic(estimator: Any) -> bool:

@@ -15,7 +15,6 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp import schedules
-from mlp_xp._lib.arguments import check_params
 from mlp_xp._lib.namespace import namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import files
@@ -23,7 +22,7 @@ from mlp_xp.estimators.data import check_X, in_chunks, is_device_array
 from mlp_xp.export import to_onnx
 from mlp_xp.mlp import TrainOptions, predict
 from mlp_xp.parameters import Numbers, SharedParameters, entries_of
-from mlp_xp.train import Epoch, Record, is_sparse
+from mlp_xp.train import Epoch, Record
 
 _SMALLEST_RATE = 1e-6  # at which "adaptive" gives up, as in scikit-learn
 
@@ -60,11 +59,9 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
                 name: [_constraint(each) for each in entry.allowed] for name, entry in entries_of(cls).items()
             }
 
-    def _check_continues(self, X: Any) -> None:
-        """Raise unless what was learned so far is of the library, the dtype and the device of X."""
-        if not is_sparse(X):
-            namespace(X, *self._params(), names=("X",))
-        check_params(self._params(), X)
+    def _inputs_of(self, method: str) -> str:
+        """What X and y of a method are called in a message, as scikit-learn has it."""
+        return f"Inputs passed to {type(self).__name__}.{method}()"
 
     def _params(self) -> Params:
         """W1, b1, W2, b2, ..."""
@@ -78,7 +75,7 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
 
     def _options(self, weight: Array | None = None) -> TrainOptions:
         """The options of the objective."""
-        options = TrainOptions(activation=self.activation, criterion=self.criterion or _CRITERIA[self.out_activation_])
+        options = TrainOptions(activation=self.activation, criterion=self.criterion or self._criterion())
         if weight is not None:
             options["sample_weight"] = weight
         if self.dropout:
@@ -175,7 +172,7 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
         criterion = "squared_error" if logits else self._criterion()  # whose predictions are the logits
         parts = [
             predict(chunk, *params, activation=activation, criterion=criterion)
-            for chunk in in_chunks(check_X(self, X, method), placement_of(params[0]))
+            for chunk in in_chunks(check_X(self, X, self._inputs_of(method)), placement_of(params[0]))
         ]
         return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts)
 
