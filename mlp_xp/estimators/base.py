@@ -8,6 +8,7 @@ Before: ``network`` and ``lbfgs``. Next: ``classifier`` and ``regressor``.
 """
 
 import math
+import os
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -22,7 +23,7 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state, shuffle
 
 from mlp_xp import checkpoint, optim, schedules
-from mlp_xp._lib.arguments import check_callables
+from mlp_xp._lib.arguments import check_callables, described
 from mlp_xp._lib.namespace import Placement, namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import files, lbfgs
@@ -130,8 +131,15 @@ class BaseMLP(Network):
         """Raise for options that exclude each other."""
         if call.checkpoint is not None and (self.solver == "lbfgs" or self.warm_start):
             raise ValueError("checkpoint needs a stochastic solver and warm_start=False")
+        if not isinstance(call.resume, bool | np.bool_):
+            raise TypeError(f"resume must be True or False, got {described(call.resume)}")
+        if call.checkpoint is not None and not isinstance(call.checkpoint, str | os.PathLike):
+            raise TypeError(f"checkpoint must be the path of a file, got {described(call.checkpoint)}")
         if call.resume and call.checkpoint is None:
             raise ValueError("resume needs a checkpoint to go on from")
+        if call.resume and not isinstance(self.random_state, Integral):
+            kind = type(self.random_state).__name__
+            raise ValueError(f"resume needs a random_state that is a whole number, to draw as that run did, got {kind}")
         if self.early_stopping and call.incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if eval_set is not None and self.solver == "lbfgs":
@@ -144,7 +152,7 @@ class BaseMLP(Network):
     def _initialize(self, place: Placement, d_in: int, outputs: int, random: Any) -> None:
         """Glorot and Bengio's uniform initial values, of weights and biases, drawn in scikit-learn's order."""
         hidden, after = self.hidden_layer_sizes, self.activation
-        hidden = list(hidden) if hasattr(hidden, "__iter__") else [hidden]
+        hidden = [hidden] if isinstance(hidden, str | Integral) else list(hidden)
         for width in hidden:
             if not isinstance(width, Integral):
                 raise ValueError(f"hidden_layer_sizes must be whole numbers, got {hidden}")
@@ -174,7 +182,11 @@ class BaseMLP(Network):
             judged = copy(self)
             judged._learned(params)
             judged.__dict__.pop("feature_names_in_", None)  # the rows have lost their names
-            return float(get_scorer(self.scoring)(judged, held_out.X, self._decoded(held_out.y)))
+            score = get_scorer(self.scoring)(judged, held_out.X, self._decoded(held_out.y))
+            try:
+                return float(score)
+            except (TypeError, ValueError):
+                raise TypeError(f"scoring must give one number, got {described(score)}") from None
         X = rows_of(namespace(params[0]), held_out.X, params[0], slice(None))
         outputs = predict(X, *params, activation=self.activation, criterion=self._criterion())
         return self._score_of(held_out, outputs)
@@ -219,6 +231,8 @@ class BaseMLP(Network):
                 self._learned(error.params)
             warn("Training interrupted by user.")
         if self.early_stopping:
+            if self.validation_scores_ and self.best_validation_score_ == -math.inf:
+                raise ValueError("early_stopping needs a validation score that is finite, got none in any epoch")
             self._learned(self._best)
 
     def _diverged(self, error: Diverged) -> None:
@@ -250,24 +264,24 @@ class BaseMLP(Network):
             min(batch_size, n), self.shuffle, callbacks=call.callbacks,
             seed=int(random.randint(2**31 - 1)) if self.dropout else 0,
             score=None if held_out is None else lambda params: self._validation_score(held_out, params),
-            alpha=float(self.alpha), clip_norm=self.clip_norm and float(self.clip_norm), compile=self.compile,
+            alpha=self._number("alpha"), clip_norm=self.clip_norm and self._number("clip_norm"), compile=self.compile,
             order=order if self.shuffle else None, options=self._options(),
         )  # fmt: skip
 
     def _optimizer(self) -> optim.Optimizer:
         if self.solver == "sgd":
             make = optim.nesterov if self.nesterovs_momentum else optim.momentum
-            return make(float(self.momentum), lr_in_velocity=True)
+            return make(self._number("momentum"), lr_in_velocity=True)
         if self.solver == "rmsprop":
-            return optim.rmsprop(epsilon=float(self.epsilon))
-        constants = float(self.beta_1), float(self.beta_2), float(self.epsilon)
+            return optim.rmsprop(epsilon=self._number("epsilon"))
+        constants = self._number("beta_1"), self._number("beta_2"), self._number("epsilon")
         if self.solver == "adamw":
-            return optim.adamw(*constants, weight_decay=float(self.weight_decay))
+            return optim.adamw(*constants, weight_decay=self._number("weight_decay"))
         return optim.adam(*constants, epsilon_before_correction=True)
 
     def _rate(self) -> float | schedules.Schedule:
         """The learning rate of the run: a number, or a function of how far training has come."""
-        lr, chosen = float(self.learning_rate_init), self.learning_rate
+        lr, chosen = self._number("learning_rate_init"), self.learning_rate
         if chosen == "constant" and not self.warmup_steps:
             return lr
         if callable(chosen):
@@ -275,9 +289,9 @@ class BaseMLP(Network):
         elif chosen == "cosine":
             schedule = schedules.cosine(lr)
         elif self.solver == "sgd" and chosen == "invscaling":
-            schedule = schedules.inverse_scaling(lr, float(self.power_t))
+            schedule = schedules.inverse_scaling(lr, self._number("power_t"))
         elif self._adapts():
-            schedule = schedules.adaptive(lr, cast(int, self.n_iter_no_change), float(self.tol))
+            schedule = schedules.adaptive(lr, cast(int, self.n_iter_no_change), self._number("tol"))
         else:
             schedule = schedules.constant(lr)
         if self.warmup_steps:
@@ -337,12 +351,14 @@ class BaseMLP(Network):
 
 
 def _placed(X: Any, encoded: Encoded, weight: Any, place: Placement) -> tuple[Dataset, Any]:
-    """The data where X is, without the rows that weigh nothing; and the strata of these rows."""
+    """The data where X is, without the rows that weigh nothing in its dtype; and the strata of these rows."""
     targets, strata = encoded.targets, encoded.strata
     if encoded.weight is not None:
         weight = encoded.weight if weight is None else weight * encoded.weight
-    if weight is not None and not weight.all():
-        kept = np.flatnonzero(weight)
+    if weight is not None and not (heavy := weight >= float(place.xp.finfo(place.dtype).smallest_normal)).all():
+        kept = np.flatnonzero(heavy)
+        if not len(kept):
+            raise ValueError(f"sample_weight must not be zero for every sample, got at most {weight.max():.1e}")
         X, targets, weight = rows(X, kept, place), targets[kept], weight[kept]
         strata = None if strata is None else strata[kept]
     y = put_numbers("y", targets, place)

@@ -43,10 +43,11 @@ def check_kind(name: str, values: Any) -> None:
     """Raise ``TypeError`` for what is no plain array: a matrix, a masked array, a sparse one that is not scipy's."""
     if is_numpy_array(values):
         namespace(values, names=(name,))
-    layout = str(getattr(values, "layout", ""))  # of a tensor of PyTorch
-    if (hasattr(values, "todense") and not issparse(values)) or layout.startswith(("torch.sparse", "torch.jagged")):
+    layout = str(getattr(values, "layout", "torch.strided"))  # of a tensor of PyTorch
+    strange = layout.startswith("torch.") and (layout != "torch.strided" or getattr(values, "is_nested", False))
+    if strange or (hasattr(values, "todense") and not issparse(values)):
         kind = f"{type(values).__module__.partition('.')[0]}.{type(values).__name__}"
-        raise TypeError(f"{name} must be a dense array or a sparse matrix of scipy, got a sparse {kind}; make it dense")
+        raise TypeError(f"{name} must be a dense array or a sparse matrix of scipy, got a {kind} that is neither")
 
 
 def check_X_y(estimator: Any, X: Any, y: Any, reset: bool, what: str) -> tuple[Any, Any]:

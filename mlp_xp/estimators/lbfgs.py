@@ -25,7 +25,7 @@ def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Call
     if estimator.dropout:
         raise ValueError("dropout needs a stochastic solver: lbfgs can't minimise a function that changes")
     total = float(data.X.shape[0]) if data.weight is None else float(place.xp.sum(data.weight))
-    strength, began = float(estimator.alpha) / total, time.perf_counter()
+    strength, began = estimator._number("alpha") / total, time.perf_counter()
     estimator.n_iter_, stopped = 0, False
 
     def reported(params: Params, value: float) -> float:
@@ -50,8 +50,8 @@ def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Call
 
     try:
         params, result = optim.lbfgs(
-            _objective(data, place, estimator._options(), strength, total), estimator._params(),
-            max_iter=int(estimator.max_iter), max_fun=int(estimator.max_fun), tol=float(estimator.tol), callback=after,
+            _objective(data, place, estimator._options(), strength, total), estimator._params(), callback=after,
+            max_iter=int(estimator.max_iter), max_fun=int(estimator.max_fun), tol=estimator._number("tol"),
         )  # fmt: skip
     except KeyboardInterrupt:
         warn("Training interrupted by user.")

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp import schedules
+from mlp_xp._lib.arguments import check_number
 from mlp_xp._lib.namespace import namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import files
@@ -79,11 +80,15 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
         if weight is not None:
             options["sample_weight"] = weight
         if self.dropout:
-            options["dropout"] = float(self.dropout)
+            options["dropout"] = self._number("dropout")
         smoothing = float(getattr(self, "label_smoothing", 0.0))
         if smoothing and self.out_activation_ == "softmax" and self.criterion is None:
             options["label_smoothing"] = smoothing
         return options
+
+    def _number(self, name: str) -> float:
+        """A parameter as a Python number, which promotes no array; its range was checked."""
+        return check_number(name, getattr(self, name), 0.0, math.inf)
 
     def _criterion(self) -> str:
         """The name of the criterion."""
@@ -137,18 +142,18 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
 
     def _finished(self) -> bool:
         """Whether training has converged: nothing improves, and a learning rate that adapts is small already."""
-        watched, patience, small = self._watched(), self.n_iter_no_change, True
+        watched, patience, tol, small = self._watched(), self.n_iter_no_change, self._number("tol"), True
         if self._adapts():
-            stalls = schedules.stalls(watched, patience, self.tol)
+            stalls = schedules.stalls(watched, patience, tol)
             stalled = stalls[-1:] == [len(watched) - 1]
             rate = self.learning_rate_init / 5.0 ** (len(stalls) - 1)
             small = rate <= _SMALLEST_RATE
             then = "Learning rate too small. Stopping." if small else f"Setting learning rate to {rate / 5.0:f}"
         else:
-            stalled, then = schedules.idle(watched, self.tol) > patience, "Stopping."
+            stalled, then = schedules.idle(watched, tol) > patience, "Stopping."
         if stalled:
             what = "Validation score" if self.early_stopping else "Training loss"
-            self._say(f"{what} did not improve more than tol={self.tol:f} for {patience} consecutive epochs. {then}")
+            self._say(f"{what} did not improve more than tol={tol:f} for {patience} consecutive epochs. {then}")
         return stalled and small
 
     def _say(self, message: str) -> None:
