@@ -134,7 +134,7 @@ def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any) -> Ar
     if dtype is not None and X.dtype != dtype:
         X = xp.astype(X, dtype)
     if not bool(xp.all(xp.isfinite(X))):
-        values = f"NaN, infinity or a value too large for {X.dtype}"
+        values = f"NaN or infinity, or a value too large for {X.dtype}"
         raise ValueError(f"Input X contains {values}. {type(estimator).__name__} does not accept such values.")
     _check_n_features(estimator, X, reset=reset)
     if reset and hasattr(estimator, "feature_names_in_"):

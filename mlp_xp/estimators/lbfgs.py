@@ -27,6 +27,7 @@ def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Call
     total = float(data.X.shape[0]) if data.weight is None else float(place.xp.sum(data.weight))
     strength, began = estimator._number("alpha") / total, time.perf_counter()
     estimator.n_iter_, stopped = 0, False
+    estimator._history, estimator._state = (), None  # those of a solver before it say nothing of this one
 
     def reported(params: Params, value: float) -> float:
         """The loss as scikit-learn reports it: the mean over the outputs, where the criterion takes their sum."""
@@ -57,7 +58,7 @@ def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Call
         warn("Training interrupted by user.")
         return
     estimator._learned(params)
-    estimator.n_iter_ = min(int(result.nit), estimator.max_iter)
+    estimator.n_iter_ = min(int(result.nit), int(estimator.max_iter))
     estimator.loss_ = reported(params, float(result.fun))
     if result.status != 0 and not stopped:
         failed = f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}): {result.message}."
