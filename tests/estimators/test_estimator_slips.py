@@ -121,6 +121,7 @@ ROWS = {
 }  # fmt: skip
 
 
+@pytest.mark.only("numpy", "torch", "array_api_strict")  # few of these look at the library
 @pytest.mark.parametrize(("call", "error", "words"), ROWS.values(), ids=ROWS)
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of NumPy, for a matrix
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -193,6 +194,7 @@ NUMBERS = {
 }  # fmt: skip
 
 
+@pytest.mark.only("numpy", "torch", "jax", "array_api_strict")  # Dask's arrays are NumPy's
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_numpys_scalars_are_python_numbers_to_the_estimators(xp, put, name):
