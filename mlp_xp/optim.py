@@ -356,7 +356,7 @@ def lbfgs(
         max_iter: the largest number of iterations.
         max_fun: the largest number of evaluations.
         tol: stop when no entry of the gradient is larger in magnitude.
-        callback: called with parameters and value after each iteration.
+        callback: called with parameters and value after each iteration; True from it ends the search.
 
     Returns:
         The parameters found, like ``params``, and scipy's ``OptimizeResult``.
@@ -388,8 +388,8 @@ def lbfgs(
         return float(value), together(tuple(arrays))
 
     def after_iteration(intermediate_result: Any) -> None:
-        if callback is not None:
-            callback(apart(intermediate_result.x), float(intermediate_result.fun))
+        if callback is not None and callback(apart(intermediate_result.x), float(intermediate_result.fun)) is True:
+            raise StopIteration  # scipy's way to end the search
 
     options = {"maxiter": max_iter, "maxfun": max_fun, "gtol": tol}
     result = minimize(on_host, together(params), method="L-BFGS-B", jac=True, options=options, callback=after_iteration)

@@ -11,9 +11,11 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import field, make_dataclass
+from functools import wraps
 from textwrap import fill, indent
 from typing import Any, ClassVar, NamedTuple, dataclass_transform
 
+from mlp_xp._lib.arguments import did_you_mean
 from mlp_xp.ops import ACTIVATIONS
 
 
@@ -91,7 +93,17 @@ def _initializer(owner: type[Parameters]) -> Callable[..., None]:
     ]
     written: Any = vars(make_dataclass(owner.__name__, fields))["__init__"]
     written.__module__, written.__qualname__ = owner.__module__, f"{owner.__qualname__}.__init__"
-    return written  # type: ignore[no-any-return]
+    known = entries_of(owner)
+    also = {entry.also: name for name, entry in known.items()}  # what other libraries call it
+
+    @wraps(written)
+    def init(self: Any, *args: Any, **options: Any) -> None:
+        for name in options.keys() - known.keys():
+            meant = f"; did you mean {also[name]!r}?" if name in also else did_you_mean(name, known)
+            raise TypeError(f"{init.__qualname__}() got an unexpected keyword argument {name!r}{meant}")
+        written(self, *args, **options)
+
+    return init
 
 
 def documentation(owner: type[Parameters]) -> str:

@@ -38,7 +38,8 @@ def run_page(page: str, names: dict[str, Any] | None = None) -> str:
     names, printed = {} if names is None else names, [""]
     found = [("", ""), *_BLOCK.findall((ROOT / page).read_text())]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="sklearn|mlp_xp")  # short examples do not converge
+        warnings.filterwarnings("ignore", module="sklearn")
+        warnings.filterwarnings("ignore", message=".*(hasn't converged|failed to converge)")  # short examples do not
         for (before, _), (language, text) in pairwise(found):
             if language == "python":
                 with redirect_stdout(io.StringIO()) as output:

@@ -25,7 +25,7 @@ from mlp_xp.cli._scores import score, score_table
 from mlp_xp.cost import step_cost
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
 from mlp_xp.estimators import files as estimator_files
-from mlp_xp.estimators.reporting import progress_bar
+from mlp_xp.estimators.reporting import NOT_FINITE, progress_bar
 from mlp_xp.train import Epoch, Record
 
 
@@ -140,7 +140,7 @@ def fit(run: Run) -> bool:
                 run.screen.insist(f"{checked}\nnothing was trained")
                 return False
             # the prefix is for users of scikit-learn, who know this sentence
-            raise ValueError(str(error).removeprefix("Solver produced non-finite parameter weights: ")) from None
+            raise ValueError(str(error).removeprefix(f"{NOT_FINITE} Here ")) from None
     warned = dict.fromkeys(str(warning.message) for warning in caught)
     run.interrupted = any(_INTERRUPTED in text for text in warned)
     if run.interrupted:

@@ -8,10 +8,11 @@ Before: ``network`` and ``lbfgs``. Next: ``classifier`` and ``regressor``.
 """
 
 import math
-import warnings
+import os
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
+from copy import copy
 from numbers import Integral
 from typing import Any, NamedTuple, Self, cast
 
@@ -22,17 +23,17 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state, shuffle
 
 from mlp_xp import checkpoint, optim, schedules
-from mlp_xp._lib.arguments import check_device
+from mlp_xp._lib.arguments import check_callables, described
 from mlp_xp._lib.namespace import Placement, namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import files, lbfgs
-from mlp_xp.estimators.data import check_weight, check_X_y, rows, split
+from mlp_xp.estimators.data import check_pair, check_weight, check_X_y, put_numbers, rows, split
 from mlp_xp.estimators.network import Network
-from mlp_xp.estimators.reporting import reporting
+from mlp_xp.estimators.reporting import NOT_FINITE, reporting, warn
 from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import predict
 from mlp_xp.ops import activations_of
-from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, is_sparse, rows_of, run
+from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, rows_of, run
 from mlp_xp.train.dataset import all_finite
 
 _CHECKED_ROWS = 16  # on which the gradients are checked before training
@@ -94,21 +95,21 @@ class BaseMLP(Network):
         self : object
             The fitted estimator.
         """
-        return self._fit(X, y, sample_weight, eval_set, Call(tuple(callbacks), checkpoint, resume))
+        call = Call(check_callables("callbacks", callbacks), checkpoint, resume)
+        return self._fit(X, y, sample_weight, eval_set, call)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, call: Call) -> Self:
         """``fit``, or ``partial_fit``, which is one epoch more."""
         self._validate_params()
+        eval_set = None if eval_set is None else check_pair(eval_set)
         self._check_options(eval_set, call)
         first = not hasattr(self, "coefs_") or not (self.warm_start or call.incremental)
-        X, y = check_X_y(self, X, y, reset=first)
+        X, y = check_X_y(self, X, y, first, self._inputs_of("partial_fit" if call.incremental else "fit"))
         weight = None if sample_weight is None else check_weight(sample_weight, X.shape[0])
         random, place = check_random_state(self.random_state), placement_of(X)
         encoded = self._encode(y, place, anew=first and not call.incremental)
         if first:
             self._initialize(place, X.shape[1], encoded.outputs, random)
-        else:
-            self._check_continues(X)
         data, strata = _placed(X, encoded, weight, place)
         held_out = None
         if eval_set is not None:
@@ -123,29 +124,35 @@ class BaseMLP(Network):
         else:
             self._learn_by_epochs(data, held_out, self._begin(first, call.incremental), random, call)
         if not all_finite(place.xp, *self._params()):
-            cause = "The input data may contain large values and need to be preprocessed."
-            raise ValueError(f"Solver produced non-finite parameter weights. {cause}")
+            raise ValueError(NOT_FINITE)
         return self
 
     def _check_options(self, eval_set: Any, call: Call) -> None:
         """Raise for options that exclude each other."""
         if call.checkpoint is not None and (self.solver == "lbfgs" or self.warm_start):
             raise ValueError("checkpoint needs a stochastic solver and warm_start=False")
+        if not isinstance(call.resume, bool | np.bool_):
+            raise TypeError(f"resume must be True or False, got {described(call.resume)}")
+        if call.checkpoint is not None and not isinstance(call.checkpoint, str | os.PathLike):
+            raise TypeError(f"checkpoint must be the path of a file, got {described(call.checkpoint)}")
         if call.resume and call.checkpoint is None:
             raise ValueError("resume needs a checkpoint to go on from")
+        if call.resume and not isinstance(self.random_state, Integral):
+            kind = type(self.random_state).__name__
+            raise ValueError(f"resume needs a random_state that is a whole number, to draw as that run did, got {kind}")
         if self.early_stopping and call.incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if eval_set is not None and self.solver == "lbfgs":
             raise ValueError("eval_set needs a stochastic solver: lbfgs has no epochs after which it is judged")
-        if eval_set is not None and not (isinstance(eval_set, tuple | list) and len(eval_set) == 2):
-            raise ValueError(f"eval_set must be (X, y), got {type(eval_set).__name__}")
+        if self.scoring is not None:
+            get_scorer(self.scoring)  # raises for a name that there is not, before anything is learned
 
     # --- initial values, validation rows, and the check of gradients ---------------------------------------------
 
     def _initialize(self, place: Placement, d_in: int, outputs: int, random: Any) -> None:
         """Glorot and Bengio's uniform initial values, of weights and biases, drawn in scikit-learn's order."""
         hidden, after = self.hidden_layer_sizes, self.activation
-        hidden = list(hidden) if hasattr(hidden, "__iter__") else [hidden]
+        hidden = [hidden] if isinstance(hidden, str | Integral) else list(hidden)
         for width in hidden:
             if not isinstance(width, Integral):
                 raise ValueError(f"hidden_layer_sizes must be whole numbers, got {hidden}")
@@ -165,18 +172,21 @@ class BaseMLP(Network):
 
     def _eval_data(self, eval_set: Any, place: Placement) -> Dataset:
         """The rows that the caller holds out, checked, and in the dtype of X."""
-        X, y = check_X_y(self, eval_set[0], eval_set[1], reset=False)
-        if placement_of(X).xp is not place.xp:
-            raise ValueError(f"eval_set must hold arrays of the library of X, got {type(X).__name__}")
-        check_device("X of eval_set", X, self.coefs_[0])
-        X = X.astype(place.dtype) if is_sparse(X) else place.xp.astype(X, place.dtype)
-        return Dataset(X, place.put(self._encode(y, place, anew=False, held_out=True).targets))
+        X, y = check_X_y(self, eval_set[0], eval_set[1], False, "The arrays of eval_set")
+        targets = self._encode(y, place, anew=False, held_out=True).targets
+        return Dataset(X, put_numbers("y of eval_set", targets, place))
 
     def _validation_score(self, held_out: Dataset, params: Params) -> float:
         """The score of these parameters on the validation rows."""
         if self.scoring is not None:
-            self._learned(params)
-            return float(get_scorer(self.scoring)(self, held_out.X, self._decoded(held_out.y)))
+            judged = copy(self)
+            judged._learned(params)
+            judged.__dict__.pop("feature_names_in_", None)  # the rows have lost their names
+            score = get_scorer(self.scoring)(judged, held_out.X, self._decoded(held_out.y))
+            try:
+                return float(score)
+            except (TypeError, ValueError):
+                raise TypeError(f"scoring must give one number, got {described(score)}") from None
         X = rows_of(namespace(params[0]), held_out.X, params[0], slice(None))
         outputs = predict(X, *params, activation=self.activation, criterion=self._criterion())
         return self._score_of(held_out, outputs)
@@ -196,43 +206,44 @@ class BaseMLP(Network):
         self, data: Dataset, held_out: Dataset | None, start: Params | Epoch, random: Any, call: Call
     ) -> None:
         """Run epochs until training has converged, a callback stops it, or all are made."""
-        done, self.n_iter_ = len(self._history), 0
+        self.n_iter_ = 0
         settings = self._settings(data, held_out, random, call)
         if call.checkpoint is not None:
             start, settings = self._with_checkpoint(start, settings, data, held_out, call)
         watched = self.progress or hasattr(self, "_skl_callbacks")
-        reports = reporting(self, data.X, data.y, settings.epochs - done) if watched else nullcontext()
+        epochs = 1 if call.incremental else settings.epochs
+        reports = reporting(self, data.X, data.y, epochs) if watched else nullcontext()
         try:
             # a loss that is not finite is one sentence of the loop's
             with np.errstate(over="ignore", invalid="ignore"), reports as report:
                 for epoch in run(data, held_out, start, settings):
                     self._record(epoch, data.X.shape[0])
                     finished = self._finished()
-                    if (report and report(epoch, finished)) or finished:
+                    if (report and report(epoch, finished)) or finished or call.incremental:
                         break
-                    if not call.incremental and self.n_iter_ == self.max_iter:
+                    if self.n_iter_ == self.max_iter:
                         reached = f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached"
-                        warnings.warn(
-                            f"{reached} and the optimization hasn't converged yet.", ConvergenceWarning, stacklevel=2
-                        )
+                        warn(f"{reached} and the optimization hasn't converged yet.", ConvergenceWarning)
         except Diverged as error:
             self._diverged(error)
         except KeyboardInterrupt as error:
             if isinstance(error, Interrupted):
                 self._learned(error.params)
-            warnings.warn("Training interrupted by user.", stacklevel=2)
+            warn("Training interrupted by user.")
         if self.early_stopping:
+            if self.validation_scores_ and self.best_validation_score_ == -math.inf:
+                raise ValueError("early_stopping needs a validation score that is finite, got none in any epoch")
             self._learned(self._best)
 
     def _diverged(self, error: Diverged) -> None:
         """Raise; or, where early stopping has a best epoch, end there as scikit-learn does: its scores go on as NaN."""
         self._learned(error.params)
         if not self.early_stopping or self.best_validation_score_ == -math.inf:
-            raise ValueError(f"Solver produced non-finite parameter weights: {error}") from None
+            raise ValueError(f"{NOT_FINITE} Here {error}") from None
         self.loss_ = math.nan
         for curve in (self.loss_curve_, self.validation_losses_, cast(list[float], self.validation_scores_)):
             curve.append(math.nan)
-        warnings.warn(f"Training stopped: {error}", ConvergenceWarning, stacklevel=2)
+        warn(f"Training stopped: {error}", ConvergenceWarning)
 
     def _settings(self, data: Dataset, held_out: Dataset | None, random: Any, call: Call) -> Settings:
         """The settings of the loop, from the parameters of the estimator."""
@@ -244,33 +255,33 @@ class BaseMLP(Network):
             rows = shuffle(rows, random_state=random)
             return rows
 
-        batch_size = min(200, n) if self.batch_size == "auto" else self.batch_size
+        batch_size = min(200, n) if self.batch_size == "auto" else int(self.batch_size)
         if batch_size > n:
-            clipped = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
-            warnings.warn(clipped, stacklevel=2)
+            warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
+        epochs = int(self.max_iter)  # what is planned, by all calls of partial_fit together
         return Settings(
-            len(self._history) + 1 if call.incremental else self.max_iter, self._optimizer(), self._rate(),
+            max(epochs, len(self._history) + 1) if call.incremental else epochs, self._optimizer(), self._rate(),
             min(batch_size, n), self.shuffle, callbacks=call.callbacks,
             seed=int(random.randint(2**31 - 1)) if self.dropout else 0,
             score=None if held_out is None else lambda params: self._validation_score(held_out, params),
-            alpha=float(self.alpha), clip_norm=self.clip_norm, compile=self.compile,
+            alpha=self._number("alpha"), clip_norm=self.clip_norm and self._number("clip_norm"), compile=self.compile,
             order=order if self.shuffle else None, options=self._options(),
         )  # fmt: skip
 
     def _optimizer(self) -> optim.Optimizer:
         if self.solver == "sgd":
             make = optim.nesterov if self.nesterovs_momentum else optim.momentum
-            return make(float(self.momentum), lr_in_velocity=True)
+            return make(self._number("momentum"), lr_in_velocity=True)
         if self.solver == "rmsprop":
-            return optim.rmsprop(epsilon=float(self.epsilon))
-        constants = float(self.beta_1), float(self.beta_2), float(self.epsilon)
+            return optim.rmsprop(epsilon=self._number("epsilon"))
+        constants = self._number("beta_1"), self._number("beta_2"), self._number("epsilon")
         if self.solver == "adamw":
-            return optim.adamw(*constants, weight_decay=float(self.weight_decay))
+            return optim.adamw(*constants, weight_decay=self._number("weight_decay"))
         return optim.adam(*constants, epsilon_before_correction=True)
 
     def _rate(self) -> float | schedules.Schedule:
         """The learning rate of the run: a number, or a function of how far training has come."""
-        lr, chosen = float(self.learning_rate_init), self.learning_rate
+        lr, chosen = self._number("learning_rate_init"), self.learning_rate
         if chosen == "constant" and not self.warmup_steps:
             return lr
         if callable(chosen):
@@ -278,9 +289,9 @@ class BaseMLP(Network):
         elif chosen == "cosine":
             schedule = schedules.cosine(lr)
         elif self.solver == "sgd" and chosen == "invscaling":
-            schedule = schedules.inverse_scaling(lr, float(self.power_t))
+            schedule = schedules.inverse_scaling(lr, self._number("power_t"))
         elif self._adapts():
-            schedule = schedules.adaptive(lr, cast(int, self.n_iter_no_change), float(self.tol))
+            schedule = schedules.adaptive(lr, cast(int, self.n_iter_no_change), self._number("tol"))
         else:
             schedule = schedules.constant(lr)
         if self.warmup_steps:
@@ -340,21 +351,18 @@ class BaseMLP(Network):
 
 
 def _placed(X: Any, encoded: Encoded, weight: Any, place: Placement) -> tuple[Dataset, Any]:
-    """The data where X is, without the rows that weigh nothing; and the strata of these rows."""
+    """The data where X is, without the rows that weigh nothing in its dtype; and the strata of these rows."""
     targets, strata = encoded.targets, encoded.strata
     if encoded.weight is not None:
         weight = encoded.weight if weight is None else weight * encoded.weight
-    if weight is not None and not weight.any():
-        raise ValueError("the weights of samples and classes must not be zero for every sample")
-    if weight is not None and not weight.all():
-        kept = np.flatnonzero(weight)
+    if weight is not None and not (heavy := weight >= float(place.xp.finfo(place.dtype).smallest_normal)).all():
+        kept = np.flatnonzero(heavy)
+        if not len(kept):
+            raise ValueError(f"the weights must not be zero for every sample, got at most {weight.max():.1e}")
         X, targets, weight = rows(X, kept, place), targets[kept], weight[kept]
         strata = None if strata is None else strata[kept]
-    data = Dataset(X, *(place.put_all(targets) if weight is None else place.put_all(targets, weight)))
-    for name, array in (("y", data.y), ("sample_weight", data.weight)):  # a narrower dtype may overflow
-        if array is not None and place.dtype != place.xp.float64 and not all_finite(place.xp, array):
-            raise ValueError(f"{name} must be finite, got NaN or infinity")
-    return data, strata
+    y = put_numbers("y", targets, place)
+    return Dataset(X, y, None if weight is None else put_numbers("sample_weight", weight, place, len(weight))), strata
 
 
 def solver_is_stochastic(estimator: Any) -> bool:

@@ -14,12 +14,15 @@ import numpy as np
 from array_api_compat import is_array_api_obj, is_numpy_array
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.exceptions import DataConversionWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import _check_n_features, validate_data
 
-from mlp_xp._lib.namespace import Placement, device_kwargs, namespace, on_one_device, to_host
+from mlp_xp._lib.files import dtype_name
+from mlp_xp._lib.namespace import Placement, detached, device_kwargs, namespace, on_one_device, to_host
 from mlp_xp._lib.typing import Array
+from mlp_xp.estimators.reporting import warn
 from mlp_xp.train.dataset import Dataset, by_rows, is_sparse
 
 _FLOATS = (np.float64, np.float32)  # others become the first
@@ -36,47 +39,82 @@ def host(array: Any) -> Any:
     return to_host(array) if is_device_array(array) else array
 
 
-def check_X_y(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+def check_kind(name: str, values: Any) -> None:
+    """Raise ``TypeError`` for what is no plain array: a matrix, a masked array, a sparse one that is not scipy's."""
+    if is_numpy_array(values):
+        namespace(values, names=(name,))
+    layout = str(getattr(values, "layout", "torch.strided"))  # of a tensor of PyTorch
+    strange = layout.startswith("torch.") and (layout != "torch.strided" or getattr(values, "is_nested", False))
+    if strange or (hasattr(values, "todense") and not issparse(values)):
+        kind = f"{type(values).__module__.partition('.')[0]}.{type(values).__name__}"
+        raise TypeError(f"{name} must be a dense array or a sparse matrix of scipy, got a {kind} that is neither")
+
+
+def check_X_y(estimator: Any, X: Any, y: Any, reset: bool, what: str) -> tuple[Any, Any]:
     """X (n, d_in) in its own library and y on the host; raises what scikit-learn raises for such data.
 
-    ``reset`` is whether the number and the names of the features are learned.
+    ``reset`` is whether the library, the dtype, the number and the names of the features are learned; where they are
+    not, ``X`` is as in ``check_X``.
     """
     if y is None:
         raise ValueError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
         )
-    y = to_host(y) if is_device_array(y) else y
+    check_kind("X", X)
+    check_kind("y", y)
+    (X,), y = detached(X), host(y)
     numeric = isinstance(estimator, RegressorMixin)
+    dtype = None if reset else _learned_dtype(estimator, X, what)
+    if numeric and issparse(y):  # which scikit-learn lets through
+        raise TypeError("Sparse data was passed for y, but dense data is required. Use '.toarray()' to convert it.")
     if is_device_array(X):
-        X, kinds = _device_X(estimator, X, reset), (False, "numeric") if numeric else ("csr", None)
+        X, kinds = _device_X(estimator, X, reset, dtype), (False, "numeric") if numeric else ("csr", None)
         y = check_array(y, accept_sparse=kinds[0], dtype=kinds[1], ensure_2d=False, input_name="y", estimator=estimator)
         check_consistent_length(X, y)
     else:
-        options = {"accept_sparse": ["csr", "csc"], "multi_output": True, "y_numeric": numeric, "dtype": _FLOATS}
+        options = {"accept_sparse": ["csr", "csc"], "multi_output": True, "y_numeric": numeric}
+        options |= {"dtype": _FLOATS if reset else dtype}
         X, y = validate_data(estimator, X, y, reset=reset, **options)
-        X = X.tocsr() if issparse(X) else X
+        X = by_rows(X)
     if numeric and y.dtype.kind not in "biuf":
         raise ValueError(f"y must hold numbers, got dtype {y.dtype}")
-    return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+    if y.ndim == 2 and y.shape[1] == 1:
+        expected = "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
+        warn(f"{expected}(n_samples,), for example using ravel().", DataConversionWarning)
+        y = y.toarray()[:, 0] if issparse(y) else y[:, 0]
+    return X, y
 
 
-def check_X(estimator: Any, X: Any, method: str) -> Any:
-    """X (n, d_in) to predict from, in the dtype of the fitted parameters; raises as scikit-learn does."""
-    learned = estimator.coefs_[0]
+def check_X(estimator: Any, X: Any, what: str) -> Any:
+    """X (n, d_in), in the dtype of the fitted parameters; raises as scikit-learn does.
+
+    ``what`` is what X is called where it is of another library or device, in the plural.
+    """
+    check_kind("X", X)
+    dtype = _learned_dtype(estimator, X, what)
     if is_device_array(X):
-        fitted, came = namespace(learned), namespace(X)
-        if came is fitted and on_one_device(X, learned):
-            return _device_X(estimator, X, reset=False, dtype=learned.dtype)
-    elif is_numpy_array(learned):
-        return by_rows(validate_data(estimator, X, accept_sparse=["csr", "csc"], dtype=learned.dtype, reset=False))
+        return _device_X(estimator, X, reset=False, dtype=dtype)
+    return by_rows(validate_data(estimator, X, accept_sparse=["csr", "csc"], dtype=dtype, reset=False))
+
+
+def _learned_dtype(estimator: Any, X: Any, what: str) -> Any:
+    """The dtype of the fitted parameters. Raise unless X is of their library and on their device."""
+    learned = estimator.coefs_[0]
+    fitted, there = namespace(learned), is_device_array(X)
+    alike = namespace(X) is fitted if there else is_numpy_array(learned)
+    if alike and (not there or on_one_device(X, learned)):
+        return learned.dtype
+    library = fitted.__name__.removeprefix("array_api_compat.")
+    values = next((f"X.{way}()" for way in ("to_numpy", "toarray") if hasattr(X, way)), "X")
+    cure = "move one of them, the estimator with to(device)" if alike else f"{library}.asarray({values}) converts them"
     raise ValueError(
-        f"Inputs passed to {type(estimator).__name__}.{method}() must use the same namespace and the same device as "
-        f"those passed to fit(). Got {type(X).__name__}, fitted on {type(learned).__name__}; move one of them, the "
-        "estimator with to(device)."
+        f"{what} must use the same namespace and the same device as those passed to fit(). Got {type(X).__name__}, "
+        f"fitted on {type(learned).__name__} of {library}; {cure}."
     )
 
 
-def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any = None) -> Array:
+def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any) -> Array:
+    """X of a library other than NumPy, checked as scikit-learn checks; in ``dtype``, or for None in its own."""
     xp = namespace(X)
     if X.ndim != 2:
         raise ValueError(
@@ -96,7 +134,8 @@ def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any = None
     if dtype is not None and X.dtype != dtype:
         X = xp.astype(X, dtype)
     if not bool(xp.all(xp.isfinite(X))):
-        raise ValueError(f"Input X contains NaN or infinity. {type(estimator).__name__} does not accept either.")
+        values = f"NaN or infinity, or a value too large for {X.dtype}"
+        raise ValueError(f"Input X contains {values}. {type(estimator).__name__} does not accept such values.")
     _check_n_features(estimator, X, reset=reset)
     if reset and hasattr(estimator, "feature_names_in_"):
         del estimator.feature_names_in_
@@ -105,6 +144,7 @@ def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any = None
 
 def check_weight(sample_weight: Any, n: int) -> Any:
     """Weights (n,) in float64 on the host. They must not be negative, nor all zero."""
+    check_kind("sample_weight", sample_weight)
     weight = host(sample_weight)
     weight = np.full(n, weight) if isinstance(weight, Real) else weight
     weight = check_array(weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
@@ -117,6 +157,35 @@ def check_weight(sample_weight: Any, n: int) -> Any:
     if not weight.any():
         raise ValueError("sample_weight must not be zero for every sample")
     return weight
+
+
+def check_pair(eval_set: Any) -> tuple[Any, Any]:
+    """``(X, y)``; also from a list of one such pair, as libraries of boosted trees take it."""
+    several = isinstance(eval_set, list | tuple) and len(eval_set) > 0 and all(map(_is_pair, eval_set))
+    if several and len(eval_set) > 1:
+        raise ValueError(f"eval_set must be one pair (X, y), got {len(eval_set)} pairs; give the one to be judged by")
+    pair = eval_set[0] if several else eval_set
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        came = f"a {type(pair).__name__}{f' of {len(pair)}' if isinstance(pair, list | tuple) else ''}"
+        raise ValueError(f"eval_set must be a pair (X, y), got {came}")
+    return pair[0], pair[1]
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether ``value`` may be ``(X, y)`` and not a row or an array of its own: its first entry has two axes."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return False
+    first = value[0]
+    return len(first.shape if hasattr(first, "shape") else np.shape(first)) == 2
+
+
+def put_numbers(name: str, values: Any, place: Placement, count: int = 1) -> Array:
+    """Numbers of the host where X is. Raise if they, or the sum of ``count`` such, are too large for the dtype of X."""
+    largest = float(place.xp.finfo(place.dtype).max)
+    if values.dtype.kind == "f" and values.size and (most := float(np.max(np.abs(values)))) > largest / count:
+        limit = f"{largest:.1e}{' in sum' if count > 1 else ''}, the largest {dtype_name(place.dtype)}"
+        raise ValueError(f"{name} must not exceed {limit}, got {most:.1e}; scale it")
+    return place.put(values)
 
 
 def rows(X: Any, chosen: Any, place: Placement) -> Any:

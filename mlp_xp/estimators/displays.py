@@ -77,7 +77,7 @@ class LossCurveDisplay:
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
-            Fitted by a stochastic solver; scikit-learn's own will do.
+            Fitted by a stochastic solver; scikit-learn's own will do, as will a pipeline or a search that ends in one.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a new figure.
         learning_rate : bool, default=False
@@ -93,7 +93,7 @@ class LossCurveDisplay:
         ValueError
             For lbfgs, which keeps no curve, or where the learning rate of some epochs is not known.
         """
-        check_is_fitted(estimator)
+        estimator = _network_of(cls.__name__, estimator)
         losses = [] if estimator.solver == "lbfgs" else estimator.loss_curve_
         if not losses:
             raise ValueError(f"{cls.__name__} needs an epoch of a stochastic solver, got solver={estimator.solver!r}")
@@ -262,7 +262,7 @@ class WeightsDisplay:
         display : WeightsDisplay
             The display.
         """
-        check_is_fitted(estimator)
+        estimator = _network_of(cls.__name__, estimator)
         if feature_names is None:
             feature_names = getattr(estimator, "feature_names_in_", None)
         names, kind = None, "hidden unit"
@@ -293,6 +293,30 @@ class WeightsDisplay:
             self.ax_, self.weight, self.image_shape, self.column_names, self.feature_names, self.kind
         )
         return self
+
+
+_WITHIN = ("best_estimator_", "regressor_", "classifier_", "estimator_")
+"""Where the searches and wrappers of scikit-learn keep the estimator that they fitted."""
+
+
+def _network_of(display: str, estimator: Any) -> Any:
+    """The fitted network in an estimator: itself, the last step of a pipeline, the best of a search.
+
+    Raises:
+        NotFittedError, TypeError: it is not fitted, or it has no network.
+    """
+    inner = estimator
+    check_is_fitted(inner)
+    while not hasattr(inner, "coefs_"):
+        steps = getattr(inner, "steps", None)
+        inner = (
+            steps[-1][1] if steps else next((getattr(inner, name) for name in _WITHIN if hasattr(inner, name)), None)
+        )
+        if inner is None:
+            raise TypeError(
+                f"{display} needs a fitted network, or a pipeline or a search of one, got {type(estimator).__name__}"
+            )
+    return inner
 
 
 def _names(estimator: Any) -> tuple[dict[str, str], float]:

@@ -4,17 +4,18 @@ Before: ``optim.lbfgs``. Next: ``base`` calls ``learn``.
 """
 
 import time
-import warnings
 from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import Any
 
+import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from mlp_xp import optim
 from mlp_xp._lib.namespace import Placement
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators.data import in_chunks
+from mlp_xp.estimators.reporting import warn
 from mlp_xp.mlp import TrainOptions, loss_and_grads
 from mlp_xp.train import Dataset, Epoch, Record
 
@@ -24,8 +25,9 @@ def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Call
     if estimator.dropout:
         raise ValueError("dropout needs a stochastic solver: lbfgs can't minimise a function that changes")
     total = float(data.X.shape[0]) if data.weight is None else float(place.xp.sum(data.weight))
-    strength, began = float(estimator.alpha) / total, time.perf_counter()
-    estimator.n_iter_ = 0
+    strength, began = estimator._number("alpha") / total, time.perf_counter()
+    estimator.n_iter_, stopped = 0, False
+    estimator._history, estimator._state = (), None  # those of a solver before it say nothing of this one
 
     def reported(params: Params, value: float) -> float:
         """The loss as scikit-learn reports it: the mean over the outputs, where the criterion takes their sum."""
@@ -35,30 +37,32 @@ def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Call
         penalty = 0.5 * strength * float(optim.sum_of_squares(place.xp, params[::2]))
         return float((value - penalty) / outputs + penalty)
 
-    def after(params: Params, value: float) -> None:
+    def after(params: Params, value: float) -> bool:
+        nonlocal stopped
         estimator._learned(params)
         estimator.n_iter_ = number = estimator.n_iter_ + 1
         estimator.loss_ = reported(params, value)
         estimator._say(f"Iteration {number}, loss = {estimator.loss_:.8f}")
         seconds = time.perf_counter() - began
         estimator._history += (Record(number, value, 0.0, None, None, 0.0, number, seconds),)
-        for callback in callbacks:
-            callback(Epoch(estimator._history, params, params, ()))
+        answers = [callback(Epoch(estimator._history, params, params, ())) for callback in callbacks]
+        stopped = any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
+        return stopped
 
     try:
         params, result = optim.lbfgs(
-            _objective(data, place, estimator._options(), strength, total), estimator._params(),
-            max_iter=estimator.max_iter, max_fun=estimator.max_fun, tol=estimator.tol, callback=after,
+            _objective(data, place, estimator._options(), strength, total), estimator._params(), callback=after,
+            max_iter=int(estimator.max_iter), max_fun=int(estimator.max_fun), tol=estimator._number("tol"),
         )  # fmt: skip
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=2)
+        warn("Training interrupted by user.")
         return
     estimator._learned(params)
-    estimator.n_iter_ = min(int(result.nit), estimator.max_iter)
+    estimator.n_iter_ = min(int(result.nit), int(estimator.max_iter))
     estimator.loss_ = reported(params, float(result.fun))
-    if result.status != 0:
+    if result.status != 0 and not stopped:
         failed = f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}): {result.message}."
-        warnings.warn(f"{failed} Increase max_iter or max_fun, or scale the data.", ConvergenceWarning, stacklevel=2)
+        warn(f"{failed} Increase max_iter or max_fun, or scale the data.", ConvergenceWarning)
 
 
 def _objective(

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp import schedules
-from mlp_xp._lib.arguments import check_params
+from mlp_xp._lib.arguments import check_number
 from mlp_xp._lib.namespace import namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import files
@@ -23,7 +23,7 @@ from mlp_xp.estimators.data import check_X, in_chunks, is_device_array
 from mlp_xp.export import model_of
 from mlp_xp.mlp import TrainOptions, predict
 from mlp_xp.parameters import Numbers, SharedParameters, entries_of
-from mlp_xp.train import Epoch, Record, is_sparse
+from mlp_xp.train import Epoch, Record
 
 _SMALLEST_RATE = 1e-6  # at which "adaptive" gives up, as in scikit-learn
 
@@ -60,11 +60,9 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
                 name: [_constraint(each) for each in entry.allowed] for name, entry in entries_of(cls).items()
             }
 
-    def _check_continues(self, X: Any) -> None:
-        """Raise unless what was learned so far is of the library, the dtype and the device of X."""
-        if not is_sparse(X):
-            namespace(X, *self._params(), names=("X",))
-        check_params(self._params(), X)
+    def _inputs_of(self, method: str) -> str:
+        """What X and y of a method are called in a message, as scikit-learn has it."""
+        return f"Inputs passed to {type(self).__name__}.{method}()"
 
     def _params(self) -> Params:
         """W1, b1, W2, b2, ..."""
@@ -78,15 +76,19 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
 
     def _options(self, weight: Array | None = None) -> TrainOptions:
         """The options of the objective."""
-        options = TrainOptions(activation=self.activation, criterion=self.criterion or _CRITERIA[self.out_activation_])
+        options = TrainOptions(activation=self.activation, criterion=self.criterion or self._criterion())
         if weight is not None:
             options["sample_weight"] = weight
         if self.dropout:
-            options["dropout"] = float(self.dropout)
+            options["dropout"] = self._number("dropout")
         smoothing = float(getattr(self, "label_smoothing", 0.0))
         if smoothing and self.out_activation_ == "softmax" and self.criterion is None:
             options["label_smoothing"] = smoothing
         return options
+
+    def _number(self, name: str) -> float:
+        """A parameter as a Python number, which promotes no array; its range was checked."""
+        return check_number(name, getattr(self, name), 0.0, math.inf)
 
     def _criterion(self) -> str:
         """The name of the criterion."""
@@ -140,18 +142,18 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
 
     def _finished(self) -> bool:
         """Whether training has converged: nothing improves, and a learning rate that adapts is small already."""
-        watched, patience, small = self._watched(), self.n_iter_no_change, True
+        watched, patience, tol, small = self._watched(), self.n_iter_no_change, self._number("tol"), True
         if self._adapts():
-            stalls = schedules.stalls(watched, patience, self.tol)
+            stalls = schedules.stalls(watched, patience, tol)
             stalled = stalls[-1:] == [len(watched) - 1]
             rate = self.learning_rate_init / 5.0 ** (len(stalls) - 1)
             small = rate <= _SMALLEST_RATE
             then = "Learning rate too small. Stopping." if small else f"Setting learning rate to {rate / 5.0:f}"
         else:
-            stalled, then = schedules.idle(watched, self.tol) > patience, "Stopping."
+            stalled, then = schedules.idle(watched, tol) > patience, "Stopping."
         if stalled:
             what = "Validation score" if self.early_stopping else "Training loss"
-            self._say(f"{what} did not improve more than tol={self.tol:f} for {patience} consecutive epochs. {then}")
+            self._say(f"{what} did not improve more than tol={tol:f} for {patience} consecutive epochs. {then}")
         return stalled and small
 
     def _say(self, message: str) -> None:
@@ -175,7 +177,7 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
         criterion = "squared_error" if logits else self._criterion()  # whose predictions are the logits
         parts = [
             predict(chunk, *params, activation=activation, criterion=criterion)
-            for chunk in in_chunks(check_X(self, X, method), placement_of(params[0]))
+            for chunk in in_chunks(check_X(self, X, self._inputs_of(method)), placement_of(params[0]))
         ]
         return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts)
 

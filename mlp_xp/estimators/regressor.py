@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from mlp_xp._lib.namespace import Placement, namespace, to_host
 from mlp_xp._lib.typing import Array
 from mlp_xp.estimators.base import BaseMLP, Call, Encoded, solver_is_stochastic
-from mlp_xp.estimators.data import host
+from mlp_xp.estimators.data import check_kind, host
 from mlp_xp.metrics import r2
 from mlp_xp.mlp import forward
 from mlp_xp.parameters import RegressorParameters
@@ -130,12 +130,17 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
             ``sklearn.metrics.r2_score``.
         """
         check_is_fitted(self)
+        for name, values in (("y", y), ("sample_weight", sample_weight)):
+            check_kind(name, values)
         return float(r2_score(host(y), to_host(self.predict(X)), sample_weight=host(sample_weight)))
 
     def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False) -> Encoded:
         if self.loss == "poisson" and np.min(y) < 0:
             raise ValueError(f"loss='poisson' needs targets y >= 0, got {np.min(y)}")
         targets = y.reshape(len(y), -1).astype(np.float64)
+        if not anew and hasattr(self, "coefs_") and targets.shape[1] != self.n_outputs_:
+            expected = f"{self.n_outputs_} numbers for each sample, as the y that was learned from"
+            raise ValueError(f"y must have {expected}, got {targets.shape[1]}")
         self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
         return Encoded(targets, targets.shape[1])
 

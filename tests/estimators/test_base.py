@@ -147,9 +147,9 @@ def test_ctrl_c_keeps_what_was_learned():
 def test_a_loss_that_overflows_names_the_step_and_keeps_good_parameters():
     X, y = numbers()
     model = MLPRegressor(solver="sgd", learning_rate_init=1e6, max_iter=50, random_state=0)
-    with pytest.raises(
-        ValueError, match="non-finite parameter weights: the loss is not finite at step 1 of 1 in epoch"
-    ):
+    sklearns = "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+    own = r"preprocessed\. Here the loss is not finite at step 1 of 1 in epoch"
+    with pytest.raises(ValueError, match=f"{sklearns}{own}"):
         model.fit(X, y)
     assert all(np.all(np.isfinite(coef)) for coef in model.coefs_)
     with pytest.raises(ValueError, match=r"the inputs reach \d.*: standardise them"):

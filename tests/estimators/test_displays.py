@@ -11,6 +11,10 @@ import pytest
 from sklearn import neural_network as theirs
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import mlp_xp as mx
 from mlp_xp.estimators import LossCurveDisplay, MLPClassifier, MLPRegressor, WeightsDisplay
@@ -138,3 +142,52 @@ def test_matplotlib_is_needed_to_draw_and_not_before():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     sentence = "ImportError: LossCurveDisplay.plot needs matplotlib: pip install 'mlp_xp[cli]'"
     assert done.stderr.splitlines()[-1] == sentence
+
+
+@pytest.mark.only("numpy")
+def test_the_network_of_a_pipeline_or_a_search_is_drawn():
+    data = load_iris(as_frame=True)
+    model = MLPClassifier(5, max_iter=3, early_stopping=True, random_state=0)
+    framed = StandardScaler().set_output(transform="pandas")
+    pipeline = make_pipeline(framed, model).fit(data.data, data.target)
+    fitted = pipeline[-1]
+    others = [
+        GridSearchCV(model, {"alpha": [0.1]}, cv=2),
+        GridSearchCV(make_pipeline(framed, model), {"mlpclassifier__alpha": [0.1]}, cv=2),
+        make_pipeline(framed, GridSearchCV(model, {"alpha": [0.1]}, cv=2)),
+        TunedThresholdClassifierCV(make_pipeline(framed, model), cv=2),
+    ]
+    targets = [data.target] * 3 + [data.target == 1]
+    networks = [
+        lambda search: search.best_estimator_,
+        lambda search: search.best_estimator_[-1],
+        lambda search: search[-1].best_estimator_,
+        lambda tuned: tuned.estimator_[-1],
+    ]
+    cases = [(pipeline, fitted)]
+    for other, y, network in zip(others, targets, networks, strict=True):
+        other.fit(data.data, y)
+        cases.append((other, network(other)))
+    for whole, network in cases:
+        curve = LossCurveDisplay.from_estimator(whole)
+        np.testing.assert_array_equal(curve.line_.get_ydata(), network.loss_curve_)
+        weights = WeightsDisplay.from_estimator(whole)
+        np.testing.assert_array_equal(weights.weight, network.coefs_[0])
+        assert list(weights.feature_names) == list(data.data.columns)
+
+
+@pytest.mark.only("numpy")
+def test_what_has_no_fitted_network_is_refused_by_the_displays():
+    X, y = iris()
+    for display in (LossCurveDisplay, WeightsDisplay):
+        for unfitted in (make_pipeline(MLPClassifier()), GridSearchCV(MLPClassifier(), {"alpha": [0.1]})):
+            with pytest.raises(NotFittedError, match="not fitted yet"):
+                display.from_estimator(unfitted)
+        for kind, other in (
+            ("Pipeline", make_pipeline(LinearRegression()).fit(X, y)),
+            ("LinearRegression", LinearRegression().fit(X, y)),
+            ("GridSearchCV", GridSearchCV(MLPClassifier(max_iter=1), {"alpha": [0.1]}, refit=False, cv=2).fit(X, y)),
+        ):
+            sentence = f"{display.__name__} needs a fitted network, or a pipeline or a search of one, got {kind}"
+            with pytest.raises(TypeError, match=sentence):
+                display.from_estimator(other)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import scipy.sparse
 from estimator_problems import SAME, apart, iris
 from sklearn.exceptions import NotFittedError
 
+from mlp_xp._lib.namespace import namespace
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -131,3 +134,85 @@ def test_a_sample_of_weight_zero_is_left_out():
     weight = np.where(np.arange(150) % 3 == 0, 0.0, 1.0)
     without = MLPClassifier(max_iter=5, random_state=0).fit(X[weight > 0], y[weight > 0], np.ones(100))
     assert apart(MLPClassifier(max_iter=5, random_state=0).fit(X, y, weight), without) <= SAME
+
+
+# --- tensors with a past ---------------------------------------------------------------------------------------------
+
+
+def with_a_past(kind, array):
+    """A tensor of PyTorch that autograd follows."""
+    import torch
+
+    tensor = torch.asarray(array)
+    if kind == "an encoder's output":
+        return torch.tanh(tensor @ torch.eye(tensor.shape[-1], dtype=tensor.dtype, requires_grad=True))
+    return torch.nn.Parameter(tensor) if kind == "a parameter" else tensor.requires_grad_()
+
+
+def alike(one, other):
+    return all(
+        bool((a == b).all())
+        for a, b in zip(one.coefs_ + one.intercepts_, other.coefs_ + other.intercepts_, strict=True)
+    )
+
+
+@pytest.mark.only("torch")
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("kind", ["an encoder's output", "a parameter", "a leaf"])
+@pytest.mark.parametrize("make", [MLPClassifier, MLPRegressor])
+def test_what_is_learned_from_a_tensor_with_a_past_has_none(put, tmp_path, make, kind, solver):
+    X, labels = iris()
+    weight = with_a_past("a parameter", np.linspace(0.5, 1.5, 150))
+    y = put(labels) if make is MLPClassifier else with_a_past(kind, X[:, :2].copy())
+    X = with_a_past(kind, X)
+    options = {"max_iter": 3, "random_state": 0, "solver": solver}
+    rows = {} if solver == "lbfgs" else {"eval_set": (X, y)}
+    model = make(**options).fit(X, y, weight, **rows)
+    plain = make(**options).fit(X.detach(), y.detach(), weight.detach())
+    assert alike(model, plain)
+    if solver != "lbfgs":
+        model.partial_fit(X, y, weight)
+    assert not any(a.requires_grad for a in (*model.coefs_, *model.intercepts_, *(model._state or ())))
+    assert alike(copy.deepcopy(model), model)
+    assert alike(pickle.loads(pickle.dumps(model)), model)
+    model.save(tmp_path / "model")
+    assert make.load(tmp_path / "model", xp=namespace(X)).n_iter_ == model.n_iter_
+    assert math.isfinite(model.score(X, y, weight))
+    assert model.predict(X).shape[0] == 150
+
+
+@pytest.mark.only("torch")
+def test_the_validation_score_of_tensors_with_a_past_is_that_of_plain_ones(put):
+    X, y = iris()
+    options = {"max_iter": 3, "random_state": 0, "early_stopping": True, "scoring": "neg_log_loss"}
+    model = MLPClassifier(**options).fit(with_a_past("a leaf", X), put(y))
+    assert model.validation_scores_ == MLPClassifier(**options).fit(put(X), put(y)).validation_scores_
+
+
+@pytest.mark.only("torch")
+def test_predictions_stay_differentiable_in_x(put):
+    X, _ = iris()
+    target = X[:, 0] - 2.0 * X[:, 1]
+    model = MLPRegressor(hidden_layer_sizes=8, activation="tanh")
+    model.set_params(max_iter=3, random_state=0).fit(put(X), put(target))
+    rows = with_a_past("a leaf", X[:5].copy())
+    model.predict(rows).sum().backward()
+    step = 1e-6  # error of the central difference: step^2 and 1e-16 / step, both below 1e-9
+    for column in range(4):
+        shift = step * np.eye(4)[column]
+        slope = (model.predict(put(X[:5] + shift)) - model.predict(put(X[:5] - shift))) / (2 * step)
+        np.testing.assert_allclose(rows.grad[:, column], slope, atol=1e-8)
+
+
+# --- weights at the edges of a dtype ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_rows_whose_weight_is_0_in_the_dtype_of_x_are_left_out(xp, put, host, solver):
+    X, y = iris()
+    weight = np.where(np.arange(150) % 3 == 0, 1e-60, 1.0)  # float32 has no number between 0 and 1e-45
+    options = {"max_iter": 5, "random_state": 0, "solver": solver}
+    ours = MLPClassifier(**options).fit(put(X, xp.float32), put(y), put(weight))
+    kept = weight == 1.0
+    without = MLPClassifier(**options).fit(put(X[kept], xp.float32), put(y[kept]), put(weight[kept]))
+    np.testing.assert_array_equal(host(ours.coefs_[0]), host(without.coefs_[0]))

@@ -1,0 +1,216 @@
+"""``partial_fit`` and ``warm_start`` go on from what was learned: its schedule, its dtype, its library."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+from estimator_problems import SAME, apart, iris, numbers, two_numbers
+from sklearn import neural_network as theirs
+
+from mlp_xp import schedules
+from mlp_xp.estimators import MLPClassifier, MLPRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+FLOAT32 = 1e-4  # a hundred steps of Adam, each rounded to float32, whose epsilon is 1.2e-7
+
+
+def passes(model, X, y, count):
+    """``count`` calls of ``partial_fit`` on all rows."""
+    classes = {"classes": np.unique(y)} if isinstance(model, MLPClassifier) else {}
+    for _ in range(count):
+        model.partial_fit(X, y, **classes)
+    return model
+
+
+# --- a schedule ------------------------------------------------------------------------------------------------------
+
+PLANNED = {
+    "cosine": {"learning_rate": "cosine"},
+    "cosine of SGD": {"learning_rate": "cosine", "solver": "sgd"},
+    "warm-up, then cosine": {"learning_rate": "cosine", "warmup_steps": 40},
+    "a line to 0": {"learning_rate": lambda progress: 0.03 * (1.0 - progress.step / progress.steps)},
+    "decay by steps": {"learning_rate": schedules.step_decay(0.03, 50)},
+}
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", PLANNED)
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_passes_of_partial_fit_follow_the_schedule_of_one_fit(kind, name):
+    X, y = iris() if kind is MLPClassifier else numbers()
+    options = {"learning_rate_init": 0.03, "max_iter": 60, "random_state": 0, "batch_size": 50, "shuffle": False}
+    options |= {"n_iter_no_change": math.inf, **PLANNED[name]}
+    together = kind(**options).fit(X, y)
+    assert apart(passes(kind(**options), X, y, 60), together) <= SAME
+    assert together.loss_ < 0.2 * together.loss_curve_[0]
+
+
+def recorded(schedule):
+    """The schedule, and the list of what it returned."""
+    rates = []
+
+    def recording(progress):
+        rates.append(schedule(progress))
+        return rates[-1]
+
+    return recording, rates
+
+
+@pytest.mark.only("numpy")
+def test_the_cosine_of_partial_fit_is_its_closed_form_and_ends_at_max_iter():
+    X, y = iris()
+    schedule, rates = recorded(schedules.cosine(0.1))
+    model = MLPClassifier(learning_rate=schedule, max_iter=20, batch_size=50, random_state=0)
+    passes(model, X, y, 25)
+    t = np.arange(75) / 60  # three steps in each of 20 planned passes
+    expected = np.where(t < 1, 0.05 * (1 + np.cos(np.pi * t)), 0.0)
+    planned = rates[:60]
+    np.testing.assert_allclose(planned, expected[:60], rtol=1e-12)
+    # a pass beyond the plan is planned as the last one
+    assert len(rates) == 75
+    assert max(rates[60:]) < 0.001
+
+
+@pytest.mark.only("numpy")
+def test_one_pass_of_partial_fit_is_one_epoch_for_callbacks_and_the_progress_bar(capsys):
+    X, y = iris()
+    model = MLPClassifier(max_iter=60, learning_rate="cosine", progress=True, random_state=0)
+    passes(model, X, y, 2)
+    assert capsys.readouterr().out.count("1/1") == 2
+    assert (model.n_iter_, len(model.loss_curve_), model.t_) == (1, 2, 300)
+
+
+@pytest.mark.only("numpy")
+def test_lbfgs_in_between_leaves_no_epochs_to_the_plan_of_partial_fit():
+    X, y = iris()
+    schedule, rates = recorded(schedules.cosine(0.1))
+    model = MLPClassifier(solver="lbfgs", max_iter=5, warm_start=True, random_state=0).fit(X, y)
+    model.set_params(solver="adam", learning_rate=schedule).partial_fit(X, y)
+    assert rates == [0.1]
+
+
+# --- a dtype ---------------------------------------------------------------------------------------------------------
+
+LATER = {
+    "float32": lambda X: X.astype(np.float32),
+    "float16": lambda X: X.astype(np.float16),
+    "whole numbers": lambda X: np.round(X).astype(np.int64),
+    "bool": lambda X: X > 0,
+    "a list": lambda X: X.tolist(),
+    "a sparse matrix of float32": lambda X: scipy.sparse.csr_matrix(X.astype(np.float32)),
+    "a data frame of float32": lambda X: pd.DataFrame(X.astype(np.float32)),
+}
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", LATER)
+def test_later_rows_of_another_dtype_are_learned_from_as_scikit_learn_learns_from_them(name):
+    X, y = iris()
+    options, later = {"random_state": 0, "batch_size": 50, "max_iter": 5}, LATER[name](X)
+    ours, sklearns = MLPClassifier(**options), theirs.MLPClassifier(**options)
+    for model in (ours, sklearns):
+        model.partial_fit(X, y, classes=[0, 1, 2]).partial_fit(later, y).partial_fit(X, y)
+    assert apart(ours, sklearns) <= SAME
+    for model in (ours, sklearns):
+        model.set_params(warm_start=True).fit(later, y)
+    assert apart(ours, sklearns) <= SAME
+    assert {a.dtype for a in ours.coefs_ + ours.intercepts_} == {np.dtype(np.float64)}
+
+
+@pytest.mark.parametrize("method", ["partial_fit", "fit"])
+def test_what_was_learned_in_float32_stays_float32(xp, put, host, method):
+    X, y = iris()
+    options = {"random_state": 0, "max_iter": 5, "warm_start": True}
+    model = MLPClassifier(**options).fit(put(X, xp.float32), put(y))
+    wider = MLPClassifier(**options).fit(put(X), put(y))
+    for later in (put(X), put(np.round(X).astype(np.int64)), put(X, xp.float32)):
+        getattr(model, method)(later, put(y))
+        getattr(wider, method)(put(host(later), xp.float64), put(y))
+    assert all(a.dtype == xp.float32 for a in (*model.coefs_, *model.intercepts_))
+    assert model.predict_proba(put(X)).dtype == xp.float32
+    np.testing.assert_allclose(host(model.predict_proba(put(X))), host(wider.predict_proba(put(X))), atol=FLOAT32)
+
+
+@pytest.mark.parametrize("kind", ["float32", "int64", "float64"])
+def test_validation_rows_of_another_dtype_are_judged_as_they_are(xp, put, kind):
+    X, y = iris()
+    options = {"max_iter": 3, "random_state": 0}
+    whole = np.round(X)  # the same numbers in each of these dtypes
+    model = MLPClassifier(**options).fit(put(X), put(y), eval_set=(put(whole, getattr(xp, kind)), put(y)))
+    same = MLPClassifier(**options).fit(put(X), put(y), eval_set=(put(whole), put(y)))
+    assert model.validation_losses_ == same.validation_losses_
+
+
+@pytest.mark.only("numpy")
+def test_a_later_number_too_large_for_the_learned_dtype_is_refused(recwarn):
+    X, y = iris()
+    model = MLPClassifier(max_iter=1, warm_start=True).fit(X.astype(np.float32), y)
+    with pytest.raises(ValueError, match=r"infinity or a value too large for dtype\('float32'\)"):
+        model.fit(X * 1e39, y)
+
+
+# --- other than in the first call ------------------------------------------------------------------------------------
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("method", ["partial_fit", "fit"])
+def test_later_targets_of_another_width_are_refused(method):
+    (X, y), (_, several) = numbers(), two_numbers()
+    model = MLPRegressor(max_iter=1, warm_start=True).fit(X, y)
+    with pytest.raises(
+        ValueError, match="y must have 1 numbers for each sample, as the y that was learned from, got 2"
+    ):
+        getattr(model, method)(X, several)
+    with pytest.raises(ValueError, match="y must have 1 numbers for each sample"):
+        MLPRegressor(max_iter=1).fit(X, y, eval_set=(X, several))
+    assert model.set_params(warm_start=False).fit(X, several).n_outputs_ == 2
+
+
+FOREIGN = {
+    "a list": (lambda X: X.tolist(), r"Got list, .*asarray\(X\) converts"),
+    "an array of NumPy": (lambda X: X, r"Got ndarray, .*asarray\(X\) converts"),
+    "a data frame": (pd.DataFrame, r"Got DataFrame, .*asarray\(X.to_numpy\(\)\) converts"),
+    "a sparse matrix": (scipy.sparse.csr_matrix, r"Got csr_matrix, .*asarray\(X.toarray\(\)\) converts"),
+}
+
+
+@pytest.mark.only("torch", "jax", "dask", "array_api_strict")
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_numpy_holds_is_refused_by_what_was_learned_elsewhere_in_one_sentence(put, name):
+    X, y = iris()
+    make, sentence = FOREIGN[name]
+    model = MLPClassifier(max_iter=1, warm_start=True).fit(put(X), put(y))
+    calls = {
+        r"Inputs passed to MLPClassifier.fit\(\)": lambda: model.fit(make(X), y),
+        r"Inputs passed to MLPClassifier.partial_fit\(\)": lambda: model.partial_fit(make(X), y),
+        r"Inputs passed to MLPClassifier.predict\(\)": lambda: model.predict(make(X)),
+        "The arrays of eval_set": lambda: model.fit(put(X), put(y), eval_set=(make(X), y)),
+    }
+    for what, call in calls.items():
+        with pytest.raises(ValueError, match=f"{what} must use the same namespace and the same device .*{sentence}"):
+            call()
+
+
+@pytest.mark.only("torch", "array_api_strict")
+def test_arrays_on_another_device_are_refused_with_the_remedy(backend, xp, put):
+    X, y = iris()
+    elsewhere = xp.asarray(X, device=xp.Device("CPU_DEVICE") if backend == "array_api_strict" else "meta")
+    model = MLPClassifier(max_iter=1).fit(put(X), put(y))
+    for method in (model.predict, lambda X: model.partial_fit(X, y)):
+        with pytest.raises(ValueError, match=r"move one of them, the estimator with to\(device\)"):
+            method(elsewhere)
+
+
+@pytest.mark.only("numpy")
+def test_nothing_is_said_of_rows_that_come_as_they_came():
+    X, y = iris()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = passes(MLPClassifier(), pd.DataFrame(X, columns=list("abcd")), y, 2)
+    assert list(model.feature_names_in_) == list("abcd")
