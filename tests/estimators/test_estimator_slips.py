@@ -111,7 +111,7 @@ ROWS = {
     "a weight that is infinite": (lambda g: g.fit(sample_weight=np.r_[INF, np.ones(149)]), V, "Input sample_weight contains infinity"),
     "a weight that is NaN": (lambda g: g.fit(sample_weight=np.r_[NAN, np.ones(149)]), V, "Input sample_weight contains NaN"),
     "weights whose sum overflows": (lambda g: g.fit(sample_weight=np.full(150, 1e308)), V, "sample_weight must not exceed 1.8e+308 in sum, the largest float64, got 1.0e+308; scale it"),
-    "weights that vanish": (lambda g: g.fit(sample_weight=np.full(150, 1e-320)), V, "sample_weight must not be zero for every sample, got at most 1.0e-320"),
+    "weights that vanish": (lambda g: g.fit(sample_weight=np.full(150, 1e-320)), V, "the weights must not be zero for every sample, got at most 1.0e-320"),
     "weights that vanish, lbfgs": (lambda g: g.fit(sample_weight=np.full(150, 1e-320), solver="lbfgs"), V, "must not be zero for every sample"),
     "targets too large for X": (
         lambda g: g.regress(g.put(numbers()[0].astype(np.float32)), numbers()[1] * 1e39), V, "y must not exceed 3.4e+38, the largest float32, got"),
