@@ -173,7 +173,7 @@ def test_a_loss_equal_to_the_best_is_an_improvement_if_tol_is_0():
         (lambda: schedules.cosine(0.1, 5, -0.1), ValueError, "final must be at least 0 and finite, got -0.1"),
         (lambda: schedules.step_decay(0.1, 0), ValueError, "every must be at least 1 and finite, got 0"),
         (lambda: schedules.step_decay(0.1, 5, -1), ValueError, "factor must be at least 0 and finite, got -1"),
-        (lambda: schedules.warm_up(0.1, 5), TypeError, "schedule must be a function of the progress, such as"),
+        (lambda: schedules.warm_up(0.1, 5), TypeError, "schedule must be a function such as constant(0.1), got 0.1"),
         (lambda: schedules.warm_up(schedules.constant(1), -1), ValueError, "steps must be at least 0 and finite"),
         (lambda: schedules.warm_up(schedules.constant(1), 5, 1.5), ValueError, "first must be at least 0 and below 1"),
         (lambda: schedules.inverse_scaling(0.1, math.nan), ValueError, "power must be at least 0 and finite, got nan"),

@@ -163,6 +163,20 @@ def check_callables(name: str, values: Any) -> tuple[Any, ...]:
     return together
 
 
+def check_parameters(name: str, values: Any) -> tuple[Any, ...]:
+    """``values`` as a tuple. Raise unless they are a tuple or a list: order says which array is W1 and which b1."""
+    if not isinstance(values, (tuple, list)):
+        raise TypeError(f"{name} must be a tuple (W1, b1, W2, b2, ...), got {described(values)}")
+    return tuple(values)
+
+
+def is_true(answer: Any) -> bool:
+    """Whether a callback answered True: Python's, NumPy's, or a 0-d array of any library."""
+    if getattr(answer, "shape", None) == ():
+        return "bool" in str(getattr(answer, "dtype", "")) and bool(answer)
+    return answer is True
+
+
 def check_seed(xp: Namespace, seed: object) -> Any:
     """``seed`` as an int in 0 ... 2^31 - 1, or unchanged if it is a 0-d integer array. Raise for anything else."""
     if isinstance(seed, Integral) and not isinstance(seed, bool):
