@@ -11,6 +11,7 @@ Before: ``ops``. Next: ``mlp`` puts a network in front of the logits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -110,15 +111,17 @@ def targets_and_weights(
     outputs: Array,
     sample_weight: Array | None = None,
     label_smoothing: float = 0.0,
-    outputs_per_target: int = 1,
+    criterion: Criterion | None = None,
 ) -> tuple[Array, Array]:
     """Floating targets (n, k) and weights (n,) that sum to 1, for ``outputs`` (..., n, k), in their dtype.
 
     Integer labels (n,) become one-hot rows (0/1 when k is 1), smoothed to ``(1 - s) one_hot + s / k``. A label out of
-    range raises on NumPy. Elsewhere a look at the values would wait for the device: the row of such a label gets weight
-    NaN, which reaches the loss and every gradient.
+    range, or a target that the criterion does not take, raises on NumPy. Elsewhere a look at the values would wait for
+    the device: such a row gets weight NaN, which reaches the loss and every gradient. Without a criterion the targets
+    may be any numbers, one for each output.
     """
-    n, k = outputs.shape[-2], outputs.shape[-1] // outputs_per_target
+    criterion = criterion or CRITERIA["softmax_cross_entropy"]
+    n, k = outputs.shape[-2], outputs.shape[-1] // criterion.outputs_per_target
     dtype = outputs.dtype
     place = device_kwargs(outputs)
     if sample_weight is None:
@@ -128,10 +131,11 @@ def targets_and_weights(
         weights = sample_weight / xp.sum(sample_weight)
     if y.dtype == dtype or not is_integral(xp, y.dtype):
         _check_floating_targets(xp, y, n, k, dtype)
-        targets = y
+        targets, weights = y, _weights_in_range(xp, criterion, y, weights)
     else:
         if y.shape != (n,):
-            raise ValueError(f"integer y must be labels of shape (n,) = ({n},), got {tuple(y.shape)}")
+            hint = _about_integers(criterion)
+            raise ValueError(f"integer y must be labels of shape (n,) = ({n},), got {tuple(y.shape)}{hint}")
         classes = max(k, 2)
         if classes > 127 and xp.iinfo(y.dtype).max < classes:  # 8-bit labels of more classes than 8 bits can count
             y = xp.astype(y, xp.int32)
@@ -139,11 +143,56 @@ def targets_and_weights(
         if not is_numpy(xp):
             weights = xp.where(xp.any(hit, axis=-1), weights, weights * float("nan"))
         elif xp.count_nonzero(hit) != n:
-            raise ValueError(f"y must hold labels 0 to {classes - 1}, got labels {xp.min(y)} to {xp.max(y)}")
+            check_target_values(xp, criterion, y, outputs.shape[-1])
         targets = xp.astype(hit if k > 1 else hit[:, 1:], dtype)
     if label_smoothing:
         targets = (1.0 - label_smoothing) * targets + label_smoothing / k
     return targets, weights
+
+
+def check_target_values(xp: Namespace, criterion: Criterion, y: Array, d_out: int, which: str = "") -> None:
+    """Raise ``ValueError`` for labels or floating targets that the criterion does not take.
+
+    This looks at every value, which waits for the device.
+
+    Args:
+        xp: the namespace of ``y``.
+        criterion: the record, which has the range of its targets.
+        y: integer labels, or floating targets without NaN.
+        d_out: how many outputs the network has; floating targets don't ask for it.
+        which: stands before the name y in the message, such as "validation ".
+    """
+    if is_integral(xp, y.dtype):
+        classes = max(d_out // criterion.outputs_per_target, 2)
+        first, last = int(xp.min(y)), int(xp.max(y))
+        if first < 0 or last >= classes:
+            labels = f"labels 0 to {classes - 1}, got labels {first} to {last}"
+            raise ValueError(f"{which}y must hold {labels}{_about_integers(criterion)}")
+        return
+    low, high = criterion.targets
+    worst = float(xp.min(y)) if low > -math.inf else low
+    if not worst < low and high < math.inf:
+        worst = float(xp.max(y))
+    if worst < low or worst > high:
+        end = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
+        raise ValueError(f"{which}y must be {end} for {criterion.name}, got {worst:g}; squared_error takes any number")
+
+
+def _about_integers(criterion: Criterion) -> str:
+    """The end of a sentence about integers that are no labels, for a criterion of numbers."""
+    return "" if criterion.decide else "; integers are labels: counts and other numbers must be floating, (n, d_out)"
+
+
+def _weights_in_range(xp: Namespace, criterion: Criterion, targets: Array, weights: Array) -> Array:
+    """``weights``, NaN for each row with a target out of range; on NumPy such a target raises."""
+    low, high = criterion.targets
+    if low == -math.inf and high == math.inf:
+        return weights
+    if is_numpy(xp):
+        check_target_values(xp, criterion, targets, targets.shape[-1])
+        return weights
+    wrong = (targets < low) | (targets > high) if high < math.inf else targets < low
+    return xp.where(xp.any(wrong, axis=-1), weights * math.nan, weights)
 
 
 def _check_sample_weight(xp: Namespace, sample_weight: Array, outputs: Array) -> None:
@@ -202,6 +251,7 @@ class Criterion(NamedTuple):
     probabilities: whether its outputs are probabilities.
     quantity, unit: what the loss measures, and in which unit, for pictures.
     outputs_per_target: how many logits belong to one target.
+    targets: the smallest and the largest target that it takes.
     smoothing: whether label smoothing is defined.
     label_loss: ``loss`` for targets that are known to sum to 1 in each row, where that saves arithmetic.
     cost: per logit, labels given for softmax; ``kept`` counts the targets. None for an op of the caller's own.
@@ -219,6 +269,7 @@ class Criterion(NamedTuple):
     smoothing: bool = False
     label_loss: Primitive | None = None
     cost: Cost | None = None
+    targets: tuple[float, float] = (-math.inf, math.inf)
 
     def decision(self, xp: Namespace, logits: Array, k: int) -> Array:
         """What ``predict`` returns for logits (n, k); k is said since a library that only traces may not know it."""
@@ -293,7 +344,7 @@ def softmax_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights:
 
 @_criterion(
     outputs=logistic, decide=_each_label, metric="accuracy", probabilities=True, quantity="cross-entropy", unit="nats",
-    cost=Cost(13, 16, 2),
+    cost=Cost(13, 16, 2), targets=(0.0, 1.0),
 )  # fmt: skip
 def sigmoid_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``-sum_i w_i sum_j t_ij log s(z_ij) + (1 - t_ij) log s(-z_ij)``, s the sigmoid: (n, k), (n, k), (n,) -> 0-d.
@@ -349,7 +400,10 @@ def squared_error(xp: Namespace, logits: Array, targets: Array, weights: Array) 
     return losses @ weights, lambda dloss: (difference * _per_row(weights, dloss),)
 
 
-@_criterion(outputs=_exp, metric="r2", quantity="half Poisson deviance", unit="unit of y", cost=Cost(7, 2, 2))
+@_criterion(
+    outputs=_exp, metric="r2", quantity="half Poisson deviance", unit="unit of y", cost=Cost(7, 2, 2),
+    targets=(0.0, math.inf),
+)  # fmt: skip
 def poisson(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``sum_i w_i sum_j exp(z_ij) - t_ij + t_ij (log t_ij - z_ij)``: (n, k), (n, k), (n,) -> 0-d, half the deviance.
 

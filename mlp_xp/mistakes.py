@@ -58,7 +58,7 @@ def _case(X: Array, y: Array, params: Params, options: Options) -> _Case:
     logits = affine(at.layers[-1].x, *params[-2:])[0]
     criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
     weight, smoothing = options.get("sample_weight"), options.get("label_smoothing", 0.0)
-    targets, weights = targets_and_weights(at.xp, y, logits, weight, smoothing, criterion.outputs_per_target)
+    targets, weights = targets_and_weights(at.xp, y, logits, weight, smoothing, criterion)
     activations = activations_of(options.get("activation", "sigmoid"), len(params) // 2 - 1)
     return _Case(at, activations, criterion.outputs(at.xp, logits), targets, weights[:, None])
 

@@ -186,7 +186,7 @@ def _data_loss(
     xp: Namespace, criterion: Criterion, logits: Array, y: Array, weight: Array | None, smoothing: float
 ) -> tuple[Array, Pullback]:
     """The weighted mean of the criterion, 0-d or (k,), as an op of the logits."""
-    targets, weights = targets_and_weights(xp, y, logits, weight, smoothing, criterion.outputs_per_target)
+    targets, weights = targets_and_weights(xp, y, logits, weight, smoothing, criterion)
     labels = y.ndim == 1 and targets.shape[-1] > 1  # then each row of targets sums to 1
     loss = criterion.label_loss if labels and criterion.label_loss is not None else criterion.loss
     return loss(xp, logits, targets, weights)
