@@ -147,6 +147,13 @@ def check_whole(name: str, value: object, low: int) -> int:
     return int(value)
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """``value`` as a bool. Raise unless it is True or False: the text "False" would count as true."""
+    if not isinstance(value, (bool, Integral)) and type(value).__name__ not in ("bool", "bool_"):  # NumPy's own
+        raise TypeError(f"{name} must be True or False, got {described(value)}")
+    return bool(value)
+
+
 def check_callable(name: str, value: Any, example: str) -> Any:
     """``value``. Raise unless it can be called; ``example`` says what can, for the message."""
     if not callable(value):
