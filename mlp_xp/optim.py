@@ -23,7 +23,16 @@ from mlp_xp._lib.arguments import (
     described,
     is_true,
 )
-from mlp_xp._lib.namespace import device_of, is_floating, namespace, parameter_name, persisted, scalar_like, to_host
+from mlp_xp._lib.namespace import (
+    detached,
+    device_of,
+    is_floating,
+    namespace,
+    parameter_name,
+    persisted,
+    scalar_like,
+    to_host,
+)
 from mlp_xp._lib.typing import Array, Namespace, Params
 
 State: TypeAlias = tuple[Array, ...]
@@ -454,7 +463,7 @@ def lbfgs(
 
     def on_host(vector: Any) -> tuple[float, Any]:
         value, grads = _as_a_pair(value_and_grad(*apart(vector)), params)
-        value, *arrays = persisted(value, *grads)  # in one call: Dask would repeat the forward pass
+        value, *arrays = detached(*persisted(value, *grads))  # in one call: Dask would repeat the forward pass
         return float(value), together(tuple(arrays))
 
     def after_iteration(intermediate_result: Any) -> None:

@@ -391,7 +391,7 @@ def _judged(
 def _as_a_number(score: Any) -> float:
     """What ``score`` returned; NaN is a number, which is no improvement."""
     try:
-        return float(score)
+        return float(*detached(score))
     except (TypeError, ValueError):
         raise TypeError(f"score(params) must return a number, got {described(score)}") from None
 
