@@ -150,15 +150,11 @@ def targets_and_weights(
         total = xp.sum(sample_weight)
         # total - total is NaN where the sum is infinite: all rows would weigh nothing, and the loss would be 0
         weights = sample_weight / (total + (total - total))
-    if y.dtype == dtype or not is_integral(xp, y.dtype):
-        _check_floating_targets(xp, y, n, k, dtype)
+    if not check_targets(xp, criterion, y, n, outputs.shape[-1], dtype):
         targets = y
         if criterion.targets != _ANY:
             weights = _weights_in_range(xp, "y", y, criterion.targets, _takes(criterion), weights)
     else:
-        if y.shape != (n,):
-            hint = _about_integers(criterion)
-            raise ValueError(f"integer y must be labels of shape (n,) = ({n},), got {tuple(y.shape)}{hint}")
         classes = max(k, 2)
         if classes > 127 and xp.iinfo(y.dtype).max < classes:  # 8-bit labels of more classes than 8 bits can count
             y = xp.astype(y, xp.int32)
@@ -171,6 +167,19 @@ def targets_and_weights(
     if label_smoothing:
         targets = (1.0 - label_smoothing) * targets + label_smoothing / k
     return targets, weights
+
+
+def check_targets(
+    xp: Namespace, criterion: Criterion, y: Array, n: int, d_out: int, dtype: object, which: str = ""
+) -> bool:
+    """Whether ``y`` holds labels. Raise unless it is integer (n,), or (n, k) of ``dtype``, k targets a row."""
+    if y.dtype == dtype or not is_integral(xp, y.dtype):
+        _check_floating_targets(xp, y, n, d_out // criterion.outputs_per_target, dtype, which)
+        return False
+    if y.shape != (n,):
+        hint = _about_integers(criterion)
+        raise ValueError(f"integer {which}y must be labels of shape (n,) = ({n},), got {tuple(y.shape)}{hint}")
+    return True
 
 
 def check_target_values(xp: Namespace, criterion: Criterion, y: Array, d_out: int, which: str = "") -> None:
@@ -254,14 +263,16 @@ def _check_sample_weight(xp: Namespace, sample_weight: Array, outputs: Array) ->
             raise ValueError(f"sample_weight {must}, got a sum of {float(total)}")
 
 
-def _check_floating_targets(xp: Namespace, y: Array, n: int, k: int, dtype: object) -> None:
+def _check_floating_targets(xp: Namespace, y: Array, n: int, k: int, dtype: object, which: str) -> None:
     if not is_floating(xp, y.dtype):
-        raise TypeError(f"y must be integer labels (n,) or floating targets (n, d_out), got dtype {y.dtype}")
+        raise TypeError(f"{which}y must be integer labels (n,) or floating targets (n, d_out), got dtype {y.dtype}")
     if y.shape != (n, k):
         hint = "; class labels must be integers" if y.ndim == 1 else ""
-        raise ValueError(f"floating y must be targets of shape (n, d_out) = ({n}, {k}), got {tuple(y.shape)}{hint}")
+        raise ValueError(
+            f"floating {which}y must be targets of shape (n, d_out) = ({n}, {k}), got {tuple(y.shape)}{hint}"
+        )
     if y.dtype != dtype:
-        raise TypeError(f"floating y must have the dtype of X, {dtype}, got {y.dtype}")
+        raise TypeError(f"floating {which}y must have the dtype of X, {dtype}, got {y.dtype}")
 
 
 # --- criteria ----------------------------------------------------------------------------------------------------

@@ -90,9 +90,7 @@ def record_named(
         if name not in table:
             raise ValueError(f"{kind} must be {one_of(table, name_or_op)}")
         return table[name]
-    if not callable(name_or_op) or isinstance(
-        name_or_op, type
-    ):  # an instance of torch.nn.ReLU is called, not the class
+    if not callable(name_or_op) or isinstance(name_or_op, type):  # an instance may be called, a class makes one
         raise TypeError(f"{kind} must be a name or an op, got {described(name_or_op)}")
     own: Any = getattr(name_or_op, "record", None)  # an op of this library means what its name does
     if any(own is record for record in table.values()):

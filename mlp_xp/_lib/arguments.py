@@ -165,6 +165,13 @@ def check_whole(name: str, value: object, low: int) -> int:
     return int(value)
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """``value`` as a bool. Raise unless it is True or False: the text "False" would count as true."""
+    if not isinstance(value, (bool, Integral)) and type(value).__name__ not in ("bool", "bool_"):  # NumPy's own
+        raise TypeError(f"{name} must be True or False, got {described(value)}")
+    return bool(value)
+
+
 def check_callable(name: str, value: Any, example: str) -> Any:
     """``value``. Raise unless it can be called; ``example`` says what can, for the message."""
     if not callable(value):
@@ -179,6 +186,20 @@ def check_callables(name: str, values: Any) -> tuple[Any, ...]:
     if not isinstance(values, Iterable) or not all(map(callable, together := tuple(values))):
         raise TypeError(f"{name} must be a list of functions, got {described(values)}")
     return together
+
+
+def check_parameters(name: str, values: Any) -> tuple[Any, ...]:
+    """``values`` as a tuple. Raise unless they are a tuple or a list: order says which array is W1 and which b1."""
+    if not isinstance(values, (tuple, list)):
+        raise TypeError(f"{name} must be a tuple (W1, b1, W2, b2, ...), got {described(values)}")
+    return tuple(values)
+
+
+def is_true(answer: Any) -> bool:
+    """Whether a callback answered True: Python's, NumPy's, or a 0-d array of any library."""
+    if getattr(answer, "shape", None) == ():
+        return "bool" in str(getattr(answer, "dtype", "")) and bool(answer)
+    return answer is True
 
 
 def check_seed(xp: Namespace, seed: object) -> Any:
