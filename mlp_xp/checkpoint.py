@@ -11,13 +11,16 @@ Before: ``train`` makes the epochs. Next: ``estimators`` and ``cli`` save them.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np  # for arrays on the host
 
 from mlp_xp._lib import files
+from mlp_xp._lib.arguments import check_parameters, described
 from mlp_xp._lib.files import as_json, dtype_name
 from mlp_xp._lib.namespace import device_of, is_integral, namespace, parameter_name, to_host
 from mlp_xp._lib.typing import Array, Params
@@ -39,7 +42,8 @@ def save(path: str | Path, epoch: Epoch, config: Mapping[str, Any]) -> None:
 
     Raises:
         OSError: the file can't be written; an older checkpoint there is unchanged.
-        TypeError: ``config`` holds something else, or an array has a dtype that safetensors lacks.
+        TypeError: an argument is something else, ``config`` holds something else, or an array has a dtype that
+            safetensors lacks. The file is as it was.
         ModuleNotFoundError: safetensors is not installed.
 
     >>> import numpy as np, tempfile
@@ -49,6 +53,9 @@ def save(path: str | Path, epoch: Epoch, config: Mapping[str, Any]) -> None:
     ...     load(f"{folder}/run.safetensors", params, {"seed": 0}).params
     (array([[0.5]]), array([0.]))
     """
+    if not isinstance(epoch, Epoch):
+        raise TypeError(f"epoch must be an Epoch, as train yields them, got {described(epoch)}")
+    _check_path_and_config(path, config)
     arrays = _named(epoch.params)
     if epoch.best is not epoch.params:
         arrays |= _named(epoch.best, "best.")
@@ -57,6 +64,8 @@ def save(path: str | Path, epoch: Epoch, config: Mapping[str, Any]) -> None:
         "config": config,
         "dtypes": {name: dtype_name(array.dtype) for name, array in arrays.items()},
         "history": {field: [getattr(record, field) for record in epoch.history] for field in Record._fields},
+        "optimizer": epoch.optimizer,
+        "rows": epoch.rows,
     }
     files.write(path, _KIND, arrays, header)
 
@@ -70,8 +79,24 @@ def saver(path: str | Path, config: Mapping[str, Any]) -> Callable[[Epoch], None
 
     Returns:
         ``callback(epoch)``, which raises what ``save`` raises.
+
+    Raises:
+        TypeError: for a path or a configuration that ``save`` would not take, before anything is learned.
     """
-    return lambda epoch: save(path, epoch, config)
+    _check_path_and_config(path, config)
+    as_json(config)
+    return partial(_save_to, path, config)
+
+
+def _save_to(path: str | Path, config: Mapping[str, Any], epoch: Epoch) -> None:
+    save(path, epoch, config)
+
+
+def _check_path_and_config(path: Any, config: Any) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a str or a Path, got {described(path)}")
+    if not isinstance(config, Mapping):
+        raise TypeError(f"config must be a dict of numbers, strings, lists and dicts, got {described(config)}")
 
 
 def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
@@ -86,15 +111,21 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
         The epoch: history, parameters, best parameters and the optimizer's state, placed like ``like``.
 
     Raises:
+        TypeError: an argument is something else.
         ValueError: one sentence that begins with the path. The file can't be read, is truncated or damaged, is no
             checkpoint, was written by a newer version, or has another configuration, shape or dtype than expected.
         ModuleNotFoundError: safetensors is not installed.
     """
+    _check_path_and_config(path, config)
+    like = check_parameters("like", like)
+    names = [parameter_name(position) for position in range(len(like))]
+    if not like:
+        raise ValueError("like must hold the parameters of a new run, got none")
+    xp, device = namespace(*like, names=names), device_of(like[0])
     arrays, header = files.read(path, _KIND)
     dtypes, history = header["dtypes"], header["history"]
     another = f"{path} is a checkpoint of another configuration: "
     _check_equal(another, _entries(config), _entries(header["config"]), missing="nothing")
-    names = [parameter_name(position) for position in range(len(like))]
     expected = {name: _described(p.shape, dtype_name(p.dtype)) for name, p in zip(names, like, strict=True)}
     found = {name: _described(array.shape, dtypes.get(name, "unknown")) for name, array in arrays.items()}
     if "best.W1" in dtypes:
@@ -103,12 +134,13 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
     expected |= {name: found.get(name, "there") for name in states}
     _check_equal(f"{path}: ", expected, found, missing="none")
 
-    xp, device = namespace(*like), device_of(like[0])
     placed = {name: xp.asarray(array, dtype=getattr(xp, dtypes[name]), device=device) for name, array in arrays.items()}
     params = tuple(placed[name] for name in names)
     best = tuple(placed[f"best.{name}"] for name in names) if "best.W1" in placed else params
     records = (dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True))
-    return Epoch(tuple(Record(**record) for record in records), params, best, tuple(placed[name] for name in states))
+    history, state = tuple(Record(**record) for record in records), tuple(placed[name] for name in states)
+    # older files say neither
+    return Epoch(history, params, best, state, header.get("optimizer", ""), header.get("rows", 0))
 
 
 def _check_equal(what: str, expected: Mapping[str, str], found: Mapping[str, str], missing: str) -> None:
@@ -141,19 +173,25 @@ def fingerprint(*arrays: Array | Any) -> str:
     Returns:
         The shapes and the first 16 hexadecimal digits.
 
+    Raises:
+        TypeError: for something else than an array, or an array of Python objects, whose values are not in it.
+
     >>> import numpy as np
     >>> fingerprint(np.zeros((3, 2)), np.arange(3, dtype="int8"))[:23]
     '(3, 2) (3,) ee4f5dc2531'
     """
     digest, shapes = hashlib.sha256(), []
-    for array in arrays:
-        shapes.append(str(tuple(array.shape)))
+    for position, array in enumerate(arrays, start=1):
         rows = cast(Any, array).tocsr() if is_sparse(array) else None
-        for part in (array,) if rows is None else (rows.data, rows.indices, rows.indptr):
-            integral = is_integral(namespace(part), part.dtype)
-            n = part.shape[0]
+        parts = (array,) if rows is None else (rows.data, rows.indices, rows.indptr)
+        xp = namespace(*parts, names=(f"array {position} of a fingerprint",))
+        shapes.append(str(tuple(array.shape)))
+        for part in parts:
+            integral, n = is_integral(xp, part.dtype), part.shape[0] if part.ndim else 1
             for low in range(0, n, _ROWS):
-                host = to_host(part[low : min(low + _ROWS, n), ...])
+                host = to_host(part[low : min(low + _ROWS, n), ...] if part.ndim else part)
+                if host.dtype.hasobject:
+                    raise TypeError(f"array {position} of a fingerprint must hold numbers, got Python objects")
                 digest.update(np.asarray(host, dtype="<i8" if integral else host.dtype.newbyteorder("<")).tobytes())
     return " ".join([*shapes, digest.hexdigest()[:16]])
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from numbers import Integral
 from typing import NamedTuple, TypeVar, cast
 
-from mlp_xp._lib.arguments import check_sizes, one_of
+from mlp_xp._lib.arguments import check_sizes, described, one_of
 from mlp_xp.losses import CRITERIA
 from mlp_xp.ops import ACTIVATIONS, Cost
 from mlp_xp.optim import OPTIMIZERS
@@ -79,15 +79,16 @@ def step_cost(
     import numpy as np  # imported here: --help must stay fast
 
     sizes = check_sizes(sizes)
-    if not isinstance(n, Integral) or n < 1:
-        raise ValueError(f"n must be a positive int, got {n}")
+    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
+        raise ValueError(f"n must be a positive int, got {described(n)}")
     if not isinstance(activation, str | Sequence):
-        raise TypeError(f"activation must be a name, or one per hidden layer, got {activation!r}")
+        raise TypeError(f"activation must be a name, or one per hidden layer, got {described(activation)}")
     n, hidden = int(n), sizes[1:-1]
     names = [activation] * len(hidden) if isinstance(activation, str) else list(activation)
     if len(names) != len(hidden):
         raise ValueError(f"activation must be one or one per hidden layer ({len(hidden)}), got {len(names)}")
-    records = [_entry("activation", ACTIVATIONS, "sigmoid" if name == "logistic" else name) for name in names]
+    own = ["sigmoid" if isinstance(name, str) and name == "logistic" else name for name in names]
+    records = [_entry("activation", ACTIVATIONS, name) for name in own]
     itemsize = _entry("dtype", _ITEMSIZE, str(dtype))
     last = _entry("criterion", CRITERIA, criterion)
     state = _entry("optimizer", OPTIMIZERS, optimizer)().init((np.zeros(2),))
@@ -110,6 +111,6 @@ def step_cost(
 
 
 def _entry(kind: str, table: Mapping[str, Value], name: str) -> Value:
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise ValueError(f"{kind} must be {one_of(table, name)}")
     return table[name]

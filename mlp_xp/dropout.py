@@ -9,6 +9,7 @@ Next: ``mlp`` multiplies hidden layers by the masks.
 
 from typing import TypeVar, cast
 
+from mlp_xp._lib.arguments import check_number, check_seed, check_whole
 from mlp_xp._lib.namespace import device_of
 from mlp_xp._lib.typing import Array, Namespace
 
@@ -43,7 +44,8 @@ def dropout_mask(
         The mask, (n, d_h).
 
     Raises:
-        ValueError: for 2^31 entries or more.
+        ValueError: for 2^31 entries or more, and for a rate or a seed out of range.
+        TypeError: for a rate or a seed of another kind.
 
     >>> import numpy as np
     >>> from array_api_compat import array_namespace
@@ -55,6 +57,7 @@ def dropout_mask(
     Luby and Rackoff, How to construct pseudorandom permutations, 1988, for the hash.
     """
     rows, columns = shape
+    rate, seed, layer = check_number("rate", rate, 0.0, 1.0), check_seed(xp, seed), check_whole("layer", layer, 0)
     if rows * columns >= 2**31:
         raise ValueError(f"dropout needs fewer than 2^31 entries in a layer's activations, got shape {shape}")
     if not isinstance(seed, int):

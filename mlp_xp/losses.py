@@ -11,11 +11,13 @@ Before: ``ops``. Next: ``mlp`` puts a network in front of the logits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from mlp_xp._lib.namespace import device_kwargs, is_floating, is_integral, is_numpy, namespace
+from mlp_xp._lib.arguments import check_alike, check_device
+from mlp_xp._lib.namespace import device_kwargs, is_floating, is_integral, is_numpy, namespace, scalar_like
 from mlp_xp._lib.typing import Array, Namespace, Op, Pullback
 from mlp_xp.ops import Cost, Primitive, log1p_exp, logistic, op_from, record_named
 
@@ -43,11 +45,19 @@ def softmax(z: Array) -> Array:
     Returns:
         Probabilities, in the shape of ``z``; they sum to 1 over the last axis.
 
+    Raises:
+        ValueError: for an array without a last axis, or with an empty one.
+        TypeError: for an array that is not real floating.
+
     >>> import numpy as np
     >>> softmax(np.asarray([[1000.0, 1000.0]])).tolist()
     [[0.5, 0.5]]
     """
-    return _softmax(namespace(z, names=("z",)), z)
+    xp = namespace(z, names=("z",))
+    check_alike(xp, ("z",), (z,))
+    if not z.ndim or z.shape[-1] == 0:
+        raise ValueError(f"z must have shape (..., k) with k >= 1, got {tuple(z.shape)}")
+    return _softmax(xp, z)
 
 
 def sigmoid(z: Array) -> Array:
@@ -59,11 +69,16 @@ def sigmoid(z: Array) -> Array:
     Returns:
         The values, in the shape of ``z``.
 
+    Raises:
+        TypeError: for an array that is not real floating.
+
     >>> import numpy as np
     >>> sigmoid(np.asarray([0.0, 1000.0])).tolist()
     [0.5, 1.0]
     """
-    return logistic(namespace(z, names=("z",)), z)
+    xp = namespace(z, names=("z",))
+    check_alike(xp, ("z",), (z,))
+    return logistic(xp, z)
 
 
 def cross_entropy(p: Array, y: Array) -> Array:
@@ -80,7 +95,8 @@ def cross_entropy(p: Array, y: Array) -> Array:
         The loss, 0-d, in the dtype of ``p``.
 
     Raises:
-        ValueError: for shapes that do not fit, or labels out of range.
+        ValueError: for shapes that do not fit, and on NumPy for labels or probabilities out of range, for which the
+            loss is NaN elsewhere.
         TypeError: for dtypes or libraries that differ.
 
     >>> import numpy as np
@@ -92,10 +108,12 @@ def cross_entropy(p: Array, y: Array) -> Array:
         raise ValueError(f"p must have shape (n, k) with n >= 1 and k >= 2 classes, got {tuple(p.shape)}")
     if not is_floating(xp, p.dtype):
         raise TypeError(f"p must be floating, got {p.dtype}")
+    check_device("y", y, p, "p")
     targets, weights = targets_and_weights(xp, y, p)
-    zero = p == 0
+    weights = _weights_in_range(xp, "p", p, (0.0, 1.0), "; logits go to objective", weights)
+    zero = p <= 0
     log_p = xp.log(xp.where(zero, xp.ones_like(p), p))
-    infinity = xp.full((), float("inf"), dtype=p.dtype, **device_kwargs(p))
+    infinity = xp.full((), math.inf, dtype=p.dtype, **device_kwargs(p))
     # 0 log 0 = 0; elsewhere -log 0 = inf, written down rather than computed, which would warn
     surprise = xp.where(zero, infinity, -log_p)
     return xp.sum(weights[:, None] * (targets * xp.where(targets == 0, xp.zeros_like(p), surprise)))
@@ -110,40 +128,125 @@ def targets_and_weights(
     outputs: Array,
     sample_weight: Array | None = None,
     label_smoothing: float = 0.0,
-    outputs_per_target: int = 1,
+    criterion: Criterion | None = None,
 ) -> tuple[Array, Array]:
     """Floating targets (n, k) and weights (n,) that sum to 1, for ``outputs`` (..., n, k), in their dtype.
 
     Integer labels (n,) become one-hot rows (0/1 when k is 1), smoothed to ``(1 - s) one_hot + s / k``. A label out of
-    range raises on NumPy. Elsewhere a look at the values would wait for the device: the row of such a label gets weight
-    NaN, which reaches the loss and every gradient.
+    range, or a target that the criterion does not take, raises on NumPy. Elsewhere a look at the values would wait for
+    the device: such a row gets weight NaN, which reaches the loss and every gradient. Without a criterion the targets
+    may be any numbers, one for each output.
     """
-    n, k = outputs.shape[-2], outputs.shape[-1] // outputs_per_target
+    criterion = criterion or CRITERIA["softmax_cross_entropy"]
+    n, k = outputs.shape[-2], outputs.shape[-1] // criterion.outputs_per_target
     dtype = outputs.dtype
     place = device_kwargs(outputs)
     if sample_weight is None:
         weights = xp.full((n,), 1.0 / n, dtype=dtype, **place)
     else:
         _check_sample_weight(xp, sample_weight, outputs)
-        weights = sample_weight / xp.sum(sample_weight)
-    if y.dtype == dtype or not is_integral(xp, y.dtype):
-        _check_floating_targets(xp, y, n, k, dtype)
+        if not is_numpy(xp):  # on NumPy a negative weight has raised
+            sample_weight = xp.where(sample_weight >= 0, sample_weight, scalar_like(xp, math.nan, sample_weight))
+        total = xp.sum(sample_weight)
+        # total - total is NaN where the sum is infinite: all rows would weigh nothing, and the loss would be 0
+        weights = sample_weight / (total + (total - total))
+    if not check_targets(xp, criterion, y, n, outputs.shape[-1], dtype):
         targets = y
+        if criterion.targets != _ANY:
+            weights = _weights_in_range(xp, "y", y, criterion.targets, _takes(criterion), weights)
     else:
-        if y.shape != (n,):
-            raise ValueError(f"integer y must be labels of shape (n,) = ({n},), got {tuple(y.shape)}")
         classes = max(k, 2)
         if classes > 127 and xp.iinfo(y.dtype).max < classes:  # 8-bit labels of more classes than 8 bits can count
             y = xp.astype(y, xp.int32)
         hit = y[:, None] == xp.arange(classes, dtype=y.dtype, **place)
         if not is_numpy(xp):
-            weights = xp.where(xp.any(hit, axis=-1), weights, weights * float("nan"))
+            weights = xp.where(xp.any(hit, axis=-1), weights, weights * math.nan)
         elif xp.count_nonzero(hit) != n:
-            raise ValueError(f"y must hold labels 0 to {classes - 1}, got labels {xp.min(y)} to {xp.max(y)}")
+            check_target_values(xp, criterion, y, outputs.shape[-1])
         targets = xp.astype(hit if k > 1 else hit[:, 1:], dtype)
     if label_smoothing:
         targets = (1.0 - label_smoothing) * targets + label_smoothing / k
     return targets, weights
+
+
+def check_targets(
+    xp: Namespace, criterion: Criterion, y: Array, n: int, d_out: int, dtype: object, which: str = ""
+) -> bool:
+    """Whether ``y`` holds labels. Raise unless it is integer (n,), or (n, k) of ``dtype``, k targets a row."""
+    if y.dtype == dtype or not is_integral(xp, y.dtype):
+        _check_floating_targets(xp, y, n, d_out // criterion.outputs_per_target, dtype, which)
+        return False
+    if y.shape != (n,):
+        hint = _about_integers(criterion)
+        raise ValueError(f"integer {which}y must be labels of shape (n,) = ({n},), got {tuple(y.shape)}{hint}")
+    return True
+
+
+def check_target_values(xp: Namespace, criterion: Criterion, y: Array, d_out: int, which: str = "") -> None:
+    """Raise ``ValueError`` for labels or floating targets that the criterion does not take.
+
+    This looks at every value, which waits for the device.
+
+    Args:
+        xp: the namespace of ``y``.
+        criterion: the record, which has the range of its targets.
+        y: integer labels, or floating targets without NaN.
+        d_out: how many outputs the network has; floating targets don't ask for it.
+        which: stands before the name y in the message, such as "validation ".
+    """
+    if is_integral(xp, y.dtype):
+        classes = max(d_out // criterion.outputs_per_target, 2)
+        first, last = int(xp.min(y)), int(xp.max(y))
+        if first < 0 or last >= classes:
+            labels = f"labels 0 to {classes - 1}, got labels {first} to {last}"
+            raise ValueError(f"{which}y must hold {labels}{_about_integers(criterion)}")
+        return
+    if criterion.targets != _ANY:
+        _check_range(xp, f"{which}y", y, criterion.targets, _takes(criterion))
+
+
+def _about_integers(criterion: Criterion) -> str:
+    """The end of a sentence about integers that are no labels, for a criterion of numbers."""
+    return "" if criterion.decide else "; integers are labels: counts and other numbers must be floating, (n, d_out)"
+
+
+def _takes(criterion: Criterion) -> str:
+    """The end of a sentence about targets out of range."""
+    return f" for {criterion.name}; squared_error takes any number"
+
+
+def _check_range(xp: Namespace, name: str, array: Array, between: tuple[float, float], hint: str) -> None:
+    """Raise ``ValueError`` for a number outside of a range; NaN passes, and makes the loss NaN."""
+    low, high = _rounded(xp, array, between)
+    smallest, largest = float(xp.min(array)), float(xp.max(array))
+    if smallest < low or largest > high:
+        end = f"at least {between[0]:g}" if high == math.inf else f"in {between[0]:g} ... {between[1]:g}"
+        raise ValueError(f"{name} must be {end}{hint}, got {smallest if smallest < low else largest}")
+
+
+def _rounded(xp: Namespace, array: Array, between: tuple[float, float]) -> tuple[float, float]:
+    """The ends of a bounded range, eight roundings further out: a share may be a sum of shares, in float32 once."""
+    low, high = between
+    if math.inf in (-low, high):
+        return between
+    slack = 8.0 * high * max(float(xp.finfo(dtype).eps) for dtype in (array.dtype, xp.float32))
+    return low - slack, high + slack
+
+
+def _weights_in_range(
+    xp: Namespace, name: str, array: Array, between: tuple[float, float], hint: str, weights: Array
+) -> Array:
+    """``weights``, NaN for each row of ``array`` with a number out of range; on NumPy such a number raises."""
+    low, high = between
+    if is_numpy(xp):
+        # to count takes half the time of min and max; what is not inside may be NaN or a rounding
+        inside = array >= low if high == math.inf else (array >= low) & (array <= high)
+        if xp.count_nonzero(inside) < math.prod(array.shape):
+            _check_range(xp, name, array, between, hint)
+        return weights
+    low, high = _rounded(xp, array, between)
+    outside = array < low if high == math.inf else (array < low) | (array > high)
+    return xp.where(xp.any(outside, axis=-1), weights * math.nan, weights)
 
 
 def _check_sample_weight(xp: Namespace, sample_weight: Array, outputs: Array) -> None:
@@ -155,18 +258,21 @@ def _check_sample_weight(xp: Namespace, sample_weight: Array, outputs: Array) ->
     if is_numpy(xp):
         if not xp.min(sample_weight) >= 0:
             raise ValueError(f"sample_weight must not be negative or NaN, got {float(xp.min(sample_weight))}")
-        if not xp.sum(sample_weight) > 0:
-            raise ValueError("sample_weight must not sum to zero")
+        if not 0 < (total := xp.sum(sample_weight)) < math.inf:
+            must = "must not sum to zero" if total == 0 else "must be finite, and so must be their sum"
+            raise ValueError(f"sample_weight {must}, got a sum of {float(total)}")
 
 
-def _check_floating_targets(xp: Namespace, y: Array, n: int, k: int, dtype: object) -> None:
+def _check_floating_targets(xp: Namespace, y: Array, n: int, k: int, dtype: object, which: str) -> None:
     if not is_floating(xp, y.dtype):
-        raise TypeError(f"y must be integer labels (n,) or floating targets (n, d_out), got dtype {y.dtype}")
+        raise TypeError(f"{which}y must be integer labels (n,) or floating targets (n, d_out), got dtype {y.dtype}")
     if y.shape != (n, k):
         hint = "; class labels must be integers" if y.ndim == 1 else ""
-        raise ValueError(f"floating y must be targets of shape (n, d_out) = ({n}, {k}), got {tuple(y.shape)}{hint}")
+        raise ValueError(
+            f"floating {which}y must be targets of shape (n, d_out) = ({n}, {k}), got {tuple(y.shape)}{hint}"
+        )
     if y.dtype != dtype:
-        raise TypeError(f"floating y must have the dtype of X, {dtype}, got {y.dtype}")
+        raise TypeError(f"floating {which}y must have the dtype of X, {dtype}, got {y.dtype}")
 
 
 # --- criteria ----------------------------------------------------------------------------------------------------
@@ -191,6 +297,9 @@ def _each_label(xp: Namespace, logits: Array, k: int) -> Array:
     return labels[..., 0] if k == 1 else labels
 
 
+_ANY = (-math.inf, math.inf)
+
+
 class Criterion(NamedTuple):
     """A criterion with all that belongs to it.
 
@@ -202,9 +311,11 @@ class Criterion(NamedTuple):
     probabilities: whether its outputs are probabilities.
     quantity, unit: what the loss measures, and in which unit, for pictures.
     outputs_per_target: how many logits belong to one target.
+    targets: the smallest and the largest target that it takes.
     smoothing: whether label smoothing is defined.
     label_loss: ``loss`` for targets that are known to sum to 1 in each row, where that saves arithmetic.
-    cost: per logit, labels given for softmax; ``kept`` counts the targets. None for an op of the caller's own.
+    cost: per logit, labels given for softmax, else a look at the range of the targets included; ``kept`` counts the
+        targets. None for an op of the caller's own.
     """
 
     name: str
@@ -219,6 +330,12 @@ class Criterion(NamedTuple):
     smoothing: bool = False
     label_loss: Primitive | None = None
     cost: Cost | None = None
+    targets: tuple[float, float] = _ANY
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # by its name, so that a copy is the record of the table; a caller's own goes by its fields
+        known = CRITERIA.get(self.name) is self
+        return (criterion_named, (self.name,)) if known else (Criterion, tuple(self))
 
     def decision(self, xp: Namespace, logits: Array, k: int) -> Array:
         """What ``predict`` returns for logits (n, k); k is said since a library that only traces may not know it."""
@@ -238,11 +355,30 @@ def _criterion(**belonging: Any) -> Callable[[Primitive], Op]:
     """Make a primitive an op, and enter its record, with what belongs to it, in the table."""
 
     def enter(primitive: Primitive) -> Op:
-        op = op_from(primitive)
-        CRITERIA[op.__name__] = vars(op)["record"] = Criterion(op.__name__, primitive, **belonging)
+        record = Criterion(primitive.__name__, primitive, **belonging)
+        op = op_from(primitive, partial(_rows_of, record))
+        CRITERIA[record.name] = vars(op)["record"] = record
         return op
 
     return enter
+
+
+def _rows_of(
+    criterion: Criterion, xp: Namespace, logits: Array, targets: Array, weights: Array
+) -> tuple[Array, Array, Array]:
+    """The arguments of a criterion's op, once they are known to fit; see ``targets_and_weights`` for NaN weights."""
+    share = criterion.outputs_per_target
+    if logits.ndim < 2 or logits.shape[-1] == 0 or logits.shape[-1] % share:
+        each = f", {share} logits for each target" if share > 1 else ""
+        raise ValueError(f"logits must have shape (n, k), k >= 1{each}, got {tuple(logits.shape)}")
+    n, k = logits.shape[-2], logits.shape[-1] // share
+    for name, array, expected in (("targets", targets, (n, k)), ("weights", weights, (n,))):
+        if array.shape != expected:
+            follows = f"{expected} to follow logits {tuple(logits.shape)}"
+            raise ValueError(f"{name} must have shape {follows}, got {tuple(array.shape)}")
+    if criterion.targets != _ANY:
+        weights = _weights_in_range(xp, "targets", targets, criterion.targets, _takes(criterion), weights)
+    return logits, targets, weights
 
 
 def _per_row(weights: Array, dloss: Array) -> Array:
@@ -293,7 +429,7 @@ def softmax_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights:
 
 @_criterion(
     outputs=logistic, decide=_each_label, metric="accuracy", probabilities=True, quantity="cross-entropy", unit="nats",
-    cost=Cost(13, 16, 2),
+    cost=Cost(16, 16, 2), targets=(0.0, 1.0),
 )  # fmt: skip
 def sigmoid_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``-sum_i w_i sum_j t_ij log s(z_ij) + (1 - t_ij) log s(-z_ij)``, s the sigmoid: (n, k), (n, k), (n,) -> 0-d.
@@ -349,7 +485,10 @@ def squared_error(xp: Namespace, logits: Array, targets: Array, weights: Array) 
     return losses @ weights, lambda dloss: (difference * _per_row(weights, dloss),)
 
 
-@_criterion(outputs=_exp, metric="r2", quantity="half Poisson deviance", unit="unit of y", cost=Cost(7, 2, 2))
+@_criterion(
+    outputs=_exp, metric="r2", quantity="half Poisson deviance", unit="unit of y", cost=Cost(8, 2, 2),
+    targets=(0.0, math.inf),
+)  # fmt: skip
 def poisson(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``sum_i w_i sum_j exp(z_ij) - t_ij + t_ij (log t_ij - z_ij)``: (n, k), (n, k), (n,) -> 0-d, half the deviance.
 

@@ -58,7 +58,7 @@ def _case(X: Array, y: Array, params: Params, options: Options) -> _Case:
     logits = affine(at.layers[-1].x, *params[-2:])[0]
     criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
     weight, smoothing = options.get("sample_weight"), options.get("label_smoothing", 0.0)
-    targets, weights = targets_and_weights(at.xp, y, logits, weight, smoothing, criterion.outputs_per_target)
+    targets, weights = targets_and_weights(at.xp, y, logits, weight, smoothing, criterion)
     activations = activations_of(options.get("activation", "sigmoid"), len(params) // 2 - 1)
     return _Case(at, activations, criterion.outputs(at.xp, logits), targets, weights[:, None])
 
@@ -145,7 +145,7 @@ def hypotheses(X: Array, y: Array, *params: Array, **options: Unpack[Options]) -
     >>> "divided by n: averaged over the batch twice" in known
     True
     """
-    objective(X, y, *params, **options)
+    options = _checked(X, y, params, options)
     n, k = X.shape[0], params[-1].shape[-1]
     widths = [b.shape[-1] for b in params[1::2]]
     activations = activations_of(options.get("activation", "sigmoid"), len(widths) - 1)
@@ -348,7 +348,7 @@ def blind_spots(X: Array, y: Array, *params: Array, **options: Unpack[Options]) 
     ...     print(sentence)
     one row: a sum over the batch is its mean; take several rows
     """
-    objective(X, y, *params, **options)
+    options = _checked(X, y, params, options)
     X, y, options = _following(X, y, options, params[0])
     case = _case(X, y, params, options)
     return (*_hidden_by_data(case, y), *_hidden_by_options(case, options), *_hidden_by_slopes(case))
@@ -405,6 +405,8 @@ def _all(xp: Namespace, condition: Any) -> bool:
     return bool(xp.all(condition))
 
 
+_NUMBERS = ("l2", "l1", "label_smoothing", "dropout")
+
 # --- the check ---------------------------------------------------------------------------------------------------
 
 
@@ -439,7 +441,7 @@ def check_gradients(
     >>> mx.check_gradients(X, np.arange(7) % 2, *mx.init_params((3, 5, 2))).verdict
     'pass'
     """
-    known = hypotheses(X, y, *params, **options)
+    known, options = hypotheses(X, y, *params, **options), _checked(X, y, params, options)
 
     def f(*at: Array) -> Array:
         there, targets, own = _following(X, y, options, at[0])
@@ -451,6 +453,13 @@ def check_gradients(
         f, grad, params, names, seed, mode=mode, vectorized=True, hypotheses=known, max_entries=max_entries
     )
     return report._replace(weak=(*report.weak, *blind_spots(X, y, *params, **options)))
+
+
+def _checked(X: Array, y: Array, params: Params, options: Options) -> Options:
+    """The options after ``objective`` has checked all arguments, their numbers as Python's, which promote no array."""
+    objective(X, y, *params, **options)
+    numbers = {name: float(cast(Any, options)[name]) for name in _NUMBERS if name in options}
+    return cast(Options, {**options, **numbers})
 
 
 def _following(X: Array, y: Array, options: Options, param: Array) -> tuple[Array, Array, Options]:

@@ -9,6 +9,7 @@ Before: ``ops`` and ``losses``. Next: ``train`` repeats the step, ``gradcheck`` 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from numbers import Real
@@ -24,6 +25,8 @@ from mlp_xp._lib.arguments import (
     check_params,
     check_seed,
     check_sizes,
+    check_whole,
+    described,
     one_of,
 )
 from mlp_xp._lib.namespace import is_floating, namespace, scalar_like
@@ -159,14 +162,10 @@ def terms_of(
     if unknown:
         raise TypeError(f"options are {one_of(Options.__annotations__, next(iter(unknown)))}")
     activations, record = activations_of(activation, hidden), criterion_named(criterion)
-    if label_smoothing:
-        _check_smoothing(record, label_smoothing)
-    if dropout != 0.0:
-        check_number("dropout", dropout, 0.0, 1.0)
-    if l2 != 0.0 or l1 != 0.0:
-        check_number("l2", l2, 0.0, float("inf"))
-        check_number("l1", l1, 0.0, float("inf"))
-    return Terms(activations, record, l2 or None, l1 or None, label_smoothing, dropout)
+    smoothing = _check_smoothing(record, label_smoothing)
+    dropout = check_number("dropout", dropout, 0.0, 1.0)
+    l2, l1 = check_number("l2", l2, 0.0, math.inf), check_number("l1", l1, 0.0, math.inf)
+    return Terms(activations, record, l2 or None, l1 or None, smoothing, dropout)
 
 
 def _checked(xp: Namespace, X: Array, params: Params, seed: Any, **options: Any) -> tuple[Terms, Any]:
@@ -186,16 +185,18 @@ def _data_loss(
     xp: Namespace, criterion: Criterion, logits: Array, y: Array, weight: Array | None, smoothing: float
 ) -> tuple[Array, Pullback]:
     """The weighted mean of the criterion, 0-d or (k,), as an op of the logits."""
-    targets, weights = targets_and_weights(xp, y, logits, weight, smoothing, criterion.outputs_per_target)
+    targets, weights = targets_and_weights(xp, y, logits, weight, smoothing, criterion)
     labels = y.ndim == 1 and targets.shape[-1] > 1  # then each row of targets sums to 1
     loss = criterion.label_loss if labels and criterion.label_loss is not None else criterion.loss
     return loss(xp, logits, targets, weights)
 
 
-def _check_smoothing(criterion: Criterion, smoothing: float) -> None:
-    check_number("label_smoothing", smoothing, 0.0, 1.0)
-    if not criterion.smoothing:
+def _check_smoothing(criterion: Criterion, smoothing: float) -> float:
+    """``smoothing`` as a Python float. Raise if it is not a number, or not for this criterion."""
+    smoothing = check_number("label_smoothing", smoothing, 0.0, 1.0)
+    if smoothing and not criterion.smoothing:
         raise ValueError(f"label_smoothing belongs to softmax_cross_entropy alone, got {smoothing} elsewhere")
+    return smoothing
 
 
 def _check_together(X: Array, y: Array, weight: Array | None) -> None:
@@ -316,14 +317,15 @@ def init_params(sizes: Sequence[int], xp: Any = np, dtype: Any = None, device: A
         xp: the array library, as a module: ``numpy``, ``torch``, ``jax.numpy``, ...
         dtype: a real floating dtype of ``xp``; its default one when None.
         device: where the arrays live; the library's default when None.
-        seed: of the generator.
+        seed: of the generator, a whole number of at least 0.
 
     Returns:
         The parameters, weights (d_in, d_out) and biases (d_out,) in turn.
 
     Raises:
-        ValueError: for fewer than two sizes, or one that is not positive.
-        TypeError: for an ``xp`` that is no array library, or a dtype that is not one of its real floating ones.
+        ValueError: for fewer than two sizes, or one that is not positive, or a negative seed.
+        TypeError: for an ``xp`` that is no array library, a dtype that is not one of its real floating ones, or a seed
+            that is no whole number.
 
     >>> import mlp_xp as mx
     >>> [p.shape for p in mx.init_params((4, 8, 3), seed=0)]
@@ -332,22 +334,36 @@ def init_params(sizes: Sequence[int], xp: Any = np, dtype: Any = None, device: A
     Source: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
     """
     sizes = check_sizes(sizes)
-    if not hasattr(xp, "empty"):
-        raise TypeError(f"xp must be an array library, a module such as numpy, got {xp!r}")
-    if isinstance(dtype, str):
-        raise TypeError(f"dtype must be a dtype of xp, such as xp.float32, got {dtype!r}")
-    xp = namespace(xp.empty(0))  # the standard's namespace of this library
+    xp, random = _namespace_of(xp), np.random.default_rng(check_whole("seed", seed, 0))
     if dtype is None:
         dtype = xp.__array_namespace_info__().default_dtypes()["real floating"]
-    elif not is_floating(xp, dtype):
-        raise TypeError(f"dtype must be a real floating dtype, got {dtype}")
-    random = np.random.default_rng(seed)
+    elif not _is_floating(xp, dtype):
+        raise TypeError(f"dtype must be a real floating dtype of xp, such as xp.float32, got {described(dtype)}")
     params: list[Array] = []
     for d_in, d_out in pairwise(sizes):
         r = (6.0 / (d_in + d_out)) ** 0.5
         params.append(xp.asarray(random.uniform(-r, r, (d_in, d_out)), dtype=dtype, device=device))
         params.append(xp.asarray(np.zeros(d_out), dtype=dtype, device=device))
     return tuple(params)
+
+
+def _namespace_of(library: Any) -> Any:
+    """The standard's namespace of an array library, which came as a module."""
+    try:
+        return namespace(library.empty(0))
+    except (AttributeError, TypeError):  # no function ``empty``, or one of something else
+        expected = "an array library, a module such as numpy or jax.numpy"
+        raise TypeError(f"xp must be {expected}, got {described(library)}") from None
+
+
+def _is_floating(xp: Namespace, dtype: Any) -> bool:
+    """Whether ``dtype`` is one of the real floating dtypes of ``xp``, whatever it is."""
+    if isinstance(dtype, str | Real):  # a number of NumPy's has a dtype, which JAX would take
+        return False
+    try:
+        return is_floating(xp, dtype)
+    except (AttributeError, TypeError, ValueError):  # how libraries refuse what is no dtype of theirs
+        return False
 
 
 def forward(
@@ -383,7 +399,7 @@ def forward(
     """
     xp = namespace(X, *params, names=("X",))
     terms, seed = _checked(xp, X, params, seed, activation=activation, criterion=criterion, dropout=dropout)
-    logits, layers = network(xp, X, params, terms.activations, dropout, seed)
+    logits, layers = network(xp, X, params, terms.activations, terms.dropout, seed)
     return terms.criterion.outputs(xp, logits), Cache(logits, layers, terms.criterion, params)
 
 
@@ -403,16 +419,17 @@ def backward(
 
     Raises:
         ValueError: for targets or weights that do not fit.
-        TypeError: for dtypes or libraries that differ.
+        TypeError: for dtypes or libraries that differ, and for anything but a cache.
 
     >>> import numpy as np, mlp_xp as mx
     >>> p, cache = mx.forward(np.ones((2, 4)), *mx.init_params((4, 8, 3)))
     >>> [gradient.shape for gradient in mx.backward(cache, np.asarray([0, 2]))]
     [(4, 8), (8,), (8, 3), (3,)]
     """
+    if not isinstance(cache, Cache):
+        raise TypeError(f"cache must be what forward returns, p, cache = forward(X, *params), got {described(cache)}")
     xp = namespace(cache.logits, y, names=("the cache", "y"))
-    if label_smoothing:
-        _check_smoothing(cache.criterion, label_smoothing)
+    label_smoothing = _check_smoothing(cache.criterion, label_smoothing)
     _check_together(cache.logits, y, sample_weight)
     loss, pull_loss = _data_loss(xp, cache.criterion, cache.logits, y, sample_weight, label_smoothing)
     if loss.ndim:
@@ -503,8 +520,7 @@ def train_step(
         namespace(X, lr, names=("X", "lr"))
         minus_lr = -at.xp.astype(cast(Array, lr), X.dtype)
     else:
-        check_number("lr", lr, 0.0, float("inf"))
-        minus_lr = scalar_like(at.xp, -float(lr), X)
+        minus_lr = scalar_like(at.xp, -check_number("lr", lr, 0.0, math.inf), X)
     # the pullback is linear: scaling what goes in costs one number, scaling what comes out a pass over every weight
     changes = pull_back(at, minus_lr)
     return at.loss, tuple([parameter + change for parameter, change in zip(params, changes, strict=True)])

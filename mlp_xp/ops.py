@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from inspect import cleandoc
+from inspect import cleandoc, signature
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
-from mlp_xp._lib.arguments import described, one_of
+from mlp_xp._lib.arguments import check_alike, described, one_of
 from mlp_xp._lib.moved import renamed
 from mlp_xp._lib.namespace import namespace, scalar_like
 from mlp_xp._lib.typing import Array, Namespace, Op, Pullback
@@ -44,11 +44,25 @@ class Cost(NamedTuple):
     kept: int
 
 
-def op_from(primitive: Primitive) -> Op:
-    """The op of a primitive: the same function, which looks the namespace up from its arrays."""
+Check: TypeAlias = Callable[..., tuple[Array, ...]]
+"""``check(xp, *arrays)``: the arrays to compute with. Raises for shapes that don't fit."""
+
+
+def op_from(primitive: Primitive, check: Check | None = None) -> Op:
+    """The op of a primitive: the same function, which looks the namespace up from its arrays.
+
+    With ``check`` it takes real floating arrays of one dtype and device alone, of shapes that ``check`` lets pass.
+    """
+    names = list(signature(primitive).parameters)[1:]
 
     def op(*arrays: Array) -> tuple[Array, Pullback]:
-        return primitive(namespace(*arrays), *arrays)
+        if check is None:
+            return primitive(namespace(*arrays), *arrays)
+        if len(arrays) != len(names):
+            raise TypeError(f"{op.__name__} takes {', '.join(names)}, got {len(arrays)} arguments")
+        xp = namespace(*arrays, names=names)
+        check_alike(xp, names, arrays)
+        return primitive(xp, *check(xp, *arrays))
 
     op.__name__ = op.__qualname__ = primitive.__name__.strip("_")
     op.__doc__ = primitive.__doc__
@@ -76,10 +90,12 @@ def record_named(
         if name not in table:
             raise ValueError(f"{kind} must be {one_of(table, name_or_op)}")
         return table[name]
-    if not callable(name_or_op):
-        raise TypeError(f"{kind} must be a name or an op, got {name_or_op!r}")
+    if not callable(name_or_op) or isinstance(
+        name_or_op, type
+    ):  # an instance of torch.nn.ReLU is called, not the class
+        raise TypeError(f"{kind} must be a name or an op, got {described(name_or_op)}")
     own: Any = getattr(name_or_op, "record", None)  # an op of this library means what its name does
-    if own in table.values():
+    if any(own is record for record in table.values()):
         return own  # type: ignore[no-any-return]
     name = getattr(name_or_op, "__name__", repr(name_or_op))
     hint = f"; the op is mlp_xp.{'ops' if kind == 'activation' else 'losses'}.{name}" if name in table else ""
@@ -109,6 +125,20 @@ def _checked(what: str, op: Op, hint: str) -> Primitive:
 # --- the affine map ----------------------------------------------------------------------------------------------
 
 
+def _check_affine_shapes(x: Array, weight: Array, bias: Array) -> None:
+    if x.ndim not in (2, 3):
+        raise ValueError(f"x must have shape (n, p), got {tuple(x.shape)}")
+    if weight.ndim not in (2, 3) or weight.shape[-2] != x.shape[-1]:
+        expected = f"({x.shape[-1]}, q) to follow x {tuple(x.shape)}"
+        raise ValueError(f"weight must have shape {expected}, got {tuple(weight.shape)}")
+    if bias.ndim not in (1, 2) or bias.shape[-1] != weight.shape[-1]:
+        expected = f"({weight.shape[-1]},) to follow weight {tuple(weight.shape)}"
+        raise ValueError(f"bias must have shape {expected}, got {tuple(bias.shape)}")
+    if len({array.shape[0] for array, rank in ((x, 2), (weight, 2), (bias, 1)) if array.ndim > rank}) > 1:
+        shapes = f"{tuple(x.shape)}, {tuple(weight.shape)} and {tuple(bias.shape)}"
+        raise ValueError(f"leading axes of x, weight and bias must have one size, got {shapes}")
+
+
 def affine(x: Array, weight: Array, bias: Array) -> tuple[Array, Pullback]:
     """``x @ weight + bias``: (n, p), (p, q), (q,) -> (n, q).
 
@@ -121,15 +151,19 @@ def affine(x: Array, weight: Array, bias: Array) -> tuple[Array, Pullback]:
         The value (n, q) and its pullback, ``dy -> (dx, dweight, dbias)``.
 
     Raises:
-        TypeError: for arrays of two libraries.
+        ValueError: for shapes that do not fit, or arrays on two devices.
+        TypeError: for dtypes that are not floating or differ, or arrays of two libraries.
 
-    >>> import numpy as np
-    >>> value, pullback = affine(np.asarray([[1.0, 2.0]]), np.asarray([[3.0], [4.0]]), np.asarray([5.0]))
+    >>> import numpy as np, mlp_xp as mx
+    >>> value, pullback = mx.ops.affine(np.asarray([[1.0, 2.0]]), np.asarray([[3.0], [4.0]]), np.asarray([5.0]))
     >>> dx, dweight, dbias = pullback(np.asarray([[1.0]]))
     >>> float(value[0, 0]), dx.tolist(), dweight.tolist(), dbias.tolist()
     (16.0, [[3.0, 4.0]], [[1.0], [2.0]], [1.0])
     """
-    xp = namespace(x, weight, bias)
+    arrays, names = (x, weight, bias), ("x", "weight", "bias")
+    xp = namespace(*arrays, names=names)
+    check_alike(xp, names, arrays)
+    _check_affine_shapes(x, weight, bias)
 
     def pullback(dy: Array) -> tuple[Array, Array, Array]:
         # weight: (input).T @ (gradient of the output); bias: it was broadcast over the batch, so sum it back
@@ -155,12 +189,22 @@ class Activation(NamedTuple):
     slope_of: Literal["nothing", "sign", "z"] = "z"
     cost: Cost | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # by its name, so that a copy is the record of the table; a caller's own goes by its fields
+        known = ACTIVATIONS.get(self.name) is self
+        return (activation_named, (self.name,)) if known else (Activation, tuple(self))
+
 
 ActivationOption: TypeAlias = str | Op | Sequence[str | Op]
 """One for all hidden layers, or one per hidden layer."""
 
 ACTIVATIONS: dict[str, Activation] = {}
 """Name -> record of every activation."""
+
+
+def activation_named(name_or_op: str | Op) -> Activation:
+    """The record of an activation; see ``record_named``."""
+    return record_named("activation", ACTIVATIONS, name_or_op, Activation)
 
 
 def activations_of(activation: ActivationOption, hidden: int) -> list[Activation]:
@@ -171,12 +215,12 @@ def activations_of(activation: ActivationOption, hidden: int) -> list[Activation
         TypeError: for something that is neither a name, nor an op, nor a sequence of them.
     """
     if isinstance(activation, str) or callable(activation):
-        return [record_named("activation", ACTIVATIONS, activation, Activation)] * hidden
+        return [activation_named(activation)] * hidden
     if not isinstance(activation, Sequence):
-        raise TypeError(f"activation must be a name, an op, or one per hidden layer, got {activation!r}")
+        raise TypeError(f"activation must be a name, an op, or one per hidden layer, got {described(activation)}")
     if len(activation) != hidden:
         raise ValueError(f"activation must be one or one per hidden layer ({hidden}), got {len(activation)}")
-    return [record_named("activation", ACTIVATIONS, each, Activation) for each in activation]
+    return [activation_named(each) for each in activation]
 
 
 def _elementwise(
@@ -205,7 +249,7 @@ def _elementwise(
         name = primitive.__name__ = function.__name__
         formula, shared = cleandoc(function.__doc__ or ""), cleandoc(primitive.__doc__ or "")
         primitive.__doc__ = shared.replace("FORMULA", formula).replace("NAME", name)
-        op = op_from(primitive)
+        op = op_from(primitive, lambda xp, z: (z,))
         ACTIVATIONS[name] = vars(op)["record"] = Activation(name, primitive, slope_of, Cost(forward, backward, kept))
         return op
 

@@ -12,35 +12,83 @@ import math
 from collections.abc import Callable
 from functools import partial
 from numbers import Real
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
-from mlp_xp._lib.arguments import check_number, check_positive
-from mlp_xp._lib.namespace import device_of, namespace, persisted, scalar_like, to_host
+from mlp_xp._lib.arguments import (
+    check_callable,
+    check_number,
+    check_parameters,
+    check_positive,
+    check_whole,
+    described,
+    is_true,
+)
+from mlp_xp._lib.namespace import (
+    detached,
+    device_of,
+    is_floating,
+    namespace,
+    parameter_name,
+    persisted,
+    scalar_like,
+    to_host,
+)
 from mlp_xp._lib.typing import Array, Namespace, Params
 
 State: TypeAlias = tuple[Array, ...]
 """What an optimizer remembers between two steps; empty for ``sgd``."""
 
 
-class Optimizer(NamedTuple):
-    """``init(params) -> state`` and ``update(params, grads, state, lr) -> (params, state)``.
+class _Pair(NamedTuple):
+    init: Callable[[Params], State]
+    update: Callable[[Params, Params, State, float | Array], tuple[Params, State]]
+
+
+class Optimizer(_Pair):
+    """``init(params) -> state`` and ``update(params, grads, state, lr) -> (params, state)``: a pair, with a name.
 
     Attributes:
         init: makes the state of the first step. It has the parameters' namespace, dtype and device.
         update: makes new parameters and a new state from gradients in the order and with the shapes of the parameters.
             ``lr`` is a number, or a 0-d array of the parameters' dtype: a compiled step then serves every rate.
+        name: what the state means, such as "momentum, lr in velocity": a state goes on under the same name alone. It is
+            empty for a pair of the caller's own, which knows by itself what its state means.
 
     >>> import numpy as np
     >>> optimizer, params = momentum(0.5), (np.array([[1.0]]), np.array([0.0]))
     >>> state, grads = optimizer.init(params), (np.array([[2.0]]), np.array([4.0]))
     >>> for lr in (0.1, 0.1):
     ...     params, state = optimizer.update(params, grads, state, lr)
-    >>> [float(p.round(3).sum()) for p in params]
-    [0.5, -1.0]
+    >>> [float(p.round(3).sum()) for p in params], optimizer.name
+    ([0.5, -1.0], 'momentum')
     """
 
-    init: Callable[[Params], State]
-    update: Callable[[Params, Params, State, float | Array], tuple[Params, State]]
+    name: str = ""
+
+    def __new__(
+        cls,
+        init: Callable[[Params], State],
+        update: Callable[[Params, Params, State, float | Array], tuple[Params, State]],
+        name: str = "",
+    ) -> Self:
+        """A pair; the name stands beside it, so that ``init, update = optimizer`` takes it apart."""
+        pair = super().__new__(cls, init, update)
+        pair.name = name
+        return pair
+
+
+def check_optimizer(value: object) -> Optimizer:
+    """``value``. Raise unless it is an optimizer; the sentence says how one is made."""
+    if isinstance(value, Optimizer):
+        return value
+    if callable(value) and value in OPTIMIZERS.values():
+        raise TypeError(f"optimizer must be an Optimizer, got the function that makes one; call it: {_call(value)}")
+    cure = f"; write optim.{value}()" if isinstance(value, str) and value in OPTIMIZERS else ""
+    raise TypeError(f"optimizer must be an Optimizer such as optim.adam(), got {described(value)}{cure}")
+
+
+def _call(make: Any) -> str:
+    return f"optim.{make.__name__}()"
 
 
 def sgd() -> Optimizer:
@@ -53,12 +101,12 @@ def sgd() -> Optimizer:
     >>> sgd().update((np.array([1.0]),), (np.array([2.0]),), (), 0.25)
     ((array([0.5]),), ())
     """
+    return Optimizer(partial(_zeros, copies=0), _sgd, "sgd")
 
-    def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
-        lr = _plain(lr)
-        return tuple(p - lr * g for p, g in zip(params, grads, strict=True)), state
 
-    return Optimizer(lambda params: (), update)
+def _sgd(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
+    lr = _plain(lr)
+    return tuple([p - lr * g for p, g in zip(params, grads, strict=True)]), state
 
 
 def momentum(decay: float = 0.9, *, lr_in_velocity: bool = False) -> Optimizer:
@@ -108,19 +156,23 @@ def nesterov(decay: float = 0.9, *, lr_in_velocity: bool = False) -> Optimizer:
 
 def _with_velocity(decay: float, lr_in_velocity: bool, ahead: bool) -> Optimizer:
     decay = check_number("decay", decay, 0.0, math.nextafter(1.0, 2.0))
+    name = f"{'nesterov' if ahead else 'momentum'}{', lr in velocity' if lr_in_velocity else ''}"
+    update = partial(_velocity, decay=decay, lr_in_velocity=lr_in_velocity, ahead=ahead)
+    return Optimizer(partial(_zeros, copies=1), update, name)
 
-    def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
-        lr = _plain(lr)
 
-        def rule(p: Array, g: Array, v: Array) -> tuple[Array, ...]:
-            change = lr * g if lr_in_velocity else g
-            v = decay * v + change
-            step = decay * v + change if ahead else v
-            return p - (step if lr_in_velocity else lr * step), v
+def _velocity(
+    params: Params, grads: Params, state: State, lr: float | Array, *, decay: float, lr_in_velocity: bool, ahead: bool
+) -> tuple[Params, State]:
+    lr = _plain(lr)
 
-        return _each(rule, params, grads, state)
+    def rule(p: Array, g: Array, v: Array) -> tuple[Array, ...]:
+        change = lr * g if lr_in_velocity else g
+        v = decay * v + change
+        step = decay * v + change if ahead else v
+        return p - (step if lr_in_velocity else lr * step), v
 
-    return Optimizer(partial(_zeros, copies=1), update)
+    return _each(rule, params, grads, state)
 
 
 def adam(
@@ -179,39 +231,51 @@ def adamw(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, weigh
 
     Source: Loshchilov and Hutter, Decoupled weight decay regularization, 2019.
     """
-    return _adam(beta1, beta2, epsilon, weight_decay=weight_decay)
+    return _adam(beta1, beta2, epsilon, weight_decay=weight_decay, decoupled=True)
 
 
-def _adam(beta1: float, beta2: float, epsilon: float, before: bool = False, weight_decay: float = 0.0) -> Optimizer:
-    """Both forms of Adam; ``before``: epsilon is added before the bias of ``v`` is corrected."""
+def _adam(
+    beta1: float, beta2: float, epsilon: float, before: bool = False, weight_decay: float = 0.0, decoupled: bool = False
+) -> Optimizer:
+    """All forms of Adam; ``before``: epsilon is added before the bias of ``v`` is corrected."""
     beta1 = check_number("beta1", beta1, 0.0, 1.0)
     beta2 = check_number("beta2", beta2, 0.0, 1.0)
     epsilon = check_number("epsilon", epsilon, 0.0, math.inf)
     weight_decay = check_number("weight_decay", weight_decay, 0.0, math.inf)
-    # The state holds M = m / (1 - b1) and V = v / (1 - b2). Their recurrences, M' = b1 M + g and V' = b2 V + g^2, save
-    # a pass over every weight; the constants that were left out go into one number per step.
+    step = partial(
+        _adam_step, beta1=beta1, beta2=beta2, epsilon=epsilon, before=before, weight_decay=weight_decay
+    )  # fmt: skip
+    name = f"{'adamw' if decoupled else 'adam'}, beta1={beta1}, beta2={beta2}"  # the state is in units of both
+    return Optimizer(_adam_state, step, name)
 
-    def init(params: Params) -> State:
-        return scalar_like(namespace(*params), 0.0, params[0]), *_zeros(params, copies=2)
 
-    def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
-        xp, lr, step = namespace(*params), _plain(lr), state[0] + 1.0
-        # sqrt v^ = sqrt V sqrt((1 - b2) / (1 - b2^t)): with that root taken out, epsilon is divided by it
-        root = xp.sqrt((1.0 - beta2) / _one_minus_power(beta2, step))
-        minus_rate = -lr * (1.0 - beta1) / (_one_minus_power(beta1, step) * root)
-        floor = epsilon / (math.sqrt(1.0 - beta2) if before else root)
+# The state holds M = m / (1 - b1) and V = v / (1 - b2). Their recurrences, M' = b1 M + g and V' = b2 V + g^2, save a
+# pass over every weight; the constants that were left out go into one number per step.
 
-        # Each sum begins with a temporary array: NumPy then reuses its memory, and new memory costs more than the
-        # arithmetic.
-        def rule(p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
-            m, v = beta1 * m + g, beta2 * v + g * g
-            kept = p if weight_decay == 0.0 else (1.0 - lr * weight_decay) * p
-            return minus_rate * (m / (xp.sqrt(v) + floor)) + kept, m, v
 
-        params, kept = _each(rule, params, grads, state[1:])
-        return params, (step, *kept)
+def _adam_state(params: Params) -> State:
+    return scalar_like(namespace(*params), 0.0, params[0]), *_zeros(params, copies=2)
 
-    return Optimizer(init, update)
+
+def _adam_step(
+    params: Params, grads: Params, state: State, lr: float | Array,
+    *, beta1: float, beta2: float, epsilon: float, before: bool, weight_decay: float,
+) -> tuple[Params, State]:  # fmt: skip
+    xp, lr, step = namespace(*params), _plain(lr), state[0] + 1.0
+    # sqrt v^ = sqrt V sqrt((1 - b2) / (1 - b2^t)): with that root taken out, epsilon is divided by it
+    root = xp.sqrt((1.0 - beta2) / _one_minus_power(beta2, step))
+    minus_rate = -lr * (1.0 - beta1) / (_one_minus_power(beta1, step) * root)
+    floor = epsilon / (math.sqrt(1.0 - beta2) if before else root)
+
+    # Each sum begins with a temporary array: NumPy then reuses its memory, and new memory costs more than the
+    # arithmetic.
+    def rule(p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
+        m, v = beta1 * m + g, beta2 * v + g * g
+        kept = p if weight_decay == 0.0 else (1.0 - lr * weight_decay) * p
+        return minus_rate * (m / (xp.sqrt(v) + floor)) + kept, m, v
+
+    params, kept = _each(rule, params, grads, state[1:])
+    return params, (step, *kept)
 
 
 def _one_minus_power(beta: float, step: Array) -> Array:
@@ -247,26 +311,31 @@ def rmsprop(decay: float = 0.99, epsilon: float = 1e-8, *, momentum: float = 0.0
     decay = check_number("decay", decay, 0.0, 1.0)
     epsilon = check_number("epsilon", epsilon, 0.0, math.inf)
     momentum = check_number("momentum", momentum, 0.0, 1.0)
+    update = partial(_rmsprop_step, decay=decay, epsilon=epsilon, momentum=momentum, centered=centered)
+    name = f"rmsprop{', momentum' if momentum else ''}{', centered' if centered else ''}"
+    return Optimizer(partial(_zeros, copies=1 + (momentum != 0.0) + centered), update, name)
 
-    def update(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
-        xp, lr = namespace(*params), _plain(lr)
 
-        def rule(p: Array, g: Array, v: Array, *others: Array) -> tuple[Array, ...]:
-            v = spread = decay * v + (1.0 - decay) * (g * g)
-            memory: tuple[Array, ...] = ()
-            if centered:
-                m = decay * others[-1] + (1.0 - decay) * g
-                # v - m^2 is a variance; rounding brings it below 0 where the gradient has been the same for many steps
-                spread, memory = xp.maximum(v - m * m, xp.zeros_like(v)), (m,)
-            step = g / (xp.sqrt(spread) + epsilon)
-            if momentum:
-                step = momentum * others[0] + step
-                memory = (step, *memory)
-            return p - lr * step, v, *memory
+def _rmsprop_step(
+    params: Params, grads: Params, state: State, lr: float | Array,
+    *, decay: float, epsilon: float, momentum: float, centered: bool,
+) -> tuple[Params, State]:  # fmt: skip
+    xp, lr = namespace(*params), _plain(lr)
 
-        return _each(rule, params, grads, state)
+    def rule(p: Array, g: Array, v: Array, *others: Array) -> tuple[Array, ...]:
+        v = spread = decay * v + (1.0 - decay) * (g * g)
+        memory: tuple[Array, ...] = ()
+        if centered:
+            m = decay * others[-1] + (1.0 - decay) * g
+            # v - m^2 is a variance; rounding brings it below 0 where the gradient has been the same for many steps
+            spread, memory = xp.maximum(v - m * m, xp.zeros_like(v)), (m,)
+        step = g / (xp.sqrt(spread) + epsilon)
+        if momentum:
+            step = momentum * others[0] + step
+            memory = (step, *memory)
+        return p - lr * step, v, *memory
 
-    return Optimizer(partial(_zeros, copies=1 + (momentum != 0.0) + centered), update)
+    return _each(rule, params, grads, state)
 
 
 def _each(rule: Callable[..., tuple[Array, ...]], params: Params, grads: Params, state: State) -> tuple[Params, State]:
@@ -356,10 +425,14 @@ def lbfgs(
         max_iter: the largest number of iterations.
         max_fun: the largest number of evaluations.
         tol: stop when no entry of the gradient is larger in magnitude.
-        callback: called with parameters and value after each iteration; True from it ends the search.
+        callback: called with parameters and value after each iteration; when it returns True, that was the last one,
+            and the result says so: ``success`` is False, ``status`` 99.
 
     Returns:
         The parameters found, like ``params``, and scipy's ``OptimizeResult``.
+
+    Raises:
+        ValueError, TypeError: an argument is not what it should be, or the gradients do not fit the parameters.
 
     >>> import numpy as np
     >>> params, result = lbfgs(lambda w: ((w - 3.0) @ (w - 3.0), (2.0 * (w - 3.0),)), (np.zeros(2),))
@@ -371,6 +444,12 @@ def lbfgs(
     import numpy as np  # for the vector on the host that scipy moves
     from scipy.optimize import minimize
 
+    value_and_grad = check_callable("value_and_grad", value_and_grad, "lambda *params: loss_and_grads(X, y, *params)")
+    params = _moved_by_scipy(params)
+    options = {"maxiter": check_whole("max_iter", max_iter, 1), "maxfun": check_whole("max_fun", max_fun, 1)}
+    tol = check_number("tol", tol, 0.0, math.inf)
+    if callback is not None:
+        check_callable("callback", callback, "lambda params, value: print(value)")
     xp = namespace(*params)
     ends = np.cumsum([math.prod(p.shape) for p in params])[:-1]
 
@@ -383,14 +462,42 @@ def lbfgs(
         return np.concatenate([to_host(array).astype(np.float64).reshape(-1) for array in arrays])
 
     def on_host(vector: Any) -> tuple[float, Any]:
-        value, grads = value_and_grad(*apart(vector))
-        value, *arrays = persisted(value, *grads)  # in one call: Dask would repeat the forward pass
+        value, grads = _as_a_pair(value_and_grad(*apart(vector)), params)
+        value, *arrays = detached(*persisted(value, *grads))  # in one call: Dask would repeat the forward pass
         return float(value), together(tuple(arrays))
 
     def after_iteration(intermediate_result: Any) -> None:
-        if callback is not None and callback(apart(intermediate_result.x), float(intermediate_result.fun)) is True:
-            raise StopIteration  # scipy's way to end the search
+        if callback is not None and is_true(callback(apart(intermediate_result.x), float(intermediate_result.fun))):
+            raise StopIteration  # scipy ends the search here
 
-    options = {"maxiter": max_iter, "maxfun": max_fun, "gtol": tol}
-    result = minimize(on_host, together(params), method="L-BFGS-B", jac=True, options=options, callback=after_iteration)
+    result = minimize(
+        on_host, together(params), method="L-BFGS-B", jac=True, options={**options, "gtol": tol},
+        callback=after_iteration,
+    )  # fmt: skip
     return apart(result.x), result
+
+
+def _moved_by_scipy(params: Params) -> Params:
+    """``params`` as a tuple. Raise unless they are real floating: integers would cut off what a step adds."""
+    params = check_parameters("params", params)
+    if not params:
+        raise ValueError("params must hold at least one array, got none")
+    xp = namespace(*params, names=[parameter_name(position) for position in range(len(params))])
+    for position, array in enumerate(params):
+        if not is_floating(xp, array.dtype):
+            raise TypeError(f"{parameter_name(position)} must be floating, got {array.dtype}")
+    return params
+
+
+def _as_a_pair(answer: Any, params: Params) -> tuple[Array, Params]:
+    """What ``value_and_grad`` returned. Raise unless it is a value and a gradient for each of ``params``."""
+    what = f"value_and_grad must return a number and a tuple of {len(params)} gradients"
+    if not isinstance(answer, tuple) or len(answer) != 2 or not isinstance(answer[1], (tuple, list)):
+        raise TypeError(f"{what}, got {described(answer)}")
+    value, grads = answer
+    if math.prod(getattr(value, "shape", ())) != 1:
+        raise ValueError(f"{what}, got {described(value)} for the number")
+    expected, found = ([tuple(getattr(each, "shape", ())) for each in arrays] for arrays in (params, grads))
+    if expected != found:
+        raise ValueError(f"{what} of shapes {expected}, got {found}")
+    return value, tuple(grads)

@@ -8,9 +8,11 @@ Before: ``optim`` takes the rate. Next: ``train`` asks for it.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from functools import partial
+from numbers import Real
+from typing import Any, NamedTuple, TypeAlias
 
-from mlp_xp._lib.arguments import check_number
+from mlp_xp._lib.arguments import check_callable, check_number
 
 
 class Progress(NamedTuple):
@@ -49,8 +51,11 @@ def constant(lr: float) -> Schedule:
     >>> constant(0.1)(Progress(step=7, steps=100))
     0.1
     """
-    rate = check_number("lr", lr, 0.0, math.inf)
-    return lambda progress: rate
+    return partial(_constant, _at_least_0("lr", lr))
+
+
+def _constant(lr: float, progress: Progress) -> float:
+    return lr
 
 
 def cosine(lr: float, steps: int | None = None, final: float = 0.0) -> Schedule:
@@ -72,14 +77,14 @@ def cosine(lr: float, steps: int | None = None, final: float = 0.0) -> Schedule:
 
     Source: Loshchilov and Hutter, SGDR: Stochastic gradient descent with warm restarts, 2017.
     """
-    _check_at_least_0(lr=lr, final=final, steps=0 if steps is None else steps)
+    lr, final = _at_least_0("lr", lr), _at_least_0("final", final)
+    return partial(_cosine, lr, None if steps is None else _count("steps", steps, 0.0), final)
 
-    def schedule(progress: Progress) -> float:
-        total = progress.steps if steps is None else steps
-        done = min(progress.step / total, 1.0) if total else 1.0
-        return final + (lr - final) * 0.5 * (1.0 + math.cos(math.pi * done))
 
-    return schedule
+def _cosine(lr: float, steps: float | None, final: float, progress: Progress) -> float:
+    total = progress.steps if steps is None else steps
+    done = min(progress.step / total, 1.0) if total else 1.0
+    return final + (lr - final) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
@@ -99,9 +104,12 @@ def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
     >>> [step_decay(1.0, every=2, factor=0.5)(Progress(step, steps=6)) for step in range(6)]
     [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
     """
-    _check_at_least_0(lr=lr, factor=factor)
-    check_number("every", every, 1.0, math.inf)
-    return lambda progress: lr * factor ** (progress.step // every)
+    return partial(_step_decay, _at_least_0("lr", lr), _count("every", every, 1.0), _at_least_0("factor", factor))
+
+
+def _step_decay(lr: float, every: float, factor: float, progress: Progress) -> float:
+    rate: float = lr * factor ** (progress.step // every)
+    return rate
 
 
 def warm_up(schedule: Schedule, steps: int, first: float = 0.0) -> Schedule:
@@ -123,17 +131,15 @@ def warm_up(schedule: Schedule, steps: int, first: float = 0.0) -> Schedule:
 
     Source: Goyal et al., Accurate, large minibatch SGD, 2017.
     """
-    if not callable(schedule):
-        raise TypeError(f"schedule must be a function of the progress, such as constant(0.1), got {schedule!r}")
-    check_number("steps", steps, 0.0, math.inf)
-    check_number("first", first, 0.0, math.nextafter(1.0, 2.0))
+    check_callable("schedule", schedule, "constant(0.1)")
+    first = check_number("first", first, 0.0, math.nextafter(1.0, 2.0))
+    return partial(_warm_up, schedule, _count("steps", steps, 0.0), first)
 
-    def warmed(progress: Progress) -> float:
-        after = progress._replace(step=max(progress.step - steps, 0), steps=max(progress.steps - steps, 0))
-        share = min(progress.step / steps, 1.0) if steps else 1.0
-        return (first + (1.0 - first) * share) * schedule(after)
 
-    return warmed
+def _warm_up(schedule: Schedule, steps: Any, first: float, progress: Progress) -> float:
+    after = progress._replace(step=max(progress.step - steps, 0), steps=max(progress.steps - steps, 0))
+    share = min(progress.step / steps, 1.0) if steps else 1.0
+    return (first + (1.0 - first) * share) * schedule(after)
 
 
 def inverse_scaling(lr: float, power: float = 0.5) -> Schedule:
@@ -152,8 +158,12 @@ def inverse_scaling(lr: float, power: float = 0.5) -> Schedule:
     >>> inverse_scaling(0.1)(Progress(step=5, steps=100, rows=99))
     0.01
     """
-    _check_at_least_0(lr=lr, power=power)
-    return lambda progress: lr / (progress.rows + 1) ** power
+    return partial(_inverse_scaling, _at_least_0("lr", lr), _at_least_0("power", power))
+
+
+def _inverse_scaling(lr: float, power: float, progress: Progress) -> float:
+    rate: float = lr / (progress.rows + 1) ** power
+    return rate
 
 
 def adaptive(lr: float, patience: int = 10, tol: float = 1e-4, factor: float = 5.0) -> Schedule:
@@ -174,29 +184,31 @@ def adaptive(lr: float, patience: int = 10, tol: float = 1e-4, factor: float = 5
     >>> adaptive(1.0, patience=1, factor=5.0)(Progress(step=8, steps=100, losses=[3.0, 2.0, 2.0, 2.0]))
     0.2
     """
-    check_number("lr", lr, 0.0, math.inf)
-    check_number("factor", factor, 1.0, math.inf)
-    check_patience(patience, tol)
-
-    def schedule(progress: Progress) -> float:
-        rate = float(lr)
-        for _ in stalls(progress.losses, patience, tol):
-            rate /= factor
-        return rate
-
-    return schedule
+    factor = check_number("factor", factor, 1.0, math.inf)
+    return partial(_adaptive, _at_least_0("lr", lr), *check_patience(patience, tol), factor)
 
 
-def _check_at_least_0(**numbers: float) -> None:
-    for name, number in numbers.items():
-        check_number(name, number, 0.0, math.inf)
+def _adaptive(lr: float, patience: float, tol: float, factor: float, progress: Progress) -> float:
+    rate = lr
+    for _ in stalls(progress.losses, patience, tol):
+        rate /= factor
+    return rate
 
 
-def check_patience(patience: float, tol: float) -> None:
-    """Raise unless both are numbers of at least 0; ``patience`` may be infinite, ``tol`` must be finite."""
-    if patience != math.inf:
-        check_number("patience", patience, 0.0, math.inf)
-    check_number("tol", tol, 0.0, math.inf)
+def _at_least_0(name: str, value: float) -> float:
+    return check_number(name, value, 0.0, math.inf)
+
+
+def _count(name: str, value: float, low: float) -> float:
+    """A number of steps: an int where it is whole, as those of ``Progress`` are."""
+    number = check_number(name, value, low, math.inf)
+    return int(number) if number.is_integer() else number
+
+
+def check_patience(patience: float, tol: float) -> tuple[float, float]:
+    """Both as Python floats. Raise unless they are of at least 0; ``patience`` may be infinite, ``tol`` not."""
+    endless = isinstance(patience, Real) and patience == math.inf
+    return math.inf if endless else _at_least_0("patience", patience), _at_least_0("tol", tol)
 
 
 def stalls(losses: Iterable[float], patience: float, tol: float) -> list[int]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
+import pickle
 
+import cloudpickle
 import numpy as np
 import pytest
 import textbook
@@ -397,3 +401,102 @@ def test_lbfgs_learns(put, host):
     assert result.success
     grads = textbook.gradients(textbook.batch(), textbook.labels(), *[host(p) for p in found], l2=0.1)
     assert max(np.max(np.abs(g)) for g in grads) <= 1e-3
+
+
+def test_a_callback_that_says_true_ends_lbfgs_after_its_iteration(xp, put, host):
+    """What it said is Python's True, NumPy's, or a 0-d array of the library; scipy's result says who ended it."""
+    params, (_, path) = tuple(put(p) for p in START), scipys(maxiter=200, maxfun=15_000, gtol=1e-4)
+    for yes in (True, np.True_, put([1.0])[0] > 0):
+        seen = []
+        found, result = optim.lbfgs(
+            functools.partial(valley, xp), params, callback=lambda p, v, yes=yes, seen=seen: [seen.append(v), yes][-1]
+        )
+        assert (len(seen), result.nit, result.status, result.success) == (1, 1, 99, False)
+        assert "StopIteration" in result.message
+        np.testing.assert_allclose(np.concatenate([host(a).reshape(-1) for a in found]), path[0], rtol=1e-7, atol=1e-9)
+    for no in (None, 1, "yes", False, np.False_, put([1.0]) > 0, put([1.0])[0]):
+        assert optim.lbfgs(functools.partial(valley, xp), params, callback=lambda *here, no=no: no)[1].status == 0
+
+
+@pytest.mark.only("numpy")
+def test_numbers_of_numpy_are_options_of_lbfgs():
+    plain = optim.lbfgs(functools.partial(valley, np), START, max_iter=150, tol=0.01)[1]
+    options = {"max_iter": np.uint8(150), "max_fun": np.int16(15_000), "tol": np.float32(0.01)}
+    scalars = optim.lbfgs(functools.partial(valley, np), START, **options)[1]
+    assert (scalars.nit, scalars.nfev, scalars.status) == (plain.nit, plain.nfev, plain.status)
+
+
+@pytest.mark.only("torch")
+def test_lbfgs_from_parameters_of_a_module_returns_plain_tensors(xp, put):
+    """From ``nn.Parameter``s, of data with a past, and with gradients that have one."""
+    import torch
+
+    params = tuple(torch.nn.Parameter(put(p)) for p in START)
+    scale = put(1.0).requires_grad_()
+    seen = []
+
+    def value_and_grad(W, b):
+        seen.append(W.requires_grad or b.requires_grad)
+        value, grads = valley(xp, W, b)
+        return value * scale, tuple(g * scale for g in grads)
+
+    found, result = optim.lbfgs(value_and_grad, params)
+    expected, theirs = optim.lbfgs(functools.partial(valley, xp), tuple(p.detach() for p in params))
+    assert not any(seen)
+    assert (result.nit, result.status) == (theirs.nit, 0)
+    assert all(type(p) is torch.Tensor and not p.requires_grad and p.grad_fn is None for p in found)
+    assert all(bool(xp.all(a == b)) for a, b in zip(found, expected, strict=True))
+
+
+# --- a pair with a name ------------------------------------------------------------------------------------------
+
+
+def copies(value):
+    """What comes back from each way to copy a Python object."""
+    return [copy.deepcopy(value), pickle.loads(pickle.dumps(value)), cloudpickle.loads(cloudpickle.dumps(value))]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_pickled_optimizer_makes_the_same_steps(put, host, name):
+    make, _, constants = CASES[name]
+    optimizer, rates = make(**constants), RATES[:3]
+    few = dict(zip(rates, gradients(), strict=False))
+
+    def walked(optimizer):
+        params = tuple(put(p) for p in parameters())
+        state = optimizer.init(params)
+        for lr, grads in few.items():
+            params, state = persisted_pair(optimizer.update(params, tuple(map(put, grads)), state, lr))
+        return [host(array) for array in (*params, *state)]
+
+    expected = walked(optimizer)
+    for again in copies(optimizer):
+        assert (type(again), again.name) == (optim.Optimizer, optimizer.name)
+        for a, b in zip(walked(again), expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.only("numpy")
+def test_the_name_of_an_optimizer_says_what_its_state_means():
+    """Constants that a state is in units of, or that decide what it holds, are in the name; others are not."""
+    makers = [
+        optim.sgd(), optim.momentum(), optim.nesterov(), optim.adam(), optim.adamw(), optim.rmsprop(),
+        optim.momentum(lr_in_velocity=True), optim.nesterov(lr_in_velocity=True), optim.adam(beta1=0.5),
+        optim.adam(beta2=0.9), optim.rmsprop(momentum=0.5), optim.rmsprop(centered=True),
+        optim.rmsprop(momentum=0.5, centered=True),
+    ]  # fmt: skip
+    names = [optimizer.name for optimizer in makers]
+    assert len(set(names)) == len(names)
+    assert all(names)
+    assert optim.momentum(0.5).name == optim.momentum(np.float64(0.9)).name == "momentum"
+    assert optim.adam(np.float32(0.5)).name == optim.adam(0.5, epsilon=1.0).name
+    assert optim.rmsprop(0.5, epsilon=1.0, momentum=0.1).name == optim.rmsprop(momentum=0.9).name
+
+
+@pytest.mark.only("numpy")
+def test_a_pair_of_the_callers_own_has_no_name():
+    adam = optim.adam()
+    init, update = adam
+    for own in (optim.Optimizer(init, update), adam._replace(update=update), optim.Optimizer(*adam)):
+        assert own.name == ""
+        assert own == adam  # as the pairs that they are

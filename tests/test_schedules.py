@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 
+import cloudpickle
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -163,6 +166,55 @@ def test_a_loss_equal_to_the_best_is_an_improvement_if_tol_is_0():
     assert schedules.stalls([1.0] * 5, 1, 1e-9) == [2, 4]
 
 
+SCHEDULES = {
+    "constant": lambda number: schedules.constant(number(0.5)),
+    "cosine": lambda number: schedules.cosine(number(0.5), final=number(0.25)),
+    "cosine of so many steps": lambda number: schedules.cosine(number(0.5), number(200)),
+    "step decay": lambda number: schedules.step_decay(number(0.5), number(3), number(0.5)),
+    "warm-up": lambda number: schedules.warm_up(schedules.cosine(number(0.5)), number(200), number(0.25)),
+    "a warm-up of a warm-up": lambda number: schedules.warm_up(schedules.warm_up(schedules.constant(1), number(2)), 3),
+    "inverse scaling": lambda number: schedules.inverse_scaling(number(0.5), number(2)),
+    "adaptive": lambda number: schedules.adaptive(number(0.5), number(1), number(0.25), number(2)),
+}
+
+
+def asked(schedule):
+    """Its rates early and late in 300 steps: more steps than 8 bits count."""
+    losses = [3.0, 2.0, 2.0, 2.0, 2.0]
+    return [schedule(Progress(step, 300, 7 * step, losses)) for step in (0, 1, 5, 100, 256, 299, 300)]
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_pickled_schedule_gives_the_same_rates(name):
+    schedule = SCHEDULES[name](float)
+    pickled = pickle.loads(pickle.dumps(schedule)), cloudpickle.loads(cloudpickle.dumps(schedule))
+    for again in (copy.deepcopy(schedule), *pickled):
+        assert asked(again) == asked(schedule)
+
+
+def as_numpy(number):
+    """The narrowest of NumPy's numbers that holds this one."""
+    return np.uint8(number) if float(number).is_integer() else np.float16(number)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_numbers_of_numpy_are_numbers_of_python_in_a_schedule(name):
+    """``np.uint8(200) + 100`` would overflow, and a rate of ``np.float64`` would widen float32."""
+    ours, plain = asked(SCHEDULES[name](as_numpy)), asked(SCHEDULES[name](lambda number: number))
+    assert ours == plain
+    assert all(type(rate) is float for rate in ours)
+
+
+@pytest.mark.only("numpy")
+def test_what_the_check_of_patience_returns_are_floats():
+    for patience in (3, np.uint8(3), math.inf, np.float32("inf")):
+        checked = schedules.check_patience(patience, np.float64(0.5))
+        assert checked == (float(patience), 0.5)
+        assert [type(number) for number in checked] == [float, float]
+
+
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
@@ -173,10 +225,13 @@ def test_a_loss_equal_to_the_best_is_an_improvement_if_tol_is_0():
         (lambda: schedules.cosine(0.1, 5, -0.1), ValueError, "final must be at least 0 and finite, got -0.1"),
         (lambda: schedules.step_decay(0.1, 0), ValueError, "every must be at least 1 and finite, got 0"),
         (lambda: schedules.step_decay(0.1, 5, -1), ValueError, "factor must be at least 0 and finite, got -1"),
-        (lambda: schedules.warm_up(0.1, 5), TypeError, "schedule must be a function of the progress, such as"),
+        (lambda: schedules.warm_up(0.1, 5), TypeError, "schedule must be a function such as constant(0.1), got 0.1"),
         (lambda: schedules.warm_up(schedules.constant(1), -1), ValueError, "steps must be at least 0 and finite"),
         (lambda: schedules.warm_up(schedules.constant(1), 5, 1.5), ValueError, "first must be at least 0 and below 1"),
         (lambda: schedules.inverse_scaling(0.1, math.nan), ValueError, "power must be at least 0 and finite, got nan"),
+        (lambda: schedules.cosine(10**400), ValueError, "lr must be at least 0 and finite, got inf"),
+        (lambda: schedules.cosine(0.1, "all"), TypeError, "steps must be a number, got 'all'"),
+        (lambda: schedules.adaptive(0.1, None), TypeError, "patience must be a number, got None"),
         (lambda: schedules.adaptive(0.1, -1), ValueError, "patience must be at least 0 and finite, got -1"),
         (lambda: schedules.adaptive(0.1, tol=math.nan), ValueError, "tol must be at least 0 and finite, got nan"),
         (lambda: schedules.adaptive(0.1, factor=0.5), ValueError, "factor must be at least 1 and finite, got 0.5"),

@@ -7,10 +7,11 @@ before any arithmetic, so a check does not wait for a device and does not break 
 import difflib
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from numbers import Integral, Real
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
-from mlp_xp._lib.namespace import device_of, is_floating, is_integral, on_one_device, parameter_name
+from mlp_xp._lib.namespace import device_of, is_floating, is_integral, namespace, on_one_device, parameter_name
 from mlp_xp._lib.typing import Array, Namespace, Params
 
 
@@ -26,7 +27,7 @@ def one_of(known: Iterable[str], name: object, most: int | None = None) -> str:
     if most is not None and len(names) > most:
         names = sorted(nearest(name, names, count=4, cutoff=0.0))
     choice = " or ".join(filter(None, [", ".join(map(repr, names[:-1])), repr(names[-1])]))
-    return f"{choice}, got {name!r}{did_you_mean(name, names)}"
+    return f"{choice}, got {described(name)}{did_you_mean(name, names)}"
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -51,10 +52,25 @@ def nearest(name: object, known: Iterable[str], count: int = 1, cutoff: float = 
 def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     """``(d_in, d_h, ..., d_out)`` as a tuple of ints. Raise unless there are at least two, all positive."""
     if not isinstance(sizes, Sequence):
-        raise TypeError(f"sizes must be (d_in, ..., d_out), got {sizes!r}")
-    if len(sizes) < 2 or not all(isinstance(size, Integral) and size > 0 for size in sizes):
-        raise ValueError(f"sizes must be at least two positive ints (d_in, ..., d_out), got {tuple(sizes)}")
+        raise TypeError(f"sizes must be (d_in, ..., d_out), got {described(sizes)}")
+    if len(sizes) < 2 or not all(_is_whole(size) and 0 < size < 2**63 for size in sizes):
+        raise ValueError(f"sizes must be at least two positive ints (d_in, ..., d_out), got {shortened(tuple(sizes))}")
     return tuple(map(int, sizes))
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_alike(xp: Namespace, names: Sequence[str], arrays: Sequence[Array]) -> None:
+    """Raise unless ``arrays`` are real floating, of one dtype and on one device; their library is ``xp``."""
+    first = arrays[0]
+    for name, array in zip(names, arrays, strict=True):
+        if not is_floating(xp, array.dtype):
+            raise TypeError(f"{name} must be floating, got {array.dtype}")
+        if array.dtype != first.dtype:
+            raise TypeError(f"{name} must have the dtype of {names[0]}, {first.dtype}, got {array.dtype}")
+        check_device(name, array, first, names[0])
 
 
 def check_batch(xp: Namespace, X: Array, which: str = "") -> None:
@@ -109,20 +125,22 @@ def check_all_or_none_batched(params: Params) -> None:
         raise ValueError(f"either all parameters or none must have a leading axis, got {shapes}")
 
 
-def check_device(name: str, array: Array, like: Array) -> None:
-    """Raise unless ``array`` is on the device of ``like``."""
+def check_device(name: str, array: Array, like: Array, other: str = "X") -> None:
+    """Raise unless ``array`` is on the device of ``like``, whose name is ``other``."""
     if not on_one_device(array, like):
-        raise ValueError(f"{name} must be on the device of X, {device_of(like)}, got {device_of(array)}")
+        raise ValueError(f"{name} must be on the device of {other}, {device_of(like)}, got {device_of(array)}")
 
 
 def check_number(name: str, value: Any, low: float, below: float) -> float:
     """``value`` as a Python float, which promotes no array. Raise unless ``low <= value < below``."""
+    if type(value) is float and low <= value < below:
+        return value  # at once: a step of a small network asks four times
     if isinstance(value, bool) or not isinstance(value, (float, int, Real)):  # Real, for NumPy's scalars, is slow
         raise TypeError(f"{name} must be a number, got {described(value)}")
     try:
         number = float(value)
     except OverflowError:  # an int or a fraction beyond the largest float
-        number = math.inf if value > 0 else -math.inf
+        number = math.inf if cast(Any, value) > 0 else -math.inf
     if not low <= number < below:
         end = "finite" if below == math.inf else f"below {below:g}"
         came = value if math.isfinite(number) else number  # not the hundreds of digits of a large int
@@ -143,8 +161,15 @@ def check_whole(name: str, value: object, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be a whole number, got {described(value)}")
     if value < low:
-        raise ValueError(f"{name} must be at least {low}, got {value}")
+        raise ValueError(f"{name} must be at least {low}, got {shortened(value)}")
     return int(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """``value`` as a bool. Raise unless it is True or False: the text "False" would count as true."""
+    if not isinstance(value, (bool, Integral)) and type(value).__name__ not in ("bool", "bool_"):  # NumPy's own
+        raise TypeError(f"{name} must be True or False, got {described(value)}")
+    return bool(value)
 
 
 def check_callable(name: str, value: Any, example: str) -> Any:
@@ -163,16 +188,32 @@ def check_callables(name: str, values: Any) -> tuple[Any, ...]:
     return together
 
 
+def check_parameters(name: str, values: Any) -> tuple[Any, ...]:
+    """``values`` as a tuple. Raise unless they are a tuple or a list: order says which array is W1 and which b1."""
+    if not isinstance(values, (tuple, list)):
+        raise TypeError(f"{name} must be a tuple (W1, b1, W2, b2, ...), got {described(values)}")
+    return tuple(values)
+
+
+def is_true(answer: Any) -> bool:
+    """Whether a callback answered True: Python's, NumPy's, or a 0-d array of any library."""
+    if getattr(answer, "shape", None) == ():
+        return "bool" in str(getattr(answer, "dtype", "")) and bool(answer)
+    return answer is True
+
+
 def check_seed(xp: Namespace, seed: object) -> Any:
     """``seed`` as an int in 0 ... 2^31 - 1, or unchanged if it is a 0-d integer array. Raise for anything else."""
     if isinstance(seed, Integral) and not isinstance(seed, bool):
         if not 0 <= int(seed) < 2**31:
-            raise ValueError(f"seed must be in 0 ... 2**31 - 1, got {seed}")
+            raise ValueError(f"seed must be in 0 ... 2**31 - 1, got {shortened(seed)}")
         return int(seed)
-    dtype = getattr(seed, "dtype", None)
-    if dtype is None or getattr(seed, "shape", None) != () or not is_integral(xp, dtype):
-        raise TypeError(f"seed must be an int or a 0-d integer array, got {described(seed)}")
-    return seed
+    if getattr(seed, "shape", None) == () and hasattr(seed, "dtype"):
+        if (own := namespace(seed, names=("seed",))) is not getattr(xp, "base", xp) and own is not xp:
+            raise TypeError(f"seed must be an int, or an array of the library of X, got {type(seed).__name__}")
+        if is_integral(own, cast(Array, seed).dtype):
+            return seed
+    raise TypeError(f"seed must be an int or a 0-d integer array, got {described(seed)}")
 
 
 def first_line(error: Exception) -> str:
@@ -182,6 +223,18 @@ def first_line(error: Exception) -> str:
 
 def described(value: object) -> str:
     """What a value is, in a few words, for a message."""
-    if hasattr(value, "shape"):
-        return f"{type(value).__name__} of shape {tuple(value.shape)}"
-    return f"a tuple of {len(value)}" if isinstance(value, tuple) else repr(value)
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and not isinstance(
+        value, Real
+    ):  # a class of arrays, or a module, has one of another kind
+        return f"{type(value).__name__} of shape {tuple(shape)}"
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else shortened(value)
+
+
+def shortened(value: object) -> str:
+    """``repr`` for a message: on one line, of at most 100 characters."""
+    with suppress(ValueError):  # Python does not print an int of 5000 digits
+        if len(text := " ".join(repr(value).split())) <= 100:
+            return text
+        return f"{text[:60]}...{text[-10:]}"
+    return f"a {type(value).__name__} too large to print"

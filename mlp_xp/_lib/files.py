@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np  # for arrays on the host
 from numpy.typing import NDArray
 
+from mlp_xp._lib.arguments import described
 from mlp_xp._lib.namespace import is_floating, namespace, to_host
 from mlp_xp._lib.typing import Array
 from mlp_xp._lib.version import __version__
@@ -198,7 +199,9 @@ def as_json(value: Any) -> str:
 def _number(value: object) -> int | float:
     """A number of NumPy's as a Python number. Raise for anything else."""
     if not isinstance(value, Real):
-        raise TypeError(f"what is stored beside the arrays must be numbers, strings, lists and dicts, got {value!r}")
+        raise TypeError(
+            f"what is stored beside the arrays must be numbers, strings, lists and dicts, got {described(value)}"
+        )
     return int(value) if isinstance(value, Integral) else float(value)
 
 

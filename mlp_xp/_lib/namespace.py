@@ -37,7 +37,8 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
         try:
             xp = cast(Namespace, array_namespace(array))
         except TypeError:
-            raise TypeError(f"{_name(position, names)} must be an array, got {type(array).__name__}") from None
+            hint = "; unpack the parameters, *params" if _holds_arrays(array) and 0 < len(names) <= position else ""
+            raise TypeError(f"{_name(position, names)} must be an array, got {type(array).__name__}{hint}") from None
         if is_numpy(xp):
             _refuse_unlike(_name(position, names), array)
         if first is None or getattr(xp, "base", None) is first:  # a dual number's namespace works on plain arrays too
@@ -46,6 +47,10 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
             kinds = [f"{_name(0, names)} is of {_library(first)}", f"{_name(position, names)} of {_library(xp)}"]
             raise TypeError(f"all arrays must come from one array library, but {' and '.join(kinds)}")
     return cast(Namespace, first)
+
+
+def _holds_arrays(value: Any) -> bool:
+    return isinstance(value, tuple | list) and any(hasattr(each, "dtype") for each in value)
 
 
 def _refuse_unlike(name: str, array: Any) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import Any
 
-import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from mlp_xp import optim
+from mlp_xp._lib.arguments import is_true
 from mlp_xp._lib.namespace import Placement
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators.data import in_chunks
@@ -46,7 +46,7 @@ def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Call
         seconds = time.perf_counter() - began
         estimator._history += (Record(number, value, 0.0, None, None, 0.0, number, seconds),)
         answers = [callback(Epoch(estimator._history, params, params, ())) for callback in callbacks]
-        stopped = any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
+        stopped = any(map(is_true, answers))
         return stopped
 
     try:

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np  # for the host's random numbers, and sparse matrices
 
-from mlp_xp._lib.arguments import check_batch, check_params
-from mlp_xp._lib.namespace import device_of, is_floating, is_integral, namespace
+from mlp_xp._lib.arguments import check_batch, check_device, check_params, described
+from mlp_xp._lib.namespace import detached, device_of, is_floating, is_integral, namespace
 from mlp_xp._lib.typing import Array, Namespace, Params
+from mlp_xp.losses import Criterion, check_target_values, check_targets, criterion_named
 
 
 class Dataset(NamedTuple):
@@ -90,7 +91,11 @@ def batches(xp: Namespace, data: Dataset, like: Array, size: int, rows: Any) -> 
 
 
 def read(
-    data: Dataset, params: Params, validation: tuple[Array | Any, Array] | float | None, seed: int
+    data: Dataset,
+    params: Params,
+    validation: tuple[Array | Any, Array] | float | None,
+    seed: int,
+    criterion: Criterion,
 ) -> tuple[Dataset, Dataset | None]:
     """The rows to learn from and those that are held out, if any, after a look at every value.
 
@@ -99,28 +104,34 @@ def read(
         params: of the network that is to learn from it.
         validation: rows ``(X, y)`` to hold out, or a share of ``data``, or None.
         seed: of the share.
+        criterion: which knows what targets it takes.
 
     Raises:
         ValueError, TypeError: for what the network can't learn from, in one sentence.
     """
-    data = _checked(data, params)
+    data = _checked(data, params, criterion)
     xp = namespace(*params)
     if not all_finite(xp, *params):
         raise ValueError("the parameters must be finite, got NaN or infinity")
     if data.weight is not None:
-        _check_weights(xp, data.y, data.weight)
+        _check_weights(xp, data.y, data.weight, params[0])
     if validation is None:
         return data, None
     if isinstance(validation, Real):
-        return _held_out(xp, data, float(validation), seed, params[0])
+        return _held_out(xp, data, validation, seed, params[0])
     if not isinstance(validation, tuple) or len(validation) != 2:
-        raise TypeError(f"validation must be a pair (X, y) or a share of the rows, got {type(validation).__name__}")
-    return data, _checked(Dataset(*validation), params, "validation ")
+        raise TypeError(f"validation must be a pair (X, y) or a share of the rows, got {described(validation)}")
+    return data, _checked(Dataset(*validation), params, criterion, "validation ")
 
 
-def _checked(data: Dataset, params: Params, which: str = "") -> Dataset:
-    """The data, a sparse X by rows. Raise unless ``params`` are one network that can be learned from all values."""
-    X, y, names = by_rows(data.X), data.y, (f"{which}X", f"{which}y")
+def _checked(data: Dataset, params: Params, criterion: Criterion, which: str = "") -> Dataset:
+    """The data without a past, a sparse X by rows.
+
+    Raise unless ``params`` are one network that can be learned from all values.
+    """
+    X, y, weight = detached(by_rows(data.X), data.y, data.weight)
+    names = (f"{which}X", f"{which}y")
+    _refuse_sparse_tensors(dict(zip((*names, "sample_weight"), (X, y, weight), strict=True)))
     sparse = is_sparse(X)
     xp = namespace(y, *params, names=names[1:]) if sparse else namespace(X, y, *params, names=names)
     like = rows_of(xp, X, params[0], slice(0, 1)) if sparse and params else X
@@ -129,14 +140,39 @@ def _checked(data: Dataset, params: Params, which: str = "") -> Dataset:
     if any(p.ndim != 2 - position % 2 for position, p in enumerate(params)):
         shapes = [tuple(p.shape) for p in params]
         raise ValueError(f"one network is trained at a time, got parameters of shape {shapes}")
-    check_values(xp, X, y, params[-1].shape[-1], which)
-    return data._replace(X=X)
+    check_device(names[1], y, params[0])
+    check_values(xp, X, y, params[-1].shape[-1], which, criterion, params[0].dtype)
+    return Dataset(X, y, weight)
 
 
-def check_values(xp: Namespace, X: Array | Any, y: Array, d_out: int, which: str = "") -> None:
-    """Raise ``ValueError`` for a NaN or infinity in ``X`` or floating ``y``, or labels outside of 0 ... d_out - 1.
+def _refuse_sparse_tensors(arrays: dict[str, Any]) -> None:
+    """Raise for PyTorch's sparse tensors, whose rows can't be taken; scipy's sparse matrices can."""
+    for name, array in arrays.items():
+        if "sparse" in str(getattr(array, "layout", "")):
+            raise TypeError(f"{name} must be dense or a sparse matrix of scipy, got a sparse tensor; call to_dense()")
+
+
+def check_values(
+    xp: Namespace,
+    X: Array | Any,
+    y: Array,
+    d_out: int,
+    which: str = "",
+    criterion: Criterion | None = None,
+    dtype: Any = None,
+) -> None:
+    """Raise for a NaN or infinity in ``X`` or floating ``y``, or targets that do not fit the network.
 
     This looks at every value, which waits for the device: data is checked where it enters, not in every step.
+
+    Args:
+        xp: the namespace of ``y``.
+        X: (n, d_in), an array, or a scipy sparse matrix.
+        y: integer labels 0 ... d_out - 1, or floating targets.
+        d_out: how many outputs the network has.
+        which: stands before the names X and y in messages.
+        criterion: which knows the shape and the range of its targets; None takes any floating ones.
+        dtype: of the network, which floating targets must have; that of ``y`` for None.
     """
     if not is_sparse(X):
         check_batch(xp, X, which)
@@ -148,10 +184,10 @@ def check_values(xp: Namespace, X: Array | Any, y: Array, d_out: int, which: str
     for name, array in (("y", y),) if is_sparse(X) else (("X", X), ("y", y)):
         if is_floating(xp, array.dtype) and not all_finite(xp, array):
             raise ValueError(f"{which}{name} must be finite, got NaN or infinity")
-    if is_integral(xp, y.dtype):
-        low, high = int(xp.min(y)), int(xp.max(y))
-        if low < 0 or high >= max(d_out, 2):
-            raise ValueError(f"{which}y must hold labels 0 to {max(d_out, 2) - 1}, got labels {low} to {high}")
+    if criterion is not None:
+        check_targets(xp, criterion, y, X.shape[0], d_out, y.dtype if dtype is None else dtype, which)
+    if criterion is not None or is_integral(xp, y.dtype):
+        check_target_values(xp, criterion or criterion_named("softmax_cross_entropy"), y, d_out, which)
 
 
 def all_finite(xp: Namespace, *arrays: Array) -> bool:
@@ -159,18 +195,21 @@ def all_finite(xp: Namespace, *arrays: Array) -> bool:
     return bool(xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays])))
 
 
-def _check_weights(xp: Namespace, y: Array, weight: Array) -> None:
+def _check_weights(xp: Namespace, y: Array, weight: Array, like: Array) -> None:
     namespace(y, weight, names=("y", "sample_weight"))
+    check_device("sample_weight", weight, like)
+    if weight.dtype != like.dtype:
+        raise TypeError(f"sample_weight must have the dtype of X, {like.dtype}, got {weight.dtype}")
     if weight.shape != y.shape[:1]:
         raise ValueError(f"sample_weight must have shape (n,) = ({y.shape[0]},), got {tuple(weight.shape)}")
     if not bool(xp.all(xp.isfinite(weight) & (weight > 0))):
         raise ValueError("sample_weight must be finite and positive, so that no minibatch weighs nothing")
 
 
-def _held_out(xp: Namespace, data: Dataset, share: float, seed: int, like: Array) -> tuple[Dataset, Dataset]:
+def _held_out(xp: Namespace, data: Dataset, share: Any, seed: int, like: Array) -> tuple[Dataset, Dataset]:
     """The data without a seeded random share of the rows, and that share."""
     n = data.X.shape[0]
-    count = round(share * n) if 0.0 < share < 1.0 else 0
+    count = round(float(share) * n) if 0.0 < share < 1.0 else 0
     if not 0 < count < n:
         raise ValueError(f"validation must be a share that leaves rows on both sides, got {share} of {n} rows")
     order = np.random.default_rng((seed, 0)).permutation(n)

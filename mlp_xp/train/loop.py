@@ -16,11 +16,23 @@ from typing import Any, NamedTuple, Unpack, cast
 
 import numpy as np  # for the host's random numbers and its memory alone
 
-from mlp_xp._lib.arguments import check_number, check_positive, check_whole
-from mlp_xp._lib.namespace import device_of, namespace
+from mlp_xp._lib.arguments import (
+    check_callable,
+    check_callables,
+    check_flag,
+    check_number,
+    check_parameters,
+    check_positive,
+    check_whole,
+    described,
+    is_true,
+)
+from mlp_xp._lib.files import dtype_name
+from mlp_xp._lib.namespace import detached, device_of, is_floating, namespace
 from mlp_xp._lib.typing import Array, Namespace, Params
+from mlp_xp.losses import criterion_named
 from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
-from mlp_xp.optim import Optimizer, State, adam
+from mlp_xp.optim import Optimizer, State, adam, check_optimizer
 from mlp_xp.schedules import Progress, Schedule, check_patience, stalls
 from mlp_xp.train.dataset import Dataset, all_finite, batches, is_sparse, read
 from mlp_xp.train.evaluate import evaluate
@@ -28,7 +40,7 @@ from mlp_xp.train.step import Sums, make_step
 
 _SEEDS = 2**31  # of dropout masks
 
-# Inputs beyond this are named as the likely cause of a loss that overflows: standardised ones are a few units large.
+# Data and parameters beyond this are a likely cause of a loss that overflows: standardised ones are a few units large.
 _LARGE = 1e3
 
 # Bytes that are taken and given back once. The C library of Linux returns freed memory to the system, and every step
@@ -74,12 +86,16 @@ class Epoch(NamedTuple):
     params: the parameters now.
     best: the parameters after the pass with the lowest ``watched``.
     state: of the optimizer.
+    optimizer: the name of that optimizer, which alone knows what the state means; empty where nobody named it.
+    rows: how many were seen so far; 0 where nobody counted.
     """
 
     history: tuple[Record, ...]
     params: Params
     best: Params
     state: State
+    optimizer: str = ""
+    rows: int = 0
 
     @property
     def last(self) -> Record:
@@ -94,6 +110,10 @@ class Diverged(FloatingPointError):
         super().__init__(message)
         self.params = params
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, which by itself passes the message alone."""
+        return type(self), (str(self), self.params), self.__dict__
+
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C inside an epoch, evaluation and callbacks included. ``params`` are those after the last step."""
@@ -101,6 +121,10 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, params: Params) -> None:
         super().__init__("training was interrupted")
         self.params = params
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, which by itself passes the message."""
+        return type(self), (self.params,), self.__dict__
 
 
 class Settings(NamedTuple):
@@ -188,23 +212,39 @@ def train(
     >>> epoch.last.number, mx.predict(X, *epoch.params).tolist()
     (60, [0, 1, 0, 1])
     """
-    check_whole("epochs", epochs, 1)
-    check_whole("batch_size", batch_size, 1)
-    check_whole("seed", seed, 0)
-    check_number("alpha", alpha, 0.0, math.inf)
-    if clip_norm is not None:
-        check_positive("clip_norm", clip_norm)
-    if patience is not None:
-        check_patience(patience, tol)
-    here = params.params if isinstance(params, Epoch) else params
-    data, held_out = read(Dataset(X, y, options.get("sample_weight")), here, validation, seed)
-    if not callable(lr):
-        lr = check_number("lr", lr, 0.0, math.inf)
+    start = params if isinstance(params, Epoch) else check_parameters("params", params)
     settings = Settings(
-        epochs, optimizer or adam(), lr, batch_size, shuffle, seed, score, patience, tol, float(alpha), clip_norm,
-        callbacks, order, compile, options,
+        check_whole("epochs", epochs, 1),
+        adam() if optimizer is None else check_optimizer(optimizer),
+        lr if callable(lr) else check_number("lr", lr, 0.0, math.inf),
+        check_whole("batch_size", batch_size, 1),
+        check_flag("shuffle", shuffle),
+        check_whole("seed", seed, 0),
+        _if_given(check_callable, "score", score, "lambda params: 0.5"),
+        *_checked_patience(patience, tol),
+        check_number("alpha", alpha, 0.0, math.inf),
+        _if_given(check_positive, "clip_norm", clip_norm),
+        check_callables("callbacks", callbacks),
+        _if_given(check_callable, "order", order, "lambda number: range(n)"),
+        _if_given(check_callable, "compile", compile, "jax.jit or torch.compile"),
+        options,
+    )
+    criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
+    data, held_out = read(
+        Dataset(X, y, options.get("sample_weight")), start.params if isinstance(start, Epoch) else start,
+        validation, settings.seed, criterion,
     )  # fmt: skip
-    yield from run(data, held_out, params, settings)
+    yield from run(data, held_out, start, settings)
+
+
+def _if_given(check: Callable[..., Any], name: str, value: Any, *rest: Any) -> Any:
+    """None for None, else what the check returns."""
+    return None if value is None else check(name, value, *rest)
+
+
+def _checked_patience(patience: float | None, tol: float) -> tuple[float | None, float]:
+    checked, tol = check_patience(0.0 if patience is None else patience, tol)
+    return None if patience is None else checked, tol
 
 
 def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings: Settings) -> Iterator[Epoch]:
@@ -216,8 +256,9 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
         start: parameters, or an ``Epoch`` to go on from.
         settings: see ``train``.
     """
-    here = _beginning(start, settings.optimizer)
-    xp, n = namespace(*here.params), data.X.shape[0]
+    n = data.X.shape[0]
+    here = _beginning(start, settings.optimizer, n)
+    xp = namespace(*here.params)
     options = {name: value for name, value in settings.options.items() if name != "sample_weight"}
     terms = terms_of(len(here.params) // 2 - 1, **cast(Any, options))
     step = make_step(xp, terms, settings.optimizer, settings.alpha, settings.clip_norm)
@@ -225,13 +266,13 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
     before = here.params  # where the epoch before began
-    for number in range(len(here.history) + 1, settings.epochs + 1):
+    while len(here.history) < settings.epochs:
         watched = [record.watched for record in here.history]
         if settings.patience is not None and stalls(watched, settings.patience, settings.tol):
             return
         params, state = here.params, here.state
         try:
-            plan = _plan(number, n, settings, watched)
+            plan = _plan(here, n, settings, watched)
             numbers: Any = (plan.rates, plan.seeds) if settings.compile is None else _as_arrays(xp, params[0], plan)
             zero = params[1][0, ...]  # two arrays of it: a compiler that sees one array twice compiles the step twice
             sums = [Sums(xp.zeros_like(zero), xp.zeros_like(zero))]
@@ -241,36 +282,53 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
                 sums.append(total)
             loss = float(sums[-1].objective) / n
             if not (math.isfinite(loss) and all_finite(xp, *params)):
-                raise _diverged(data.X, sums, plan, here, before)
+                raise _diverged(data, settings, sums, plan, here, before)
             decay = float(sums[-1].penalty) / n if settings.alpha else 0.0
             judged = _judged(xp, held_out, params, settings)
             seconds = time.perf_counter() - began
-            record = Record(number, loss, decay, *judged, plan.rates[-1], number * len(plan.rates), seconds)
-            before, here = here.params, _after(here, record, params, state)
+            made = _steps_made(here) + len(plan.rates)
+            record = Record(plan.number, loss, decay, *judged, plan.rates[-1], made, seconds)
+            before, here = here.params, _after(here, record, params, state, n)
             answers = [callback(here) for callback in settings.callbacks]
         except KeyboardInterrupt:
             raise Interrupted(params) from None
         yield here
-        if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
+        if any(map(is_true, answers)):
             return
 
 
 # --- the parts of an epoch ---------------------------------------------------------------------------------------
 
 
-def _beginning(start: Params | Epoch, optimizer: Optimizer) -> Epoch:
-    """Where the run begins, as an epoch.
+def _beginning(start: Params | Epoch, optimizer: Optimizer, n: int) -> Epoch:
+    """Where the run begins, as an epoch, of arrays without a past.
 
     Raises:
-        ValueError: for an epoch of another optimizer.
+        ValueError, TypeError: for an epoch of another optimizer.
     """
     if not isinstance(start, Epoch):
-        return Epoch((), start, start, optimizer.init(start))
-    arrays = len(optimizer.init(start.params))
-    if len(start.state) != arrays:
-        states = f"the state of this one is {arrays} arrays, that of the Epoch {len(start.state)}"
-        raise ValueError(f"to go on from an Epoch takes its optimizer: {states}")
-    return start
+        params = detached(*start)
+        return Epoch((), params, params, optimizer.init(params), optimizer.name)
+    params, state = detached(*start.params), detached(*start.state)
+    best = params if start.best is start.params else detached(*start.best)
+    takes = "to go on from an Epoch takes its optimizer"
+    if start.optimizer and optimizer.name and start.optimizer != optimizer.name:
+        raise ValueError(f"{takes}: the Epoch's is {start.optimizer}, got {optimizer.name}")
+    namespace(params[0], *state, names=("W1", *(f"array {position} of the state" for position in range(len(state)))))
+    ours, theirs = (
+        [f"{dtype_name(a.dtype)} {tuple(a.shape)}" for a in each] for each in (optimizer.init(params), state)
+    )
+    if len(ours) != len(theirs):
+        raise ValueError(f"{takes}: the state of this one is {len(ours)} arrays, that of the Epoch {len(theirs)}")
+    for position, (expected, found) in enumerate(zip(ours, theirs, strict=True)):
+        if expected != found:
+            raise ValueError(f"{takes}: array {position} of its state must be {expected}, got {found}")
+    # where nobody counted, the epochs before had as many rows as this one
+    return Epoch(start.history, params, best, state, optimizer.name, start.rows or len(start.history) * n)
+
+
+def _steps_made(here: Epoch) -> int:
+    return here.last.steps if here.history else 0
 
 
 class _Plan(NamedTuple):
@@ -287,8 +345,12 @@ class _Plan(NamedTuple):
     seeds: list[int]
 
 
-def _plan(number: int, n: int, settings: Settings, watched: Sequence[float]) -> _Plan:
-    """All that is drawn and chosen for an epoch on ``n`` rows; it depends on the seed and the number alone."""
+def _plan(here: Epoch, n: int, settings: Settings, watched: Sequence[float]) -> _Plan:
+    """All that is drawn and chosen for the epoch after ``here``, on ``n`` rows.
+
+    What is drawn depends on the seed and the number of the epoch alone.
+    """
+    number = len(here.history) + 1
     random = np.random.default_rng((settings.seed, number))
     first_mask = int(random.integers(_SEEDS))
     steps = -(-n // settings.batch_size)
@@ -302,8 +364,9 @@ def _plan(number: int, n: int, settings: Settings, watched: Sequence[float]) -> 
     if not callable(settings.lr):
         rates = [settings.lr] * steps
     else:
-        done, planned = (number - 1) * steps, settings.epochs * steps
-        progress = (Progress(done + step, planned, (number - 1) * n, watched) for step in range(steps))
+        done = _steps_made(here)  # epochs of a run may differ in length
+        planned = done + (settings.epochs - number + 1) * steps
+        progress = (Progress(done + step, planned, here.rows, watched) for step in range(steps))
         rates = [check_number("lr", settings.lr(each), 0.0, math.inf) for each in progress]
     return _Plan(number, rows, rates, [(first_mask + step) % _SEEDS for step in range(steps)])
 
@@ -322,41 +385,85 @@ def _judged(
     if held_out is not None:
         chosen = {key: value for key, value in settings.options.items() if key in PredictOptions.__annotations__}
         loss, score = evaluate(xp, held_out.X, held_out.y, params, cast(PredictOptions, chosen), settings.score is None)
-    return loss, score if settings.score is None else float(settings.score(params))
+    return loss, score if settings.score is None else _as_a_number(settings.score(params))
 
 
-def _after(here: Epoch, record: Record, params: Params, state: State) -> Epoch:
+def _as_a_number(score: Any) -> float:
+    """What ``score`` returned; NaN is a number, which is no improvement."""
+    try:
+        return float(*detached(score))
+    except (TypeError, ValueError):
+        raise TypeError(f"score(params) must return a number, got {described(score)}") from None
+
+
+def _after(here: Epoch, record: Record, params: Params, state: State, n: int) -> Epoch:
     """The epoch after ``here``; the parameters with the lowest ``watched`` are kept as the best."""
     # a NaN is no lower than anything
     lowest = min((each.watched for each in here.history if not math.isnan(each.watched)), default=math.inf)
     better = record.watched < lowest or lowest == math.inf
-    return Epoch((*here.history, record), params, params if better else here.best, state)
+    best = params if better else here.best
+    return Epoch((*here.history, record), params, best, state, here.optimizer, here.rows + n)
 
 
-def _diverged(X: Any, sums: Sequence[Sums], plan: _Plan, here: Epoch, before: Params) -> Diverged:
+def _diverged(
+    data: Dataset, settings: Settings, sums: Sequence[Sums], plan: _Plan, here: Epoch, before: Params
+) -> Diverged:
     """What to raise: which step of the epoch after ``here``, the likely cause, and finite parameters.
 
     Args:
-        X: the inputs.
+        data: the rows to learn from.
+        settings: of the run.
         sums: before the first step and after each.
         plan: of the epoch.
         here: where the epoch began.
         before: where the epoch before began.
     """
-    xp = namespace(*here.params)
     finite = [math.isfinite(float(each.objective)) for each in sums[1:]]
     count = len(finite)
     bad = finite.index(False) if False in finite else count  # each loss is finite, what came after is not
-    largest = float(np.max(np.abs(X.data), initial=0.0)) if is_sparse(X) else float(xp.max(xp.abs(X)))
-    rates = [here.last.lr if here.history else 0.0, *plan.rates]  # the rate of the step before comes first
-    if largest > _LARGE:
-        cause = f"the inputs reach {largest:.1e}: standardise them"
-    elif plan.number == 1 and bad == 0:
-        cause = "no step was made yet: the parameters that it starts from are too large"
-    else:
-        cause = f"the learning rate, {rates[bad]:.3g}, is too large; or clip the gradients with clip_norm"
     what = f"the loss is not finite at step {bad + 1} of {count} in epoch {plan.number}"
     if bad == count:
         what = f"the parameters are not finite at the end of epoch {plan.number}"
+    rates = [here.last.lr if here.history else None, *plan.rates]  # the rate of the step before comes first
     # where already the first loss is not finite, the parameters before this epoch are not good either
-    return Diverged(f"{what}: {cause}", before if bad == 0 else here.params)
+    return Diverged(f"{what}: {_cause(data, settings, here, rates[bad])}", before if bad == 0 else here.params)
+
+
+def _cause(data: Dataset, settings: Settings, here: Epoch, rate: float | None) -> str:
+    """The likely cause, a sentence: what is the most times larger than it usually is.
+
+    Args:
+        data: the rows to learn from.
+        settings: of the run.
+        here: where the epoch began.
+        rate: of the last step; None where none was made.
+    """
+    inputs, targets, params = _largest(data.X), _largest(data.y), 0.0 if here.history else _largest(*here.params)
+    suspects = [
+        (inputs / _LARGE, f"the inputs reach {inputs:.1e}: standardise them"),
+        (targets / _LARGE, f"the targets reach {targets:.1e}: scale the target"),
+        (params / _LARGE, f"the parameters that it starts from reach {params:.1e}: start from smaller ones"),
+    ]
+    weight = 1.0 if data.weight is None else float(namespace(data.weight).mean(data.weight))
+    chosen: Any = {**settings.options, "alpha": settings.alpha}
+    for name in ("l2", "l1", "alpha"):
+        strength = float(chosen.get(name, 0.0))
+        if name == "alpha":
+            strength /= weight * min(settings.batch_size, data.X.shape[0])
+        # a step on l2/2 W^2 alone makes W larger where the rate is above 2 / l2
+        if rate is None or rate * strength > 2.0:
+            suspects.append((strength, f"the penalty {name}, {chosen.get(name, 0.0):.3g}, is too large"))
+    default = "no step was made yet: activation and criterion give no finite loss for these inputs and parameters"
+    if rate is not None:
+        default = f"the learning rate, {rate:.3g}, is too large; or clip the gradients with clip_norm"
+        suspects.append((rate, default))
+    size, cause = max(suspects, key=lambda suspect: suspect[0])
+    return cause if size > 1.0 else default
+
+
+def _largest(*arrays: Any) -> float:
+    """The largest magnitude among floating arrays, a sparse matrix of scipy included; labels are not large."""
+    if is_sparse(arrays[0]):
+        return float(np.max(np.abs(arrays[0].data), initial=0.0))
+    xp = namespace(*arrays)
+    return max(float(xp.max(xp.abs(array))) if is_floating(xp, array.dtype) else 0.0 for array in arrays)

@@ -63,7 +63,7 @@ def test_strings_and_weights_of_classes_come_back_and_functions_are_refused(tmp_
     with pytest.raises(NotFittedError):
         MLPClassifier().save(tmp_path / "other")
     model.set_params(learning_rate=schedules.cosine(0.1)).fit(X, names)
-    with pytest.raises(TypeError, match=r"learning_rate can't be saved, it is function.*what was learned stays"):
+    with pytest.raises(TypeError, match=r"learning_rate can't be saved, it is partial.*what was learned stays"):
         model.save(tmp_path / "other")
     assert not (tmp_path / "other").exists()
     assert list(MLPClassifier.load(tmp_path / "model").predict(X)) == list(again.predict(X))
