@@ -153,7 +153,8 @@ class SharedParameters(Parameters):
     learning_rate: Any = parameter(
         "How the learning rate changes (invscaling and adaptive: sgd only).",
         ("constant", "cosine", "invscaling", "adaptive"), callable, default="constant", also="schedule",
-        details="``'cosine'`` falls to 0 at ``max_iter``. A callable is a schedule as in ``mlp_xp.schedules``.",
+        details="``'cosine'`` falls to 0 at ``max_iter``, which ``partial_fit`` counts over all its calls. A callable "
+        "is a schedule as in ``mlp_xp.schedules``.",
     )  # fmt: skip
     learning_rate_init: float = parameter("Learning rate at the start.", _POSITIVE, default=0.001, also="lr")
     power_t: float = parameter("Exponent of invscaling.", _AT_LEAST_0, default=0.5)

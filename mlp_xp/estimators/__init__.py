@@ -3,7 +3,8 @@
     data        what comes in, checked as scikit-learn checks it
     network     the network of an estimator: parameters, curves, predictions, devices
     lbfgs       L-BFGS in place of epochs
-    reporting   a progress bar, and scikit-learn's callbacks
+    settings    how a run goes, from the parameters
+    reporting   a progress bar, scikit-learn's callbacks, warnings
     base        fit: from the data to the network
     classifier  MLPClassifier
     regressor   MLPRegressor

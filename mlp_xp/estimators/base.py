@@ -4,7 +4,7 @@ The data's way through ``fit``: checked (``data``) -> targets and weights encode
 put where X is -> validation rows held out -> ``train.run``, or ``lbfgs`` -> attributes. Draws come from
 ``random_state`` in scikit-learn's order, so that one seed gives the network that scikit-learn would have trained.
 
-Before: ``network`` and ``lbfgs``. Next: ``classifier`` and ``regressor``.
+Before: ``network``, ``lbfgs`` and ``settings``. Next: ``classifier`` and ``regressor``.
 """
 
 import math
@@ -20,16 +20,17 @@ import numpy as np  # on the host: random numbers, and data that NumPy holds
 from sklearn.callback import with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer
-from sklearn.utils import check_random_state, shuffle
+from sklearn.utils import check_random_state
 
-from mlp_xp import checkpoint, optim, schedules
+from mlp_xp import checkpoint
 from mlp_xp._lib.arguments import check_callables, described
 from mlp_xp._lib.namespace import Placement, namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
-from mlp_xp.estimators import files, lbfgs
+from mlp_xp.estimators import lbfgs
 from mlp_xp.estimators.data import check_pair, check_weight, check_X_y, put_numbers, rows, split
 from mlp_xp.estimators.network import Network
 from mlp_xp.estimators.reporting import NOT_FINITE, reporting, warn
+from mlp_xp.estimators.settings import configuration, settings_of
 from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import predict
 from mlp_xp.ops import activations_of
@@ -81,7 +82,7 @@ class BaseMLP(Network):
             The targets.
         sample_weight : array-like of shape (n_samples,), default=None
             The weight of each sample; None weighs all alike.
-        eval_set : tuple (X, y), default=None
+        eval_set : tuple (X, y), or a list of one, default=None
             Rows on which each epoch is judged, in place of a share of the training rows.
         callbacks : iterable of callables, default=()
             Each is called with a ``mlp_xp.train.Epoch`` after every epoch; True from one of them ends training.
@@ -207,9 +208,12 @@ class BaseMLP(Network):
     ) -> None:
         """Run epochs until training has converged, a callback stops it, or all are made."""
         self.n_iter_ = 0
-        settings = self._settings(data, held_out, random, call)
+        settings = settings_of(self, data.X.shape[0], random, call.incremental)._replace(callbacks=call.callbacks)
+        if held_out is not None:
+            settings = settings._replace(score=lambda params: self._validation_score(held_out, params))
         if call.checkpoint is not None:
-            start, settings = self._with_checkpoint(start, settings, data, held_out, call)
+            arrays = [array for array in (*data, *(held_out or ())[:2]) if array is not None]
+            start, settings = self._with_checkpoint(start, settings, arrays, call)
         watched = self.progress or hasattr(self, "_skl_callbacks")
         epochs = 1 if call.incremental else settings.epochs
         reports = reporting(self, data.X, data.y, epochs) if watched else nullcontext()
@@ -245,84 +249,17 @@ class BaseMLP(Network):
             curve.append(math.nan)
         warn(f"Training stopped: {error}", ConvergenceWarning)
 
-    def _settings(self, data: Dataset, held_out: Dataset | None, random: Any, call: Call) -> Settings:
-        """The settings of the loop, from the parameters of the estimator."""
-        n = data.X.shape[0]
-        rows = np.arange(n)
-
-        def order(number: int) -> Any:  # as scikit-learn draws it
-            nonlocal rows
-            rows = shuffle(rows, random_state=random)
-            return rows
-
-        batch_size = min(200, n) if self.batch_size == "auto" else int(self.batch_size)
-        if batch_size > n:
-            warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
-        epochs = int(self.max_iter)  # what is planned, by all calls of partial_fit together
-        return Settings(
-            max(epochs, len(self._history) + 1) if call.incremental else epochs, self._optimizer(), self._rate(),
-            min(batch_size, n), self.shuffle, callbacks=call.callbacks,
-            seed=int(random.randint(2**31 - 1)) if self.dropout else 0,
-            score=None if held_out is None else lambda params: self._validation_score(held_out, params),
-            alpha=self._number("alpha"), clip_norm=self.clip_norm and self._number("clip_norm"), compile=self.compile,
-            order=order if self.shuffle else None, options=self._options(),
-        )  # fmt: skip
-
-    def _optimizer(self) -> optim.Optimizer:
-        if self.solver == "sgd":
-            make = optim.nesterov if self.nesterovs_momentum else optim.momentum
-            return make(self._number("momentum"), lr_in_velocity=True)
-        if self.solver == "rmsprop":
-            return optim.rmsprop(epsilon=self._number("epsilon"))
-        constants = self._number("beta_1"), self._number("beta_2"), self._number("epsilon")
-        if self.solver == "adamw":
-            return optim.adamw(*constants, weight_decay=self._number("weight_decay"))
-        return optim.adam(*constants, epsilon_before_correction=True)
-
-    def _rate(self) -> float | schedules.Schedule:
-        """The learning rate of the run: a number, or a function of how far training has come."""
-        lr, chosen = self._number("learning_rate_init"), self.learning_rate
-        if chosen == "constant" and not self.warmup_steps:
-            return lr
-        if callable(chosen):
-            schedule: schedules.Schedule = chosen
-        elif chosen == "cosine":
-            schedule = schedules.cosine(lr)
-        elif self.solver == "sgd" and chosen == "invscaling":
-            schedule = schedules.inverse_scaling(lr, self._number("power_t"))
-        elif self._adapts():
-            schedule = schedules.adaptive(lr, cast(int, self.n_iter_no_change), self._number("tol"))
-        else:
-            schedule = schedules.constant(lr)
-        if self.warmup_steps:
-            schedule = schedules.warm_up(schedule, int(self.warmup_steps))
-        # scikit-learn counts the rows over all fits, and the first epoch of an optimizer takes the initial rate
-        return lambda progress: schedule(
-            progress._replace(rows=self.t_ if progress.rows else 0, losses=self._watched())
-        )
-
     def _with_checkpoint(
-        self, start: Params | Epoch, settings: Settings, data: Dataset, held_out: Dataset | None, call: Call
+        self, start: Params | Epoch, settings: Settings, arrays: list[Any], call: Call
     ) -> tuple[Params | Epoch, Settings]:
         """Start and settings of a run that writes its state to a file; with ``resume`` the start is read from there."""
-        n, params = data.X.shape[0], self._params()
-        left_out = {"check_gradients", "progress", "verbose", "compile"}  # they do not change the result
-        if not (callable(self.learning_rate) or self.learning_rate == "cosine"):
-            left_out.add("max_iter")  # the result depends on it only through the rate
-        chosen = {name: value for name, value in self.get_params(deep=False).items() if name not in left_out}
-        arrays = [array for array in (*data, *(held_out or ())[:2]) if array is not None]
-        config = {
-            "estimator": type(self).__name__,
-            "settings": {name: files.plain(name, value) for name, value in chosen.items()},
-            "data": checkpoint.fingerprint(*arrays),
-            "dropout_seed": settings.seed,
-        }
+        config = configuration(self, settings, arrays)
         settings = settings._replace(callbacks=(checkpoint.saver(call.checkpoint, config), *settings.callbacks))
         if not call.resume:
             return start, settings
-        kept = checkpoint.load(call.checkpoint, params, config)
+        kept = checkpoint.load(call.checkpoint, self._params(), config)
         for number in range(1, len(kept.history) + 1):  # as if the epochs had been made here
-            self._record(kept._replace(history=kept.history[:number], params=kept.best), n)
+            self._record(kept._replace(history=kept.history[:number], params=kept.best), arrays[0].shape[0])
             if settings.order is not None:
                 settings.order(number)
         self._learned(kept.params)

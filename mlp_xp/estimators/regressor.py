@@ -108,7 +108,7 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         Returns
         -------
         y : array of shape (n_samples,) or (n_samples, n_outputs)
-            The predictions, in the library of X.
+            The predictions, in the library of X; differentiable in a tensor of PyTorch that has ``requires_grad``.
         """
         return self._decoded(self._outputs(X, "predict"))
 
@@ -153,6 +153,8 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         }
 
     def _score_of(self, held_out: Dataset, outputs: Array) -> float:
+        if outputs.shape[0] < 2:  # R^2 compares with the mean of the targets
+            return math.nan
         xp = namespace(outputs)
         score = float(r2(xp, held_out.y, outputs, held_out.weight))
         return score if all_finite(xp, outputs) else math.nan

@@ -75,6 +75,9 @@ ROWS = {
         lambda g: g.fit(scoring=lambda *a: {"a": 1}, early_stopping=True), T, "scoring must give one number, got {'a': 1}"),
     "a score that is NaN in each epoch": (
         lambda g: g.fit(scoring=lambda *a: NAN, early_stopping=True), V, "early_stopping needs a validation score that is finite"),
+    "R^2 of one validation row": (
+        lambda g: MLPRegressor(early_stopping=True, max_iter=3).fit(*numbers(), eval_set=[a[:1] for a in numbers()]), V,
+        "early_stopping needs a validation score that is finite"),
     "another library's word for solver": (
         lambda g: MLPClassifier(optimizer="adam"), T, "unexpected keyword argument 'optimizer'; did you mean 'solver'?"),
     "another library's word for the rate": (lambda g: MLPRegressor(lr=0.1), T, "'lr'; did you mean 'learning_rate_init'?"),

@@ -22,7 +22,7 @@ FLOAT32 = 1e-4  # a hundred steps of Adam, each rounded to float32, whose epsilo
 
 def passes(model, X, y, count):
     """``count`` calls of ``partial_fit`` on all rows."""
-    classes = {"classes": np.unique(y)} if isinstance(model, MLPClassifier) else {}
+    classes = {"classes": [0, 1, 2]} if isinstance(model, MLPClassifier) else {}
     for _ in range(count):
         model.partial_fit(X, y, **classes)
     return model
@@ -75,6 +75,24 @@ def test_the_cosine_of_partial_fit_is_its_closed_form_and_ends_at_max_iter():
     # a pass beyond the plan is planned as the last one
     assert len(rates) == 75
     assert max(rates[60:]) < 0.001
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_batches_of_different_sizes_count_the_steps_that_were_made(kind):
+    X, y = iris() if kind is MLPClassifier else numbers()
+    seen = []
+
+    def schedule(progress):
+        seen.append((progress.step, progress.steps))
+        return 0.01
+
+    model = kind(learning_rate=schedule, max_iter=4, batch_size=20, random_state=0)
+    for rows in (100, 40, 150, 20):  # 5, 2, 8 and 1 steps
+        passes(model, X[:rows], y[:rows], 1)
+    # what is left is planned with as many steps as the pass has: 4 passes of 5, then 5 + 3 of 2, 7 + 2 of 8, 15 + 1
+    planned = [20] * 5 + [5 + 3 * 2] * 2 + [7 + 2 * 8] * 8 + [15 + 1]
+    assert seen == list(zip(range(16), planned, strict=True))
 
 
 @pytest.mark.only("numpy")

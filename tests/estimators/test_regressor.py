@@ -84,3 +84,13 @@ def test_a_criterion_of_ones_own():
     square = MLPRegressor(max_iter=300, random_state=0, learning_rate_init=0.01).fit(X, y)
     inside = np.arange(150) % 15 != 0
     assert np.mean(np.abs(robust.predict(X) - y)[inside]) < 0.5 * np.mean(np.abs(square.predict(X) - y)[inside])
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.0}, {"batch_size": 10}])
+def test_targets_too_large_for_the_learning_rate_are_named_as_the_cause(dtype, options):
+    X, y = numbers()
+    model = MLPRegressor(solver="sgd", learning_rate_init=0.1, random_state=0, **options)
+    with pytest.raises(ValueError, match=r"preprocessed\. Here .*the targets reach .*: scale the target"):
+        model.fit(X.astype(dtype), 1e12 * y)

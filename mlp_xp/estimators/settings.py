@@ -1,0 +1,94 @@
+"""How an estimator's run goes: the settings of the training loop, from the estimator's parameters.
+
+What is a number becomes a Python number here, which promotes no array and does not overflow.
+
+Before: ``optim`` and ``schedules``. Next: ``base`` runs the loop with these settings.
+"""
+
+from typing import Any, cast
+
+import numpy as np  # on the host: the order of the rows
+from sklearn.utils import shuffle
+
+from mlp_xp import checkpoint, optim, schedules
+from mlp_xp.estimators import files
+from mlp_xp.estimators.reporting import warn
+from mlp_xp.train import Settings
+
+
+def settings_of(estimator: Any, n: int, random: Any, incremental: bool) -> Settings:
+    """The settings of a run on ``n`` rows.
+
+    Args:
+        estimator: the one that learns.
+        n: how many rows there are.
+        random: draws what scikit-learn draws, in its order.
+        incremental: whether the run is one more epoch of those that all calls of ``partial_fit`` make together.
+    """
+    rows = np.arange(n)
+
+    def order(number: int) -> Any:  # as scikit-learn draws it
+        nonlocal rows
+        rows = shuffle(rows, random_state=random)
+        return rows
+
+    batch_size = min(200, n) if estimator.batch_size == "auto" else int(estimator.batch_size)
+    if batch_size > n:
+        warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
+    planned = int(estimator.max_iter)
+    return Settings(
+        max(planned, len(estimator._history) + 1) if incremental else planned, _optimizer(estimator), _rate(estimator),
+        min(batch_size, n), estimator.shuffle, seed=int(random.randint(2**31 - 1)) if estimator.dropout else 0,
+        alpha=estimator._number("alpha"), clip_norm=estimator.clip_norm and estimator._number("clip_norm"),
+        order=order if estimator.shuffle else None, compile=estimator.compile, options=estimator._options(),
+    )  # fmt: skip
+
+
+def configuration(estimator: Any, settings: Settings, arrays: list[Any]) -> dict[str, Any]:
+    """What decides how a run on ``arrays`` continues, for its checkpoint."""
+    left_out = {"check_gradients", "progress", "verbose", "compile"}  # they do not change the result
+    if not (callable(estimator.learning_rate) or estimator.learning_rate == "cosine"):
+        left_out.add("max_iter")  # the result depends on it only through the rate
+    chosen = {name: value for name, value in estimator.get_params(deep=False).items() if name not in left_out}
+    return {
+        "estimator": type(estimator).__name__,
+        "settings": {name: files.plain(name, value) for name, value in chosen.items()},
+        "data": checkpoint.fingerprint(*arrays),
+        "dropout_seed": settings.seed,
+    }
+
+
+def _optimizer(estimator: Any) -> optim.Optimizer:
+    number = estimator._number
+    if estimator.solver == "sgd":
+        make = optim.nesterov if estimator.nesterovs_momentum else optim.momentum
+        return make(number("momentum"), lr_in_velocity=True)
+    if estimator.solver == "rmsprop":
+        return optim.rmsprop(epsilon=number("epsilon"))
+    constants = number("beta_1"), number("beta_2"), number("epsilon")
+    if estimator.solver == "adamw":
+        return optim.adamw(*constants, weight_decay=number("weight_decay"))
+    return optim.adam(*constants, epsilon_before_correction=True)
+
+
+def _rate(estimator: Any) -> float | schedules.Schedule:
+    """The learning rate of the run: a number, or a function of how far training has come."""
+    lr, chosen = estimator._number("learning_rate_init"), estimator.learning_rate
+    if chosen == "constant" and not estimator.warmup_steps:
+        return cast(float, lr)
+    if callable(chosen):
+        schedule: schedules.Schedule = chosen
+    elif chosen == "cosine":
+        schedule = schedules.cosine(lr)
+    elif estimator.solver == "sgd" and chosen == "invscaling":
+        schedule = schedules.inverse_scaling(lr, estimator._number("power_t"))
+    elif estimator._adapts():
+        schedule = schedules.adaptive(lr, estimator.n_iter_no_change, estimator._number("tol"))
+    else:
+        schedule = schedules.constant(lr)
+    if estimator.warmup_steps:
+        schedule = schedules.warm_up(schedule, int(estimator.warmup_steps))
+    # scikit-learn counts the rows over all fits, and the first epoch of an optimizer takes the initial rate
+    return lambda progress: schedule(
+        progress._replace(rows=estimator.t_ if progress.rows else 0, losses=estimator._watched())
+    )
