@@ -182,6 +182,6 @@ def first_line(error: Exception) -> str:
 
 def described(value: object) -> str:
     """What a value is, in a few words, for a message."""
-    if hasattr(value, "shape"):
+    if isinstance(getattr(value, "shape", None), tuple):  # a library has a function of that name
         return f"{type(value).__name__} of shape {tuple(value.shape)}"
     return f"a tuple of {len(value)}" if isinstance(value, tuple) else repr(value)
