@@ -26,7 +26,7 @@ def one_of(known: Iterable[str], name: object, most: int | None = None) -> str:
     if most is not None and len(names) > most:
         names = sorted(nearest(name, names, count=4, cutoff=0.0))
     choice = " or ".join(filter(None, [", ".join(map(repr, names[:-1])), repr(names[-1])]))
-    return f"{choice}, got {name!r}{did_you_mean(name, names)}"
+    return f"{choice}, got {described(name)}{did_you_mean(name, names)}"
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -182,6 +182,7 @@ def first_line(error: Exception) -> str:
 
 def described(value: object) -> str:
     """What a value is, in a few words, for a message."""
-    if isinstance(getattr(value, "shape", None), tuple):  # a library has a function of that name
-        return f"{type(value).__name__} of shape {tuple(value.shape)}"
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):  # a library has a function of that name
+        return f"{type(value).__name__} of shape {tuple(shape)}"
     return f"a tuple of {len(value)}" if isinstance(value, tuple) else repr(value)
