@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np  # on the host alone: indices
 
 from mlp_xp._lib.arguments import check_callable, check_positive
-from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, persisted, scalar_like
+from mlp_xp._lib.namespace import device_kwargs, in_library_of, is_floating, namespace, persisted, scalar_like
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.gradcheck.arrays import flat_positions, inner, largest, norm, random_direction, scales_of, sizes_of, taken
 from mlp_xp.gradcheck.evidence import LocalGradient, Worst, constant_rounding, entry_rounding
@@ -129,7 +129,7 @@ def _pairs(
         chunk = xp.asarray(list(positions[start : start + copies]), dtype=xp.int32, **device_kwargs(x))
         # `where` along a mask perturbs one entry of an immutable array
         mask = flat == (xp.reshape(chunk, (-1,) + (1,) * x.ndim) if vectorized else chunk[0])
-        shape = chunk.shape if vectorized else ()
+        shape = tuple(chunk.shape) if vectorized else ()
         ups.append(xp.reshape(_values(at, xp.where(mask, above, x), shape), (-1,)))
         if value is None:
             downs.append(xp.reshape(_values(at, xp.where(mask, below, x), shape), (-1,)))
@@ -144,6 +144,8 @@ def _values(at: _OneArray, x: Array, shape: tuple[int, ...]) -> Array:
 def _of_shape(at: _OneArray, value: Any, shape: tuple[int, ...]) -> Array:
     if not hasattr(value, "shape"):  # a Python number
         value = scalar_like(at.xp, number(value), at.x)
+    elif isinstance(value, np.generic | np.ndarray):  # of a function that leaves the library of x
+        value = in_library_of(at.x, cast(Array, value))
     if tuple(value.shape) != shape:
         expected = f"shape {shape}, one value for each point," if shape else "one number, shape (),"
         raise ValueError(f"f must return {expected} got shape {tuple(value.shape)}")

@@ -48,12 +48,13 @@ class CountedFunction:
 
     refusals: what f or grad raised at points that the checker chose.
     kept: whether f keeps something of a call, such as a running mean or a history.
+    plain: whether f returned a Python float, which carries neither a tangent nor an imaginary part.
     """
 
     def __init__(self, f: Callable[..., Any], hand: Callable[[Sequence[Any]], Sequence[Any]] | None = None) -> None:
         self.f, self.hand, self.count = f, hand or (lambda arrays: [fresh(x) for x in arrays]), 0
         self.refusals: list[str] = []
-        self.kept = False
+        self.kept = self.plain = False
 
     def __call__(self, *arrays: Any, width: int = 1) -> Any:
         return self.on(self.hand(arrays), width)
@@ -61,7 +62,9 @@ class CountedFunction:
     def on(self, handed: Sequence[Any], width: int = 1) -> Any:
         """``f`` of what ``hand`` made, without another copy."""
         self.count += width
-        return _detached(self.f(*handed))
+        value = self.f(*handed)
+        self.plain = type(value) is float
+        return _detached(value)
 
     def tried(self, asked: Callable[[], _T], otherwise: _T) -> _T:
         """``asked()``, or ``otherwise`` where it raises: a point that the checker chose may lie outside the domain."""

@@ -374,10 +374,10 @@ def _by_complex_step(local: LocalFunction, directions: Directions) -> Slope | No
 
 
 def _at_complex(local: LocalFunction, directions: Directions, t: complex) -> complex | None:
-    """``f(point + t d)``; None if f does not take complex numbers."""
+    """``f(point + t d)``; None if f does not take complex numbers, or would make a complex one real, with a warning."""
     xp = local.xp
     dtype = getattr(xp, COMPLEX.get(dtype_name(local.point[0]), ""), None)
-    if dtype is None or len({str(x.dtype) for x in local.point}) > 1:
+    if dtype is None or local.f.plain or len({str(x.dtype) for x in local.point}) > 1:
         return None
     try:
         z = [xp.astype(x, dtype) for x in local.point]

@@ -202,7 +202,7 @@ def test_entries_beside_which_f_is_not_defined_are_no_warning(place):
     assert "f or grad raised" in str(report)
 
 
-# --- numbers of NumPy's as options -------------------------------------------------------------------------------------
+# --- numbers of NumPy's as options -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
