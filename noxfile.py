@@ -17,7 +17,7 @@ import nox
 
 nox.needs_version = ">=2024.10.9"  # the first with nox.project.dependency_groups
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["tests", "lint", "typecheck", "minimums", "build", "docs"]
+nox.options.sessions = ["tests", "sklearn", "lint", "typecheck", "minimums", "build", "docs"]
 
 # pip and uv read different variables, and a folder of wheels that one of them knows should serve both
 if "PIP_FIND_LINKS" in os.environ:
@@ -74,6 +74,13 @@ def cuda_extra(session: nox.Session) -> str:
     if major < 12:
         session.skip(f"the CUDA driver speaks CUDA {major}, CuPy needs 12 or newer")
     return f"cuda{min(major, 13)}"  # a newer driver runs older CUDA
+
+
+@nox.session
+def sklearn(session: nox.Session) -> None:
+    """scikit-learn's own tests of its MLPs on ours, from the installed scikit-learn."""
+    session.install(".", *PYTEST)
+    session.run("python", "scripts/sklearn_suite.py", *PARALLEL, *session.posargs)
 
 
 @nox.session

@@ -224,9 +224,8 @@ def first_line(error: Exception) -> str:
 def described(value: object) -> str:
     """What a value is, in a few words, for a message."""
     shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple) and not isinstance(
-        value, Real
-    ):  # a class of arrays, or a module, has one of another kind
+    # a class of arrays, or a library, has a shape of another kind
+    if isinstance(shape, tuple) and not isinstance(value, Real):
         return f"{type(value).__name__} of shape {tuple(shape)}"
     return f"a tuple of {len(value)}" if isinstance(value, tuple) else shortened(value)
 

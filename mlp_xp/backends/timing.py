@@ -1,6 +1,7 @@
 """Which array library is fastest here: a training step is timed on each device, each in its own process."""
 
 import json
+import math
 import os
 import signal
 import statistics
@@ -11,10 +12,10 @@ from functools import partial
 from subprocess import DEVNULL, TimeoutExpired, run
 from typing import Any, NamedTuple
 
-from mlp_xp._lib.arguments import check_positive, check_sizes, check_whole, first_line, one_of
+from mlp_xp._lib.arguments import check_number, check_positive, check_sizes, check_whole, first_line
 from mlp_xp._lib.namespace import persisted
 from mlp_xp._lib.typing import Params
-from mlp_xp.backends.usable import BACKENDS, DTYPES, LIBRARIES, Backend, installed, load, probe
+from mlp_xp.backends.usable import BACKENDS, LIBRARIES, Backend, check_dtype, installed, load, probe
 
 _IMPORTING = 120.0  # seconds that a process may take besides the timing: some libraries import and compile slowly
 _LEARNING_RATE = 1e-3
@@ -72,14 +73,12 @@ def measure(
     Raises:
         ValueError: for an unknown name, and for sizes, rows or a dtype that can't be.
     """
-    sizes = check_sizes(sizes)
-    check_whole("n", n, 1)
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be {one_of(DTYPES, dtype)}")
+    sizes, n = check_sizes(sizes), check_whole("n", n, 1)
+    dtype, seconds = check_dtype(dtype), check_number("seconds", seconds, 0.0, math.inf)
     found = installed(name)
     if found.usable is False:
         return found, []
-    task = Task(found.name, None, sizes, int(n), dtype, seconds)
+    task = Task(found.name, None, sizes, n, dtype, seconds)
     answers, reason = _time_apart(task)
     if not answers:
         return found._replace(usable=False, reason=reason), []
@@ -109,7 +108,7 @@ def fastest(sizes: Sequence[int], n: int, dtype: str = "float32", *, seconds: fl
     Raises:
         ValueError: where no library could be timed, and for arguments that ``measure`` refuses.
     """
-    check_positive("seconds", seconds)
+    seconds = check_positive("seconds", seconds)
     names = [name for name in BACKENDS if not LIBRARIES[name].stands_in and installed(name).usable is None]
     if len(names) == 1:  # NumPy is always there
         return Choice(names[0], None, f"{names[0]} is the only array library installed", ())

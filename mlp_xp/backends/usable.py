@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
-from mlp_xp._lib.arguments import one_of
+from mlp_xp._lib.arguments import described, one_of
 from mlp_xp._lib.namespace import Placement, namespace
 from mlp_xp._lib.typing import Namespace
 
@@ -187,8 +187,7 @@ def load(name: str, dtype: str = "float64", device: str | None = None) -> Placem
     dtype('float32')
     """
     name, library = _library_named(name)
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be {one_of(DTYPES, dtype)}")
+    dtype = check_dtype(dtype)
     if not _is_installed(library):
         raise ValueError(f"backend {name} is not installed: {_how_to_install(name, library)}")
     try:
@@ -233,7 +232,16 @@ def compiler(name: str) -> Callable[[Any], Any]:
     return cast(Callable[[Any], Any], getattr(importlib.import_module(module), function))
 
 
-def _library_named(name: str) -> tuple[str, Library]:
+def check_dtype(dtype: object) -> str:
+    """``dtype``. Raise unless it is one of the names in ``DTYPES``."""
+    if not isinstance(dtype, str) or dtype not in DTYPES:  # a dtype of NumPy's equals its name
+        raise ValueError(f"dtype must be {one_of(DTYPES, dtype)}")
+    return dtype
+
+
+def _library_named(name: object) -> tuple[str, Library]:
+    if not isinstance(name, str):
+        raise TypeError(f"backend must be the name of an array library, such as 'numpy', got {described(name)}")
     underscored = name.replace("-", "_")  # pip says array-api-strict
     if underscored not in LIBRARIES:
         raise ValueError(f"backend must be {one_of(BACKENDS, name)}")

@@ -12,13 +12,14 @@ from typing import Any, Literal
 
 import numpy as np  # on the host alone: random numbers
 
+from mlp_xp._lib.arguments import check_whole, described
 from mlp_xp.gradcheck.blind_spots import blind_spots
 from mlp_xp.gradcheck.contract import Answer, first_answer
 from mlp_xp.gradcheck.elsewhere import look_far, look_further
 from mlp_xp.gradcheck.entries import compare_entries, shown_by, wrong_positions
 from mlp_xp.gradcheck.evidence import Evidence, LocalGradient, gather, gradient_at
 from mlp_xp.gradcheck.explain import diagnose, in_other_convention, with_hypotheses
-from mlp_xp.gradcheck.forms import Arrays, Flat, Wirtinger, flattened
+from mlp_xp.gradcheck.forms import Arrays, Flat, Wirtinger, flattened, one_choice
 from mlp_xp.gradcheck.judge import Judgement, blame, judge, together
 from mlp_xp.gradcheck.local import finite_value, prepare
 from mlp_xp.gradcheck.report import Report, TensorReport
@@ -82,7 +83,8 @@ def gradcheck(
     >>> report.verdict, report.tensors[0].diagnosis
     ('fail', 'the gradient is 1/3 times the true one: a mean where a sum belongs?')
     """
-    _refuse_arguments(f, grad, mode, max_entries)
+    _refuse_arguments(f, grad, mode, hypotheses)
+    seed, max_entries = check_whole("seed", seed, 0), check_whole("max_entries", max_entries, 1)
     flat = flattened(f, grad, params, names, wirtinger)
     finite_value(flat.f, flat.arrays)  # in the parameters' own dtypes; ``prepare`` asks in the reference dtype
     answer = first_answer(flat, seed)
@@ -105,17 +107,18 @@ def gradcheck(
     return Report(tuple(rows), flat.f.count, here.local.reference, contract, look_first, weak, notes)
 
 
-def _refuse_arguments(f: Any, grad: Any, mode: str, max_entries: int) -> None:
+def _refuse_arguments(f: Any, grad: Any, mode: str, hypotheses: Any) -> None:
     """Raise for what can't be checked at all."""
-    if mode not in ("auto", "full"):
-        raise ValueError(f"mode must be 'auto' or 'full', got {mode!r}")
+    one_choice("mode", mode, ("auto", "full"))
     if not callable(f):
         raise TypeError(f"f must be a function, got {type(f).__name__}")
     if not (callable(grad) or grad is True):
         or_true = "or True where f returns (value, gradients)"
         raise TypeError(f"grad must be a function, {or_true}, got {type(grad).__name__}")
-    if max_entries < 1:
-        raise ValueError(f"max_entries must be positive, got {max_entries}")
+    known = isinstance(hypotheses, Mapping)
+    if hypotheses is not None and not (known and all(map(callable, hypotheses.values()))):
+        came = next((each for each in hypotheses.values() if not callable(each)), None) if known else hypotheses
+        raise TypeError(f"hypotheses must be a dict of wrong gradient functions by their names, got {described(came)}")
 
 
 def _not_compared(flat: Flat, answer: Answer) -> Report:
@@ -148,7 +151,10 @@ def _hypothetical(
     """The gradient, and what each hypothesis returns, at the same point in the same dtype."""
     in_reference = here.epsilon == here.local.epsilon  # grad computes in the reference dtype too
     point, gradient = (here.local.point, here.gradient) if in_reference else (here.flat.arrays, here.own)
-    return gradient, {name: here.flat.flatten(hypothesis)(*point) for name, hypothesis in hypotheses.items()}
+    found = {}
+    for name, hypothesis in hypotheses.items():
+        found[name] = here.flat.flatten(hypothesis, f"hypothesis {name!r}")(*point)
+    return gradient, found
 
 
 # --- arrays one by one -------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def first_answer(flat: Flat, seed: int) -> Answer:
     given_again = flat.held.hand(flat.arrays)
     again = copied(xp, *flat.grad_on(given_again))
     given_f = flat.held.hand(flat.arrays)
-    value = _real_number(flat.f.on(given_f))
+    value = number(flat.f.on(given_f))
     for who, handed in (("f", given_f), ("grad", given), ("grad", given_again)):  # grad may well call f
         if changed := _changed(flat, handed):
             return Answer(first, flaws, f"{who} changes {changed[0]} in place")
@@ -116,15 +116,10 @@ def _parts(flat: Flat, handed: Sequence[Any]) -> Arrays:
     return flat.held.split(handed)
 
 
-def _real_number(value: Any) -> float:
-    """``number(value)``; raises ``TypeError`` for a complex one, which some libraries make real with a warning."""
-    if "complex" in str(getattr(value, "dtype", type(value))):
-        raise TypeError("f must return one real number, got a complex one; return its real part")
-    return number(value)
-
-
 def leaf_flaw(param: Array, gradient: Any) -> str:
     """Why ``gradient`` can't be a gradient of ``param``, or ""."""
+    if is_masked(gradient):
+        return "the gradient is a masked array; return a plain one, with zeros in the place of what is masked"
     xp = namespace(param)
     try:
         namespace(param, gradient)
@@ -132,8 +127,6 @@ def leaf_flaw(param: Array, gradient: Any) -> str:
         return f"the gradient is a {type(gradient).__name__}, the parameter a {type(param).__name__}"
     if layout := sparse_layout(gradient):
         return f"the gradient is sparse ({layout}); return a dense array"
-    if is_masked(gradient):
-        return "the gradient is a masked array; return a plain one, with zeros in the place of what is masked"
     if tuple(gradient.shape) != tuple(param.shape):
         return f"the gradient has shape {tuple(gradient.shape)}, the parameter {tuple(param.shape)}"
     if gradient.dtype != param.dtype:

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from numbers import Real
 from typing import Any, NamedTuple, cast
 
 import numpy as np  # on the host alone: indices
 
-from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, persisted, scalar_like
+from mlp_xp._lib.arguments import check_callable, check_positive
+from mlp_xp._lib.namespace import device_kwargs, in_library_of, is_floating, namespace, persisted, scalar_like
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.gradcheck.arrays import flat_positions, inner, largest, norm, random_direction, scales_of, sizes_of, taken
 from mlp_xp.gradcheck.evidence import LocalGradient, Worst, constant_rounding, entry_rounding
 from mlp_xp.gradcheck.judge import RIGHT, WRONG
-from mlp_xp.gradcheck.local import FINE, MARGIN, LocalFunction, slope_along
+from mlp_xp.gradcheck.local import FINE, MARGIN, LocalFunction, number, slope_along
 
 # --- differences -------------------------------------------------------------------------------------------------
 
@@ -55,15 +55,15 @@ def numerical_grad(f: Callable[[Any], Any], x: Array, eps: float | None = None, 
     >>> numerical_grad(lambda x: np.sum(x**3), np.asarray([1.0, 2.0])).round(6)
     array([ 3., 12.])
     """
-    xp = namespace(x)
+    xp = namespace(x, names=("x",))
     if not is_floating(xp, x.dtype):
         raise TypeError(f"x must be real floating, got {x.dtype}")
-    if eps is not None and not (isinstance(eps, Real) and 0.0 < eps < math.inf):
-        raise ValueError(f"eps must be a positive number, got {eps!r}")
+    check_callable("f", f, "lambda x: xp.sum(x**2)")
+    eps = None if eps is None else check_positive("eps", eps)
     if 0 in x.shape:
         return xp.zeros_like(x)
     at, positions = _OneArray(xp, f, x, vectorized), range(math.prod(x.shape))
-    found = _adaptive(at, positions) if eps is None else _quotients(at, positions, scalar_like(xp, float(eps), x))
+    found = _adaptive(at, positions) if eps is None else _quotients(at, positions, scalar_like(xp, eps, x))
     return xp.reshape(found, x.shape)
 
 
@@ -129,7 +129,7 @@ def _pairs(
         chunk = xp.asarray(list(positions[start : start + copies]), dtype=xp.int32, **device_kwargs(x))
         # `where` along a mask perturbs one entry of an immutable array
         mask = flat == (xp.reshape(chunk, (-1,) + (1,) * x.ndim) if vectorized else chunk[0])
-        shape = chunk.shape if vectorized else ()
+        shape = tuple(chunk.shape) if vectorized else ()
         ups.append(xp.reshape(_values(at, xp.where(mask, above, x), shape), (-1,)))
         if value is None:
             downs.append(xp.reshape(_values(at, xp.where(mask, below, x), shape), (-1,)))
@@ -143,7 +143,9 @@ def _values(at: _OneArray, x: Array, shape: tuple[int, ...]) -> Array:
 
 def _of_shape(at: _OneArray, value: Any, shape: tuple[int, ...]) -> Array:
     if not hasattr(value, "shape"):  # a Python number
-        value = scalar_like(at.xp, value, at.x)
+        value = scalar_like(at.xp, number(value), at.x)
+    elif isinstance(value, np.generic | np.ndarray):  # of a function that leaves the library of x
+        value = in_library_of(at.x, cast(Array, value))
     if tuple(value.shape) != shape:
         expected = f"shape {shape}, one value for each point," if shape else "one number, shape (),"
         raise ValueError(f"f must return {expected} got shape {tuple(value.shape)}")

@@ -8,13 +8,14 @@ Next: ``check`` flattens what it was given by ``flattened``, and takes pullbacks
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np  # on the host alone: its scalars, and zeros without a tangent
 from array_api_compat import is_array_api_obj
 
+from mlp_xp._lib.arguments import described, one_of
 from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, persisted
 from mlp_xp._lib.typing import Array, Op
 from mlp_xp.gradcheck.arrays import copied, dtype_name
@@ -33,6 +34,9 @@ Wirtinger: TypeAlias = Literal["conjugate", "plain"]
 "plain": ``2 df/dz = df/da - i df/db``, as JAX and HIPS autograd have it.
 """
 
+EXAMPLE = "lambda W, b: xp.sum(W**2) + xp.sum(b)"
+"""A function of arrays, for messages."""
+
 COMPLEX = {"float32": "complex64", "float64": "complex128"}
 """The names of the complex dtypes, by those of their parts."""
 
@@ -44,12 +48,13 @@ class CountedFunction:
 
     refusals: what f or grad raised at points that the checker chose.
     kept: whether f keeps something of a call, such as a running mean or a history.
+    plain: whether f returned a Python float, which carries neither a tangent nor an imaginary part.
     """
 
     def __init__(self, f: Callable[..., Any], hand: Callable[[Sequence[Any]], Sequence[Any]] | None = None) -> None:
         self.f, self.hand, self.count = f, hand or (lambda arrays: [fresh(x) for x in arrays]), 0
         self.refusals: list[str] = []
-        self.kept = False
+        self.kept = self.plain = False
 
     def __call__(self, *arrays: Any, width: int = 1) -> Any:
         return self.on(self.hand(arrays), width)
@@ -57,7 +62,9 @@ class CountedFunction:
     def on(self, handed: Sequence[Any], width: int = 1) -> Any:
         """``f`` of what ``hand`` made, without another copy."""
         self.count += width
-        return _detached(self.f(*handed))
+        value = self.f(*handed)
+        self.plain = type(value) is float
+        return _detached(value)
 
     def tried(self, asked: Callable[[], _T], otherwise: _T) -> _T:
         """``asked()``, or ``otherwise`` where it raises: a point that the checker chose may lie outside the domain."""
@@ -114,7 +121,7 @@ class Flat(NamedTuple):
     arrays: the point, in the parameters' own dtypes; real.
     f: f(*arrays) -> 0-d.
     grad: the gradient function.
-    flatten: makes such a ``grad`` of any gradient function that takes and returns the caller's containers.
+    flatten: makes such a ``grad`` of any gradient function, with its name, of the caller's containers.
     held: the caller's arrays; f and grad are handed what ``held.hand(arrays)`` makes.
     grad_on: ``grad`` of what ``held.hand`` made, without another copy.
     """
@@ -123,7 +130,7 @@ class Flat(NamedTuple):
     arrays: Arrays
     f: CountedFunction
     grad: Gradient
-    flatten: Callable[[Callable[..., Any]], Gradient]
+    flatten: Callable[[Callable[..., Any], str], Gradient]
     held: Held
     grad_on: Callable[[Sequence[Any]], Arrays]
 
@@ -134,6 +141,7 @@ def flattened(
     params: Any,
     names: Sequence[str] | None,
     wirtinger: Wirtinger = "conjugate",
+    what: str = "params",
 ) -> Flat:
     """The arguments of ``gradcheck``, flat. A complex array ``z`` becomes two real ones, ``z.real`` and ``z.imag``.
 
@@ -143,39 +151,52 @@ def flattened(
     """
     if grad is True:
         f, grad = value_and_grad(f)
-    if wirtinger not in ("conjugate", "plain"):
-        raise ValueError(f"wirtinger must be 'conjugate' or 'plain', got {wirtinger!r}")
+    wirtinger = one_choice("wirtinger", wirtinger, ("conjugate", "plain"))
     bare = type(params) not in (tuple, list)
-    args = _numbers_as_arrays((params,) if bare else tuple(params))
-    if not (found := list(leaves(args, "params"))):
-        raise ValueError(f"params must hold at least one array, got {_described(params)}{_no_arrays('params', args)}")
+    args = numbers_as_arrays((params,) if bare else tuple(params))
+    if not (found := list(leaves(args, what))):
+        raise ValueError(f"{what} must hold at least one array, got {_described(params)}{_no_arrays(what, args)}")
+    names = None if names is None else strings("names", names)
     if names is not None and len(names) != len(found):
-        raise ValueError(f"names must name each of the {len(found)} arrays in params, got {len(names)}")
+        raise ValueError(f"names must name each of the {len(found)} arrays in {what}, got {len(names)}")
     paths, theirs = zip(*found, strict=True)
     held = _held(tuple(paths if names is None else names), theirs)
     arrays = held.split(theirs)
     flatten = functools.partial(_flat_gradient, args=args, held=held, bare=bare, conjugate=wirtinger == "conjugate")
-    grad_on = flatten(grad)
+    grad_on = flatten(grad, "grad")
     counted = CountedFunction(_on_leaves(f, args), held.hand)
     return Flat(
         _flat_names(held),
         arrays,
         counted,
         _on_copies(grad_on, held),
-        lambda g: _on_copies(flatten(g), held),
+        lambda g, who: _on_copies(flatten(g, who), held),
         held,
         grad_on,
     )
 
 
+def one_choice(name: str, value: Any, choices: Collection[str]) -> Any:
+    """``value``. Raise unless it is one of the ``choices``."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be {one_of(choices, value)}")
+    return value
+
+
+def strings(name: str, values: Any) -> tuple[str, ...]:
+    """``values`` as a tuple. Raise unless they are a list, or another iterable, of strings."""
+    together = tuple(values) if isinstance(values, Iterable) else ()
+    if not isinstance(values, Iterable) or not all(isinstance(each, str) for each in together):
+        raise TypeError(f"{name} must be a list of strings, got {described(values)}")
+    return together
+
+
 def _held(names: tuple[str, ...], arrays: Sequence[Any]) -> Held:
-    xp: Any = namespace(*arrays)
+    xp: Any = namespace(*arrays, names=names)
     kinds = []
     for name, x in zip(names, arrays, strict=True):
         if layout := sparse_layout(x):
             raise TypeError(f"{name} must be a dense array, got a sparse one ({layout})")
-        if is_masked(x):
-            raise TypeError(f"{name} must be a plain array, got a masked one; pass its data, and keep the mask in f")
         kinds.append(bool(xp.isdtype(x.dtype, "complex floating")))
         if not kinds[-1] and not is_floating(xp, x.dtype):
             raise TypeError(f"{name} must be real floating, got {x.dtype}")
@@ -192,11 +213,12 @@ def _on_copies(grad_on: Callable[[Sequence[Any]], Arrays], held: Held) -> Gradie
 
 
 def _flat_gradient(
-    grad: Callable[..., Any], args: tuple[Any, ...], held: Held, bare: bool, conjugate: bool
+    grad: Callable[..., Any], who: str, *, args: tuple[Any, ...], held: Held, bare: bool, conjugate: bool
 ) -> Callable[[Sequence[Any]], Arrays]:
     """``grad`` on arrays as the caller holds them, returning the flat real gradients.
 
-    Its result holds one gradient per argument, or, for ``bare`` params, is the gradient of the only argument.
+    Its result holds one gradient per argument, or, for ``bare`` params, is the gradient of the only argument. ``who``
+    is its name, for messages.
     """
 
     def flat(handed: Sequence[Any]) -> Arrays:
@@ -207,7 +229,7 @@ def _flat_gradient(
             came = f"{len(gradients)}" if isinstance(result, tuple | list) else type(result).__name__
             odd = _no_arrays("", result) or _no_arrays("params", args)
             raise ValueError(
-                f"grad must return a tuple of {len(held.names)} gradients, one per parameter, got {came}{odd}"
+                f"{who} must return a tuple of {len(held.names)} gradients, one per parameter, got {came}{odd}"
             )
         return persisted(*held.split(gradients, conjugate))
 
@@ -247,7 +269,7 @@ def is_masked(x: Any) -> bool:
     return isinstance(x, np.ma.MaskedArray)
 
 
-def _numbers_as_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:
+def numbers_as_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:
     """``args``; Python floats as NumPy's, where there is nothing else: beside arrays a number is a constant."""
     return tuple(map(np.float64, args)) if all(type(arg) is float for arg in args) else args
 

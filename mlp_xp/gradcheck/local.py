@@ -17,11 +17,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np  # on the host alone: copies where a library has no float64
 
+from mlp_xp._lib.arguments import check_callable, check_whole
 from mlp_xp._lib.namespace import device_kwargs, namespace, to_host
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.gradcheck.arrays import copied, dtype_name, from_host, like, random_direction
 from mlp_xp.gradcheck.dual import Dual, DualNamespace, put_back
-from mlp_xp.gradcheck.forms import COMPLEX, Arrays, CountedFunction, flattened
+from mlp_xp.gradcheck.forms import COMPLEX, EXAMPLE, Arrays, CountedFunction, flattened
 from mlp_xp.gradcheck.slopes import Slope, directional_slope, evaluation_noise
 
 Directions: TypeAlias = Mapping[int, Array]
@@ -136,7 +137,12 @@ def directional_derivative(f: Callable[..., Any], params: Any, direction: Any, s
 
     Source: the habit of FiniteDifferences.jl, whose every derivative comes with an estimate of its error.
     """
-    flat, along = (flattened(f, lambda *_: (), tree, None) for tree in (params, direction))
+    seed = check_whole("seed", seed, 0)
+    check_callable("f", f, EXAMPLE)
+    flat, along = (
+        flattened(f, lambda *_: (), tree, None, what=what)
+        for tree, what in ((params, "params"), (direction, "direction"))
+    )
     shapes, given = ([tuple(x.shape) for x in each.arrays] for each in (flat, along))
     if shapes != given:
         raise ValueError(f"direction must hold arrays of shapes {shapes}, as params, got {given}")
@@ -185,6 +191,11 @@ def number(value: Any) -> float:
     """The one number that f returned; raises ``ValueError`` or ``TypeError`` for anything else."""
     if tuple(getattr(value, "shape", ())) != ():
         raise ValueError(f"f must return one number, shape (), got shape {tuple(value.shape)}")
+    kind = str(getattr(value, "dtype", type(value).__name__))
+    if "complex" in kind:  # some libraries make it real, with a warning
+        raise TypeError("f must return one real number, got a complex one; return its real part")
+    if "bool" in kind or isinstance(value, str | bytes):  # float() reads them
+        raise TypeError(f"f must return one real number, got {type(value).__name__}")
     try:
         return float(value.detach() if hasattr(value, "detach") else value)  # PyTorch warns of a number with a history
     except (TypeError, ValueError):
@@ -363,10 +374,10 @@ def _by_complex_step(local: LocalFunction, directions: Directions) -> Slope | No
 
 
 def _at_complex(local: LocalFunction, directions: Directions, t: complex) -> complex | None:
-    """``f(point + t d)``; None if f does not take complex numbers."""
+    """``f(point + t d)``; None if f does not take complex numbers, or would make a complex one real, with a warning."""
     xp = local.xp
     dtype = getattr(xp, COMPLEX.get(dtype_name(local.point[0]), ""), None)
-    if dtype is None or len({str(x.dtype) for x in local.point}) > 1:
+    if dtype is None or local.f.plain or len({str(x.dtype) for x in local.point}) > 1:
         return None
     try:
         z = [xp.astype(x, dtype) for x in local.point]

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np  # on the host alone: random numbers
 from array_api_compat import is_array_api_obj
 
+from mlp_xp._lib.arguments import check_callable, check_whole
 from mlp_xp._lib.namespace import is_floating, namespace, to_host
 from mlp_xp._lib.typing import Array, Op
 from mlp_xp.gradcheck.arrays import from_host, random_direction
@@ -31,7 +32,10 @@ from mlp_xp.gradcheck.forms import (
     in_order_of,
     is_jax_rule,
     leaves,
+    numbers_as_arrays,
+    one_choice,
     rebuild,
+    strings,
 )
 from mlp_xp.gradcheck.report import Report, TensorReport
 
@@ -81,8 +85,8 @@ def check_pullback(
     >>> check_pullback(exp, (np.asarray([0.5, -1.0, 2.0]),)).ok
     True
     """
-    if wirtinger not in (None, "conjugate", "plain"):
-        raise ValueError(f"wirtinger must be 'conjugate' or 'plain', got {wirtinger!r}")
+    seed = check_whole("seed", seed, 0)
+    wirtinger = None if wirtinger is None else one_choice("wirtinger", wirtinger, _OTHER.values())
     if not callable(op):
         raise TypeError(f"op must be a function, got {type(op).__name__}")
     plain = wirtinger == "plain" or (wirtinger is None and is_jax_rule(op))
@@ -181,19 +185,19 @@ def _point(args: Any, names: Sequence[str] | None) -> _Point:
     """The arguments of ``check_pullback`` and ``check_jvp``; raises ``ValueError`` where nothing can be moved."""
     args = tuple(args) if type(args) in (tuple, list) else (args,)
     found = list(leaves(args, "params"))
-    moves = [_differentiable(x) for _, x in found]
+    moves = [_differentiable(x, path) for path, x in found]
     if not any(moves):
         held = ", ".join(str(x.dtype) for _, x in found) or "no array"
         raise ValueError(f"args must hold at least one real floating or complex array, got {held}")
-    names = [path for path, _ in found] if names is None else list(names)
+    names = [path for path, _ in found] if names is None else strings("names", names)
     if len(names) == len(moves):
         names = [name for name, m in zip(names, moves, strict=True) if m]
     return _Point(args, names, tuple(x for (_, x), m in zip(found, moves, strict=True) if m), moves)
 
 
-def _differentiable(x: Any) -> bool:
-    """Whether ``x`` is a real floating or a complex array."""
-    xp: Any = namespace(x)
+def _differentiable(x: Any, name: str = "the value of op") -> bool:
+    """Whether ``x``, with this name in messages, is a real floating or a complex array."""
+    xp: Any = namespace(x, names=(name,))
     try:
         return is_floating(xp, x.dtype) or bool(xp.isdtype(x.dtype, "complex floating"))
     except TypeError:  # no numbers, such as JAX's float0
@@ -314,7 +318,7 @@ def check_jvp(
     if not callable(op) or not callable(jvp):
         which, what = ("op", op) if not callable(op) else ("jvp", jvp)
         raise TypeError(f"{which} must be a function, got {type(what).__name__}")
-    rule = jvp
+    rule, seed = jvp, check_whole("seed", seed, 0)
     point = _point(args, names)
     value = op(*point.args(map(fresh, point.moving)))
     _refuse_value(value, "the value of op")
@@ -430,8 +434,11 @@ def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, se
     >>> check_hvp(lambda x: 3 * x**2, lambda x, v: 6 * x * v, np.asarray([0.5, -1.0, 2.0])).ok  # of sum x^3
     True
     """
+    seed = check_whole("seed", seed, 0)
+    check_callable("grad", grad, "lambda W: (2 * W,)")
+    check_callable("hvp", hvp, "lambda params, v: (2 * v[0],)")
     bare = type(params) not in (tuple, list)
-    args = (params,) if bare else tuple(params)
+    args = numbers_as_arrays((params,) if bare else tuple(params))
     random = np.random.default_rng(seed)
     drawn = [random.standard_normal(x.shape) for x in arrays_of(args)]
 
@@ -449,6 +456,11 @@ def check_hvp(grad: Callable[..., Any], hvp: Callable[..., Any], params: Any, se
 
     def products(*at: Any) -> Any:
         v = rebuild(at, iter(vectors(arrays_of(at))))
-        return hvp(at[0], v[0]) if bare else hvp(at, v)
+        found = hvp(at[0], v[0]) if bare else hvp(at, v)
+        came = len(arrays_of(in_order_of(found, at[0] if bare else at)))
+        if came != len(drawn) or not (bare or isinstance(found, tuple | list)):
+            what = f"{came}" if isinstance(found, tuple | list) else type(found).__name__
+            raise ValueError(f"hvp must return {len(drawn)} products, one per parameter, got {what}")
+        return found
 
     return gradcheck(f, products, params, seed=seed, **options)

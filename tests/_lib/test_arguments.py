@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import textbook
 
 import mlp_xp as mx
-from mlp_xp import optim
+from mlp_xp import backends, optim
+from mlp_xp.gradcheck import check_hvp, check_jvp, directional_derivative
 from mlp_xp.train import train
 
 V, T = ValueError, TypeError
@@ -33,6 +35,29 @@ def good(xp, put, device):
         xp=xp, put=put, device=device, X=put(X), y=put(y), t=put(t), p=p, zeros=zeros, train=run
     )  # fmt: skip
 
+
+def op_square(x):
+    return x * x, lambda c: (2.0 * x * c,)
+
+
+def half_gradient(g, **options):
+    """A check of a wrong gradient, so that its hypotheses are asked."""
+    return mx.gradcheck(lambda x: g.xp.sum(x * x), lambda x: (1.0 * x,), (g.X,), **options)
+
+
+CHECKS = {  # each with a seed
+    "gradcheck": lambda g, seed: half_gradient(g, seed=seed),
+    "check_pullback": lambda g, seed: mx.check_pullback(op_square, (g.X,), seed=seed),
+    "check_jvp": lambda g, seed: check_jvp(lambda x: x * x, lambda x, v: 2.0 * x[0] * v[0], (g.X,), seed=seed),
+    "check_hvp": lambda g, seed: check_hvp(lambda x: x, lambda x, v: v, g.X, seed=seed),
+    "directional_derivative": lambda g, seed: directional_derivative(g.xp.sum, g.X, g.X, seed=seed),
+}
+ANSWERS = {  # each of a function that returns this value
+    "differences": lambda g, value: mx.numerical_grad(lambda x: value, g.X),
+    "differences with a step": lambda g, value: mx.numerical_grad(lambda x: value, g.X, eps=1e-3),
+    "a check": lambda g, value: mx.gradcheck(lambda x: value, lambda x: (0.0 * x,), (g.X,)),
+    "a derivative": lambda g, value: directional_derivative(lambda x: value, g.X, g.X),
+}
 
 # name -> the call, the error, words of its sentence; an argument that several functions take is tested in one of them
 ROWS = {
@@ -188,8 +213,8 @@ ROWS = {
     "an integer x": (
         lambda g: mx.numerical_grad(lambda x: x, g.y), T, "x must be real floating, got"),
     "a step of 0": (
-        lambda g: mx.numerical_grad(g.xp.sum, g.X, eps=0.0), V, "eps must be a positive number, got 0.0"),
-    "a step of NaN": (lambda g: mx.numerical_grad(g.xp.sum, g.X, eps=NAN), V, "eps must be a positive number, got nan"),
+        lambda g: mx.numerical_grad(g.xp.sum, g.X, eps=0.0), V, "eps must be positive, got 0.0"),
+    "a step of NaN": (lambda g: mx.numerical_grad(g.xp.sum, g.X, eps=NAN), V, "eps must be at least 0 and finite, got nan"),
     "f that returns many numbers": (
         lambda g: mx.numerical_grad(lambda x: x, g.X), V, "f must return one number, shape (), got shape (6, 4)"),
     "f that is not vectorized": (
@@ -232,6 +257,78 @@ ROWS = {
     "a library by its name": (lambda g: mx.init_params((4, 3), xp="torch"), T, "xp must be an array library"),
     "an unknown option for train": (lambda g: g.train(l3=1.0), T, "options are"),
     "weights that do not chain for train": (lambda g: g.train(params=(g.p[0], g.p[3])), V, "b1 must have shape (5,)"),
+    # the checker's options, and the names of libraries
+    **{f"{name} with {slip}": (partial(check, seed=seed), error, words)
+       for name, check in CHECKS.items()
+       for slip, (seed, error, words) in {
+           "a seed in words": ("0", T, "seed must be a whole number, got '0'"),
+           "a seed between": (1.5, T, "seed must be a whole number, got 1.5"),
+           "no seed": (None, T, "seed must be a whole number, got None"),
+           "a seed that is a bool": (True, T, "seed must be a whole number, got True"),
+           "a negative seed": (-1, V, "seed must be at least 0, got -1"),
+       }.items()},
+    "one name that is a number": (lambda g: half_gradient(g, names=1), T, "names must be a list of strings, got 1"),
+    "names that are numbers": (lambda g: half_gradient(g, names=[1]), T, "names must be a list of strings, got [1]"),
+    "names that are None": (
+        lambda g: mx.check_pullback(op_square, (g.X,), names=(None,)), T, "names must be a list of strings, got a tuple of 1"),
+    "a name for the arguments of a forward rule": (
+        lambda g: check_jvp(lambda x: x * x, lambda x, v: 2.0 * x[0] * v[0], (g.X,), names=2), T, "names must be a list of strings, got 2"),
+    "max_entries in words": (lambda g: half_gradient(g, max_entries="1"), T, "max_entries must be a whole number, got '1'"),
+    "max_entries between": (lambda g: half_gradient(g, max_entries=1.5), T, "max_entries must be a whole number, got 1.5"),
+    "no max_entries": (lambda g: half_gradient(g, max_entries=None), T, "max_entries must be a whole number, got None"),
+    "max_entries of 0": (lambda g: half_gradient(g, max_entries=0), V, "max_entries must be at least 1, got 0"),
+    "no mode": (lambda g: half_gradient(g, mode=None), V, "mode must be 'auto' or 'full', got None"),
+    "an array as mode": (lambda g: half_gradient(g, mode=g.X), V, "mode must be 'auto' or 'full', got"),
+    "a convention for yes": (
+        lambda g: half_gradient(g, wirtinger="yes"), V, "wirtinger must be 'conjugate' or 'plain', got 'yes'"),
+    "an op's convention for yes": (
+        lambda g: mx.check_pullback(op_square, (g.X,), wirtinger=True), V, "wirtinger must be 'conjugate' or 'plain', got True"),
+    "a list of hypotheses": (
+        lambda g: half_gradient(g, hypotheses=[g.xp.sum]), T, "hypotheses must be a dict of wrong gradient functions by their names, got [<"),
+    "a hypothesis that is a number": (
+        lambda g: half_gradient(g, hypotheses={"half": 0.5}), T, "hypotheses must be a dict of wrong gradient functions by their names, got 0.5"),
+    "a hypothesis that is None": (
+        lambda g: half_gradient(g, hypotheses={"half": None}), T, "hypotheses must be a dict of wrong gradient functions by their names, got None"),
+    "a hypothesis that returns nothing": (
+        lambda g: half_gradient(g, hypotheses={"half": lambda x: None}), V, "hypothesis 'half' must return a tuple of 1 gradients"),
+    "params None": (
+        lambda g: mx.gradcheck(g.xp.sum, g.xp.sum, None), V, "params must hold at least one array, got NoneType"),
+    "a dict of lists of numbers": (
+        lambda g: mx.gradcheck(g.xp.sum, g.xp.sum, {"W": [1.0, 2.0]}), V, "params must hold at least one array, got dict"),
+    "a direction None": (
+        lambda g: directional_derivative(g.xp.sum, g.X, None), V, "direction must hold at least one array, got NoneType"),
+    "a direction of integers": (
+        lambda g: directional_derivative(g.xp.sum, g.X, g.y), T, "direction[0] must be real floating, got"),
+    "a list as x": (lambda g: mx.numerical_grad(g.xp.sum, [1.0]), T, "x must be an array, got list"),
+    "f None for differences": (lambda g: mx.numerical_grad(None, g.X), T, "f must be a function such as"),
+    "f an array for a derivative": (lambda g: directional_derivative(g.X, g.X, g.X), T, "f must be a function such as"),
+    "grad None of a Hessian": (lambda g: check_hvp(None, lambda x, v: v, g.X), T, "grad must be a function such as"),
+    "hvp a number": (lambda g: check_hvp(lambda x: x, 3, g.X), T, "hvp must be a function such as lambda params, v: (2 * v[0],), got 3"),
+    "hvp that returns nothing": (
+        lambda g: check_hvp(lambda x: x, lambda x, v: None, g.X), V, "hvp must return 1 products, one per parameter, got NoneType"),
+    "a step in words": (lambda g: mx.numerical_grad(g.xp.sum, g.X, eps="1"), T, "eps must be a number, got '1'"),
+    "a step that is a bool": (lambda g: mx.numerical_grad(g.xp.sum, g.X, eps=True), T, "eps must be a number, got True"),
+    "a step beyond floats": (
+        lambda g: mx.numerical_grad(g.xp.sum, g.X, eps=10**400), V, "eps must be at least 0 and finite, got inf"),
+    **{f"{name} of {kind}": (partial(check, value=value), T, f"f must return one real number, got {came}")
+       for name, check in ANSWERS.items()
+       for kind, (value, came) in {
+           "nothing": (None, "NoneType"), "words": ("1.5", "str"), "a list": ([1.0], "list"), "a bool": (True, "bool"),
+           "a complex number": (1 + 0j, "a complex one; return its real part"),
+       }.items()},
+    "a library itself for load": (
+        lambda g: backends.load(np), T, "backend must be the name of an array library, such as 'numpy', got <module 'numpy'"),
+    "no library for load": (lambda g: backends.load(None), T, "backend must be the name of an array library, such as 'numpy', got None"),
+    "no library for probe": (lambda g: backends.probe(None), T, "backend must be the name of an array library"),
+    "a list for installed": (lambda g: backends.installed(["numpy"]), T, "backend must be the name of an array library"),
+    "bytes for compiler": (lambda g: backends.compiler(b"jax"), T, "backend must be the name of an array library"),
+    "a library with a slip": (lambda g: backends.load("numpyy"), V, "got 'numpyy'; did you mean 'numpy'?"),
+    "a dtype itself for load": (
+        lambda g: backends.load("numpy", np.dtype("float64")), V, "dtype must be 'float32' or 'float64', got Float64DType"),
+    "seconds in words": (
+        lambda g: backends.measure("numpy", (4, 3), 2, seconds="1"), T, "seconds must be a number, got '1'"),
+    "negative seconds": (
+        lambda g: backends.measure("numpy", (4, 3), 2, seconds=-1.0), V, "seconds must be at least 0 and finite, got -1.0"),
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -199,3 +200,35 @@ def test_entries_beside_which_f_is_not_defined_are_no_warning(place):
         report = mx.gradcheck(f, lambda x: (3 * x**2,), (point,), mode="full")
     assert report.verdict == "inconclusive"
     assert "f or grad raised" in str(report)
+
+
+# --- numbers of NumPy's as options -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "eps", [np.float64(1e-3), np.float32(1e-3), Fraction(1, 1000)], ids=lambda eps: type(eps).__name__
+)
+def test_a_step_of_another_type_is_the_same_step(xp, put, host, eps):
+    x = put([0.5, -1.0, 2.0], xp.float32)
+    found, usual = (mx.numerical_grad(lambda x: xp.sum(x**3), x, eps=step) for step in (eps, 1e-3))
+    assert found.dtype == xp.float32
+    np.testing.assert_allclose(host(found), host(usual), rtol=1e-3)  # np.float32(1e-3) is 5e-8 off; differences 1e-4
+
+
+@pytest.mark.only("numpy")
+def test_options_of_numpys_types_give_the_same_report():
+    def check(seed, max_entries):
+        x = np.linspace(-1.0, 1.0, 300)
+        return str(
+            mx.gradcheck(lambda x: np.sum(x**3), lambda x: (2.9 * x**2,), (x,), seed=seed, max_entries=max_entries)
+        )
+
+    expected = check(200, 200)
+    for kind in (np.uint8, np.int64, np.uint64, np.int16):
+        assert check(kind(200), kind(200)) == expected
+
+
+@pytest.mark.parametrize("number", [2.5, 3, np.float32(2.5), np.float64(2.5)], ids=lambda number: type(number).__name__)
+def test_a_function_that_returns_a_number_that_is_no_array_is_a_constant(put, host, number):
+    x = put([0.5, -1.0])
+    np.testing.assert_array_equal(host(mx.numerical_grad(lambda x: number, x)), np.zeros(2))

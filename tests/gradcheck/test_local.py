@@ -208,3 +208,15 @@ def test_coarse_slopes_of_fast_waves_agree_by_chance_and_refuse_no_right_gradien
         x = np.random.default_rng(seed).standard_normal(6)
         assert mx.gradcheck(f, grad, (x,), seed=seed).verdict != "fail"
         assert mx.gradcheck(f, lambda x: (-grad(x)[0],), (x,), seed=seed).verdict == "fail"
+
+
+@pytest.mark.parametrize("returned", [float, np.float64, np.asarray], ids=["float", "float64", "an array"])
+@pytest.mark.filterwarnings("error")
+def test_a_function_that_leaves_the_library_is_judged_without_a_word_on_the_console(put, host, returned):
+    x = np.asarray([0.5, -1.0, 2.0])
+    if returned is float:  # of a complex number it would warn
+        report = mx.gradcheck(lambda x: float(np.sum(host(x) ** 3)), lambda x: (3.0 * x**2,), (put(x),))
+        assert report.verdict == "pass"
+        assert report.reference == "float64"
+    numeric = mx.numerical_grad(lambda x: returned(np.sum(host(x) ** 3)), put(x))
+    np.testing.assert_allclose(host(numeric), 3.0 * x**2, rtol=1e-8, atol=1e-8)  # (epsilon^(1/3))^2 is 4e-11
