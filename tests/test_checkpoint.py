@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import pickle
 import random
 import re
 import signal
@@ -139,6 +140,57 @@ def test_a_fingerprint_of_a_sparse_matrix_depends_on_its_values_and_not_on_its_f
     assert checkpoint.fingerprint(X) == checkpoint.fingerprint(X.tocsc()) != checkpoint.fingerprint(2 * X)
 
 
+def test_a_checkpoint_says_whose_state_it_holds_and_how_many_rows_were_seen(data, params, path):
+    (epoch,) = train(*data, params, optimizer=optim.rmsprop(), lr=0.01, epochs=1)
+    checkpoint.save(path, epoch, CONFIG)
+    back = checkpoint.load(path, params, CONFIG)
+    assert (back.optimizer, back.rows) == ("rmsprop", 6)
+    with pytest.raises(ValueError, match=r"takes its optimizer: the Epoch's is rmsprop, got momentum$"):
+        next(train(*data, back, optimizer=optim.momentum(), epochs=2))
+
+
+@pytest.mark.only("numpy")
+def test_a_file_of_an_older_version_says_neither_and_goes_on(data, params, path):
+    """The header that version 0.1.0 wrote: format, arrays and the other entries are the same."""
+    settings = {"lr": 0.01, "batch_size": 4, "seed": 5}
+    *_, whole = train(*data, params, **settings, epochs=3)
+    list(train(*data, params, **settings, epochs=1, callbacks=[checkpoint.saver(path, CONFIG)]))
+    arrays, header = files.read(path, "checkpoint")
+    assert {header.pop("optimizer"), header.pop("rows")} == {optim.adam().name, 6}
+    files.write(path, "checkpoint", arrays, header)
+    kept = checkpoint.load(path, params, CONFIG)
+    assert (kept.optimizer, kept.rows) == ("", 0)
+    *_, resumed = train(*data, kept, **settings, epochs=3)
+    assert [bits(a) for a in resumed[1:4]] == [bits(a) for a in whole[1:4]]
+    assert (resumed.optimizer, resumed.rows) == (whole.optimizer, whole.rows)
+
+
+@pytest.mark.only("numpy")
+def test_a_callback_that_saves_can_be_pickled(trained, params, path):
+    save = pickle.loads(pickle.dumps(checkpoint.saver(path, CONFIG)))
+    assert save(trained) is None
+    assert checkpoint.load(path, params, CONFIG).history == trained.history
+
+
+@pytest.mark.only("torch")
+def test_parameters_of_a_module_say_where_a_checkpoint_is_placed(data, params, path):
+    """``like`` may be ``nn.Parameter``s, and so may be what is saved; what is loaded is plain tensors."""
+    import torch
+
+    (epoch,) = train(*data, params, lr=0.1, epochs=1)
+    module = tuple(torch.nn.Parameter(p.clone()) for p in epoch.params)
+    checkpoint.save(path, epoch._replace(params=module, best=module), CONFIG)
+    back = checkpoint.load(path, module, CONFIG)
+    assert [bits(a) for a in back[1:4]] == [bits(a) for a in epoch[1:4]]
+    assert all(type(a) is torch.Tensor and not a.requires_grad for a in (*back.params, *back.best, *back.state))
+
+
+def test_an_array_without_axes_has_a_fingerprint(put):
+    first, again, other = (checkpoint.fingerprint(put(np.asarray(value))) for value in (1.5, 1.5, 2.5))
+    assert first == again != other
+    assert first.startswith("() ")
+
+
 # --- files that are refused --------------------------------------------------------------------------------------
 
 
@@ -265,6 +317,72 @@ def test_without_safetensors_it_says_what_to_install(trained, path, monkeypatch)
     with pytest.raises(ModuleNotFoundError, match=r"need safetensors: pip install 'mlp_xp\[train\]'"):
         checkpoint.save(path, trained, CONFIG)
     assert not path.exists()
+
+
+SLIPS = {
+    "parameters for an epoch": (
+        lambda path, epoch: checkpoint.save(path, epoch.params, {}),
+        "epoch must be an Epoch, as train yields them, got a tuple of 4"),
+    "an epoch's history": (
+        lambda path, epoch: checkpoint.save(path, None, {}), "epoch must be an Epoch, as train yields them, got None"),
+    "a list for the configuration": (
+        lambda path, epoch: checkpoint.save(path, epoch, [("seed", 1)]),
+        "config must be a dict of numbers, strings, lists and dicts, got [('seed', 1)]"),
+    "no configuration": (
+        lambda path, epoch: checkpoint.saver(path, None), "config must be a dict of numbers, strings, lists and dicts"),
+    "text for the configuration": (
+        lambda path, epoch: checkpoint.load(path, epoch.params, "seed=1"), "config must be a dict of numbers, strings"),
+    "an object in the configuration": (
+        lambda path, epoch: checkpoint.save(path, epoch, {"optimizer": {"of": object}}),
+        "what is stored beside the arrays must be numbers, strings, lists and dicts, got <class 'object'>"),
+    "an object in that of a saver, before anything is learned": (
+        lambda path, epoch: checkpoint.saver(path, {"activation": textbook.batch}),
+        "what is stored beside the arrays must be numbers, strings, lists and dicts, got <function"),
+    "an array in the configuration": (
+        lambda path, epoch: checkpoint.save(path, epoch, {"data": textbook.batch()}),
+        "what is stored beside the arrays must be numbers, strings, lists and dicts, got ndarray of shape (6, 4)"),
+    "a number for the path": (
+        lambda path, epoch: checkpoint.save(3, epoch, {}), "path must be a str or a Path, got 3"),
+    "no path": (lambda path, epoch: checkpoint.saver(None, {}), "path must be a str or a Path, got None"),
+    "bytes for the path": (
+        lambda path, epoch: checkpoint.load(b"run", epoch.params, {}), "path must be a str or a Path, got b'run'"),
+    "like nothing": (
+        lambda path, epoch: checkpoint.load(path, None, {}), "like must be a tuple (W1, b1, W2, b2, ...), got None"),
+    "like a library": (
+        lambda path, epoch: checkpoint.load(path, "torch", {}),
+        "like must be a tuple (W1, b1, W2, b2, ...), got 'torch'"),
+    "like an epoch": (lambda path, epoch: checkpoint.load(path, epoch, {}), "W1 must be an array, got tuple"),
+    "like lists": (lambda path, epoch: checkpoint.load(path, [[1.0], [2.0]], {}), "W1 must be an array, got list"),
+    "a fingerprint of a list": (
+        lambda path, epoch: checkpoint.fingerprint([1, 2]), "array 1 of a fingerprint must be an array, got list"),
+    "a fingerprint of nothing": (
+        lambda path, epoch: checkpoint.fingerprint(np.ones(2), None),
+        "array 2 of a fingerprint must be an array, got None"),
+    "a fingerprint of objects, which would be of their addresses": (
+        lambda path, epoch: checkpoint.fingerprint(np.asarray(["a", None])),
+        "array 1 of a fingerprint must hold numbers, got Python objects"),
+    "a fingerprint of a masked array": (
+        lambda path, epoch: checkpoint.fingerprint(np.ma.masked_array([1.0])),
+        "array 1 of a fingerprint must be an array, got a masked one"),
+}  # fmt: skip
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(("call", "words"), SLIPS.values(), ids=SLIPS)
+def test_a_slip_gets_one_clear_sentence_and_leaves_the_file_as_it_was(small, path, call, words):
+    (epoch,), before = (checkpoint.load(path, small, {"seed": 1}),), path.read_bytes()
+    with pytest.raises(TypeError) as caught:
+        call(path, epoch._replace(params=(*small, *small)))
+    assert str(caught.value).startswith(words)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.only("numpy")
+def test_like_no_parameters_is_refused(small, path):
+    with pytest.raises(ValueError, match=r"^like must hold the parameters of a new run, got none$"):
+        checkpoint.load(path, (), {"seed": 1})
 
 
 # --- whole or not at all -----------------------------------------------------------------------------------------

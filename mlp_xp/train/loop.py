@@ -12,6 +12,7 @@ Before: ``dataset``, ``step`` and ``evaluate``. Next: ``checkpoint`` keeps an ep
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Unpack, cast
 
 import numpy as np  # for the host's random numbers and its memory alone
@@ -263,6 +264,7 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
     terms = terms_of(len(here.params) // 2 - 1, **cast(Any, options))
     step = make_step(xp, terms, settings.optimizer, settings.alpha, settings.clip_norm)
     step = step if settings.compile is None else settings.compile(step)
+    cause_of = partial(_cause, data, settings, start)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
     before = here.params  # where the epoch before began
@@ -282,7 +284,7 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
                 sums.append(total)
             loss = float(sums[-1].objective) / n
             if not (math.isfinite(loss) and all_finite(xp, *params)):
-                raise _diverged(data, settings, sums, plan, here, before)
+                raise _diverged(sums, plan, here, before, cause_of)
             decay = float(sums[-1].penalty) / n if settings.alpha else 0.0
             judged = _judged(xp, held_out, params, settings)
             seconds = time.perf_counter() - began
@@ -406,17 +408,16 @@ def _after(here: Epoch, record: Record, params: Params, state: State, n: int) ->
 
 
 def _diverged(
-    data: Dataset, settings: Settings, sums: Sequence[Sums], plan: _Plan, here: Epoch, before: Params
+    sums: Sequence[Sums], plan: _Plan, here: Epoch, before: Params, cause_of: Callable[[float | None], str]
 ) -> Diverged:
     """What to raise: which step of the epoch after ``here``, the likely cause, and finite parameters.
 
     Args:
-        data: the rows to learn from.
-        settings: of the run.
         sums: before the first step and after each.
         plan: of the epoch.
         here: where the epoch began.
         before: where the epoch before began.
+        cause_of: the likely cause where the last step had this rate; None where no step was made.
     """
     finite = [math.isfinite(float(each.objective)) for each in sums[1:]]
     count = len(finite)
@@ -426,19 +427,19 @@ def _diverged(
         what = f"the parameters are not finite at the end of epoch {plan.number}"
     rates = [here.last.lr if here.history else None, *plan.rates]  # the rate of the step before comes first
     # where already the first loss is not finite, the parameters before this epoch are not good either
-    return Diverged(f"{what}: {_cause(data, settings, here, rates[bad])}", before if bad == 0 else here.params)
+    return Diverged(f"{what}: {cause_of(rates[bad])}", before if bad == 0 else here.params)
 
 
-def _cause(data: Dataset, settings: Settings, here: Epoch, rate: float | None) -> str:
-    """The likely cause, a sentence: what is the most times larger than it usually is.
+def _cause(data: Dataset, settings: Settings, start: Params | Epoch, rate: float | None) -> str:
+    """The likely cause of a loss that is not finite, in words: what is the most times larger than it usually is.
 
     Args:
         data: the rows to learn from.
         settings: of the run.
-        here: where the epoch began.
+        start: where the run began; the parameters of an epoch may be large because it diverges.
         rate: of the last step; None where none was made.
     """
-    inputs, targets, params = _largest(data.X), _largest(data.y), 0.0 if here.history else _largest(*here.params)
+    inputs, targets, params = map(_largest, ((data.X,), (data.y,), () if isinstance(start, Epoch) else start))
     suspects = [
         (inputs / _LARGE, f"the inputs reach {inputs:.1e}: standardise them"),
         (targets / _LARGE, f"the targets reach {targets:.1e}: scale the target"),
@@ -461,9 +462,12 @@ def _cause(data: Dataset, settings: Settings, here: Epoch, rate: float | None) -
     return cause if size > 1.0 else default
 
 
-def _largest(*arrays: Any) -> float:
+def _largest(arrays: Sequence[Any]) -> float:
     """The largest magnitude among floating arrays, a sparse matrix of scipy included; labels are not large."""
-    if is_sparse(arrays[0]):
-        return float(np.max(np.abs(arrays[0].data), initial=0.0))
-    xp = namespace(*arrays)
-    return max(float(xp.max(xp.abs(array))) if is_floating(xp, array.dtype) else 0.0 for array in arrays)
+    largest = 0.0
+    for array in detached(*arrays):
+        if is_sparse(array):
+            largest = float(np.max(np.abs(array.data), initial=largest))
+        elif is_floating(xp := namespace(array), array.dtype):
+            largest = max(largest, float(xp.max(xp.abs(array))))
+    return largest

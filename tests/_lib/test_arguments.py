@@ -471,6 +471,68 @@ ROWS = {
     "the cost of a dict": (lambda g: mx.step_cost((3, 2), n=1, optimizer={}), V, "optimizer must be 'adam'"),
     "the cost of an array": (
         lambda g: mx.step_cost((3, 2, 2), n=1, activation=[np.eye(2)]), V, "activation must be 'elu'"),
+    # slips in the loop and in optimizers
+    "an optimizer by its name": (
+        lambda g: g.train(optimizer="adam"), T,
+        "optimizer must be an Optimizer such as optim.adam(), got 'adam'; write optim.adam()"),
+    "an optimizer by an unknown name": (
+        lambda g: g.train(optimizer="lion"), T, "optimizer must be an Optimizer such as optim.adam(), got 'lion'"),
+    "an optimizer that was not made": (
+        lambda g: g.train(optimizer=optim.rmsprop), T,
+        "optimizer must be an Optimizer, got the function that makes one; call it: optim.rmsprop()"),
+    "a pair that is no optimizer": (
+        lambda g: g.train(optimizer=tuple(optim.adam())), T, "optimizer must be an Optimizer such as optim.adam(), got a tuple of 2"),
+    "a function for the callbacks": (
+        lambda g: g.train(callbacks=print), T, "callbacks must be a list of functions, got a function; write [function]"),
+    "a word for the callbacks": (lambda g: g.train(callbacks="print"), T, "callbacks must be a list of functions, got 'print'"),
+    "no callbacks": (lambda g: g.train(callbacks=None), T, "callbacks must be a list of functions, got None"),
+    "one callback that is none": (lambda g: g.train(callbacks=[print, 1]), T, "callbacks must be a list of functions, got"),
+    "True for the compiler": (
+        lambda g: g.train(compile=True), T, "compile must be a function such as jax.jit or torch.compile, got True"),
+    "a compiler by its name": (lambda g: g.train(compile="jit"), T, "compile must be a function such as jax.jit"),
+    "a score by its name": (lambda g: g.train(score="accuracy"), T, "score must be a function such as lambda params: 0.5"),
+    "an order that is a list": (
+        lambda g: g.train(order=[0, 1, 2, 3, 4, 5]), T, "order must be a function such as lambda number: range(n), got [0"),
+    "an order that answers nothing": (
+        lambda g: g.train(order=lambda number: None), V, "order(1) must be 6 row numbers from 0 to 5, got None"),
+    "shuffle in words": (lambda g: g.train(shuffle="no"), T, "shuffle must be True or False, got 'no'"),
+    "no parameters for train": (
+        lambda g: g.train(params=None), T, "params must be a tuple (W1, b1, W2, b2, ...), got None"),
+    "parameters by name": (
+        lambda g: g.train(params=dict(zip("abcd", g.p, strict=True))), T, "params must be a tuple (W1, b1, W2, b2, ...), got {"),
+    "one array for the parameters": (
+        lambda g: g.train(params=g.p[0]), T, "params must be a tuple (W1, b1, W2, b2, ...), got"),
+    "a validation set of three": (
+        lambda g: g.train(validation=(g.X, g.y, g.y)), T, "validation must be a pair (X, y) or a share of the rows, got a tuple of 3"),
+    "a seed of None": (lambda g: g.train(seed=None), T, "seed must be a whole number, got None"),
+    "a rate beyond any number": (
+        lambda g: g.train(lr=10**400), V, "lr must be at least 0 and finite, got inf"),
+    "an alpha beyond any number": (lambda g: g.train(alpha=10**400), V, "alpha must be at least 0 and finite, got inf"),
+    "a tol of text without patience": (lambda g: g.train(tol="small"), T, "tol must be a number, got 'small'"),
+    "lbfgs of nothing": (lambda g: optim.lbfgs(None, g.p), T, "value_and_grad must be a function such as lambda *params"),
+    "lbfgs from nothing": (lambda g: optim.lbfgs(print, ()), V, "params must hold at least one array, got none"),
+    "lbfgs from one array": (
+        lambda g: optim.lbfgs(print, g.X), T, "params must be a tuple (W1, b1, W2, b2, ...), got"),
+    "lbfgs from lists": (lambda g: optim.lbfgs(print, ([1.0], [2.0])), T, "W1 must be an array, got list"),
+    "lbfgs of integers": (lambda g: optim.lbfgs(print, (g.X, g.y)), T, "b1 must be floating, got"),
+    "lbfgs with a tol in words": (lambda g: optim.lbfgs(print, g.p, tol="x"), T, "tol must be a number, got 'x'"),
+    "lbfgs without iterations": (lambda g: optim.lbfgs(print, g.p, max_iter=0), V, "max_iter must be at least 1, got 0"),
+    "lbfgs with half an evaluation": (
+        lambda g: optim.lbfgs(print, g.p, max_fun=1.5), T, "max_fun must be a whole number, got 1.5"),
+    "lbfgs with a word for its callback": (
+        lambda g: optim.lbfgs(print, g.p, callback="print"), T, "callback must be a function such as lambda params, value"),
+    "lbfgs of a function without gradients": (
+        lambda g: optim.lbfgs(lambda *p: 1.0, g.p), T, "value_and_grad must return a number and a tuple of 4 gradients, got 1.0"),
+    "lbfgs of a function that returns nothing": (
+        lambda g: optim.lbfgs(lambda *p: None, g.p), T, "a tuple of 4 gradients, got None"),
+    "lbfgs of too few gradients": (
+        lambda g: optim.lbfgs(lambda *p: (1.0, p[:3]), g.p), V,
+        "gradients of shapes [(4, 5), (5,), (5, 3), (3,)], got [(4, 5), (5,), (5, 3)]"),
+    "lbfgs of a value for each row": (
+        lambda g: optim.lbfgs(lambda *p: (g.X[:, 0], p), g.p), V, "of shape (6,) for the number"),
+    "a limit that is text": (lambda g: optim.clip_by_global_norm(g.p, "1"), T, "limit must be a number, got '1'"),
+    "a decay of None": (lambda g: optim.momentum(None), T, "decay must be a number, got None"),
+    "a huge epsilon": (lambda g: optim.adam(epsilon=10**400), V, "epsilon must be at least 0 and finite, got inf"),
 }  # fmt: skip
 
 

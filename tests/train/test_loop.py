@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import itertools
 import math
+import pickle
+import re
 
 import numpy as np
 import pytest
@@ -836,3 +840,431 @@ def test_bad_data_is_refused_before_the_first_step(xp, data, params, put):
 def test_a_validation_set_of_another_library_is_refused(data, params):
     with pytest.raises(TypeError, match="all arrays must come from one array library, but validation X is of numpy"):
         next(train(*data, params, **SGD, epochs=1, validation=(textbook.batch(), textbook.labels())))
+
+
+# --- options are Python numbers ----------------------------------------------------------------------------------
+
+NUMBERS = {
+    "epochs": (2, np.uint8(2)),
+    "batch_size": (6, np.uint8(6)),
+    "seed": (5, np.int64(5)),
+    "alpha": (0.25, np.float64(0.25)),
+    "clip_norm": (0.5, np.float64(0.5)),
+    "lr": (0.125, np.float64(0.125)),
+    "l2": (0.25, np.float64(0.25)),
+    "l1": (0.25, np.float64(0.25)),
+    "dropout": (0.25, np.float64(0.25)),
+    "label_smoothing": (0.125, np.float64(0.125)),
+    "validation": (0.5, np.float64(0.5)),
+    "patience": (2, np.uint8(2)),
+    "tol": (0.5, np.float64(0.5)),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_an_option_of_numpys_is_the_option_of_pythons_to_the_last_bit(xp, put, host, name):
+    """In float32, which a scalar of float64 would widen."""
+    python, numpys = NUMBERS[name]
+    data, y = put(textbook.batch(), xp.float32), put(textbook.labels())
+    start = tuple(put(p, xp.float32) for p in textbook.parameters())
+    options = {"epochs": 2, "optimizer": optim.sgd(), "lr": 0.125, "patience": 2}
+    ours, theirs = (list(train(data, y, start, **{**options, name: value})) for value in (numpys, python))
+    assert len(ours) == len(theirs)
+    assert all(p.dtype == xp.float32 for p in ours[-1].params)
+    assert same(host, ours[-1].params, theirs[-1].params)
+    assert [record._replace(seconds=0) for record in ours[-1].history] == [
+        record._replace(seconds=0) for record in theirs[-1].history
+    ]
+    assert {type(number) for record in ours[-1].history for number in record} <= {int, float, type(None)}
+
+
+@pytest.mark.only("numpy")
+def test_more_steps_than_eight_bits_count_do_not_bend_the_cosine(data, params):
+    """100 epochs of 3 steps: ``np.uint8(100) * 3`` would be 44."""
+    options = {"optimizer": optim.sgd(), "lr": schedules.cosine(0.1), "batch_size": 2}
+    *_, epoch = train(*data, params, **options, epochs=np.uint8(100))
+    expected = [0.05 * (1 + math.cos(math.pi * (3 * number + 2) / 300)) for number in range(100)]
+    np.testing.assert_allclose([record.lr for record in epoch.history], expected, rtol=1e-12)
+
+
+# --- epochs of different lengths ---------------------------------------------------------------------------------
+
+
+def of_changing_length(data, params, lengths, **options):
+    """One run, an epoch of each length in turn; what the schedule was told at each step, and the last epoch."""
+    told, here = [], params
+    schedule = options.pop("lr")
+    for number, rows in enumerate(lengths, start=1):
+        part = [array[:rows, ...] for array in data]
+        options["lr"] = lambda progress: told.append(progress) or schedule(progress)
+        (here,) = itertools.islice(train(*part, here, epochs=len(lengths), **options), 1)
+        assert here.last.number == number
+    return told, here
+
+
+def test_a_cosine_falls_to_0_over_epochs_of_any_length(data, params):
+    """What is planned is what was made and what is left at the length of this epoch: never the end before the end."""
+    lengths = (6, 1, 2, 6, 3, 5)
+    options = {"optimizer": optim.sgd(), "batch_size": 2, "shuffle": False}
+    told, last = of_changing_length(data, params, lengths, lr=schedules.cosine(0.5), **options)
+    steps = [-(-rows // 2) for rows in lengths]
+    assert [record.steps for record in last.history] == list(itertools.accumulate(steps))
+    assert [progress.step for progress in told] == list(range(sum(steps)))  # each step is counted once
+    seen = [sum(lengths[:number]) for number, count in enumerate(steps) for _ in range(count)]
+    assert [progress.rows for progress in told] == seen
+    planned = [sum(steps[:number]) + (len(lengths) - number) * count for number, count in enumerate(steps)]
+    assert [progress.steps for progress in told] == [
+        each for each, n in zip(planned, steps, strict=True) for _ in range(n)
+    ]
+    rates = [schedules.cosine(0.5)(progress) for progress in told]
+    assert rates[0] == 0.5
+    assert all(0.0 < rate <= 0.5 for rate in rates)
+    total = sum(steps)  # the last epoch is planned exactly
+    expected = [0.25 * (1 + math.cos(math.pi * t / total)) for t in range(total - steps[-1], total)]
+    np.testing.assert_allclose(rates[-steps[-1] :], expected, rtol=1e-13)
+
+
+def test_a_rate_of_seen_rows_counts_the_rows_that_were_seen(data, params):
+    _, last = of_changing_length(
+        data, params, (6, 2, 3), lr=schedules.inverse_scaling(0.5, 1.0), optimizer=optim.sgd(), batch_size=6
+    )
+    assert [record.lr for record in last.history] == [0.5, 0.5 / 7, 0.5 / 9]
+    assert last.rows == 11
+
+
+def test_an_epoch_that_counted_no_rows_had_as_many_as_this_one(data, params):
+    """An epoch of an older version."""
+    (epoch,) = train(*data, params, **SGD, epochs=1)
+    *_, last = train(
+        *data, epoch._replace(rows=0), optimizer=optim.sgd(), lr=schedules.inverse_scaling(0.5, 1.0), epochs=2
+    )
+    assert (last.last.lr, last.rows) == (0.5 / 7, 12)
+
+
+# --- tensors with a past -----------------------------------------------------------------------------------------
+
+PASTS = ("X", "y", "validation", "sample_weight", "params", "module", "epoch", "all")
+
+
+@pytest.mark.only("torch")
+@pytest.mark.parametrize("where", PASTS)
+def test_what_is_learned_from_tensors_with_a_past_has_none(data, params, put, where):
+    """From an encoder's output: the learned tensors hang in no graph, and are those of tensors without one."""
+    import torch
+
+    t, weight = put(textbook.soft_targets()), put(textbook.row_weights() + 1)
+    options = {"epochs": 3, "batch_size": 4, "optimizer": optim.momentum(), "lr": 0.1}
+
+    def past(name, tensor):
+        """The output of something that is differentiated; a leaf of a module for parameters."""
+        if where == "module" and name == "params":
+            return torch.nn.Parameter(tensor.clone())
+        return tensor.clone().requires_grad_() * 1.0 if where in (name, "all") else tensor
+
+    def run(past):
+        here = tuple(past("params", p) for p in params)
+        if where in ("epoch", "all"):
+            (kept,) = itertools.islice(train(data[0], t, params, **options), 1)
+            here = kept._replace(
+                **{name: tuple(past("epoch", a) for a in getattr(kept, name)) for name in ("params", "best", "state")}
+            )
+        held = past("validation", data[0]), past("validation", t)
+        weights = past("sample_weight", weight)
+        return list(train(past("X", data[0]), past("y", t), here, validation=held, sample_weight=weights, **options))
+
+    ours, theirs = run(past), run(lambda name, tensor: tensor)
+    for epoch, other in zip(ours, theirs, strict=True):
+        arrays = (*epoch.params, *epoch.best, *epoch.state)
+        assert all(type(a) is torch.Tensor and not a.requires_grad and a.grad_fn is None for a in arrays)
+        assert all(torch.equal(a, b) for a, b in zip(arrays, (*other.params, *other.best, *other.state), strict=True))
+        assert epoch.last._replace(seconds=0) == other.last._replace(seconds=0)
+
+
+@pytest.mark.only("torch")
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state:UserWarning")
+def test_sparse_tensors_are_refused_with_the_remedy(data, params):
+    for sparse in (data[0].to_sparse(), data[0].to_sparse_csr()):
+        with pytest.raises(
+            TypeError, match=r"^X must be dense or a sparse matrix of scipy, got a sparse tensor; call to_"
+        ):
+            next(train(sparse, data[1], params, epochs=1))
+    with pytest.raises(TypeError, match=r"^validation X must be dense"):
+        next(train(*data, params, epochs=1, validation=(data[0].to_sparse(), data[1])))
+
+
+# --- a state knows its optimizer ---------------------------------------------------------------------------------
+
+OTHERS = {
+    "rmsprop under momentum": (optim.rmsprop(), optim.momentum(), "the Epoch's is rmsprop, got momentum"),
+    "momentum under nesterov": (optim.momentum(), optim.nesterov(), "the Epoch's is momentum, got nesterov"),
+    "a velocity that has the rate in it": (
+        optim.momentum(lr_in_velocity=True), optim.momentum(), "the Epoch's is momentum, lr in velocity, got momentum"),
+    "a mean under a velocity": (
+        optim.rmsprop(centered=True), optim.rmsprop(momentum=0.9),
+        "the Epoch's is rmsprop, centered, got rmsprop, momentum"),
+    "adam under adamw": (optim.adam(), optim.adamw(), "the Epoch's is adam, beta1=0.9, beta2=0.999, got adamw"),
+    "adam with another beta": (optim.adam(0.5), optim.adam(), "the Epoch's is adam, beta1=0.5, beta2=0.999, got adam"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "words"), OTHERS.values(), ids=OTHERS)
+def test_a_state_is_not_taken_for_that_of_another_optimizer(data, params, before, after, words):
+    (epoch,) = train(*data, params, optimizer=before, lr=0.1, epochs=1)
+    assert epoch.optimizer == before.name
+    with pytest.raises(ValueError, match=f"^to go on from an Epoch takes its optimizer: {re.escape(words)}"):
+        next(train(*data, epoch, optimizer=after, lr=0.1, epochs=2))
+
+
+def test_a_state_of_other_shapes_or_dtypes_is_refused(xp, data, params, put):
+    (epoch,) = train(*data, params, optimizer=optim.momentum(), lr=0.1, epochs=1)
+    first, *rest = epoch.state
+    spoiled = {
+        r"array 0 of its state must be float64 \(4, 5\), got float64 \(5, 4\)": (put(np.zeros((5, 4))), *rest),
+        r"array 0 of its state must be float64 \(4, 5\), got float32 \(4, 5\)": (
+            put(np.zeros((4, 5)), xp.float32),
+            *rest,
+        ),
+        r"array 3 of its state must be float64 \(3,\), got float64 \(1,\)": (first, *rest[:-1], put(np.zeros(1))),
+        "the state of this one is 4 arrays, that of the Epoch 3": (first, *rest[:-1]),
+    }
+    for name in ("momentum", ""):  # named or not
+        for words, state in spoiled.items():
+            with pytest.raises(ValueError, match=words):
+                next(train(*data, epoch._replace(state=state, optimizer=name), optimizer=optim.momentum(), epochs=2))
+
+
+@pytest.mark.only("torch", "jax", "dask", "array_api_strict")
+def test_a_state_of_another_library_is_refused(data, params, host):
+    (epoch,) = train(*data, params, optimizer=optim.momentum(), lr=0.1, epochs=1)
+    with pytest.raises(TypeError, match=r"W1 is of .* and array 0 of the state of numpy"):
+        next(train(*data, epoch._replace(state=tuple(map(host, epoch.state))), optimizer=optim.momentum(), epochs=2))
+
+
+def test_a_pair_of_the_callers_own_goes_on_from_a_state_of_its_shapes(data, params, host):
+    """Nobody knows what such a state means but the caller: momentum wrapped, and the run that never stopped."""
+    options = {"lr": 0.1, "batch_size": 4}
+    *_, whole = train(*data, params, optimizer=optim.momentum(), epochs=3, **options)
+    own = optim.Optimizer(*optim.momentum())
+    (epoch,) = train(*data, params, optimizer=own, epochs=1, **options)
+    assert epoch.optimizer == ""
+    (second,) = train(*data, epoch, optimizer=optim.momentum(), epochs=2, **options)
+    (third,) = train(*data, second, optimizer=own, epochs=3, **options)
+    assert same(host, third.params, whole.params)
+
+
+# --- what is pickled ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("kind", [Diverged, Interrupted])
+def test_an_error_of_the_loop_keeps_its_parameters_when_it_is_copied(data, params, kind):
+    """A pool of processes pickles what is raised in it."""
+    error = kind("it is not finite", params) if kind is Diverged else kind(params)
+    error.add_note("in fold 3")
+    for again in (copy.copy(error), copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
+        assert (type(again), str(again), again.__notes__) == (kind, str(error), ["in fold 3"])
+        assert same(np.asarray, again.params, params)
+
+
+@pytest.mark.only("jax")
+def test_jax_compiles_a_step_of_a_pickled_optimizer_and_schedule(data, params, host):
+    import jax
+
+    optimizer, schedule = pickle.loads(pickle.dumps((optim.adam(), schedules.warm_up(schedules.cosine(0.1), 2))))
+    options = {"epochs": 2, "batch_size": 3}
+    *_, ours = train(*data, params, **options, optimizer=optimizer, lr=schedule, compile=jax.jit)
+    *_, theirs = train(*data, params, **options, optimizer=optim.adam(), lr=schedules.warm_up(schedules.cosine(0.1), 2))
+    assert_there(host, ours.params, [host(p) for p in theirs.params])
+
+
+# --- what makes a loss overflow ----------------------------------------------------------------------------------
+
+RATE = "the learning rate, {}, is too large; or clip the gradients with clip_norm"
+CAUSES = {
+    "large inputs": ({"X": 1e5}, "the inputs reach 1.3e+05: standardise them"),
+    "large targets": ({"y": 1e9}, "the targets reach 9.8e+08: scale the target"),
+    "huge targets": ({"y": 1e200}, "the targets reach 9.8e+199: scale the target"),
+    "both, the inputs more": ({"X": 1e9, "y": 1e5}, "the inputs reach 1.3e+09: standardise them"),
+    "both, the targets more": ({"X": 1e5, "y": 1e9}, "the targets reach 9.8e+08: scale the target"),
+    "large parameters": (
+        {"params": 1e6, "activation": "identity"},
+        "the parameters that it starts from reach 1.2e+06: start from smaller ones"),
+    "huge parameters": ({"params": 1e200}, "the parameters that it starts from reach 1.2e+200: start from smaller"),
+    "a large rate": ({"lr": 1e10}, RATE.format("1e+10")),
+    "a rate too large for these data": ({"lr": 5.0, "X": 20.0}, RATE.format("5")),
+    "a rate that a schedule made large": (
+        {"lr": lambda progress: 10.0**progress.step}, "the learning rate, 1e+18, is too large"),
+    "a large rate beside years": ({"lr": 1e10, "X": 2e3}, RATE.format("1e+10")),
+    "large l2": ({"l2": 1e10}, "the penalty l2, 1e+10, is too large"),
+    "huge l2": ({"l2": 1e308}, "the penalty l2, 1e+308, is too large"),
+    "huge l1": ({"l1": 1e308}, "the penalty l1, 1e+308, is too large"),
+    "large alpha": ({"alpha": 1e10}, "the penalty alpha, 1e+10, is too large"),
+    "a large rate beside a small penalty": ({"lr": 1e10, "l2": 1e-3}, RATE.format("1e+10")),
+    "an activation of NaN": (
+        {"activation": lambda z: (z * math.nan, lambda dy: (dy,))},
+        "no step was made yet: activation and criterion give no finite loss for these inputs and parameters"),
+}  # fmt: skip
+
+
+def assert_cause(put, X, options, words):
+    """A run on ``X`` whose data, parameters or options are these times as large diverges for this reason."""
+    options = dict(options)
+    X = X * options.pop("X", 1.0)
+    y = put(textbook.soft_targets() * options.pop("y", 1.0))
+    scale = options.pop("params", 1.0)
+    start = tuple(put(p * scale) for p in textbook.parameters())
+    _, error = diverged(X, y, start, **{"epochs": 400, "lr": 0.1, "activation": "relu", **options})
+    what, _, cause = str(error).partition(": ")
+    assert re.fullmatch(r"the (loss is|parameters are) not finite at .* epoch \d+", what)
+    assert cause.startswith(words)
+
+
+@LOUD
+@pytest.mark.parametrize(("options", "words"), CAUSES.values(), ids=CAUSES)
+def test_the_likely_cause_of_an_overflow_is_named(put, options, words):
+    assert_cause(put, put(textbook.batch()), options, words)
+
+
+@LOUD
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(("options", "words"), CAUSES.values(), ids=CAUSES)
+def test_the_likely_cause_of_an_overflow_is_named_for_sparse_data(put, options, words):
+    assert_cause(put, scipy.sparse.csr_array(textbook.batch()), options, words)
+
+
+@LOUD
+def test_labels_are_names_and_not_large_targets(put):
+    """2000 classes: what diverges is the rate."""
+    y, start = np.asarray([0, 1, 1999, 1998, 7, 1500]), textbook.parameters((4, 5, 2000))
+    _, error = diverged(put(textbook.batch()), put(y), tuple(map(put, start)), epochs=20, lr=1e10)
+    assert str(error).endswith(RATE.format("1e+10"))
+
+
+@LOUD
+def test_parameters_that_a_run_made_large_are_not_those_that_it_starts_from(data, params):
+    """A run that goes on epoch by epoch: its rate is too large, whatever the parameters have become."""
+    here = params
+    for number in range(1, 400):
+        try:
+            (here,) = train(*data, here, **{**LINEAR, "lr": 1e10}, epochs=number)
+        except Diverged as caught:
+            error = caught
+            break
+    assert number > 2
+    assert str(error).endswith(RATE.format("1e+10"))
+
+
+# --- targets that a criterion does not take ----------------------------------------------------------------------
+
+INTEGERS = "; integers are labels: counts and other numbers must be floating, (n, d_out)"
+NOT_TAKEN = {
+    "negative counts": ("poisson", [[-1.0]], "y must be at least 0 for poisson"),
+    "a probability beyond 1": ("sigmoid_cross_entropy", [[1.5]], "y must be in 0 ... 1 for sigmoid_cross_entropy"),
+    "a negative probability": ("sigmoid_cross_entropy", [[-0.5]], "y must be in 0 ... 1 for sigmoid_cross_entropy"),
+    "integer counts": ("poisson", [7], "y must hold labels 0 to 2, got labels 0 to 7" + INTEGERS),
+    "integers for numbers": ("squared_error", [-7], "y must hold labels 0 to 2, got labels -7 to 2" + INTEGERS),
+    "integer counts in a column": ("poisson", [[7]], "y must be labels of shape (n,) = (6,), got (6, 1)" + INTEGERS),
+}
+
+
+@pytest.mark.parametrize(("criterion", "value", "words"), NOT_TAKEN.values(), ids=NOT_TAKEN)
+@pytest.mark.parametrize("which", ["", "validation "])
+def test_targets_that_a_criterion_does_not_take_are_refused_before_the_first_step(
+    data, params, put, criterion, value, words, which
+):
+    """On every backend, and in the rows that are held out too."""
+    value, labels = np.asarray(value), textbook.labels()
+    bad = labels.copy() if value.dtype.kind == "i" else textbook.soft_targets()
+    bad = np.tile(value, (6, 1)) if value.ndim == 2 and value.dtype.kind == "i" else bad.copy()
+    bad[1] = value[0]
+    given = {"validation": (data[0], put(bad))} if which else {}
+    with pytest.raises(ValueError, match=re.escape(words.replace("y must", f"{which}y must"))) as caught:
+        next(
+            train(
+                data[0], data[1] if which else put(bad), params, epochs=1, criterion=criterion,
+                callbacks=[pytest.fail], **given,
+            )
+        )  # fmt: skip
+    assert "\n" not in str(caught.value)
+
+
+def test_targets_that_a_criterion_takes_are_taken(data, params, put):
+    t = textbook.soft_targets()
+    for criterion, targets in (("poisson", 1e3 * t), ("sigmoid_cross_entropy", t), ("squared_error", -1e2 * t)):
+        list(train(data[0], put(targets), params, epochs=1, criterion=criterion, validation=0.5))
+
+
+def test_a_validation_set_that_does_not_fit_is_refused_before_the_first_step(xp, data, params, put):
+    X, t = data[0], put(textbook.soft_targets())
+
+    def refused(error, words, held, **options):
+        with pytest.raises(error, match=words):
+            next(train(X, t, params, **SGD, epochs=1, callbacks=[pytest.fail], validation=held, **options))
+
+    refused(ValueError, r"^floating validation y must be targets of shape .* \(6, 3\), got \(6, 2\)", (X, t[:, :2]))
+    refused(TypeError, "^floating validation y must have the dtype of X", (X, put(textbook.soft_targets(), xp.float32)))
+    refused(TypeError, r"^validation must be a pair \(X, y\) or a share of the rows, got a tuple of 3", (X, t, t))
+    refused(TypeError, r"^validation must be a pair \(X, y\) or a share of the rows, got \[", [X, t][:0])
+    refused(TypeError, "^sample_weight must have the dtype of X", None, sample_weight=put(np.ones(6), xp.float32))
+    refused(TypeError, "^sample_weight must have the dtype of X", None, sample_weight=put(np.ones(6, dtype=int)))
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, math.inf, math.nan])
+def test_a_weight_that_is_not_finite_and_positive_is_refused(data, params, put, weight):
+    weights = textbook.row_weights() + 1
+    weights[3] = weight
+    with pytest.raises(ValueError, match=r"^sample_weight must be finite and positive"):
+        next(train(*data, params, epochs=1, sample_weight=put(weights)))
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("make", [np.matrix, np.ma.masked_array], ids=["matrix", "masked"])
+@pytest.mark.parametrize("which", ["X", "y", "validation", "sample_weight", "W1", "state"])
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_matrices_and_masked_arrays_are_refused(data, params, make, which):
+    (epoch,) = train(*data, params, epochs=1)
+    arrays = {"X": data[0], "y": textbook.soft_targets(), "sample_weight": np.ones(6), "validation": data[0]}
+    arrays |= {"W1": params[0], "state": epoch.state[1]}
+    arrays[which] = make(arrays[which])
+    held = arrays["validation"], data[1]
+    start = epoch._replace(
+        params=(arrays["W1"], *params[1:]), state=(epoch.state[0], arrays["state"], *epoch.state[2:])
+    )
+    with pytest.raises(TypeError, match=r"must be an array, got a (matrix|masked one)"):
+        next(train(arrays["X"], arrays["y"], start, epochs=2, validation=held, sample_weight=arrays["sample_weight"]))
+
+
+# --- slips -------------------------------------------------------------------------------------------------------
+
+
+def test_parameters_may_be_a_list(data, params, host):
+    (ours,), (theirs,) = (train(*data, kind(params), **SGD, epochs=1) for kind in (list, tuple))
+    assert type(ours.params) is tuple
+    assert same(host, ours.params, theirs.params)
+
+
+def test_callbacks_may_be_any_iterable_of_functions(data, params):
+    seen = []
+    list(train(*data, params, **SGD, epochs=2, callbacks=(each for each in [seen.append])))
+    assert [epoch.last.number for epoch in seen] == [1, 2]
+
+
+def test_a_callback_may_answer_with_an_array(data, params, put):
+    """``loss < 0.1`` of any library; an array of more entries is no answer."""
+    yes = put([1.0])[0] > 0
+    assert len(list(train(*data, params, **SGD, epochs=4, callbacks=[lambda epoch: yes]))) == 1
+    for no in (put([1.0])[0] < 0, put([1.0]) > 0, put([1.0])[0]):
+        assert len(list(train(*data, params, **SGD, epochs=2, callbacks=[lambda epoch, no=no: no]))) == 2
+
+
+@pytest.mark.parametrize("answer", [None, "good", (0.5, 0.5)], ids=str)
+def test_a_score_must_be_a_number(data, params, answer):
+    with pytest.raises(TypeError, match=r"^score\(params\) must return a number, got "):
+        next(train(*data, params, epochs=1, score=lambda params: answer))
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64, "array"])
+def test_a_score_may_be_a_number_of_any_library(data, params, put, kind):
+    value = put(0.5) if kind == "array" else kind(0.5)
+    (epoch,) = train(*data, params, epochs=1, score=lambda params: value)
+    assert (epoch.last.val_score, type(epoch.last.val_score)) == (0.5, float)
