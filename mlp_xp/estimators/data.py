@@ -7,7 +7,6 @@ follow ``X``.
 Next: ``network``, ``classifier`` and ``regressor`` call these checks.
 """
 
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -145,8 +144,11 @@ def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any) -> Ar
 def check_weight(sample_weight: Any, n: int) -> Any:
     """Weights (n,) in float64 on the host. They must not be negative, nor all zero."""
     check_kind("sample_weight", sample_weight)
+    if isinstance(sample_weight, str | dict):
+        what = f"a number, or one for each sample, got {sample_weight!r}"
+        raise TypeError(f"sample_weight must be {what}; what weighs classes is class_weight")
     weight = host(sample_weight)
-    weight = np.full(n, weight) if isinstance(weight, Real) else weight
+    weight = np.full(n, weight) if np.ndim(weight) == 0 else weight
     weight = check_array(weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weight.ndim != 1:
         raise ValueError(f"Sample weights must be 1D array or scalar, got {weight.ndim}D array.")
