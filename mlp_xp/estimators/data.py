@@ -145,8 +145,11 @@ def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any) -> Ar
 def check_weight(sample_weight: Any, n: int) -> Any:
     """Weights (n,) in float64 on the host. They must not be negative, nor all zero."""
     check_kind("sample_weight", sample_weight)
+    if isinstance(sample_weight, str | dict):
+        what = f"a number, or one for each sample, got {sample_weight!r}"
+        raise TypeError(f"sample_weight must be {what}; what weighs classes is class_weight")
     weight = host(sample_weight)
-    weight = np.full(n, weight) if isinstance(weight, Real) else weight
+    weight = np.full(n, weight) if isinstance(weight, Real) or getattr(weight, "shape", None) == () else weight
     weight = check_array(weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weight.ndim != 1:
         raise ValueError(f"Sample weights must be 1D array or scalar, got {weight.ndim}D array.")
@@ -175,8 +178,10 @@ def _is_pair(value: Any) -> bool:
     """Whether ``value`` may be ``(X, y)`` and not a row or an array of its own: its first entry has two axes."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         return False
-    first = value[0]
-    return len(first.shape if hasattr(first, "shape") else np.shape(first)) == 2
+    X = value[0]
+    if hasattr(X, "shape"):
+        return len(X.shape) == 2
+    return isinstance(X, list | tuple) and len(X) > 0 and hasattr(X[0], "__len__") and not isinstance(X[0], str)
 
 
 def put_numbers(name: str, values: Any, place: Placement, count: int = 1) -> Array:

@@ -234,6 +234,8 @@ class WeightsDisplay:
     def __post_init__(self) -> None:
         self.weight = to_host(self.weight)
         d_in, names = self.weight.shape[0], self.feature_names
+        if self.image_shape is not None and not isinstance(self.image_shape, Sequence):
+            raise TypeError(f"image_shape must be (height, width), got {self.image_shape!r}")
         if self.image_shape is not None and math.prod(self.image_shape) != d_in:
             raise ValueError(f"image_shape must be of {d_in} inputs, got {tuple(self.image_shape)}")
         if names is not None and len(names) != d_in:
@@ -306,16 +308,16 @@ def _network_of(display: str, estimator: Any) -> Any:
         NotFittedError, TypeError: it is not fitted, or it has no network.
     """
     inner = estimator
-    check_is_fitted(inner)
+    if hasattr(inner, "fit"):
+        check_is_fitted(inner)
     while not hasattr(inner, "coefs_"):
-        steps = getattr(inner, "steps", None)
-        inner = (
-            steps[-1][1] if steps else next((getattr(inner, name) for name in _WITHIN if hasattr(inner, name)), None)
-        )
+        if steps := getattr(inner, "steps", None):
+            inner = steps[-1][1]
+            continue
+        inner = next((getattr(inner, name) for name in _WITHIN if hasattr(inner, name)), None)
         if inner is None:
-            raise TypeError(
-                f"{display} needs a fitted network, or a pipeline or a search of one, got {type(estimator).__name__}"
-            )
+            expected = "a fitted network, or a pipeline or a search of one"
+            raise TypeError(f"{display} needs {expected}, got {type(estimator).__name__}")
     return inner
 
 

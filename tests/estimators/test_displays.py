@@ -111,6 +111,8 @@ def test_weights_are_images_or_a_heat_map(put, host):
     assert display.ax_.get_title() == "first-layer weights: all 5 hidden units, largest norm first"
     with pytest.raises(ValueError, match=r"image_shape must be of 4 inputs, got \(3, 2\)"):
         WeightsDisplay.from_estimator(model, image_shape=(3, 2))
+    with pytest.raises(TypeError, match=r"image_shape must be \(height, width\), got 4"):
+        WeightsDisplay.from_estimator(model, image_shape=4)
     with pytest.raises(ValueError, match="feature_names must be of 4 inputs, got 1 names"):
         WeightsDisplay(model.coefs_[0], feature_names=["one"])
 
@@ -186,6 +188,8 @@ def test_what_has_no_fitted_network_is_refused_by_the_displays():
         for kind, other in (
             ("Pipeline", make_pipeline(LinearRegression()).fit(X, y)),
             ("LinearRegression", LinearRegression().fit(X, y)),
+            ("ndarray", X),
+            ("NoneType", None),
             ("GridSearchCV", GridSearchCV(MLPClassifier(max_iter=1), {"alpha": [0.1]}, refit=False, cv=2).fit(X, y)),
         ):
             sentence = f"{display.__name__} needs a fitted network, or a pipeline or a search of one, got {kind}"

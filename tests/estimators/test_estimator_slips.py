@@ -111,6 +111,8 @@ ROWS = {
     "weights in a matrix": (lambda g: g.fit(sample_weight=np.matrix(np.ones(150))), T, "sample_weight must be an array, got a matrix"),
     "sparse targets of a regressor": (
         lambda g: g.regress(y=scipy.sparse.csr_matrix(numbers()[1][:, None])), T, "Sparse data was passed for y, but dense data is required"),
+    "weights by name": (lambda g: g.fit(sample_weight="balanced"), T, "got 'balanced'; what weighs classes is class_weight"),
+    "weights of classes": (lambda g: g.regress(sample_weight={0: 2.0}), T, "got {0: 2.0}; what weighs classes is class_weight"),
     "a weight that is infinite": (lambda g: g.fit(sample_weight=np.r_[INF, np.ones(149)]), V, "Input sample_weight contains infinity"),
     "a weight that is NaN": (lambda g: g.fit(sample_weight=np.r_[NAN, np.ones(149)]), V, "Input sample_weight contains NaN"),
     "weights whose sum overflows": (lambda g: g.fit(sample_weight=np.full(150, 1e308)), V, "sample_weight must not exceed 1.8e+308 in sum, the largest float64, got 1.0e+308; scale it"),
@@ -321,3 +323,12 @@ def test_a_callback_that_returns_true_ends_training_of_every_solver_and_nothing_
         model.fit(X, y, callbacks=[lambda epoch: "go on", lambda epoch: answer if epoch.last.number == 3 else None])
     assert model.n_iter_ == 3
     assert model.predict(X).shape == (150,)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_one_weight_for_all_rows_is_a_number_of_any_kind(put, host):
+    X, y = map(put, iris())
+    options = {"max_iter": 2, "random_state": 0}
+    plain = host(MLPClassifier(**options).fit(X, y, sample_weight=2.0).coefs_[0])
+    for weight in (2, np.float32(2.0), np.asarray(2.0), put(2.0), np.full(150, 2)):
+        np.testing.assert_array_equal(host(MLPClassifier(**options).fit(X, y, sample_weight=weight).coefs_[0]), plain)
