@@ -21,6 +21,7 @@ from mlp_xp._lib.arguments import (
     check_all_or_none_batched,
     check_batch,
     check_device,
+    check_library,
     check_number,
     check_params,
     check_seed,
@@ -334,7 +335,7 @@ def init_params(sizes: Sequence[int], xp: Any = np, dtype: Any = None, device: A
     Source: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
     """
     sizes = check_sizes(sizes)
-    xp, random = _namespace_of(xp), np.random.default_rng(check_whole("seed", seed, 0))
+    xp, random = check_library(xp), np.random.default_rng(check_whole("seed", seed, 0))
     if dtype is None:
         dtype = xp.__array_namespace_info__().default_dtypes()["real floating"]
     elif not _is_floating(xp, dtype):
@@ -345,15 +346,6 @@ def init_params(sizes: Sequence[int], xp: Any = np, dtype: Any = None, device: A
         params.append(xp.asarray(random.uniform(-r, r, (d_in, d_out)), dtype=dtype, device=device))
         params.append(xp.asarray(np.zeros(d_out), dtype=dtype, device=device))
     return tuple(params)
-
-
-def _namespace_of(library: Any) -> Any:
-    """The standard's namespace of an array library, which came as a module."""
-    try:
-        return namespace(library.empty(0))
-    except (AttributeError, TypeError):  # no function ``empty``, or one of something else
-        expected = "an array library, a module such as numpy or jax.numpy"
-        raise TypeError(f"xp must be {expected}, got {described(library)}") from None
 
 
 def _is_floating(xp: Namespace, dtype: Any) -> bool:

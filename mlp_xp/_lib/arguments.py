@@ -62,6 +62,15 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+def check_library(library: Any) -> Any:
+    """The standard's namespace of an array library, which came as a module. Raise for anything else."""
+    try:
+        return namespace(library.empty(0))
+    except (AttributeError, TypeError):  # no function ``empty``, or one of something else
+        expected = "an array library, a module such as numpy or jax.numpy"
+        raise TypeError(f"xp must be {expected}, got {described(library)}") from None
+
+
 def check_alike(xp: Namespace, names: Sequence[str], arrays: Sequence[Array]) -> None:
     """Raise unless ``arrays`` are real floating, of one dtype and on one device; their library is ``xp``."""
     first = arrays[0]

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from mlp_xp._lib import files
-from mlp_xp._lib.namespace import namespace, parameter_name, to_host
+from mlp_xp._lib.arguments import check_library
+from mlp_xp._lib.namespace import parameter_name, to_host
 from mlp_xp._lib.typing import Params
 from mlp_xp.estimators import targets
 from mlp_xp.ops import ACTIVATIONS
@@ -115,12 +116,14 @@ def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | No
 
     Raises
     ------
+    TypeError
+        For an ``xp`` that is no array library.
     ValueError
         One sentence that begins with the path, for a file that can't be read, is truncated, damaged, newer, of another
         kind, or of another estimator.
     """
+    library = check_library(xp)
     arrays, header = files.read(path, _KIND)
-    library = namespace(xp.empty(0))
 
     def placed(prefix: str) -> Params:
         names = takewhile(arrays.__contains__, (_name(prefix, position) for position in count()))

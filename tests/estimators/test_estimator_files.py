@@ -64,6 +64,14 @@ def test_a_tuple_comes_back_as_a_tuple_and_a_list_as_a_list(tmp_path, options):
 
 
 @pytest.mark.only("numpy")
+@pytest.mark.parametrize("library", ["torch", None, 3, sys, np.ndarray, np.float64])
+def test_what_is_no_library_is_refused(tmp_path, library):
+    MLPClassifier(4, max_iter=1).fit(*iris()).save(tmp_path / "model")
+    with pytest.raises(TypeError, match=r"^xp must be an array library, a module such as .*, got "):
+        load(tmp_path / "model", library)
+
+
+@pytest.mark.only("numpy")
 def test_strings_and_weights_of_classes_come_back_and_functions_are_refused(tmp_path):
     X, y = iris()
     names = np.asarray(["setosa", "versicolor", "virginica"])[y]
