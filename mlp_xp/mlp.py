@@ -29,7 +29,7 @@ from mlp_xp._lib.arguments import (
     described,
     one_of,
 )
-from mlp_xp._lib.namespace import is_floating, namespace, scalar_like
+from mlp_xp._lib.namespace import is_floating, is_integral, namespace, scalar_like
 from mlp_xp._lib.typing import Array, Namespace, Op, Params, Pullback
 from mlp_xp.dropout import dropout_mask
 from mlp_xp.losses import Criterion, criterion_named, targets_and_weights
@@ -456,7 +456,8 @@ def objective(X: Array, y: Array, *params: Array, **options: Unpack[Options]) ->
         The objective, 0-d or (k,).
 
     Raises:
-        ValueError: for shapes that do not fit, labels or options out of range.
+        ValueError: for shapes that do not fit, options out of range, and on NumPy for labels, targets or weights out of
+            range, for which the result is NaN elsewhere.
         TypeError: for dtypes or libraries that differ, or an unknown option.
 
     >>> import numpy as np, mlp_xp as mx
@@ -518,7 +519,10 @@ def train_step(
     at = objective_at(X, y, params, **options)
     if not isinstance(lr, Real) and getattr(lr, "shape", None) == ():  # NumPy's scalars are Real: checked as numbers
         namespace(X, lr, names=("X", "lr"))
-        minus_lr = -at.xp.astype(cast(Array, lr), X.dtype)
+        rate = cast(Array, lr)
+        if not (is_floating(at.xp, rate.dtype) or is_integral(at.xp, rate.dtype)):
+            raise TypeError(f"lr must be a number, or a 0-d array of one, got dtype {rate.dtype}")
+        minus_lr = -at.xp.astype(rate, X.dtype)
     else:
         minus_lr = scalar_like(at.xp, -check_number("lr", lr, 0.0, math.inf), X)
     # the pullback is linear: scaling what goes in costs one number, scaling what comes out a pass over every weight

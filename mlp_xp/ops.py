@@ -53,7 +53,7 @@ def op_from(primitive: Primitive, check: Check | None = None) -> Op:
 
     With ``check`` it takes real floating arrays of one dtype and device alone, of shapes that ``check`` lets pass.
     """
-    names = list(signature(primitive).parameters)[1:]
+    names = () if check is None else tuple(signature(primitive).parameters)[1:]
 
     def op(*arrays: Array) -> tuple[Array, Pullback]:
         if check is None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mlp_xp as mx
+from mlp_xp._lib.namespace import namespace
 from mlp_xp.losses import CRITERIA
 
 DTYPES = ("float64", "float32")
@@ -207,6 +208,94 @@ def test_smoothing_mixes_the_targets_with_the_uniform_distribution(put, host, sm
     np.testing.assert_allclose(host(ours), theirs, rtol=1e-14)
 
 
+# --- the range of targets --------------------------------------------------------------------------------------------
+
+OUT_OF_RANGE = [
+    ("poisson", -1.0, "y must be at least 0 for poisson; squared_error takes any number, got -1.0"),
+    ("poisson", -1e-30, "y must be at least 0 for poisson"),
+    ("poisson", -np.inf, "y must be at least 0 for poisson"),
+    ("sigmoid_cross_entropy", 255.0, "y must be in 0 ... 1 for sigmoid_cross_entropy"),
+    ("sigmoid_cross_entropy", 1.001, "y must be in 0 ... 1 for sigmoid_cross_entropy"),
+    ("sigmoid_cross_entropy", -0.5, "y must be in 0 ... 1 for sigmoid_cross_entropy"),
+]
+
+
+@pytest.mark.parametrize(("criterion", "target", "words"), OUT_OF_RANGE)
+@pytest.mark.filterwarnings(
+    "ignore:invalid value encountered in:RuntimeWarning"
+)  # log of a count below 0, on NumPy's heirs
+def test_a_target_out_of_range_is_never_a_plausible_number(backend, put, host, criterion, target, words):
+    t = textbook.soft_targets().copy()
+    t[4, 1] = target
+    X, y, params = put(textbook.batch()), put(t), [put(p) for p in textbook.parameters()]
+    op, (z, _) = getattr(mx.losses, criterion), mx.forward(X, *params, criterion="squared_error")
+    weights = put(np.full(6, 1 / 6))
+    _, cache = mx.forward(X, *params, criterion=criterion)
+    if backend == "numpy":  # only there are the values looked at
+        for call in (lambda: mx.train_step(X, y, *params, criterion=criterion), lambda: mx.backward(cache, y)):
+            with pytest.raises(ValueError, match=words):
+                call()
+        with pytest.raises(ValueError, match=words.replace("y must", "targets must")):
+            op(z, y, weights)
+    else:
+        loss, grads = mx.loss_and_grads(X, y, *params, criterion=criterion)
+        assert np.isnan(host(loss))
+        for array in (*grads, *mx.train_step(X, y, *params, criterion=criterion)[1], *mx.backward(cache, y)):
+            assert np.all(np.isnan(host(array)))
+        loss, pullback = op(z, y, weights)
+        assert np.isnan(host(loss))
+        assert np.isnan(host(pullback(put(1.0))[0])).any(axis=1).tolist() == [False] * 4 + [True, False]
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_the_ends_of_the_range_and_a_rounding_beyond_it_are_targets(xp, put, host, criterion):
+    X, params = put(textbook.batch()), [put(p) for p in textbook.parameters()]
+    t = textbook.soft_targets().copy()
+    t[0], t[1, 0] = 0.0, np.nextafter(np.float32(1.0), np.float32(2.0))  # such as a sum of shares in float32
+    assert np.isfinite(host(mx.objective(X, put(t), *params, criterion=criterion)))
+    low, high = CRITERIA[criterion].targets
+    ends = np.full((6, 3), 1e6 if high == np.inf else high)
+    ends[:3] = -1e6 if low == -np.inf else low
+    assert np.isfinite(host(mx.objective(X, put(ends), *params, criterion=criterion)))
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_targets_that_are_nan_give_nan(put, host, criterion):
+    t = textbook.soft_targets().copy()
+    t[3, 0] = np.nan
+    X, params = put(textbook.batch()), [put(p) for p in textbook.parameters()]
+    assert np.isnan(host(mx.objective(X, put(t), *params, criterion=criterion)))
+
+
+@pytest.mark.parametrize("which", ["", "validation "])
+def test_targets_are_looked_at_on_request_wherever_they_are(put, which):
+    check = mx.losses.check_target_values
+    for criterion in CRITERIA.values():
+        for good in (textbook.soft_targets(), textbook.labels()):
+            check(namespace(put(good)), criterion, put(good), 3, which)
+    counts, xp = put([[-2.0, 0.0, 1.0]]), namespace(put([1.0]))
+    check(xp, CRITERIA["squared_error"], counts, 3, which)
+    check(xp, CRITERIA["softmax_cross_entropy"], counts, 3, which)  # any numbers, by contract
+    with pytest.raises(ValueError, match=f"^{which}y must be at least 0 for poisson; .*, got -2.0$"):
+        check(xp, CRITERIA["poisson"], counts, 3, which)
+    with pytest.raises(ValueError, match=f"^{which}y must be in 0 ... 1 for sigmoid_cross_entropy; .*, got -2.0$"):
+        check(xp, CRITERIA["sigmoid_cross_entropy"], counts, 3, which)
+    with pytest.raises(
+        ValueError, match=f"^{which}y must hold labels 0 to 1, got labels 0 to 7; integers are labels: "
+    ):
+        check(xp, CRITERIA["poisson"], put([0, 1, 7]), 1, which)
+    with pytest.raises(ValueError, match=f"^{which}y must hold labels 0 to 2, got labels -1 to 2$"):
+        check(xp, CRITERIA["softmax_cross_entropy"], put([0, -1, 2]), 3, which)
+
+
+@pytest.mark.parametrize("criterion", ["poisson", "squared_error"])
+@pytest.mark.only("numpy")
+def test_integer_counts_are_told_to_be_floating(criterion):
+    X, params = textbook.batch(), textbook.parameters((4, 5, 1))
+    with pytest.raises(ValueError, match="integers are labels: counts and other numbers must be floating"):
+        mx.objective(X, np.asarray([0, 3, 1, 7, 2, 0]), *params, criterion=criterion)
+
+
 # --- cross_entropy of given probabilities ----------------------------------------------------------------------------
 
 
@@ -247,6 +336,24 @@ def test_a_label_out_of_range_gives_no_plausible_cross_entropy(backend, put, hos
             mx.cross_entropy(p, put([0, 2]))
     else:
         assert np.isnan(host(mx.cross_entropy(p, put([0, 2]))))
+
+
+@pytest.mark.parametrize("wrong", [1.5, -0.5, 3.0, -1e-3, np.inf])
+@pytest.mark.parametrize("y", [[0, 1], [[1.0, 0.0], [0.5, 0.5]]], ids=["labels", "soft"])
+@pytest.mark.filterwarnings("ignore:invalid value encountered in log:RuntimeWarning")  # of p < 0, on NumPy's heirs
+def test_a_probability_out_of_range_gives_no_plausible_cross_entropy(backend, put, host, wrong, y):
+    p = put([[wrong, 1.0], [0.5, 0.5]])
+    if backend == "numpy":
+        with pytest.raises(ValueError, match=f"p must be in 0 ... 1; logits go to objective, got {wrong}"):
+            mx.cross_entropy(p, put(y))
+    else:
+        assert np.isnan(host(mx.cross_entropy(p, put(y))))
+
+
+def test_a_probability_that_rounding_put_beyond_one_is_one(put, host):
+    p = put([[1.0 + 2**-52, -(2.0**-60)], [0.25, 0.75]])
+    expected = -np.log(0.25) / 2  # the other term is 2^-52
+    np.testing.assert_allclose(host(mx.cross_entropy(p, put([0, 0]))), expected, rtol=1e-15)
 
 
 @given(st.lists(st.floats(-1e4, 1e4), min_size=6, max_size=6), st.integers(0, 2), st.sampled_from(sorted(CRITERIA)))

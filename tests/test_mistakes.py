@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -549,3 +550,20 @@ def test_the_report_names_the_blind_spots(put):
     assert report.ok
     assert report.weak == sentences
     assert len(sentences) == 1
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, Fraction])
+def test_options_of_any_kind_of_number_keep_the_dtype_of_every_mistake(xp, put, host, kind):
+    X, y = put(textbook.batch(), xp.float32), put(textbook.labels())
+    params = [put(p, xp.float32) for p in textbook.parameters()]
+    found = []
+    for number in (kind(0.25), 0.25):  # which every kind holds exactly
+        options = {**dict.fromkeys(("l2", "l1", "label_smoothing", "dropout"), number), "seed": 2}
+        found.append(mx.hypotheses(X, y, *params, **options))
+    assert list(found[0]) == list(found[1])
+    penalties = [name for name in found[0] if "penalty" in name or "smoothing" in name or "dropout" in name]
+    assert len(penalties) == 2 + 3 + 3 + 4  # of smoothing, of each penalty, of dropout
+    for name in penalties:
+        for ours, plain in zip(*(known[name](*params) for known in found), strict=True):
+            assert ours.dtype == xp.float32
+            np.testing.assert_array_equal(host(ours), host(plain))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -425,3 +426,85 @@ def test_init_params_differ_by_seed(xp, device, host):
     first, second, again = (host(mx.init_params((3, 2), xp=xp, device=device, seed=s)[0]) for s in (0, 1, 0))
     assert first.tolist() != second.tolist()
     assert first.tolist() == again.tolist()
+
+
+# --- kinds of numbers as options -------------------------------------------------------------------------------------
+
+KINDS = [np.float64, np.float32, np.float16, Fraction]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("option", ["l2", "l1", "dropout", "label_smoothing", "all"])
+def test_an_option_of_any_kind_of_number_is_the_python_number(xp, put, host, option, kind):
+    names = ("l2", "l1", "dropout", "label_smoothing") if option == "all" else (option,)
+    X, y = put(textbook.batch(), xp.float32), put(textbook.labels())
+    params = [put(p, xp.float32) for p in textbook.parameters()]
+    results = []
+    for number in (kind(0.25), 0.25):  # which every kind holds exactly
+        options = {"seed": 3, **dict.fromkeys(names, number)}
+        loss, grads = mx.loss_and_grads(X, y, *params, **options)
+        before, stepped = mx.train_step(X, y, *params, lr=number, **options)
+        results.append([loss, mx.objective(X, y, *params, **options), *grads, before, *stepped])
+    for ours, plain in zip(*results, strict=True):
+        assert ours.dtype == plain.dtype == xp.float32
+        np.testing.assert_array_equal(host(ours), host(plain))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forward_and_backward_take_any_kind_of_number(xp, put, host, kind):
+    X, y = put(textbook.batch(), xp.float32), put(textbook.labels())
+    params = [put(p, xp.float32) for p in textbook.parameters()]
+    results = []
+    for number in (kind(0.25), 0.25):
+        p, cache = mx.forward(X, *params, dropout=number, seed=3)
+        results.append([p, *mx.backward(cache, y, label_smoothing=number)])
+    for ours, plain in zip(*results, strict=True):
+        assert ours.dtype == plain.dtype == xp.float32
+        np.testing.assert_array_equal(host(ours), host(plain))
+
+
+def test_a_mask_takes_any_kind_of_number(xp, put, host):
+    like = put(np.ones(1), xp.float32)
+    plain = host(mx.dropout.dropout_mask(xp, (40, 3), 0.25, 7, 1, like))
+    for rate, seed, layer in ((np.float64(0.25), 7, 1), (Fraction(1, 4), np.int64(7), 1), (0.25, put(7), np.int64(1))):
+        mask = mx.dropout.dropout_mask(xp, (40, 3), rate, seed, layer, like)
+        assert mask.dtype == xp.float32
+        np.testing.assert_array_equal(host(mask), plain)
+
+
+OPTIONS = {
+    "l2": lambda g, v: mx.objective(*g, l2=v),
+    "l1": lambda g, v: mx.loss_and_grads(*g, l1=v),
+    "label_smoothing": lambda g, v: mx.train_step(*g, label_smoothing=v),
+    "dropout": lambda g, v: mx.forward(g[0], *g[2:], dropout=v, seed=0),
+    "lr": lambda g, v: mx.train_step(*g, lr=v),
+    "seed": lambda g, v: mx.objective(*g, dropout=0.5, seed=v),
+    "activation": lambda g, v: mx.predict(g[0], *g[2:], activation=v),
+    "criterion": lambda g, v: mx.objective(*g, criterion=v),
+    "sample_weight": lambda g, v: mx.objective(*g, sample_weight=v),
+    "X": lambda g, v: mx.forward(v, *g[2:]),
+    "y": lambda g, v: mx.objective(g[0], v, *g[2:]),
+    "b2": lambda g, v: mx.forward(g[0], *g[2:5], v),
+    "cache": lambda g, v: mx.backward(v, g[1]),
+    "p": lambda g, v: mx.cross_entropy(v, g[1]),
+    "z": lambda g, v: mx.softmax(v),
+    "sizes": lambda g, v: mx.init_params(v),
+    "xp": lambda g, v: mx.init_params((4, 3), xp=v),
+    "dtype": lambda g, v: mx.init_params((4, 3), dtype=v),
+    "n": lambda g, v: mx.step_cost((4, 3), v),
+}
+WRONG = {
+    "a word": "a", "bytes": b"a", "True": True, "a list": [1.0], "a tuple": (1.0, 2.0), "NaN": float("nan"),
+    "complex": 1j, "a long fraction": -Fraction(10**400), "a class": np.ndarray, "a module": np.random, "a dict": {},
+    "a list of arrays": [np.eye(9)], "an object": object(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_wrong_kind_of_value_gets_one_short_sentence_that_names_the_argument(put, name, kind):
+    good = [put(textbook.batch()), put(textbook.labels()), *map(put, textbook.parameters())]
+    with pytest.raises((TypeError, ValueError), match=rf"^{name} must ") as caught:
+        OPTIONS[name](good, WRONG[kind])
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 250

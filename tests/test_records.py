@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from functools import partial
+
+import cloudpickle
 import mpmath
 import numpy as np
 import pytest
+import textbook
 
 import mlp_xp as mx
 from mlp_xp.losses import CRITERIA, _criterion, _per_row
 from mlp_xp.mistakes import hypotheses
+from mlp_xp.mlp import terms_of
 from mlp_xp.ops import ACTIVATIONS, Cost, _elementwise
 from mlp_xp.train import train
 
@@ -118,3 +125,42 @@ def test_the_outputs_of_a_criterion_without_probabilities_are_none(gaussian, put
     X, _, params = problem(put, 4, 2)
     with pytest.raises(ValueError, match="predict_proba needs a criterion with probabilities"):
         mx.predict_proba(X, *params, criterion="gaussian")
+
+
+COPIES = {
+    "pickle": lambda value: pickle.loads(pickle.dumps(value)),
+    "cloudpickle": lambda value: cloudpickle.loads(cloudpickle.dumps(value)),
+    "deepcopy": copy.deepcopy,
+    "copy": copy.copy,
+}
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("way", COPIES)
+def test_a_copy_of_an_op_or_a_record_is_itself(way):
+    ops = [getattr(mx.ops, name) for name in ACTIVATIONS] + [getattr(mx.losses, name) for name in CRITERIA]
+    for value in (mx.ops.affine, *ops, *ACTIVATIONS.values(), *CRITERIA.values()):
+        assert COPIES[way](value) is value
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("way", COPIES)
+def test_what_holds_records_can_be_copied(way):
+    X, y, params = textbook.batch(), textbook.soft_targets(), textbook.parameters()
+    terms = terms_of(1, activation="tanh", criterion="poisson", l2=0.5)
+    assert COPIES[way](terms) == terms
+    loss = partial(mx.objective, activation=mx.ops.tanh, criterion=mx.losses.poisson)
+    assert COPIES[way](loss)(X, y, *params) == loss(X, y, *params)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("way", COPIES)
+def test_a_copy_of_a_record_of_ones_own_has_its_fields(way):
+    own = CRITERIA["poisson"]._replace(name="deviance", loss=mx.losses.squared_error, targets=(1.0, 2.0))
+    assert COPIES[way](own) == own
+    changed = CRITERIA["poisson"]._replace(
+        targets=(1.0, 2.0), loss=mx.losses.squared_error
+    )  # under the name of another
+    assert COPIES[way](changed) == changed
+    cube = ACTIVATIONS["relu"]._replace(primitive=mx.ops.tanh)
+    assert COPIES[way](cube) == cube

@@ -237,4 +237,4 @@ def shortened(value: object) -> str:
         if len(text := " ".join(repr(value).split())) <= 100:
             return text
         return f"{text[:60]}...{text[-10:]}"
-    return f"a {type(value).__name__} too large to print"
+    return f"one of {type(value).__name__}, too large to print"

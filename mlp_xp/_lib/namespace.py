@@ -41,6 +41,10 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
             raise TypeError(f"{_name(position, names)} must be an array, got {type(array).__name__}{hint}") from None
         if is_numpy(xp):
             _refuse_unlike(_name(position, names), array)
+        elif getattr(array, "is_sparse", False) or getattr(array, "is_sparse_csr", False):
+            raise TypeError(
+                f"{_name(position, names)} must be a dense array, got a sparse one; to_dense() makes it one"
+            )
         if first is None or getattr(xp, "base", None) is first:  # a dual number's namespace works on plain arrays too
             first = xp
         elif xp is not first and getattr(first, "base", None) is not xp:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
@@ -294,6 +295,147 @@ ROWS = {
     "a limit that is text": (lambda g: optim.clip_by_global_norm(g.p, "1"), T, "limit must be a number, got '1'"),
     "a decay of None": (lambda g: optim.momentum(None), T, "decay must be a number, got None"),
     "a huge epsilon": (lambda g: optim.adam(epsilon=10**400), V, "epsilon must be at least 0 and finite, got inf"),
+    # what functions take: kinds of numbers, arrays that are no arrays, ops and criteria
+    "l2 beyond the largest float": (
+        lambda g: mx.objective(g.X, g.y, *g.p, l2=10**400), V, "l2 must be at least 0 and finite, got inf"),
+    "a fraction beyond the largest float": (
+        lambda g: mx.objective(g.X, g.y, *g.p, l1=-Fraction(10**400)), V, "l1 must be at least 0 and finite, got -inf"),
+    "a rate beyond the largest float": (
+        lambda g: mx.forward(g.X, *g.p, dropout=10**400, seed=0), V, "dropout must be at least 0 and below 1, got inf"),
+    "a fraction out of range": (
+        lambda g: mx.forward(g.X, *g.p, dropout=Fraction(3, 2), seed=0), V, "dropout must be at least 0 and below 1, got 3/2"),
+    "no smoothing": (
+        lambda g: mx.objective(g.X, g.y, *g.p, label_smoothing=None), T, "label_smoothing must be a number, got None"),
+    "smoothing in no words": (
+        lambda g: mx.objective(g.X, g.y, *g.p, label_smoothing=""), T, "label_smoothing must be a number, got ''"),
+    "smoothing of False in backward": (
+        lambda g: mx.backward(mx.forward(g.X, *g.p)[1], g.y, label_smoothing=False), T, "label_smoothing must be a number"),
+    "an array of penalties": (
+        lambda g: mx.objective(g.X, g.y, *g.p, l2=g.zeros(2)), T, "l2 must be a number, got"),
+    "a 0-d array for a rate": (
+        lambda g: mx.forward(g.X, *g.p, dropout=g.zeros(), seed=0), T, "dropout must be a number, got"),
+    "a class for a number": (lambda g: mx.objective(g.X, g.y, *g.p, l2=np.ndarray), T, "l2 must be a number, got <class"),
+    "a module for a number": (lambda g: mx.objective(g.X, g.y, *g.p, l1=np), T, "l1 must be a number, got <module"),
+    "a long list for a number": (
+        lambda g: mx.objective(g.X, g.y, *g.p, l2=[np.eye(9)]), T, "l2 must be a number, got [array([[1., 0., 0.,"),
+    "a learning rate that is True": (
+        lambda g: mx.train_step(g.X, g.y, *g.p, lr=True), T, "lr must be a number, got True"),
+    "a learning rate of truth": (
+        lambda g: mx.train_step(g.X, g.y, *g.p, lr=g.zeros(dtype="bool")), T, "lr must be a number, or a 0-d array of one"),
+    "a learning rate beyond the largest float": (
+        lambda g: mx.train_step(g.X, g.y, *g.p, lr=10**400), V, "lr must be at least 0 and finite, got inf"),
+    "a seed of 400 digits": (
+        lambda g: mx.forward(g.X, *g.p, dropout=0.5, seed=10**400), V, "seed must be in 0 ... 2**31 - 1, got 1000"),
+    "a seed of 10,000 digits": (
+        lambda g: mx.forward(g.X, *g.p, dropout=0.5, seed=10**10_000), V, "2**31 - 1, got one of int, too large to print"),
+    "a seed of a class": (lambda g: mx.forward(g.X, *g.p, dropout=0.5, seed=np.ndarray), T, "seed must be an int or a 0-d"),
+    "a floating 0-d seed": (lambda g: mx.forward(g.X, *g.p, dropout=0.5, seed=g.zeros()), T, "seed must be an int or a 0-d"),
+    "a masked seed": (
+        lambda g: mx.forward(g.X, *g.p, dropout=0.5, seed=np.ma.array(3)), T, "seed must be an array, got a masked one"),
+    "the parameters as one tuple": (
+        lambda g: mx.forward(g.X, g.p), T, "W1 must be an array, got tuple; unpack the parameters, *params"),
+    "the parameters as one list": (
+        lambda g: mx.objective(g.X, g.y, list(g.p)), T, "W1 must be an array, got list; unpack the parameters, *params"),
+    "None for the parameters": (lambda g: mx.predict(g.X, None), T, "W1 must be an array, got NoneType"),
+    "backward of the outputs": (
+        lambda g: mx.backward(mx.forward(g.X, *g.p)[0], g.y), T,
+        "cache must be what forward returns, p, cache = forward(X, *params), got"),
+    "backward of both": (lambda g: mx.backward(mx.forward(g.X, *g.p), g.y), T, "cache must be what forward returns"),
+    "backward of nothing": (lambda g: mx.backward(None, g.y), T, "cache must be what forward returns"),
+    "a class for an activation": (lambda g: mx.forward(g.X, *g.p, activation=dict), T, "must be a name or an op, got <class"),
+    "a class for a criterion": (lambda g: mx.forward(g.X, *g.p, criterion=int), T, "criterion must be a name or an op, got <"),
+    "an array of activations": (
+        lambda g: mx.forward(g.X, *g.p, activation=np.eye(2)), T, "one per hidden layer, got ndarray of shape (2, 2)"),
+    # matrices and masked arrays, whichever argument
+    "a masked X": (lambda g: mx.predict(np.ma.ones((6, 4)), *g.p), T, "X must be an array, got a masked one"),
+    "a masked y": (lambda g: mx.objective(g.X, np.ma.array([0, 1, 2, 0, 1, 2]), *g.p), T, "y must be an array, got a masked"),
+    "a masked weight": (lambda g: mx.forward(g.X, *g.p[:2], np.ma.ones((5, 3)), g.p[3]), T, "W2 must be an array, got a masked"),
+    "masked sample weights": (
+        lambda g: mx.objective(g.X, g.y, *g.p, sample_weight=np.ma.ones(6)), T, "sample_weight must be an array, got a masked"),
+    "masked sample weights in backward": (
+        lambda g: mx.backward(mx.forward(g.X, *g.p)[1], g.y, sample_weight=np.ma.ones(6)), T, "sample_weight must be an array"),
+    "a masked y in backward": (
+        lambda g: mx.backward(mx.forward(g.X, *g.p)[1], np.ma.array([0, 1, 2, 0, 1, 2])), T, "y must be an array, got a masked"),
+    "masked probabilities": (
+        lambda g: mx.cross_entropy(np.ma.ones((6, 3)), g.y), T, "p must be an array, got a masked one; fill what is masked"),
+    "a masked learning rate": (
+        lambda g: mx.train_step(g.X, g.y, *g.p, lr=np.ma.array(0.1)), T, "lr must be an array, got a masked one"),
+    "masked logits": (lambda g: mx.softmax(np.ma.ones((6, 3))), T, "z must be an array, got a masked one"),
+    "a matrix for X": (
+        lambda g: mx.forward(np.ones((6, 4)).view(np.matrix), *g.p), T,
+        "X must be an array, got a matrix, whose * is @; np.asarray makes it one"),
+    "a matrix for a weight": (
+        lambda g: mx.loss_and_grads(g.X, g.y, np.ones((4, 5)).view(np.matrix), *g.p[1:]), T, "W1 must be an array, got a matrix"),
+    "a matrix for targets": (
+        lambda g: mx.objective(g.X, np.ones((6, 3)).view(np.matrix), *g.p), T, "y must be an array, got a matrix"),
+    "a matrix for an op": (lambda g: mx.ops.relu(np.ones((6, 4)).view(np.matrix)), T, "z must be an array, got a matrix"),
+    "a matrix for a criterion": (
+        lambda g: mx.losses.poisson(g.t, np.ones((6, 3)).view(np.matrix), g.zeros(6)), T, "targets must be an array, got a matrix"),
+    # values, ops and criteria by themselves
+    "the softmax of bytes": (
+        lambda g: mx.softmax(g.zeros(6, 3, dtype="uint8")), T, "z must be floating, got"),
+    "the softmax of truth": (lambda g: mx.softmax(g.zeros(6, 3, dtype="bool")), T, "z must be floating, got"),
+    "the softmax of a number": (lambda g: mx.softmax(g.zeros()), V, "z must have shape (..., k) with k >= 1, got ()"),
+    "the softmax of no classes": (lambda g: mx.softmax(g.zeros(6, 0)), V, "z must have shape (..., k) with k >= 1, got (6, 0)"),
+    "the softmax of a list": (lambda g: mx.softmax([1.0, 2.0]), T, "z must be an array, got list"),
+    "the sigmoid of integers": (lambda g: mx.sigmoid(g.y), T, "z must be floating, got"),
+    "the sigmoid of complex numbers": (lambda g: mx.sigmoid(g.zeros(3, dtype="complex64")), T, "z must be floating, got"),
+    "relu of integers": (lambda g: mx.ops.relu(g.y), T, "z must be floating, got"),
+    "tanh of truth": (lambda g: mx.ops.tanh(g.zeros(3, dtype="bool")), T, "z must be floating, got"),
+    "identity of complex numbers": (lambda g: mx.ops.identity(g.zeros(3, dtype="complex64")), T, "z must be floating, got"),
+    "relu of nothing": (lambda g: mx.ops.relu(), T, "relu takes z, got 0 arguments"),
+    "gelu of two": (lambda g: mx.ops.gelu(g.X, g.X), T, "gelu takes z, got 2 arguments"),
+    "a criterion without weights": (
+        lambda g: mx.losses.squared_error(g.t, g.t), T, "squared_error takes logits, targets, weights, got 2 arguments"),
+    "affine of a row": (lambda g: mx.ops.affine(g.zeros(4), *g.p[:2]), V, "x must have shape (n, p), got (4,)"),
+    "affine with a weight that does not fit": (
+        lambda g: mx.ops.affine(g.X, *g.p[2:]), V, "weight must have shape (4, q) to follow x (6, 4), got (5, 3)"),
+    "affine with a bias that would broadcast": (
+        lambda g: mx.ops.affine(g.X, g.p[0], g.zeros(1)), V, "bias must have shape (5,) to follow weight (4, 5), got (1,)"),
+    "affine with leading axes of two sizes": (
+        lambda g: mx.ops.affine(g.X, g.zeros(2, 4, 5), g.zeros(3, 5)), V, "leading axes of x, weight and bias must have one size"),
+    "affine with integers": (lambda g: mx.ops.affine(g.X, g.zeros(4, 5, dtype="int32"), g.p[1]), T, "weight must be floating"),
+    "affine with a bias of another dtype": (
+        lambda g: mx.ops.affine(g.X, g.p[0], g.zeros(5, dtype="float32")), T, "bias must have the dtype of x"),
+    "logits of rank 1": (
+        lambda g: mx.losses.softmax_cross_entropy(g.zeros(3), g.zeros(3), g.zeros(1)), V, "logits must have shape (n, k), k >= 1"),
+    "labels for the targets of a criterion": (
+        lambda g: mx.losses.softmax_cross_entropy(g.t, g.y, g.zeros(6)), T, "targets must be floating, got"),
+    "targets of a criterion that would broadcast": (
+        lambda g: mx.losses.squared_error(g.t, g.zeros(6, 1), g.zeros(6)), V,
+        "targets must have shape (6, 3) to follow logits (6, 3), got (6, 1)"),
+    "a column of weights": (
+        lambda g: mx.losses.squared_error(g.t, g.t, g.zeros(6, 1)), V, "weights must have shape (6,) to follow logits (6, 3)"),
+    "weights of another dtype for a criterion": (
+        lambda g: mx.losses.poisson(g.t, g.t, g.zeros(6, dtype="float32")), T, "weights must have the dtype of logits"),
+    "rows of integers for counts": (
+        lambda g: mx.objective(g.X, g.zeros(6, 3, dtype="int64"), *g.p, criterion="poisson"), V,
+        "got (6, 3); integers are labels: counts and other numbers must be floating, (n, d_out)"),
+    "rows of integers for numbers": (
+        lambda g: mx.objective(g.X, g.zeros(6, 3, dtype="int64"), *g.p, criterion="squared_error"), V,
+        "counts and other numbers must be floating, (n, d_out)"),
+    # init_params and step_cost, whatever kind
+    "a negative seed for init_params": (lambda g: mx.init_params((4, 3), seed=-1), V, "seed must be at least 0, got -1"),
+    "a floating seed for init_params": (lambda g: mx.init_params((4, 3), seed=1.0), T, "seed must be a whole number, got 1.0"),
+    "a seed of init_params in words": (lambda g: mx.init_params((4, 3), seed="0"), T, "seed must be a whole number, got '0'"),
+    "a boolean seed for init_params": (lambda g: mx.init_params((4, 3), seed=True), T, "seed must be a whole number, got True"),
+    "no seed for init_params": (lambda g: mx.init_params((4, 3), seed=None), T, "seed must be a whole number, got None"),
+    "None for a library": (lambda g: mx.init_params((4, 3), xp=None), T, "xp must be an array library, a module such as"),
+    "a library of masked arrays": (lambda g: mx.init_params((4, 3), xp=np.ma), T, "xp must be an array library, a module"),
+    "an array for a library": (lambda g: mx.init_params((4, 3), xp=g.X), T, "xp must be an array library, a module"),
+    "a dtype by its name": (lambda g: mx.init_params((4, 3), xp=g.xp, dtype="float32"), T, "such as xp.float32, got 'float32'"),
+    "a number for a dtype": (
+        lambda g: mx.init_params((4, 3), xp=g.xp, dtype=np.float32(1)), T, "dtype must be a real floating dtype of xp"),
+    "an array for a dtype": (
+        lambda g: mx.init_params((4, 3), xp=g.xp, dtype=np.eye(2)), T, "xp.float32, got ndarray of shape (2, 2)"),
+    "a size that is True": (lambda g: mx.init_params((4, True), xp=g.xp), V, "sizes must be at least two positive ints"),
+    "a size of 400 digits": (lambda g: mx.init_params((4, 10**400), xp=g.xp), V, "sizes must be at least two positive ints"),
+    "the cost of True rows": (lambda g: mx.step_cost((3, 2), n=True), V, "n must be a positive int, got True"),
+    "the cost of a list": (
+        lambda g: mx.step_cost((3, 2), n=1, criterion=["poisson"]), V, "criterion must be 'poisson', 'sigmoid_cross"),
+    "the cost of a dict": (lambda g: mx.step_cost((3, 2), n=1, optimizer={}), V, "optimizer must be 'adam'"),
+    "the cost of an array": (
+        lambda g: mx.step_cost((3, 2, 2), n=1, activation=[np.eye(2)]), V, "activation must be 'elu'"),
 }  # fmt: skip
 
 
@@ -335,17 +477,21 @@ def test_arrays_on_two_devices_are_refused(backend, xp, put, which):
         ([1.0, -1.0, 1, 1, 1, 1], "sample_weight must not be negative or NaN, got -1.0"),
         ([1.0, NAN, 1, 1, 1, 1], "sample_weight must not be negative or NaN, got nan"),
         ([0.0] * 6, "sample_weight must not sum to zero"),
+        ([1.0, INF, 1, 1, 1, 1], "sample_weight must be finite, and so must be their sum, got a sum of inf"),
+        ([1e308] * 6, "sample_weight must be finite, and so must be their sum, got a sum of inf"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:overflow encountered in reduce:RuntimeWarning")  # NumPy's own, of 6e308
 def test_impossible_weights_are_refused_where_they_can_be_seen(good, weights, words):
     with pytest.raises(ValueError, match=words):
         mx.loss_and_grads(good.X, good.y, *good.p, sample_weight=np.asarray(weights))
 
 
-@pytest.mark.parametrize("weights", [[1.0, NAN, 1, 1, 1, 1], [0.0] * 6])
-@pytest.mark.filterwarnings(
-    "ignore:invalid value encountered in divide:RuntimeWarning"
-)  # 0 / 0 inside array-api-strict, which computes with NumPy
+@pytest.mark.parametrize(
+    "weights", [[1.0, NAN, 1, 1, 1, 1], [0.0] * 6, [INF, 1, 1, 1, 1, 1], [1e308] * 6, [-1.0, 2, 2, 2, 2, 2]]
+)
+# 0 / 0, inf - inf and a sum of 6e308 inside array-api-strict and Dask, which compute with NumPy
+@pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered in:RuntimeWarning")
 @pytest.mark.only("torch", "jax", "dask", "array_api_strict", "cupy")
 def test_impossible_weights_give_no_plausible_number_elsewhere(good, put, host, weights):
     loss, grads = mx.loss_and_grads(good.X, good.y, *good.p, sample_weight=put(weights))
