@@ -266,7 +266,8 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
     options = {name: value for name, value in settings.options.items() if name != "sample_weight"}
     terms = terms_of(len(here.params) // 2 - 1, **cast(Any, options))
     step = make_step(xp, terms, settings.optimizer, settings.alpha, settings.clip_norm)
-    step = step if settings.compile is None else settings.compile(step)
+    if settings.compile is not None:
+        step = check_callable("what compile returns", settings.compile(step), "jax.jit(step)")
     cause_of = partial(_cause, data, settings, start)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
