@@ -106,6 +106,7 @@ def sgd() -> Optimizer:
 
 def _sgd(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
     lr = _plain(lr)
+    _check_lengths(params, grads, state, 0)
     return tuple([p - lr * g for p, g in zip(params, grads, strict=True)]), state
 
 
@@ -165,6 +166,7 @@ def _velocity(
     params: Params, grads: Params, state: State, lr: float | Array, *, decay: float, lr_in_velocity: bool, ahead: bool
 ) -> tuple[Params, State]:
     lr = _plain(lr)
+    _check_lengths(params, grads, state, len(params))
 
     def rule(p: Array, g: Array, v: Array) -> tuple[Array, ...]:
         change = lr * g if lr_in_velocity else g
@@ -254,13 +256,15 @@ def _adam(
 
 
 def _adam_state(params: Params) -> State:
-    return scalar_like(namespace(*params), 0.0, params[0]), *_zeros(params, copies=2)
+    zeros = _zeros(params, copies=2)
+    return scalar_like(namespace(*zeros), 0.0, zeros[0]), *zeros
 
 
 def _adam_step(
     params: Params, grads: Params, state: State, lr: float | Array,
     *, beta1: float, beta2: float, epsilon: float, before: bool, weight_decay: float,
 ) -> tuple[Params, State]:  # fmt: skip
+    _check_lengths(params, grads, state, 1 + 2 * len(params))
     xp, lr, step = namespace(*params), _plain(lr), state[0] + 1.0
     # sqrt v^ = sqrt V sqrt((1 - b2) / (1 - b2^t)): with that root taken out, epsilon is divided by it
     root = xp.sqrt((1.0 - beta2) / _one_minus_power(beta2, step))
@@ -320,6 +324,7 @@ def _rmsprop_step(
     params: Params, grads: Params, state: State, lr: float | Array,
     *, decay: float, epsilon: float, momentum: float, centered: bool,
 ) -> tuple[Params, State]:  # fmt: skip
+    _check_lengths(params, grads, state, (1 + (momentum != 0.0) + centered) * len(params))
     xp, lr = namespace(*params), _plain(lr)
 
     def rule(p: Array, g: Array, v: Array, *others: Array) -> tuple[Array, ...]:
@@ -346,15 +351,37 @@ def _each(rule: Callable[..., tuple[Array, ...]], params: Params, grads: Params,
     return new, tuple([array for memory in kept for array in memory])
 
 
+def _check_lengths(params: Params, grads: Params, state: State, arrays: int) -> None:
+    """Raise unless there is a gradient for each parameter, and the state is so many arrays."""
+    if len(grads) != len(params):
+        raise ValueError(f"grads must be a tuple of {len(params)} gradients, one per parameter, got {len(grads)}")
+    if len(state) != arrays:
+        raise ValueError(f"state must be this optimizer's, {arrays} arrays for these parameters, got {len(state)}")
+
+
 def _plain(lr: float | Array) -> float | Array:
     """A number as a Python float: NumPy's float64 scalars would widen float32 arrays."""
-    return float(lr) if isinstance(lr, Real) else lr
+    if isinstance(lr, Real):
+        return float(lr)
+    if not hasattr(lr, "shape"):
+        raise TypeError(f"lr must be a number or a 0-d array, got {described(lr)}")
+    return lr
 
 
 def _zeros(params: Params, copies: int) -> State:
     """``copies`` arrays of zeros like each parameter: those of all parameters, then the next copy."""
+    params = _named_arrays("params", params)
     xp = namespace(*params)
     return tuple([xp.zeros_like(p) for p in params * copies])
+
+
+def _named_arrays(name: str, arrays: Any) -> Params:
+    """``arrays`` as a tuple. Raise unless they are at least one array, all of one library."""
+    checked: Params = check_parameters(name, arrays)
+    if not checked:
+        raise ValueError(f"{name} must hold at least one array, got none")
+    namespace(*checked, names=[parameter_name(position) for position in range(len(checked))])
+    return checked
 
 
 _MAKERS: tuple[Callable[[], Optimizer], ...] = (sgd, momentum, nesterov, adam, adamw, rmsprop)
@@ -401,6 +428,8 @@ def clip_by_global_norm(grads: Params, limit: float) -> Params:
     Source: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013.
     """
     limit = check_positive("limit", limit)
+    if not grads:
+        raise ValueError("grads must hold at least one array, got none")
     xp = namespace(*grads)
     norm = xp.sqrt(sum_of_squares(xp, grads))
     scale = limit / xp.maximum(norm, scalar_like(xp, limit, norm))
@@ -479,10 +508,8 @@ def lbfgs(
 
 def _moved_by_scipy(params: Params) -> Params:
     """``params`` as a tuple. Raise unless they are real floating: integers would cut off what a step adds."""
-    params = check_parameters("params", params)
-    if not params:
-        raise ValueError("params must hold at least one array, got none")
-    xp = namespace(*params, names=[parameter_name(position) for position in range(len(params))])
+    params = _named_arrays("params", params)
+    xp = namespace(*params)
     for position, array in enumerate(params):
         if not is_floating(xp, array.dtype):
             raise TypeError(f"{parameter_name(position)} must be floating, got {array.dtype}")

@@ -175,10 +175,12 @@ def train(
     Args:
         X: (n, d_in), real floating; or a scipy sparse matrix, whose batches are made dense one by one.
         y: the targets, as in ``objective``.
-        params: parameters to start from, or an ``Epoch`` to go on from. They are not changed.
+        params: parameters to start from, or an ``Epoch`` to go on from, with the optimizer that made it. They are not
+            changed, and what PyTorch recorded of their past, or of the data's, stays behind.
         epochs: how many passes, those of a run that is gone on with included; where it has made them all, none.
-        optimizer: ``sgd()``, ``momentum()``, or another ``(init, update)`` pair; ``adam()`` when None.
-        lr: the learning rate, or a schedule.
+        optimizer: ``sgd()``, ``momentum()``, or another ``Optimizer``; ``adam()`` when None.
+        lr: the learning rate, or a schedule. What is planned is what was made and, for each epoch that is left, as many
+            steps as this one takes.
         batch_size: rows in a step; the last one of an epoch takes what is left.
         shuffle: whether the order changes from epoch to epoch; otherwise the rows come as they are.
         seed: of the order and of the dropout masks, which change with every step.
@@ -201,7 +203,8 @@ def train(
         An ``Epoch`` after each pass: parameters, the best so far, the optimizer's state, and a ``Record`` of each pass.
 
     Raises:
-        ValueError: for a NaN or infinity in the data, or labels out of range, on every backend.
+        ValueError: for a NaN or infinity in the data, or targets that the criterion does not take, on every backend.
+        TypeError: for an argument that is something else.
         Diverged: when the loss or a parameter is no longer finite, with the epoch, the step and the likely cause.
         Interrupted: for Ctrl-C inside an epoch.
 
@@ -263,7 +266,8 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
     options = {name: value for name, value in settings.options.items() if name != "sample_weight"}
     terms = terms_of(len(here.params) // 2 - 1, **cast(Any, options))
     step = make_step(xp, terms, settings.optimizer, settings.alpha, settings.clip_norm)
-    step = step if settings.compile is None else settings.compile(step)
+    if settings.compile is not None:
+        step = check_callable("what compile returns", settings.compile(step), "jax.jit(step)")
     cause_of = partial(_cause, data, settings, start)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
@@ -361,6 +365,7 @@ def _plan(here: Epoch, n: int, settings: Settings, watched: Sequence[float]) -> 
         rows = np.asarray(settings.order(number))
         if rows.shape != (n,) or not np.issubdtype(rows.dtype, np.integer) or rows.min() < 0 or rows.max() >= n:
             raise ValueError(f"order({number}) must be {n} row numbers from 0 to {n - 1}, got {rows}")
+        rows = rows.astype(np.int64, copy=False)  # some libraries take no index of 8 bits
     elif settings.shuffle:
         rows = random.permutation(n)
     if not callable(settings.lr):

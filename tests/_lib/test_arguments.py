@@ -530,6 +530,28 @@ ROWS = {
         "gradients of shapes [(4, 5), (5,), (5, 3), (3,)], got [(4, 5), (5,), (5, 3)]"),
     "lbfgs of a value for each row": (
         lambda g: optim.lbfgs(lambda *p: (g.X[:, 0], p), g.p), V, "of shape (6,) for the number"),
+    "a compiler that returns nothing": (
+        lambda g: g.train(compile=lambda step: None), T, "what compile returns must be a function such as jax.jit(step)"),
+    "a state for no parameters": (lambda g: optim.adam().init(()), V, "params must hold at least one array, got none"),
+    "a state for one array": (
+        lambda g: optim.sgd().init(g.X), T, "params must be a tuple (W1, b1, W2, b2, ...), got"),
+    "a state for lists": (lambda g: optim.rmsprop().init(([1.0],)), T, "W1 must be an array, got list"),
+    "a step without a state": (
+        lambda g: optim.adam().update(g.p, g.p, (), 0.1), V,
+        "state must be this optimizer's, 9 arrays for these parameters, got 0"),
+    "a step with another optimizer's state": (
+        lambda g: optim.momentum().update(g.p, g.p, optim.adam().init(g.p), 0.1), V,
+        "state must be this optimizer's, 4 arrays for these parameters, got 9"),
+    "a step of sgd with a state": (
+        lambda g: optim.sgd().update(g.p, g.p, g.p, 0.1), V, "state must be this optimizer's, 0 arrays"),
+    "a step with too few gradients": (
+        lambda g: optim.sgd().update(g.p, g.p[:3], (), 0.1), V,
+        "grads must be a tuple of 4 gradients, one per parameter, got 3"),
+    "a step at a rate in words": (
+        lambda g: optim.sgd().update(g.p, g.p, (), "fast"), T, "lr must be a number or a 0-d array, got 'fast'"),
+    "a step at no rate": (
+        lambda g: optim.nesterov().update(g.p, g.p, g.p, None), T, "lr must be a number or a 0-d array, got None"),
+    "nothing to clip": (lambda g: optim.clip_by_global_norm((), 1.0), V, "grads must hold at least one array, got none"),
     "a limit that is text": (lambda g: optim.clip_by_global_norm(g.p, "1"), T, "limit must be a number, got '1'"),
     "a decay of None": (lambda g: optim.momentum(None), T, "decay must be a number, got None"),
     "a huge epsilon": (lambda g: optim.adam(epsilon=10**400), V, "epsilon must be at least 0 and finite, got inf"),

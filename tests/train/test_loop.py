@@ -245,6 +245,16 @@ def test_the_caller_may_give_the_order(data, params, host):
     assert_there(host, epoch.params, stepped_by_hand(rows, [0.5] * 4)[0])
 
 
+@pytest.mark.parametrize("kind", ["uint8", "int16", "uint64"])
+def test_an_order_may_be_of_integers_of_any_width(data, params, host, kind):
+    rows = np.asarray([5, 3, 1, 0, 2, 4])
+    (ours,), (theirs,) = (
+        train(*data, params, **SGD, epochs=1, batch_size=4, order=lambda number, each=each: each)
+        for each in (rows.astype(kind), rows)
+    )
+    assert same(host, ours.params, theirs.params)
+
+
 @pytest.mark.parametrize("rows", [[0, 1, 2], [0, 1, 2, 3, 4, 6], [-1, 1, 2, 3, 4, 5], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]])
 def test_an_order_must_be_of_rows_that_are_there(data, params, rows):
     with pytest.raises(ValueError, match=r"order\(1\) must be 6 row numbers from 0 to 5, got"):
