@@ -155,7 +155,7 @@ class BaseMLP(Network):
         hidden, after = self.hidden_layer_sizes, self.activation
         hidden = [hidden] if isinstance(hidden, str | Integral) else list(hidden)
         for width in hidden:
-            if not isinstance(width, Integral):
+            if not isinstance(width, Integral) or isinstance(width, bool):
                 raise ValueError(f"hidden_layer_sizes must be whole numbers, got {hidden}")
             if width <= 0:
                 raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")

@@ -14,7 +14,7 @@ from mlp_xp._lib.namespace import Placement, namespace, to_host
 from mlp_xp._lib.typing import Array
 from mlp_xp.estimators import targets
 from mlp_xp.estimators.base import BaseMLP, Call, Encoded, solver_is_stochastic
-from mlp_xp.estimators.data import host
+from mlp_xp.estimators.data import check_kind, host
 from mlp_xp.estimators.targets import Known
 from mlp_xp.metrics import accuracy
 from mlp_xp.mlp import forward
@@ -106,6 +106,8 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         if self.class_weight == "balanced":
             instead = "compute_class_weight of scikit-learn gives the weights of all rows as a dict"
             raise ValueError(f"class_weight='balanced' needs all rows, which partial_fit does not see; {instead}")
+        for name, values in (("y", y), ("classes", classes)):
+            check_kind(name, values)
         y, classes = host(y), host(classes)
         if not hasattr(self, "coefs_"):
             if classes is None:
@@ -144,7 +146,8 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         Returns
         -------
         p : array of shape (n_samples, n_classes)
-            The probabilities, in the order of ``classes_`` and the library of X.
+            The probabilities, in the order of ``classes_`` and the library of X. Where X is a tensor of PyTorch that
+            asks for gradients, they can be differentiated by it.
         """
         return targets.probabilities(self._outputs(X, "predict_proba", logits=True), self._known())
 
@@ -181,6 +184,8 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
             ``sklearn.metrics.accuracy_score``.
         """
         check_is_fitted(self)
+        for name, values in (("y", y), ("sample_weight", sample_weight)):
+            check_kind(name, values)
         y = targets.truth(host(y), self._known())
         return float(accuracy_score(y, host(self.predict(X)), sample_weight=host(sample_weight)))
 
@@ -202,7 +207,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         self.classes_ = targets.placed(known.classes, place.xp, place.device)
         self.out_activation_ = "softmax" if known.criterion == "softmax_cross_entropy" else "logistic"
         weight = None if self.class_weight is None or held_out else targets.weights(self.class_weight, y, known)
-        encoded = targets.encode(y, known, float(self.label_smoothing))
+        encoded = targets.encode(y, known, self._number("label_smoothing"))
         return Encoded(encoded, known.outputs, targets.strata(y, known), weight)
 
     def _decoded(self, encoded: Array) -> Any:

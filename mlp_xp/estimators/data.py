@@ -7,6 +7,7 @@ follow ``X``.
 Next: ``network``, ``classifier`` and ``regressor`` call these checks.
 """
 
+import math
 from numbers import Real
 from typing import Any
 
@@ -40,9 +41,14 @@ def host(array: Any) -> Any:
 
 
 def check_kind(name: str, values: Any) -> None:
-    """Raise ``TypeError`` for what is no plain array: a matrix, a masked array, a sparse one that is not scipy's."""
+    """Raise ``TypeError`` for what is no array of plain values.
+
+    Such are a matrix, a masked array, dates, and a sparse array that is not scipy's.
+    """
     if is_numpy_array(values):
         namespace(values, names=(name,))
+        if name == "X" and values.dtype.kind in "mM":  # which would be counted in days, or in nanoseconds
+            raise TypeError(f"X must hold numbers, got {values.dtype}; make numbers of the dates first")
     layout = str(getattr(values, "layout", "torch.strided"))  # of a tensor of PyTorch
     strange = layout.startswith("torch.") and (layout != "torch.strided" or getattr(values, "is_nested", False))
     if strange or (hasattr(values, "todense") and not issparse(values)):
@@ -200,7 +206,10 @@ def rows(X: Any, chosen: Any, place: Placement) -> Any:
 
 def split(data: Dataset, place: Placement, share: float, strata: Any, random: Any) -> tuple[Dataset, Dataset]:
     """The data without a share of the rows, and that share: the rows that scikit-learn would take."""
-    parts = train_test_split(np.arange(data.X.shape[0]), random_state=random, test_size=share, stratify=strata)
+    n = data.X.shape[0]
+    if not 0 < math.ceil(share * n) < n:
+        raise ValueError(f"validation_fraction must leave rows on both sides, got {share} of {n} rows")
+    parts = train_test_split(np.arange(n), random_state=random, test_size=share, stratify=strata)
     if len(parts[1]) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
     kept, held_out = ([None if each is None else rows(each, part, place) for each in data] for part in parts)

@@ -81,9 +81,8 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
             options["sample_weight"] = weight
         if self.dropout:
             options["dropout"] = self._number("dropout")
-        smoothing = float(getattr(self, "label_smoothing", 0.0))
-        if smoothing and self.out_activation_ == "softmax" and self.criterion is None:
-            options["label_smoothing"] = smoothing
+        if self.out_activation_ == "softmax" and self.criterion is None and self._number("label_smoothing"):
+            options["label_smoothing"] = self._number("label_smoothing")
         return options
 
     def _number(self, name: str) -> float:
