@@ -416,7 +416,7 @@ def clip_by_global_norm(grads: Params, limit: float) -> Params:
         limit: the largest norm that is left as it is, positive.
 
     Returns:
-        The gradients, with the shapes and dtypes of ``grads``.
+        The gradients, with the shapes and dtypes of ``grads``; NaN where the square of the norm overflows.
 
     Raises:
         ValueError, TypeError: ``limit`` is not a positive finite number.
@@ -432,6 +432,8 @@ def clip_by_global_norm(grads: Params, limit: float) -> Params:
         raise ValueError("grads must hold at least one array, got none")
     xp = namespace(*grads)
     norm = xp.sqrt(sum_of_squares(xp, grads))
+    # where the sum overflows all gradients would become 0, and training would stand still without a word
+    norm = xp.where(xp.isfinite(norm), norm, scalar_like(xp, math.nan, norm))
     scale = limit / xp.maximum(norm, scalar_like(xp, limit, norm))
     return tuple(g * scale for g in grads)
 

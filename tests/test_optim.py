@@ -320,6 +320,13 @@ def test_clipping_keeps_zeros_and_the_dtype(xp, put, host):
     assert all(g.dtype == xp.float32 and not np.any(host(g)) for g in clipped)
 
 
+@pytest.mark.parametrize("size", [1e20, 3e38])
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # where NumPy computes
+def test_gradients_whose_norm_overflows_become_nan_and_not_0(xp, put, host, size):
+    clipped = optim.clip_by_global_norm((put([size, 1.0], xp.float32), put([[2.0]], xp.float32)), 1.0)
+    assert all(np.all(np.isnan(host(each))) for each in clipped)
+
+
 @pytest.mark.parametrize(
     ("limit", "error"), [(0.0, ValueError), (-1.0, ValueError), (math.nan, ValueError), ("1", TypeError)]
 )

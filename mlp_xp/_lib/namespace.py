@@ -39,12 +39,7 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
         except TypeError:
             hint = "; unpack the parameters, *params" if _holds_arrays(array) and 0 < len(names) <= position else ""
             raise TypeError(f"{_name(position, names)} must be an array, got {type(array).__name__}{hint}") from None
-        if is_numpy(xp):
-            _refuse_unlike(_name(position, names), array)
-        elif getattr(array, "is_sparse", False) or getattr(array, "is_sparse_csr", False):
-            raise TypeError(
-                f"{_name(position, names)} must be a dense array, got a sparse one; to_dense() makes it one"
-            )
+        refuse_unlike(_name(position, names), array)
         if first is None or getattr(xp, "base", None) is first:  # a dual number's namespace works on plain arrays too
             first = xp
         elif xp is not first and getattr(first, "base", None) is not xp:
@@ -57,14 +52,31 @@ def _holds_arrays(value: Any) -> bool:
     return isinstance(value, tuple | list) and any(hasattr(each, "dtype") for each in value)
 
 
-def _refuse_unlike(name: str, array: Any) -> None:
-    """Raise for the subclasses of NumPy's array whose operators mean something else."""
+def refuse_unlike(name: str, array: Any) -> None:
+    """Raise for an array whose operators mean something else, or whose rows can't be taken.
+
+    Such are matrices and masked arrays of NumPy, and sparse and nested arrays that are not scipy's.
+    """
     import numpy as np
 
+    if type(array) is np.ndarray:  # at once: every function asks
+        return
     if isinstance(array, np.matrix):
         raise TypeError(f"{name} must be an array, got a matrix, whose * is @; np.asarray makes it one")
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name} must be an array, got a masked one; fill what is masked, or leave those rows out")
+    if (layout := sparse_layout(array)) and not hasattr(array, "toarray"):  # which a sparse matrix of scipy has
+        raise TypeError(f"{name} must be a dense array, got a sparse one ({layout}); make it dense first")
+    if getattr(array, "is_nested", False):
+        raise TypeError(f"{name} must be a dense array, got a nested one, with rows of several lengths")
+
+
+def sparse_layout(x: Any) -> str:
+    """The name of the format of a sparse array or matrix; empty for any other object."""
+    layout = str(getattr(x, "layout", ""))
+    if "sparse" in layout:
+        return layout
+    return type(x).__name__ if hasattr(x, "todense") else ""
 
 
 def _name(position: int, names: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from mlp_xp._lib.namespace import Placement, namespace, to_host
 from mlp_xp._lib.typing import Array
 from mlp_xp.estimators import targets
 from mlp_xp.estimators.base import BaseMLP, Call, Encoded, solver_is_stochastic
-from mlp_xp.estimators.data import check_kind, host
+from mlp_xp.estimators.data import check_kinds, host
 from mlp_xp.estimators.targets import Known
 from mlp_xp.metrics import accuracy
 from mlp_xp.mlp import forward
@@ -106,8 +106,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         if self.class_weight == "balanced":
             instead = "compute_class_weight of scikit-learn gives the weights of all rows as a dict"
             raise ValueError(f"class_weight='balanced' needs all rows, which partial_fit does not see; {instead}")
-        for name, values in (("y", y), ("classes", classes)):
-            check_kind(name, values)
+        check_kinds(y=y, classes=classes)
         y, classes = host(y), host(classes)
         if not hasattr(self, "coefs_"):
             if classes is None:
@@ -184,8 +183,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
             ``sklearn.metrics.accuracy_score``.
         """
         check_is_fitted(self)
-        for name, values in (("y", y), ("sample_weight", sample_weight)):
-            check_kind(name, values)
+        check_kinds(y=y, sample_weight=sample_weight)
         y = targets.truth(host(y), self._known())
         return float(accuracy_score(y, host(self.predict(X)), sample_weight=host(sample_weight)))
 

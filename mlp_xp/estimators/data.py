@@ -21,7 +21,7 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import _check_n_features, validate_data
 
 from mlp_xp._lib.files import dtype_name
-from mlp_xp._lib.namespace import Placement, detached, device_kwargs, namespace, on_one_device, to_host
+from mlp_xp._lib.namespace import Placement, detached, device_kwargs, namespace, on_one_device, refuse_unlike, to_host
 from mlp_xp._lib.typing import Array
 from mlp_xp.estimators.reporting import warn
 from mlp_xp.train.dataset import Dataset, by_rows, is_sparse
@@ -40,20 +40,12 @@ def host(array: Any) -> Any:
     return to_host(array) if is_device_array(array) else array
 
 
-def check_kind(name: str, values: Any) -> None:
-    """Raise ``TypeError`` for what is no array of plain values.
-
-    Such are a matrix, a masked array, dates, and a sparse array that is not scipy's.
-    """
-    if is_numpy_array(values):
-        namespace(values, names=(name,))
-        if name == "X" and values.dtype.kind in "mM":  # which would be counted in days, or in nanoseconds
+def check_kinds(**arrays: Any) -> None:
+    """Raise ``TypeError`` for what is no array of plain values, such as a matrix, a masked array, or an X of dates."""
+    for name, values in arrays.items():
+        refuse_unlike(name, values)
+        if name == "X" and is_numpy_array(values) and values.dtype.kind in "mM":  # days or nanoseconds would count
             raise TypeError(f"X must hold numbers, got {values.dtype}; make numbers of the dates first")
-    layout = str(getattr(values, "layout", "torch.strided"))  # of a tensor of PyTorch
-    strange = layout.startswith("torch.") and (layout != "torch.strided" or getattr(values, "is_nested", False))
-    if strange or (hasattr(values, "todense") and not issparse(values)):
-        kind = f"{type(values).__module__.partition('.')[0]}.{type(values).__name__}"
-        raise TypeError(f"{name} must be a dense array or a sparse matrix of scipy, got a {kind} that is neither")
 
 
 def check_X_y(estimator: Any, X: Any, y: Any, reset: bool, what: str) -> tuple[Any, Any]:
@@ -66,8 +58,7 @@ def check_X_y(estimator: Any, X: Any, y: Any, reset: bool, what: str) -> tuple[A
         raise ValueError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
         )
-    check_kind("X", X)
-    check_kind("y", y)
+    check_kinds(X=X, y=y)
     (X,), y = detached(X), host(y)
     numeric = isinstance(estimator, RegressorMixin)
     dtype = None if reset else _learned_dtype(estimator, X, what)
@@ -96,7 +87,7 @@ def check_X(estimator: Any, X: Any, what: str) -> Any:
 
     ``what`` is what X is called where it is of another library or device, in the plural.
     """
-    check_kind("X", X)
+    check_kinds(X=X)
     dtype = _learned_dtype(estimator, X, what)
     if is_device_array(X):
         return _device_X(estimator, X, reset=False, dtype=dtype)
@@ -150,7 +141,7 @@ def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any) -> Ar
 
 def check_weight(sample_weight: Any, n: int) -> Any:
     """Weights (n,) in float64 on the host. They must not be negative, nor all zero."""
-    check_kind("sample_weight", sample_weight)
+    check_kinds(sample_weight=sample_weight)
     if isinstance(sample_weight, str | dict):
         what = f"a number, or one for each sample, got {sample_weight!r}"
         raise TypeError(f"sample_weight must be {what}; what weighs classes is class_weight")

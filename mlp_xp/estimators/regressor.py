@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from mlp_xp._lib.namespace import Placement, namespace, to_host
 from mlp_xp._lib.typing import Array
 from mlp_xp.estimators.base import BaseMLP, Call, Encoded, solver_is_stochastic
-from mlp_xp.estimators.data import check_kind, host
+from mlp_xp.estimators.data import check_kinds, host
 from mlp_xp.metrics import r2
 from mlp_xp.mlp import forward
 from mlp_xp.parameters import RegressorParameters
@@ -130,8 +130,7 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
             ``sklearn.metrics.r2_score``.
         """
         check_is_fitted(self)
-        for name, values in (("y", y), ("sample_weight", sample_weight)):
-            check_kind(name, values)
+        check_kinds(y=y, sample_weight=sample_weight)
         return float(r2_score(host(y), to_host(self.predict(X)), sample_weight=host(sample_weight)))
 
     def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False) -> Encoded:

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np  # on the host alone: random numbers, and views of what lies in its memory
 
-from mlp_xp._lib.namespace import device_of, namespace, on_one_device
+from mlp_xp._lib.namespace import device_of, namespace, on_one_device, sparse_layout
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.gradcheck.arrays import copied, distance, largest, random_direction
-from mlp_xp.gradcheck.forms import Arrays, Flat, is_masked, sparse_layout
+from mlp_xp.gradcheck.forms import Arrays, Flat, is_masked
 from mlp_xp.gradcheck.local import number
 
 # Two runs of one reduction in another order differ by roundings; two draws of a mask differ by a share of the gradient.

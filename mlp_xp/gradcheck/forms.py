@@ -16,7 +16,7 @@ import numpy as np  # on the host alone: its scalars, and zeros without a tangen
 from array_api_compat import is_array_api_obj
 
 from mlp_xp._lib.arguments import described, one_of
-from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, persisted
+from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, persisted, refuse_unlike, sparse_layout
 from mlp_xp._lib.typing import Array, Op
 from mlp_xp.gradcheck.arrays import copied, dtype_name
 
@@ -195,8 +195,7 @@ def _held(names: tuple[str, ...], arrays: Sequence[Any]) -> Held:
     xp: Any = namespace(*arrays, names=names)
     kinds = []
     for name, x in zip(names, arrays, strict=True):
-        if layout := sparse_layout(x):
-            raise TypeError(f"{name} must be a dense array, got a sparse one ({layout})")
+        refuse_unlike(name, x)
         kinds.append(bool(xp.isdtype(x.dtype, "complex floating")))
         if not kinds[-1] and not is_floating(xp, x.dtype):
             raise TypeError(f"{name} must be real floating, got {x.dtype}")
@@ -254,14 +253,6 @@ def _on_leaves(function: Callable[..., Any], tree: tuple[Any, ...]) -> Callable[
 
 
 # --- arrays ------------------------------------------------------------------------------------------------------
-
-
-def sparse_layout(x: Any) -> str:
-    """The name of the format of a sparse array or matrix; empty for any other object."""
-    layout = str(getattr(x, "layout", ""))
-    if "sparse" in layout:
-        return layout
-    return type(x).__name__ if hasattr(x, "todense") else ""
 
 
 def is_masked(x: Any) -> bool:

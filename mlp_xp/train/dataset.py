@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np  # for the host's random numbers, and sparse matrices
 
 from mlp_xp._lib.arguments import check_batch, check_device, check_params, described
-from mlp_xp._lib.namespace import detached, device_of, is_floating, is_integral, namespace
+from mlp_xp._lib.namespace import detached, device_of, is_floating, is_integral, namespace, refuse_unlike
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import Criterion, check_target_values, check_targets, criterion_named
 
@@ -131,7 +131,8 @@ def _checked(data: Dataset, params: Params, criterion: Criterion, which: str = "
     """
     X, y, weight = detached(by_rows(data.X), data.y, data.weight)
     names = (f"{which}X", f"{which}y")
-    _refuse_sparse_tensors(dict(zip((*names, "sample_weight"), (X, y, weight), strict=True)))
+    for name, array in zip((*names, "sample_weight"), (X, y, weight), strict=True):
+        refuse_unlike(name, array)
     sparse = is_sparse(X)
     xp = namespace(y, *params, names=names[1:]) if sparse else namespace(X, y, *params, names=names)
     like = rows_of(xp, X, params[0], slice(0, 1)) if sparse and params else X
@@ -143,13 +144,6 @@ def _checked(data: Dataset, params: Params, criterion: Criterion, which: str = "
     check_device(names[1], y, params[0])
     check_values(xp, X, y, params[-1].shape[-1], which, criterion, params[0].dtype)
     return Dataset(X, y, weight)
-
-
-def _refuse_sparse_tensors(arrays: dict[str, Any]) -> None:
-    """Raise for PyTorch's sparse tensors, whose rows can't be taken; scipy's sparse matrices can."""
-    for name, array in arrays.items():
-        if "sparse" in str(getattr(array, "layout", "")):
-            raise TypeError(f"{name} must be dense or a sparse matrix of scipy, got a sparse tensor; call to_dense()")
 
 
 def check_values(

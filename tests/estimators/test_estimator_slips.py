@@ -146,7 +146,7 @@ def test_a_slip_gets_one_clear_sentence(good, call, error, words):
 def test_sparse_tensors_are_refused_in_one_sentence(put, kind):
     X, y = map(put, iris())
     sparse = getattr(X, kind)()
-    sentence = "X must be a dense array or a sparse matrix of scipy, got a torch.Tensor that is neither"
+    sentence = r"X must be a dense array, got a sparse one \(torch.sparse_...\); make it dense first"
     fitted = MLPClassifier(3, max_iter=1).fit(X, y)
     for call in (
         lambda: MLPClassifier().fit(sparse, y),
@@ -165,7 +165,7 @@ def test_sparse_arrays_of_jax_are_refused_in_one_sentence(put):
     from jax.experimental import sparse
 
     X, y = map(put, iris())
-    with pytest.raises(TypeError, match=r"X must be a dense array or a sparse matrix of scipy, got a jax.BCOO"):
+    with pytest.raises(TypeError, match=r"X must be a dense array, got a sparse one \(BCOO\)"):
         MLPClassifier().fit(sparse.BCOO.fromdense(X), y)
 
 

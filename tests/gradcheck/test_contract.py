@@ -654,7 +654,7 @@ def test_a_sparse_gradient_is_one_sentence(put, layout):
     report = mx.gradcheck(torch.sum, lambda x: (torch.ones_like(x).to_sparse(layout=getattr(torch, layout)),), (x,))
     (row,) = report.tensors
     assert row.diagnosis == f"the gradient is sparse (torch.{layout}); return a dense array"
-    with pytest.raises(TypeError, match=rf"^W must be a dense array, got a sparse one \(torch.{layout}\)$"):
+    with pytest.raises(TypeError, match=rf"^W must be a dense array, got a sparse one \(torch.{layout}\); make"):
         mx.gradcheck(torch.sum, lambda x: x, (x.to_sparse(layout=getattr(torch, layout)),), names=("W",))
 
 

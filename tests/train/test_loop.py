@@ -995,10 +995,10 @@ def test_what_is_learned_from_tensors_with_a_past_has_none(data, params, put, wh
 def test_sparse_tensors_are_refused_with_the_remedy(data, params):
     for sparse in (data[0].to_sparse(), data[0].to_sparse_csr()):
         with pytest.raises(
-            TypeError, match=r"^X must be dense or a sparse matrix of scipy, got a sparse tensor; call to_"
+            TypeError, match=r"^X must be a dense array, got a sparse one \(torch.sparse_...\); make it dense first$"
         ):
             next(train(sparse, data[1], params, epochs=1))
-    with pytest.raises(TypeError, match=r"^validation X must be dense"):
+    with pytest.raises(TypeError, match=r"^validation X must be a dense array"):
         next(train(*data, params, epochs=1, validation=(data[0].to_sparse(), data[1])))
 
 
