@@ -200,14 +200,13 @@ def weights(class_weight: Any, y: Any, known: Known) -> Any:
 
 def truth(y: Any, known: Known) -> Any:
     """``y`` as ``predict`` would say it: the most probable class of probabilities, 0 and 1 for each label."""
+    y = y if issparse(y) else np.asarray(y)
     if known.multilabel:
-        y = y if issparse(y) else np.asarray(y)
-        return (y != 0).astype(np.int64)
-    if known.kind == "soft" or len(np.shape(y)) == 2:
-        y = np.asarray(y)
-        if y.ndim == 2 and y.shape[1] == len(known.classes) > 1:
-            return known.classes[np.argmax(y, axis=1)]
-    return y
+        return y if _is_soft(y) else (y != 0).astype(np.int64)
+    if issparse(y) or y.ndim != 2 or y.shape[1] != len(known.classes) or y.shape[1] == 1:
+        return y
+    _check_probabilities(y)
+    return known.classes[np.argmax(y, axis=1)]
 
 
 def placed(classes: Any, xp: Namespace, device: Any) -> Any:

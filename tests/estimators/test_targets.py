@@ -189,6 +189,18 @@ def test_what_is_no_class_is_refused_in_one_line(y, said):
 
 
 @pytest.mark.only("numpy")
+def test_a_score_is_of_targets_of_the_kind_that_was_learned():
+    X, y = iris()
+    of_classes = MLPClassifier(4, max_iter=1).fit(X, y)
+    of_labels = MLPClassifier(4, max_iter=1).fit(X, np.eye(3, dtype=int)[y])
+    assert of_classes.score(X, np.eye(3)[y]) == of_classes.score(X, y.tolist()) == of_classes.score(X, y[:, None])
+    with pytest.raises(ValueError, match="rows sum to 1, or 0 and 1 for each label, got a sum of 2 in row 0"):
+        of_classes.score(X, 2 * np.eye(3)[y])
+    with pytest.raises(ValueError, match="mix of continuous-multioutput and multilabel-indicator"):
+        of_labels.score(X, softened(y))
+
+
+@pytest.mark.only("numpy")
 def test_targets_of_another_kind_are_refused_truly():
     X, y = iris()
     labels = np.eye(3, dtype=int)[y]
