@@ -55,6 +55,9 @@ def to_onnx(
     >>> [output.name for output in model.graph.output]
     ['probabilities', 'label']
     """
+    if not params:
+        raise ValueError("the parameters must be W1, b1, W2, b2, ... in pairs, got 0 arrays")
+    namespace(*params, names=("W1", "b1"))
     host = tuple(to_host(p) for p in params)
     # wrong arguments are refused here, in the words of ``forward``; what fails later fails for ONNX alone
     row = np.zeros((1, *host[0].shape[:1]), dtype=host[0].dtype)

@@ -160,7 +160,7 @@ def targets_and_weights(
             y = xp.astype(y, xp.int32)
         hit = y[:, None] == xp.arange(classes, dtype=y.dtype, **place)
         if not is_numpy(xp):
-            weights = xp.where(xp.any(hit, axis=-1), weights, weights * math.nan)
+            weights = xp.where(xp.any(hit, axis=-1), weights, scalar_like(xp, math.nan, weights))
         elif xp.count_nonzero(hit) != n:
             check_target_values(xp, criterion, y, outputs.shape[-1])
         targets = xp.astype(hit if k > 1 else hit[:, 1:], dtype)
@@ -205,6 +205,11 @@ def check_target_values(xp: Namespace, criterion: Criterion, y: Array, d_out: in
         _check_range(xp, f"{which}y", y, criterion.targets, _takes(criterion))
 
 
+def of_any_range(criterion: Criterion) -> Criterion:
+    """The criterion for targets whose range was looked at already: not every step needs to look again."""
+    return criterion._replace(targets=_ANY)
+
+
 def _about_integers(criterion: Criterion) -> str:
     """The end of a sentence about integers that are no labels, for a criterion of numbers."""
     return "" if criterion.decide else "; integers are labels: counts and other numbers must be floating, (n, d_out)"
@@ -241,12 +246,13 @@ def _weights_in_range(
     if is_numpy(xp):
         # to count takes half the time of min and max; what is not inside may be NaN or a rounding
         inside = array >= low if high == math.inf else (array >= low) & (array <= high)
-        if xp.count_nonzero(inside) < math.prod(array.shape):
-            _check_range(xp, name, array, between, hint)
-        return weights
+        if xp.count_nonzero(inside) == math.prod(array.shape):
+            return weights
+        _check_range(xp, name, array, between, hint)
     low, high = _rounded(xp, array, between)
-    outside = array < low if high == math.inf else (array < low) | (array > high)
-    return xp.where(xp.any(outside, axis=-1), weights * math.nan, weights)
+    outside = (array < low) | (array > high) | (array != array)
+    # a constant and not weights * NaN, whose derivative by a weight would be NaN everywhere
+    return xp.where(xp.any(outside, axis=-1), scalar_like(xp, math.nan, weights), weights)
 
 
 def _check_sample_weight(xp: Namespace, sample_weight: Array, outputs: Array) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self, TypeAlias
 
 from mlp_xp._lib.arguments import (
     check_callable,
+    check_flag,
     check_number,
     check_parameters,
     check_positive,
@@ -32,6 +33,7 @@ from mlp_xp._lib.namespace import (
     persisted,
     scalar_like,
     to_host,
+    wide_dtype,
 )
 from mlp_xp._lib.typing import Array, Namespace, Params
 
@@ -105,8 +107,7 @@ def sgd() -> Optimizer:
 
 
 def _sgd(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
-    lr = _plain(lr)
-    _check_lengths(params, grads, state, 0)
+    lr = _checked(params, grads, state, lr, 0)
     return tuple([p - lr * g for p, g in zip(params, grads, strict=True)]), state
 
 
@@ -157,6 +158,7 @@ def nesterov(decay: float = 0.9, *, lr_in_velocity: bool = False) -> Optimizer:
 
 def _with_velocity(decay: float, lr_in_velocity: bool, ahead: bool) -> Optimizer:
     decay = check_number("decay", decay, 0.0, math.nextafter(1.0, 2.0))
+    lr_in_velocity = check_flag("lr_in_velocity", lr_in_velocity)
     name = f"{'nesterov' if ahead else 'momentum'}{', lr in velocity' if lr_in_velocity else ''}"
     update = partial(_velocity, decay=decay, lr_in_velocity=lr_in_velocity, ahead=ahead)
     return Optimizer(partial(_zeros, copies=1), update, name)
@@ -165,8 +167,7 @@ def _with_velocity(decay: float, lr_in_velocity: bool, ahead: bool) -> Optimizer
 def _velocity(
     params: Params, grads: Params, state: State, lr: float | Array, *, decay: float, lr_in_velocity: bool, ahead: bool
 ) -> tuple[Params, State]:
-    lr = _plain(lr)
-    _check_lengths(params, grads, state, len(params))
+    lr = _checked(params, grads, state, lr, len(params))
 
     def rule(p: Array, g: Array, v: Array) -> tuple[Array, ...]:
         change = lr * g if lr_in_velocity else g
@@ -205,7 +206,7 @@ def adam(
 
     Source: Kingma and Ba, Adam: A method for stochastic optimization, 2015.
     """
-    return _adam(beta1, beta2, epsilon, epsilon_before_correction)
+    return _adam(beta1, beta2, epsilon, check_flag("epsilon_before_correction", epsilon_before_correction))
 
 
 def adamw(beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, weight_decay: float = 0.01) -> Optimizer:
@@ -257,19 +258,23 @@ def _adam(
 
 def _adam_state(params: Params) -> State:
     zeros = _zeros(params, copies=2)
-    return scalar_like(namespace(*zeros), 0.0, zeros[0]), *zeros
+    xp = namespace(*zeros)
+    return xp.full((), 0.0, dtype=wide_dtype(xp, zeros[0].dtype), device=device_of(zeros[0])), *zeros
 
 
 def _adam_step(
     params: Params, grads: Params, state: State, lr: float | Array,
     *, beta1: float, beta2: float, epsilon: float, before: bool, weight_decay: float,
 ) -> tuple[Params, State]:  # fmt: skip
-    _check_lengths(params, grads, state, 1 + 2 * len(params))
-    xp, lr, step = namespace(*params), _plain(lr), state[0] + 1.0
+    lr = _checked(params, grads, state, lr, 1 + 2 * len(params))
+    xp, step, dtype = namespace(*params), state[0] + 1.0, params[0].dtype
     # sqrt v^ = sqrt V sqrt((1 - b2) / (1 - b2^t)): with that root taken out, epsilon is divided by it
     root = xp.sqrt((1.0 - beta2) / _one_minus_power(beta2, step))
     minus_rate = -lr * (1.0 - beta1) / (_one_minus_power(beta1, step) * root)
     floor = epsilon / (math.sqrt(1.0 - beta2) if before else root)
+    if step.dtype != dtype:  # steps are counted in a wider one
+        minus_rate = xp.astype(minus_rate, dtype)
+        floor = floor if isinstance(floor, float) else xp.astype(floor, dtype)
 
     # Each sum begins with a temporary array: NumPy then reuses its memory, and new memory costs more than the
     # arithmetic.
@@ -314,7 +319,7 @@ def rmsprop(decay: float = 0.99, epsilon: float = 1e-8, *, momentum: float = 0.0
     """
     decay = check_number("decay", decay, 0.0, 1.0)
     epsilon = check_number("epsilon", epsilon, 0.0, math.inf)
-    momentum = check_number("momentum", momentum, 0.0, 1.0)
+    momentum, centered = check_number("momentum", momentum, 0.0, 1.0), check_flag("centered", centered)
     update = partial(_rmsprop_step, decay=decay, epsilon=epsilon, momentum=momentum, centered=centered)
     name = f"rmsprop{', momentum' if momentum else ''}{', centered' if centered else ''}"
     return Optimizer(partial(_zeros, copies=1 + (momentum != 0.0) + centered), update, name)
@@ -324,8 +329,8 @@ def _rmsprop_step(
     params: Params, grads: Params, state: State, lr: float | Array,
     *, decay: float, epsilon: float, momentum: float, centered: bool,
 ) -> tuple[Params, State]:  # fmt: skip
-    _check_lengths(params, grads, state, (1 + (momentum != 0.0) + centered) * len(params))
-    xp, lr = namespace(*params), _plain(lr)
+    lr = _checked(params, grads, state, lr, (1 + (momentum != 0.0) + centered) * len(params))
+    xp = namespace(*params)
 
     def rule(p: Array, g: Array, v: Array, *others: Array) -> tuple[Array, ...]:
         v = spread = decay * v + (1.0 - decay) * (g * g)
@@ -351,21 +356,26 @@ def _each(rule: Callable[..., tuple[Array, ...]], params: Params, grads: Params,
     return new, tuple([array for memory in kept for array in memory])
 
 
-def _check_lengths(params: Params, grads: Params, state: State, arrays: int) -> None:
-    """Raise unless there is a gradient for each parameter, and the state is so many arrays."""
-    if len(grads) != len(params):
-        raise ValueError(f"grads must be a tuple of {len(params)} gradients, one per parameter, got {len(grads)}")
-    if len(state) != arrays:
-        raise ValueError(f"state must be this optimizer's, {arrays} arrays for these parameters, got {len(state)}")
+def _checked(params: Params, grads: Any, state: Any, lr: Any, arrays: int) -> float | Array:
+    """The rate in the dtype of the parameters, which it must not widen: a Python float, or a 0-d array.
 
-
-def _plain(lr: float | Array) -> float | Array:
-    """A number as a Python float: NumPy's float64 scalars would widen float32 arrays."""
+    Raise unless gradients have the shapes of the parameters, the state is so many arrays, and the rate is one.
+    """
+    if not isinstance(grads, (tuple, list)) or len(grads) != len(params):
+        came = len(grads) if isinstance(grads, (tuple, list)) else described(grads)
+        raise ValueError(f"grads must be a tuple of {len(params)} gradients, one per parameter, got {came}")
+    for position, (p, g) in enumerate(zip(params, grads, strict=True)):
+        if g.shape != p.shape:
+            name = parameter_name(position)
+            raise ValueError(f"the gradient of {name} must have shape {tuple(p.shape)}, got {tuple(g.shape)}")
+    if not isinstance(state, (tuple, list)) or len(state) != arrays:
+        came = len(state) if isinstance(state, (tuple, list)) else described(state)
+        raise ValueError(f"state must be this optimizer's, {arrays} arrays for these parameters, got {came}")
     if isinstance(lr, Real):
-        return float(lr)
-    if not hasattr(lr, "shape"):
+        return check_number("lr", lr, 0.0, math.inf)
+    if getattr(lr, "shape", None) != ():
         raise TypeError(f"lr must be a number or a 0-d array, got {described(lr)}")
-    return lr
+    return lr if not params or lr.dtype == params[0].dtype else namespace(lr).astype(lr, params[0].dtype)
 
 
 def _zeros(params: Params, copies: int) -> State:
@@ -428,8 +438,7 @@ def clip_by_global_norm(grads: Params, limit: float) -> Params:
     Source: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013.
     """
     limit = check_positive("limit", limit)
-    if not grads:
-        raise ValueError("grads must hold at least one array, got none")
+    grads = _named_arrays("grads", grads)
     xp = namespace(*grads)
     norm = xp.sqrt(sum_of_squares(xp, grads))
     # where the sum overflows all gradients would become 0, and training would stand still without a word

@@ -108,8 +108,7 @@ def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
 
 
 def _step_decay(lr: float, every: float, factor: float, progress: Progress) -> float:
-    rate: float = lr * factor ** (progress.step // every)
-    return rate
+    return lr * _power(factor, progress.step // every)
 
 
 def warm_up(schedule: Schedule, steps: int, first: float = 0.0) -> Schedule:
@@ -137,7 +136,8 @@ def warm_up(schedule: Schedule, steps: int, first: float = 0.0) -> Schedule:
 
 
 def _warm_up(schedule: Schedule, steps: Any, first: float, progress: Progress) -> float:
-    after = progress._replace(step=max(progress.step - steps, 0), steps=max(progress.steps - steps, 0))
+    # a plan that ends before the warm-up does still leaves the schedule one step, whose rate is rising
+    after = progress._replace(step=max(progress.step - steps, 0), steps=max(progress.steps - steps, 1))
     share = min(progress.step / steps, 1.0) if steps else 1.0
     return (first + (1.0 - first) * share) * schedule(after)
 
@@ -162,8 +162,15 @@ def inverse_scaling(lr: float, power: float = 0.5) -> Schedule:
 
 
 def _inverse_scaling(lr: float, power: float, progress: Progress) -> float:
-    rate: float = lr / (progress.rows + 1) ** power
-    return rate
+    return lr / _power(progress.rows + 1.0, power)
+
+
+def _power(base: float, exponent: float) -> float:
+    """``base^exponent``, infinite where Python's own overflows: the loop says what is wrong with such a rate."""
+    try:
+        return float(base**exponent)
+    except OverflowError:
+        return math.inf
 
 
 def adaptive(lr: float, patience: int = 10, tol: float = 1e-4, factor: float = 5.0) -> Schedule:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
@@ -369,3 +371,32 @@ def test_losses_are_finite_and_not_negative_and_gradients_bounded(put, host, num
         np.testing.assert_allclose(dz, expected, rtol=1e-15, atol=1e-307 if name != "poisson" else 1e-15)
     else:
         assert np.all(np.abs(dz) <= 0.5)
+
+
+@pytest.mark.only("torch", "jax")
+@pytest.mark.parametrize("criterion", ["softmax_cross_entropy", "sigmoid_cross_entropy", "poisson", "squared_error"])
+@pytest.mark.parametrize("labels", [True, False])
+def test_the_objective_can_be_differentiated_by_the_weights_of_rows(backend, put, host, criterion, labels):
+    X, params = put(textbook.batch()), [put(p) for p in textbook.parameters()]
+    y = put(textbook.labels() if labels else textbook.soft_targets())
+    weight = np.linspace(0.5, 2.0, 6)
+
+    def loss(w):
+        return mx.objective(X, y, *params, criterion=criterion, sample_weight=w)
+
+    if backend == "torch":
+        own = put(weight).requires_grad_()
+        loss(own).backward()
+        gradient = host(own.grad)
+    else:
+        import jax
+
+        gradient = host(jax.grad(loss)(put(weight)))
+    # d/dw_i of sum w l / sum w is (l_i - loss) / sum w
+    each = np.asarray([float(loss(put(row))) for row in np.eye(6)])
+    np.testing.assert_allclose(gradient, (each - float(loss(put(weight)))) / weight.sum(), rtol=1e-9)
+
+
+def test_a_probability_of_nan_gives_no_plausible_cross_entropy(put):
+    assert math.isnan(float(mx.cross_entropy(put([[math.nan, 0.5]]), put([1]))))
+    assert math.isnan(float(mx.cross_entropy(put([[0.5, 0.5], [0.5, math.nan]]), put([0, 0]))))

@@ -6,6 +6,7 @@ import copy
 import functools
 import math
 import pickle
+from fractions import Fraction
 
 import cloudpickle
 import numpy as np
@@ -507,3 +508,48 @@ def test_a_pair_of_the_callers_own_has_no_name():
     for own in (optim.Optimizer(init, update), adam._replace(update=update), optim.Optimizer(*adam)):
         assert own.name == ""
         assert own == adam  # as the pairs that they are
+
+
+@pytest.mark.only("torch", "jax")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_adam_counts_steps_that_its_parameters_could_not_count(xp, put, dtype):
+    params = (put([0.0], getattr(xp, dtype)),)
+    optimizer = optim.adam(beta1=0.5, beta2=0.5)
+    state = optimizer.init(params)
+    state = (state[0] + 3000.0, *state[1:])
+    for _ in range(3):
+        params, state = optimizer.update(params, (put([1.0], getattr(xp, dtype)),), state, 0.125)
+    assert float(state[0]) == 3003.0
+    assert params[0].dtype == getattr(xp, dtype)
+
+
+@pytest.mark.parametrize("make", optim.OPTIMIZERS.values(), ids=optim.OPTIMIZERS)
+def test_a_gradient_of_another_shape_changes_no_parameter(put, make):
+    optimizer, params = make(), (put(np.zeros((3, 2))), put(np.zeros(2)))
+    for grads in ((put(np.zeros((3, 2))), put(np.zeros((3, 2)))), (put(np.zeros(2)), put(np.zeros((3, 2))))):
+        with pytest.raises(ValueError, match=r"^the gradient of (W1|b1) must have shape \(.*\), got \("):
+            optimizer.update(params, grads, optimizer.init(params), 0.1)
+
+
+@pytest.mark.parametrize("make", optim.OPTIMIZERS.values(), ids=optim.OPTIMIZERS)
+def test_no_kind_of_rate_widens_float32(xp, put, host, make):
+    optimizer, params = make(), (put(np.ones((3, 2)), xp.float32), put(np.ones(2), xp.float32))
+    expected, _ = optimizer.update(params, params, optimizer.init(params), 0.25)
+    for lr in (np.float64(0.25), Fraction(1, 4), put(0.25), put(0.25, xp.float32)):
+        new, state = optimizer.update(params, params, optimizer.init(params), lr)
+        assert all(each.dtype == xp.float32 for each in (*new, *state))
+        for a, b in zip(new, expected, strict=True):
+            np.testing.assert_allclose(host(a), host(b), rtol=1e-6)
+    for lr, said in ((math.nan, "got nan"), (-0.1, "got -0.1"), (True, "got True"), (put([0.1]), "0-d array, got")):
+        with pytest.raises((ValueError, TypeError), match=f"^lr must be .*{said}"):
+            optimizer.update(params, params, optimizer.init(params), lr)
+
+
+@pytest.mark.only("numpy")
+def test_a_flag_in_words_is_no_flag():
+    for make in (
+        lambda: optim.adam(epsilon_before_correction="False"), lambda: optim.momentum(lr_in_velocity="no"),
+        lambda: optim.nesterov(lr_in_velocity=None), lambda: optim.rmsprop(centered="no"),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match="must be True or False, got "):
+            make()

@@ -49,7 +49,15 @@ def test_warm_up_rises_linearly_and_then_the_schedule_starts():
     assert rates(schedules.warm_up(after, 0)) == rates(after)
     # the schedule is planned for the steps that the warm-up leaves
     assert schedules.warm_up(schedules.cosine(1.0), 5)(Progress(15, 25)) == pytest.approx(0.5)
-    assert schedules.warm_up(schedules.cosine(1.0), 50)(Progress(20, 25)) == 0.0  # nothing is left
+    # a plan that is shorter than the warm-up ends while the rate still rises
+    assert schedules.warm_up(schedules.cosine(1.0), 50)(Progress(20, 25)) == 20 / 50
+    assert schedules.warm_up(schedules.cosine(1.0), 25)(Progress(24, 25)) == 24 / 25
+
+
+def test_a_power_beyond_any_float_is_no_error_of_pythons():
+    assert schedules.step_decay(0.1, 1, 2.0)(Progress(5000, 9000)) == math.inf
+    assert schedules.step_decay(0.1, 1, 0.5)(Progress(5000, 9000)) == 0.0
+    assert schedules.inverse_scaling(0.1, 100.0)(Progress(0, 1, rows=10**5)) == 0.0
 
 
 def test_any_function_of_the_progress_is_a_schedule():

@@ -176,6 +176,11 @@ def scalar_like(xp: Namespace, value: float, like: Array) -> Array:
     return xp.full((), value, dtype=like.dtype, device=device_of(like))  # made on the device, not copied
 
 
+def wide_dtype(xp: Namespace, dtype: Any) -> Any:
+    """``dtype``, or float32 for floats of 16 bits and fewer, in which a count stops at 2048 or 256."""
+    return xp.float32 if xp.finfo(dtype).bits < 32 else dtype
+
+
 def persisted(*arrays: Array) -> tuple[Array, ...]:
     """``arrays``, computed now if they are Dask's; others unchanged.
 

@@ -27,17 +27,18 @@ from mlp_xp._lib.arguments import (
     check_whole,
     described,
     is_true,
+    shortened,
 )
 from mlp_xp._lib.files import dtype_name
 from mlp_xp._lib.namespace import detached, device_of, is_floating, namespace
 from mlp_xp._lib.typing import Array, Namespace, Params
-from mlp_xp.losses import criterion_named
+from mlp_xp.losses import criterion_named, of_any_range
 from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
 from mlp_xp.optim import Optimizer, State, adam, check_optimizer
 from mlp_xp.schedules import Progress, Schedule, check_patience, stalls
 from mlp_xp.train.dataset import Dataset, all_finite, batches, is_sparse, read
 from mlp_xp.train.evaluate import evaluate
-from mlp_xp.train.step import Sums, make_step
+from mlp_xp.train.step import Sums, make_step, zero_sums
 
 _SEEDS = 2**31  # of dropout masks
 
@@ -265,6 +266,7 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
     xp = namespace(*here.params)
     options = {name: value for name, value in settings.options.items() if name != "sample_weight"}
     terms = terms_of(len(here.params) // 2 - 1, **cast(Any, options))
+    terms = terms._replace(criterion=of_any_range(terms.criterion))  # the data were looked at
     step = make_step(xp, terms, settings.optimizer, settings.alpha, settings.clip_norm)
     if settings.compile is not None:
         step = check_callable("what compile returns", settings.compile(step), "jax.jit(step)")
@@ -280,8 +282,7 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
         try:
             plan = _plan(here, n, settings, watched)
             numbers: Any = (plan.rates, plan.seeds) if settings.compile is None else _as_arrays(xp, params[0], plan)
-            zero = params[1][0, ...]  # two arrays of it: a compiler that sees one array twice compiles the step twice
-            sums = [Sums(xp.zeros_like(zero), xp.zeros_like(zero))]
+            sums = [zero_sums(xp, params)]
             parts = batches(xp, data, params[0], settings.batch_size, plan.rows)
             for batch, rate, mask in zip(parts, *numbers, strict=True):
                 params, state, total = step(params, state, sums[-1], batch, rate, mask)
@@ -362,10 +363,7 @@ def _plan(here: Epoch, n: int, settings: Settings, watched: Sequence[float]) -> 
     steps = -(-n // settings.batch_size)
     rows = None
     if settings.order is not None:
-        rows = np.asarray(settings.order(number))
-        if rows.shape != (n,) or not np.issubdtype(rows.dtype, np.integer) or rows.min() < 0 or rows.max() >= n:
-            raise ValueError(f"order({number}) must be {n} row numbers from 0 to {n - 1}, got {rows}")
-        rows = rows.astype(np.int64, copy=False)  # some libraries take no index of 8 bits
+        rows = _row_numbers(settings.order(number), number, n)
     elif settings.shuffle:
         rows = random.permutation(n)
     if not callable(settings.lr):
@@ -376,6 +374,17 @@ def _plan(here: Epoch, n: int, settings: Settings, watched: Sequence[float]) -> 
         progress = (Progress(done + step, planned, here.rows, watched) for step in range(steps))
         rates = [check_number("lr", settings.lr(each), 0.0, math.inf) for each in progress]
     return _Plan(number, rows, rates, [(first_mask + step) % _SEEDS for step in range(steps)])
+
+
+def _row_numbers(rows: Any, number: int, n: int) -> Any:
+    """What ``order(number)`` returned, on the host. Raise unless these are ``n`` numbers of rows."""
+    try:
+        order = np.asarray(rows)
+    except ValueError:  # lists of several lengths
+        order = np.empty((0, 0))
+    if order.shape != (n,) or not np.issubdtype(order.dtype, np.integer) or order.min() < 0 or order.max() >= n:
+        raise ValueError(f"order({number}) must be {n} row numbers from 0 to {n - 1}, got {shortened(rows)}")
+    return order.astype(np.int64, copy=False)  # some libraries take no index of 8 bits
 
 
 def _as_arrays(xp: Namespace, like: Array, plan: _Plan) -> tuple[tuple[Array, ...], tuple[Array, ...]]:

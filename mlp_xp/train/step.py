@@ -6,7 +6,7 @@ Before: ``dataset`` has the batches. Next: ``loop`` repeats the step.
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-from mlp_xp._lib.namespace import persisted
+from mlp_xp._lib.namespace import persisted, wide_dtype
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.mlp import Objective, Terms, add_penalty_grads, objective_of, penalty, pull_back
 from mlp_xp.optim import Optimizer, State, clip_by_global_norm
@@ -22,6 +22,23 @@ class Sums(NamedTuple):
 
 Step: TypeAlias = Callable[[Params, State, Sums, Batch, float | Array, int | Array], tuple[Params, State, Sums]]
 """``step(params, state, sums, batch, rate, seed) -> (params, state, sums)``."""
+
+
+def zero_sums(xp: Namespace, params: Params) -> Sums:
+    """The sums before the first step.
+
+    They are two arrays: a compiler that sees one array twice compiles the step twice.
+    """
+    zero = params[1][0, ...]
+    wide = wide_dtype(xp, zero.dtype)
+    return Sums(*[xp.astype(xp.zeros_like(zero), wide) for _ in range(2)])
+
+
+def _added(xp: Namespace, total: Array, part: Array | None, n: float) -> Array:
+    """``total + n part``, in the dtype of the total."""
+    if part is None:
+        return total
+    return total + (part if part.dtype == total.dtype else xp.astype(part, total.dtype)) * n
 
 
 def make_step(xp: Namespace, terms: Terms, optimizer: Optimizer, alpha: float, clip_norm: float | None) -> Step:
@@ -48,7 +65,7 @@ def make_step(xp: Namespace, terms: Terms, optimizer: Optimizer, alpha: float, c
         grads = pull_back(at, xp.ones_like(at.loss))
         loss, grads, decay = combine(at, grads, n, weight)
         params, state = optimizer.update(params, grads, state, rate)
-        sums = Sums(sums.objective + loss * n, sums.penalty if decay is None else sums.penalty + decay * n)
+        sums = Sums(*[_added(xp, total, part, n) for total, part in zip(sums, (loss, decay), strict=True)])
         # computed now where a library would put it off: a graph must not grow from step to step
         new, end = persisted(*sums, *params, *state), 2 + len(params)
         return new[2:end], new[end:], Sums(*new[:2])

@@ -1278,3 +1278,22 @@ def test_a_score_may_be_a_number_of_any_library(data, params, put, kind):
     value = put(0.5) if kind == "array" else kind(0.5)
     (epoch,) = train(*data, params, epochs=1, score=lambda params: value)
     assert (epoch.last.val_score, type(epoch.last.val_score)) == (0.5, float)
+
+
+@pytest.mark.only("torch", "jax")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_loss_of_many_rows_is_summed_in_float32(xp, put, dtype):
+    narrow, n = getattr(xp, dtype), 70_000  # more than float16 can count
+    X, y = put(np.zeros((n, 1)), narrow), put(np.arange(n) % 2)
+    params = (put(np.zeros((1, 2)), narrow), put(np.zeros(2), narrow))
+    (epoch,) = train(X, y, params, epochs=1, lr=0.0, batch_size=n // 10, optimizer=optim.sgd())
+    # log 2 in the dtype of the network, whose losses are means of n / 10 rows
+    assert epoch.last.loss == pytest.approx(math.log(2.0), rel=4 * float(xp.finfo(narrow).eps))
+
+
+@pytest.mark.only("numpy")
+def test_a_plan_that_is_shorter_than_its_warm_up_learns(data, params):
+    schedule = schedules.warm_up(schedules.cosine(0.1), 1000)
+    *_, epoch = train(*data, params, epochs=3, lr=schedule, optimizer=optim.sgd())
+    assert epoch.last.lr == pytest.approx(0.1 * (epoch.last.steps - 1) / 1000)
+    assert not np.array_equal(epoch.params[0], params[0])
