@@ -134,8 +134,8 @@ def targets_and_weights(
 
     Integer labels (n,) become one-hot rows (0/1 when k is 1), smoothed to ``(1 - s) one_hot + s / k``. A label out of
     range, or a target that the criterion does not take, raises on NumPy. Elsewhere a look at the values would wait for
-    the device: such a row gets weight NaN, which reaches the loss and every gradient. Without a criterion the targets
-    may be any numbers, one for each output.
+    the device: such a row gets weight NaN, which reaches the loss and every gradient of this library's. Without a
+    criterion the targets may be any numbers, one for each output.
     """
     criterion = criterion or CRITERIA["softmax_cross_entropy"]
     n, k = outputs.shape[-2], outputs.shape[-1] // criterion.outputs_per_target
