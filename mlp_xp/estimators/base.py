@@ -105,18 +105,12 @@ class BaseMLP(Network):
         eval_set = None if eval_set is None else check_pair(eval_set)
         self._check_options(eval_set, call)
         first = not hasattr(self, "coefs_") or not (self.warm_start or call.incremental)
-        X, y = check_X_y(self, X, y, first, self._inputs_of("partial_fit" if call.incremental else "fit"))
-        weight = None if sample_weight is None else check_weight(sample_weight, X.shape[0])
-        random, place = check_random_state(self.random_state), placement_of(X)
-        encoded = self._encode(y, place, anew=first and not call.incremental)
-        if first:
-            self._initialize(place, X.shape[1], encoded.outputs, random)
-        data, strata = _placed(X, encoded, weight, place)
-        held_out = None
-        if eval_set is not None:
-            held_out = self._eval_data(eval_set, place)
-        elif self.early_stopping and self.solver != "lbfgs":
-            data, held_out = split(data, place, self.validation_fraction, strata, random)
+        random, before = check_random_state(self.random_state), dict(vars(self))
+        try:
+            data, held_out, place = self._prepare(X, y, sample_weight, eval_set, call, first, random)
+        except BaseException:  # classes of new targets beside weights of old ones would answer wrongly
+            self.__dict__ = before
+            raise
         if self.check_gradients:
             self._check_gradients(data, place)
         if self.solver == "lbfgs":
@@ -127,6 +121,23 @@ class BaseMLP(Network):
         if not all_finite(place.xp, *self._params()):
             raise ValueError(NOT_FINITE)
         return self
+
+    def _prepare(
+        self, X: Any, y: Any, sample_weight: Any, eval_set: Any, call: Call, first: bool, random: Any
+    ) -> tuple[Dataset, Dataset | None, Placement]:  # fmt: skip
+        """The rows to learn from, those that are held out, and where they are; in a first fit also initial values."""
+        X, y = check_X_y(self, X, y, first, self._inputs_of("partial_fit" if call.incremental else "fit"))
+        weight = None if sample_weight is None else check_weight(sample_weight, X.shape[0])
+        place = placement_of(X)
+        encoded = self._encode(y, place, anew=first and not call.incremental)
+        if first:
+            self._initialize(place, X.shape[1], encoded.outputs, random)
+        data, strata = _placed(X, encoded, weight, place)
+        if eval_set is not None:
+            return data, self._eval_data(eval_set, place), place
+        if self.early_stopping and self.solver != "lbfgs":
+            return *split(data, place, self.validation_fraction, strata, random), place
+        return data, None, place
 
     def _check_options(self, eval_set: Any, call: Call) -> None:
         """Raise for options that exclude each other."""

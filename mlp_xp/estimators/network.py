@@ -257,6 +257,9 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
     def _exported(self, X: Array, *params: Array) -> dict[str, Array]:
         """The outputs of the ONNX model, by functions of the array API alone."""
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coefs_")  # classes may be known before
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True

@@ -11,6 +11,7 @@ import pytest
 import scipy.sparse
 from estimator_problems import SAME, apart, iris, numbers, two_numbers
 from sklearn import neural_network as theirs
+from sklearn.exceptions import NotFittedError
 
 from mlp_xp import schedules
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
@@ -232,3 +233,46 @@ def test_nothing_is_said_of_rows_that_come_as_they_came():
         warnings.simplefilter("error")
         model = passes(MLPClassifier(), pd.DataFrame(X, columns=list("abcd")), y, 2)
     assert list(model.feature_names_in_) == list("abcd")
+
+
+FAILURES = {
+    "class_weight": ({"class_weight": {"x": 1.0}}, {}),
+    "hidden_layer_sizes": ({"hidden_layer_sizes": (3, 0)}, {}),
+    "activation": ({"activation": ["relu", "relu", "relu"]}, {}),
+    "validation": ({"early_stopping": True, "validation_fraction": 0.0}, {}),
+    "eval_set": ({}, {"eval_set": (np.zeros((3, 9)), np.zeros(3))}),
+    "sample_weight": ({}, {"sample_weight": -np.ones(150)}),
+    "X": ({}, {"X": np.full((150, 2), math.nan)}),
+}
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_fit_that_fails_leaves_the_model_as_it_was(failure):
+    X, y = iris()
+    settings, options = FAILURES[failure]
+    model = MLPClassifier(5, max_iter=3, random_state=0).fit(X, y + 10)
+    expected, names = model.predict_proba(X), set(vars(model))
+    model.set_params(**settings)
+    with pytest.raises((ValueError, TypeError)):
+        model.fit(**{"X": X[:, :2], "y": np.asarray(["a", "b"])[y % 2], **options})
+    model.set_params(**MLPClassifier(5).get_params())  # how to predict is among the settings
+    np.testing.assert_array_equal(model.predict_proba(X), expected)
+    assert model.classes_.tolist() == [10, 11, 12]
+    assert set(vars(model)) == names
+    begun = MLPClassifier(**{"hidden_layer_sizes": 5, **settings})
+    with pytest.raises((ValueError, TypeError)):
+        begun.fit(**{"X": X, "y": y, **options})
+    with pytest.raises(NotFittedError):
+        begun.predict(X)
+
+
+@pytest.mark.only("numpy")
+def test_a_first_partial_fit_that_fails_may_be_tried_again():
+    X, y = iris()
+    model = MLPClassifier(5, random_state=0)
+    with pytest.raises(ValueError, match="contains NaN"):
+        model.partial_fit(X * math.nan, y, classes=[0, 1])
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+    assert model.partial_fit(X, y, classes=[0, 1, 2]).classes_.tolist() == [0, 1, 2]
