@@ -203,6 +203,7 @@ NUMBERS = {
 
 
 @pytest.mark.only("numpy", "torch", "jax", "array_api_strict")  # Dask's arrays are NumPy's
+@pytest.mark.only("numpy", "torch")  # the numbers are Python's before a library sees them
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_numpys_scalars_are_python_numbers_to_the_estimators(xp, put, name):

@@ -25,8 +25,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 # --- one class ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [7, "only", True, 2.0])
-@pytest.mark.parametrize("options", [{}, {"solver": "lbfgs"}, {"label_smoothing": 0.1}, {"dropout": 0.5}])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [(7, {}), ("only", {"solver": "lbfgs"}), (True, {"label_smoothing": 0.1}), (2.0, {"dropout": 0.5})],
+)
 def test_one_class_in_y_is_what_is_predicted(xp, put, device, tmp_path, name, options):
     X, y = iris()[0], np.full(150, name)
     model = MLPClassifier(4, max_iter=2, random_state=0, **options).fit(put(X), y)
@@ -229,12 +231,12 @@ from mlp_xp.estimators import MLPClassifier, load
 warnings.simplefilter("error")
 warnings.simplefilter("ignore", ConvergenceWarning)
 X = jnp.asarray(np.random.default_rng(0).normal(size=(60, 3)), dtype="float32")
-for names in ([10**14 + 1, 10**14 + 2, 10**14 + 3], [1, 1 + 2**32], [0.1, 0.7], [3, 5], [2**63 + 1, 2**63 + 2]):
+for names in ([10**14 + 1, 10**14 + 2, 10**14 + 3], [1, 1 + 2**32], [0.1, 0.7], [2**63 + 1, 2**63 + 2]):
     classes = np.asarray(names) if max(names) < 2**63 else np.asarray(names, dtype=np.uint64)
     if classes.dtype.kind == "f":
         classes = np.asarray([1.0, 2.0**60])
     y = classes[(np.asarray(X[:, 0]) > 0).astype(int) + (len(classes) > 2) * (np.asarray(X[:, 0]) > 1)]
-    model = MLPClassifier(8, max_iter=100, learning_rate_init=0.05, random_state=0).fit(X, y)
+    model = MLPClassifier(8, max_iter=30, learning_rate_init=0.05, random_state=0).fit(X, y)
     model.save(sys.argv[1])
     for each in (model, load(sys.argv[1], jnp)):
         assert np.array_equal(np.asarray(each.classes_), classes), (each.classes_, classes)
