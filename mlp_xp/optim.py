@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from numbers import Real
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias, cast
 
 from mlp_xp._lib.arguments import (
     check_callable,
@@ -84,13 +84,10 @@ def check_optimizer(value: object) -> Optimizer:
     if isinstance(value, Optimizer):
         return value
     if callable(value) and value in OPTIMIZERS.values():
-        raise TypeError(f"optimizer must be an Optimizer, got the function that makes one; call it: {_call(value)}")
+        call = f"optim.{cast(Any, value).__name__}()"
+        raise TypeError(f"optimizer must be an Optimizer, got the function that makes one; call it: {call}")
     cure = f"; write optim.{value}()" if isinstance(value, str) and value in OPTIMIZERS else ""
     raise TypeError(f"optimizer must be an Optimizer such as optim.adam(), got {described(value)}{cure}")
-
-
-def _call(make: Any) -> str:
-    return f"optim.{make.__name__}()"
 
 
 def sgd() -> Optimizer:
@@ -361,21 +358,24 @@ def _checked(params: Params, grads: Any, state: Any, lr: Any, arrays: int) -> fl
 
     Raise unless gradients have the shapes of the parameters, the state is so many arrays, and the rate is one.
     """
-    if not isinstance(grads, (tuple, list)) or len(grads) != len(params):
-        came = len(grads) if isinstance(grads, (tuple, list)) else described(grads)
+    if (came := _count(grads)) != len(params):
         raise ValueError(f"grads must be a tuple of {len(params)} gradients, one per parameter, got {came}")
-    for position, (p, g) in enumerate(zip(params, grads, strict=True)):
-        if g.shape != p.shape:
-            name = parameter_name(position)
-            raise ValueError(f"the gradient of {name} must have shape {tuple(p.shape)}, got {tuple(g.shape)}")
-    if not isinstance(state, (tuple, list)) or len(state) != arrays:
-        came = len(state) if isinstance(state, (tuple, list)) else described(state)
+    if [g.shape for g in grads] != [p.shape for p in params]:
+        shapes = enumerate((tuple(p.shape), tuple(g.shape)) for p, g in zip(params, grads, strict=True))
+        position, (expected, found) = next(each for each in shapes if each[1][0] != each[1][1])
+        raise ValueError(f"the gradient of {parameter_name(position)} must have shape {expected}, got {found}")
+    if (came := _count(state)) != arrays:
         raise ValueError(f"state must be this optimizer's, {arrays} arrays for these parameters, got {came}")
     if isinstance(lr, Real):
         return check_number("lr", lr, 0.0, math.inf)
     if getattr(lr, "shape", None) != ():
         raise TypeError(f"lr must be a number or a 0-d array, got {described(lr)}")
     return lr if not params or lr.dtype == params[0].dtype else namespace(lr).astype(lr, params[0].dtype)
+
+
+def _count(arrays: Any) -> int | str:
+    """How many arrays these are; what they are instead, for a message, where they are no tuple or list."""
+    return len(arrays) if isinstance(arrays, (tuple, list)) else described(arrays)
 
 
 def _zeros(params: Params, copies: int) -> State:

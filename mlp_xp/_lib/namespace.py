@@ -39,7 +39,8 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
         except TypeError:
             hint = "; unpack the parameters, *params" if _holds_arrays(array) and 0 < len(names) <= position else ""
             raise TypeError(f"{_name(position, names)} must be an array, got {type(array).__name__}{hint}") from None
-        refuse_unlike(_name(position, names), array)
+        if type(array).__name__ != "ndarray":  # the plain one, without a further call: every function asks here
+            refuse_unlike(_name(position, names), array)
         if first is None or getattr(xp, "base", None) is first:  # a dual number's namespace works on plain arrays too
             first = xp
         elif xp is not first and getattr(first, "base", None) is not xp:
@@ -59,8 +60,6 @@ def refuse_unlike(name: str, array: Any) -> None:
     """
     import numpy as np
 
-    if type(array) is np.ndarray:  # at once: every function asks
-        return
     if isinstance(array, np.matrix):
         raise TypeError(f"{name} must be an array, got a matrix, whose * is @; np.asarray makes it one")
     if isinstance(array, np.ma.MaskedArray):

@@ -134,7 +134,9 @@ def check_fits(y: Any, known: Known, all_classes: bool = False) -> None:
     if kind in ("soft", _MULTILABEL):
         if y.shape[1] != len(known.classes):
             raise ValueError(f"y must have {len(known.classes)} columns{learned}, got {y.shape[1]}")
-        return _check_probabilities(y) if kind == "soft" else None
+        if kind == "soft":
+            _check_probabilities(y)
+        return
     came = unique_labels(y)
     if all_classes and set(came) != set(known.classes):
         same = f"the same classes as in the previous call to fit. Previously got {known.classes}, `y` has {came}"
@@ -142,7 +144,6 @@ def check_fits(y: Any, known: Known, all_classes: bool = False) -> None:
     if not set(came) <= set(known.classes):
         have = f"`self.classes_` has {known.classes}. 'y' has {came}."
         raise ValueError(f"`y` has classes not in `self.classes_`. {have}")
-    return None
 
 
 def encode(y: Any, known: Known, smoothing: float = 0.0) -> Any:

@@ -34,11 +34,9 @@ def zero_sums(xp: Namespace, params: Params) -> Sums:
     return Sums(*[xp.astype(xp.zeros_like(zero), wide) for _ in range(2)])
 
 
-def _added(xp: Namespace, total: Array, part: Array | None, n: float) -> Array:
-    """``total + n part``, in the dtype of the total."""
-    if part is None:
-        return total
-    return total + (part if part.dtype == total.dtype else xp.astype(part, total.dtype)) * n
+def _as(xp: Namespace, part: Array, total: Array) -> Array:
+    """``part`` in the dtype of the sum that it goes to."""
+    return part if part.dtype == total.dtype else xp.astype(part, total.dtype)
 
 
 def make_step(xp: Namespace, terms: Terms, optimizer: Optimizer, alpha: float, clip_norm: float | None) -> Step:
@@ -65,7 +63,8 @@ def make_step(xp: Namespace, terms: Terms, optimizer: Optimizer, alpha: float, c
         grads = pull_back(at, xp.ones_like(at.loss))
         loss, grads, decay = combine(at, grads, n, weight)
         params, state = optimizer.update(params, grads, state, rate)
-        sums = Sums(*[_added(xp, total, part, n) for total, part in zip(sums, (loss, decay), strict=True)])
+        total, decayed = sums.objective + _as(xp, loss, sums.objective) * n, sums.penalty
+        sums = Sums(total, decayed if decay is None else decayed + _as(xp, decay, decayed) * n)
         # computed now where a library would put it off: a graph must not grow from step to step
         new, end = persisted(*sums, *params, *state), 2 + len(params)
         return new[2:end], new[end:], Sums(*new[:2])
