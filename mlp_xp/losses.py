@@ -318,6 +318,8 @@ class Criterion(NamedTuple):
     quantity, unit: what the loss measures, and in which unit, for pictures.
     outputs_per_target: how many logits belong to one target.
     targets: the smallest and the largest target that it takes.
+    curvature: ``curvature(xp, logits, targets, weights) -> product``, where ``product(dz)`` is the second derivative of
+        the loss by the logits times ``dz``; None where nobody gave it.
     smoothing: whether label smoothing is defined.
     label_loss: ``loss`` for targets that are known to sum to 1 in each row, where that saves arithmetic.
     cost: per logit, labels given for softmax, else a look at the range of the targets included; ``kept`` counts the
@@ -337,6 +339,7 @@ class Criterion(NamedTuple):
     label_loss: Primitive | None = None
     cost: Cost | None = None
     targets: tuple[float, float] = _ANY
+    curvature: Callable[[Namespace, Array, Array, Array], Callable[[Array], Array]] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # by its name, so that a copy is the record of the table; a caller's own goes by its fields
@@ -387,8 +390,13 @@ def _rows_of(
     return logits, targets, weights
 
 
+def _mean(xp: Namespace, losses: Array, weights: Array) -> Array:
+    """The mean loss, 0-d or (k,): of losses (n,) or (k, n), by weights (n,), or (k, n) of their own for k networks."""
+    return losses @ weights if weights.ndim == 1 else xp.sum(losses * weights, axis=-1)
+
+
 def _per_row(weights: Array, dloss: Array) -> Array:
-    """The cotangent of each row's loss, ready to multiply logits: (n,), () or (k,) -> (n, 1) or (k, n, 1)."""
+    """The cotangent of each row's loss, ready to multiply logits: (n,) or (k, n), () or (k,) -> (n, 1) or (k, n, 1)."""
     return (weights * dloss[..., None])[..., None]
 
 
@@ -403,7 +411,7 @@ def _softmax_loss(
         masses = xp.sum(targets, axis=-1, keepdims=True) if mass is None else mass
         return ((exps * (masses / total) - targets) * _per_row(weights, dloss),)
 
-    return losses @ weights, pullback
+    return _mean(xp, losses, weights), pullback
 
 
 @_criterion(
@@ -465,7 +473,7 @@ def sigmoid_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights:
         slope = (1.0 - targets) * logistic(xp, logits) - targets * logistic(xp, -logits)
         return (slope * _per_row(weights, dloss),)
 
-    return losses @ weights, pullback
+    return _mean(xp, losses, weights), pullback
 
 
 @_criterion(metric="r2", quantity="half squared error", unit="(unit of y)²", cost=Cost(3, 1, 1))
@@ -488,7 +496,7 @@ def squared_error(xp: Namespace, logits: Array, targets: Array, weights: Array) 
     """
     difference = logits - targets
     losses = 0.5 * xp.sum(difference * difference, axis=-1)
-    return losses @ weights, lambda dloss: (difference * _per_row(weights, dloss),)
+    return _mean(xp, losses, weights), lambda dloss: (difference * _per_row(weights, dloss),)
 
 
 @_criterion(
@@ -517,4 +525,4 @@ def poisson(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tup
     rates, zero = xp.exp(logits), targets == 0
     log_targets = xp.log(xp.where(zero, xp.ones_like(targets), targets))  # 0 log 0 = 0
     losses = xp.sum(rates - targets + targets * (log_targets - logits), axis=-1)
-    return losses @ weights, lambda dloss: ((rates - targets) * _per_row(weights, dloss),)
+    return _mean(xp, losses, weights), lambda dloss: ((rates - targets) * _per_row(weights, dloss),)
