@@ -25,6 +25,7 @@ from mlp_xp.cli._scores import score, score_table
 from mlp_xp.cost import step_cost
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
 from mlp_xp.estimators import files as estimator_files
+from mlp_xp.estimators.base import WrongGradients
 from mlp_xp.estimators.reporting import NOT_FINITE, progress_bar
 from mlp_xp.train import Epoch, Record
 
@@ -134,11 +135,10 @@ def fit(run: Run) -> bool:
                 put(data.training.X), data.training.y, eval_set=held, callbacks=(show,),
                 checkpoint=run.files.checkpoint, resume=run.options["resume"],
             )  # fmt: skip
+        except WrongGradients as error:
+            run.screen.insist(f"{error.report}\nnothing was trained")
+            return False
         except ValueError as error:
-            checked = getattr(estimator, "gradient_report_", None)
-            if checked is not None and checked.verdict == "fail":
-                run.screen.insist(f"{checked}\nnothing was trained")
-                return False
             # the prefix is for users of scikit-learn, who know this sentence
             raise ValueError(str(error).removeprefix(f"{NOT_FINITE} Here ")) from None
     warned = dict.fromkeys(str(warning.message) for warning in caught)

@@ -31,6 +31,7 @@ from mlp_xp.estimators.data import check_pair, check_weight, check_X_y, put_numb
 from mlp_xp.estimators.network import Network
 from mlp_xp.estimators.reporting import NOT_FINITE, reporting, warn
 from mlp_xp.estimators.settings import configuration, settings_of
+from mlp_xp.gradcheck import Report
 from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import predict
 from mlp_xp.ops import activations_of
@@ -62,6 +63,18 @@ class Encoded(NamedTuple):
     outputs: int
     strata: Any = None
     weight: Any = None
+
+
+class WrongGradients(ValueError):
+    """The gradients of the network are wrong, and nothing was trained. ``report`` says which, and how."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(f"the gradients of this network are wrong, nothing was trained\n{report}")
+        self.report = report
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, which by itself passes the message."""
+        return type(self), (self.report,), self.__dict__
 
 
 class BaseMLP(Network):
@@ -106,20 +119,22 @@ class BaseMLP(Network):
         self._check_options(eval_set, call)
         first = not hasattr(self, "coefs_") or not (self.warm_start or call.incremental)
         random, before = check_random_state(self.random_state), dict(vars(self))
+        self.n_iter_ = 0
         try:
             data, held_out, place = self._prepare(X, y, sample_weight, eval_set, call, first, random)
-        except BaseException:  # classes of new targets beside weights of old ones would answer wrongly
-            self.__dict__ = before
+            if self.check_gradients:
+                self._check_gradients(data, place)
+            if self.solver == "lbfgs":
+                with reporting(self, data.X, data.y, epochs=0):
+                    lbfgs.learn(self, data, place, call.callbacks)
+            else:
+                self._learn_by_epochs(data, held_out, self._begin(first, call.incremental), random, call)
+            if not all_finite(place.xp, *self._params()):
+                raise ValueError(NOT_FINITE)
+        except BaseException:
+            if not self.n_iter_:  # new classes beside weights that learned nothing of them would answer wrongly
+                self.__dict__ = before
             raise
-        if self.check_gradients:
-            self._check_gradients(data, place)
-        if self.solver == "lbfgs":
-            with reporting(self, data.X, data.y, epochs=0):
-                lbfgs.learn(self, data, place, call.callbacks)
-        else:
-            self._learn_by_epochs(data, held_out, self._begin(first, call.incremental), random, call)
-        if not all_finite(place.xp, *self._params()):
-            raise ValueError(NOT_FINITE)
         return self
 
     def _prepare(
@@ -152,6 +167,8 @@ class BaseMLP(Network):
         if call.resume and not isinstance(self.random_state, Integral):
             kind = type(self.random_state).__name__
             raise ValueError(f"resume needs a random_state that is a whole number, to draw as that run did, got {kind}")
+        if self.dropout and self.solver == "lbfgs":
+            raise ValueError("dropout needs a stochastic solver: lbfgs can't minimise a function that changes")
         if self.early_stopping and call.incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if eval_set is not None and self.solver == "lbfgs":
@@ -179,7 +196,7 @@ class BaseMLP(Network):
             drawn += [random.uniform(-bound, bound, (p, q)), random.uniform(-bound, bound, q)]
         params = place.put_all(*drawn)
         self.coefs_, self.intercepts_ = params[::2], params[1::2]
-        self.n_iter_, self.t_, self.n_layers_, self.n_outputs_ = 0, 0, len(widths), outputs
+        self.t_, self.n_layers_, self.n_outputs_ = 0, len(widths), outputs
         self._history, self._state, self._state_of = (), None, self.solver
 
     def _eval_data(self, eval_set: Any, place: Placement) -> Dataset:
@@ -210,7 +227,7 @@ class BaseMLP(Network):
         X, y = (rows_of(place.xp, array, self.coefs_[0], few) for array in (data.X, data.y))
         self.gradient_report_ = check_gradients(X, y, *self._params(), seed=0, **cast(Any, options))
         if self.gradient_report_.verdict == "fail":
-            raise ValueError(f"the gradients of this network are wrong, nothing was trained\n{self.gradient_report_}")
+            raise WrongGradients(self.gradient_report_)
 
     # --- learning by epochs --------------------------------------------------------------------------------------
 
@@ -218,7 +235,6 @@ class BaseMLP(Network):
         self, data: Dataset, held_out: Dataset | None, start: Params | Epoch, random: Any, call: Call
     ) -> None:
         """Run epochs until training has converged, a callback stops it, or all are made."""
-        self.n_iter_ = 0
         settings = settings_of(self, data.X.shape[0], random, call.incremental)._replace(callbacks=call.callbacks)
         if held_out is not None:
             settings = settings._replace(score=lambda params: self._validation_score(held_out, params))
@@ -232,8 +248,7 @@ class BaseMLP(Network):
             # a loss that is not finite is one sentence of the loop's
             with np.errstate(over="ignore", invalid="ignore"), reports as report:
                 for epoch in run(data, held_out, start, settings):
-                    self._record(epoch, data.X.shape[0])
-                    finished = self._finished()
+                    finished = self._record(epoch, data.X.shape[0])
                     if (report and report(epoch, finished)) or finished or call.incremental:
                         break
                     if self.n_iter_ == self.max_iter:
@@ -268,13 +283,13 @@ class BaseMLP(Network):
         settings = settings._replace(callbacks=(checkpoint.saver(call.checkpoint, config), *settings.callbacks))
         if not call.resume:
             return start, settings
-        kept = checkpoint.load(call.checkpoint, self._params(), config)
+        kept, finished = checkpoint.load(call.checkpoint, self._params(), config), False
         for number in range(1, len(kept.history) + 1):  # as if the epochs had been made here
-            self._record(kept._replace(history=kept.history[:number], params=kept.best), arrays[0].shape[0])
+            finished = self._record(kept._replace(history=kept.history[:number], params=kept.best), arrays[0].shape[0])
             if settings.order is not None:
                 settings.order(number)
         self._learned(kept.params)
-        return kept, settings._replace(epochs=len(kept.history)) if self._finished() else settings
+        return kept, settings._replace(epochs=len(kept.history)) if finished else settings
 
     # --- what each estimator has of its own ----------------------------------------------------------------------
 

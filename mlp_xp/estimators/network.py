@@ -14,7 +14,6 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from mlp_xp import schedules
 from mlp_xp._lib.arguments import check_number
 from mlp_xp._lib.namespace import namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
@@ -51,6 +50,8 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
     """The network of an estimator, from its initial values on."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+    _idle = 0  # how many epochs in a row did not improve on the best of all fits
+    _falls = 0  # how often "adaptive" has divided the rate since the optimizer began
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -96,7 +97,10 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
     # --- the curves: a number of each epoch in scikit-learn's attributes -------------------------------------------
 
     def _begin(self, anew: bool, incremental: bool) -> Params | Epoch:
-        """Where training by epochs begins. Curves are begun too if ``anew``, or if the last fit had none such."""
+        """Where training by epochs begins. Curves are begun too if ``anew``, or if the last fit had none such.
+
+        What the last fit left is not written to: that fit stands where this one fails.
+        """
         params = self._params()
         if anew or not hasattr(self, "loss_curve_") or (self.early_stopping and self.validation_scores_ is None):
             self.loss_curve_: list[float] = []
@@ -104,16 +108,23 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
             self.validation_scores_: list[float] | None = [] if self.early_stopping else None
             self.best_validation_score_ = -math.inf if self.early_stopping else None
             self.best_loss_ = None if self.early_stopping else math.inf
-            self._best = params
+            self._best, self._idle = params, 0
+        self.loss_curve_, self.validation_losses_ = [*self.loss_curve_], [*self.validation_losses_]
+        self.validation_scores_ = None if self.validation_scores_ is None else [*self.validation_scores_]
         state = self._state if incremental and self._state_of == self.solver else None
         if state is None:
             self._history: tuple[Record, ...] = ()
+            self._falls = 0
             return params
         return Epoch(self._history, params, params, state)
 
-    def _record(self, epoch: Epoch, n: int) -> None:
-        """Keep what was learned in an epoch on ``n`` rows, and what scikit-learn's attributes say of it."""
-        last = epoch.last
+    def _record(self, epoch: Epoch, n: int) -> bool:
+        """Keep what was learned in an epoch on ``n`` rows, and what scikit-learn's attributes say of it.
+
+        Returns:
+            Whether training has converged: nothing improves, and a learning rate that adapts is small already.
+        """
+        last, tol = epoch.last, self._number("tol")
         self._learned(epoch.params)
         self._history, self._state_of = epoch.history, self.solver
         self._state: Params | None = epoch.state
@@ -125,35 +136,44 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
         self._say(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
         if last.val_loss is not None:
             self.validation_losses_.append(last.val_loss / outputs)
-        if not self.early_stopping:
-            self.best_loss_ = self.loss_ if self.best_loss_ is None else min(self.best_loss_, self.loss_)
-            return
-        score = cast(float, last.val_score)
-        cast(list[float], self.validation_scores_).append(score)
-        self._say(f"Validation score: {score:f}")
-        if score > cast(float, self.best_validation_score_):
-            self.best_validation_score_, self._best = score, epoch.params
+        if self.early_stopping:
+            score, best = cast(float, last.val_score), cast(float, self.best_validation_score_)
+            cast(list[float], self.validation_scores_).append(score)
+            self._say(f"Validation score: {score:f}")
+            self._idle = self._idle + 1 if score < best + tol else 0
+            if score > best:
+                self.best_validation_score_, self._best = score, epoch.params
+        else:
+            lowest = math.inf if self.best_loss_ is None else self.best_loss_
+            self._idle = self._idle + 1 if self.loss_ > lowest - tol else 0
+            self.best_loss_ = min(lowest, self.loss_)
+        return self._idle > self.n_iter_no_change and self._stalled(tol)
+
+    def _stalled(self, tol: float) -> bool:
+        """Whether training ends where nothing improves. If not, the rate falls, and the epochs are counted anew."""
+        ends, then = True, "Stopping."
+        if self._adapts():
+            ends, then = self._rate() <= _SMALLEST_RATE, "Learning rate too small. Stopping."
+            if not ends:
+                self._falls, self._idle = self._falls + 1, 0
+                then = f"Setting learning rate to {self._rate():f}"
+        what = "Validation score" if self.early_stopping else "Training loss"
+        unchanged = f"did not improve more than tol={tol:f} for {self.n_iter_no_change} consecutive epochs"
+        self._say(f"{what} {unchanged}. {then}")
+        return ends
+
+    def _rate(self) -> float:
+        """The learning rate of "adaptive" now."""
+        rate = self._number("learning_rate_init")
+        for _ in range(self._falls):
+            rate /= 5.0
+        return rate
 
     def _watched(self) -> list[float]:
-        """What is watched for improvement, lower is better."""
-        scores = cast(list[float], self.validation_scores_)
-        return [-score for score in scores] if self.early_stopping else self.loss_curve_
-
-    def _finished(self) -> bool:
-        """Whether training has converged: nothing improves, and a learning rate that adapts is small already."""
-        watched, patience, tol, small = self._watched(), self.n_iter_no_change, self._number("tol"), True
-        if self._adapts():
-            stalls = schedules.stalls(watched, patience, tol)
-            stalled = stalls[-1:] == [len(watched) - 1]
-            rate = self.learning_rate_init / 5.0 ** (len(stalls) - 1)
-            small = rate <= _SMALLEST_RATE
-            then = "Learning rate too small. Stopping." if small else f"Setting learning rate to {rate / 5.0:f}"
-        else:
-            stalled, then = schedules.idle(watched, tol) > patience, "Stopping."
-        if stalled:
-            what = "Validation score" if self.early_stopping else "Training loss"
-            self._say(f"{what} did not improve more than tol={tol:f} for {patience} consecutive epochs. {then}")
-        return stalled and small
+        """What is watched for improvement since the optimizer began, lower is better."""
+        scores, count = cast(list[float], self.validation_scores_), len(self._history)
+        watched = [-score for score in scores] if self.early_stopping else self.loss_curve_
+        return watched[len(watched) - count :]
 
     def _say(self, message: str) -> None:
         if self.verbose:

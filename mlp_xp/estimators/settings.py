@@ -82,8 +82,10 @@ def _rate(estimator: Any) -> float | schedules.Schedule:
         schedule = schedules.cosine(lr)
     elif estimator.solver == "sgd" and chosen == "invscaling":
         schedule = schedules.inverse_scaling(lr, estimator._number("power_t"))
-    elif estimator._adapts():
-        schedule = schedules.adaptive(lr, estimator.n_iter_no_change, estimator._number("tol"))
+    elif estimator._adapts():  # the estimator counts, since the best of all fits is what must be improved on
+
+        def schedule(progress: schedules.Progress) -> float:
+            return cast(float, estimator._rate())
     else:
         schedule = schedules.constant(lr)
     if estimator.warmup_steps:
