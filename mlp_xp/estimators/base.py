@@ -23,7 +23,7 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state
 
 from mlp_xp import checkpoint
-from mlp_xp._lib.arguments import check_callables, described
+from mlp_xp._lib.arguments import check_callables, check_flag, described
 from mlp_xp._lib.namespace import Placement, namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import lbfgs
@@ -109,7 +109,7 @@ class BaseMLP(Network):
         self : object
             The fitted estimator.
         """
-        call = Call(check_callables("callbacks", callbacks), checkpoint, resume)
+        call = Call(check_callables("callbacks", callbacks), checkpoint, check_flag("resume", resume))
         return self._fit(X, y, sample_weight, eval_set, call)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, call: Call) -> Self:
@@ -158,8 +158,6 @@ class BaseMLP(Network):
         """Raise for options that exclude each other."""
         if call.checkpoint is not None and (self.solver == "lbfgs" or self.warm_start):
             raise ValueError("checkpoint needs a stochastic solver and warm_start=False")
-        if not isinstance(call.resume, bool | np.bool_):
-            raise TypeError(f"resume must be True or False, got {described(call.resume)}")
         if call.checkpoint is not None and not isinstance(call.checkpoint, str | os.PathLike):
             raise TypeError(f"checkpoint must be the path of a file, got {described(call.checkpoint)}")
         if call.resume and call.checkpoint is None:

@@ -188,6 +188,9 @@ def weights(class_weight: Any, y: Any, known: Known) -> Any:
     if y.ndim == 2 and not known.multilabel:
         raise ValueError("class_weight needs classes, and y holds soft targets; use sample_weight")
     if known.multilabel:
+        if class_weight != "balanced":
+            of_one = "a dict, which weighs the one class of a sample; use sample_weight"
+            raise ValueError(f"class_weight of several labels must be 'balanced', got {of_one}")
         return compute_sample_weight(class_weight, encode(y, known).astype(np.int64))
     positions, names = encode(y, known), known.classes.tolist()
     if class_weight == "balanced":
