@@ -185,6 +185,14 @@ class SharedParameters(Parameters):
     )
     max_fun: int = parameter("Largest number of evaluations of the loss (lbfgs).", _WHOLE, default=15000)
     dropout: float = parameter("Share of hidden units dropped in each step.", _BELOW_1, default=0.0)
+    standardise: Any = parameter(
+        "Learn from X, and from the y of a regressor, with mean 0 and standard deviation 1.", bool, ("together",),
+        default=False, spelled=None,
+        details="Both are learned in the first fit, from the training rows by their weights, and kept in ``scaling_``; "
+        "``predict`` takes and returns what y and X are in. Losses and weights are those of standardised numbers. "
+        "``'together'`` takes one mean and one deviation for all columns, as for pixels. A sparse X is divided, not "
+        "centred. The y of Poisson, and of a ``criterion`` of your own, stays as it is.",
+    )  # fmt: skip
     weight_decay: float = parameter("Decay of the weights apart from the gradient (adamw).", _AT_LEAST_0, default=0.01)
     warmup_steps: int = parameter("Steps in which the learning rate rises from 0.", Numbers(int, 0), default=0)
     clip_norm: float | None = parameter(

@@ -72,7 +72,11 @@ def choose(run: Run) -> None:
     run.data = prepare(options)
     kind, labels = (MLPRegressor, []) if run.data.classes is None else (MLPClassifier, run.data.classes.tolist())
     settings = estimator_settings(options, run.data.recipe.task, labels)
-    estimator = kind(**settings, random_state=options["seed"], check_gradients=options["check_gradients"])
+    together = "together" if run.data.recipe.image_shape else True
+    estimator = kind(
+        **settings, random_state=options["seed"], check_gradients=options["check_gradients"],
+        standardise=options["standardise"] and together,
+    )  # fmt: skip
     run.lap("loading libraries and data")
     n, d_in = run.data.training.X.shape
     run.sizes = (d_in, *estimator.hidden_layer_sizes, run.data.outputs)

@@ -30,6 +30,7 @@ from mlp_xp.estimators import lbfgs
 from mlp_xp.estimators.data import check_pair, check_weight, check_X_y, put_numbers, rows, split
 from mlp_xp.estimators.network import Network
 from mlp_xp.estimators.reporting import NOT_FINITE, reporting, warn
+from mlp_xp.estimators.scaling import learned_from
 from mlp_xp.estimators.settings import configuration, settings_of
 from mlp_xp.gradcheck import Report
 from mlp_xp.mistakes import check_gradients
@@ -148,11 +149,17 @@ class BaseMLP(Network):
         if first:
             self._initialize(place, X.shape[1], encoded.outputs, random)
         data, strata = _placed(X, encoded, weight, place)
+        held_out = None
         if eval_set is not None:
-            return data, self._eval_data(eval_set, place), place
-        if self.early_stopping and self.solver != "lbfgs":
-            return *split(data, place, self.validation_fraction, strata, random), place
-        return data, None, place
+            held_out = self._eval_data(eval_set, place)
+        elif self.early_stopping and self.solver != "lbfgs":
+            data, held_out = split(data, place, self.validation_fraction, strata, random)
+        if first and self.standardise:
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows has a sentence
+                self.scaling_ = learned_from(data, self._scales_y(), together=self.standardise == "together")
+        if self.scaling_:
+            data, held_out = self.scaling_.dataset(data), held_out and self.scaling_.dataset(held_out)
+        return data, held_out, place
 
     def _check_options(self, eval_set: Any, call: Call) -> None:
         """Raise for options that exclude each other."""
@@ -196,6 +203,7 @@ class BaseMLP(Network):
         self.coefs_, self.intercepts_ = params[::2], params[1::2]
         self.t_, self.n_layers_, self.n_outputs_ = 0, len(widths), outputs
         self._history, self._state, self._state_of = (), None, self.solver
+        self.scaling_ = None
 
     def _eval_data(self, eval_set: Any, place: Placement) -> Dataset:
         """The rows that the caller holds out, checked, and in the dtype of X."""
@@ -209,6 +217,8 @@ class BaseMLP(Network):
             judged = copy(self)
             judged._learned(params)
             judged.__dict__.pop("feature_names_in_", None)  # the rows have lost their names
+            if judged.scaling_:  # and are standardised already; the scorer has y in its own units
+                judged.scaling_ = judged.scaling_._replace(X_mean=None, X_scale=None)
             score = get_scorer(self.scoring)(judged, held_out.X, self._decoded(held_out.y))
             try:
                 return float(score)
@@ -301,6 +311,10 @@ class BaseMLP(Network):
             anew: whether what is known of the targets, such as their classes, is forgotten.
             held_out: whether these rows are not learned from.
         """
+
+    def _scales_y(self) -> bool:
+        """Whether ``standardise`` is of y too."""
+        return False
 
     @abstractmethod
     def _decoded(self, targets: Array) -> Any:

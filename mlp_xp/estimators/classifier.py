@@ -11,10 +11,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp._lib.namespace import Placement, namespace, to_host
-from mlp_xp._lib.typing import Array
+from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import targets
 from mlp_xp.estimators.base import BaseMLP, Call, Encoded, solver_is_stochastic
 from mlp_xp.estimators.data import check_kinds, host
+from mlp_xp.estimators.scaling import Scaling
 from mlp_xp.estimators.targets import Known
 from mlp_xp.metrics import accuracy
 from mlp_xp.mlp import forward
@@ -53,6 +54,8 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         The score on the validation rows after each epoch; None without ``early_stopping``.
     best_validation_score_ : float or None
         The highest of these scores; None without ``early_stopping``.
+    scaling_ : Scaling or None
+        Means and deviations, with ``standardise``.
     gradient_report_ : GradcheckReport
         The report of the gradient check; only with ``check_gradients``.
     n_features_in_ : int
@@ -217,7 +220,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         known = self._known()
         return targets.named(targets.chosen(logits, known), known, self.classes_)
 
-    def _exported(self, X: Array, *params: Array) -> dict[str, Array]:
+    def _exported(self, X: Array, params: Params, scaling: Scaling | None) -> dict[str, Array]:
         known, xp = self._known(), namespace(X)
         _, cache = forward(X, *params, activation=self.activation)
         label = targets.named(targets.chosen(cache.logits, known), known, xp.asarray(known.classes))

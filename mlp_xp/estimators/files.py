@@ -17,6 +17,7 @@ from mlp_xp._lib.arguments import check_library
 from mlp_xp._lib.namespace import parameter_name, to_host
 from mlp_xp._lib.typing import Params
 from mlp_xp.estimators import targets
+from mlp_xp.estimators.scaling import Scaling
 from mlp_xp.ops import ACTIVATIONS
 from mlp_xp.train import Record
 
@@ -91,6 +92,7 @@ def save(estimator: Any, path: str | Path, notes: Mapping[str, Any] | None = Non
         dtype = classes.dtype.str if classes.dtype.kind in "biuf" else "str"
         header["classes"] = {"dtype": dtype, "values": classes.tolist()}
     arrays = {"": estimator._params(), "best.": getattr(estimator, "_best", ()), "state.": estimator._state or ()}
+    arrays["scaling."] = tuple(each for each in estimator.scaling_ or () if each is not None)
     named = {_name(prefix, i): array for prefix, each in arrays.items() for i, array in enumerate(each)}
     files.write(path, _KIND, named, header)
 
@@ -141,6 +143,7 @@ def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | No
         raise ValueError(f"{path} must be a model of this version of mlp_xp, got one that lacks a part") from None
     estimator._learned(placed(""))
     estimator._state = placed("state.") or None
+    estimator.scaling_ = Scaling(*scaling) if (scaling := placed("scaling.")) else None
     if best := placed("best."):
         estimator._best = best
     if names:
@@ -153,7 +156,7 @@ def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | No
 
 def _name(prefix: str, position: int) -> str:
     """The name of an array in the file."""
-    return f"{prefix}{position if prefix == 'state.' else parameter_name(position)}"
+    return f"{prefix}{position if prefix in ('state.', 'scaling.') else parameter_name(position)}"
 
 
 def read_notes(path: str | Path) -> dict[str, Any]:

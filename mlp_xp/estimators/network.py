@@ -19,6 +19,7 @@ from mlp_xp._lib.namespace import namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import files
 from mlp_xp.estimators.data import check_X, in_chunks, is_device_array
+from mlp_xp.estimators.scaling import Scaling
 from mlp_xp.export import model_of
 from mlp_xp.mlp import TrainOptions, predict
 from mlp_xp.parameters import Numbers, SharedParameters, entries_of
@@ -50,6 +51,7 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
     """The network of an estimator, from its initial values on."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+    scaling_: Scaling | None = None
     _idle = 0  # how many epochs in a row did not improve on the best of all fits
     _falls = 0  # how often "adaptive" has divided the rate since the optimizer began
 
@@ -194,8 +196,9 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
         check_is_fitted(self)
         params, activation = self._params(), self.activation
         criterion = "squared_error" if logits else self._criterion()  # whose predictions are the logits
+        scaled = self.scaling_.inputs if self.scaling_ else lambda chunk: chunk
         parts = [
-            predict(chunk, *params, activation=activation, criterion=criterion)
+            predict(scaled(chunk), *params, activation=activation, criterion=criterion)
             for chunk in in_chunks(check_X(self, X, self._inputs_of(method)), placement_of(params[0]))
         ]
         return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts)
@@ -217,6 +220,8 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
         for name in ("coefs_", "intercepts_", "_state", "_best"):
             if arrays := getattr(self, name, None):
                 setattr(self, name, type(arrays)(to_device(array, device) for array in arrays))
+        if self.scaling_:
+            self.scaling_ = Scaling(*(None if each is None else to_device(each, device) for each in self.scaling_))
         classes: Any = getattr(self, "classes_", None)
         if is_device_array(classes):
             self.classes_: Any = to_device(classes, device)
@@ -271,11 +276,23 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
             The model.
         """
         check_is_fitted(self)
-        return model_of(path, self._params(), self._exported)
+        return model_of(path, self._constants(), self._computed)
+
+    def _constants(self) -> Params:
+        """The arrays of the ONNX model: the parameters, then the scaling where there is one."""
+        return *self._params(), *(each for each in self.scaling_ or () if each is not None)
+
+    def _computed(self, X: Array, *constants: Array) -> dict[str, Array]:
+        """The outputs of the ONNX model for rows X, from ``_constants`` in its own library."""
+        count = 2 * len(self.coefs_)
+        if not self.scaling_:
+            return self._exported(X, constants, None)
+        scaling = Scaling(*constants[count:])
+        return self._exported(scaling.inputs(X), constants[:count], scaling)
 
     @abstractmethod
-    def _exported(self, X: Array, *params: Array) -> dict[str, Array]:
-        """The outputs of the ONNX model, by functions of the array API alone."""
+    def _exported(self, X: Array, params: Params, scaling: Scaling | None) -> dict[str, Array]:
+        """The outputs of the ONNX model, by functions of the array API alone, for rows as the network takes them."""
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coefs_")  # classes may be known before

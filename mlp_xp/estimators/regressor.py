@@ -11,9 +11,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp._lib.namespace import Placement, namespace, to_host
-from mlp_xp._lib.typing import Array
+from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators.base import BaseMLP, Call, Encoded, solver_is_stochastic
 from mlp_xp.estimators.data import check_kinds, host
+from mlp_xp.estimators.scaling import Scaling
 from mlp_xp.metrics import r2
 from mlp_xp.mlp import forward
 from mlp_xp.parameters import RegressorParameters
@@ -49,6 +50,8 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         The score on the validation rows after each epoch; None without ``early_stopping``.
     best_validation_score_ : float or None
         The highest of these scores; None without ``early_stopping``.
+    scaling_ : Scaling or None
+        Means and deviations, with ``standardise``.
     gradient_report_ : GradcheckReport
         The report of the gradient check; only with ``check_gradients``.
     n_features_in_ : int
@@ -143,13 +146,20 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
         return Encoded(targets, targets.shape[1])
 
-    def _decoded(self, targets: Array) -> Any:
-        return targets[:, 0] if self.n_outputs_ == 1 else targets
+    def _scales_y(self) -> bool:
+        return self.loss != "poisson" and self.criterion is None
 
-    def _exported(self, X: Array, *params: Array) -> dict[str, Array]:
-        return {
-            "output": self._decoded(forward(X, *params, activation=self.activation, criterion=self._criterion())[0])
-        }
+    def _decoded(self, targets: Array) -> Any:
+        return self._in_units(targets, self.scaling_)
+
+    def _in_units(self, outputs: Array, scaling: Scaling | None) -> Array:
+        """Outputs of the network in the units and the shape of y."""
+        values = scaling.outputs(outputs) if scaling else outputs
+        return values[:, 0] if self.n_outputs_ == 1 else values
+
+    def _exported(self, X: Array, params: Params, scaling: Scaling | None) -> dict[str, Array]:
+        outputs, _ = forward(X, *params, activation=self.activation, criterion=self._criterion())
+        return {"output": self._in_units(outputs, scaling)}
 
     def _score_of(self, held_out: Dataset, outputs: Array) -> float:
         if outputs.shape[0] < 2:  # R^2 compares with the mean of the targets
