@@ -259,7 +259,9 @@ def _weights_in_range(
 def _check_sample_weight(xp: Namespace, sample_weight: Array, outputs: Array) -> None:
     n, dtype = outputs.shape[-2], outputs.dtype
     if sample_weight.shape not in ((n,), (*outputs.shape[:-2], n)):
-        raise ValueError(f"sample_weight must have {weight_shapes(outputs)}, got {tuple(sample_weight.shape)}")
+        raise ValueError(
+            f"sample_weight must have {weight_shapes(n, outputs.shape[:-2])}, got {tuple(sample_weight.shape)}"
+        )
     if sample_weight.dtype != dtype:
         raise TypeError(f"sample_weight must have the dtype of X, {dtype}, got {sample_weight.dtype}")
     if is_numpy(xp):
@@ -267,15 +269,14 @@ def _check_sample_weight(xp: Namespace, sample_weight: Array, outputs: Array) ->
             raise ValueError(f"sample_weight must not be negative or NaN, got {float(xp.min(sample_weight))}")
         totals = xp.sum(sample_weight, axis=-1)
         least, most = (xp.min(totals), xp.max(totals)) if totals.ndim else (totals, totals)
-        if not (0 < least and most < math.inf):
+        if not (least > 0 and most < math.inf):
             total = least if least == 0 else most
             must = "must not sum to zero" if total == 0 else "must be finite, and so must be their sum"
             raise ValueError(f"sample_weight {must}, got a sum of {float(total)}")
 
 
-def weight_shapes(outputs: Array) -> str:
-    """Which shapes weights may have for ``outputs`` (n, d) or (k, n, d), for a message."""
-    *networks, n, _ = outputs.shape
+def weight_shapes(n: int, networks: tuple[int, ...]) -> str:
+    """Which shapes weights of n rows may have, for a message; ``networks`` is (k,) for k of them, else ()."""
     return f"shape (n,) = ({n},)" + (f" or (k, n) = ({networks[0]}, {n})" if networks else "")
 
 

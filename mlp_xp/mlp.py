@@ -340,10 +340,10 @@ def init_params(
             stands for one network, without that axis.
 
     Returns:
-        The parameters, weights (d_in, d_out) and biases (d_out,) in turn; (k, d_in, d_out) and (k, d_out) of k networks.
+        The parameters, weights (d_in, d_out) and biases (d_out,) in turn, with an axis k before them for an ensemble.
 
     Raises:
-        ValueError: for fewer than two sizes, or one that is not positive, or a negative seed, or fewer than one network.
+        ValueError: for fewer than two sizes, or one that is not positive, a negative seed, fewer than one network.
         TypeError: for an ``xp`` that is no array library, a dtype that is not one of its real floating ones, or a seed
             or an ensemble that is no whole number.
 
@@ -361,22 +361,15 @@ def init_params(
         dtype = xp.__array_namespace_info__().default_dtypes()["real floating"]
     elif not _is_floating(xp, dtype):
         raise TypeError(f"dtype must be a real floating dtype of xp, such as xp.float32, got {described(dtype)}")
-    if ensemble is None:
-        params = _drawn(sizes, seed)
-    else:
-        seeds = range(seed, seed + check_whole("ensemble", ensemble, 1))
-        params = [np.stack(each) for each in zip(*[_drawn(sizes, each) for each in seeds], strict=True)]
-    return tuple([xp.asarray(param, dtype=dtype, device=device) for param in params])
-
-
-def _drawn(sizes: tuple[int, ...], seed: int) -> list[Any]:
-    """The parameters of one network, on the host."""
-    random = np.random.default_rng(seed)
-    params: list[Any] = []
+    count = 1 if ensemble is None else check_whole("ensemble", ensemble, 1)
+    randoms = [np.random.default_rng(seed + number) for number in range(count)]
+    params: list[Array] = []
     for d_in, d_out in pairwise(sizes):
         r = (6.0 / (d_in + d_out)) ** 0.5
-        params += [random.uniform(-r, r, (d_in, d_out)), np.zeros(d_out)]
-    return params
+        weights, bias = [random.uniform(-r, r, (d_in, d_out)) for random in randoms], np.zeros((count, d_out))
+        drawn = (weights[0], bias[0]) if ensemble is None else (np.stack(weights), bias)
+        params += [xp.asarray(array, dtype=dtype, device=device) for array in drawn]
+    return tuple(params)
 
 
 def _is_floating(xp: Namespace, dtype: Any) -> bool:
@@ -541,7 +534,10 @@ def train_step(
     True
     """
     at = objective_at(X, y, params, **options)
-    if not isinstance(lr, Real) and getattr(lr, "shape", None) in ((), at.loss.shape):  # NumPy's scalars are Real: checked as numbers
+    if not isinstance(lr, Real) and getattr(lr, "shape", None) in (
+        (),
+        at.loss.shape,
+    ):  # NumPy's scalars are Real: checked as numbers
         namespace(X, lr, names=("X", "lr"))
         rate = cast(Array, lr)
         if not (is_floating(at.xp, rate.dtype) or is_integral(at.xp, rate.dtype)):
