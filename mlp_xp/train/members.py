@@ -70,7 +70,7 @@ def chosen(xp: Namespace, which: Sequence[bool], new: tuple[Array, ...], old: tu
     What networks share in ``new``, an array without axes, is there for each of them then.
     """
     alike = [a.ndim == b.ndim for a, b in zip(new, old, strict=True)]
-    if not any(which):
+    if not any(which) or not old:
         return old
     if all(which) and all(alike):
         return new
