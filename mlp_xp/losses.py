@@ -132,6 +132,7 @@ def targets_and_weights(
 ) -> tuple[Array, Array]:
     """Floating targets (n, k) and weights (n,) that sum to 1, for ``outputs`` (..., n, k), in their dtype.
 
+    Sample weights (m, n), one row for each of m networks, become weights (m, n) whose rows sum to 1.
     Integer labels (n,) become one-hot rows (0/1 when k is 1), smoothed to ``(1 - s) one_hot + s / k``. A label out of
     range, or a target that the criterion does not take, raises on NumPy. Elsewhere a look at the values would wait for
     the device: such a row gets weight NaN, which reaches the loss and every gradient of this library's. Without a
@@ -147,7 +148,7 @@ def targets_and_weights(
         _check_sample_weight(xp, sample_weight, outputs)
         if not is_numpy(xp):  # on NumPy a negative weight has raised
             sample_weight = xp.where(sample_weight >= 0, sample_weight, scalar_like(xp, math.nan, sample_weight))
-        total = xp.sum(sample_weight)
+        total = xp.sum(sample_weight, axis=-1, keepdims=True)
         # total - total is NaN where the sum is infinite: all rows would weigh nothing, and the loss would be 0
         weights = sample_weight / (total + (total - total))
     if not check_targets(xp, criterion, y, n, outputs.shape[-1], dtype):
@@ -257,16 +258,26 @@ def _weights_in_range(
 
 def _check_sample_weight(xp: Namespace, sample_weight: Array, outputs: Array) -> None:
     n, dtype = outputs.shape[-2], outputs.dtype
-    if sample_weight.shape != (n,):
-        raise ValueError(f"sample_weight must have shape (n,) = ({n},), got {tuple(sample_weight.shape)}")
+    if sample_weight.shape not in ((n,), (*outputs.shape[:-2], n)):
+        raise ValueError(
+            f"sample_weight must have {weight_shapes(n, outputs.shape[:-2])}, got {tuple(sample_weight.shape)}"
+        )
     if sample_weight.dtype != dtype:
         raise TypeError(f"sample_weight must have the dtype of X, {dtype}, got {sample_weight.dtype}")
     if is_numpy(xp):
         if not xp.min(sample_weight) >= 0:
             raise ValueError(f"sample_weight must not be negative or NaN, got {float(xp.min(sample_weight))}")
-        if not 0 < (total := xp.sum(sample_weight)) < math.inf:
+        totals = xp.sum(sample_weight, axis=-1)
+        least, most = (xp.min(totals), xp.max(totals)) if totals.ndim else (totals, totals)
+        if not (least > 0 and most < math.inf):
+            total = least if least == 0 else most
             must = "must not sum to zero" if total == 0 else "must be finite, and so must be their sum"
             raise ValueError(f"sample_weight {must}, got a sum of {float(total)}")
+
+
+def weight_shapes(n: int, networks: tuple[int, ...]) -> str:
+    """Which shapes weights of n rows may have, for a message; ``networks`` is (k,) for k of them, else ()."""
+    return f"shape (n,) = ({n},)" + (f" or (k, n) = ({networks[0]}, {n})" if networks else "")
 
 
 def _check_floating_targets(xp: Namespace, y: Array, n: int, k: int, dtype: object, which: str) -> None:
@@ -381,7 +392,8 @@ def _rows_of(
         each = f", {share} logits for each target" if share > 1 else ""
         raise ValueError(f"logits must have shape (n, k), k >= 1{each}, got {tuple(logits.shape)}")
     n, k = logits.shape[-2], logits.shape[-1] // share
-    for name, array, expected in (("targets", targets, (n, k)), ("weights", weights, (n,))):
+    own = weights.ndim == 2 and weights.shape[:-1] == logits.shape[:-2]  # a row of weights for each network
+    for name, array, expected in (("targets", targets, (n, k)), ("weights", weights[0, :] if own else weights, (n,))):
         if array.shape != expected:
             follows = f"{expected} to follow logits {tuple(logits.shape)}"
             raise ValueError(f"{name} must have shape {follows}, got {tuple(array.shape)}")
