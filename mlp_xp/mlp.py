@@ -88,10 +88,10 @@ def walk_back(xp: Namespace, layers: Sequence[Layer], dz: Array) -> Iterator[tup
             (dz,) = layer.pull(da if layer.mask is None else da * layer.mask)
 
 
-def backpropagate(xp: Namespace, layers: Sequence[Layer], dz: Array) -> Params:
-    """``(dW1, db1, dW2, db2, ...)`` from ``dz`` (n, d_out), the gradient of the logits."""
+def backpropagate(xp: Namespace, layers: Sequence[Layer], dlogits: Array) -> Params:
+    """``(dW1, db1, dW2, db2, ...)`` from ``dlogits`` (n, d_out), the gradient of the logits."""
     grads: Params = ()
-    for layer, dz in walk_back(xp, layers, dz):
+    for layer, dz in walk_back(xp, layers, dlogits):
         grads = (xp.matrix_transpose(layer.x) @ dz, layer.sum_rows(dz), *grads)
     return grads
 
