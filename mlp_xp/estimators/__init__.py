@@ -1,6 +1,7 @@
 """scikit-learn's estimators over the training loop, on arrays of any library.
 
     data        what comes in, checked as scikit-learn checks it
+    transformer the last hidden layer as features for another estimator
     network     the network of an estimator: parameters, curves, predictions, devices
     lbfgs       L-BFGS in place of epochs
     settings    how a run goes, from the parameters
