@@ -16,7 +16,7 @@ Read it in the order of the data's way. A module imports only what stands above 
     train       minibatches and epochs: a generator that the caller logs, plots or stops
     checkpoint  where training stands, in a file: a run that was killed goes on
     export      the network as an ONNX model
-    plots       loss curves and first-layer weights as a picture
+    plots       loss curves, first-layer weights and importance of inputs as pictures
     data        where rows come from: built in, .npz files, folders of IDX files, tables
     backends    which array libraries are usable here, why others are not, and which is fastest
     parameters  what an estimator takes: one table
