@@ -15,6 +15,7 @@ Read it in the order of the data's way. A module imports only what stands above 
     metrics     accuracy and R^2
     train       minibatches and epochs: a generator that the caller logs, plots or stops
     checkpoint  where training stands, in a file: a run that was killed goes on
+    convert     networks of scikit-learn and PyTorch, in and out
     export      the network as an ONNX model
     plots       loss curves, first-layer weights and importance of inputs as pictures
     data        where rows come from: built in, .npz files, folders of IDX files, tables
@@ -65,8 +66,8 @@ __all__ = [
 ]
 
 _MODULES = (
-    "backends", "checkpoint", "cost", "data", "dropout", "estimators", "export", "inside", "losses", "metrics",
-    "mistakes", "mlp", "ops", "optim", "parameters", "plots", "schedules", "train",
+    "backends", "checkpoint", "convert", "cost", "data", "dropout", "estimators", "export", "inside", "losses",
+    "metrics", "mistakes", "mlp", "ops", "optim", "parameters", "plots", "schedules", "train",
 )
 _HOMES = ("mlp", "inside", "losses", "cost", "gradcheck", "mistakes")  # of the names in __all__
 # fmt: on

@@ -32,7 +32,7 @@ gradcheck.check gradcheck.products
 gradcheck
 mistakes
 train.dataset train.step train.evaluate train.loop train
-checkpoint export plots
+checkpoint convert export plots
 data.source data.arrays data.tables data data.recipe
 backends.usable backends.timing backends
 parameters
