@@ -6,6 +6,7 @@ Read it in the order of the data's way. A module imports only what stands above 
     losses      criteria: logits and targets -> (loss, pullback)
     dropout     masks that are a hash of the position
     mlp         the network: init_params, forward, backward, objective, loss_and_grads, train_step, predict
+    inside      hidden activations, and how outputs depend on inputs
     gradcheck   is this gradient right? For anybody's backward pass; knows nothing of networks
     mistakes    the usual mistakes in such a network's gradients, and the check that knows them
     optim       sgd, momentum, adam, ...: pure (init, update) pairs
@@ -14,8 +15,9 @@ Read it in the order of the data's way. A module imports only what stands above 
     metrics     accuracy and R^2
     train       minibatches and epochs: a generator that the caller logs, plots or stops
     checkpoint  where training stands, in a file: a run that was killed goes on
+    convert     networks of scikit-learn and PyTorch, in and out
     export      the network as an ONNX model
-    plots       loss curves and first-layer weights as a picture
+    plots       loss curves, first-layer weights and importance of inputs as pictures
     data        where rows come from: built in, .npz files, folders of IDX files, tables
     backends    which array libraries are usable here, why others are not, and which is fastest
     parameters  what an estimator takes: one table
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
         gradcheck,
         numerical_grad,
     )
+    from mlp_xp.inside import hidden, input_gradients
     from mlp_xp.losses import cross_entropy, sigmoid, softmax
     from mlp_xp.mistakes import check_gradients, hypotheses
     from mlp_xp.mlp import backward, forward, init_params, loss_and_grads, objective, predict, predict_proba, train_step
@@ -57,16 +60,16 @@ if TYPE_CHECKING:
 # fmt: off
 __all__ = [
     "Derivative", "Report", "StepCost", "TensorReport", "backward", "check_gradients", "check_hvp", "check_jvp",
-    "check_pullback", "cross_entropy", "directional_derivative", "forward", "gradcheck", "hypotheses", "init_params",
-    "loss_and_grads", "losses", "numerical_grad", "objective", "ops", "predict", "predict_proba", "sigmoid", "softmax",
-    "step_cost", "train_step",
+    "check_pullback", "cross_entropy", "directional_derivative", "forward", "gradcheck", "hidden", "hypotheses",
+    "init_params", "input_gradients", "loss_and_grads", "losses", "numerical_grad", "objective", "ops", "predict",
+    "predict_proba", "sigmoid", "softmax", "step_cost", "train_step",
 ]
 
 _MODULES = (
-    "backends", "checkpoint", "cost", "data", "dropout", "estimators", "export", "losses", "metrics", "mistakes", "mlp",
-    "ops", "optim", "parameters", "plots", "schedules", "train",
+    "backends", "checkpoint", "convert", "cost", "data", "dropout", "estimators", "export", "inside", "losses",
+    "metrics", "mistakes", "mlp", "ops", "optim", "parameters", "plots", "schedules", "train",
 )
-_HOMES = ("mlp", "losses", "cost", "gradcheck", "mistakes")  # of the names in __all__
+_HOMES = ("mlp", "inside", "losses", "cost", "gradcheck", "mistakes")  # of the names in __all__
 # fmt: on
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from mlp_xp._lib.arguments import check_alike, check_device
 from mlp_xp._lib.namespace import device_kwargs, is_floating, is_integral, is_numpy, namespace, scalar_like
@@ -303,6 +303,40 @@ def _exp(xp: Namespace, logits: Array) -> Array:
     return xp.exp(logits)
 
 
+Slopes: TypeAlias = Callable[[Namespace, Array, int], Array]
+"""``slopes(xp, logits, j)``: the derivative of output j by each logit of its row, (n, k)."""
+
+
+def _is_column(xp: Namespace, logits: Array, j: int) -> Array:
+    """(k,), true at j."""
+    here: Array = xp.arange(logits.shape[-1], **device_kwargs(logits)) == j
+    return here
+
+
+def _alone(xp: Namespace, slope: Array, j: int) -> Array:
+    """``slope`` (n, k) at j, 0 elsewhere: an output that depends on its own logit alone."""
+    return xp.where(_is_column(xp, slope, j), slope, xp.zeros_like(slope))  # a product with 0 would make inf NaN
+
+
+def _identity_slopes(xp: Namespace, logits: Array, j: int) -> Array:
+    return _alone(xp, xp.ones_like(logits), j)
+
+
+def _exp_slopes(xp: Namespace, logits: Array, j: int) -> Array:
+    return _alone(xp, xp.exp(logits), j)
+
+
+def _logistic_slopes(xp: Namespace, logits: Array, j: int) -> Array:
+    return _alone(xp, logistic(xp, logits) * logistic(xp, -logits), j)  # 1 - s(z) would cancel
+
+
+def _softmax_slopes(xp: Namespace, logits: Array, j: int) -> Array:
+    """``p_j (1 - p_j)`` at j, ``-p_j p_i`` elsewhere; 1 - p_j is the sum of the others, so that it does not cancel."""
+    p, here = _softmax(xp, logits), _is_column(xp, logits, j)
+    others = xp.where(here, xp.zeros_like(p), p)
+    return p[..., j : j + 1] * xp.where(here, xp.sum(others, axis=-1, keepdims=True), -others)
+
+
 def _most_probable(xp: Namespace, logits: Array, k: int) -> Array:
     """Class numbers (n,)."""
     return xp.argmax(logits, axis=-1)
@@ -323,6 +357,7 @@ class Criterion(NamedTuple):
     name: as the option ``criterion`` takes it.
     loss: ``loss(xp, logits, targets, weights) -> (loss, pullback)``.
     outputs: ``outputs(xp, logits)``, what ``forward`` returns, (n, k).
+    slopes: of these outputs by the logits; None where they are the logits themselves.
     decide: ``decide(xp, logits, k)``, what ``predict`` returns, (n,) or (n, k); the outputs for None.
     metric: the score that belongs to it: "accuracy" of labels, "r2" of numbers, or None.
     probabilities: whether its outputs are probabilities.
@@ -351,6 +386,7 @@ class Criterion(NamedTuple):
     cost: Cost | None = None
     targets: tuple[float, float] = _ANY
     curvature: Callable[[Namespace, Array, Array, Array], Callable[[Array], Array]] | None = None
+    slopes: Slopes | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # by its name, so that a copy is the record of the table; a caller's own goes by its fields
@@ -360,6 +396,12 @@ class Criterion(NamedTuple):
     def decision(self, xp: Namespace, logits: Array, k: int) -> Array:
         """What ``predict`` returns for logits (n, k); k is said since a library that only traces may not know it."""
         return self.outputs(xp, logits) if self.decide is None else self.decide(xp, logits, k)
+
+    def output_slopes(self, xp: Namespace, logits: Array, j: int) -> Array:
+        """The derivative of output j by the logits of its row, (n, k)."""
+        if self.slopes is None and self.outputs is not _as_they_are:
+            raise ValueError(f"the outputs of criterion {self.name} must have slopes to be differentiated, got None")
+        return (self.slopes or _identity_slopes)(xp, logits, j)
 
 
 CRITERIA: dict[str, Criterion] = {}
@@ -429,6 +471,7 @@ def _softmax_loss(
 @_criterion(
     outputs=_softmax, decide=_most_probable, metric="accuracy", probabilities=True, quantity="cross-entropy",
     unit="nats", smoothing=True, label_loss=partial(_softmax_loss, mass=1.0), cost=Cost(8, 3, 2),
+    slopes=_softmax_slopes,
 )  # fmt: skip
 def softmax_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``-sum_i w_i sum_j t_ij log softmax(z)_ij``: (n, k), (n, k), (n,) -> 0-d.
@@ -456,6 +499,7 @@ def softmax_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights:
 @_criterion(
     outputs=logistic, decide=_each_label, metric="accuracy", probabilities=True, quantity="cross-entropy", unit="nats",
     cost=Cost(16, 16, 2), targets=(0.0, 1.0),
+    slopes=_logistic_slopes,
 )  # fmt: skip
 def sigmoid_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``-sum_i w_i sum_j t_ij log s(z_ij) + (1 - t_ij) log s(-z_ij)``, s the sigmoid: (n, k), (n, k), (n,) -> 0-d.
@@ -513,7 +557,7 @@ def squared_error(xp: Namespace, logits: Array, targets: Array, weights: Array) 
 
 @_criterion(
     outputs=_exp, metric="r2", quantity="half Poisson deviance", unit="unit of y", cost=Cost(8, 2, 2),
-    targets=(0.0, math.inf),
+    targets=(0.0, math.inf), slopes=_exp_slopes,
 )  # fmt: skip
 def poisson(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``sum_i w_i sum_j exp(z_ij) - t_ij + t_ij (log t_ij - z_ij)``: (n, k), (n, k), (n,) -> 0-d, half the deviance.

@@ -10,7 +10,7 @@ Before: ``ops`` and ``losses``. Next: ``train`` repeats the step, ``gradcheck`` 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from numbers import Real
 from typing import Any, NamedTuple, TypedDict, Unpack, cast
@@ -79,15 +79,20 @@ def network(
     return z, tuple(layers)
 
 
-def backpropagate(xp: Namespace, layers: Sequence[Layer], dz: Array) -> Params:
-    """``(dW1, db1, dW2, db2, ...)`` from ``dz`` (n, d_out), the gradient of the logits."""
+def walk_back(xp: Namespace, layers: Sequence[Layer], dz: Array) -> Iterator[tuple[Layer, Array]]:
+    """Each layer, the last one first, with ``dz`` (n, q), the gradient of its output; it begins with the logits'."""
+    for layer in reversed(layers):
+        yield layer, dz
+        if layer.pull is not None:  # the input of the first layer is data
+            da = dz @ xp.matrix_transpose(layer.weight)
+            (dz,) = layer.pull(da if layer.mask is None else da * layer.mask)
+
+
+def backpropagate(xp: Namespace, layers: Sequence[Layer], dlogits: Array) -> Params:
+    """``(dW1, db1, dW2, db2, ...)`` from ``dlogits`` (n, d_out), the gradient of the logits."""
     grads: Params = ()
-    for x, weight, sum_rows, pull, mask in reversed(layers):
-        dW, db = xp.matrix_transpose(x) @ dz, sum_rows(dz)
-        grads = (dW, db, *grads)
-        if pull is not None:  # nobody asks for the gradient of the data
-            da = dz @ xp.matrix_transpose(weight)
-            (dz,) = pull(da if mask is None else da * mask)
+    for layer, dz in walk_back(xp, layers, dlogits):
+        grads = (xp.matrix_transpose(layer.x) @ dz, layer.sum_rows(dz), *grads)
     return grads
 
 

@@ -24,7 +24,7 @@ PACKAGE = Path(mlp_xp.__file__).parent
 # lowest first: a module imports only modules that stand before it; a package stands for its __init__.py
 _ORDER = """
 _lib.version _lib.typing _lib.namespace _lib.arguments _lib.files _lib.moved _lib
-dropout ops metrics losses mlp optim schedules cost
+dropout ops metrics losses mlp inside optim schedules cost
 gradcheck.arrays gradcheck.forms gradcheck.slopes gradcheck.derivatives gradcheck.dual gradcheck.local
 gradcheck.contract gradcheck.evidence gradcheck.kinks gradcheck.judge gradcheck.report gradcheck.elsewhere
 gradcheck.entries gradcheck.blind_spots gradcheck.factors gradcheck.patterns gradcheck.explain
@@ -32,11 +32,11 @@ gradcheck.check gradcheck.products
 gradcheck
 mistakes
 train.dataset train.step train.epoch train.members train.evaluate train.loop train
-checkpoint export plots
+checkpoint convert export plots
 data.source data.arrays data.tables data data.recipe
 backends.usable backends.timing backends
 parameters
-estimators.reporting estimators.data estimators.targets estimators.scaling estimators.files
+estimators.reporting estimators.data estimators.targets estimators.scaling estimators.files estimators.transformer
 estimators.network estimators.lbfgs estimators.settings
 estimators.base estimators.classifier estimators.regressor estimators.displays estimators
 cli._help cli._output cli._options cli._model cli._scores cli._prepare cli._run

@@ -15,11 +15,12 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp._lib.arguments import check_number
-from mlp_xp._lib.namespace import namespace, placement_of
+from mlp_xp._lib.namespace import placement_of
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import files
 from mlp_xp.estimators.data import check_X, in_chunks, is_device_array
 from mlp_xp.estimators.scaling import Scaling
+from mlp_xp.estimators.transformer import Transformer, joined
 from mlp_xp.export import model_of
 from mlp_xp.mlp import TrainOptions, predict
 from mlp_xp.parameters import Numbers, SharedParameters, entries_of
@@ -47,7 +48,7 @@ _CRITERIA = {
 """The criterion of each output function."""
 
 
-class Network(SharedParameters, CallbackSupportMixin, ABC):
+class Network(SharedParameters, Transformer, CallbackSupportMixin, ABC):
     """The network of an estimator, from its initial values on."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
@@ -193,15 +194,15 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
 
     def _outputs(self, X: Any, method: str, logits: bool = False) -> Array:
         """What the network predicts for the rows of X, or its logits; ``method`` was called, for messages."""
-        check_is_fitted(self)
-        params, activation = self._params(), self.activation
+        chunks, params, activation = self._chunks(X, method), self._params(), self.activation
         criterion = "squared_error" if logits else self._criterion()  # whose predictions are the logits
-        scaled = self.scaling_.inputs if self.scaling_ else lambda chunk: chunk
-        parts = [
-            predict(scaled(chunk), *params, activation=activation, criterion=criterion)
-            for chunk in in_chunks(check_X(self, X, self._inputs_of(method)), placement_of(params[0]))
-        ]
-        return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts)
+        return joined([predict(chunk, *params, activation=activation, criterion=criterion) for chunk in chunks])
+
+    def _chunks(self, X: Any, method: str) -> list[Array]:
+        """The rows of X as the network takes them, checked and standardised; a sparse matrix in several arrays."""
+        check_is_fitted(self)
+        chunks = in_chunks(check_X(self, X, self._inputs_of(method)), placement_of(self.coefs_[0]))
+        return [self.scaling_.inputs(chunk) for chunk in chunks] if self.scaling_ else chunks
 
     def to(self, device: Any) -> Self:
         """Move what was learned to another device of its library.
