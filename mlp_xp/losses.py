@@ -468,10 +468,17 @@ def _softmax_loss(
     return _mean(xp, losses, weights), pullback
 
 
+def _softmax_curvature(xp: Namespace, logits: Array, targets: Array, weights: Array) -> Callable[[Array], Array]:
+    """``w sum(t) p (v - sum(p v))``: the slope is ``w (p sum(t) - t)``, and softmax moves by ``p (v - sum(p v))``."""
+    p = _softmax(xp, logits)
+    scaled = p * (weights[..., None] * xp.sum(targets, axis=-1, keepdims=True))
+    return lambda dz: scaled * (dz - xp.sum(p * dz, axis=-1, keepdims=True))
+
+
 @_criterion(
     outputs=_softmax, decide=_most_probable, metric="accuracy", probabilities=True, quantity="cross-entropy",
-    unit="nats", smoothing=True, label_loss=partial(_softmax_loss, mass=1.0), cost=Cost(8, 3, 2),
-    slopes=_softmax_slopes,
+    unit="nats", smoothing=True, label_loss=partial(_softmax_loss, mass=1.0), cost=Cost(8, 3, 2, second=11),
+    slopes=_softmax_slopes, curvature=_softmax_curvature,
 )  # fmt: skip
 def softmax_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``-sum_i w_i sum_j t_ij log softmax(z)_ij``: (n, k), (n, k), (n,) -> 0-d.
@@ -496,10 +503,15 @@ def softmax_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights:
     return _softmax_loss(xp, logits, targets, weights)
 
 
+def _sigmoid_curvature(xp: Namespace, logits: Array, targets: Array, weights: Array) -> Callable[[Array], Array]:
+    """``w s(z) s(-z) v``, whatever the targets are."""
+    bend = logistic(xp, logits) * logistic(xp, -logits) * weights[..., None]
+    return lambda dz: bend * dz
+
+
 @_criterion(
     outputs=logistic, decide=_each_label, metric="accuracy", probabilities=True, quantity="cross-entropy", unit="nats",
-    cost=Cost(16, 16, 2), targets=(0.0, 1.0),
-    slopes=_logistic_slopes,
+    cost=Cost(16, 16, 2, second=13), targets=(0.0, 1.0), slopes=_logistic_slopes, curvature=_sigmoid_curvature,
 )  # fmt: skip
 def sigmoid_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``-sum_i w_i sum_j t_ij log s(z_ij) + (1 - t_ij) log s(-z_ij)``, s the sigmoid: (n, k), (n, k), (n,) -> 0-d.
@@ -532,7 +544,15 @@ def sigmoid_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights:
     return _mean(xp, losses, weights), pullback
 
 
-@_criterion(metric="r2", quantity="half squared error", unit="(unit of y)²", cost=Cost(3, 1, 1))
+def _squared_curvature(xp: Namespace, logits: Array, targets: Array, weights: Array) -> Callable[[Array], Array]:
+    """``w v``."""
+    return lambda dz: weights[..., None] * dz
+
+
+@_criterion(
+    metric="r2", quantity="half squared error", unit="(unit of y)²", cost=Cost(3, 1, 1, second=1),
+    curvature=_squared_curvature,
+)  # fmt: skip
 def squared_error(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``sum_i w_i 1/2 sum_j (z_ij - t_ij)^2``: (n, k), (n, k), (n,) -> 0-d. The pullback is ``w (z - t)``.
 
@@ -555,9 +575,15 @@ def squared_error(xp: Namespace, logits: Array, targets: Array, weights: Array) 
     return _mean(xp, losses, weights), lambda dloss: (difference * _per_row(weights, dloss),)
 
 
+def _poisson_curvature(xp: Namespace, logits: Array, targets: Array, weights: Array) -> Callable[[Array], Array]:
+    """``w exp(z) v``."""
+    bend = xp.exp(logits) * weights[..., None]
+    return lambda dz: bend * dz
+
+
 @_criterion(
-    outputs=_exp, metric="r2", quantity="half Poisson deviance", unit="unit of y", cost=Cost(8, 2, 2),
-    targets=(0.0, math.inf), slopes=_exp_slopes,
+    outputs=_exp, metric="r2", quantity="half Poisson deviance", unit="unit of y", cost=Cost(8, 2, 2, second=3),
+    targets=(0.0, math.inf), slopes=_exp_slopes, curvature=_poisson_curvature,
 )  # fmt: skip
 def poisson(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``sum_i w_i sum_j exp(z_ij) - t_ij + t_ij (log t_ij - z_ij)``: (n, k), (n, k), (n,) -> 0-d, half the deviance.

@@ -285,6 +285,16 @@ def objective_of(
     return Objective(xp, params, loss, pull_loss, layers, terms.l2, terms.l1)
 
 
+def checked_arguments(
+    X: Array, y: Array, params: Params, sample_weight: Array | None, seed: Any, **options: Any
+) -> tuple[Namespace, Terms, Any]:
+    """The namespace, the terms and the seed of an objective, after all its arguments were checked."""
+    xp = namespace(X, y, *params, names=("X", "y"))
+    terms, seed = _checked(xp, X, params, seed, **options)
+    _check_together(X, y, sample_weight)
+    return xp, terms, seed
+
+
 def objective_at(
     X: Array,
     y: Array,
@@ -294,9 +304,7 @@ def objective_at(
     **options: Any,
 ) -> Objective:
     """``objective_of``, after its arguments were checked."""
-    xp = namespace(X, y, *params, names=("X", "y"))
-    terms, seed = _checked(xp, X, params, seed, **options)
-    _check_together(X, y, sample_weight)
+    xp, terms, seed = checked_arguments(X, y, params, sample_weight, seed, **options)
     return objective_of(xp, terms, params, X, y, sample_weight, seed)
 
 
