@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple, Unpack, cast
 
 import numpy as np  # for the host's random numbers and its memory alone
@@ -66,7 +67,11 @@ _MEMORY = 31 * 2**20
 
 
 class Settings(NamedTuple):
-    """How a run goes: what ``train`` takes by keyword, see there."""
+    """How a run goes: what ``train`` takes by keyword, see there; and in place of ``patience`` and ``tol``:
+
+    watch: the number of a record that is to fall; the best epoch is the one where it was lowest.
+    stop: ``stop(watched)``, whether a network ends after epochs with these numbers; None where none does.
+    """
 
     epochs: int
     optimizer: Optimizer
@@ -75,8 +80,8 @@ class Settings(NamedTuple):
     shuffle: bool = True
     seed: int = 0
     score: Callable[[Params], float] | None = None
-    patience: float | None = None
-    tol: float = 0.0
+    stop: Callable[[Sequence[float]], bool] | None = None
+    watch: Callable[[Record], float] = attrgetter("watched")
     alpha: float | Sequence[float] = 0.0
     clip_norm: float | None = None
     callbacks: Sequence[Callable[[Epoch], object]] = ()
@@ -166,7 +171,8 @@ def train(
         check_flag("shuffle", shuffle),
         check_whole("seed", seed, 0),
         _if_given(check_callable, "score", score, "lambda params: 0.5"),
-        *_checked_patience(patience, tol),
+        _stop_after(patience, tol),
+        attrgetter("watched"),
         for_each("alpha", alpha, count, _check_strength),
         _if_given(check_positive, "clip_norm", clip_norm),
         check_callables("callbacks", callbacks),
@@ -197,9 +203,14 @@ def _if_given(check: Callable[..., Any], name: str, value: Any, *rest: Any) -> A
     return None if value is None else check(name, value, *rest)
 
 
-def _checked_patience(patience: float | None, tol: float) -> tuple[float | None, float]:
+def _stop_after(patience: float | None, tol: float) -> Callable[[Sequence[float]], bool] | None:
+    """``Settings.stop`` of these arguments of ``train``."""
     checked, tol = check_patience(0.0 if patience is None else patience, tol)
-    return None if patience is None else checked, tol
+    return None if patience is None else partial(_has_stalled, checked, tol)
+
+
+def _has_stalled(patience: float, tol: float, watched: Sequence[float]) -> bool:
+    return bool(stalls(watched, patience, tol))
 
 
 def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings: Settings) -> Iterator[Epoch]:
@@ -245,7 +256,7 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
             numbers = [losses, decays if settings.alpha else [0.0] * len(own), *judged, [r[-1] for r in plan.rates]]
             counts = plan.number, _steps_made(here) + len(plan.seeds), time.perf_counter() - began
             records = _records(here, numbers, counts, running, good)
-            before, here = here.params, _after(here, own, records, good, params, state, n)
+            before, here = here.params, _after(here, own, records, good, params, state, n, settings.watch)
             answers = [callback(here) for callback in settings.callbacks]
         except KeyboardInterrupt:
             raise Interrupted(chosen(xp, running, params, here.params)) from None
@@ -271,11 +282,10 @@ def _step(xp: Namespace, params: Params, settings: Settings) -> Any:
 
 
 def _has_ended(records: Sequence[Record], epochs: int, settings: Settings) -> bool:
-    """Whether a network has ended, before or by its patience; one without a record of each epoch ended before."""
+    """Whether a network has ended, before or now; one without a record of each epoch ended before."""
     if len(records) < epochs:
         return True
-    patience = settings.patience
-    return patience is not None and bool(stalls([each.watched for each in records], patience, settings.tol))
+    return settings.stop is not None and settings.stop(list(map(settings.watch, records)))
 
 
 def _beginning(start: Params | Epoch, optimizer: Optimizer, n: int) -> tuple[Epoch, Shared]:
@@ -351,7 +361,7 @@ def _plan(here: Epoch, n: int, settings: Settings, own: Sequence[Sequence[Record
             return [0.0] * steps
         if not callable(lr):
             return [lr] * steps
-        watched = [record.watched for record in own[position]]
+        watched = list(map(settings.watch, own[position]))
         progress = (Progress(done + step, planned, here.rows, watched) for step in range(steps))
         return [check_number("lr", lr(each), 0.0, math.inf) for each in progress]
 
@@ -461,16 +471,17 @@ def _after(
     params: Params,
     state: State,
     n: int,
+    watch: Callable[[Record], float],
 ) -> Epoch:
-    """The epoch after ``here``; the parameters with the lowest ``watched`` are kept as the best of each network.
+    """The epoch after ``here``; the parameters with the lowest number to ``watch`` are the best of each network.
 
     The records of those that learned are added to their ``own``.
     """
     better = []
     for history, record, fit in zip(own, records, good, strict=True):
         # a NaN is no lower than anything
-        lowest = min((each.watched for each in history if not math.isnan(each.watched)), default=math.inf)
-        better.append(fit and (record.watched < lowest or lowest == math.inf))
+        lowest = min((number for number in map(watch, history) if not math.isnan(number)), default=math.inf)
+        better.append(fit and (watch(record) < lowest or lowest == math.inf))
         history.extend([record] if fit else [])
     best = chosen(namespace(*params), better, params, here.best)
     record = records[0] if ensemble_size(params) is None else mean_record(records)
