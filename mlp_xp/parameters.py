@@ -185,6 +185,12 @@ class SharedParameters(Parameters):
     )
     max_fun: int = parameter("Largest number of evaluations of the loss (lbfgs).", _WHOLE, default=15000)
     dropout: float = parameter("Share of hidden units dropped in each step.", _BELOW_1, default=0.0)
+    ensemble: int = parameter(
+        "How many networks learn together, from other initial weights; their predictions are averaged.", _WHOLE,
+        default=1, details="They share batches, order and dropout, and each ends where it would alone. With several, "
+        "arrays of ``coefs_`` and ``intercepts_`` have a leading axis, and losses and scores are means over the "
+        "networks.",
+    )  # fmt: skip
     standardise: Any = parameter(
         "Learn from X, and from the y of a regressor, with mean 0 and standard deviation 1.", bool, ("together",),
         default=False, spelled=None,

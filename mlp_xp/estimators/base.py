@@ -10,9 +10,9 @@ Before: ``network``, ``lbfgs`` and ``settings``. Next: ``classifier`` and ``regr
 import math
 import os
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from copy import copy
+from copy import copy, deepcopy
 from numbers import Integral
 from typing import Any, NamedTuple, Self, cast
 
@@ -38,6 +38,7 @@ from mlp_xp.mlp import predict
 from mlp_xp.ops import activations_of
 from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, rows_of, run
 from mlp_xp.train.dataset import all_finite
+from mlp_xp.train.epoch import ensemble_size
 
 _CHECKED_ROWS = 16  # on which the gradients are checked before training
 
@@ -174,6 +175,8 @@ class BaseMLP(Network):
             raise ValueError(f"resume needs a random_state that is a whole number, to draw as that run did, got {kind}")
         if self.dropout and self.solver == "lbfgs":
             raise ValueError("dropout needs a stochastic solver: lbfgs can't minimise a function that changes")
+        if self.ensemble > 1 and self.solver == "lbfgs":
+            raise ValueError("an ensemble needs a stochastic solver, lbfgs searches for one network")
         if self.early_stopping and call.incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if eval_set is not None and self.solver == "lbfgs":
@@ -195,10 +198,12 @@ class BaseMLP(Network):
         if isinstance(after, list | tuple):
             activations_of(after, len(hidden))  # raises unless there is one for each hidden layer
         after = [*after, None] if isinstance(after, list | tuple) else [after] * (len(hidden) + 1)
-        widths, drawn = [d_in, *map(int, hidden), outputs], []
-        for p, q, activation in zip(widths[:-1], widths[1:], after, strict=True):
-            bound = math.sqrt((2.0 if activation in ("logistic", "sigmoid") else 6.0) / (p + q))
-            drawn += [random.uniform(-bound, bound, (p, q)), random.uniform(-bound, bound, q)]
+        widths = [d_in, *map(int, hidden), outputs]
+        drawn = _glorot(random, widths, after)
+        if self.ensemble > 1:  # the first network is the one that learns alone; the others take nothing from its draws
+            seeds = deepcopy(random).randint(2**31 - 1, size=self.ensemble - 1)
+            others = [_glorot(np.random.RandomState(seed), widths, after) for seed in seeds]
+            drawn = [np.stack(each) for each in zip(drawn, *others, strict=True)]
         params = place.put_all(*drawn)
         self.coefs_, self.intercepts_ = params[::2], params[1::2]
         self.t_, self.n_layers_, self.n_outputs_ = 0, len(widths), outputs
@@ -233,7 +238,9 @@ class BaseMLP(Network):
         few = slice(0, _CHECKED_ROWS)
         options = self._options(None if data.weight is None else data.weight[few])
         X, y = (rows_of(place.xp, array, self.coefs_[0], few) for array in (data.X, data.y))
-        self.gradient_report_ = check_gradients(X, y, *self._params(), seed=0, **cast(Any, options))
+        params = self._params()
+        params = params if ensemble_size(params) is None else tuple([p[0, ...] for p in params])
+        self.gradient_report_ = check_gradients(X, y, *params, seed=0, **cast(Any, options))
         if self.gradient_report_.verdict == "fail":
             raise WrongGradients(self.gradient_report_)
 
@@ -323,6 +330,15 @@ class BaseMLP(Network):
     @abstractmethod
     def _score_of(self, held_out: Dataset, outputs: Array) -> float:
         """The score of what the network predicts for validation rows, computed where they are."""
+
+
+def _glorot(random: Any, widths: Sequence[int], after: Sequence[Any]) -> list[Any]:
+    """W1, b1, W2, b2, ... of one network; ``after`` has the activation after each layer."""
+    drawn = []
+    for p, q, activation in zip(widths[:-1], widths[1:], after, strict=True):
+        bound = math.sqrt((2.0 if activation in ("logistic", "sigmoid") else 6.0) / (p + q))
+        drawn += [random.uniform(-bound, bound, (p, q)), random.uniform(-bound, bound, q)]
+    return drawn
 
 
 def _placed(X: Any, encoded: Encoded, weight: Any, place: Placement) -> tuple[Dataset, Any]:

@@ -4,7 +4,7 @@ Arrays and header are those of ``_lib.files``: safetensors, a versioned header, 
 loaded estimator is equal to rounding on every backend, and to the last bit on the one that saved it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import isabstract
 from itertools import count, takewhile
 from pathlib import Path
@@ -138,7 +138,7 @@ def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | No
         estimator: Any = kind(**settings)
         vars(estimator).update(header["attributes"])
         names, classes = header["feature_names"], header.get("classes")
-        estimator._history = tuple(Record(*record) for record in header["history"])
+        estimator._history = tuple(map(_record, header["history"]))
     except (KeyError, TypeError, AttributeError):
         raise ValueError(f"{path} must be a model of this version of mlp_xp, got one that lacks a part") from None
     estimator._learned(placed(""))
@@ -152,6 +152,11 @@ def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | No
         dtype = None if classes["dtype"] == "str" else np.dtype(classes["dtype"])
         estimator.classes_ = targets.placed(np.asarray(classes["values"], dtype=dtype), library, device)
     return estimator
+
+
+def _record(numbers: Sequence[Any]) -> Record:
+    """The record of a list, with those of the members of an ensemble."""
+    return Record(*numbers[:8], members=tuple(map(_record, numbers[8] if len(numbers) > 8 else ())))
 
 
 def _name(prefix: str, position: int) -> str:

@@ -5,6 +5,7 @@ Before: ``data`` checks what comes in. Next: ``base`` and ``lbfgs`` learn.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, cast
 
@@ -14,6 +15,7 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from mlp_xp import schedules
 from mlp_xp._lib.arguments import check_number
 from mlp_xp._lib.namespace import placement_of
 from mlp_xp._lib.typing import Array, Params
@@ -24,7 +26,8 @@ from mlp_xp.estimators.transformer import Transformer, joined
 from mlp_xp.export import model_of
 from mlp_xp.mlp import TrainOptions, predict
 from mlp_xp.parameters import Numbers, SharedParameters, entries_of
-from mlp_xp.train import Epoch, Record
+from mlp_xp.train import Diverged, Epoch, Record
+from mlp_xp.train.epoch import histories
 
 _SMALLEST_RATE = 1e-6  # at which "adaptive" gives up, as in scikit-learn
 
@@ -127,18 +130,20 @@ class Network(SharedParameters, Transformer, CallbackSupportMixin, ABC):
         Returns:
             Whether training has converged: nothing improves, and a learning rate that adapts is small already.
         """
-        last, tol = epoch.last, self._number("tol")
+        last = epoch.last
         self._learned(epoch.params)
         self._history, self._state_of = epoch.history, self.solver
         self._state: Params | None = epoch.state
         self.n_iter_ += 1
         self.t_ += n
-        outputs = self._summed_outputs()
-        self.loss_ = (last.loss - last.penalty) / outputs + last.penalty
+        self.loss_ = self._reported(last)
         self.loss_curve_.append(self.loss_)
         self._say(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
         if last.val_loss is not None:
-            self.validation_losses_.append(last.val_loss / outputs)
+            self.validation_losses_.append(last.val_loss / self._summed_outputs())
+        if last.members:
+            return self._record_members(epoch)
+        tol = self._number("tol")
         if self.early_stopping:
             score, best = cast(float, last.val_score), cast(float, self.best_validation_score_)
             cast(list[float], self.validation_scores_).append(score)
@@ -152,31 +157,57 @@ class Network(SharedParameters, Transformer, CallbackSupportMixin, ABC):
             self.best_loss_ = min(lowest, self.loss_)
         return self._idle > self.n_iter_no_change and self._stalled(tol)
 
+    def _record_members(self, epoch: Epoch) -> bool:
+        """The rest of ``_record`` for an ensemble, whose run has counted for each network."""
+        if any(not math.isfinite(member.loss) for member in epoch.last.members):
+            raise Diverged("the loss of a network of the ensemble is not finite", epoch.params)
+        own = histories(epoch)
+        if self.early_stopping:
+            cast(list[float], self.validation_scores_).append(cast(float, epoch.last.val_score))
+            self._say(f"Validation score: {epoch.last.val_score:f}")
+            bests = [max(cast(float, record.val_score) for record in records) for records in own]
+            self.best_validation_score_, self._best = math.fsum(bests) / len(bests), epoch.best
+        else:
+            self.best_loss_ = min(self.loss_, math.inf if self.best_loss_ is None else self.best_loss_)
+        return all(
+            len(records) < len(epoch.history) or self._has_converged(list(map(self._watch, records))) for records in own
+        )
+
+    def _watch(self, record: Record) -> float:
+        """The number of a record that is to fall."""
+        return -cast(float, record.val_score) if self.early_stopping else self._reported(record)
+
+    def _reported(self, record: Record) -> float:
+        """The loss as scikit-learn reports it: the mean over the outputs, where the criterion takes their sum."""
+        return (record.loss - record.penalty) / self._summed_outputs() + record.penalty
+
+    def _has_converged(self, watched: Sequence[float]) -> bool:
+        """Whether a network of an ensemble ends after epochs with these numbers, as ``_record`` decides for one."""
+        patience, tol = self.n_iter_no_change, self._number("tol")
+        if not self._adapts():
+            return schedules.idle(watched, tol) > patience
+        found = schedules.stalls(watched, patience, tol)
+        return found[-1:] == [len(watched) - 1] and self._rate(len(found) - 1) <= _SMALLEST_RATE
+
     def _stalled(self, tol: float) -> bool:
         """Whether training ends where nothing improves. If not, the rate falls, and the epochs are counted anew."""
         ends, then = True, "Stopping."
         if self._adapts():
-            ends, then = self._rate() <= _SMALLEST_RATE, "Learning rate too small. Stopping."
+            ends, then = self._rate(self._falls) <= _SMALLEST_RATE, "Learning rate too small. Stopping."
             if not ends:
                 self._falls, self._idle = self._falls + 1, 0
-                then = f"Setting learning rate to {self._rate():f}"
+                then = f"Setting learning rate to {self._rate(self._falls):f}"
         what = "Validation score" if self.early_stopping else "Training loss"
         unchanged = f"did not improve more than tol={tol:f} for {self.n_iter_no_change} consecutive epochs"
         self._say(f"{what} {unchanged}. {then}")
         return ends
 
-    def _rate(self) -> float:
-        """The learning rate of "adaptive" now."""
+    def _rate(self, falls: int) -> float:
+        """The learning rate of "adaptive" after so many falls."""
         rate = self._number("learning_rate_init")
-        for _ in range(self._falls):
+        for _ in range(falls):
             rate /= 5.0
         return rate
-
-    def _watched(self) -> list[float]:
-        """What is watched for improvement since the optimizer began, lower is better."""
-        scores, count = cast(list[float], self.validation_scores_), len(self._history)
-        watched = [-score for score in scores] if self.early_stopping else self.loss_curve_
-        return watched[len(watched) - count :]
 
     def _say(self, message: str) -> None:
         if self.verbose:
@@ -193,7 +224,10 @@ class Network(SharedParameters, Transformer, CallbackSupportMixin, ABC):
     # --- the fitted network --------------------------------------------------------------------------------------
 
     def _outputs(self, X: Any, method: str, logits: bool = False) -> Array:
-        """What the network predicts for the rows of X, or its logits; ``method`` was called, for messages."""
+        """What each network predicts for the rows of X, or its logits: (n, d_out), or (k, n, d_out) of an ensemble.
+
+        ``method`` was called, for messages.
+        """
         chunks, params, activation = self._chunks(X, method), self._params(), self.activation
         criterion = "squared_error" if logits else self._criterion()  # whose predictions are the logits
         return joined([predict(chunk, *params, activation=activation, criterion=criterion) for chunk in chunks])
