@@ -3,6 +3,7 @@
 Read it in the order of the data's way. A module imports only what stands above it in this list:
 
     ops         affine and the activations, each -> (value, pullback)
+    criterion   what a criterion is, and the targets and weights that it takes
     losses      criteria: logits and targets -> (loss, pullback)
     dropout     masks that are a hash of the position
     mlp         the network: init_params, forward, backward, objective, loss_and_grads, train_step, predict
@@ -63,7 +64,7 @@ __all__ = [
 ]
 
 _MODULES = (
-    "backends", "checkpoint", "cost", "data", "dropout", "estimators", "export", "losses", "metrics", "mistakes", "mlp",
+    "backends", "checkpoint", "cost", "criterion", "data", "dropout", "estimators", "export", "losses", "metrics", "mistakes", "mlp",
     "ops", "optim", "parameters", "plots", "schedules", "train",
 )
 _HOMES = ("mlp", "losses", "cost", "gradcheck", "mistakes")  # of the names in __all__

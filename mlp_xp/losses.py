@@ -2,11 +2,10 @@
 
 A criterion is ``criterion(logits, targets, weights) -> (loss, pullback)``: logits (n, k), floating targets (n, k),
 weights (n,) that sum to 1. It sums over the outputs and averages over the batch; only the logits are differentiated.
-``targets_and_weights`` makes targets and weights from what a caller has: labels, smoothing, sample weights.
 
 To add a criterion, write one function at the end: its loss, its pullback, and what else its record holds.
 
-Before: ``ops``. Next: ``mlp`` puts a network in front of the logits.
+Before: ``criterion`` says what a record holds. Next: ``mlp`` puts a network in front of the logits.
 """
 
 from __future__ import annotations
@@ -14,12 +13,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from mlp_xp._lib.arguments import check_alike, check_device
-from mlp_xp._lib.namespace import device_kwargs, is_floating, is_integral, is_numpy, namespace, scalar_like
+from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace
 from mlp_xp._lib.typing import Array, Namespace, Op, Pullback
-from mlp_xp.ops import Cost, Primitive, log1p_exp, logistic, op_from, record_named
+from mlp_xp.criterion import ANY, takes, weights_in_range
+from mlp_xp.criterion import CRITERIA as CRITERIA
+from mlp_xp.criterion import Criterion as Criterion
+from mlp_xp.criterion import check_target_values as check_target_values
+from mlp_xp.criterion import check_targets as check_targets
+from mlp_xp.criterion import criterion_named as criterion_named
+from mlp_xp.criterion import of_any_range as of_any_range
+from mlp_xp.criterion import targets_and_weights as targets_and_weights
+from mlp_xp.ops import Cost, Primitive, log1p_exp, logistic, op_from
 
 # --- probabilities -----------------------------------------------------------------------------------------------
 
@@ -110,7 +117,7 @@ def cross_entropy(p: Array, y: Array) -> Array:
         raise TypeError(f"p must be floating, got {p.dtype}")
     check_device("y", y, p, "p")
     targets, weights = targets_and_weights(xp, y, p)
-    weights = _weights_in_range(xp, "p", p, (0.0, 1.0), "; logits go to objective", weights)
+    weights = weights_in_range(xp, "p", p, (0.0, 1.0), "; logits go to objective", weights)
     zero = p <= 0
     log_p = xp.log(xp.where(zero, xp.ones_like(p), p))
     infinity = xp.full((), math.inf, dtype=p.dtype, **device_kwargs(p))
@@ -119,173 +126,7 @@ def cross_entropy(p: Array, y: Array) -> Array:
     return xp.sum(weights[:, None] * (targets * xp.where(targets == 0, xp.zeros_like(p), surprise)))
 
 
-# --- targets -----------------------------------------------------------------------------------------------------
-
-
-def targets_and_weights(
-    xp: Namespace,
-    y: Array,
-    outputs: Array,
-    sample_weight: Array | None = None,
-    label_smoothing: float = 0.0,
-    criterion: Criterion | None = None,
-) -> tuple[Array, Array]:
-    """Floating targets (n, k) and weights (n,) that sum to 1, for ``outputs`` (..., n, k), in their dtype.
-
-    Integer labels (n,) become one-hot rows (0/1 when k is 1), smoothed to ``(1 - s) one_hot + s / k``. A label out of
-    range, or a target that the criterion does not take, raises on NumPy. Elsewhere a look at the values would wait for
-    the device: such a row gets weight NaN, which reaches the loss and every gradient of this library's. Without a
-    criterion the targets may be any numbers, one for each output.
-    """
-    criterion = criterion or CRITERIA["softmax_cross_entropy"]
-    n, k = outputs.shape[-2], outputs.shape[-1] // criterion.outputs_per_target
-    dtype = outputs.dtype
-    place = device_kwargs(outputs)
-    if sample_weight is None:
-        weights = xp.full((n,), 1.0 / n, dtype=dtype, **place)
-    else:
-        _check_sample_weight(xp, sample_weight, outputs)
-        if not is_numpy(xp):  # on NumPy a negative weight has raised
-            sample_weight = xp.where(sample_weight >= 0, sample_weight, scalar_like(xp, math.nan, sample_weight))
-        total = xp.sum(sample_weight)
-        # total - total is NaN where the sum is infinite: all rows would weigh nothing, and the loss would be 0
-        weights = sample_weight / (total + (total - total))
-    if not check_targets(xp, criterion, y, n, outputs.shape[-1], dtype):
-        targets = y
-        if criterion.targets != _ANY:
-            weights = _weights_in_range(xp, "y", y, criterion.targets, _takes(criterion), weights)
-    else:
-        classes = max(k, 2)
-        if classes > 127 and xp.iinfo(y.dtype).max < classes:  # 8-bit labels of more classes than 8 bits can count
-            y = xp.astype(y, xp.int32)
-        hit = y[:, None] == xp.arange(classes, dtype=y.dtype, **place)
-        if not is_numpy(xp):
-            weights = xp.where(xp.any(hit, axis=-1), weights, scalar_like(xp, math.nan, weights))
-        elif xp.count_nonzero(hit) != n:
-            check_target_values(xp, criterion, y, outputs.shape[-1])
-        targets = xp.astype(hit if k > 1 else hit[:, 1:], dtype)
-    if label_smoothing:
-        targets = (1.0 - label_smoothing) * targets + label_smoothing / k
-    return targets, weights
-
-
-def check_targets(
-    xp: Namespace, criterion: Criterion, y: Array, n: int, d_out: int, dtype: object, which: str = ""
-) -> bool:
-    """Whether ``y`` holds labels. Raise unless it is integer (n,), or (n, k) of ``dtype``, k targets a row."""
-    if y.dtype == dtype or not is_integral(xp, y.dtype):
-        _check_floating_targets(xp, y, n, d_out // criterion.outputs_per_target, dtype, which)
-        return False
-    if y.shape != (n,):
-        hint = _about_integers(criterion)
-        raise ValueError(f"integer {which}y must be labels of shape (n,) = ({n},), got {tuple(y.shape)}{hint}")
-    return True
-
-
-def check_target_values(xp: Namespace, criterion: Criterion, y: Array, d_out: int, which: str = "") -> None:
-    """Raise ``ValueError`` for labels or floating targets that the criterion does not take.
-
-    This looks at every value, which waits for the device.
-
-    Args:
-        xp: the namespace of ``y``.
-        criterion: the record, which has the range of its targets.
-        y: integer labels, or floating targets without NaN.
-        d_out: how many outputs the network has; floating targets don't ask for it.
-        which: stands before the name y in the message, such as "validation ".
-    """
-    if is_integral(xp, y.dtype):
-        classes = max(d_out // criterion.outputs_per_target, 2)
-        first, last = int(xp.min(y)), int(xp.max(y))
-        if first < 0 or last >= classes:
-            labels = f"labels 0 to {classes - 1}, got labels {first} to {last}"
-            raise ValueError(f"{which}y must hold {labels}{_about_integers(criterion)}")
-        return
-    if criterion.targets != _ANY:
-        _check_range(xp, f"{which}y", y, criterion.targets, _takes(criterion))
-
-
-def of_any_range(criterion: Criterion) -> Criterion:
-    """The criterion for targets whose range was looked at already: not every step needs to look again."""
-    return criterion._replace(targets=_ANY)
-
-
-def _about_integers(criterion: Criterion) -> str:
-    """The end of a sentence about integers that are no labels, for a criterion of numbers."""
-    return "" if criterion.decide else "; integers are labels: counts and other numbers must be floating, (n, d_out)"
-
-
-def _takes(criterion: Criterion) -> str:
-    """The end of a sentence about targets out of range."""
-    return f" for {criterion.name}; squared_error takes any number"
-
-
-def _check_range(xp: Namespace, name: str, array: Array, between: tuple[float, float], hint: str) -> None:
-    """Raise ``ValueError`` for a number outside of a range; NaN passes, and makes the loss NaN."""
-    low, high = _rounded(xp, array, between)
-    smallest, largest = float(xp.min(array)), float(xp.max(array))
-    if smallest < low or largest > high:
-        end = f"at least {between[0]:g}" if high == math.inf else f"in {between[0]:g} ... {between[1]:g}"
-        raise ValueError(f"{name} must be {end}{hint}, got {smallest if smallest < low else largest}")
-
-
-def _rounded(xp: Namespace, array: Array, between: tuple[float, float]) -> tuple[float, float]:
-    """The ends of a bounded range, eight roundings further out: a share may be a sum of shares, in float32 once."""
-    low, high = between
-    if math.inf in (-low, high):
-        return between
-    slack = 8.0 * high * max(float(xp.finfo(dtype).eps) for dtype in (array.dtype, xp.float32))
-    return low - slack, high + slack
-
-
-def _weights_in_range(
-    xp: Namespace, name: str, array: Array, between: tuple[float, float], hint: str, weights: Array
-) -> Array:
-    """``weights``, NaN for each row of ``array`` with a number out of range; on NumPy such a number raises."""
-    low, high = between
-    if is_numpy(xp):
-        # to count takes half the time of min and max; what is not inside may be NaN or a rounding
-        inside = array >= low if high == math.inf else (array >= low) & (array <= high)
-        if xp.count_nonzero(inside) == math.prod(array.shape):
-            return weights
-        _check_range(xp, name, array, between, hint)
-    low, high = _rounded(xp, array, between)
-    outside = (array < low) | (array > high) | (array != array)
-    # a constant and not weights * NaN, whose derivative by a weight would be NaN everywhere
-    return xp.where(xp.any(outside, axis=-1), scalar_like(xp, math.nan, weights), weights)
-
-
-def _check_sample_weight(xp: Namespace, sample_weight: Array, outputs: Array) -> None:
-    n, dtype = outputs.shape[-2], outputs.dtype
-    if sample_weight.shape != (n,):
-        raise ValueError(f"sample_weight must have shape (n,) = ({n},), got {tuple(sample_weight.shape)}")
-    if sample_weight.dtype != dtype:
-        raise TypeError(f"sample_weight must have the dtype of X, {dtype}, got {sample_weight.dtype}")
-    if is_numpy(xp):
-        if not xp.min(sample_weight) >= 0:
-            raise ValueError(f"sample_weight must not be negative or NaN, got {float(xp.min(sample_weight))}")
-        if not 0 < (total := xp.sum(sample_weight)) < math.inf:
-            must = "must not sum to zero" if total == 0 else "must be finite, and so must be their sum"
-            raise ValueError(f"sample_weight {must}, got a sum of {float(total)}")
-
-
-def _check_floating_targets(xp: Namespace, y: Array, n: int, k: int, dtype: object, which: str) -> None:
-    if not is_floating(xp, y.dtype):
-        raise TypeError(f"{which}y must be integer labels (n,) or floating targets (n, d_out), got dtype {y.dtype}")
-    if y.shape != (n, k):
-        hint = "; class labels must be integers" if y.ndim == 1 else ""
-        raise ValueError(
-            f"floating {which}y must be targets of shape (n, d_out) = ({n}, {k}), got {tuple(y.shape)}{hint}"
-        )
-    if y.dtype != dtype:
-        raise TypeError(f"floating {which}y must have the dtype of X, {dtype}, got {y.dtype}")
-
-
 # --- criteria ----------------------------------------------------------------------------------------------------
-
-
-def _as_they_are(xp: Namespace, logits: Array) -> Array:
-    return logits
 
 
 def _exp(xp: Namespace, logits: Array) -> Array:
@@ -301,63 +142,6 @@ def _each_label(xp: Namespace, logits: Array, k: int) -> Array:
     """0 or 1 for each output, (n, k); (n,) where k is 1."""
     labels = xp.astype(logits > 0, xp.__array_namespace_info__().default_dtypes()["indexing"])
     return labels[..., 0] if k == 1 else labels
-
-
-_ANY = (-math.inf, math.inf)
-
-
-class Criterion(NamedTuple):
-    """A criterion with all that belongs to it.
-
-    name: as the option ``criterion`` takes it.
-    loss: ``loss(xp, logits, targets, weights) -> (loss, pullback)``.
-    outputs: ``outputs(xp, logits)``, what ``forward`` returns, (n, k).
-    decide: ``decide(xp, logits, k)``, what ``predict`` returns, (n,) or (n, k); the outputs for None.
-    metric: the score that belongs to it: "accuracy" of labels, "r2" of numbers, or None.
-    probabilities: whether its outputs are probabilities.
-    quantity, unit: what the loss measures, and in which unit, for pictures.
-    outputs_per_target: how many logits belong to one target.
-    targets: the smallest and the largest target that it takes.
-    curvature: ``curvature(xp, logits, targets, weights) -> product``, where ``product(dz)`` is the second derivative of
-        the loss by the logits times ``dz``; None where nobody gave it.
-    smoothing: whether label smoothing is defined.
-    label_loss: ``loss`` for targets that are known to sum to 1 in each row, where that saves arithmetic.
-    cost: per logit, labels given for softmax, else a look at the range of the targets included; ``kept`` counts the
-        targets. None for an op of the caller's own.
-    """
-
-    name: str
-    loss: Primitive
-    outputs: Callable[[Namespace, Array], Array] = _as_they_are
-    decide: Callable[[Namespace, Array, int], Array] | None = None
-    metric: Literal["accuracy", "r2"] | None = None
-    probabilities: bool = False
-    quantity: str = "loss"
-    unit: str = ""
-    outputs_per_target: int = 1
-    smoothing: bool = False
-    label_loss: Primitive | None = None
-    cost: Cost | None = None
-    targets: tuple[float, float] = _ANY
-    curvature: Callable[[Namespace, Array, Array, Array], Callable[[Array], Array]] | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # by its name, so that a copy is the record of the table; a caller's own goes by its fields
-        known = CRITERIA.get(self.name) is self
-        return (criterion_named, (self.name,)) if known else (Criterion, tuple(self))
-
-    def decision(self, xp: Namespace, logits: Array, k: int) -> Array:
-        """What ``predict`` returns for logits (n, k); k is said since a library that only traces may not know it."""
-        return self.outputs(xp, logits) if self.decide is None else self.decide(xp, logits, k)
-
-
-CRITERIA: dict[str, Criterion] = {}
-"""Name -> record of every criterion."""
-
-
-def criterion_named(name_or_op: str | Op) -> Criterion:
-    """The record of a criterion; see ``record_named``. That of a caller's op has the logits for its outputs."""
-    return record_named("criterion", CRITERIA, name_or_op, Criterion)
 
 
 def _criterion(**belonging: Any) -> Callable[[Primitive], Op]:
@@ -385,8 +169,8 @@ def _rows_of(
         if array.shape != expected:
             follows = f"{expected} to follow logits {tuple(logits.shape)}"
             raise ValueError(f"{name} must have shape {follows}, got {tuple(array.shape)}")
-    if criterion.targets != _ANY:
-        weights = _weights_in_range(xp, "targets", targets, criterion.targets, _takes(criterion), weights)
+    if criterion.targets != ANY:
+        weights = weights_in_range(xp, "targets", targets, criterion.targets, takes(criterion), weights)
     return logits, targets, weights
 
 

@@ -24,7 +24,7 @@ PACKAGE = Path(mlp_xp.__file__).parent
 # lowest first: a module imports only modules that stand before it; a package stands for its __init__.py
 _ORDER = """
 _lib.version _lib.typing _lib.namespace _lib.arguments _lib.files _lib.moved _lib
-dropout ops metrics losses mlp optim schedules cost
+dropout ops metrics criterion losses mlp optim schedules cost
 gradcheck.arrays gradcheck.forms gradcheck.slopes gradcheck.derivatives gradcheck.dual gradcheck.local
 gradcheck.contract gradcheck.evidence gradcheck.kinks gradcheck.judge gradcheck.report gradcheck.elsewhere
 gradcheck.entries gradcheck.blind_spots gradcheck.factors gradcheck.patterns gradcheck.explain
@@ -84,7 +84,7 @@ def flaws(module: str, source: str) -> list[str]:
     for line, name in imported(source):
         target = own(name)
         if target is None:
-            if module in ("ops", "losses", "dropout") and name.partition(".")[0] == "numpy":
+            if module in ("ops", "criterion", "losses", "dropout") and name.partition(".")[0] == "numpy":
                 found.append(f"{module}, line {line}, imports {name}: the compute path needs the array API alone")
             continue
         if module.startswith("gradcheck") and not target.startswith(("gradcheck", "_lib")):
