@@ -64,8 +64,8 @@ __all__ = [
 ]
 
 _MODULES = (
-    "backends", "checkpoint", "cost", "criterion", "data", "dropout", "estimators", "export", "losses", "metrics", "mistakes", "mlp",
-    "ops", "optim", "parameters", "plots", "schedules", "train",
+    "backends", "checkpoint", "cost", "criterion", "data", "dropout", "estimators", "export", "losses", "metrics",
+    "mistakes", "mlp", "ops", "optim", "parameters", "plots", "schedules", "train",
 )
 _HOMES = ("mlp", "losses", "cost", "gradcheck", "mistakes")  # of the names in __all__
 # fmt: on

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from mlp_xp._lib.namespace import device_kwargs, is_floating, is_integral, is_numpy, scalar_like
-from mlp_xp._lib.typing import Array, Namespace, Op
-from mlp_xp.ops import Cost, Primitive, record_named
+from mlp_xp._lib.typing import Array, Namespace, Op, Pullback
+from mlp_xp.ops import Cost, Primitive, op_from, record_named
 
 # --- the record --------------------------------------------------------------------------------------------------
 
 
-def _as_they_are(xp: Namespace, logits: Array) -> Array:
+def _as_they_are(xp: Namespace, logits: Array, k: int) -> Array:
     return logits
 
 
@@ -31,24 +32,28 @@ class Criterion(NamedTuple):
 
     name: as the option ``criterion`` takes it.
     loss: ``loss(xp, logits, targets, weights) -> (loss, pullback)``.
-    outputs: ``outputs(xp, logits)``, what ``forward`` returns, (n, k).
-    decide: ``decide(xp, logits, k)``, what ``predict`` returns, (n,) or (n, k); the outputs for None.
+    outputs: ``outputs(xp, logits, k)``, what ``forward`` returns for logits (n, k), (n, k).
+    decide: ``decide(xp, logits, k)``, what ``predict`` returns, (n,) or (n, targets); the outputs for None.
     metric: the score that belongs to it: "accuracy" of labels, "r2" of numbers, or None.
     probabilities: whether its outputs are probabilities.
     quantity, unit: what the loss measures, and in which unit, for pictures.
-    outputs_per_target: how many logits belong to one target.
+    outputs_per_target: how many logits belong to one target. Logits and outputs are so many blocks of columns, each
+        with a column for every target.
     targets: the smallest and the largest target that it takes.
     curvature: ``curvature(xp, logits, targets, weights) -> product``, where ``product(dz)`` is the second derivative of
         the loss by the logits times ``dz``; None where nobody gave it.
     smoothing: whether label smoothing is defined.
     label_loss: ``loss`` for targets that are known to sum to 1 in each row, where that saves arithmetic.
+    levels: of the quantiles that the blocks of its outputs are; empty where they are something else.
+    scale: whether its outputs are means and standard deviations.
+    family: its name without a parameter, such as "huber" of "huber(2.0)"; empty for an op of the caller's own.
     cost: per logit, labels given for softmax, else a look at the range of the targets included; ``kept`` counts the
         targets. None for an op of the caller's own.
     """
 
     name: str
     loss: Primitive
-    outputs: Callable[[Namespace, Array], Array] = _as_they_are
+    outputs: Callable[[Namespace, Array, int], Array] = _as_they_are
     decide: Callable[[Namespace, Array, int], Array] | None = None
     metric: Literal["accuracy", "r2"] | None = None
     probabilities: bool = False
@@ -60,6 +65,9 @@ class Criterion(NamedTuple):
     cost: Cost | None = None
     targets: tuple[float, float] = ANY
     curvature: Callable[[Namespace, Array, Array, Array], Callable[[Array], Array]] | None = None
+    levels: tuple[float, ...] = ()
+    scale: bool = False
+    family: str = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # by its name, so that a copy is the record of the table; a caller's own goes by its fields
@@ -68,16 +76,58 @@ class Criterion(NamedTuple):
 
     def decision(self, xp: Namespace, logits: Array, k: int) -> Array:
         """What ``predict`` returns for logits (n, k); k is said since a library that only traces may not know it."""
-        return self.outputs(xp, logits) if self.decide is None else self.decide(xp, logits, k)
+        return self.outputs(xp, logits, k) if self.decide is None else self.decide(xp, logits, k)
 
 
 CRITERIA: dict[str, Criterion] = {}
 """Name -> record of every criterion; ``losses`` enters them."""
 
 
+class Parametrised:
+    """A criterion with a parameter, such as ``huber(2.0)``, as an op; it is copied, compared and printed by its record.
+
+    A class, since a function that is made in a call can't be pickled.
+    """
+
+    def __init__(self, record: Criterion) -> None:
+        self.record, self.__name__ = record, record.name
+        self._op = op_from(record.loss, partial(rows_that_fit, record))
+
+    def __call__(self, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
+        return self._op(logits, targets, weights)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Parametrised, (self.record,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Parametrised) and self.__name__ == other.__name__
+
+    def __hash__(self) -> int:
+        return hash(self.__name__)
+
+    def __repr__(self) -> str:
+        return f"mlp_xp.losses.{self.__name__}"
+
+
 def criterion_named(name_or_op: str | Op) -> Criterion:
     """The record of a criterion; see ``record_named``. That of a caller's op has the logits for its outputs."""
+    if isinstance(name_or_op, Parametrised):
+        return name_or_op.record
     return record_named("criterion", CRITERIA, name_or_op, Criterion)
+
+
+def blocks(columns: Array, k: int, count: int) -> list[Array]:
+    """The k columns of logits or outputs (..., k) as ``count`` blocks, one for each output of a target."""
+    width = k // count
+    return [columns[..., width * i : width * (i + 1)] for i in range(count)]
+
+
+def check_width(criterion: Criterion, d_out: int) -> None:
+    """Raise unless a network with so many outputs has all that the criterion takes for each target."""
+    if d_out % (share := criterion.outputs_per_target):
+        raise ValueError(
+            f"d_out must be a multiple of {share}, the outputs of each target for {criterion.name}, got {d_out}"
+        )
 
 
 # --- targets -----------------------------------------------------------------------------------------------------
@@ -114,7 +164,7 @@ def targets_and_weights(
     if not check_targets(xp, criterion, y, n, outputs.shape[-1], dtype):
         targets = y
         if criterion.targets != ANY:
-            weights = weights_in_range(xp, "y", y, criterion.targets, takes(criterion), weights)
+            weights = weights_in_range(xp, "y", y, criterion.targets, _takes(criterion), weights)
     else:
         classes = max(k, 2)
         if classes > 127 and xp.iinfo(y.dtype).max < classes:  # 8-bit labels of more classes than 8 bits can count
@@ -134,6 +184,7 @@ def check_targets(
     xp: Namespace, criterion: Criterion, y: Array, n: int, d_out: int, dtype: object, which: str = ""
 ) -> bool:
     """Whether ``y`` holds labels. Raise unless it is integer (n,), or (n, k) of ``dtype``, k targets a row."""
+    check_width(criterion, d_out)
     if y.dtype == dtype or not is_integral(xp, y.dtype):
         _check_floating_targets(xp, y, n, d_out // criterion.outputs_per_target, dtype, which)
         return False
@@ -163,7 +214,7 @@ def check_target_values(xp: Namespace, criterion: Criterion, y: Array, d_out: in
             raise ValueError(f"{which}y must hold {labels}{_about_integers(criterion)}")
         return
     if criterion.targets != ANY:
-        _check_range(xp, f"{which}y", y, criterion.targets, takes(criterion))
+        _check_range(xp, f"{which}y", y, criterion.targets, _takes(criterion))
 
 
 def of_any_range(criterion: Criterion) -> Criterion:
@@ -173,10 +224,14 @@ def of_any_range(criterion: Criterion) -> Criterion:
 
 def _about_integers(criterion: Criterion) -> str:
     """The end of a sentence about integers that are no labels, for a criterion of numbers."""
-    return "" if criterion.decide else "; integers are labels: counts and other numbers must be floating, (n, d_out)"
+    return (
+        ""
+        if criterion.metric == "accuracy"
+        else "; integers are labels: counts and other numbers must be floating, (n, d_out)"
+    )
 
 
-def takes(criterion: Criterion) -> str:
+def _takes(criterion: Criterion) -> str:
     """The end of a sentence about targets out of range."""
     return f" for {criterion.name}; squared_error takes any number"
 
@@ -214,6 +269,24 @@ def weights_in_range(
     outside = (array < low) | (array > high) | (array != array)
     # a constant and not weights * NaN, whose derivative by a weight would be NaN everywhere
     return xp.where(xp.any(outside, axis=-1), scalar_like(xp, math.nan, weights), weights)
+
+
+def rows_that_fit(
+    criterion: Criterion, xp: Namespace, logits: Array, targets: Array, weights: Array
+) -> tuple[Array, Array, Array]:
+    """The arguments of a criterion's op, once they are known to fit; see ``targets_and_weights`` for NaN weights."""
+    share = criterion.outputs_per_target
+    if logits.ndim < 2 or logits.shape[-1] == 0 or logits.shape[-1] % share:
+        each = f", {share} logits for each target" if share > 1 else ""
+        raise ValueError(f"logits must have shape (n, k), k >= 1{each}, got {tuple(logits.shape)}")
+    n, k = logits.shape[-2], logits.shape[-1] // share
+    for name, array, expected in (("targets", targets, (n, k)), ("weights", weights, (n,))):
+        if array.shape != expected:
+            follows = f"{expected} to follow logits {tuple(logits.shape)}"
+            raise ValueError(f"{name} must have shape {follows}, got {tuple(array.shape)}")
+    if criterion.targets != ANY:
+        weights = weights_in_range(xp, "targets", targets, criterion.targets, _takes(criterion), weights)
+    return logits, targets, weights
 
 
 def _check_sample_weight(xp: Namespace, sample_weight: Array, outputs: Array) -> None:

@@ -3,7 +3,8 @@
 A criterion is ``criterion(logits, targets, weights) -> (loss, pullback)``: logits (n, k), floating targets (n, k),
 weights (n,) that sum to 1. It sums over the outputs and averages over the batch; only the logits are differentiated.
 
-To add a criterion, write one function at the end: its loss, its pullback, and what else its record holds.
+To add a criterion, write one function at the end: its loss, its pullback, and what else its record holds. One with a
+parameter is a function of the parameter that returns the record.
 
 Before: ``criterion`` says what a record holds. Next: ``mlp`` puts a network in front of the logits.
 """
@@ -11,16 +12,17 @@ Before: ``criterion`` says what a record holds. Next: ``mlp`` puts a network in 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from itertools import pairwise
+from typing import Any, ParamSpec, cast
 
-from mlp_xp._lib.arguments import check_alike, check_device
-from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace
+from mlp_xp._lib.arguments import check_alike, check_device, check_number, check_positive
+from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, scalar_like
 from mlp_xp._lib.typing import Array, Namespace, Op, Pullback
-from mlp_xp.criterion import ANY, takes, weights_in_range
 from mlp_xp.criterion import CRITERIA as CRITERIA
 from mlp_xp.criterion import Criterion as Criterion
+from mlp_xp.criterion import Parametrised, blocks, rows_that_fit, weights_in_range
 from mlp_xp.criterion import check_target_values as check_target_values
 from mlp_xp.criterion import check_targets as check_targets
 from mlp_xp.criterion import criterion_named as criterion_named
@@ -38,7 +40,7 @@ def exp_and_total(xp: Namespace, z: Array) -> tuple[Array, Array, Array]:
     return shifted, exps, xp.sum(exps, axis=-1, keepdims=True)
 
 
-def _softmax(xp: Namespace, z: Array) -> Array:
+def _softmax(xp: Namespace, z: Array, k: int = 0) -> Array:
     _, exps, total = exp_and_total(xp, z)
     return exps / total
 
@@ -129,8 +131,12 @@ def cross_entropy(p: Array, y: Array) -> Array:
 # --- criteria ----------------------------------------------------------------------------------------------------
 
 
-def _exp(xp: Namespace, logits: Array) -> Array:
+def _exp(xp: Namespace, logits: Array, k: int) -> Array:
     return xp.exp(logits)
+
+
+def _logistic(xp: Namespace, logits: Array, k: int) -> Array:
+    return logistic(xp, logits)
 
 
 def _most_probable(xp: Namespace, logits: Array, k: int) -> Array:
@@ -148,30 +154,34 @@ def _criterion(**belonging: Any) -> Callable[[Primitive], Op]:
     """Make a primitive an op, and enter its record, with what belongs to it, in the table."""
 
     def enter(primitive: Primitive) -> Op:
-        record = Criterion(primitive.__name__, primitive, **belonging)
-        op = op_from(primitive, partial(_rows_of, record))
+        record = Criterion(primitive.__name__, primitive, family=primitive.__name__, **belonging)
+        op = op_from(primitive, partial(rows_that_fit, record))
         CRITERIA[record.name] = vars(op)["record"] = record
         return op
 
     return enter
 
 
-def _rows_of(
-    criterion: Criterion, xp: Namespace, logits: Array, targets: Array, weights: Array
-) -> tuple[Array, Array, Array]:
-    """The arguments of a criterion's op, once they are known to fit; see ``targets_and_weights`` for NaN weights."""
-    share = criterion.outputs_per_target
-    if logits.ndim < 2 or logits.shape[-1] == 0 or logits.shape[-1] % share:
-        each = f", {share} logits for each target" if share > 1 else ""
-        raise ValueError(f"logits must have shape (n, k), k >= 1{each}, got {tuple(logits.shape)}")
-    n, k = logits.shape[-2], logits.shape[-1] // share
-    for name, array, expected in (("targets", targets, (n, k)), ("weights", weights, (n,))):
-        if array.shape != expected:
-            follows = f"{expected} to follow logits {tuple(logits.shape)}"
-            raise ValueError(f"{name} must have shape {follows}, got {tuple(array.shape)}")
-    if criterion.targets != ANY:
-        weights = weights_in_range(xp, "targets", targets, criterion.targets, takes(criterion), weights)
-    return logits, targets, weights
+Parameters = ParamSpec("Parameters")
+
+
+def _family(record_of: Callable[Parameters, Criterion]) -> Callable[Parameters, Parametrised]:
+    """Make a function ``record_of(parameter)`` return an op, and enter the record of its default in the table."""
+
+    @wraps(record_of)
+    def make(*args: Parameters.args, **named: Parameters.kwargs) -> Parametrised:
+        return Parametrised(record_of(*args, **named))
+
+    name, default = record_of.__name__, cast(Callable[[], Criterion], record_of)()
+    CRITERIA[name] = vars(make)["record"] = default._replace(name=name)  # ``criterion=huber`` means "huber"
+    return make
+
+
+def _named(primitive: Primitive, *parameters: float) -> Primitive:
+    """``primitive`` with its first argument, the parameters, filled in; its name says them."""
+    bound = partial(primitive, parameters)
+    bound.__name__ = f"{primitive.__name__.strip('_')}({', '.join(map(repr, parameters))})"  # type: ignore[attr-defined]
+    return bound
 
 
 def _mean(xp: Namespace, losses: Array, weights: Array) -> Array:
@@ -226,7 +236,7 @@ def softmax_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights:
 
 
 @_criterion(
-    outputs=logistic, decide=_each_label, metric="accuracy", probabilities=True, quantity="cross-entropy", unit="nats",
+    outputs=_logistic, decide=_each_label, metric="accuracy", probabilities=True, quantity="cross-entropy", unit="nats",
     cost=Cost(16, 16, 2), targets=(0.0, 1.0),
 )  # fmt: skip
 def sigmoid_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
@@ -310,3 +320,242 @@ def poisson(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tup
     log_targets = xp.log(xp.where(zero, xp.ones_like(targets), targets))  # 0 log 0 = 0
     losses = xp.sum(rates - targets + targets * (log_targets - logits), axis=-1)
     return _mean(xp, losses, weights), lambda dloss: ((rates - targets) * _per_row(weights, dloss),)
+
+
+# --- criteria of numbers whose outliers, quantiles or spread matter ------------------------------------------------
+
+
+def _tilted(
+    xp: Namespace, logits: Array, targets: Array, weights: Array, above: float | Array, below: float | Array
+) -> tuple[Array, Pullback]:
+    """``above (z - t)`` where the output is too large, ``below (t - z)`` where it is too small."""
+    gap = logits - targets
+    # gap - gap is 0, or NaN for a target that is NaN, whose slope would be 0
+    slope = above * xp.astype(gap > 0, gap.dtype) - below * xp.astype(gap < 0, gap.dtype) + (gap - gap)
+    return _mean(xp, xp.sum(gap * slope, axis=-1), weights), lambda dloss: (slope * _per_row(weights, dloss),)
+
+
+def _flat(xp: Namespace, logits: Array, targets: Array, weights: Array) -> Callable[[Array], Array]:
+    """0 almost everywhere: the loss is made of straight lines."""
+    return xp.zeros_like
+
+
+@_criterion(metric="r2", quantity="absolute error", unit="unit of y", cost=Cost(10, 1, 1), curvature=_flat)
+def absolute_error(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
+    """``sum_i w_i sum_j |z_ij - t_ij|``: (n, k), (n, k), (n,) -> 0-d; its outputs estimate medians.
+
+    The pullback is ``w sign(z - t)``, with sign(0) = 0.
+
+    Args:
+        logits: (n, k), real floating.
+        targets: (n, k), of the same dtype.
+        weights: (n,), of the same dtype; they sum to 1.
+
+    Returns:
+        The loss, 0-d, and its pullback, ``dloss -> (dlogits,)``.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> logits, targets, weights = np.zeros((1, 3)), np.asarray([[0.0, 1.0, -3.0]]), np.ones(1)
+    >>> loss, pullback = mx.losses.absolute_error(logits, targets, weights)
+    >>> float(loss), pullback(np.asarray(1.0))[0].tolist()
+    (4.0, [[0.0, -1.0, 1.0]])
+    """
+    return _tilted(xp, logits, targets, weights, 1.0, 1.0)
+
+
+def _held(xp: Namespace, gap: Array, delta: float) -> Array:
+    """``gap`` held between -delta and delta; NaN stays NaN."""
+    return xp.maximum(xp.minimum(gap, scalar_like(xp, delta, gap)), scalar_like(xp, -delta, gap))
+
+
+def _huber(
+    parameters: tuple[float], xp: Namespace, logits: Array, targets: Array, weights: Array
+) -> tuple[Array, Pullback]:
+    gap = logits - targets
+    slope = _held(xp, gap, *parameters)
+    # c (g - c/2), c the gap g held: g^2/2 within delta, else delta (|g| - delta/2)
+    losses = xp.sum(slope * (gap - 0.5 * slope), axis=-1)
+    return _mean(xp, losses, weights), lambda dloss: (slope * _per_row(weights, dloss),)
+
+
+def _huber_curvature(
+    delta: float, xp: Namespace, logits: Array, targets: Array, weights: Array
+) -> Callable[[Array], Array]:
+    """``w v`` where the error is below delta, else 0."""
+    gap = logits - targets
+    bend = xp.astype(xp.abs(gap) < delta, gap.dtype) * weights[..., None]
+    return lambda dz: bend * dz
+
+
+@_family
+def huber(delta: float = 1.0) -> Criterion:
+    """``sum_i w_i sum_j h(z_ij - t_ij)``, ``h(g) = g^2/2`` for ``|g| <= delta``, else ``delta (|g| - delta/2)``.
+
+    The pullback is ``w clip(z - t, -delta, delta)``: no row pulls with more than delta.
+
+    Args:
+        delta: the error at which a square turns into a straight line, positive, in the unit of y.
+
+    Returns:
+        The criterion: (n, k), (n, k), (n,) -> 0-d, and its pullback.
+
+    Raises:
+        ValueError, TypeError: for a delta that is no positive number.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> logits, targets, weights = np.zeros((1, 2)), np.asarray([[1.0, 5.0]]), np.ones(1)
+    >>> loss, pullback = mx.losses.huber(2.0)(logits, targets, weights)
+    >>> float(loss), pullback(np.asarray(1.0))[0].tolist()
+    (8.5, [[-1.0, -2.0]])
+
+    Source: Huber, Robust estimation of a location parameter, 1964.
+    """
+    delta = check_positive("delta", delta)
+    loss = _named(_huber, delta)
+    return Criterion(
+        loss.__name__, loss, metric="r2", quantity="Huber loss", unit="(unit of y)²", cost=Cost(7, 1, 1),
+        curvature=partial(_huber_curvature, delta), family="huber",
+    )  # fmt: skip
+
+
+def _quantile(
+    levels: tuple[float, ...], xp: Namespace, logits: Array, targets: Array, weights: Array
+) -> tuple[Array, Pullback]:
+    if len(levels) == 1:
+        return _tilted(xp, logits, targets, weights, 1.0 - levels[0], levels[0])
+    place = {"dtype": logits.dtype, **device_kwargs(logits)}
+    below = xp.concat([xp.full((targets.shape[-1],), level, **place) for level in levels])  # one for each column
+    return _tilted(xp, logits, xp.concat([targets] * len(levels), axis=-1), weights, 1.0 - below, below)
+
+
+def _in_order(levels: tuple[float, ...], xp: Namespace, logits: Array, k: int) -> Array:
+    """The quantiles of each row and target in ascending order.
+
+    Outputs that were learned apart may cross. Sorted, they are nowhere further from the true quantiles in the mean:
+    Chernozhukov, Fernández-Val and Galichon, Quantile and probability curves without crossing, 2010.
+    """
+    if len(levels) == 1:
+        return logits
+    ordered = xp.sort(xp.stack(blocks(logits, k, len(levels)), axis=-1), axis=-1)
+    return xp.concat([ordered[..., i] for i in range(len(levels))], axis=-1)
+
+
+def _central(levels: tuple[float, ...], xp: Namespace, logits: Array, k: int) -> Array:
+    """The quantile whose level is nearest to the median's, the lower of two."""
+    nearest = min(range(len(levels)), key=lambda i: abs(levels[i] - 0.5))
+    return blocks(_in_order(levels, xp, logits, k), k, len(levels))[nearest]
+
+
+def check_levels(levels: Sequence[float]) -> tuple[float, ...]:
+    """Levels of quantiles as Python numbers. Raise unless they lie between 0 and 1 and ascend."""
+    numbers = tuple(check_number("a level of a quantile", level, 0.0, 1.0) for level in levels)
+    if any(low >= high for low, high in pairwise((0.0, *numbers))):
+        raise ValueError(f"levels of quantiles must ascend between 0 and 1, got {', '.join(map(str, numbers))}")
+    return numbers
+
+
+@_family
+def quantile(*levels: float) -> Criterion:
+    """``sum_i w_i sum_j max(q (t - z), (1 - q) (z - t))_ij``, the pinball loss: outputs are quantiles.
+
+    The pullback is ``w (1 - q)`` where ``z > t``, ``-w q`` where ``z < t``, and 0 where they are equal: a row that is
+    met exactly pulls nowhere. Each level takes one output of each target: logits are (n, levels k), all targets of the
+    first level first. ``forward`` returns the quantiles in ascending order, ``predict`` those (n, k) of the level that
+    is nearest to 0.5.
+
+    Args:
+        levels: between 0 and 1, in ascending order; the median without any.
+
+    Returns:
+        The criterion: (n, levels k), (n, k), (n,) -> 0-d, and its pullback.
+
+    Raises:
+        ValueError, TypeError: for levels that are not such numbers.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> logits, targets, weights = np.asarray([[0.0, 2.0]]), np.asarray([[1.0]]), np.ones(1)
+    >>> loss, pullback = mx.losses.quantile(0.25, 0.75)(logits, targets, weights)
+    >>> float(loss), pullback(np.asarray(1.0))[0].tolist()
+    (0.5, [[-0.25, 0.25]])
+
+    Source: Koenker and Bassett, Regression quantiles, 1978.
+    """
+    levels = check_levels(levels) or (0.5,)
+    loss = _named(_quantile, *levels)
+    return Criterion(
+        loss.__name__, loss, outputs=partial(_in_order, levels), decide=partial(_central, levels), metric="r2",
+        quantity="pinball loss", unit="unit of y", outputs_per_target=len(levels), cost=Cost(10, 1, 1),
+        curvature=_flat, levels=levels, family="quantile",
+    )  # fmt: skip
+
+
+_LOG_ROOT_2_PI = 0.5 * math.log(2.0 * math.pi)
+
+
+def _standardised(xp: Namespace, logits: Array, targets: Array) -> tuple[Array, Array, Array]:
+    """``log s``, ``1/s`` and ``(t - m) / s`` from the two blocks ``m`` and ``log s`` of the logits."""
+    mean, log_scale = blocks(logits, logits.shape[-1], 2)
+    # held where 1/s would overflow, so that 0/s stays 0: s is then below the smallest normal number
+    largest = math.floor(math.log(float(xp.finfo(logits.dtype).max)))
+    inverse = xp.exp(xp.minimum(-log_scale, scalar_like(xp, largest, logits)))
+    return log_scale, inverse, (targets - mean) * inverse
+
+
+def _mean_and_scale(xp: Namespace, logits: Array, k: int) -> Array:
+    mean, log_scale = blocks(logits, k, 2)
+    return xp.concat([mean, xp.exp(log_scale)], axis=-1)
+
+
+def _mean_alone(xp: Namespace, logits: Array, k: int) -> Array:
+    return blocks(logits, k, 2)[0]
+
+
+def _gaussian_curvature(xp: Namespace, logits: Array, targets: Array, weights: Array) -> Callable[[Array], Array]:
+    """``w [[1/s^2, 2 u/s], [2 u/s, 2 u^2]] v`` of each target, ``u = (t - m) / s``."""
+    _, inverse, u = _standardised(xp, logits, targets)
+    row = weights[..., None]
+    of_mean, mixed, of_scale = row * inverse * inverse, row * (2.0 * u * inverse), row * (2.0 * u * u)
+
+    def product(dz: Array) -> Array:
+        dm, ds = blocks(dz, dz.shape[-1], 2)
+        return xp.concat([of_mean * dm + mixed * ds, mixed * dm + of_scale * ds], axis=-1)
+
+    return product
+
+
+@_criterion(
+    outputs=_mean_and_scale, decide=_mean_alone, metric="r2", quantity="negative log-likelihood", unit="nats",
+    outputs_per_target=2, cost=Cost(5, 3, 1), curvature=_gaussian_curvature, scale=True,
+)  # fmt: skip
+def gaussian(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
+    """``sum_i w_i sum_j log s_ij + u_ij^2/2 + log(2 pi)/2``, ``u = (t - m) / s``: (n, 2 k), (n, k), (n,) -> 0-d.
+
+    The negative log-likelihood of normal distributions. Logits are the means m, then the logarithms of the standard
+    deviations s; the pullback is ``w (-u/s, 1 - u^2)``. ``forward`` returns m, then s; ``predict`` m.
+
+    The second output is log s since log s stands in the loss: nothing is rounded on the way there, however large. A
+    log-variance would overflow ``1/s^2`` where ``u`` is still finite. A softplus would need its logarithm.
+
+    Args:
+        logits: (n, 2 k), real floating.
+        targets: (n, k), of the same dtype.
+        weights: (n,), of the same dtype; they sum to 1.
+
+    Returns:
+        The loss, 0-d, and its pullback, ``dloss -> (dlogits,)``.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> logits, targets, weights = np.zeros((1, 2)), np.asarray([[2.0]]), np.ones(1)
+    >>> loss, pullback = mx.losses.gaussian(logits, targets, weights)
+    >>> round(float(loss), 6), pullback(np.asarray(1.0))[0].tolist()
+    (2.918939, [[-2.0, -3.0]])
+
+    Source: Nix and Weigend, Estimating the mean and variance of the target probability distribution, 1994.
+    """
+    log_scale, inverse, u = _standardised(xp, logits, targets)
+    losses = xp.sum(log_scale + 0.5 * (u * u) + _LOG_ROOT_2_PI, axis=-1)
+
+    def pullback(dloss: Array) -> tuple[Array]:
+        return (xp.concat([-u * inverse, 1.0 - u * u], axis=-1) * _per_row(weights, dloss),)
+
+    return _mean(xp, losses, weights), pullback

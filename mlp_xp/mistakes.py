@@ -60,7 +60,7 @@ def _case(X: Array, y: Array, params: Params, options: Options) -> _Case:
     weight, smoothing = options.get("sample_weight"), options.get("label_smoothing", 0.0)
     targets, weights = targets_and_weights(at.xp, y, logits, weight, smoothing, criterion)
     activations = activations_of(options.get("activation", "sigmoid"), len(params) // 2 - 1)
-    return _Case(at, activations, criterion.outputs(at.xp, logits), targets, weights[:, None])
+    return _Case(at, activations, criterion.outputs(at.xp, logits, logits.shape[-1]), targets, weights[:, None])
 
 
 # --- slips -------------------------------------------------------------------------------------------------------

@@ -391,7 +391,8 @@ def test_every_activation_passes(placed, xp, activation):
 @pytest.mark.parametrize("criterion", mx.losses.CRITERIA)
 @pytest.mark.parametrize("y", [textbook.labels(), textbook.soft_targets()], ids=["labels", "soft targets"])
 def test_every_criterion_passes_in_every_entry(placed, criterion, y):
-    X, y, params, options = placed(textbook.batch(), y, textbook.parameters(), {"criterion": criterion})
+    params = textbook.parameters(textbook.widths_for(criterion, textbook.SIZES))
+    X, y, params, options = placed(textbook.batch(), y, params, {"criterion": criterion})
     report = mistakes.check_gradients(X, y, *params, mode="full", **options)
     assert report.ok, report
     assert all(row.checked == row.size for row in report.tensors)
