@@ -33,7 +33,8 @@ class Criterion(NamedTuple):
     name: as the option ``criterion`` takes it.
     loss: ``loss(xp, logits, targets, weights) -> (loss, pullback)``.
     outputs: ``outputs(xp, logits, k)``, what ``forward`` returns for logits (n, k), (n, k).
-    decide: ``decide(xp, logits, k)``, what ``predict`` returns, (n,) or (n, targets); the outputs for None.
+    decide: ``decide(xp, logits, k)``, what ``predict`` returns, (n,) or (n, targets); the ``prediction`` from the
+        outputs for None.
     metric: the score that belongs to it: "accuracy" of labels, "r2" of numbers, or None.
     probabilities: whether its outputs are probabilities.
     quantity, unit: what the loss measures, and in which unit, for pictures.
@@ -76,7 +77,19 @@ class Criterion(NamedTuple):
 
     def decision(self, xp: Namespace, logits: Array, k: int) -> Array:
         """What ``predict`` returns for logits (n, k); k is said since a library that only traces may not know it."""
-        return self.outputs(xp, logits, k) if self.decide is None else self.decide(xp, logits, k)
+        if self.decide is not None:
+            return self.decide(xp, logits, k)
+        return self.prediction(self.outputs(xp, logits, k), k)
+
+    def prediction(self, outputs: Array, k: int) -> Array:
+        """One number for each target from outputs (n, k): of several, the mean, or the quantile nearest to the median.
+
+        Of two quantiles that are as near it is the lower one.
+        """
+        if not (self.levels or self.scale):
+            return outputs
+        nearest = min(range(len(self.levels)), key=lambda i: abs(self.levels[i] - 0.5), default=0)
+        return blocks(outputs, k, self.outputs_per_target)[nearest]
 
 
 CRITERIA: dict[str, Criterion] = {}

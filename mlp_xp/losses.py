@@ -440,17 +440,12 @@ def _in_order(levels: tuple[float, ...], xp: Namespace, logits: Array, k: int) -
     return xp.concat([ordered[..., i] for i in range(len(levels))], axis=-1)
 
 
-def _central(levels: tuple[float, ...], xp: Namespace, logits: Array, k: int) -> Array:
-    """The quantile whose level is nearest to the median's, the lower of two."""
-    nearest = min(range(len(levels)), key=lambda i: abs(levels[i] - 0.5))
-    return blocks(_in_order(levels, xp, logits, k), k, len(levels))[nearest]
-
-
 def check_levels(levels: Sequence[float]) -> tuple[float, ...]:
     """Levels of quantiles as Python numbers. Raise unless they lie between 0 and 1 and ascend."""
-    numbers = tuple(check_number("a level of a quantile", level, 0.0, 1.0) for level in levels)
+    numbers = tuple(check_number("a level of quantile", level, 0.0, 1.0) for level in levels)
     if any(low >= high for low, high in pairwise((0.0, *numbers))):
-        raise ValueError(f"levels of quantiles must ascend between 0 and 1, got {', '.join(map(str, numbers))}")
+        came = ", ".join(map(str, numbers))
+        raise ValueError(f"quantile must be levels between 0 and 1 in ascending order, got {came}")
     return numbers
 
 
@@ -483,7 +478,7 @@ def quantile(*levels: float) -> Criterion:
     levels = check_levels(levels) or (0.5,)
     loss = _named(_quantile, *levels)
     return Criterion(
-        loss.__name__, loss, outputs=partial(_in_order, levels), decide=partial(_central, levels), metric="r2",
+        loss.__name__, loss, outputs=partial(_in_order, levels), metric="r2",
         quantity="pinball loss", unit="unit of y", outputs_per_target=len(levels), cost=Cost(10, 1, 1),
         curvature=_flat, levels=levels, family="quantile",
     )  # fmt: skip
@@ -506,10 +501,6 @@ def _mean_and_scale(xp: Namespace, logits: Array, k: int) -> Array:
     return xp.concat([mean, xp.exp(log_scale)], axis=-1)
 
 
-def _mean_alone(xp: Namespace, logits: Array, k: int) -> Array:
-    return blocks(logits, k, 2)[0]
-
-
 def _gaussian_curvature(xp: Namespace, logits: Array, targets: Array, weights: Array) -> Callable[[Array], Array]:
     """``w [[1/s^2, 2 u/s], [2 u/s, 2 u^2]] v`` of each target, ``u = (t - m) / s``."""
     _, inverse, u = _standardised(xp, logits, targets)
@@ -524,7 +515,7 @@ def _gaussian_curvature(xp: Namespace, logits: Array, targets: Array, weights: A
 
 
 @_criterion(
-    outputs=_mean_and_scale, decide=_mean_alone, metric="r2", quantity="negative log-likelihood", unit="nats",
+    outputs=_mean_and_scale, metric="r2", quantity="negative log-likelihood", unit="nats",
     outputs_per_target=2, cost=Cost(5, 3, 1), curvature=_gaussian_curvature, scale=True,
 )  # fmt: skip
 def gaussian(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:

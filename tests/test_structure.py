@@ -36,8 +36,8 @@ checkpoint export plots
 data.source data.arrays data.tables data data.recipe
 backends.usable backends.timing backends
 parameters
-estimators.reporting estimators.data estimators.targets estimators.files estimators.network estimators.lbfgs
-estimators.settings
+estimators.reporting estimators.data estimators.targets estimators.predictions estimators.files
+estimators.network estimators.lbfgs estimators.settings
 estimators.base estimators.classifier estimators.regressor estimators.displays estimators
 cli._help cli._output cli._options cli._model cli._scores cli._prepare cli._run
 cli._picture cli._training cli._checks cli._problem

@@ -47,8 +47,9 @@ def _size(gap: Array) -> Array:
     return size
 
 
-def _negative_log_density(mean: Array, log_scale: Array, t: Array) -> Any:
-    """``-log`` of ``exp(-(t - m)^2 / (2 s^2)) / sqrt(2 pi s^2)``."""
+def _negative_log_density(z: Array, t: Array) -> Any:
+    """``-log`` of ``exp(-(t - m)^2 / (2 s^2)) / sqrt(2 pi s^2)``, of ``m`` and ``log s``."""
+    mean, log_scale = np.split(z, 2, -1)
     variance = np.exp(log_scale) ** 2
     return 0.5 * (t - mean) ** 2 / variance + 0.5 * np.log(2.0 * np.pi * variance)
 
@@ -62,7 +63,7 @@ CRITERIA: dict[str, Callable[[Any, Any], Any]] = {
     "absolute_error": lambda z, t: np.sum(_size(z - t), -1),
     "huber": lambda z, t: np.sum(np.where(_size(z - t).real <= 1.0, 0.5 * (z - t) ** 2, _size(z - t) - 0.5), -1),
     "quantile": lambda z, t: np.sum(0.5 * _size(z - t), -1),
-    "gaussian": lambda z, t: np.sum(_negative_log_density(*np.split(z, 2, -1), t), -1),
+    "gaussian": lambda z, t: np.sum(_negative_log_density(z, t), -1),
 }
 
 # the criteria that take more than one output of the network for each target

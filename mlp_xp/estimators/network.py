@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from mlp_xp import schedules
 from mlp_xp._lib.arguments import check_number
 from mlp_xp._lib.namespace import namespace, placement_of
-from mlp_xp._lib.typing import Array, Params
+from mlp_xp._lib.typing import Array, Op, Params
 from mlp_xp.estimators import files
 from mlp_xp.estimators.data import check_X, in_chunks, is_device_array
 from mlp_xp.export import model_of
@@ -89,8 +89,8 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
         """A parameter as a Python number, which promotes no array; its range was checked."""
         return check_number(name, getattr(self, name), 0.0, math.inf)
 
-    def _criterion(self) -> str:
-        """The name of the criterion."""
+    def _criterion(self) -> str | Op:
+        """The criterion, a name where it has no parameter."""
         return _CRITERIA[self.out_activation_]
 
     # --- the curves: a number of each epoch in scikit-learn's attributes -------------------------------------------
@@ -238,7 +238,7 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
 
         The input ``X`` is (N, n_features_in_), any number of rows, in the dtype of ``coefs_``. A classifier has the
         outputs ``probabilities``, as ``predict_proba`` returns them, and ``label``, as ``predict`` does; a regressor
-        has ``output``, as ``predict`` returns it.
+        has ``output``, as ``predict`` returns it, and with loss gaussian ``std``, with loss quantile ``quantiles``.
 
         Parameters
         ----------
