@@ -3,6 +3,7 @@
 Read it in the order of the data's way. A module imports only what stands above it in this list:
 
     ops         affine and the activations, each -> (value, pullback)
+    criterion   what a criterion is, and the targets and weights that it takes
     losses      criteria: logits and targets -> (loss, pullback)
     dropout     masks that are a hash of the position
     mlp         the network: init_params, forward, backward, objective, loss_and_grads, train_step, predict
@@ -71,8 +72,9 @@ __all__ = [
 ]
 
 _MODULES = (
-    "backends", "checkpoint", "convert", "cost", "curvature", "data", "dropout", "estimators", "export", "inside",
-    "losses", "metrics", "mistakes", "mlp", "ops", "optim", "parameters", "per_example", "plots", "schedules", "train",
+    "backends", "checkpoint", "convert", "cost", "criterion", "curvature", "data", "dropout", "estimators", "export",
+    "inside", "losses", "metrics", "mistakes", "mlp", "ops", "optim", "parameters", "per_example", "plots", "schedules",
+    "train",
 )
 _HOMES = ("mlp", "inside", "curvature", "per_example", "losses", "cost", "gradcheck", "mistakes")  # of the names above
 # fmt: on

@@ -32,6 +32,7 @@ from mlp_xp._lib.arguments import (
 )
 from mlp_xp._lib.namespace import is_floating, is_integral, namespace, scalar_like
 from mlp_xp._lib.typing import Array, Namespace, Op, Params, Pullback
+from mlp_xp.criterion import check_width
 from mlp_xp.dropout import dropout_mask
 from mlp_xp.losses import Criterion, criterion_named, targets_and_weights
 from mlp_xp.ops import Activation, ActivationOption, activations_of
@@ -181,6 +182,7 @@ def _checked(xp: Namespace, X: Array, params: Params, seed: Any, **options: Any)
     check_batch(xp, X)
     check_params(params, like=X)
     terms = terms_of(len(params) // 2 - 1, **options)
+    check_width(terms.criterion, params[-1].shape[-1])
     if terms.dropout and seed is None:
         raise ValueError("dropout needs a seed: which units are dropped must be repeatable, got seed=None")
     return terms, None if seed is None else check_seed(xp, seed)
@@ -429,7 +431,8 @@ def forward(
     xp = namespace(X, *params, names=("X",))
     terms, seed = _checked(xp, X, params, seed, activation=activation, criterion=criterion, dropout=dropout)
     logits, layers = network(xp, X, params, terms.activations, terms.dropout, seed)
-    return terms.criterion.outputs(xp, logits), Cache(logits, layers, terms.criterion, params)
+    outputs = terms.criterion.outputs(xp, logits, params[-1].shape[-1])
+    return outputs, Cache(logits, layers, terms.criterion, params)
 
 
 def backward(

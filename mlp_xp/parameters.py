@@ -234,8 +234,17 @@ class ClassifierParameters(SharedParameters):
 
 
 class _Loss(Parameters):
-    loss: str = parameter("Loss to minimise.", ("squared_error", "poisson"), default="squared_error", kw_only=False)
+    loss: str = parameter(
+        "Loss to minimise.", ("squared_error", "poisson", "absolute_error", "huber", "quantile", "gaussian"),
+        default="squared_error", kw_only=False,
+    )  # fmt: skip
 
 
 class RegressorParameters(SharedParameters, _Loss):  # ``loss`` comes first: the last base goes before the others
     """What ``MLPRegressor`` takes."""
+
+    quantile: Any = parameter(
+        "Level of the quantile, or several levels in ascending order (quantile).", Numbers(float, 0, 1, "()"),
+        "array-like", default=0.5, spelled="Comma separated.",
+    )  # fmt: skip
+    delta: float = parameter("Error beyond which the loss is a straight line (huber).", _POSITIVE, default=1.0)

@@ -114,9 +114,10 @@ def _variations(seed: int) -> Iterator[_Variation]:
     weights = random.random(n)
     for activation in ACTIVATIONS:
         yield _Variation(activation, sizes, labels, {"activation": activation})
-    for criterion in CRITERIA:
+    for criterion, record in CRITERIA.items():
+        widths = (d_in, d_h, k * record.outputs_per_target)
         for kind, y in (("labels", labels), ("soft targets", soft), ("multilabel targets", several)):
-            yield _Variation(f"{criterion}, {kind}", sizes, y, {"criterion": criterion})
+            yield _Variation(f"{criterion}, {kind}", widths, y, {"criterion": criterion})
     binary = {"criterion": "sigmoid_cross_entropy"}
     yield _Variation("sigmoid_cross_entropy, binary labels", (d_in, d_h, 1), labels % 2, binary)
     for depth in range(4):

@@ -134,7 +134,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         y : array of shape (n_samples,) or (n_samples, n_classes)
             Classes, where ``classes_`` are. Labels that were sparse in ``fit`` are sparse, where NumPy can hold them.
         """
-        labels = self._labels(self._logits(X, "predict"))
+        labels = self._labels(self._together(self._logits(X, "predict")))
         return csr_matrix(labels) if self._sparse_labels and is_numpy_array(labels) else labels
 
     def predict_proba(self, X: Any) -> Any:
@@ -151,7 +151,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
             The probabilities, in the order of ``classes_`` and the library of X. Where X is a tensor of PyTorch that
             asks for gradients, they can be differentiated by it.
         """
-        return targets.probabilities(self._logits(X, "predict_proba"), self._known())
+        return targets.probabilities(self._together(self._logits(X, "predict_proba")), self._known())
 
     def predict_log_proba(self, X: Any) -> Any:
         """Predict the logarithm of the probability of each class, exact where the probability rounds to 0.
@@ -166,7 +166,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         log_p : array of shape (n_samples, n_classes)
             The logarithms, in the order of ``classes_`` and the library of X.
         """
-        return targets.log_probabilities(self._logits(X, "predict_log_proba"), self._known())
+        return targets.log_probabilities(self._together(self._logits(X, "predict_log_proba")), self._known())
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the share of samples whose class is predicted.
@@ -190,11 +190,8 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         y = targets.truth(host(y), self._known())
         return float(accuracy_score(y, host(self.predict(X)), sample_weight=host(sample_weight)))
 
-    def _logits(self, X: Any, method: str) -> Array:
-        """The logits for the rows of X, those of an ensemble averaged."""
-        return self._together(self._outputs(X, method, logits=True))
-
     def _together(self, logits: Array) -> Array:
+        """The logits (n, d_out), those of an ensemble averaged."""
         return logits if logits.ndim == 2 else targets.averaged(logits, self._known())
 
     # --- targets -------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ _KIND = "model"
 _PLAIN = (
     "n_iter_", "t_", "loss_", "loss_curve_", "validation_losses_", "validation_scores_", "best_validation_score_",
     "best_loss_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_", "_kind",
-    "_sparse_labels", "_state_of", "_idle", "_falls",
+    "_learned_by", "_sparse_labels", "_state_of", "_idle", "_falls",
 )  # fmt: skip
 
 

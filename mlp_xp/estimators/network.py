@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from mlp_xp import schedules
 from mlp_xp._lib.arguments import check_number
 from mlp_xp._lib.namespace import placement_of
-from mlp_xp._lib.typing import Array, Params
+from mlp_xp._lib.typing import Array, Op, Params
 from mlp_xp.estimators import files
 from mlp_xp.estimators.data import check_X, in_chunks, is_device_array
 from mlp_xp.estimators.scaling import Scaling
@@ -96,8 +96,8 @@ class Network(SharedParameters, Transformer, CallbackSupportMixin, ABC):
         """A parameter as a Python number, which promotes no array; its range was checked."""
         return check_number(name, getattr(self, name), 0.0, math.inf)
 
-    def _criterion(self) -> str:
-        """The name of the criterion."""
+    def _criterion(self) -> str | Op:
+        """The criterion, a name where it has no parameter."""
         return _CRITERIA[self.out_activation_]
 
     # --- the curves: a number of each epoch in scikit-learn's attributes -------------------------------------------
@@ -223,14 +223,11 @@ class Network(SharedParameters, Transformer, CallbackSupportMixin, ABC):
 
     # --- the fitted network --------------------------------------------------------------------------------------
 
-    def _outputs(self, X: Any, method: str, logits: bool = False) -> Array:
-        """What each network predicts for the rows of X, or its logits: (n, d_out), or (k, n, d_out) of an ensemble.
-
-        ``method`` was called, for messages.
-        """
+    def _logits(self, X: Any, method: str) -> Array:
+        """The logits for the rows of X, (n, d_out), or (k, n, d_out) of an ensemble; ``method`` was called."""
         chunks, params, activation = self._chunks(X, method), self._params(), self.activation
-        criterion = "squared_error" if logits else self._criterion()  # whose predictions are the logits
-        return joined([predict(chunk, *params, activation=activation, criterion=criterion) for chunk in chunks])
+        # whose predictions are the logits
+        return joined([predict(chunk, *params, activation=activation, criterion="squared_error") for chunk in chunks])
 
     def _chunks(self, X: Any, method: str) -> list[Array]:
         """The rows of X as the network takes them, checked and standardised; a sparse matrix in several arrays."""
@@ -298,7 +295,7 @@ class Network(SharedParameters, Transformer, CallbackSupportMixin, ABC):
 
         The input ``X`` is (N, n_features_in_), any number of rows, in the dtype of ``coefs_``. A classifier has the
         outputs ``probabilities``, as ``predict_proba`` returns them, and ``label``, as ``predict`` does; a regressor
-        has ``output``, as ``predict`` returns it.
+        has ``output``, as ``predict`` returns it, and with loss gaussian ``std``, with loss quantile ``quantiles``.
 
         Parameters
         ----------

@@ -45,7 +45,11 @@ class Scaling(NamedTuple):
 
     def outputs(self, values: Array) -> Array:
         """Numbers that the network predicts, (n, d_out) or (k, n, d_out), in the units of y."""
-        return values if self.y_mean is None or self.y_scale is None else values * self.y_scale + self.y_mean
+        return values if self.y_mean is None else self.widths(values) + self.y_mean
+
+    def widths(self, values: Array) -> Array:
+        """Differences of such numbers, as standard deviations are, in the units of y."""
+        return values if self.y_scale is None else values * self.y_scale
 
 
 def learned_from(data: Dataset, of_y: bool, together: bool) -> Scaling:

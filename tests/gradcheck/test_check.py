@@ -495,7 +495,7 @@ def test_the_same_seed_gives_the_same_report(put):
 
 def test_an_op_of_the_library_means_what_its_name_does(put, host):
     X, y, params = put(textbook.batch()), put(textbook.labels()), tuple(map(put, textbook.parameters()))
-    for name in mx.losses.CRITERIA:
+    for name in set(mx.losses.CRITERIA) - set(textbook.OUTPUTS_PER_TARGET):
         op = getattr(mx.losses, name)
         ours, theirs = mx.forward(X, *params, criterion=op)[0], mx.forward(X, *params, criterion=name)[0]
         np.testing.assert_array_equal(host(ours), host(theirs))
