@@ -36,7 +36,8 @@ checkpoint convert export plots
 data.source data.arrays data.tables data data.recipe
 backends.usable backends.timing backends
 parameters
-estimators.reporting estimators.data estimators.targets estimators.files estimators.transformer estimators.network
+estimators.reporting estimators.data estimators.targets estimators.files estimators.transformer
+estimators.conversion estimators.network
 estimators.lbfgs estimators.settings
 estimators.base estimators.classifier estimators.regressor estimators.converters
 estimators.displays estimators

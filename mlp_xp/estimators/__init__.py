@@ -2,6 +2,7 @@
 
     data        what comes in, checked as scikit-learn checks it
     transformer the last hidden layer as features for another estimator
+    conversion  estimators of scikit-learn's and PyTorch's networks, and back
     network     the network of an estimator: parameters, curves, predictions, devices
     lbfgs       L-BFGS in place of epochs
     settings    how a run goes, from the parameters
