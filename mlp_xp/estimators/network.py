@@ -20,6 +20,7 @@ from mlp_xp._lib.arguments import check_number
 from mlp_xp._lib.namespace import placement_of
 from mlp_xp._lib.typing import Array, Op, Params
 from mlp_xp.estimators import files
+from mlp_xp.estimators.conversion import Conversion
 from mlp_xp.estimators.data import check_X, in_chunks, is_device_array
 from mlp_xp.estimators.scaling import Scaling
 from mlp_xp.estimators.transformer import Transformer, joined
@@ -51,7 +52,7 @@ _CRITERIA = {
 """The criterion of each output function."""
 
 
-class Network(SharedParameters, Transformer, CallbackSupportMixin, ABC):
+class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, ABC):
     """The network of an estimator, from its initial values on."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
