@@ -281,6 +281,7 @@ def test_the_gauss_newton_matrix_has_no_negative_eigenvalue_where_the_hessian_ha
     assert H[0] < -1e-3 * H[-1]
 
 
+@pytest.mark.only("numpy", "cupy", "torch", "dask", "array_api_strict")  # JAX would compile for each new shape
 @pytest.mark.parametrize("product", [mx.hvp, mx.ggnvp])
 def test_products_of_k_networks_are_those_of_each(xp, put, host, product):
     X, y, _, _, options = case(put, "tanh", SOFTMAX, "all")
@@ -294,7 +295,7 @@ def test_products_of_k_networks_are_those_of_each(xp, put, host, product):
         assert_close(host, [array[member, ...] for array in together], alone)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32"])  # the other tests are in float64
 @pytest.mark.parametrize("product", [mx.hvp, mx.ggnvp])
 def test_products_keep_dtype_shape_and_namespace(xp, put, product, dtype):
     dtype = getattr(xp, dtype)

@@ -97,6 +97,7 @@ def test_the_checker_finds_them_right(xp, put, criterion):
     mx.gradcheck(f, grad, params).raise_if_failed()
 
 
+@pytest.mark.only("numpy", "cupy", "torch", "dask", "array_api_strict")  # JAX would compile for each new shape
 def test_k_networks_are_taken_one_by_one(xp, put, host):
     X, y, _, options = case(put, SOFTMAX)
     members = [list(map(put, textbook.parameters(SIZES, seed))) for seed in (2, 3)]
@@ -107,7 +108,7 @@ def test_k_networks_are_taken_one_by_one(xp, put, host):
         assert_close(host, [norms[k, :]], [mx.per_example_grad_norms(X, y, *params, **options)])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32"])  # the other tests are in float64
 def test_they_keep_dtype_and_namespace(xp, put, dtype):
     dtype = getattr(xp, dtype)
     X, y, params, options = case(lambda a: put(a, dtype if a.dtype.kind == "f" else None), SOFTMAX)
