@@ -202,7 +202,8 @@ def hvp(X: Array, y: Array, *params: Array, vectors: Params, **options: Unpack[O
             ``op.curvature = lambda logits, targets, weights: product``, ``product(dz)`` in the shape of the logits.
 
     Returns:
-        The product, one array like each parameter. It costs about as much as two gradients: ``step_cost`` counts it.
+        The product, one array like each parameter. It takes 1.5 to 2.7 times the operations of a gradient, the former
+        where the first layer is the largest: ``step_cost`` counts them.
 
     Raises:
         ValueError, TypeError: as in ``objective``, for vectors that are not like the parameters, and for an activation

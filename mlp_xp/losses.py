@@ -233,7 +233,7 @@ def _softmax_curvature(xp: Namespace, logits: Array, targets: Array, weights: Ar
 
 @_criterion(
     outputs=_softmax, decide=_most_probable, metric="accuracy", probabilities=True, quantity="cross-entropy",
-    unit="nats", smoothing=True, label_loss=partial(_softmax_loss, mass=1.0), cost=Cost(8, 3, 2, second=11),
+    unit="nats", smoothing=True, label_loss=partial(_softmax_loss, mass=1.0), cost=Cost(8, 3, 2, second=12),
     slopes=_softmax_slopes, curvature=_softmax_curvature,
 )  # fmt: skip
 def softmax_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
@@ -267,7 +267,7 @@ def _sigmoid_curvature(xp: Namespace, logits: Array, targets: Array, weights: Ar
 
 @_criterion(
     outputs=_logistic, decide=_each_label, metric="accuracy", probabilities=True, quantity="cross-entropy", unit="nats",
-    cost=Cost(16, 16, 2, second=13), targets=(0.0, 1.0), slopes=_logistic_slopes, curvature=_sigmoid_curvature,
+    cost=Cost(16, 16, 2, second=16), targets=(0.0, 1.0), slopes=_logistic_slopes, curvature=_sigmoid_curvature,
 )  # fmt: skip
 def sigmoid_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``-sum_i w_i sum_j t_ij log s(z_ij) + (1 - t_ij) log s(-z_ij)``, s the sigmoid: (n, k), (n, k), (n,) -> 0-d.
@@ -338,7 +338,7 @@ def _poisson_curvature(xp: Namespace, logits: Array, targets: Array, weights: Ar
 
 
 @_criterion(
-    outputs=_exp, metric="r2", quantity="half Poisson deviance", unit="unit of y", cost=Cost(8, 2, 2, second=3),
+    outputs=_exp, metric="r2", quantity="half Poisson deviance", unit="unit of y", cost=Cost(8, 2, 2, second=4),
     targets=(0.0, math.inf), slopes=_exp_slopes, curvature=_poisson_curvature,
 )  # fmt: skip
 def poisson(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:

@@ -37,7 +37,8 @@ class Cost(NamedTuple):
     forward: operations of its value.
     backward: operations of its pullback.
     kept: arrays that stay in memory between the two, the value included.
-    second: operations of its second derivative; for a criterion, of one product with it.
+    second: operations of its second derivative; for a criterion, of one product with it, a look
+        at the targets included.
     """
 
     forward: int

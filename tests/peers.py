@@ -16,10 +16,14 @@ def peer(backend: str) -> Any:
         import jax.numpy as jnp
 
         named = {"identity": lambda z: z, "tanh": jnp.tanh, "gelu": lambda z: jax.nn.gelu(z, approximate=False)}
+
+        def hvp(f: Any, at: Any, v: Any) -> Any:
+            return jax.jvp(jax.grad(f), (at,), (v,))[1]
+
         return SimpleNamespace(
             xp=jnp, activation=lambda name: named.get(name) or getattr(jax.nn, name), log_sigmoid=jax.nn.log_sigmoid,
-            log_softmax=lambda z: jax.nn.log_softmax(z, axis=-1), xlogy=jax.scipy.special.xlogy, grad=jax.grad,
-            jvp=jax.jvp, jacobian=jax.jacobian, hessian=jax.hessian, vmap=jax.vmap,
+            log_softmax=lambda z: jax.nn.log_softmax(z, axis=-1), xlogy=jax.scipy.special.xlogy, hvp=hvp,
+            grad=jax.grad, jacobian=jax.jacobian, hessian=jax.hessian, vmap=jax.vmap,
         )  # fmt: skip
     import torch
     from torch.nn import functional
@@ -30,11 +34,20 @@ def peer(backend: str) -> Any:
         "tanh": torch.tanh,
         "softplus": lambda z: functional.softplus(z, threshold=100),
     }
+
+    def back_twice(f: Any, at: Any, v: Any) -> Any:
+        """``H v`` as the gradient of ``<gradient, v>``: PyTorch's forward mode warns of a compiler of its own."""
+
+        def along(at: Any) -> Any:
+            return sum((g * d).sum() for g, d in zip(torch.func.grad(f)(at), v, strict=True))
+
+        return torch.func.grad(along)(at)
+
     return SimpleNamespace(
         xp=torch, activation=lambda name: named.get(name) or getattr(functional, name),
         log_sigmoid=functional.logsigmoid, log_softmax=lambda z: torch.log_softmax(z, -1), xlogy=torch.special.xlogy,
-        grad=torch.func.grad, jvp=torch.func.jvp, jacobian=torch.func.jacrev, hessian=torch.func.hessian,
-        vmap=torch.func.vmap,
+        hvp=back_twice, grad=torch.func.grad, jacobian=torch.func.jacrev,
+        hessian=lambda f: torch.func.jacrev(torch.func.jacrev(f)), vmap=torch.func.vmap,
     )  # fmt: skip
 
 

@@ -97,6 +97,36 @@ def test_all_operations_of_a_step_are_those_that_happen(criterion, activation):
     within(forward, cost.forward_flops - products)
 
 
+def along_the_parameters(product):
+    """A product with the parameters themselves."""
+    return lambda X, y, *params, **options: product(X, y, *params, vectors=params, **options)
+
+
+FURTHER = {
+    "hvp": along_the_parameters(mx.hvp),
+    "ggnvp": along_the_parameters(mx.ggnvp),
+    "per_example_grads": mx.per_example_grads,
+    "per_example_grad_norms": mx.per_example_grad_norms,
+}
+
+
+@pytest.mark.parametrize("name", FURTHER)
+@pytest.mark.parametrize("sizes", [(40, 60, 30), SIZES, (40, 60, 60, 50, 30)], ids=str)
+def test_the_multiply_adds_further_than_the_gradient_are_those_that_happen(name, sizes):
+    matmul, elementwise = counts(FURTHER[name], *problem(sizes))
+    stated = getattr(mx.step_cost(sizes, N), f"{name}_flops")
+    within(elementwise, stated - matmul)
+
+
+@pytest.mark.parametrize("criterion", [name for name in CRITERIA if CRITERIA[name].curvature])
+@pytest.mark.parametrize("activation", textbook.ACTIVATIONS)
+@pytest.mark.parametrize("name", FURTHER)
+def test_all_operations_further_than_the_gradient_are_those_that_happen(name, activation, criterion):
+    options = {"criterion": criterion, "activation": activation}
+    matmul, elementwise = counts(FURTHER[name], *problem(criterion=criterion), **options)
+    within(elementwise, getattr(mx.step_cost(SIZES, N, **options), f"{name}_flops") - matmul)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("criterion", CRITERIA)
 @pytest.mark.parametrize("activation", textbook.ACTIVATIONS)
