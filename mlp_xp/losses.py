@@ -488,9 +488,9 @@ def _ordered_slopes(levels: tuple[float, ...], xp: Namespace, logits: Array, j: 
     """1 at the logit that is quantile j of its row and target; where several are equal, each has its share."""
     k = logits.shape[-1]
     width = k // len(levels)
-    place = xp.arange(k, **device_kwargs(logits))
+    targets = cast(Any, xp.arange(k, **device_kwargs(logits))) % width
     value = _in_order(levels, xp, logits, k)[..., j : j + 1]
-    chosen = xp.astype((logits == value) & (place - place // width * width == j % width), logits.dtype)
+    chosen = xp.astype((logits == value) & (targets == j % width), logits.dtype)
     return chosen / xp.sum(chosen, axis=-1, keepdims=True)
 
 

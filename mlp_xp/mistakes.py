@@ -8,6 +8,7 @@ Before: ``mlp`` and ``gradcheck``. Next: the command ``mlp-xp gradcheck`` in ``c
 """
 
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any, Literal, NamedTuple, TypeAlias, Unpack, cast
 
@@ -243,12 +244,12 @@ def _of_the_criterion(criterion: Criterion, k: int) -> _Named:
             "nothing flows back to s": (1.0, lambda u, s: 0.0 * s),
         }
         for name, wrong in of_scale.items():
-            yield name, _dlogits(lambda case, dlogits, wrong=wrong: _normal(case, *wrong))
+            yield name, _dlogits(partial(_normal, *wrong))
         yield "log s is taken for log s^2", _dlogits(_log_variance)
 
 
 def _of_the_penalties(options: Options) -> _Named:
-    l2, l1 = options.get("l2"), options.get("l1")
+    l2, l1 = cast(float, options.get("l2")), cast(float, options.get("l1"))  # of one network
     for option, strength, slope in ("l2", l2, lambda xp, b: b), ("l1", l1, lambda xp, b: xp.sign(b)):
         if strength:
             penalty = f"the {option.upper()} penalty is"
@@ -371,7 +372,7 @@ def _beyond_delta(case: _Case, right: Array) -> Array:
     return case.at.xp.where(right == gap * case.weights, right, _sign(case.at.xp, gap) * case.weights)
 
 
-def _normal(case: _Case, times: float, of_scale: Callable[[Array, Array], Array]) -> Array:
+def _normal(times: float, of_scale: Callable[[Array, Array], Array], case: _Case, right: Array) -> Array:
     """The gradient of a normal distribution's mean, so many times, and another one of its scale s."""
     mean, s = blocks(case.p, case.p.shape[-1], 2)
     u = (case.targets - mean) / s

@@ -156,7 +156,7 @@ def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | No
 
 def _record(numbers: Sequence[Any]) -> Record:
     """The record of a list, with those of the members of an ensemble."""
-    return Record(*numbers[:8], members=tuple(map(_record, numbers[8] if len(numbers) > 8 else ())))
+    return Record._make([*numbers[:8], tuple(map(_record, numbers[8] if len(numbers) > 8 else ()))])
 
 
 def _name(prefix: str, position: int) -> str:

@@ -450,8 +450,8 @@ def _records(
             records.append(here.last.members[position])
             continue
         *values, rate = [None if each is None else each[position] for each in numbers]
-        loss, penalty, *judged = values if fit else [None if each is None else math.nan for each in values]
-        records.append(Record(number, loss, penalty, *judged, rate, steps, seconds))
+        said: list[Any] = values if fit else [None if each is None else math.nan for each in values]
+        records.append(Record._make([number, *said, rate, steps, seconds, ()]))
     return records
 
 

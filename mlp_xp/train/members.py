@@ -48,7 +48,7 @@ def numbers(xp: Namespace, *arrays: Array) -> list[list[float]]:
     """Arrays of one shape, 0-d or (k,), on the host: for each a list with one number a network, in one transfer."""
     if is_numpy(xp):
         return [cast(Any, each).reshape(-1).tolist() for each in arrays]
-    together = xp.reshape(xp.stack(arrays), (len(arrays), -1))
+    together = xp.reshape(xp.stack(list(arrays)), (len(arrays), -1))
     lists: list[list[float]] = to_host(xp.astype(together, wide_dtype(xp, together.dtype))).tolist()
     return lists
 
@@ -87,16 +87,16 @@ class Shared(NamedTuple):
 
     Steps see such an array without axes. An epoch has it once for each network, for they end after different steps.
 
-    count: of the networks; None for one, which shares nothing.
+    networks: how many; None for one, which shares nothing.
     arrays: for each array of the state whether it is shared.
     """
 
-    count: int | None
+    networks: int | None
     arrays: tuple[bool, ...]
 
     def for_epoch(self, xp: Namespace, state: State) -> State:
         """A state of the first step, with a leading axis everywhere."""
-        times = cast(int, self.count)
+        times = cast(int, self.networks)
         return tuple([xp.stack([a] * times) if shared else a for a, shared in zip(state, self.arrays, strict=True)])
 
     def for_steps(self, state: State, running: Sequence[bool]) -> State:
