@@ -3,10 +3,13 @@
 Read it in the order of the data's way. A module imports only what stands above it in this list:
 
     ops         affine and the activations, each -> (value, pullback)
+    criterion   what a criterion is, and the targets and weights that it takes
     losses      criteria: logits and targets -> (loss, pullback)
     dropout     masks that are a hash of the position
     mlp         the network: init_params, forward, backward, objective, loss_and_grads, train_step, predict
     inside      hidden activations, and how outputs depend on inputs
+    curvature   second derivatives times a vector: hvp, ggnvp
+    per_example the gradient of each row, and its norm
     gradcheck   is this gradient right? For anybody's backward pass; knows nothing of networks
     mistakes    the usual mistakes in such a network's gradients, and the check that knows them
     optim       sgd, momentum, adam, ...: pure (init, update) pairs
@@ -41,6 +44,7 @@ from mlp_xp._lib.version import __version__ as __version__
 if TYPE_CHECKING:
     from mlp_xp import losses, ops
     from mlp_xp.cost import StepCost, step_cost
+    from mlp_xp.curvature import ggnvp, hvp
     from mlp_xp.gradcheck import (
         Derivative,
         Report,
@@ -56,20 +60,23 @@ if TYPE_CHECKING:
     from mlp_xp.losses import cross_entropy, sigmoid, softmax
     from mlp_xp.mistakes import check_gradients, hypotheses
     from mlp_xp.mlp import backward, forward, init_params, loss_and_grads, objective, predict, predict_proba, train_step
+    from mlp_xp.per_example import per_example_grad_norms, per_example_grads
 
 # fmt: off
 __all__ = [
     "Derivative", "Report", "StepCost", "TensorReport", "backward", "check_gradients", "check_hvp", "check_jvp",
-    "check_pullback", "cross_entropy", "directional_derivative", "forward", "gradcheck", "hidden", "hypotheses",
-    "init_params", "input_gradients", "loss_and_grads", "losses", "numerical_grad", "objective", "ops", "predict",
-    "predict_proba", "sigmoid", "softmax", "step_cost", "train_step",
+    "check_pullback", "cross_entropy", "directional_derivative", "forward", "ggnvp", "gradcheck", "hidden", "hvp",
+    "hypotheses", "init_params", "input_gradients", "loss_and_grads", "losses", "numerical_grad", "objective", "ops",
+    "per_example_grad_norms", "per_example_grads", "predict", "predict_proba", "sigmoid", "softmax", "step_cost",
+    "train_step",
 ]
 
 _MODULES = (
-    "backends", "checkpoint", "convert", "cost", "data", "dropout", "estimators", "export", "inside", "losses",
-    "metrics", "mistakes", "mlp", "ops", "optim", "parameters", "plots", "schedules", "train",
+    "backends", "checkpoint", "convert", "cost", "criterion", "curvature", "data", "dropout", "estimators", "export",
+    "inside", "losses", "metrics", "mistakes", "mlp", "ops", "optim", "parameters", "per_example", "plots", "schedules",
+    "train",
 )
-_HOMES = ("mlp", "inside", "losses", "cost", "gradcheck", "mistakes")  # of the names in __all__
+_HOMES = ("mlp", "inside", "curvature", "per_example", "losses", "cost", "gradcheck", "mistakes")  # of the names above
 # fmt: on
 
 

@@ -33,6 +33,8 @@ class StepCost(NamedTuple):
     activation_bytes: what forward keeps for backward, besides the caller's X and the parameters.
     parameter_bytes: the parameters; the gradients take as much again while they exist.
     optimizer_bytes: what the optimizer remembers.
+    hvp_flops, ggnvp_flops: of a Hessian-vector product and of a Gauss-Newton product in the place of the step.
+    per_example_grads_flops, per_example_grad_norms_flops: of the gradients of the rows, and of their norms.
     """
 
     parameters: int
@@ -42,6 +44,10 @@ class StepCost(NamedTuple):
     activation_bytes: int
     parameter_bytes: int
     optimizer_bytes: int
+    hvp_flops: int
+    ggnvp_flops: int
+    per_example_grads_flops: int
+    per_example_grad_norms_flops: int
 
 
 def step_cost(
@@ -107,7 +113,35 @@ def step_cost(
         activation_bytes=itemsize * sum(size * cost.kept for size, cost in costs),
         parameter_bytes=parameters * itemsize,
         optimizer_bytes=parameters * copies * itemsize,
+        **_further_than_the_gradient(n, sizes, costs, products),
     )
+
+
+def _further_than_the_gradient(
+    n: int, sizes: tuple[int, ...], costs: list[tuple[int, Cost]], products: list[int]
+) -> dict[str, int]:
+    """Operations of what ``curvature`` and ``per_example`` compute, their passes forward and back included.
+
+    Let P be the products of matrices forward, and Q those of them behind the first layer. Going back to the inputs of
+    layers takes Q, and the gradients of weights P. A Hessian-vector product takes P and Q to go forward and back, P + Q
+    for the tangents, 2 Q for theirs on the way back, and P + Q for ``x.T @ Rdz + Rx.T @ dz``. A Gauss-Newton product
+    takes P, P + Q and the way back of a gradient. A gradient of a row has one multiplication for each weight.
+    """
+    P, Q, outputs, hidden = sum(products), sum(products[1:]), n * sum(sizes[1:]), n * sum(sizes[1:-1])
+    behind, weights = n * sum(sizes[2:]), sum(product // (2 * n) for product in products)
+    first = sizes[0] * sizes[1]
+    *activations, (logits, last) = costs
+    forward = outputs + sum(size * cost.forward for size, cost in activations)
+    slopes = sum(size * cost.backward for size, cost in activations)
+    loss, bend = logits * (last.forward + last.backward), logits * last.second
+    tangents = outputs + behind + hidden  # plus the bias, plus the layer's own change, times the slope
+    second = sum(size * cost.second for size, cost in activations) + 7 * hidden + weights - first
+    return {
+        "hvp_flops": 3 * P + 5 * Q + forward + slopes + loss + bend + tangents + 2 * outputs + second,
+        "ggnvp_flops": 3 * P + 2 * Q + forward + 2 * slopes + bend + tangents + 2 * outputs,
+        "per_example_grads_flops": P + Q + forward + slopes + loss + n * weights,
+        "per_example_grad_norms_flops": P + Q + forward + slopes + loss + 2 * (n * sizes[0] + hidden + outputs),
+    }
 
 
 def _entry(kind: str, table: Mapping[str, Value], name: str) -> Value:

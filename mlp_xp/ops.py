@@ -37,11 +37,14 @@ class Cost(NamedTuple):
     forward: operations of its value.
     backward: operations of its pullback.
     kept: arrays that stay in memory between the two, the value included.
+    second: operations of its second derivative; for a criterion, of one product with it, a look
+        at the targets included.
     """
 
     forward: int
     backward: int
     kept: int
+    second: int = 0
 
 
 Check: TypeAlias = Callable[..., tuple[Array, ...]]
@@ -71,7 +74,7 @@ def op_from(primitive: Primitive, check: Check | None = None) -> Op:
 
 
 def record_named(
-    kind: str, table: Mapping[str, Record], name_or_op: str | Op, from_op: Callable[[str, Primitive], Record]
+    kind: str, table: Mapping[str, Record], name_or_op: str | Op, from_op: Callable[..., Record]
 ) -> Record:
     """The record of an activation or a criterion, found by its name, or made from an op of the caller's own.
 
@@ -79,7 +82,7 @@ def record_named(
         kind: "activation" or "criterion", for messages.
         table: name -> record.
         name_or_op: what the caller gave.
-        from_op: makes a record from the name and the primitive of a caller's op.
+        from_op: makes a record of a caller's op from its name, its primitive and ``curvature=``.
 
     Raises:
         ValueError: for a name that is not in the table.
@@ -97,7 +100,22 @@ def record_named(
         return own  # type: ignore[no-any-return]
     name = getattr(name_or_op, "__name__", repr(name_or_op))
     hint = f"; the op is mlp_xp.{'ops' if kind == 'activation' else 'losses'}.{name}" if name in table else ""
-    return from_op(name, _checked(f"{kind} {name}", name_or_op, hint))
+    what = f"{kind} {name}"
+    return from_op(name, _checked(what, name_or_op, hint), curvature=_curvature_of(what, name_or_op))
+
+
+def _curvature_of(what: str, op: Op) -> Callable[..., Any] | None:
+    """The attribute ``curvature`` of a caller's op as that of a record, which takes a namespace first; None without it.
+
+    That of an activation is its second derivative, ``curvature(z)``, in the shape of z: the activation is elementwise.
+    That of a criterion is ``curvature(logits, targets, weights) -> product``, as in ``Criterion``.
+    """
+    own: Any = getattr(op, "curvature", None)
+    if own is None:
+        return None
+    if not callable(own):
+        raise TypeError(f"the curvature of {what} must be a function, got {described(own)}")
+    return lambda xp, *arrays: own(*arrays)
 
 
 def _checked(what: str, op: Op, hint: str) -> Primitive:
@@ -180,12 +198,15 @@ class Activation(NamedTuple):
     primitive: ``primitive(xp, z) -> (a, pullback)``.
     slope_of: what the slope depends on: "nothing", the "sign" of z, or "z".
     cost: per entry; None for an op of the caller's own, whose cost is not known.
+    curvature: ``curvature(xp, z)``, the second derivative of an elementwise function; None where nobody gave it. At a
+        kink it is that of one side: relu and its like have curvature 0 almost everywhere.
     """
 
     name: str
     primitive: Primitive
     slope_of: Literal["nothing", "sign", "z"] = "z"
     cost: Cost | None = None
+    curvature: Callable[[Namespace, Array], Array] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # by its name, so that a copy is the record of the table; a caller's own goes by its fields
@@ -222,9 +243,15 @@ def activations_of(activation: ActivationOption, hidden: int) -> list[Activation
 
 
 def _elementwise(
-    *, forward: int, backward: int, kept: int, slope_of: Literal["nothing", "sign", "z"] = "z"
+    *,
+    forward: int,
+    backward: int,
+    kept: int,
+    second: int = 0,
+    slope_of: Literal["nothing", "sign", "z"] = "z",
+    curvature: Callable[[Namespace, Array], Array] | None = None,
 ) -> Callable[[Callable[[Namespace, Array], tuple[Array, Slope]]], Op]:
-    """Make ``(xp, z) -> (value, slope)`` an op, and enter its record in the table, with its ``Cost``."""
+    """Make ``(xp, z) -> (value, slope)`` an op, and enter its record in the table, with its ``Cost`` and curvature."""
 
     def enter(function: Callable[[Namespace, Array], tuple[Array, Slope]]) -> Op:
         def primitive(xp: Namespace, z: Array) -> tuple[Array, Pullback]:
@@ -248,7 +275,8 @@ def _elementwise(
         formula, shared = cleandoc(function.__doc__ or ""), cleandoc(primitive.__doc__ or "")
         primitive.__doc__ = shared.replace("FORMULA", formula).replace("NAME", name)
         op = op_from(primitive, lambda xp, z: (z,))
-        ACTIVATIONS[name] = vars(op)["record"] = Activation(name, primitive, slope_of, Cost(forward, backward, kept))
+        record = Activation(name, primitive, slope_of, Cost(forward, backward, kept, second), curvature)
+        ACTIVATIONS[name] = vars(op)["record"] = record
         return op
 
     return enter
@@ -267,41 +295,64 @@ def _positive(xp: Namespace, z: Array) -> Array:
     return xp.astype(z > 0, z.dtype)
 
 
-@_elementwise(forward=0, backward=1, kept=1, slope_of="nothing")
+def _flat(xp: Namespace, z: Array) -> Array:
+    """0: the curvature of what is linear, but at kinks, where there is none."""
+    return xp.zeros_like(z)
+
+
+@_elementwise(forward=0, backward=1, kept=1, slope_of="nothing", curvature=_flat)
 def identity(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``z``."""
     return z, lambda: 1.0
 
 
-@_elementwise(forward=5, backward=3, kept=1)
+def _sigmoid_curvature(xp: Namespace, z: Array) -> Array:
+    a = logistic(xp, z)
+    return a * (1.0 - a) * (1.0 - 2.0 * a)
+
+
+@_elementwise(forward=5, backward=3, kept=1, second=10, curvature=_sigmoid_curvature)
 def sigmoid(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``1 / (1 + exp(-z))``."""
     a = logistic(xp, z)
     return a, lambda: a * (1.0 - a)  # keep a, not z
 
 
-@_elementwise(forward=1, backward=4, kept=1)
+def _tanh_curvature(xp: Namespace, z: Array) -> Array:
+    a = xp.tanh(z)
+    return -2.0 * a * ((1.0 - a) * (1.0 + a))
+
+
+@_elementwise(forward=1, backward=4, kept=1, second=6, curvature=_tanh_curvature)
 def tanh(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``tanh z``."""
     a = xp.tanh(z)
     return a, lambda: (1.0 - a) * (1.0 + a)  # 1 - a^2 without its cancellation near |a| = 1
 
 
-@_elementwise(forward=2, backward=1, kept=2, slope_of="sign")
+@_elementwise(forward=2, backward=1, kept=2, slope_of="sign", curvature=_flat)
 def relu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
-    """``max(z, 0)``; the subgradient at 0 is 0."""
+    """``max(z, 0)``; the subgradient at 0 is 0. The second derivative is 0 almost everywhere."""
     positive = _positive(xp, z)
     return z * positive, lambda: positive
 
 
-@_elementwise(forward=4, backward=1, kept=2, slope_of="sign")
+@_elementwise(forward=4, backward=1, kept=2, slope_of="sign", curvature=_flat)
 def leaky_relu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
-    """``z`` where positive, else ``0.01 z``; the subgradient at 0 is 0.01."""
+    """``z`` where positive, else ``0.01 z``; the subgradient at 0 is 0.01.
+
+    The second derivative is 0 almost everywhere.
+    """
     slope = 0.01 + 0.99 * _positive(xp, z)
     return z * slope, lambda: slope
 
 
-@_elementwise(forward=5, backward=2, kept=2)
+def _elu_curvature(xp: Namespace, z: Array) -> Array:
+    positive = _positive(xp, z)
+    return xp.exp(z - z * positive) - positive  # exp(0) - 1 = 0 where z > 0; at 0 it is 1, as on the left
+
+
+@_elementwise(forward=5, backward=2, kept=2, second=5, curvature=_elu_curvature)
 def elu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``z`` where positive, else ``exp(z) - 1`` (Clevert, Unterthiner and Hochreiter 2016)."""
     above = z * _positive(xp, z)
@@ -309,7 +360,12 @@ def elu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     return above + xp.expm1(below), lambda: xp.exp(below)  # exp(0) = 1 where z > 0
 
 
-@_elementwise(forward=6, backward=5, kept=3)
+def _silu_curvature(xp: Namespace, z: Array) -> Array:
+    s = logistic(xp, z)
+    return s * (1.0 - s) * (2.0 + z * (1.0 - 2.0 * s))
+
+
+@_elementwise(forward=6, backward=5, kept=3, second=12, curvature=_silu_curvature)
 def silu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``z * sigmoid(z)`` (Elfwing, Uchibe and Doya 2018)."""
     s = logistic(xp, z)
@@ -322,7 +378,12 @@ def log1p_exp(xp: Namespace, z: Array) -> tuple[Array, Array]:
     return above, xp.log1p(xp.exp(z - 2.0 * above))  # z - 2 max(z, 0) = -|z|, with the right derivative at 0
 
 
-@_elementwise(forward=7, backward=6, kept=2)
+def _softplus_curvature(xp: Namespace, z: Array) -> Array:
+    s = logistic(xp, z)
+    return s * (1.0 - s)
+
+
+@_elementwise(forward=7, backward=6, kept=2, second=7, curvature=_softplus_curvature)
 def softplus(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``log(1 + exp z)``."""
     above, rest = log1p_exp(xp, z)
@@ -342,7 +403,12 @@ _ERFC = (
 )  # fmt: skip
 
 
-@_elementwise(forward=70, backward=4, kept=4)
+def _gelu_curvature(xp: Namespace, z: Array) -> Array:
+    density = xp.exp(-0.5 * (z * z)) * (1.0 / math.sqrt(2.0 * math.pi))
+    return 2.0 * density - z * (z * density)  # z * z may be infinite, z * density is not
+
+
+@_elementwise(forward=70, backward=4, kept=4, second=8, curvature=_gelu_curvature)
 def gelu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``z * Phi(z)``, Phi the standard normal distribution function, exact (Hendrycks and Gimpel 2016).
 

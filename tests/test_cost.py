@@ -47,7 +47,8 @@ def counts(function, *arrays, **options):
 
 
 def problem(sizes=SIZES, n=N, criterion="softmax_cross_entropy"):
-    y = textbook.labels(n, sizes[-1]) if criterion == "softmax_cross_entropy" else textbook.soft_targets(n, sizes[-1])
+    k = sizes[-1] // textbook.OUTPUTS_PER_TARGET.get(criterion, 1)
+    y = textbook.labels(n, k) if criterion == "softmax_cross_entropy" else textbook.soft_targets(n, k)
     return textbook.batch(n, sizes[0]), y, *textbook.parameters(sizes)
 
 
@@ -96,6 +97,36 @@ def test_all_operations_of_a_step_are_those_that_happen(criterion, activation):
     within(forward, cost.forward_flops - products)
 
 
+def along_the_parameters(product):
+    """A product with the parameters themselves."""
+    return lambda X, y, *params, **options: product(X, y, *params, vectors=params, **options)
+
+
+FURTHER = {
+    "hvp": along_the_parameters(mx.hvp),
+    "ggnvp": along_the_parameters(mx.ggnvp),
+    "per_example_grads": mx.per_example_grads,
+    "per_example_grad_norms": mx.per_example_grad_norms,
+}
+
+
+@pytest.mark.parametrize("name", FURTHER)
+@pytest.mark.parametrize("sizes", [(40, 60, 30), SIZES, (40, 60, 60, 50, 30)], ids=str)
+def test_the_multiply_adds_further_than_the_gradient_are_those_that_happen(name, sizes):
+    matmul, elementwise = counts(FURTHER[name], *problem(sizes))
+    stated = getattr(mx.step_cost(sizes, N), f"{name}_flops")
+    within(elementwise, stated - matmul)
+
+
+@pytest.mark.parametrize("criterion", [name for name in CRITERIA if CRITERIA[name].curvature])
+@pytest.mark.parametrize("activation", textbook.ACTIVATIONS)
+@pytest.mark.parametrize("name", FURTHER)
+def test_all_operations_further_than_the_gradient_are_those_that_happen(name, activation, criterion):
+    options = {"criterion": criterion, "activation": activation}
+    matmul, elementwise = counts(FURTHER[name], *problem(criterion=criterion), **options)
+    within(elementwise, getattr(mx.step_cost(SIZES, N, **options), f"{name}_flops") - matmul)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("criterion", CRITERIA)
 @pytest.mark.parametrize("activation", textbook.ACTIVATIONS)
@@ -141,7 +172,7 @@ def test_every_activation_criterion_and_optimizer_has_a_cost():
     for activation in (*mx.ops.ACTIVATIONS, "logistic"):
         for criterion in CRITERIA:
             for optimizer in OPTIMIZERS:
-                cost = mx.step_cost((4, 5, 3), 2, activation=activation, criterion=criterion, optimizer=optimizer)
+                cost = mx.step_cost((4, 5, 2), 2, activation=activation, criterion=criterion, optimizer=optimizer)
                 assert all(number >= 0 and math.isfinite(number) for number in cost)
 
 

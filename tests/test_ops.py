@@ -21,17 +21,33 @@ def s(z):
     return 1 / (1 + mp.exp(-z))
 
 
-# name -> its value and its derivative
+def flat(z):
+    return mp.zero
+
+
+# name -> its value, its derivative and its second derivative
 EXACT = {
-    "identity": (lambda z: z, lambda z: mp.one),
-    "sigmoid": (s, lambda z: s(z) * s(-z)),
-    "tanh": (mp.tanh, lambda z: mp.sech(z) ** 2),
-    "relu": (lambda z: max(z, mp.zero), lambda z: mp.mpf(z > 0)),
-    "leaky_relu": (lambda z: z if z > 0 else z / 100, lambda z: mp.one if z > 0 else mp.one / 100),
-    "elu": (lambda z: z if z > 0 else mp.expm1(z), lambda z: mp.one if z > 0 else mp.exp(z)),
-    "silu": (lambda z: z * s(z), lambda z: s(z) + z * s(z) * s(-z)),
-    "softplus": (lambda z: mp.log1p(mp.exp(z)), s),
-    "gelu": (lambda z: z * mp.ncdf(z), lambda z: mp.ncdf(z) + z * mp.npdf(z)),
+    "identity": (lambda z: z, lambda z: mp.one, flat),
+    "sigmoid": (s, lambda z: s(z) * s(-z), lambda z: -s(z) * s(-z) * mp.tanh(z / 2)),
+    "tanh": (mp.tanh, lambda z: mp.sech(z) ** 2, lambda z: -2 * mp.tanh(z) * mp.sech(z) ** 2),
+    "relu": (lambda z: max(z, mp.zero), lambda z: mp.mpf(z > 0), flat),
+    "leaky_relu": (lambda z: z if z > 0 else z / 100, lambda z: mp.one if z > 0 else mp.one / 100, flat),
+    "elu": (
+        lambda z: z if z > 0 else mp.expm1(z),
+        lambda z: mp.one if z > 0 else mp.exp(z),
+        lambda z: mp.zero if z > 0 else mp.exp(z),
+    ),
+    "silu": (
+        lambda z: z * s(z),
+        lambda z: s(z) + z * s(z) * s(-z),
+        lambda z: s(z) * s(-z) * (2 - z * mp.tanh(z / 2)),
+    ),
+    "softplus": (lambda z: mp.log1p(mp.exp(z)), s, lambda z: s(z) * s(-z)),
+    "gelu": (
+        lambda z: z * mp.ncdf(z),
+        lambda z: mp.ncdf(z) + z * mp.npdf(z),
+        lambda z: (2 - z * z) * mp.npdf(z),
+    ),
 }
 
 # The largest error of value and slope in units of eps, as functions of z, the true number v and the true sigmoid s.
@@ -65,6 +81,18 @@ SLOPE_EPS = {
     "softplus": lambda z, v, s: 2 * v,
     "gelu": lambda z, v, s: (FEW + z * z) * (mp.ncdf(z) + abs(z) * mp.npdf(z)),
 }
+# a second derivative is a product: a factor that cancels keeps its absolute error, which the others multiply
+SECOND_EPS = {
+    "identity": lambda z, v, s: 0 * v,
+    "sigmoid": lambda z, v, s: 8 * s,
+    "tanh": lambda z, v, s: 4 * FEW * abs(mp.tanh(z)) * (mp.sech(z) ** 2 + mp.tanh(z) ** 2),
+    "relu": lambda z, v, s: 0 * v,
+    "leaky_relu": lambda z, v, s: 0 * v,
+    "elu": lambda z, v, s: FEW * v,
+    "silu": lambda z, v, s: FEW * (2 + abs(z)) * s,
+    "softplus": lambda z, v, s: 8 * s,
+    "gelu": lambda z, v, s: (FEW + z * z) * (2 + z * z) * mp.npdf(z),
+}
 
 
 @cache
@@ -80,14 +108,14 @@ def reference(name: str, which: int, dtype: str) -> tuple[list, list]:
     """The true values on the grid, and the largest error of each that is allowed."""
     finfo = np.finfo(dtype)
     eps, tiny = mp.mpf(float(finfo.eps)), mp.mpf(float(finfo.smallest_normal))
-    allowance = (VALUE_EPS, SLOPE_EPS)[which][name]
+    allowance = (VALUE_EPS, SLOPE_EPS, SECOND_EPS)[which][name]
     exact, allowed = [], []
     for number in grid(dtype).tolist():
         z = mp.mpf(number)
         true = EXACT[name][which](z)
         exact.append(true)
         # numbers below the smallest normal one may become 0, here or in a factor of z
-        below = 0 if name in ("identity", "relu") else tiny * (1 + abs(z))
+        below = 0 if name in ("identity", "relu") else tiny * (1 + abs(z) + (which == 2) * z * z)
         allowed.append(eps * allowance(z, true, s(z)) + below)
     return exact, allowed
 
@@ -111,6 +139,15 @@ def test_value_and_slope_are_right_from_minus_to_plus_ten_thousand(xp, put, host
         assert computed.dtype == z.dtype
         excess, position = worst(host(computed), *reference(name, which, dtype))
         assert excess <= 1, f"{('value', 'slope')[which]} at {grid(dtype)[position]}"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", EXACT)
+def test_the_second_derivative_is_right_from_minus_to_plus_ten_thousand(xp, put, host, name, dtype):
+    second = mx.ops.ACTIVATIONS[name].curvature(xp, put(grid(dtype), getattr(xp, dtype)))
+    assert second.dtype == getattr(xp, dtype)
+    excess, position = worst(host(second), *reference(name, 2, dtype))
+    assert excess <= 1, f"at {grid(dtype)[position]}"
 
 
 def test_every_activation_of_the_table_is_tested():

@@ -3,6 +3,7 @@
 Before: ``inside`` computes them. Next: ``network`` is one.
 """
 
+import math
 from abc import abstractmethod
 from typing import Any
 
@@ -38,15 +39,20 @@ class Transformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         a : array of shape (n_samples, n_hidden)
-            The activations, in the library of X, or in the container that ``set_output`` chose.
+            The activations, those of an ensemble side by side. They are in the library of X, or in the container that
+            ``set_output`` chose.
         """
         chunks = self._chunks(X, "transform")
-        return joined([hidden(chunk, *self._params(), activation=self.activation) for chunk in chunks])
+        made = joined([hidden(chunk, *self._params(), activation=self.activation) for chunk in chunks])
+        if made.ndim == 2:
+            return made
+        xp = namespace(made)  # the networks of an ensemble side by side
+        return xp.reshape(xp.permute_dims(made, (1, 0, 2)), (made.shape[1], self._n_features_out))
 
     @property
     def _n_features_out(self) -> int:
         """The width of the last hidden layer, from which scikit-learn makes names."""
-        return int(self.coefs_[-1].shape[-2])
+        return math.prod(self.coefs_[-1].shape[:-1])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -55,5 +61,5 @@ class Transformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
 
 def joined(parts: list[Array]) -> Array:
-    """Arrays of rows as one."""
-    return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts)
+    """Arrays of rows, (n, d) or (k, n, d), as one."""
+    return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts, axis=-2)

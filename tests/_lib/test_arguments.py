@@ -41,6 +41,20 @@ def op_square(x):
     return x * x, lambda c: (2.0 * x * c,)
 
 
+def op_half_sum(logits, targets, weights):
+    return mx.losses.squared_error(logits, targets, weights)
+
+
+def bent(curvature):
+    """An activation with this for its second derivative."""
+
+    def op(z):
+        return op_square(z)
+
+    op.curvature = curvature
+    return op
+
+
 def half_gradient(g, **options):
     """A check of a wrong gradient, so that its hypotheses are asked."""
     return mx.gradcheck(lambda x: g.xp.sum(x * x), lambda x: (1.0 * x,), (g.X,), **options)
@@ -571,6 +585,49 @@ ROWS = {
         lambda g: mx.input_gradients(g.X, *g.p, output=True), T, "output must be a whole number, got True"),
     "parameters in one argument": (
         lambda g: mx.input_gradients(g.X, g.p), T, "W1 must be an array, got tuple; unpack the parameters, *params"),
+    # products with second derivatives, and gradients of rows
+    "a product with an array for the vectors": (
+        lambda g: mx.hvp(g.X, g.y, *g.p, vectors=g.p[0]), T, "vectors must be a tuple (W1, b1, W2, b2, ...), got"),
+    "a product with too few vectors": (
+        lambda g: mx.hvp(g.X, g.y, *g.p, vectors=g.p[:2]), V,
+        "vectors must be 4 arrays, one like each parameter, got 2"),
+    "a product with a vector of another shape": (
+        lambda g: mx.ggnvp(g.X, g.y, *g.p, vectors=(*g.p[:3], g.zeros(1))), V,
+        "the vector of b2 must have the shape of b2, (3,), got (1,)"),
+    "a product with a vector of another dtype": (
+        lambda g: mx.ggnvp(g.X, g.y, *g.p, vectors=(g.zeros(4, 5, dtype="float32"), *g.p[1:])), T,
+        "the vector of W1 must have the dtype of W1, "),
+    "a product with a number for a vector": (
+        lambda g: mx.hvp(g.X, g.y, *g.p, vectors=(1.0, *g.p[1:])), T, "the vector of W1 must be an array, got float"),
+    "a product with an unknown option": (
+        lambda g: mx.hvp(g.X, g.y, *g.p, vectors=g.p, l3=0.1), T, "options are 'activation', 'criterion', "),
+    "a product with some batched parameters": (
+        lambda g: mx.hvp(g.X, g.y, g.zeros(2, 4, 5), *g.p[1:], vectors=(g.zeros(2, 4, 5), *g.p[1:])), V,
+        "either all parameters or none must have a leading axis"),
+    "a product through an activation without a second derivative": (
+        lambda g: mx.hvp(g.X, g.y, *g.p, vectors=g.p, activation=op_square), V,
+        "activation op_square has no second derivative here: give the op an attribute curvature, a function (z) of the "
+        "second derivative, in the shape of z"),
+    "a product through a criterion without a second derivative": (
+        lambda g: mx.ggnvp(g.X, g.t, *g.p, vectors=g.p, criterion=op_half_sum), V,
+        "criterion op_half_sum has no second derivative here: give the op an attribute curvature, a function (logits, "
+        "targets, weights) that returns dz -> H dz"),
+    "a second derivative that is a number": (
+        lambda g: mx.hvp(g.X, g.y, *g.p, vectors=g.p, activation=bent(2.0)), T,
+        "the curvature of activation op must be a function, got 2.0"),
+    "a second derivative of another shape": (
+        lambda g: mx.hvp(g.X, g.y, *g.p, vectors=g.p, activation=bent(lambda z: 2.0)), V,
+        "the curvature of activation op must be an array of the shape of z, (6, 5), got 2.0"),
+    "gradients of rows of a penalty": (
+        lambda g: mx.per_example_grads(g.X, g.y, *g.p, l2=0.1), V,
+        "l2 must be 0 for gradients of rows, for a penalty belongs to no row, got 0.1"),
+    "norms of rows of another penalty": (
+        lambda g: mx.per_example_grad_norms(g.X, g.y, *g.p, l1=0.5), V, "l1 must be 0 for gradients of rows"),
+    "gradients of rows with some batched parameters": (
+        lambda g: mx.per_example_grads(g.X, g.y, g.zeros(2, 4, 5), *g.p[1:]), V,
+        "either all parameters or none must have a leading axis"),
+    "gradients of rows with labels of another length": (
+        lambda g: mx.per_example_grad_norms(g.X, g.y[:5], *g.p), V, "integer y must be labels of shape (n,) = (6,)"),
 }  # fmt: skip
 
 
