@@ -38,7 +38,6 @@ from mlp_xp.mlp import predict
 from mlp_xp.ops import activations_of
 from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, rows_of, run
 from mlp_xp.train.dataset import all_finite
-from mlp_xp.train.epoch import ensemble_size
 
 _CHECKED_ROWS = 16  # on which the gradients are checked before training
 
@@ -238,9 +237,7 @@ class BaseMLP(Network):
         few = slice(0, _CHECKED_ROWS)
         options = self._options(None if data.weight is None else data.weight[few])
         X, y = (rows_of(place.xp, array, self.coefs_[0], few) for array in (data.X, data.y))
-        params = self._params()
-        params = params if ensemble_size(params) is None else tuple([p[0, ...] for p in params])
-        self.gradient_report_ = check_gradients(X, y, *params, seed=0, **cast(Any, options))
+        self.gradient_report_ = check_gradients(X, y, *self._first_network(), seed=0, **cast(Any, options))
         if self.gradient_report_.verdict == "fail":
             raise WrongGradients(self.gradient_report_)
 
