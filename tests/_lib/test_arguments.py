@@ -467,7 +467,7 @@ ROWS = {
     "a size of 400 digits": (lambda g: mx.init_params((4, 10**400), xp=g.xp), V, "sizes must be at least two positive ints"),
     "the cost of True rows": (lambda g: mx.step_cost((3, 2), n=True), V, "n must be a positive int, got True"),
     "the cost of a list": (
-        lambda g: mx.step_cost((3, 2), n=1, criterion=["poisson"]), V, "criterion must be 'poisson', 'sigmoid_cross"),
+        lambda g: mx.step_cost((3, 2), n=1, criterion=["poisson"]), V, "criterion must be 'absolute_error', 'gauss"),
     "the cost of a dict": (lambda g: mx.step_cost((3, 2), n=1, optimizer={}), V, "optimizer must be 'adam'"),
     "the cost of an array": (
         lambda g: mx.step_cost((3, 2, 2), n=1, activation=[np.eye(2)]), V, "activation must be 'elu'"),
@@ -555,6 +555,20 @@ ROWS = {
     "a limit that is text": (lambda g: optim.clip_by_global_norm(g.p, "1"), T, "limit must be a number, got '1'"),
     "a decay of None": (lambda g: optim.momentum(None), T, "decay must be a number, got None"),
     "a huge epsilon": (lambda g: optim.adam(epsilon=10**400), V, "epsilon must be at least 0 and finite, got inf"),
+    # criteria that take several outputs of each target, or a parameter
+    "an odd number of outputs for means and deviations": (
+        lambda g: mx.forward(g.X, *g.p, criterion="gaussian"), V,
+        "d_out must be a multiple of 2, the outputs of each target for gaussian, got 3"),
+    "targets for each output": (
+        lambda g: mx.objective(g.X, g.t, *g.p, criterion=mx.losses.quantile(0.1, 0.5, 0.9)), V,
+        "floating y must be targets of shape (n, d_out) = (6, 1), got (6, 3)"),
+    "levels in percent": (
+        lambda g: mx.objective(g.X, g.t, *g.p, criterion=mx.losses.quantile(5, 95)), V,
+        "a level of quantile must be at least 0 and below 1, got 5"),
+    "levels that fall": (lambda g: mx.losses.quantile(0.9, 0.1), V, "in ascending order, got 0.9, 0.1"),
+    "arrays for levels": (
+        lambda g: mx.losses.quantile(g.t, g.t, g.zeros(6)), T, "a level of quantile must be a number, got an array"),
+    "a delta of 0": (lambda g: mx.losses.huber(0), V, "delta must be positive, got 0"),
 }  # fmt: skip
 
 

@@ -275,3 +275,14 @@ def test_a_regressor_from_before_the_losses_had_a_record_predicts_as_it_did():
         before = model.predict(X)
         del model._learned_by
         np.testing.assert_array_equal(model.predict(X), before)
+
+
+@pytest.mark.only("numpy")
+def test_mapie_takes_a_fitted_regressor_and_holds_its_promise():
+    regression = pytest.importorskip("mapie.regression", reason="MAPIE is not installed in this session")
+    X, y, *_ = noisy(3000, seed=5)
+    model = MLPRegressor(**{**LONG, "max_iter": 10}).fit(X[:1000], y[:1000])
+    wrapped = regression.SplitConformalRegressor(model, confidence_level=0.9, prefit=True)
+    _, interval = wrapped.conformalize(X[1000:2000], y[1000:2000]).predict_interval(X[2000:])
+    inside = np.mean((interval[:, 0, 0] <= y[2000:]) & (y[2000:] <= interval[:, 1, 0]))
+    assert abs(inside - 0.9) <= 4 * math.sqrt(2 * 0.9 * 0.1 / 1000)  # of 1000 rows here, and 1000 there
