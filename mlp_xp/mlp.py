@@ -104,8 +104,8 @@ class PredictOptions(TypedDict, total=False):
     """Options of the network itself.
 
     activation: a name, an op, or one per hidden layer. Default "sigmoid".
-    criterion: "softmax_cross_entropy" (default), "sigmoid_cross_entropy", "squared_error", "poisson", or a criterion
-        op.
+    criterion: "softmax_cross_entropy" (default), another name of ``losses.CRITERIA``, or a criterion op, such as
+        ``losses.huber(2.0)``.
     """
 
     activation: ActivationOption
@@ -411,7 +411,8 @@ def forward(
         X: a batch (n, d_in), real floating.
         params: weights (d_in, d_out) and biases (d_out,) in turn, any number of layers, in the dtype of ``X``.
         activation: a name, an op, or one per hidden layer.
-        criterion: decides what the outputs are: softmax, elementwise sigmoid or exp, or the logits themselves.
+        criterion: decides what the outputs are: softmax, elementwise sigmoid or exp, or the logits themselves; for
+            several outputs of each target see ``losses.quantile`` and ``losses.gaussian``.
         dropout: the share of hidden units dropped, at least 0 and below 1.
         seed: which units are dropped, 0 to 2^31 - 1; required with dropout.
 
@@ -584,7 +585,7 @@ def predict_proba(
         The probabilities, (n, d_out).
 
     Raises:
-        ValueError: for squared error, Poisson and a criterion op, whose outputs are not probabilities.
+        ValueError: for other criteria, whose outputs are not probabilities.
 
     >>> import numpy as np, mlp_xp as mx
     >>> mx.predict_proba(np.zeros((1, 4)), *mx.init_params((4, 2))).tolist()
@@ -608,7 +609,8 @@ def predict(
 
     Returns:
         For softmax the most probable class, ints (n,). For sigmoid 0 or 1 for each output, ints (n, d_out), (n,) when
-        d_out is 1. For squared error, Poisson and a criterion op the outputs (n, d_out).
+        d_out is 1. For other criteria the outputs (n, d_out); where these are several for each target, the mean or the
+        quantile nearest to the median, (n, targets).
 
     Raises:
         ValueError, TypeError: as in ``forward``.

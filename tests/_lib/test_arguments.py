@@ -628,6 +628,20 @@ ROWS = {
         "either all parameters or none must have a leading axis"),
     "gradients of rows with labels of another length": (
         lambda g: mx.per_example_grad_norms(g.X, g.y[:5], *g.p), V, "integer y must be labels of shape (n,) = (6,)"),
+    # criteria that take several outputs of each target, or a parameter
+    "an odd number of outputs for means and deviations": (
+        lambda g: mx.forward(g.X, *g.p, criterion="gaussian"), V,
+        "d_out must be a multiple of 2, the outputs of each target for gaussian, got 3"),
+    "targets for each output": (
+        lambda g: mx.objective(g.X, g.t, *g.p, criterion=mx.losses.quantile(0.1, 0.5, 0.9)), V,
+        "floating y must be targets of shape (n, d_out) = (6, 1), got (6, 3)"),
+    "levels in percent": (
+        lambda g: mx.objective(g.X, g.t, *g.p, criterion=mx.losses.quantile(5, 95)), V,
+        "a level of quantile must be at least 0 and below 1, got 5"),
+    "levels that fall": (lambda g: mx.losses.quantile(0.9, 0.1), V, "in ascending order, got 0.9, 0.1"),
+    "arrays for levels": (
+        lambda g: mx.losses.quantile(g.t, g.t, g.zeros(6)), T, "a level of quantile must be a number, got"),
+    "a delta of 0": (lambda g: mx.losses.huber(0), V, "delta must be positive, got 0"),
 }  # fmt: skip
 
 
