@@ -439,9 +439,9 @@ def _records(
         if not runs:
             records.append(here.last.members[position])
             continue
-        *values, rate = [None if each is None else each[position] for each in numbers]
-        loss, penalty, *judged = values if fit else [None if each is None else math.nan for each in values]
-        records.append(Record(number, loss, penalty, *judged, rate, steps, seconds))
+        values: list[Any] = [None if each is None else each[position] for each in numbers]
+        loss, penalty, val_loss, val_score = [each if fit or each is None else math.nan for each in values[:-1]]
+        records.append(Record(number, loss, penalty, val_loss, val_score, values[-1], steps, seconds))
     return records
 
 
