@@ -6,7 +6,7 @@ Before: ``optim.lbfgs``. Next: ``base`` calls ``learn``.
 import time
 from collections.abc import Callable
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, cast
 
 from sklearn.exceptions import ConvergenceWarning
 
