@@ -48,7 +48,7 @@ def quality(name: str, splits: int) -> dict[str, Any]:
         X, X_test, y, y_test = split(name, seed)
         params = mx.init_params((X.shape[1], 100, int(y.max()) + 1), seed=100 * seed, ensemble=K)
         *_, epoch = train(X, y, params, epochs=60, lr=3e-3, batch_size=64, seed=seed, activation="relu")
-        p = mx.predict_proba(X_test, *epoch.params, activation="relu")
+        p: Any = mx.predict_proba(X_test, *epoch.params, activation="relu")
         rows["one"].append(statistics.mean(log_loss(y_test, each) for each in p))
         rows["ensemble"].append(log_loss(y_test, p.mean(axis=0)))
     return rows

@@ -5,6 +5,7 @@ The oracle is the loop on one network, which ``test_loop`` holds against the tex
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
 
@@ -103,10 +104,12 @@ def test_a_run_of_k_networks_is_k_runs(data, networks, put, host, said):
         assert_same_run(host, together.member(i), each)
 
 
-def test_a_run_of_k_networks_is_k_runs_with_every_option(data, networks, put, host):
+def test_a_run_of_k_networks_is_k_runs_with_every_option(data, networks, put, host, backend):
     said = {"lr": (0.3, schedules.cosine(0.1), 0.02), "sample_weight": WEIGHTS, "alpha": (0.0, 0.1, 1.0)}
     said |= {"l2": (0.0, 0.1, 0.01), "l1": (0.01, 0.0, 0.1)}
     options = {"epochs": 3, "batch_size": 10, "patience": 0, "tol": 0.02, "clip_norm": 0.5, "dropout": 0.2}
+    if backend == "jax":  # a compiled step takes a tenth of the time of all its operations compiled one by one
+        options["compile"] = importlib.import_module("jax").jit
     together, alone = both_runs(data, networks, put, said, **options, validation=data)
     for i, each in enumerate(alone):
         assert_same_run(host, together.member(i), each)
@@ -387,7 +390,7 @@ def test_a_run_ends_when_what_has_not_diverged_has_ended(numbers, networks, put)
 
 
 @pytest.mark.only("jax")
-def test_jax_traces_a_step_once_though_members_end(data, networks, put, host):
+def test_jax_traces_a_step_once_though_members_end(data, networks, put):
     import jax
 
     traced = []
@@ -402,12 +405,9 @@ def test_jax_traces_a_step_once_though_members_end(data, networks, put, host):
     said = {"lr": (0.3, schedules.cosine(0.1), 0.02), "alpha": (0.0, 0.1, 1.0), "l2": (0.0, 0.1, 0.2)}
     options = {"epochs": 6, "batch_size": 10, "patience": 0, "tol": 0.03, "dropout": 0.2, "clip_norm": 1.0}
     options["sample_weight"] = put(WEIGHTS)
-    eager = last_of(*data, networks[1], **said, **options)
-    compiled = last_of(*data, networks[1], **said, **options, compile=compiler)
+    epoch = last_of(*data, networks[1], **said, **options, compile=compiler)
     assert traced == [10]
-    assert min(each.number for each in compiled.last.members) < compiled.last.number  # a member was frozen
-    for i in range(K):
-        assert_same_run(host, compiled.member(i), eager.member(i))
+    assert min(each.number for each in epoch.last.members) < epoch.last.number  # a member was frozen
 
 
 @pytest.mark.only("torch")
