@@ -112,30 +112,40 @@ class PredictOptions(TypedDict, total=False):
     criterion: str | Op
 
 
-class TrainOptions(PredictOptions, total=False):
-    """Options of the objective besides.
+class _SharedOptions(PredictOptions, total=False):
+    """Options of the objective that a step and a run take alike.
 
-    l2, l1: strength of the penalties ``l2/2 sum ||W||^2`` and ``l1 sum |W|`` on weights, not biases. Default 0. For k
-        networks ``train`` takes also k numbers.
     label_smoothing: ``s`` in ``(1 - s) one_hot + s / k``, for softmax cross-entropy alone. Default 0.
     sample_weight: (n,), of the dtype of X; the loss is ``sum w_i l_i / sum w_i``. Default equal weights. For k networks
         also (k, n), a row for each.
     dropout: the share of hidden units dropped, inverted dropout. Default 0.
     """
 
-    l2: float | Sequence[float]
-    l1: float | Sequence[float]
     label_smoothing: float
     sample_weight: Array | None
     dropout: float
 
 
-class Options(TrainOptions, total=False):
-    """What ``objective``, ``loss_and_grads`` and ``train_step`` take by keyword: all of these, and the seed of a step.
+class TrainOptions(_SharedOptions, total=False):
+    """Options of the objective of a run.
 
+    l2, l1: strength of the penalties ``l2/2 sum ||W||^2`` and ``l1 sum |W|`` on weights, not biases. Default 0. For k
+        networks also k numbers.
+    """
+
+    l2: float | Sequence[float]
+    l1: float | Sequence[float]
+
+
+class Options(_SharedOptions, total=False):
+    """What ``objective``, ``loss_and_grads`` and ``train_step`` take by keyword.
+
+    l2, l1: strength of the penalties ``l2/2 sum ||W||^2`` and ``l1 sum |W|`` on weights, not biases. Default 0.
     seed: 0 ... 2^31 - 1, which units to drop; required with dropout.
     """
 
+    l2: float
+    l1: float
     seed: int | Array | None
 
 
@@ -145,7 +155,7 @@ class Terms(NamedTuple):
     activations: of the hidden layers.
     criterion: the record.
     l2, l1: strengths of the penalties, (k,) where those of k networks differ; None for one that is not there.
-    label_smoothing, dropout: as in ``TrainOptions``.
+    label_smoothing, dropout: as in ``Options``.
     """
 
     activations: list[Activation]

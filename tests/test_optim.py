@@ -546,6 +546,36 @@ def test_no_kind_of_rate_widens_float32(xp, put, host, make):
             optimizer.update(params, params, optimizer.init(params), lr)
 
 
+@pytest.mark.parametrize("make", optim.OPTIMIZERS.values(), ids=optim.OPTIMIZERS)
+def test_k_networks_take_a_rate_each(put, host, make):
+    """Also where k is the width of the network: a rate must not multiply columns."""
+    random, rates, optimizer = np.random.default_rng(4), [0.5, 0.0, 0.01], make()
+    params, *grads = ([random.normal(size=shape) for shape in ((3, 4, 3), (3, 3))] for _ in range(4))
+    together, state = tuple(map(put, params)), optimizer.init(tuple(map(put, params)))
+    for each in grads:
+        together, state = optimizer.update(together, tuple(map(put, each)), state, put(rates))
+    for i, rate in enumerate(rates):
+        alone = tuple(put(p[i]) for p in params)
+        kept = optimizer.init(alone)
+        for each in grads:
+            alone, kept = optimizer.update(alone, tuple(put(g[i]) for g in each), kept, rate)
+        for a, b in zip((*together, *state), (*alone, *kept), strict=True):
+            np.testing.assert_allclose(host(a)[i] if a.ndim else host(a), host(b), rtol=1e-13, atol=1e-15)
+
+
+def test_k_networks_are_clipped_each_by_its_own_norm(put, host):
+    random = np.random.default_rng(4)
+    grads = [size * random.normal(size=(2, *shape)) for size, shape in ((3.0, (4, 3)), (1.0, (3,)))]
+    grads[0][1] *= 1e-3
+    grads[1][1] *= 1e-3
+    clipped = optim.clip_by_global_norm(tuple(map(put, grads)), 0.5, ensemble=True)
+    norms = [math.sqrt(sum(np.sum(g[i] ** 2) for g in grads)) for i in range(2)]
+    assert norms[0] > 0.5 > norms[1]
+    for ours, g in zip(clipped, grads, strict=True):
+        np.testing.assert_allclose(host(ours)[0], g[0] * 0.5 / norms[0], rtol=1e-14)
+        np.testing.assert_allclose(host(ours)[1], g[1], rtol=1e-15)
+
+
 @pytest.mark.only("numpy")
 def test_a_flag_in_words_is_no_flag():
     for make in (

@@ -6,7 +6,7 @@ Before: ``optim.lbfgs``. Next: ``base`` calls ``learn``.
 import time
 from collections.abc import Callable
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, cast
 
 from sklearn.exceptions import ConvergenceWarning
 
@@ -16,7 +16,7 @@ from mlp_xp._lib.namespace import Placement
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators.data import in_chunks
 from mlp_xp.estimators.reporting import warn
-from mlp_xp.mlp import TrainOptions, loss_and_grads
+from mlp_xp.mlp import Options, TrainOptions, loss_and_grads
 from mlp_xp.train import Dataset, Epoch, Record
 
 
@@ -83,7 +83,7 @@ def _objective(
         for chunk, span in zip(chunks, spans, strict=True):
             weight = None if data.weight is None else data.weight[span]
             share = (chunk.shape[0] if weight is None else float(place.xp.sum(weight))) / total
-            terms: TrainOptions = {**options, "l2": strength, "sample_weight": weight}
+            terms = cast(Options, {**options, "l2": strength, "sample_weight": weight})
             value, grads = loss_and_grads(chunk, data.y[span, ...], *params, **terms)
             parts.append([each * share for each in (value, *grads)])
         value, *gradients = (sum(each[1:], start=each[0]) for each in zip(*parts, strict=True))

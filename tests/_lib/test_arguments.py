@@ -642,6 +642,34 @@ ROWS = {
     "arrays for levels": (
         lambda g: mx.losses.quantile(g.t, g.t, g.zeros(6)), T, "a level of quantile must be a number, got"),
     "a delta of 0": (lambda g: mx.losses.huber(0), V, "delta must be positive, got 0"),
+    # ensembles: parameters with a leading axis
+    "no network": (lambda g: mx.init_params((4, 3), ensemble=0), V, "ensemble must be at least 1, got 0"),
+    "half a network": (lambda g: mx.init_params((4, 3), ensemble=1.5), T, "ensemble must be a whole number, got 1.5"),
+    "an ensemble that is True": (
+        lambda g: mx.init_params((4, 3), ensemble=True), T, "ensemble must be a whole number, got True"),
+    "an ensemble of no networks is trained": (
+        lambda g: next(train(g.X, g.y, tuple(p[None, ...][:0, ...] for p in g.p), epochs=1)), V,
+        "an ensemble must have at least one network, got W1 of shape (0, 4, 5)"),
+    "batched and other parameters are trained together": (
+        lambda g: next(train(g.X, g.y, (g.p[0][None, ...], *g.p[1:]), epochs=1)), V,
+        "either all parameters or none must have a leading axis, got [(1, 4, 5), (5,), (5, 3), (3,)]"),
+    "rates for other networks": (
+        lambda g: next(train(g.X, g.y, tuple(p[None, ...] for p in g.p), epochs=1, lr=(0.1, 0.2))), V,
+        "lr must be one value, or 1, one for each network, got 2: [0.1, 0.2]"),
+    "two penalties of one network": (
+        lambda g: next(train(g.X, g.y, g.p, epochs=1, alpha=[0.1, 0.2])), V,
+        "alpha must be one value for one network, got 2: [0.1, 0.2]"),
+    "weights for other networks": (
+        lambda g: next(train(g.X, g.y, tuple(p[None, ...] for p in g.p), epochs=1, sample_weight=g.zeros(2, 6))), V,
+        "sample_weight must have shape (n,) = (6,) or (k, n) = (1, 6), got (2, 6)"),
+    "weights of several networks for one": (
+        lambda g: mx.objective(g.X, g.y, *g.p, sample_weight=g.zeros(2, 6)), V,
+        "sample_weight must have shape (n,) = (6,), got (2, 6)"),
+    "weights that are all 0 are trained with": (
+        lambda g: next(train(g.X, g.y, g.p, epochs=1, sample_weight=g.zeros(6))), V,
+        "sample_weight must be positive for at least one row that is learned from"),
+    "a rate for each of other networks in a step": (
+        lambda g: mx.train_step(g.X, g.y, *g.p, lr=g.zeros(2)), T, "lr must be a number, got"),
 }  # fmt: skip
 
 
