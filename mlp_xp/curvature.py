@@ -221,6 +221,30 @@ def hvp(X: Array, y: Array, *params: Array, vectors: Params, **options: Unpack[O
     return hessian_product(point_at(X, y, params, **options), vectors)
 
 
+def hessian_at(X: Array, y: Array, *params: Array, **options: Unpack[Options]) -> Callable[[Params], Params]:
+    """``vectors -> hvp(X, y, *params, vectors=vectors)``, for many vectors at the same parameters.
+
+    The passes that do not depend on the vector are made once. ``optim.newton_cg`` asks for it.
+
+    Args:
+        X, y, params, options: as in ``hvp``.
+
+    Returns:
+        The function, which takes vectors like the parameters and returns their products.
+
+    Raises:
+        ValueError, TypeError: as in ``hvp``.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> X, y, params = np.eye(3), np.arange(3), mx.init_params((3, 4, 3))
+    >>> product = mx.curvature.hessian_at(X, y, *params)
+    >>> [each.shape for each in product(params)]
+    [(3, 4), (4,), (4, 3), (3,)]
+    """
+    at = point_at(X, y, params, **options)
+    return lambda vectors: hessian_product(at, _checked_vectors(params, vectors))
+
+
 def ggnvp(X: Array, y: Array, *params: Array, vectors: Params, **options: Unpack[Options]) -> Params:
     """``G v``, G the generalised Gauss-Newton matrix ``J.T H J`` of ``objective``: -> (G v of W1, G v of b1, ...).
 

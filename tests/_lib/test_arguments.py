@@ -612,6 +612,16 @@ ROWS = {
         "either all parameters or none must have a leading axis"),
     "gradients of rows with labels of another length": (
         lambda g: mx.per_example_grad_norms(g.X, g.y[:5], *g.p), V, "integer y must be labels of shape (n,) = (6,)"),
+    "Newton-CG without products": (
+        lambda g: optim.newton_cg(print, None, g.p), T, "product_at must be a function such as lambda *params"),
+    "Newton-CG with products of no function": (
+        lambda g: optim.newton_cg(partial(mx.loss_and_grads, g.X, g.y), lambda *p: lambda v: None, g.p), T,
+        "what product_at(*params) returns must give a tuple of 4 arrays, got None"),
+    "Newton-CG with products of other shapes": (
+        lambda g: optim.newton_cg(partial(mx.loss_and_grads, g.X, g.y), lambda *p: lambda v: v[::-1], g.p), V,
+        "what product_at(*params) returns must give a tuple of 4 arrays of shapes [(4, 5), (5,), (5, 3), (3,)], got"),
+    "Newton-CG with half an iteration": (
+        lambda g: optim.newton_cg(print, print, g.p, max_iter=0.5), T, "max_iter must be a whole number, got 0.5"),
 }  # fmt: skip
 
 
