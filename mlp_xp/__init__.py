@@ -3,9 +3,11 @@
 Read it in the order of the data's way. A module imports only what stands above it in this list:
 
     ops         affine and the activations, each -> (value, pullback)
+    criterion   what a criterion is, and the targets and weights that it takes
     losses      criteria: logits and targets -> (loss, pullback)
     dropout     masks that are a hash of the position
     mlp         the network: init_params, forward, backward, objective, loss_and_grads, train_step, predict
+    inside      hidden activations, and how outputs depend on inputs
     curvature   second derivatives times a vector: hvp, ggnvp
     per_example the gradient of each row, and its norm
     gradcheck   is this gradient right? For anybody's backward pass; knows nothing of networks
@@ -16,8 +18,9 @@ Read it in the order of the data's way. A module imports only what stands above 
     metrics     accuracy and R^2
     train       minibatches and epochs: a generator that the caller logs, plots or stops
     checkpoint  where training stands, in a file: a run that was killed goes on
+    convert     networks of scikit-learn and PyTorch, in and out
     export      the network as an ONNX model
-    plots       loss curves and first-layer weights as a picture
+    plots       loss curves, first-layer weights and importance of inputs as pictures
     data        where rows come from: built in, .npz files, folders of IDX files, tables
     backends    which array libraries are usable here, why others are not, and which is fastest
     parameters  what an estimator takes: one table
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
         gradcheck,
         numerical_grad,
     )
+    from mlp_xp.inside import hidden, input_gradients
     from mlp_xp.losses import cross_entropy, sigmoid, softmax
     from mlp_xp.mistakes import check_gradients, hypotheses
     from mlp_xp.mlp import backward, forward, init_params, loss_and_grads, objective, predict, predict_proba, train_step
@@ -61,16 +65,18 @@ if TYPE_CHECKING:
 # fmt: off
 __all__ = [
     "Derivative", "Report", "StepCost", "TensorReport", "backward", "check_gradients", "check_hvp", "check_jvp",
-    "check_pullback", "cross_entropy", "directional_derivative", "forward", "ggnvp", "gradcheck", "hvp", "hypotheses",
-    "init_params", "loss_and_grads", "losses", "numerical_grad", "objective", "ops", "per_example_grad_norms",
-    "per_example_grads", "predict", "predict_proba", "sigmoid", "softmax", "step_cost", "train_step",
+    "check_pullback", "cross_entropy", "directional_derivative", "forward", "ggnvp", "gradcheck", "hidden", "hvp",
+    "hypotheses", "init_params", "input_gradients", "loss_and_grads", "losses", "numerical_grad", "objective", "ops",
+    "per_example_grad_norms", "per_example_grads", "predict", "predict_proba", "sigmoid", "softmax", "step_cost",
+    "train_step",
 ]
 
 _MODULES = (
-    "backends", "checkpoint", "cost", "curvature", "data", "dropout", "estimators", "export", "losses", "metrics",
-    "mistakes", "mlp", "ops", "optim", "parameters", "per_example", "plots", "schedules", "train",
+    "backends", "checkpoint", "convert", "cost", "criterion", "curvature", "data", "dropout", "estimators", "export",
+    "inside", "losses", "metrics", "mistakes", "mlp", "ops", "optim", "parameters", "per_example", "plots", "schedules",
+    "train",
 )
-_HOMES = ("mlp", "losses", "cost", "gradcheck", "mistakes", "curvature", "per_example")  # of the names in __all__
+_HOMES = ("mlp", "inside", "curvature", "per_example", "losses", "cost", "gradcheck", "mistakes")  # of the names above
 # fmt: on
 
 

@@ -12,7 +12,7 @@ Before: ``train`` makes the epochs. Next: ``estimators`` and ``cli`` save them.
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -63,7 +63,7 @@ def save(path: str | Path, epoch: Epoch, config: Mapping[str, Any]) -> None:
     header = {
         "config": config,
         "dtypes": {name: dtype_name(array.dtype) for name, array in arrays.items()},
-        "history": {field: [getattr(record, field) for record in epoch.history] for field in Record._fields},
+        "history": _columns(epoch.history),
         "optimizer": epoch.optimizer,
         "rows": epoch.rows,
     }
@@ -137,10 +137,27 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
     placed = {name: xp.asarray(array, dtype=getattr(xp, dtypes[name]), device=device) for name, array in arrays.items()}
     params = tuple(placed[name] for name in names)
     best = tuple(placed[f"best.{name}"] for name in names) if "best.W1" in placed else params
-    records = (dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True))
-    history, state = tuple(Record(**record) for record in records), tuple(placed[name] for name in states)
+    records, state = _records(history), tuple(placed[name] for name in states)
     # older files say neither
-    return Epoch(history, params, best, state, header.get("optimizer", ""), header.get("rows", 0))
+    return Epoch(records, params, best, state, header.get("optimizer", ""), header.get("rows", 0))
+
+
+def _columns(records: Sequence[Record]) -> dict[str, list[Any]]:
+    """The records by field; those of members, by field again, only where there are any: older readers know none."""
+    columns: dict[str, list[Any]] = {
+        field: [getattr(record, field) for record in records] for field in Record._fields if field != "members"
+    }
+    if any(record.members for record in records):
+        columns["members"] = [_columns(record.members) for record in records]
+    return columns
+
+
+def _records(columns: Mapping[str, list[Any]]) -> tuple[Record, ...]:
+    """The records of ``_columns``."""
+    rows: Iterator[dict[str, Any]] = (
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    )
+    return tuple([Record(**cast(Any, row | {"members": _records(row.get("members", {}))})) for row in rows])
 
 
 def _check_equal(what: str, expected: Mapping[str, str], found: Mapping[str, str], missing: str) -> None:

@@ -42,7 +42,7 @@ class Point(NamedTuple):
     bends: Sequence[Array]
     gradients: Sequence[Array]
     bend_loss: Callable[[Array], Array]
-    l2: float | None
+    l2: float | Array | None
 
 
 def point_at(

@@ -97,7 +97,7 @@ def model_of(path: str | Path | None, params: Params, outputs: Callable[..., Map
         ndx, onnx = import_optional("an ONNX model is made with ndonnx: pip install 'mlp_xp[onnx]'", "ndonnx", "onnx")
     host = [to_host(p) for p in params]
     try:
-        X = ndx.argument(shape=("N", host[0].shape[0]), dtype=ndx.from_numpy_dtype(host[0].dtype))
+        X = ndx.argument(shape=("N", host[0].shape[-2]), dtype=ndx.from_numpy_dtype(host[0].dtype))
         model: ModelProto = ndx.build({"X": X}, dict(outputs(X, *(ndx.asarray(p) for p in host))))
     except Exception as error:  # an op of the caller's own may raise anything
         reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]

@@ -2,24 +2,34 @@
 
 A criterion is ``criterion(logits, targets, weights) -> (loss, pullback)``: logits (n, k), floating targets (n, k),
 weights (n,) that sum to 1. It sums over the outputs and averages over the batch; only the logits are differentiated.
-``targets_and_weights`` makes targets and weights from what a caller has: labels, smoothing, sample weights.
 
-To add a criterion, write one function at the end: its loss, its pullback, and what else its record holds.
+To add a criterion, write one function at the end: its loss, its pullback, and what else its record holds. One with a
+parameter is a function of the parameter that returns the record.
 
-Before: ``ops``. Next: ``mlp`` puts a network in front of the logits.
+Before: ``criterion`` says what a record holds. Next: ``mlp`` puts a network in front of the logits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from itertools import pairwise
+from typing import Any, ParamSpec, cast
 
-from mlp_xp._lib.arguments import check_alike, check_device
-from mlp_xp._lib.namespace import device_kwargs, is_floating, is_integral, is_numpy, namespace, scalar_like
+from mlp_xp._lib.arguments import check_alike, check_device, check_number, check_positive
+from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, scalar_like
 from mlp_xp._lib.typing import Array, Namespace, Op, Pullback
-from mlp_xp.ops import Cost, Primitive, log1p_exp, logistic, op_from, record_named
+from mlp_xp.criterion import CRITERIA as CRITERIA
+from mlp_xp.criterion import Criterion as Criterion
+from mlp_xp.criterion import Parametrised, alone, blocks, is_column, rows_that_fit, weights_in_range
+from mlp_xp.criterion import check_target_values as check_target_values
+from mlp_xp.criterion import check_targets as check_targets
+from mlp_xp.criterion import criterion_named as criterion_named
+from mlp_xp.criterion import of_any_range as of_any_range
+from mlp_xp.criterion import targets_and_weights as targets_and_weights
+from mlp_xp.criterion import weight_shapes as weight_shapes
+from mlp_xp.ops import Cost, Primitive, log1p_exp, logistic, op_from
 
 # --- probabilities -----------------------------------------------------------------------------------------------
 
@@ -31,7 +41,7 @@ def exp_and_total(xp: Namespace, z: Array) -> tuple[Array, Array, Array]:
     return shifted, exps, xp.sum(exps, axis=-1, keepdims=True)
 
 
-def _softmax(xp: Namespace, z: Array) -> Array:
+def _softmax(xp: Namespace, z: Array, k: int = 0) -> Array:
     _, exps, total = exp_and_total(xp, z)
     return exps / total
 
@@ -110,7 +120,7 @@ def cross_entropy(p: Array, y: Array) -> Array:
         raise TypeError(f"p must be floating, got {p.dtype}")
     check_device("y", y, p, "p")
     targets, weights = targets_and_weights(xp, y, p)
-    weights = _weights_in_range(xp, "p", p, (0.0, 1.0), "; logits go to objective", weights)
+    weights = weights_in_range(xp, "p", p, (0.0, 1.0), "; logits go to objective", weights)
     zero = p <= 0
     log_p = xp.log(xp.where(zero, xp.ones_like(p), p))
     infinity = xp.full((), math.inf, dtype=p.dtype, **device_kwargs(p))
@@ -119,177 +129,15 @@ def cross_entropy(p: Array, y: Array) -> Array:
     return xp.sum(weights[:, None] * (targets * xp.where(targets == 0, xp.zeros_like(p), surprise)))
 
 
-# --- targets -----------------------------------------------------------------------------------------------------
-
-
-def targets_and_weights(
-    xp: Namespace,
-    y: Array,
-    outputs: Array,
-    sample_weight: Array | None = None,
-    label_smoothing: float = 0.0,
-    criterion: Criterion | None = None,
-) -> tuple[Array, Array]:
-    """Floating targets (n, k) and weights (n,) that sum to 1, for ``outputs`` (..., n, k), in their dtype.
-
-    Integer labels (n,) become one-hot rows (0/1 when k is 1), smoothed to ``(1 - s) one_hot + s / k``. A label out of
-    range, or a target that the criterion does not take, raises on NumPy. Elsewhere a look at the values would wait for
-    the device: such a row gets weight NaN, which reaches the loss and every gradient of this library's. Without a
-    criterion the targets may be any numbers, one for each output.
-    """
-    criterion = criterion or CRITERIA["softmax_cross_entropy"]
-    n, k = outputs.shape[-2], outputs.shape[-1] // criterion.outputs_per_target
-    dtype = outputs.dtype
-    place = device_kwargs(outputs)
-    if sample_weight is None:
-        weights = xp.full((n,), 1.0 / n, dtype=dtype, **place)
-    else:
-        _check_sample_weight(xp, sample_weight, outputs)
-        if not is_numpy(xp):  # on NumPy a negative weight has raised
-            sample_weight = xp.where(sample_weight >= 0, sample_weight, scalar_like(xp, math.nan, sample_weight))
-        total = xp.sum(sample_weight)
-        # total - total is NaN where the sum is infinite: all rows would weigh nothing, and the loss would be 0
-        weights = sample_weight / (total + (total - total))
-    if not check_targets(xp, criterion, y, n, outputs.shape[-1], dtype):
-        targets = y
-        if criterion.targets != _ANY:
-            weights = _weights_in_range(xp, "y", y, criterion.targets, _takes(criterion), weights)
-    else:
-        classes = max(k, 2)
-        if classes > 127 and xp.iinfo(y.dtype).max < classes:  # 8-bit labels of more classes than 8 bits can count
-            y = xp.astype(y, xp.int32)
-        hit = y[:, None] == xp.arange(classes, dtype=y.dtype, **place)
-        if not is_numpy(xp):
-            weights = xp.where(xp.any(hit, axis=-1), weights, scalar_like(xp, math.nan, weights))
-        elif xp.count_nonzero(hit) != n:
-            check_target_values(xp, criterion, y, outputs.shape[-1])
-        targets = xp.astype(hit if k > 1 else hit[:, 1:], dtype)
-    if label_smoothing:
-        targets = (1.0 - label_smoothing) * targets + label_smoothing / k
-    return targets, weights
-
-
-def check_targets(
-    xp: Namespace, criterion: Criterion, y: Array, n: int, d_out: int, dtype: object, which: str = ""
-) -> bool:
-    """Whether ``y`` holds labels. Raise unless it is integer (n,), or (n, k) of ``dtype``, k targets a row."""
-    if y.dtype == dtype or not is_integral(xp, y.dtype):
-        _check_floating_targets(xp, y, n, d_out // criterion.outputs_per_target, dtype, which)
-        return False
-    if y.shape != (n,):
-        hint = _about_integers(criterion)
-        raise ValueError(f"integer {which}y must be labels of shape (n,) = ({n},), got {tuple(y.shape)}{hint}")
-    return True
-
-
-def check_target_values(xp: Namespace, criterion: Criterion, y: Array, d_out: int, which: str = "") -> None:
-    """Raise ``ValueError`` for labels or floating targets that the criterion does not take.
-
-    This looks at every value, which waits for the device.
-
-    Args:
-        xp: the namespace of ``y``.
-        criterion: the record, which has the range of its targets.
-        y: integer labels, or floating targets without NaN.
-        d_out: how many outputs the network has; floating targets don't ask for it.
-        which: stands before the name y in the message, such as "validation ".
-    """
-    if is_integral(xp, y.dtype):
-        classes = max(d_out // criterion.outputs_per_target, 2)
-        first, last = int(xp.min(y)), int(xp.max(y))
-        if first < 0 or last >= classes:
-            labels = f"labels 0 to {classes - 1}, got labels {first} to {last}"
-            raise ValueError(f"{which}y must hold {labels}{_about_integers(criterion)}")
-        return
-    if criterion.targets != _ANY:
-        _check_range(xp, f"{which}y", y, criterion.targets, _takes(criterion))
-
-
-def of_any_range(criterion: Criterion) -> Criterion:
-    """The criterion for targets whose range was looked at already: not every step needs to look again."""
-    return criterion._replace(targets=_ANY)
-
-
-def _about_integers(criterion: Criterion) -> str:
-    """The end of a sentence about integers that are no labels, for a criterion of numbers."""
-    return "" if criterion.decide else "; integers are labels: counts and other numbers must be floating, (n, d_out)"
-
-
-def _takes(criterion: Criterion) -> str:
-    """The end of a sentence about targets out of range."""
-    return f" for {criterion.name}; squared_error takes any number"
-
-
-def _check_range(xp: Namespace, name: str, array: Array, between: tuple[float, float], hint: str) -> None:
-    """Raise ``ValueError`` for a number outside of a range; NaN passes, and makes the loss NaN."""
-    low, high = _rounded(xp, array, between)
-    smallest, largest = float(xp.min(array)), float(xp.max(array))
-    if smallest < low or largest > high:
-        end = f"at least {between[0]:g}" if high == math.inf else f"in {between[0]:g} ... {between[1]:g}"
-        raise ValueError(f"{name} must be {end}{hint}, got {smallest if smallest < low else largest}")
-
-
-def _rounded(xp: Namespace, array: Array, between: tuple[float, float]) -> tuple[float, float]:
-    """The ends of a bounded range, eight roundings further out: a share may be a sum of shares, in float32 once."""
-    low, high = between
-    if math.inf in (-low, high):
-        return between
-    slack = 8.0 * high * max(float(xp.finfo(dtype).eps) for dtype in (array.dtype, xp.float32))
-    return low - slack, high + slack
-
-
-def _weights_in_range(
-    xp: Namespace, name: str, array: Array, between: tuple[float, float], hint: str, weights: Array
-) -> Array:
-    """``weights``, NaN for each row of ``array`` with a number out of range; on NumPy such a number raises."""
-    low, high = between
-    if is_numpy(xp):
-        # to count takes half the time of min and max; what is not inside may be NaN or a rounding
-        inside = array >= low if high == math.inf else (array >= low) & (array <= high)
-        if xp.count_nonzero(inside) == math.prod(array.shape):
-            return weights
-        _check_range(xp, name, array, between, hint)
-    low, high = _rounded(xp, array, between)
-    outside = (array < low) | (array > high) | (array != array)
-    # a constant and not weights * NaN, whose derivative by a weight would be NaN everywhere
-    return xp.where(xp.any(outside, axis=-1), scalar_like(xp, math.nan, weights), weights)
-
-
-def _check_sample_weight(xp: Namespace, sample_weight: Array, outputs: Array) -> None:
-    n, dtype = outputs.shape[-2], outputs.dtype
-    if sample_weight.shape != (n,):
-        raise ValueError(f"sample_weight must have shape (n,) = ({n},), got {tuple(sample_weight.shape)}")
-    if sample_weight.dtype != dtype:
-        raise TypeError(f"sample_weight must have the dtype of X, {dtype}, got {sample_weight.dtype}")
-    if is_numpy(xp):
-        if not xp.min(sample_weight) >= 0:
-            raise ValueError(f"sample_weight must not be negative or NaN, got {float(xp.min(sample_weight))}")
-        if not 0 < (total := xp.sum(sample_weight)) < math.inf:
-            must = "must not sum to zero" if total == 0 else "must be finite, and so must be their sum"
-            raise ValueError(f"sample_weight {must}, got a sum of {float(total)}")
-
-
-def _check_floating_targets(xp: Namespace, y: Array, n: int, k: int, dtype: object, which: str) -> None:
-    if not is_floating(xp, y.dtype):
-        raise TypeError(f"{which}y must be integer labels (n,) or floating targets (n, d_out), got dtype {y.dtype}")
-    if y.shape != (n, k):
-        hint = "; class labels must be integers" if y.ndim == 1 else ""
-        raise ValueError(
-            f"floating {which}y must be targets of shape (n, d_out) = ({n}, {k}), got {tuple(y.shape)}{hint}"
-        )
-    if y.dtype != dtype:
-        raise TypeError(f"floating {which}y must have the dtype of X, {dtype}, got {y.dtype}")
-
-
 # --- criteria ----------------------------------------------------------------------------------------------------
 
 
-def _as_they_are(xp: Namespace, logits: Array) -> Array:
-    return logits
-
-
-def _exp(xp: Namespace, logits: Array) -> Array:
+def _exp(xp: Namespace, logits: Array, k: int) -> Array:
     return xp.exp(logits)
+
+
+def _logistic(xp: Namespace, logits: Array, k: int) -> Array:
+    return logistic(xp, logits)
 
 
 def _most_probable(xp: Namespace, logits: Array, k: int) -> Array:
@@ -303,91 +151,53 @@ def _each_label(xp: Namespace, logits: Array, k: int) -> Array:
     return labels[..., 0] if k == 1 else labels
 
 
-_ANY = (-math.inf, math.inf)
+def _exp_slopes(xp: Namespace, logits: Array, j: int) -> Array:
+    return alone(xp, xp.exp(logits), j)
 
 
-class Criterion(NamedTuple):
-    """A criterion with all that belongs to it.
-
-    name: as the option ``criterion`` takes it.
-    loss: ``loss(xp, logits, targets, weights) -> (loss, pullback)``.
-    outputs: ``outputs(xp, logits)``, what ``forward`` returns, (n, k).
-    decide: ``decide(xp, logits, k)``, what ``predict`` returns, (n,) or (n, k); the outputs for None.
-    metric: the score that belongs to it: "accuracy" of labels, "r2" of numbers, or None.
-    probabilities: whether its outputs are probabilities.
-    quantity, unit: what the loss measures, and in which unit, for pictures.
-    outputs_per_target: how many logits belong to one target.
-    targets: the smallest and the largest target that it takes.
-    curvature: ``curvature(xp, logits, targets, weights) -> product``, where ``product(dz)`` is the second derivative of
-        the loss by the logits times ``dz``; None where nobody gave it.
-    smoothing: whether label smoothing is defined.
-    label_loss: ``loss`` for targets that are known to sum to 1 in each row, where that saves arithmetic.
-    cost: per logit, labels given for softmax, else a look at the range of the targets included; ``kept`` counts the
-        targets. None for an op of the caller's own.
-    """
-
-    name: str
-    loss: Primitive
-    outputs: Callable[[Namespace, Array], Array] = _as_they_are
-    decide: Callable[[Namespace, Array, int], Array] | None = None
-    metric: Literal["accuracy", "r2"] | None = None
-    probabilities: bool = False
-    quantity: str = "loss"
-    unit: str = ""
-    outputs_per_target: int = 1
-    smoothing: bool = False
-    label_loss: Primitive | None = None
-    cost: Cost | None = None
-    targets: tuple[float, float] = _ANY
-    curvature: Callable[[Namespace, Array, Array, Array], Callable[[Array], Array]] | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # by its name, so that a copy is the record of the table; a caller's own goes by its fields
-        known = CRITERIA.get(self.name) is self
-        return (criterion_named, (self.name,)) if known else (Criterion, tuple(self))
-
-    def decision(self, xp: Namespace, logits: Array, k: int) -> Array:
-        """What ``predict`` returns for logits (n, k); k is said since a library that only traces may not know it."""
-        return self.outputs(xp, logits) if self.decide is None else self.decide(xp, logits, k)
+def _logistic_slopes(xp: Namespace, logits: Array, j: int) -> Array:
+    return alone(xp, logistic(xp, logits) * logistic(xp, -logits), j)  # 1 - s(z) would cancel
 
 
-CRITERIA: dict[str, Criterion] = {}
-"""Name -> record of every criterion."""
-
-
-def criterion_named(name_or_op: str | Op) -> Criterion:
-    """The record of a criterion; see ``record_named``. That of a caller's op has the logits for its outputs."""
-    return record_named("criterion", CRITERIA, name_or_op, Criterion)
+def _softmax_slopes(xp: Namespace, logits: Array, j: int) -> Array:
+    """``p_j (1 - p_j)`` at j, ``-p_j p_i`` elsewhere; 1 - p_j is the sum of the others, so that it does not cancel."""
+    p, here = _softmax(xp, logits, logits.shape[-1]), is_column(xp, logits, j)
+    others = xp.where(here, xp.zeros_like(p), p)
+    return p[..., j : j + 1] * xp.where(here, xp.sum(others, axis=-1, keepdims=True), -others)
 
 
 def _criterion(**belonging: Any) -> Callable[[Primitive], Op]:
     """Make a primitive an op, and enter its record, with what belongs to it, in the table."""
 
     def enter(primitive: Primitive) -> Op:
-        record = Criterion(primitive.__name__, primitive, **belonging)
-        op = op_from(primitive, partial(_rows_of, record))
+        record = Criterion(primitive.__name__, primitive, family=primitive.__name__, **belonging)
+        op = op_from(primitive, partial(rows_that_fit, record))
         CRITERIA[record.name] = vars(op)["record"] = record
         return op
 
     return enter
 
 
-def _rows_of(
-    criterion: Criterion, xp: Namespace, logits: Array, targets: Array, weights: Array
-) -> tuple[Array, Array, Array]:
-    """The arguments of a criterion's op, once they are known to fit; see ``targets_and_weights`` for NaN weights."""
-    share = criterion.outputs_per_target
-    if logits.ndim < 2 or logits.shape[-1] == 0 or logits.shape[-1] % share:
-        each = f", {share} logits for each target" if share > 1 else ""
-        raise ValueError(f"logits must have shape (n, k), k >= 1{each}, got {tuple(logits.shape)}")
-    n, k = logits.shape[-2], logits.shape[-1] // share
-    for name, array, expected in (("targets", targets, (n, k)), ("weights", weights, (n,))):
-        if array.shape != expected:
-            follows = f"{expected} to follow logits {tuple(logits.shape)}"
-            raise ValueError(f"{name} must have shape {follows}, got {tuple(array.shape)}")
-    if criterion.targets != _ANY:
-        weights = _weights_in_range(xp, "targets", targets, criterion.targets, _takes(criterion), weights)
-    return logits, targets, weights
+Parameters = ParamSpec("Parameters")
+
+
+def _family(record_of: Callable[Parameters, Criterion]) -> Callable[Parameters, Parametrised]:
+    """Make a function ``record_of(parameter)`` return an op, and enter the record of its default in the table."""
+
+    @wraps(record_of)
+    def make(*args: Parameters.args, **named: Parameters.kwargs) -> Parametrised:
+        return Parametrised(record_of(*args, **named))
+
+    name, default = record_of.__name__, cast(Callable[[], Criterion], record_of)()
+    CRITERIA[name] = vars(make)["record"] = default._replace(name=name)  # ``criterion=huber`` means "huber"
+    return make
+
+
+def _named(primitive: Primitive, *parameters: float) -> Primitive:
+    """``primitive`` with its first argument, the parameters, filled in; its name says them."""
+    bound = partial(primitive, parameters)
+    bound.__name__ = f"{primitive.__name__.strip('_')}({', '.join(map(repr, parameters))})"  # type: ignore[attr-defined]
+    return bound
 
 
 def _mean(xp: Namespace, losses: Array, weights: Array) -> Array:
@@ -416,7 +226,7 @@ def _softmax_loss(
 
 def _softmax_curvature(xp: Namespace, logits: Array, targets: Array, weights: Array) -> Callable[[Array], Array]:
     """``w sum(t) p (v - sum(p v))``: the slope is ``w (p sum(t) - t)``, and softmax moves by ``p (v - sum(p v))``."""
-    p = _softmax(xp, logits)
+    p = _softmax(xp, logits, logits.shape[-1])
     scaled = p * (weights[..., None] * xp.sum(targets, axis=-1, keepdims=True))
     return lambda dz: scaled * (dz - xp.sum(p * dz, axis=-1, keepdims=True))
 
@@ -424,7 +234,7 @@ def _softmax_curvature(xp: Namespace, logits: Array, targets: Array, weights: Ar
 @_criterion(
     outputs=_softmax, decide=_most_probable, metric="accuracy", probabilities=True, quantity="cross-entropy",
     unit="nats", smoothing=True, label_loss=partial(_softmax_loss, mass=1.0), cost=Cost(8, 3, 2, second=12),
-    curvature=_softmax_curvature,
+    slopes=_softmax_slopes, curvature=_softmax_curvature,
 )  # fmt: skip
 def softmax_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``-sum_i w_i sum_j t_ij log softmax(z)_ij``: (n, k), (n, k), (n,) -> 0-d.
@@ -456,8 +266,8 @@ def _sigmoid_curvature(xp: Namespace, logits: Array, targets: Array, weights: Ar
 
 
 @_criterion(
-    outputs=logistic, decide=_each_label, metric="accuracy", probabilities=True, quantity="cross-entropy", unit="nats",
-    cost=Cost(16, 16, 2, second=16), targets=(0.0, 1.0), curvature=_sigmoid_curvature,
+    outputs=_logistic, decide=_each_label, metric="accuracy", probabilities=True, quantity="cross-entropy", unit="nats",
+    cost=Cost(16, 16, 2, second=16), targets=(0.0, 1.0), slopes=_logistic_slopes, curvature=_sigmoid_curvature,
 )  # fmt: skip
 def sigmoid_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``-sum_i w_i sum_j t_ij log s(z_ij) + (1 - t_ij) log s(-z_ij)``, s the sigmoid: (n, k), (n, k), (n,) -> 0-d.
@@ -529,7 +339,7 @@ def _poisson_curvature(xp: Namespace, logits: Array, targets: Array, weights: Ar
 
 @_criterion(
     outputs=_exp, metric="r2", quantity="half Poisson deviance", unit="unit of y", cost=Cost(8, 2, 2, second=4),
-    targets=(0.0, math.inf), curvature=_poisson_curvature,
+    targets=(0.0, math.inf), slopes=_exp_slopes, curvature=_poisson_curvature,
 )  # fmt: skip
 def poisson(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``sum_i w_i sum_j exp(z_ij) - t_ij + t_ij (log t_ij - z_ij)``: (n, k), (n, k), (n,) -> 0-d, half the deviance.
@@ -554,3 +364,249 @@ def poisson(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tup
     log_targets = xp.log(xp.where(zero, xp.ones_like(targets), targets))  # 0 log 0 = 0
     losses = xp.sum(rates - targets + targets * (log_targets - logits), axis=-1)
     return _mean(xp, losses, weights), lambda dloss: ((rates - targets) * _per_row(weights, dloss),)
+
+
+# --- criteria of numbers whose outliers, quantiles or spread matter ------------------------------------------------
+
+
+def _tilted(
+    xp: Namespace, logits: Array, targets: Array, weights: Array, above: float | Array, below: float | Array
+) -> tuple[Array, Pullback]:
+    """``above (z - t)`` where the output is too large, ``below (t - z)`` where it is too small."""
+    gap = logits - targets
+    # gap - gap is 0, or NaN for a target that is NaN, whose slope would be 0
+    slope = above * xp.astype(gap > 0, gap.dtype) - below * xp.astype(gap < 0, gap.dtype) + (gap - gap)
+    return _mean(xp, xp.sum(gap * slope, axis=-1), weights), lambda dloss: (slope * _per_row(weights, dloss),)
+
+
+def _flat(xp: Namespace, logits: Array, targets: Array, weights: Array) -> Callable[[Array], Array]:
+    """0 almost everywhere: the loss is made of straight lines."""
+    return xp.zeros_like
+
+
+@_criterion(metric="r2", quantity="absolute error", unit="unit of y", cost=Cost(10, 1, 1), curvature=_flat)
+def absolute_error(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
+    """``sum_i w_i sum_j |z_ij - t_ij|``: (n, k), (n, k), (n,) -> 0-d; its outputs estimate medians.
+
+    The pullback is ``w sign(z - t)``, with sign(0) = 0.
+
+    Args:
+        logits: (n, k), real floating.
+        targets: (n, k), of the same dtype.
+        weights: (n,), of the same dtype; they sum to 1.
+
+    Returns:
+        The loss, 0-d, and its pullback, ``dloss -> (dlogits,)``.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> logits, targets, weights = np.zeros((1, 3)), np.asarray([[0.0, 1.0, -3.0]]), np.ones(1)
+    >>> loss, pullback = mx.losses.absolute_error(logits, targets, weights)
+    >>> float(loss), pullback(np.asarray(1.0))[0].tolist()
+    (4.0, [[0.0, -1.0, 1.0]])
+    """
+    return _tilted(xp, logits, targets, weights, 1.0, 1.0)
+
+
+def _held(xp: Namespace, gap: Array, delta: float) -> Array:
+    """``gap`` held between -delta and delta; NaN stays NaN."""
+    return xp.maximum(xp.minimum(gap, scalar_like(xp, delta, gap)), scalar_like(xp, -delta, gap))
+
+
+def _huber(
+    parameters: tuple[float], xp: Namespace, logits: Array, targets: Array, weights: Array
+) -> tuple[Array, Pullback]:
+    gap = logits - targets
+    slope = _held(xp, gap, *parameters)
+    # c (g - c/2), c the gap g held: g^2/2 within delta, else delta (|g| - delta/2)
+    losses = xp.sum(slope * (gap - 0.5 * slope), axis=-1)
+    return _mean(xp, losses, weights), lambda dloss: (slope * _per_row(weights, dloss),)
+
+
+def _huber_curvature(
+    delta: float, xp: Namespace, logits: Array, targets: Array, weights: Array
+) -> Callable[[Array], Array]:
+    """``w v`` where the error is below delta, else 0."""
+    gap = logits - targets
+    bend = xp.astype(xp.abs(gap) < delta, gap.dtype) * weights[..., None]
+    return lambda dz: bend * dz
+
+
+@_family
+def huber(delta: float = 1.0) -> Criterion:
+    """``sum_i w_i sum_j h(z_ij - t_ij)``, ``h(g) = g^2/2`` for ``|g| <= delta``, else ``delta (|g| - delta/2)``.
+
+    The pullback is ``w clip(z - t, -delta, delta)``: no row pulls with more than delta.
+
+    Args:
+        delta: the error at which a square turns into a straight line, positive, in the unit of y.
+
+    Returns:
+        The criterion: (n, k), (n, k), (n,) -> 0-d, and its pullback.
+
+    Raises:
+        ValueError, TypeError: for a delta that is no positive number.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> logits, targets, weights = np.zeros((1, 2)), np.asarray([[1.0, 5.0]]), np.ones(1)
+    >>> loss, pullback = mx.losses.huber(2.0)(logits, targets, weights)
+    >>> float(loss), pullback(np.asarray(1.0))[0].tolist()
+    (8.5, [[-1.0, -2.0]])
+
+    Source: Huber, Robust estimation of a location parameter, 1964.
+    """
+    delta = check_positive("delta", delta)
+    loss = _named(_huber, delta)
+    return Criterion(
+        loss.__name__, loss, metric="r2", quantity="Huber loss", unit="(unit of y)²", cost=Cost(7, 1, 1),
+        curvature=partial(_huber_curvature, delta), family="huber",
+    )  # fmt: skip
+
+
+def _quantile(
+    levels: tuple[float, ...], xp: Namespace, logits: Array, targets: Array, weights: Array
+) -> tuple[Array, Pullback]:
+    if len(levels) == 1:
+        return _tilted(xp, logits, targets, weights, 1.0 - levels[0], levels[0])
+    place = {"dtype": logits.dtype, **device_kwargs(logits)}
+    below = xp.concat([xp.full((targets.shape[-1],), level, **place) for level in levels])  # one for each column
+    return _tilted(xp, logits, xp.concat([targets] * len(levels), axis=-1), weights, 1.0 - below, below)
+
+
+def _in_order(levels: tuple[float, ...], xp: Namespace, logits: Array, k: int) -> Array:
+    """The quantiles of each row and target in ascending order.
+
+    Outputs that were learned apart may cross. Sorted, they are nowhere further from the true quantiles in the mean:
+    Chernozhukov, Fernández-Val and Galichon, Quantile and probability curves without crossing, 2010.
+    """
+    if len(levels) == 1:
+        return logits
+    ordered = xp.sort(xp.stack(blocks(logits, k, len(levels)), axis=-1), axis=-1)
+    return xp.concat([ordered[..., i] for i in range(len(levels))], axis=-1)
+
+
+def _ordered_slopes(levels: tuple[float, ...], xp: Namespace, logits: Array, j: int) -> Array:
+    """1 at the logit that is quantile j of its row and target; where several are equal, each has its share."""
+    k = logits.shape[-1]
+    width = k // len(levels)
+    targets = cast(Any, xp.arange(k, **device_kwargs(logits))) % width
+    value = _in_order(levels, xp, logits, k)[..., j : j + 1]
+    chosen = xp.astype((logits == value) & (targets == j % width), logits.dtype)
+    return chosen / xp.sum(chosen, axis=-1, keepdims=True)
+
+
+def check_levels(levels: Sequence[float]) -> tuple[float, ...]:
+    """Levels of quantiles as Python numbers. Raise unless they lie between 0 and 1 and ascend."""
+    numbers = tuple(check_number("a level of quantile", level, 0.0, 1.0) for level in levels)
+    if any(low >= high for low, high in pairwise((0.0, *numbers))):
+        came = ", ".join(map(str, numbers))
+        raise ValueError(f"quantile must be levels between 0 and 1 in ascending order, got {came}")
+    return numbers
+
+
+@_family
+def quantile(*levels: float) -> Criterion:
+    """``sum_i w_i sum_j max(q (t - z), (1 - q) (z - t))_ij``, the pinball loss: outputs are quantiles.
+
+    The pullback is ``w (1 - q)`` where ``z > t``, ``-w q`` where ``z < t``, and 0 where they are equal: a row that is
+    met exactly pulls nowhere. Each level takes one output of each target: logits are (n, levels k), all targets of the
+    first level first. ``forward`` returns the quantiles in ascending order, ``predict`` those (n, k) of the level that
+    is nearest to 0.5.
+
+    Args:
+        levels: between 0 and 1, in ascending order; the median without any.
+
+    Returns:
+        The criterion: (n, levels k), (n, k), (n,) -> 0-d, and its pullback.
+
+    Raises:
+        ValueError, TypeError: for levels that are not such numbers.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> logits, targets, weights = np.asarray([[0.0, 2.0]]), np.asarray([[1.0]]), np.ones(1)
+    >>> loss, pullback = mx.losses.quantile(0.25, 0.75)(logits, targets, weights)
+    >>> float(loss), pullback(np.asarray(1.0))[0].tolist()
+    (0.5, [[-0.25, 0.25]])
+
+    Source: Koenker and Bassett, Regression quantiles, 1978.
+    """
+    levels = check_levels(levels) or (0.5,)
+    loss = _named(_quantile, *levels)
+    return Criterion(
+        loss.__name__, loss, outputs=partial(_in_order, levels), metric="r2",
+        quantity="pinball loss", unit="unit of y", outputs_per_target=len(levels), cost=Cost(10, 1, 1),
+        slopes=partial(_ordered_slopes, levels), curvature=_flat, levels=levels, family="quantile",
+    )  # fmt: skip
+
+
+_LOG_ROOT_2_PI = 0.5 * math.log(2.0 * math.pi)
+
+
+def _standardised(xp: Namespace, logits: Array, targets: Array) -> tuple[Array, Array, Array]:
+    """``log s``, ``1/s`` and ``(t - m) / s`` from the two blocks ``m`` and ``log s`` of the logits."""
+    mean, log_scale = blocks(logits, logits.shape[-1], 2)
+    # held where 1/s would overflow, so that 0/s stays 0: s is then below the smallest normal number
+    largest = math.floor(math.log(float(xp.finfo(logits.dtype).max)))
+    inverse = xp.exp(xp.minimum(-log_scale, scalar_like(xp, largest, logits)))
+    return log_scale, inverse, (targets - mean) * inverse
+
+
+def _mean_and_scale(xp: Namespace, logits: Array, k: int) -> Array:
+    mean, log_scale = blocks(logits, k, 2)
+    return xp.concat([mean, xp.exp(log_scale)], axis=-1)
+
+
+def _mean_and_scale_slopes(xp: Namespace, logits: Array, j: int) -> Array:
+    k = logits.shape[-1]
+    return alone(xp, xp.ones_like(logits) if j < k // 2 else xp.exp(logits), j)
+
+
+def _gaussian_curvature(xp: Namespace, logits: Array, targets: Array, weights: Array) -> Callable[[Array], Array]:
+    """``w [[1/s^2, 2 u/s], [2 u/s, 2 u^2]] v`` of each target, ``u = (t - m) / s``."""
+    _, inverse, u = _standardised(xp, logits, targets)
+    row = weights[..., None]
+    of_mean, mixed, of_scale = row * inverse * inverse, row * (2.0 * u * inverse), row * (2.0 * u * u)
+
+    def product(dz: Array) -> Array:
+        dm, ds = blocks(dz, dz.shape[-1], 2)
+        return xp.concat([of_mean * dm + mixed * ds, mixed * dm + of_scale * ds], axis=-1)
+
+    return product
+
+
+@_criterion(
+    outputs=_mean_and_scale, metric="r2", quantity="negative log-likelihood", unit="nats",
+    outputs_per_target=2, cost=Cost(5, 3, 1), slopes=_mean_and_scale_slopes, curvature=_gaussian_curvature,
+    scale=True,
+)  # fmt: skip
+def gaussian(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
+    """``sum_i w_i sum_j log s_ij + u_ij^2/2 + log(2 pi)/2``, ``u = (t - m) / s``: (n, 2 k), (n, k), (n,) -> 0-d.
+
+    The negative log-likelihood of normal distributions. Logits are the means m, then the logarithms of the standard
+    deviations s; the pullback is ``w (-u/s, 1 - u^2)``. ``forward`` returns m, then s; ``predict`` m.
+
+    The second output is log s since log s stands in the loss: nothing is rounded on the way there, however large. A
+    log-variance would overflow ``1/s^2`` where ``u`` is still finite. A softplus would need its logarithm.
+
+    Args:
+        logits: (n, 2 k), real floating.
+        targets: (n, k), of the same dtype.
+        weights: (n,), of the same dtype; they sum to 1.
+
+    Returns:
+        The loss, 0-d, and its pullback, ``dloss -> (dlogits,)``.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> logits, targets, weights = np.zeros((1, 2)), np.asarray([[2.0]]), np.ones(1)
+    >>> loss, pullback = mx.losses.gaussian(logits, targets, weights)
+    >>> round(float(loss), 6), pullback(np.asarray(1.0))[0].tolist()
+    (2.918939, [[-2.0, -3.0]])
+
+    Source: Nix and Weigend, Estimating the mean and variance of the target probability distribution, 1994.
+    """
+    log_scale, inverse, u = _standardised(xp, logits, targets)
+    losses = xp.sum(log_scale + 0.5 * (u * u) + _LOG_ROOT_2_PI, axis=-1)
+
+    def pullback(dloss: Array) -> tuple[Array]:
+        return (xp.concat([-u * inverse, 1.0 - u * u], axis=-1) * _per_row(weights, dloss),)
+
+    return _mean(xp, losses, weights), pullback

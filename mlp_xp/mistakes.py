@@ -8,15 +8,16 @@ Before: ``mlp`` and ``gradcheck``. Next: the command ``mlp-xp gradcheck`` in ``c
 """
 
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any, Literal, NamedTuple, TypeAlias, Unpack, cast
 
 from mlp_xp._lib.moved import renamed
 from mlp_xp._lib.namespace import device_kwargs, in_library_of, is_floating, is_integral, namespace, parameter_name
 from mlp_xp._lib.typing import Array, Namespace, Params, Pullback
+from mlp_xp.criterion import Criterion, blocks, criterion_named, targets_and_weights
 from mlp_xp.dropout import dropout_mask
 from mlp_xp.gradcheck import Report, gradcheck
-from mlp_xp.losses import CRITERIA, Criterion, criterion_named, targets_and_weights
 from mlp_xp.mlp import Objective, Options, loss_and_grads, objective, objective_at, pull_back
 from mlp_xp.ops import ACTIVATIONS, Activation, activations_of, affine
 
@@ -31,11 +32,15 @@ class _Case(NamedTuple):
 
     at: the objective and its way back.
     activations: of each hidden layer.
-    p, targets, weights: outputs (n, k), targets (n, k), and weights (n, 1) of the rows, which sum to 1.
+    criterion: the record.
+    logits, p: (n, k), and the outputs (n, k) that the criterion makes of them.
+    targets, weights: targets (n, targets), and weights (n, 1) of the rows, which sum to 1.
     """
 
     at: Objective
     activations: list[Activation]
+    criterion: Criterion
+    logits: Array
     p: Array
     targets: Array
     weights: Array
@@ -60,7 +65,8 @@ def _case(X: Array, y: Array, params: Params, options: Options) -> _Case:
     weight, smoothing = options.get("sample_weight"), options.get("label_smoothing", 0.0)
     targets, weights = targets_and_weights(at.xp, y, logits, weight, smoothing, criterion)
     activations = activations_of(options.get("activation", "sigmoid"), len(params) // 2 - 1)
-    return _Case(at, activations, criterion.outputs(at.xp, logits), targets, weights[:, None])
+    outputs = criterion.outputs(at.xp, logits, logits.shape[-1])
+    return _Case(at, activations, criterion, logits, outputs, targets, weights[:, None])
 
 
 # --- slips -------------------------------------------------------------------------------------------------------
@@ -206,15 +212,44 @@ def _of_the_targets(y: Array, k: int, criterion: Criterion, options: Options) ->
         yield "label smoothing is missing", Options(label_smoothing=0.0)
         if 2.0 * smoothing < 1.0:
             yield "label smoothing is doubled", Options(label_smoothing=2.0 * smoothing)
-    if criterion is CRITERIA["softmax_cross_entropy"] and k > 1:
+    if criterion.family:
+        yield from _of_the_criterion(criterion, k)
+        yield "the targets are left out", _dlogits(_without_targets)
+
+
+def _of_the_criterion(criterion: Criterion, k: int) -> _Named:
+    family = criterion.family
+    if family == "softmax_cross_entropy" and k > 1:
         yield "the softmax derivative is omitted", _dlogits(_without_softmax)
         yield "the softmax derivative is applied twice", _dlogits(_softmax_twice)
-    if criterion in CRITERIA.values():
-        yield "the targets are left out", _dlogits(lambda case, dlogits: case.p * case.weights)
+    if family == "squared_error":
+        yield "the half of the square is forgotten", _times(2.0)
+    if family in ("absolute_error", "huber", "quantile"):
+        yield (
+            "the derivative of the loss is that of the squared error",
+            _dlogits(lambda case, dlogits: _gap(case) * case.weights),
+        )
+    if family == "quantile" and criterion.levels != (0.5,):
+        yield (
+            "the level of a quantile stands where 1 minus the level belongs",
+            _dlogits(lambda case, dlogits: _sign(case.at.xp, _gap(case)) * case.weights - dlogits),
+        )
+    if family == "huber" and criterion.name not in ("huber", "huber(1.0)"):
+        yield "the derivative beyond delta is 1 in place of delta", _dlogits(_beyond_delta)
+    if family == "gaussian":
+        of_scale: dict[str, tuple[float, Callable[[Array, Array], Array]]] = {
+            "the half of the square is forgotten": (2.0, lambda u, s: 1.0 - 2.0 * u * u),
+            "log s is left out of the loss": (1.0, lambda u, s: -u * u),
+            "the derivative by s stands where that by log s belongs": (1.0, lambda u, s: (1.0 - u * u) / s),
+            "nothing flows back to s": (1.0, lambda u, s: 0.0 * s),
+        }
+        for name, wrong in of_scale.items():
+            yield name, _dlogits(partial(_normal, *wrong))
+        yield "log s is taken for log s^2", _dlogits(_log_variance)
 
 
 def _of_the_penalties(options: Options) -> _Named:
-    l2, l1 = options.get("l2"), options.get("l1")
+    l2, l1 = cast(float, options.get("l2")), cast(float, options.get("l1"))  # of one network
     for option, strength, slope in ("l2", l2, lambda xp, b: b), ("l1", l1, lambda xp, b: xp.sign(b)):
         if strength:
             penalty = f"the {option.upper()} penalty is"
@@ -309,6 +344,46 @@ def _only(row: int) -> _Slip:
         return right * xp.astype(counts, right.dtype)[:, None]
 
     return _dlogits(dlogits)
+
+
+def _without_targets(case: _Case, right: Array) -> Array:
+    """The gradient at targets of 0; for softmax, where that is 0, the outputs alone."""
+    if case.criterion.family == "softmax_cross_entropy":
+        return case.p * case.weights
+    xp = case.at.xp
+    loss, pull = case.criterion.loss(xp, case.logits, xp.zeros_like(case.targets), case.weights[:, 0])
+    return pull(xp.ones_like(loss))[0]
+
+
+def _gap(case: _Case) -> Array:
+    """Logits minus targets, (n, k)."""
+    copies = case.criterion.outputs_per_target
+    return case.logits - (case.targets if copies == 1 else case.at.xp.concat([case.targets] * copies, axis=-1))
+
+
+def _sign(xp: Namespace, z: Array) -> Array:
+    """-1, 0 or 1; array-api-compat's own transfers a mask on CuPy."""
+    return xp.astype(z > 0, z.dtype) - xp.astype(z < 0, z.dtype)
+
+
+def _beyond_delta(case: _Case, right: Array) -> Array:
+    """The gap within delta, its sign beyond."""
+    gap = _gap(case)
+    return case.at.xp.where(right == gap * case.weights, right, _sign(case.at.xp, gap) * case.weights)
+
+
+def _normal(times: float, of_scale: Callable[[Array, Array], Array], case: _Case, right: Array) -> Array:
+    """The gradient of a normal distribution's mean, so many times, and another one of its scale s."""
+    mean, s = blocks(case.p, case.p.shape[-1], 2)
+    u = (case.targets - mean) / s
+    return case.at.xp.concat([-times * u / s, of_scale(u, s)], axis=-1) * case.weights
+
+
+def _log_variance(case: _Case, right: Array) -> Array:
+    """The gradient where the second output is the logarithm of the variance."""
+    mean, variance = blocks(case.p, case.p.shape[-1], 2)
+    gap = case.targets - mean
+    return case.at.xp.concat([-gap / variance, 0.5 * (1.0 - gap * gap / variance)], axis=-1) * case.weights
 
 
 def _without_softmax(case: _Case, right: Array) -> Array:

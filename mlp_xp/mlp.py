@@ -10,7 +10,7 @@ Before: ``ops`` and ``losses``. Next: ``train`` repeats the step, ``gradcheck`` 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from numbers import Real
 from typing import Any, NamedTuple, TypedDict, Unpack, cast
@@ -32,6 +32,7 @@ from mlp_xp._lib.arguments import (
 )
 from mlp_xp._lib.namespace import is_floating, is_integral, namespace, scalar_like
 from mlp_xp._lib.typing import Array, Namespace, Op, Params, Pullback
+from mlp_xp.criterion import check_width
 from mlp_xp.dropout import dropout_mask
 from mlp_xp.losses import Criterion, criterion_named, targets_and_weights
 from mlp_xp.ops import Activation, ActivationOption, activations_of
@@ -79,15 +80,20 @@ def network(
     return z, tuple(layers)
 
 
-def backpropagate(xp: Namespace, layers: Sequence[Layer], dz: Array) -> Params:
-    """``(dW1, db1, dW2, db2, ...)`` from ``dz`` (n, d_out), the gradient of the logits."""
+def walk_back(xp: Namespace, layers: Sequence[Layer], dz: Array) -> Iterator[tuple[Layer, Array]]:
+    """Each layer, the last one first, with ``dz`` (n, q), the gradient of its output; it begins with the logits'."""
+    for layer in reversed(layers):
+        yield layer, dz
+        if layer.pull is not None:  # the input of the first layer is data
+            da = dz @ xp.matrix_transpose(layer.weight)
+            (dz,) = layer.pull(da if layer.mask is None else da * layer.mask)
+
+
+def backpropagate(xp: Namespace, layers: Sequence[Layer], dlogits: Array) -> Params:
+    """``(dW1, db1, dW2, db2, ...)`` from ``dlogits`` (n, d_out), the gradient of the logits."""
     grads: Params = ()
-    for x, weight, sum_rows, pull, mask in reversed(layers):
-        dW, db = xp.matrix_transpose(x) @ dz, sum_rows(dz)
-        grads = (dW, db, *grads)
-        if pull is not None:  # nobody asks for the gradient of the data
-            da = dz @ xp.matrix_transpose(weight)
-            (dz,) = pull(da if mask is None else da * mask)
+    for layer, dz in walk_back(xp, layers, dlogits):
+        grads = (xp.matrix_transpose(layer.x) @ dz, layer.sum_rows(dz), *grads)
     return grads
 
 
@@ -109,14 +115,16 @@ class PredictOptions(TypedDict, total=False):
 class TrainOptions(PredictOptions, total=False):
     """Options of the objective besides.
 
-    l2, l1: strength of the penalties ``l2/2 sum ||W||^2`` and ``l1 sum |W|`` on weights, not biases. Default 0.
+    l2, l1: strength of the penalties ``l2/2 sum ||W||^2`` and ``l1 sum |W|`` on weights, not biases. Default 0. For k
+        networks ``train`` takes also k numbers.
     label_smoothing: ``s`` in ``(1 - s) one_hot + s / k``, for softmax cross-entropy alone. Default 0.
-    sample_weight: (n,), of the dtype of X; the loss is ``sum w_i l_i / sum w_i``. Default equal weights.
+    sample_weight: (n,), of the dtype of X; the loss is ``sum w_i l_i / sum w_i``. Default equal weights. For k networks
+        also (k, n), a row for each.
     dropout: the share of hidden units dropped, inverted dropout. Default 0.
     """
 
-    l2: float
-    l1: float
+    l2: float | Sequence[float]
+    l1: float | Sequence[float]
     label_smoothing: float
     sample_weight: Array | None
     dropout: float
@@ -136,14 +144,14 @@ class Terms(NamedTuple):
 
     activations: of the hidden layers.
     criterion: the record.
-    l2, l1: strengths of the penalties; None for one that is not there.
+    l2, l1: strengths of the penalties, (k,) where those of k networks differ; None for one that is not there.
     label_smoothing, dropout: as in ``TrainOptions``.
     """
 
     activations: list[Activation]
     criterion: Criterion
-    l2: float | None
-    l1: float | None
+    l2: float | Array | None
+    l1: float | Array | None
     label_smoothing: float
     dropout: float
 
@@ -174,6 +182,7 @@ def _checked(xp: Namespace, X: Array, params: Params, seed: Any, **options: Any)
     check_batch(xp, X)
     check_params(params, like=X)
     terms = terms_of(len(params) // 2 - 1, **options)
+    check_width(terms.criterion, params[-1].shape[-1])
     if terms.dropout and seed is None:
         raise ValueError("dropout needs a seed: which units are dropped must be repeatable, got seed=None")
     return terms, None if seed is None else check_seed(xp, seed)
@@ -209,7 +218,10 @@ def _check_together(X: Array, y: Array, weight: Array | None) -> None:
 
 
 def penalty(xp: Namespace, params: Params, l2: float | Array | None, l1: float | Array | None = None) -> Array:
-    """``l2/2 sum ||W||^2 + l1 sum |W|`` over the weights, 0-d or (k,); None stands for no penalty."""
+    """``l2/2 sum ||W||^2 + l1 sum |W|`` over the weights, 0-d or (k,); None stands for no penalty.
+
+    Strengths of k networks may be (k,).
+    """
     total = xp.zeros_like(params[0][..., 0, 0])
     for W in params[::2]:
         if l2 is not None:
@@ -222,7 +234,8 @@ def penalty(xp: Namespace, params: Params, l2: float | Array | None, l1: float |
 def add_penalty_grads(
     xp: Namespace, params: Params, grads: Params, l2: float | Array | None, l1: float | Array | None = None
 ) -> Params:
-    """``dW + l2 W + l1 sign(W)`` for each weight; the subgradient of ``|W|`` at 0 is 0."""
+    """``dW + l2 W + l1 sign(W)`` for each weight; the subgradient of ``|W|`` at 0 is 0. Strengths may be (k,)."""
+    l2, l1 = _on_matrices(l2), _on_matrices(l1)
 
     def penalised(W: Array, dW: Array) -> Array:
         if l2 is not None:
@@ -231,6 +244,11 @@ def add_penalty_grads(
 
     pairs = enumerate(zip(params, grads, strict=True))
     return tuple([grad if position % 2 else penalised(param, grad) for position, (param, grad) in pairs])
+
+
+def _on_matrices(strength: Any) -> Any:
+    """A strength, ready to multiply weights: (k,) as (k, 1, 1)."""
+    return strength[..., None, None] if getattr(strength, "ndim", 0) else strength
 
 
 def _sum_of_squares(xp: Namespace, W: Array) -> Array:
@@ -254,8 +272,8 @@ class Objective(NamedTuple):
     loss: Array
     pull_loss: Pullback
     layers: tuple[Layer, ...]
-    l2: float | None
-    l1: float | None
+    l2: float | Array | None
+    l1: float | Array | None
 
 
 def objective_of(
@@ -299,8 +317,7 @@ def pull_back(at: Objective, dloss: Array) -> Params:
     grads = backpropagate(at.xp, at.layers, *at.pull_loss(dloss))
     if at.l2 is None and at.l1 is None:
         return grads
-    scale = dloss[..., None, None]
-    l2, l1 = (None if strength is None else scale * strength for strength in (at.l2, at.l1))
+    l2, l1 = (None if strength is None else dloss * strength for strength in (at.l2, at.l1))
     return add_penalty_grads(at.xp, at.params, grads, l2, l1)
 
 
@@ -316,7 +333,14 @@ class Cache(NamedTuple):
     params: Params
 
 
-def init_params(sizes: Sequence[int], xp: Any = np, dtype: Any = None, device: Any = None, seed: int = 0) -> Params:
+def init_params(
+    sizes: Sequence[int],
+    xp: Any = np,
+    dtype: Any = None,
+    device: Any = None,
+    seed: int = 0,
+    ensemble: int | None = None,
+) -> Params:
     """``W ~ Uniform(-r, r)``, ``r = sqrt(6 / (d_in + d_out))``, and ``b = 0``: sizes -> (W1, b1, W2, b2, ...).
 
     The numbers come from ``numpy.random.Generator`` on the host: one seed gives the same network on every backend.
@@ -327,32 +351,39 @@ def init_params(sizes: Sequence[int], xp: Any = np, dtype: Any = None, device: A
         dtype: a real floating dtype of ``xp``; its default one when None.
         device: where the arrays live; the library's default when None.
         seed: of the generator, a whole number of at least 0.
+        ensemble: how many networks, k; they have a leading axis together. Network i is that of ``seed + i``. None
+            stands for one network, without that axis.
 
     Returns:
-        The parameters, weights (d_in, d_out) and biases (d_out,) in turn.
+        The parameters, weights (d_in, d_out) and biases (d_out,) in turn, with an axis k before them for an ensemble.
 
     Raises:
-        ValueError: for fewer than two sizes, or one that is not positive, or a negative seed.
+        ValueError: for fewer than two sizes, or one that is not positive, a negative seed, fewer than one network.
         TypeError: for an ``xp`` that is no array library, a dtype that is not one of its real floating ones, or a seed
-            that is no whole number.
+            or an ensemble that is no whole number.
 
     >>> import mlp_xp as mx
     >>> [p.shape for p in mx.init_params((4, 8, 3), seed=0)]
     [(4, 8), (8,), (8, 3), (3,)]
+    >>> [p.shape for p in mx.init_params((4, 8, 3), seed=0, ensemble=5)]
+    [(5, 4, 8), (5, 8), (5, 8, 3), (5, 3)]
 
     Source: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
     """
     sizes = check_sizes(sizes)
-    xp, random = check_library(xp), np.random.default_rng(check_whole("seed", seed, 0))
+    xp, seed = check_library(xp), check_whole("seed", seed, 0)
     if dtype is None:
         dtype = xp.__array_namespace_info__().default_dtypes()["real floating"]
     elif not _is_floating(xp, dtype):
         raise TypeError(f"dtype must be a real floating dtype of xp, such as xp.float32, got {described(dtype)}")
+    count = 1 if ensemble is None else check_whole("ensemble", ensemble, 1)
+    randoms = [np.random.default_rng(seed + number) for number in range(count)]
     params: list[Array] = []
     for d_in, d_out in pairwise(sizes):
         r = (6.0 / (d_in + d_out)) ** 0.5
-        params.append(xp.asarray(random.uniform(-r, r, (d_in, d_out)), dtype=dtype, device=device))
-        params.append(xp.asarray(np.zeros(d_out), dtype=dtype, device=device))
+        weights, bias = [random.uniform(-r, r, (d_in, d_out)) for random in randoms], np.zeros((count, d_out))
+        drawn = (weights[0], bias[0]) if ensemble is None else (np.stack(weights), bias)
+        params += [xp.asarray(array, dtype=dtype, device=device) for array in drawn]
     return tuple(params)
 
 
@@ -400,7 +431,8 @@ def forward(
     xp = namespace(X, *params, names=("X",))
     terms, seed = _checked(xp, X, params, seed, activation=activation, criterion=criterion, dropout=dropout)
     logits, layers = network(xp, X, params, terms.activations, terms.dropout, seed)
-    return terms.criterion.outputs(xp, logits), Cache(logits, layers, terms.criterion, params)
+    outputs = terms.criterion.outputs(xp, logits, params[-1].shape[-1])
+    return outputs, Cache(logits, layers, terms.criterion, params)
 
 
 def backward(
@@ -501,7 +533,8 @@ def train_step(
         X: a batch (n, d_in), real floating.
         y: integer labels (n,), or floating targets (n, d_out) of the dtype of X.
         params: W1, b1, W2, b2, ...; all with a leading axis, or none. They are not changed.
-        lr: the learning rate, a number, or a 0-d array, so that a schedule does not recompile a jitted step.
+        lr: the learning rate, a number, or a 0-d array, so that a schedule does not recompile a jitted step. For k
+            networks also an array (k,), a rate for each.
         options: see ``Options``.
 
     Returns:
@@ -517,11 +550,14 @@ def train_step(
     True
     """
     at = objective_at(X, y, params, **options)
-    if not isinstance(lr, Real) and getattr(lr, "shape", None) == ():  # NumPy's scalars are Real: checked as numbers
+    if not isinstance(lr, Real) and getattr(lr, "shape", None) in (
+        (),
+        at.loss.shape,
+    ):  # NumPy's scalars are Real: checked as numbers
         namespace(X, lr, names=("X", "lr"))
         rate = cast(Array, lr)
         if not (is_floating(at.xp, rate.dtype) or is_integral(at.xp, rate.dtype)):
-            raise TypeError(f"lr must be a number, or a 0-d array of one, got dtype {rate.dtype}")
+            raise TypeError(f"lr must be a number, or a 0-d array of one or (k,) of k networks, got dtype {rate.dtype}")
         minus_lr = -at.xp.astype(rate, X.dtype)
     else:
         minus_lr = scalar_like(at.xp, -check_number("lr", lr, 0.0, math.inf), X)

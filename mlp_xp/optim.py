@@ -9,7 +9,7 @@ Before: ``mlp`` gives the gradients. Next: ``schedules`` gives the rate, ``train
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from numbers import Real
 from typing import Any, NamedTuple, Self, TypeAlias, cast
@@ -52,7 +52,8 @@ class Optimizer(_Pair):
     Attributes:
         init: makes the state of the first step. It has the parameters' namespace, dtype and device.
         update: makes new parameters and a new state from gradients in the order and with the shapes of the parameters.
-            ``lr`` is a number, or a 0-d array of the parameters' dtype: a compiled step then serves every rate.
+            ``lr`` is a number, or a 0-d array of the parameters' dtype: a compiled step then serves every rate. For
+            parameters with a leading axis, of k networks, it may be (k,), a rate for each.
         name: what the state means, such as "momentum, lr in velocity": a state goes on under the same name alone. It is
             empty for a pair of the caller's own, which knows by itself what its state means.
 
@@ -104,8 +105,8 @@ def sgd() -> Optimizer:
 
 
 def _sgd(params: Params, grads: Params, state: State, lr: float | Array) -> tuple[Params, State]:
-    lr = _checked(params, grads, state, lr, 0)
-    return tuple([p - lr * g for p, g in zip(params, grads, strict=True)]), state
+    rates = _rates(params, _checked(params, grads, state, lr, 0))
+    return tuple([p - rate * g for p, g, rate in zip(params, grads, rates, strict=True)]), state
 
 
 def momentum(decay: float = 0.9, *, lr_in_velocity: bool = False) -> Optimizer:
@@ -164,15 +165,15 @@ def _with_velocity(decay: float, lr_in_velocity: bool, ahead: bool) -> Optimizer
 def _velocity(
     params: Params, grads: Params, state: State, lr: float | Array, *, decay: float, lr_in_velocity: bool, ahead: bool
 ) -> tuple[Params, State]:
-    lr = _checked(params, grads, state, lr, len(params))
+    rates = _rates(params, _checked(params, grads, state, lr, len(params)))
 
-    def rule(p: Array, g: Array, v: Array) -> tuple[Array, ...]:
+    def rule(lr: float | Array, p: Array, g: Array, v: Array) -> tuple[Array, ...]:
         change = lr * g if lr_in_velocity else g
         v = decay * v + change
         step = decay * v + change if ahead else v
         return p - (step if lr_in_velocity else lr * step), v
 
-    return _each(rule, params, grads, state)
+    return _each(rule, rates, params, grads, state)
 
 
 def adam(
@@ -267,7 +268,8 @@ def _adam_step(
     xp, step, dtype = namespace(*params), state[0] + 1.0, params[0].dtype
     # sqrt v^ = sqrt V sqrt((1 - b2) / (1 - b2^t)): with that root taken out, epsilon is divided by it
     root = xp.sqrt((1.0 - beta2) / _one_minus_power(beta2, step))
-    minus_rate = -lr * (1.0 - beta1) / (_one_minus_power(beta1, step) * root)
+    wide = lr if isinstance(lr, float) or step.dtype == dtype else xp.astype(lr, step.dtype)
+    minus_rate = -wide * (1.0 - beta1) / (_one_minus_power(beta1, step) * root)
     floor = epsilon / (math.sqrt(1.0 - beta2) if before else root)
     if step.dtype != dtype:  # steps are counted in a wider one
         minus_rate = xp.astype(minus_rate, dtype)
@@ -275,12 +277,14 @@ def _adam_step(
 
     # Each sum begins with a temporary array: NumPy then reuses its memory, and new memory costs more than the
     # arithmetic.
-    def rule(p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
+    def rule(rates: tuple[Any, Any], p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
+        minus_rate, lr = rates
         m, v = beta1 * m + g, beta2 * v + g * g
         kept = p if weight_decay == 0.0 else (1.0 - lr * weight_decay) * p
         return minus_rate * (m / (xp.sqrt(v) + floor)) + kept, m, v
 
-    params, kept = _each(rule, params, grads, state[1:])
+    rates = zip(_rates(params, minus_rate), _rates(params, lr), strict=True)
+    params, kept = _each(rule, rates, params, grads, state[1:])
     return params, (step, *kept)
 
 
@@ -326,10 +330,10 @@ def _rmsprop_step(
     params: Params, grads: Params, state: State, lr: float | Array,
     *, decay: float, epsilon: float, momentum: float, centered: bool,
 ) -> tuple[Params, State]:  # fmt: skip
-    lr = _checked(params, grads, state, lr, (1 + (momentum != 0.0) + centered) * len(params))
+    rates = _rates(params, _checked(params, grads, state, lr, (1 + (momentum != 0.0) + centered) * len(params)))
     xp = namespace(*params)
 
-    def rule(p: Array, g: Array, v: Array, *others: Array) -> tuple[Array, ...]:
+    def rule(lr: float | Array, p: Array, g: Array, v: Array, *others: Array) -> tuple[Array, ...]:
         v = spread = decay * v + (1.0 - decay) * (g * g)
         memory: tuple[Array, ...] = ()
         if centered:
@@ -342,19 +346,28 @@ def _rmsprop_step(
             memory = (step, *memory)
         return p - lr * step, v, *memory
 
-    return _each(rule, params, grads, state)
+    return _each(rule, rates, params, grads, state)
 
 
-def _each(rule: Callable[..., tuple[Array, ...]], params: Params, grads: Params, state: State) -> tuple[Params, State]:
-    """``rule(p, g, *memory) -> (p', *memory')`` for one parameter after the other: NumPy then reuses memory."""
+def _each(
+    rule: Callable[..., tuple[Array, ...]], rates: Iterable[Any], params: Params, grads: Params, state: State
+) -> tuple[Params, State]:
+    """``rule(rate, p, g, *memory) -> (p', *memory')`` for one parameter after the other: NumPy then reuses memory."""
     count = len(params)
     memories = [state[first : first + count] for first in range(0, len(state), count)]
-    new, *kept = zip(*[rule(*each) for each in zip(params, grads, *memories, strict=True)], strict=True)
+    new, *kept = zip(*[rule(*each) for each in zip(rates, params, grads, *memories, strict=True)], strict=True)
     return new, tuple([array for memory in kept for array in memory])
 
 
+def _rates(params: Params, rate: Any) -> list[Any]:
+    """The rate of each parameter: rates (k,) of k networks with axes of size 1, so that each multiplies its own."""
+    if not getattr(rate, "ndim", 0):
+        return [rate] * len(params)
+    return [rate[(..., *(None,) * (p.ndim - 1))] for p in params]
+
+
 def _checked(params: Params, grads: Any, state: Any, lr: Any, arrays: int) -> float | Array:
-    """The rate in the dtype of the parameters, which it must not widen: a Python float, or a 0-d array.
+    """The rate in the dtype of the parameters, which it must not widen: a Python float, or an array, 0-d or (k,).
 
     Raise unless gradients have the shapes of the parameters, the state is so many arrays, and the rate is one.
     """
@@ -368,8 +381,11 @@ def _checked(params: Params, grads: Any, state: Any, lr: Any, arrays: int) -> fl
         raise ValueError(f"state must be this optimizer's, {arrays} arrays for these parameters, got {came}")
     if isinstance(lr, Real):
         return check_number("lr", lr, 0.0, math.inf)
-    if getattr(lr, "shape", None) != ():
-        raise TypeError(f"lr must be a number or a 0-d array, got {described(lr)}")
+    shape = getattr(lr, "shape", None)
+    if shape != () and not (isinstance(shape, tuple) and len(shape) == 1 and all(p.shape[:1] == shape for p in params)):
+        raise TypeError(
+            f"lr must be a number, or (k,) for parameters of k networks, or a 0-d array, got {described(lr)}"
+        )
     return lr if not params or lr.dtype == params[0].dtype else namespace(lr).astype(lr, params[0].dtype)
 
 
@@ -400,30 +416,36 @@ OPTIMIZERS = {make.__name__: make for make in _MAKERS}
 """Name -> function that makes the optimizer with its default constants."""
 
 
-def sum_of_squares(xp: Namespace, arrays: Params) -> Array:
-    """``sum_a sum_i a_i^2`` over all arrays: any shapes -> 0-d.
+def sum_of_squares(xp: Namespace, arrays: Params, ensemble: bool = False) -> Array:
+    """``sum_a sum_i a_i^2`` over all arrays: any shapes -> 0-d, or (k,) over the axes after the first.
 
     Args:
         xp: the namespace of the arrays.
         arrays: at least one array.
+        ensemble: whether the first axis counts k networks, which have a sum each.
 
     Returns:
-        The sum, 0-d. ``a @ a`` computes each term, so that no array of squares is formed.
+        The sum, 0-d or (k,). ``a @ a`` computes each term, so that no array of squares is formed.
 
     >>> import numpy as np
     >>> float(sum_of_squares(np, (np.array([[1.0, 2.0]]), np.array([3.0]))))
     14.0
     """
-    first, *rest = [flat @ flat for flat in (xp.reshape(array, (-1,)) for array in arrays)]
+    if ensemble:
+        flats = [xp.reshape(array, (array.shape[0], math.prod(array.shape[1:]), 1)) for array in arrays]
+        first, *rest = [(xp.matrix_transpose(flat) @ flat)[:, 0, 0] for flat in flats]
+    else:
+        first, *rest = [flat @ flat for flat in (xp.reshape(array, (-1,)) for array in arrays)]
     return sum(rest, start=first)
 
 
-def clip_by_global_norm(grads: Params, limit: float) -> Params:
+def clip_by_global_norm(grads: Params, limit: float, *, ensemble: bool = False) -> Params:
     """``g limit / max(limit, ||grads||)``, with one norm for all gradients together.
 
     Args:
         grads: gradients of any shapes.
         limit: the largest norm that is left as it is, positive.
+        ensemble: whether the first axis of all gradients counts networks, which then have a norm each.
 
     Returns:
         The gradients, with the shapes and dtypes of ``grads``; NaN where the square of the norm overflows.
@@ -440,11 +462,11 @@ def clip_by_global_norm(grads: Params, limit: float) -> Params:
     limit = check_positive("limit", limit)
     grads = _named_arrays("grads", grads)
     xp = namespace(*grads)
-    norm = xp.sqrt(sum_of_squares(xp, grads))
+    norm = xp.sqrt(sum_of_squares(xp, grads, check_flag("ensemble", ensemble)))
     # where the sum overflows all gradients would become 0, and training would stand still without a word
     norm = xp.where(xp.isfinite(norm), norm, scalar_like(xp, math.nan, norm))
     scale = limit / xp.maximum(norm, scalar_like(xp, limit, norm))
-    return tuple(g * scale for g in grads)
+    return tuple([g * each for g, each in zip(grads, _rates(grads, scale), strict=True)])
 
 
 def lbfgs(

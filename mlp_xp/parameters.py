@@ -185,6 +185,20 @@ class SharedParameters(Parameters):
     )
     max_fun: int = parameter("Largest number of evaluations of the loss (lbfgs).", _WHOLE, default=15000)
     dropout: float = parameter("Share of hidden units dropped in each step.", _BELOW_1, default=0.0)
+    ensemble: int = parameter(
+        "How many networks learn together, from other initial weights; their predictions are averaged.", _WHOLE,
+        default=1, details="They share batches, order and dropout, and each ends where it would alone. With several, "
+        "arrays of ``coefs_`` and ``intercepts_`` have a leading axis, and losses and scores are means over the "
+        "networks.",
+    )  # fmt: skip
+    standardise: Any = parameter(
+        "Learn from X, and from the y of a regressor, with mean 0 and standard deviation 1.", bool, ("together",),
+        default=False, spelled=None,
+        details="Both are learned in the first fit, from the training rows by their weights, and kept in ``scaling_``; "
+        "``predict`` takes and returns what y and X are in. Losses and weights are those of standardised numbers. "
+        "``'together'`` takes one mean and one deviation for all columns, as for pixels. A sparse X is divided, not "
+        "centred. The y of Poisson, and of a ``criterion`` of your own, stays as it is.",
+    )  # fmt: skip
     weight_decay: float = parameter("Decay of the weights apart from the gradient (adamw).", _AT_LEAST_0, default=0.01)
     warmup_steps: int = parameter("Steps in which the learning rate rises from 0.", Numbers(int, 0), default=0)
     clip_norm: float | None = parameter(
@@ -220,8 +234,17 @@ class ClassifierParameters(SharedParameters):
 
 
 class _Loss(Parameters):
-    loss: str = parameter("Loss to minimise.", ("squared_error", "poisson"), default="squared_error", kw_only=False)
+    loss: str = parameter(
+        "Loss to minimise.", ("squared_error", "poisson", "absolute_error", "huber", "quantile", "gaussian"),
+        default="squared_error", kw_only=False,
+    )  # fmt: skip
 
 
 class RegressorParameters(SharedParameters, _Loss):  # ``loss`` comes first: the last base goes before the others
     """What ``MLPRegressor`` takes."""
+
+    quantile: Any = parameter(
+        "Level of the quantile, or several levels in ascending order (quantile).", Numbers(float, 0, 1, "()"),
+        "array-like", default=0.5, spelled="Comma separated.",
+    )  # fmt: skip
+    delta: float = parameter("Error beyond which the loss is a straight line (huber).", _POSITIVE, default=1.0)

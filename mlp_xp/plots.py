@@ -1,4 +1,4 @@
-"""Pictures of a training run, drawn into the caller's axes: loss curves and the weights of the first layer.
+"""Pictures of what was learned, drawn into the caller's axes: loss curves, first-layer weights, importance of inputs.
 
 ``save`` writes a picture whole or not at all: an interrupted run leaves the old file as it was.
 
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
@@ -183,6 +184,41 @@ def _draw_image(axes: Axes, values: NDArray[Any], aspect: Literal["equal", "auto
     image = axes.imshow(values, cmap=_DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest", aspect=aspect)
     axes.figure.colorbar(image, ax=axes, label=f"weight (per {per})", shrink=0.8, extend="both")
     return image
+
+
+# --- importance ----------------------------------------------------------------------------------------------------
+
+
+def draw_importances(
+    axes: Axes, importances: NDArray[Any], name: str, inputs: Sequence[str] | None = None
+) -> BarContainer:
+    """Draw a bar for each input, the largest above, as many as have room for their names.
+
+    Args:
+        axes: where to draw.
+        importances: (d_in,), on the host.
+        name: of the number, with its unit.
+        inputs: names of the inputs; None for their numbers.
+
+    >>> from matplotlib.figure import Figure
+    >>> axes = Figure().subplots()
+    >>> bars = draw_importances(axes, np.asarray([0.1, 0.3]), "importance", ["age", "income"])
+    >>> [text.get_text() for text in axes.get_yticklabels()]
+    ['income', 'age']
+    """
+    shown = np.argsort(-importances, kind="stable")[:_MOST_NAMES]
+    names = [str(number) if inputs is None else str(inputs[number]) for number in shown]
+    bars = axes.barh(range(len(shown)), importances[shown], color=TRAINING)
+    axes.set_yticks(range(len(shown)), labels=names)
+    axes.invert_yaxis()
+    axes.set_xlabel(name)
+    axes.set_ylabel(
+        "input" if len(shown) == len(importances) else f"input, the first {len(shown)} of {len(importances)}"
+    )
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return bars
 
 
 # --- the file ----------------------------------------------------------------------------------------------------

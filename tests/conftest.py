@@ -71,7 +71,8 @@ def xp(backend: str) -> Any:
     if backend == "dask":
         import dask
 
-        dask.config.set(scheduler="synchronous")  # the graphs are tiny: threads cost more than they save
+        # the graphs are tiny: threads, and a search for tasks to fuse, cost more than they save
+        dask.config.set({"scheduler": "synchronous", "optimization.fuse.active": False})
     module = importlib.import_module(MODULES[backend])
     return array_namespace(module.empty(0))  # on CuPy without a GPU this raises
 

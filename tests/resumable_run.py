@@ -41,7 +41,8 @@ def main(backend: str, device: str, path: Path, result: Path, epochs: int) -> No
         kept = epoch
     assert kept is not None, "no epoch was made"
     arrays = [to_host(array) for array in (*kept.params, *kept.best, *kept.state)]
-    numbers = [np.asarray([record[:-1] for record in kept.history])]
+    # neither the seconds nor the members, of which there are none
+    numbers = [np.asarray([record[:-2] for record in kept.history])]
     with result.open("wb") as file:
         np.savez(file, *arrays, *numbers)
 

@@ -46,7 +46,9 @@ def case(put, activation, criterion, chosen, sizes=SIZES):
     if options.get("sample_weight"):
         options["sample_weight"] = put(textbook.row_weights())
     y = textbook.labels(k=sizes[-1]) if criterion == SOFTMAX else textbook.soft_targets(k=sizes[-1])
-    params, vectors = (tuple(map(put, textbook.parameters(sizes, seed=seed))) for seed in (2, 12))
+    params, vectors = (
+        tuple(map(put, textbook.parameters(textbook.widths_for(criterion, sizes), seed=seed))) for seed in (2, 12)
+    )
     return put(textbook.batch()), put(y), params, vectors, options
 
 

@@ -19,6 +19,7 @@ CLOSE = 1e-12
 VISIBLE = 1e-3
 
 WEIGHTS = np.linspace(0.5, 2.0, 6)
+NUMBERS = textbook.read_only(4.0 * textbook.soft_targets() - 2.0)
 
 # name -> sizes, y, options. Six rows. Every mistake occurs in some case; in no case do two mistakes coincide.
 CASES = {
@@ -38,6 +39,10 @@ CASES = {
         {"activation": ("tanh", "silu"), "criterion": "squared_error"},
     ),
     "dropout": ((4, 5, 3), textbook.labels(), {"activation": "tanh", "dropout": 0.3, "seed": 2}),
+    "absolute error": ((4, 3), NUMBERS, {"criterion": "absolute_error"}),
+    "Huber": ((4, 3), NUMBERS, {"criterion": mx.losses.huber(0.5)}),
+    "quantiles": ((4, 4), NUMBERS[:, :2], {"criterion": mx.losses.quantile(0.1, 0.7)}),
+    "normal distribution": ((4, 4), NUMBERS[:, :2], {"criterion": "gaussian"}),
     "everything": (
         (4, 5, 5, 3),
         textbook.labels(),
@@ -92,6 +97,14 @@ NAMES = {
     "the softmax derivative is omitted",
     "the softmax derivative is applied twice",
     "the targets are left out",
+    "the half of the square is forgotten",
+    "the derivative of the loss is that of the squared error",
+    "the level of a quantile stands where 1 minus the level belongs",
+    "the derivative beyond delta is 1 in place of delta",
+    "log s is left out of the loss",
+    "the derivative by s stands where that by log s belongs",
+    "nothing flows back to s",
+    "log s is taken for log s^2",
     "the weight on the way back through layer {l} is not transposed",
     "the weight gradient of layer {l} takes the pre-activation for the activation",
     "the weight gradient of layer {l} takes the activation before dropout",
@@ -129,7 +142,7 @@ def objective_of(X, y, options, *params):
 
 def kind(name):
     """The name without its layers and activation."""
-    name = re.sub(r"that of (\w+)", "that of {name}", name)
+    name = re.sub(r"activation is that of (\w+)", "activation is that of {name}", name)
     return re.sub(r"layer \d", "layer {m}", re.sub(r"layer \d", "layer {l}", name, count=1))
 
 
@@ -391,7 +404,8 @@ def test_every_activation_passes(placed, xp, activation):
 @pytest.mark.parametrize("criterion", mx.losses.CRITERIA)
 @pytest.mark.parametrize("y", [textbook.labels(), textbook.soft_targets()], ids=["labels", "soft targets"])
 def test_every_criterion_passes_in_every_entry(placed, criterion, y):
-    X, y, params, options = placed(textbook.batch(), y, textbook.parameters(), {"criterion": criterion})
+    params = textbook.parameters(textbook.widths_for(criterion, textbook.SIZES))
+    X, y, params, options = placed(textbook.batch(), y, params, {"criterion": criterion})
     report = mistakes.check_gradients(X, y, *params, mode="full", **options)
     assert report.ok, report
     assert all(row.checked == row.size for row in report.tensors)

@@ -33,15 +33,15 @@ def softsign():
 
 
 @pytest.fixture
-def gaussian():
+def normal():
     """The negative log-likelihood of a normal distribution whose mean and log-variance are two outputs per target."""
 
     def halves(logits):
         k = logits.shape[-1] // 2
         return logits[..., :k], logits[..., k:]
 
-    @_criterion(outputs=lambda xp, z: halves(z)[0], metric="r2", outputs_per_target=2, cost=Cost(6, 6, 2))
-    def gaussian(xp, logits, targets, weights):
+    @_criterion(outputs=lambda xp, z, k: halves(z)[0], metric="r2", outputs_per_target=2, cost=Cost(6, 6, 2))
+    def normal(xp, logits, targets, weights):
         """``sum_i w_i 1/2 sum_j s_ij + (t_ij - m_ij)^2 exp(-s_ij)``."""
         mean, spread = halves(logits)
         precision, gap = xp.exp(-spread), targets - mean
@@ -53,8 +53,8 @@ def gaussian():
 
         return losses @ weights, pullback
 
-    yield gaussian
-    del CRITERIA["gaussian"]
+    yield normal
+    del CRITERIA["normal"]
 
 
 def problem(put, outputs, targets, seed=0):
@@ -87,44 +87,44 @@ def test_a_new_activations_cost_is_counted(softsign):
     assert one.backward_flops - other.backward_flops == 16 * 8 * (3 - known.backward)
 
 
-def test_a_new_criterion_may_take_several_outputs_for_a_target(gaussian, put, host):
+def test_a_new_criterion_may_take_several_outputs_for_a_target(normal, put, host):
     X, y, params = problem(put, 4, 2)
-    means, _ = mx.forward(X, *params, criterion="gaussian")
-    assert means.shape == mx.predict(X, *params, criterion=gaussian).shape == (7, 2)
+    means, _ = mx.forward(X, *params, criterion="normal")
+    assert means.shape == mx.predict(X, *params, criterion=normal).shape == (7, 2)
     logits = host(mx.predict(X, *params, criterion=lambda *arrays: None))
     mean, spread, t = logits[:, :2], logits[:, 2:], host(y)
     expected = np.mean(0.5 * np.sum(spread + (t - mean) ** 2 / np.exp(spread), axis=1))
-    assert float(mx.objective(X, y, *params, criterion="gaussian")) == pytest.approx(expected, rel=1e-14)
+    assert float(mx.objective(X, y, *params, criterion="normal")) == pytest.approx(expected, rel=1e-14)
 
 
-def test_a_new_criterions_gradients_are_checked(gaussian, put):
+def test_a_new_criterions_gradients_are_checked(normal, put):
     X, y, params = problem(put, 4, 2)
-    assert mx.check_gradients(X, y, *params, criterion="gaussian").ok
+    assert mx.check_gradients(X, y, *params, criterion="normal").ok
 
 
-def test_a_new_criterion_is_learned_by_and_judged(gaussian, put):
+def test_a_new_criterion_is_learned_by_and_judged(normal, put):
     X, _, params = problem(put, 2, 1)
     y = X[:, :1] + 0.5
-    *_, last = train(X, y, tuple(params), epochs=60, lr=0.03, criterion="gaussian", validation=(X, y), batch_size=7)
+    *_, last = train(X, y, tuple(params), epochs=60, lr=0.03, criterion="normal", validation=(X, y), batch_size=7)
     assert last.history[0].val_score < 0.5 < last.last.val_score
 
 
-def test_targets_of_another_width_are_refused(gaussian, put):
+def test_targets_of_another_width_are_refused(normal, put):
     X, y, params = problem(put, 4, 4)
     with pytest.raises(ValueError, match=r"floating y must be targets of shape \(n, d_out\) = \(7, 2\), got \(7, 4\)"):
-        mx.objective(X, y, *params, criterion="gaussian")
+        mx.objective(X, y, *params, criterion="normal")
 
 
-def test_smoothing_belongs_to_a_criterion_whose_record_says_so(gaussian, put):
+def test_smoothing_belongs_to_a_criterion_whose_record_says_so(normal, put):
     X, y, params = problem(put, 4, 2)
     with pytest.raises(ValueError, match="label_smoothing belongs to softmax_cross_entropy alone"):
-        mx.objective(X, y, *params, criterion="gaussian", label_smoothing=0.1)
+        mx.objective(X, y, *params, criterion="normal", label_smoothing=0.1)
 
 
-def test_the_outputs_of_a_criterion_without_probabilities_are_none(gaussian, put):
+def test_the_outputs_of_a_criterion_without_probabilities_are_none(normal, put):
     X, _, params = problem(put, 4, 2)
     with pytest.raises(ValueError, match="predict_proba needs a criterion with probabilities"):
-        mx.predict_proba(X, *params, criterion="gaussian")
+        mx.predict_proba(X, *params, criterion="normal")
 
 
 COPIES = {

@@ -24,21 +24,21 @@ PACKAGE = Path(mlp_xp.__file__).parent
 # lowest first: a module imports only modules that stand before it; a package stands for its __init__.py
 _ORDER = """
 _lib.version _lib.typing _lib.namespace _lib.arguments _lib.files _lib.moved _lib
-dropout ops metrics losses mlp curvature per_example optim schedules cost
+dropout ops metrics criterion losses mlp inside curvature per_example optim schedules cost
 gradcheck.arrays gradcheck.forms gradcheck.slopes gradcheck.derivatives gradcheck.dual gradcheck.local
 gradcheck.contract gradcheck.evidence gradcheck.kinks gradcheck.judge gradcheck.report gradcheck.elsewhere
 gradcheck.entries gradcheck.blind_spots gradcheck.factors gradcheck.patterns gradcheck.explain
 gradcheck.check gradcheck.products
 gradcheck
 mistakes
-train.dataset train.step train.evaluate train.loop train
-checkpoint export plots
+train.dataset train.step train.epoch train.members train.evaluate train.loop train
+checkpoint convert export plots
 data.source data.arrays data.tables data data.recipe
 backends.usable backends.timing backends
 parameters
-estimators.reporting estimators.data estimators.targets estimators.files estimators.network estimators.lbfgs
-estimators.settings
-estimators.base estimators.classifier estimators.regressor estimators.displays estimators
+estimators.reporting estimators.data estimators.targets estimators.scaling estimators.predictions estimators.files
+estimators.transformer estimators.conversion estimators.network estimators.lbfgs estimators.settings
+estimators.base estimators.classifier estimators.regressor estimators.converters estimators.displays estimators
 cli._help cli._output cli._options cli._model cli._scores cli._prepare cli._run
 cli._picture cli._training cli._checks cli._problem
 cli.train cli.predict cli.evaluate cli.cost cli.inspect cli.export cli.gradcheck cli.backends cli.completion cli
@@ -84,7 +84,7 @@ def flaws(module: str, source: str) -> list[str]:
     for line, name in imported(source):
         target = own(name)
         if target is None:
-            if module in ("ops", "losses", "dropout") and name.partition(".")[0] == "numpy":
+            if module in ("ops", "criterion", "losses", "dropout") and name.partition(".")[0] == "numpy":
                 found.append(f"{module}, line {line}, imports {name}: the compute path needs the array API alone")
             continue
         if module.startswith("gradcheck") and not target.startswith(("gradcheck", "_lib")):

@@ -283,8 +283,8 @@ def test_dask_computes_nothing_while_the_graph_is_built(xp, problem, put, host, 
 def test_dask_criteria_compute_nothing_while_the_graph_is_built(problem, put, host, criterion):
     import dask
 
-    X, _, params = problem
+    X, params = problem[0], textbook.parameters(textbook.widths_for(criterion, textbook.SIZES))
     with dask.config.set(scheduler=refuse):
-        loss, _ = mx.loss_and_grads(X, put(textbook.soft_targets()), *params, criterion=criterion)
-    theirs = textbook.objective(textbook.batch(), textbook.soft_targets(), *textbook.parameters(), criterion=criterion)
+        loss, _ = mx.loss_and_grads(X, put(textbook.soft_targets()), *map(put, params), criterion=criterion)
+    theirs = textbook.objective(textbook.batch(), textbook.soft_targets(), *params, criterion=criterion)
     np.testing.assert_allclose(host(loss), theirs, rtol=CLOSE)

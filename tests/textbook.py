@@ -40,13 +40,39 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "gelu": lambda z: z * 0.5 * (1.0 + _erf(z / math.sqrt(2.0))),
 }
 
+
+def _size(gap: Array) -> Array:
+    """``|gap|``, for a complex step."""
+    size: Array = np.where(gap.real > 0, gap, -gap)
+    return size
+
+
+def _negative_log_density(z: Array, t: Array) -> Any:
+    """``-log`` of ``exp(-(t - m)^2 / (2 s^2)) / sqrt(2 pi s^2)``, of ``m`` and ``log s``."""
+    mean, log_scale = np.split(z, 2, -1)
+    variance = np.exp(log_scale) ** 2
+    return 0.5 * (t - mean) ** 2 / variance + 0.5 * np.log(2.0 * np.pi * variance)
+
+
 # (z, t) -> the loss of each row
 CRITERIA: dict[str, Callable[[Any, Any], Any]] = {
     "softmax_cross_entropy": lambda z, t: -np.sum(t * np.log(np.exp(z) / np.sum(np.exp(z), -1, keepdims=True)), -1),
     "sigmoid_cross_entropy": lambda z, t: np.sum(np.log(1.0 + np.exp(z)) - t * z, -1),
     "squared_error": lambda z, t: 0.5 * np.sum((z - t) ** 2, -1),
     "poisson": lambda z, t: np.sum(np.exp(z) - t + t * (np.log(np.where(t > 0, t, 1.0)) - z), -1),
+    "absolute_error": lambda z, t: np.sum(_size(z - t), -1),
+    "huber": lambda z, t: np.sum(np.where(_size(z - t).real <= 1.0, 0.5 * (z - t) ** 2, _size(z - t) - 0.5), -1),
+    "quantile": lambda z, t: np.sum(0.5 * _size(z - t), -1),
+    "gaussian": lambda z, t: np.sum(_negative_log_density(z, t), -1),
 }
+
+# the criteria that take more than one output of the network for each target
+OUTPUTS_PER_TARGET = {"gaussian": 2}
+
+
+def widths_for(criterion: str, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Sizes whose last one counts targets, with so many outputs as the criterion takes for them."""
+    return (*sizes[:-1], sizes[-1] * OUTPUTS_PER_TARGET.get(criterion, 1))
 
 
 def one_hot(y: Array, k: int) -> Array:
@@ -99,7 +125,7 @@ def objective(
     seed: int = 0,
 ) -> Any:
     """``sum_i w_i l_i / sum_i w_i + l2/2 sum ||W||^2 + l1 sum |W|``; its options mean what they do in the library."""
-    n, k = X.shape[0], params[-1].shape[-1]
+    n, k = X.shape[0], params[-1].shape[-1] // OUTPUTS_PER_TARGET.get(criterion, 1)
     masks = None
     if dropout:
         masks = [dropout_mask(n, b.shape[0], dropout, seed, i) for i, b in enumerate(params[1:-2:2], start=1)]

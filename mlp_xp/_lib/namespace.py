@@ -201,10 +201,13 @@ def detached(*arrays: Any) -> tuple[Any, ...]:
 
 
 def to_host(array: Array) -> "NDArray[Any]":
-    """The array of any library as a NumPy array on the host."""
+    """The array of any library as a NumPy array on the host; floats that NumPy lacks, as bfloat16, as float32."""
     import numpy as np
 
     (array,) = detached(array)
+    xp = namespace(array)
+    if is_floating(xp, array.dtype) and xp.finfo(array.dtype).bits < 32 and array.dtype != getattr(xp, "float16", None):
+        array = xp.astype(array, xp.float32)
     with suppress(TypeError, ValueError):  # the host has another name, or the array is there already
         array = to_device(array, "cpu")
     try:

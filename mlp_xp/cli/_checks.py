@@ -15,6 +15,7 @@ from mlp_xp.gradcheck import Report
 from mlp_xp.losses import CRITERIA
 from mlp_xp.mistakes import check_gradients
 from mlp_xp.ops import ACTIVATIONS
+from mlp_xp.train import Dataset
 
 _COLOURS = {"pass": "green", "inconclusive": "yellow", "fail": "bold red"}
 
@@ -31,11 +32,10 @@ def check_model(model: Model, data: str, **how: Any) -> Report:
     source = open_for(model, data)
     X, y = next(model.chunks(source, _MODEL_ROWS, why="to check the gradients of a model"))
     estimator = model.estimator
-    if model.is_classifier:
-        targets = np.searchsorted(model.classes, model.known(source.where, y))
-    else:
-        targets = model.recipe.scale_target(y)[:, None]
-    return check_gradients(model.put(X), model.place.put(targets), *estimator._params(), **estimator._options(), **how)
+    targets = np.searchsorted(model.classes, model.known(source.where, y)) if model.is_classifier else y[:, None]
+    rows = Dataset(model.put(X), model.place.put(targets))
+    rows = estimator.scaling_.dataset(rows) if estimator.scaling_ else rows
+    return check_gradients(rows.X, rows.y, *estimator._params(), **estimator._options(), **how)
 
 
 # --- this library's own ------------------------------------------------------------------------------------------
@@ -114,9 +114,10 @@ def _variations(seed: int) -> Iterator[_Variation]:
     weights = random.random(n)
     for activation in ACTIVATIONS:
         yield _Variation(activation, sizes, labels, {"activation": activation})
-    for criterion in CRITERIA:
+    for criterion, record in CRITERIA.items():
+        widths = (d_in, d_h, k * record.outputs_per_target)
         for kind, y in (("labels", labels), ("soft targets", soft), ("multilabel targets", several)):
-            yield _Variation(f"{criterion}, {kind}", sizes, y, {"criterion": criterion})
+            yield _Variation(f"{criterion}, {kind}", widths, y, {"criterion": criterion})
     binary = {"criterion": "sigmoid_cross_entropy"}
     yield _Variation("sigmoid_cross_entropy, binary labels", (d_in, d_h, 1), labels % 2, binary)
     for depth in range(4):

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp._lib.namespace import is_numpy, to_host
-from mlp_xp._lib.typing import Params
 from mlp_xp.backends import Placement, load
 from mlp_xp.cli._options import ROWS
 from mlp_xp.data import Source, open_data
-from mlp_xp.data.recipe import Recipe, plain_recipe
+from mlp_xp.data.recipe import Recipe, plain_recipe, scales_in
 from mlp_xp.data.source import no_rows
 
 
@@ -47,14 +46,14 @@ class Model(NamedTuple):
         return to_host(self.estimator.classes_)
 
     def put(self, X: NDArray[Any]) -> Any:
-        """Rows that the recipe has read: standardised, where the model computes."""
-        return self.place.put(np.ascontiguousarray(self.recipe.standardise(X)))
+        """Rows that the recipe has read, where the model computes."""
+        return self.place.put(np.ascontiguousarray(self.recipe.filled(X)))
 
     def predict(self, X: NDArray[Any]) -> NDArray[Any]:
         """Labels, or numbers in units of the target, for rows that the recipe has read."""
         with np.errstate(over="ignore"):  # exp of a large logit
             host = to_host(self.estimator.predict(self.put(X)))
-        return host if self.is_classifier else self.recipe.unscale(host.astype(np.float64))
+        return host if self.is_classifier else host.astype(np.float64)
 
     def predict_proba(self, X: NDArray[Any]) -> NDArray[Any]:
         """The probability of each class: (n, k)."""
@@ -90,25 +89,12 @@ class Model(NamedTuple):
             )
         return y
 
-    def raw_params(self) -> Params:
-        """W1, b1, W2, ... in float64 on the host, for rows that are not standardised.
-
-        ``((x - m) / s) @ W + b = x @ (W / s) + (b - (m / s) @ W)``; the last layer takes the scale of the target.
-        """
-        params: list[Any] = [to_host(p).astype(np.float64) for p in self.estimator._params()]
-        recipe = self.recipe
-        if recipe.mean:
-            mean, scale = (np.broadcast_to(each, len(params[0])) for each in (recipe.mean, recipe.scale))
-            params[:2] = params[0] / scale[:, None], params[1] - (mean / scale) @ params[0]
-        if recipe.task == "regression":
-            params[-2], params[-1] = params[-2] * recipe.y_scale, params[-1] * recipe.y_scale + recipe.y_mean
-        return tuple(params)
-
 
 def open_model(path: str, backend: str = "numpy", device: str | None = None) -> Model:
     """The model in ``path``, on ``backend``, in the dtype in which it was trained."""
     from mlp_xp import estimators
     from mlp_xp.estimators.files import read_notes
+    from mlp_xp.estimators.scaling import Scaling
 
     header = read_notes(path)
     estimator = estimators.load(path)
@@ -117,6 +103,8 @@ def open_model(path: str, backend: str = "numpy", device: str | None = None) -> 
         estimator = estimators.load(path, place.xp, place.device)
     if notes := header["notes"].get("recipe"):
         recipe = Recipe.from_notes(notes)
+        if scales := scales_in(notes):
+            estimator.scaling_ = Scaling(*map(place.put, scales))
     else:
         task = "classification" if hasattr(estimator, "classes_") else "regression"
         recipe = plain_recipe(int(estimator.n_features_in_), task)

@@ -63,7 +63,7 @@ _OWNERS = {"classification": ClassifierParameters, "regression": RegressorParame
 TASKS = tuple(_OWNERS)
 
 SETTINGS = {
-    name: entry._replace(default=Listed()(entry.default)) if isinstance(entry.default, tuple) else entry
+    name: entry._replace(default=Listed()(entry.default)) if "array-like" in entry.allowed else entry
     for owner in _OWNERS.values()
     for name, entry in entries_of(owner).items()
     if entry.spelled is not None
@@ -110,6 +110,8 @@ def estimator_settings(values: dict[str, Any], task: str, labels: list[Any]) -> 
     chosen = {name: values[name] for name in SETTINGS if name in taken}
     chosen["hidden_layer_sizes"] = _widths(values["hidden_layer_sizes"])
     chosen["activation"] = activation_names(values["activation"])
+    if "quantile" in chosen:
+        chosen["quantile"] = _levels(values["quantile"])
     activations_of(chosen["activation"], len(chosen["hidden_layer_sizes"]))  # raises unless these are activations
     if (size := values["batch_size"]) != "auto":
         if not size.isdigit() or int(size) < 1:
@@ -133,6 +135,15 @@ def _widths(text: str) -> tuple[int, ...]:
             f"hidden_layer_sizes must be positive whole numbers, comma separated, or 0 for no layer, got {text!r}"
         )
     return widths
+
+
+def _levels(text: str) -> float | tuple[float, ...]:
+    """``"0.5"`` -> 0.5; ``"0.1,0.9"`` -> (0.1, 0.9)."""
+    try:
+        levels = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"quantile must be numbers between 0 and 1, comma separated, got {text!r}") from None
+    return levels[0] if len(levels) == 1 else levels
 
 
 def _class_weights(text: str, labels: list[Any]) -> dict[Any, float]:

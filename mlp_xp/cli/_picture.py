@@ -48,16 +48,16 @@ def run_figure(run: Run) -> Figure:
         columns=None if hidden else labels,
         inputs=[name if len(name) <= 24 else f"{name[:22]}…" for name in recipe.names] or None,
         kind="hidden unit" if hidden else "output" if labels is None else "class",
-        per="standard deviation of input" if recipe.mean else "unit of input",
+        per="standard deviation of input" if model.estimator.scaling_ else "unit of input",
     )  # fmt: skip
     return figure
 
 
 def _draw_curves(area: SubFigure, run: Run) -> None:
     """The losses of each epoch above, the validation score below."""
-    recipe, history = run.data.recipe, run.model.estimator._history
+    history, scaling = run.model.estimator._history, run.model.estimator.scaling_
     criterion = criterion_named(run.model.estimator._criterion())
-    unit = criterion.unit if (recipe.y_mean, recipe.y_scale) == (0.0, 1.0) else "standardised"
+    unit = criterion.unit if scaling is None or scaling.y_mean is None else "standardised"
     loss = f"{criterion.quantity} {unit if unit.startswith('(') else f'({unit})'}"
     scores = [record.val_score for record in history if record.val_score is not None]
     rows = area.subplots(2 if scores else 1, 1, sharex=True, squeeze=False, height_ratios=(3, 2) if scores else (1,))

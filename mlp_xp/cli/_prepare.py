@@ -24,8 +24,7 @@ class Data(NamedTuple):
 
     recipe: how rows become numbers.
     classes: the labels in the training rows; None for a regression.
-    training, validation: datasets to learn from and to evaluate each epoch on: X standardised, in the dtype of the run,
-        y labels or standardised numbers.
+    training, validation: datasets to learn from and to evaluate each epoch on, X in the dtype of the run.
     test: rows to score the model on.
     reason: why the task is a classification or a regression.
     notes: sentences about columns of no use.
@@ -72,17 +71,16 @@ def prepare(options: dict[str, Any]) -> Data:
         kept, test = np.arange(len(X)), _own_test_rows(recipe, source.test, labels)
         about = {"own_test_set": True}
     trained, validated = _split_validation(options, labels, kept)
-    if options["standardise"]:
-        recipe = recipe.learn_scale(X[trained], y[trained], of_target=options["loss"] != "poisson")
+    recipe = recipe.learn_fill(X[trained])
     about |= {"name": options["data"], "rows": len(X) + (len(test.X) if source.test else 0)}
     about |= {"trained": len(trained), "validated": len(validated), "tested": len(test.X)}
 
-    def standardised(chosen: NDArray[Any]) -> Dataset:
-        return Dataset(recipe.standardise(X[chosen]).astype(options["dtype"]), recipe.scale_target(y[chosen]))
+    def dataset(chosen: NDArray[Any]) -> Dataset:
+        return Dataset(recipe.filled(X[chosen]).astype(options["dtype"]), y[chosen])
 
-    validation = standardised(validated) if len(validated) else None
+    validation = dataset(validated) if len(validated) else None
     return Data(
-        recipe, None if labels is None else np.unique(labels[trained]), standardised(trained), validation, test,
+        recipe, None if labels is None else np.unique(labels[trained]), dataset(trained), validation, test,
         reason, [] if recipe.image_shape else _constant(recipe, X[trained]), about,
     )  # fmt: skip
 

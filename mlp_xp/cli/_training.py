@@ -25,6 +25,7 @@ from mlp_xp.cli._scores import score, score_table
 from mlp_xp.cost import step_cost
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
 from mlp_xp.estimators import files as estimator_files
+from mlp_xp.estimators.base import WrongGradients
 from mlp_xp.estimators.reporting import NOT_FINITE, progress_bar
 from mlp_xp.train import Epoch, Record
 
@@ -71,7 +72,11 @@ def choose(run: Run) -> None:
     run.data = prepare(options)
     kind, labels = (MLPRegressor, []) if run.data.classes is None else (MLPClassifier, run.data.classes.tolist())
     settings = estimator_settings(options, run.data.recipe.task, labels)
-    estimator = kind(**settings, random_state=options["seed"], check_gradients=options["check_gradients"])
+    together = "together" if run.data.recipe.image_shape else True
+    estimator = kind(
+        **settings, random_state=options["seed"], check_gradients=options["check_gradients"],
+        standardise=options["standardise"] and together,
+    )  # fmt: skip
     run.lap("loading libraries and data")
     n, d_in = run.data.training.X.shape
     run.sizes = (d_in, *estimator.hidden_layer_sizes, run.data.outputs)
@@ -134,11 +139,10 @@ def fit(run: Run) -> bool:
                 put(data.training.X), data.training.y, eval_set=held, callbacks=(show,),
                 checkpoint=run.files.checkpoint, resume=run.options["resume"],
             )  # fmt: skip
+        except WrongGradients as error:
+            run.screen.insist(f"{error.report}\nnothing was trained")
+            return False
         except ValueError as error:
-            checked = getattr(estimator, "gradient_report_", None)
-            if checked is not None and checked.verdict == "fail":
-                run.screen.insist(f"{checked}\nnothing was trained")
-                return False
             # the prefix is for users of scikit-learn, who know this sentence
             raise ValueError(str(error).removeprefix(f"{NOT_FINITE} Here ")) from None
     warned = dict.fromkeys(str(warning.message) for warning in caught)

@@ -1,5 +1,7 @@
 """``mlp-xp export``: a model as ONNX, for onnxruntime and other programs that read ONNX."""
 
+from typing import Any
+
 import click
 
 from mlp_xp.cli._help import command_of
@@ -12,19 +14,22 @@ from mlp_xp.cli._output import Screen, claimed, listed, with_suffix
 @click.argument("output")
 @force_option
 def command(model: str, output: str, force: bool) -> None:
-    """Write MODEL to OUTPUT, an .onnx file that takes the columns as they are: its weights contain the scales.
+    """Write MODEL to OUTPUT, an .onnx file that takes the columns as they are and computes in float64.
 
-    It computes in float64, since a scale in the weights would cost float32 its last digits. For example: mlp-xp export
-    houses.safetensors houses.onnx
+    For example: mlp-xp export houses.safetensors houses.onnx
     """
     # imported here: --help must stay fast
+    import numpy as np
+
+    from mlp_xp._lib.namespace import to_host
     from mlp_xp.cli._model import open_model
     from mlp_xp.export import model_of
 
     path = with_suffix(output, ".onnx")
     with claimed(path, force=force):
         opened = open_model(model)
-        model_of(path, opened.raw_params(), opened.estimator._exported)
+        constants: list[Any] = [to_host(each).astype(np.float64) for each in opened.estimator._constants()]
+        model_of(path, tuple(constants), opened.estimator._computed)
     names = opened.recipe.names
     columns = f": {listed(names, 8)}" if names else ""
     Screen().say(f"wrote {path}, whose input X is (N, {opened.recipe.width}) in float64{columns}")

@@ -46,7 +46,7 @@ def _facts(model: Model) -> Iterator[tuple[str, str]]:
     yield "task", f"{recipe.task} of {recipe.target}" if recipe.target else recipe.task
     yield "classes", listed(model.classes.tolist(), 12) if model.is_classifier else ""
     yield "inputs", ", ".join(recipe.names[:6]) + (f" ... {len(recipe.names)} in all" if len(recipe.names) > 6 else "")
-    yield "standardised", "yes, the scales are in the model" if recipe.mean else "no"
+    yield "standardised", "yes, the scales are in the model" if estimator.scaling_ else "no"
     defaults = type(estimator)().get_params()
     settings = {name: value for name, value in estimator.get_params().items() if value != defaults[name]}
     yield "settings", ", ".join(f"{name}={value}" for name, value in settings.items() if name not in _SHOWN)

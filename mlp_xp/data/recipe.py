@@ -1,4 +1,4 @@
-"""How a model turns rows into numbers: columns, categories, target and scales, kept in the file of the model.
+"""How a model turns rows into numbers: columns, categories and target, kept in the file of the model.
 
 A ``Recipe`` is learned from the training rows and applied to all later ones: rows of a source -> X (n, d_in).
 
@@ -27,8 +27,7 @@ class Recipe(NamedTuple):
     names: names of the columns of X; empty where they have none.
     width: the number of columns of X.
     missing: what to do with a missing value: "refuse" it, "drop" its row, or "fill" in the mean.
-    mean, scale: ``(x - mean) / scale``, for each column of X or one for all; empty without standardisation.
-    y_mean, y_scale: the same for the target of a regression.
+    fill: that mean of each column of X, with "fill"; else empty.
     image_shape: (height, width) when the columns are pixels.
     """
 
@@ -38,16 +37,13 @@ class Recipe(NamedTuple):
     names: tuple[str, ...]
     width: int
     missing: str = "refuse"
-    mean: tuple[float, ...] = ()
-    scale: tuple[float, ...] = ()
-    y_mean: float = 0.0
-    y_scale: float = 1.0
+    fill: tuple[float, ...] = ()
     image_shape: tuple[int, int] | None = None
 
     def rows(
         self, where: str, chunk: Chunk, dropping: bool = False, labelled: bool = True
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """X (n, d_in) before standardisation, and the targets (n,), None where there are none.
+        """X (n, d_in), and the targets (n,), None where there are none.
 
         Args:
             where: the name of the data in an error.
@@ -56,7 +52,7 @@ class Recipe(NamedTuple):
             labelled: whether the targets are wanted.
 
         Returns:
-            X, NaN where a value is missing that ``standardise`` will fill in; and the targets.
+            X, NaN where a value is missing that ``filled`` will fill in; and the targets.
 
         Raises:
             ValueError: for other columns than those learned from, and for a missing value that is to be refused.
@@ -104,39 +100,15 @@ class Recipe(NamedTuple):
             return tables.as_numbers(where, self.target, column, chunk.first)
         return tidy(where, column.to_numpy())
 
-    def learn_scale(self, X: NDArray[Any], y: NDArray[Any], of_target: bool) -> Self:
-        """The recipe with the mean and the standard deviation of these rows: one for all pixels of images.
+    def learn_fill(self, X: NDArray[Any]) -> Self:
+        """The recipe with the mean of each column of these rows, X (n, d_in), where missing values are filled in."""
+        if self.missing != "fill":
+            return self
+        return self._replace(fill=tuple(np.nan_to_num(np.nanmean(X, axis=0, dtype=float)).tolist()))
 
-        Args:
-            X: the training rows (n, d_in).
-            y: their targets (n,).
-            of_target: whether the target of a regression is scaled too.
-        """
-        if self.image_shape is not None:
-            mean, scale = np.mean(X, keepdims=True, dtype=float)[0], np.std(X, keepdims=True, dtype=float)[0]
-        else:
-            mean, scale = np.nanmean(X, axis=0, dtype=float), np.nanstd(X, axis=0, dtype=float)
-        # rounding makes the deviation of a constant column small, not 0
-        constant = ~(scale > 10 * np.finfo(float).eps * np.abs(mean))
-        scale = np.where(constant, 1.0, scale)
-        found = self._replace(mean=tuple(map(float, np.nan_to_num(mean))), scale=tuple(map(float, scale)))
-        if of_target and self.task == "regression":
-            found = found._replace(y_mean=float(np.mean(y)), y_scale=float(np.std(y)) or 1.0)
-        return found
-
-    def standardise(self, X: NDArray[Any]) -> NDArray[Any]:
-        """``(X - mean) / scale``; a missing value becomes the mean, 0."""
-        if self.mean:
-            X = (X - np.asarray(self.mean, dtype=X.dtype)) / np.asarray(self.scale, dtype=X.dtype)
-        return np.nan_to_num(X, copy=False, nan=0.0) if self.missing == "fill" else X
-
-    def scale_target(self, y: NDArray[Any]) -> NDArray[Any]:
-        """Targets of a regression as ``(y - y_mean) / y_scale``; labels as they are."""
-        return (y - self.y_mean) / self.y_scale if self.task == "regression" else y
-
-    def unscale(self, y: NDArray[Any]) -> NDArray[Any]:
-        """Outputs of the network in the units of the target."""
-        return y * self.y_scale + self.y_mean if self.task == "regression" else y
+    def filled(self, X: NDArray[Any]) -> NDArray[Any]:
+        """X, the mean of its column in place of a missing value."""
+        return np.where(np.isnan(X), np.asarray(self.fill, dtype=X.dtype), X) if self.fill else X
 
     def as_notes(self) -> dict[str, Any]:
         """The recipe as numbers, strings, lists and dicts."""
@@ -145,13 +117,25 @@ class Recipe(NamedTuple):
 
     @classmethod
     def from_notes(cls, notes: Mapping[str, Any]) -> Self:
-        """The recipe of which ``as_notes`` made these notes."""
+        """The recipe of which ``as_notes`` made these notes; what they say besides is of ``scales_in``."""
         known: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in notes.items()}
-        recipe = cls(**known)
+        if known.get("missing") == "fill" and "fill" not in known:
+            known["fill"] = known.get("mean") or (0.0,) * known["width"]
+        recipe = cls(**{key: each for key, each in known.items() if key in cls._fields})
         if recipe.columns is None:
             return recipe
         columns = [tables.Column(name, None if each is None else tuple(each)) for name, each in recipe.columns]
         return recipe._replace(columns=tuple(columns))
+
+
+def scales_in(notes: Mapping[str, Any]) -> tuple[NDArray[Any], ...] | None:
+    """Mean and scale of X, (width,), and those of y, (1,), which the recipes of models up to 0.1.0 held; else None."""
+    if not notes.get("scale"):
+        return None
+    ofs = [np.broadcast_to(np.asarray(notes[key], dtype=float), (notes["width"],)) for key in ("mean", "scale")]
+    if notes["task"] != "regression":
+        return tuple(ofs)
+    return *ofs, np.asarray([notes["y_mean"]]), np.asarray([notes["y_scale"]])
 
 
 def plain_recipe(width: int, task: str) -> Recipe:

@@ -10,9 +10,9 @@ Before: ``network``, ``lbfgs`` and ``settings``. Next: ``classifier`` and ``regr
 import math
 import os
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from copy import copy
+from copy import copy, deepcopy
 from numbers import Integral
 from typing import Any, NamedTuple, Self, cast
 
@@ -23,19 +23,22 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state
 
 from mlp_xp import checkpoint
-from mlp_xp._lib.arguments import check_callables, described
+from mlp_xp._lib.arguments import check_callables, check_flag, described
 from mlp_xp._lib.namespace import Placement, namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import lbfgs
 from mlp_xp.estimators.data import check_pair, check_weight, check_X_y, put_numbers, rows, split
 from mlp_xp.estimators.network import Network
 from mlp_xp.estimators.reporting import NOT_FINITE, reporting, warn
+from mlp_xp.estimators.scaling import learned_from
 from mlp_xp.estimators.settings import configuration, settings_of
+from mlp_xp.gradcheck import Report
 from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import predict
 from mlp_xp.ops import activations_of
 from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, rows_of, run
 from mlp_xp.train.dataset import all_finite
+from mlp_xp.train.epoch import ensemble_size
 
 _CHECKED_ROWS = 16  # on which the gradients are checked before training
 
@@ -62,6 +65,18 @@ class Encoded(NamedTuple):
     outputs: int
     strata: Any = None
     weight: Any = None
+
+
+class WrongGradients(ValueError):
+    """The gradients of the network are wrong, and nothing was trained. ``report`` says which, and how."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(f"the gradients of this network are wrong, nothing was trained\n{report}")
+        self.report = report
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, which by itself passes the message."""
+        return type(self), (self.report,), self.__dict__
 
 
 class BaseMLP(Network):
@@ -96,7 +111,7 @@ class BaseMLP(Network):
         self : object
             The fitted estimator.
         """
-        call = Call(check_callables("callbacks", callbacks), checkpoint, resume)
+        call = Call(check_callables("callbacks", callbacks), checkpoint, check_flag("resume", resume))
         return self._fit(X, y, sample_weight, eval_set, call)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, call: Call) -> Self:
@@ -106,20 +121,22 @@ class BaseMLP(Network):
         self._check_options(eval_set, call)
         first = not hasattr(self, "coefs_") or not (self.warm_start or call.incremental)
         random, before = check_random_state(self.random_state), dict(vars(self))
+        self.n_iter_ = 0
         try:
             data, held_out, place = self._prepare(X, y, sample_weight, eval_set, call, first, random)
-        except BaseException:  # classes of new targets beside weights of old ones would answer wrongly
-            self.__dict__ = before
+            if self.check_gradients:
+                self._check_gradients(data, place)
+            if self.solver == "lbfgs":
+                with reporting(self, data.X, data.y, epochs=0):
+                    lbfgs.learn(self, data, place, call.callbacks)
+            else:
+                self._learn_by_epochs(data, held_out, self._begin(first, call.incremental), random, call)
+            if not all_finite(place.xp, *self._params()):
+                raise ValueError(NOT_FINITE)
+        except BaseException:
+            if not self.n_iter_:  # new classes beside weights that learned nothing of them would answer wrongly
+                self.__dict__ = before
             raise
-        if self.check_gradients:
-            self._check_gradients(data, place)
-        if self.solver == "lbfgs":
-            with reporting(self, data.X, data.y, epochs=0):
-                lbfgs.learn(self, data, place, call.callbacks)
-        else:
-            self._learn_by_epochs(data, held_out, self._begin(first, call.incremental), random, call)
-        if not all_finite(place.xp, *self._params()):
-            raise ValueError(NOT_FINITE)
         return self
 
     def _prepare(
@@ -133,18 +150,22 @@ class BaseMLP(Network):
         if first:
             self._initialize(place, X.shape[1], encoded.outputs, random)
         data, strata = _placed(X, encoded, weight, place)
+        held_out = None
         if eval_set is not None:
-            return data, self._eval_data(eval_set, place), place
-        if self.early_stopping and self.solver != "lbfgs":
-            return *split(data, place, self.validation_fraction, strata, random), place
-        return data, None, place
+            held_out = self._eval_data(eval_set, place)
+        elif self.early_stopping and self.solver != "lbfgs":
+            data, held_out = split(data, place, self.validation_fraction, strata, random)
+        if first and self.standardise:
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows has a sentence
+                self.scaling_ = learned_from(data, self._scales_y(), together=self.standardise == "together")
+        if self.scaling_:
+            data, held_out = self.scaling_.dataset(data), held_out and self.scaling_.dataset(held_out)
+        return data, held_out, place
 
     def _check_options(self, eval_set: Any, call: Call) -> None:
         """Raise for options that exclude each other."""
         if call.checkpoint is not None and (self.solver == "lbfgs" or self.warm_start):
             raise ValueError("checkpoint needs a stochastic solver and warm_start=False")
-        if not isinstance(call.resume, bool | np.bool_):
-            raise TypeError(f"resume must be True or False, got {described(call.resume)}")
         if call.checkpoint is not None and not isinstance(call.checkpoint, str | os.PathLike):
             raise TypeError(f"checkpoint must be the path of a file, got {described(call.checkpoint)}")
         if call.resume and call.checkpoint is None:
@@ -152,6 +173,10 @@ class BaseMLP(Network):
         if call.resume and not isinstance(self.random_state, Integral):
             kind = type(self.random_state).__name__
             raise ValueError(f"resume needs a random_state that is a whole number, to draw as that run did, got {kind}")
+        if self.dropout and self.solver == "lbfgs":
+            raise ValueError("dropout needs a stochastic solver: lbfgs can't minimise a function that changes")
+        if self.ensemble > 1 and self.solver == "lbfgs":
+            raise ValueError("an ensemble needs a stochastic solver, lbfgs searches for one network")
         if self.early_stopping and call.incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if eval_set is not None and self.solver == "lbfgs":
@@ -173,14 +198,17 @@ class BaseMLP(Network):
         if isinstance(after, list | tuple):
             activations_of(after, len(hidden))  # raises unless there is one for each hidden layer
         after = [*after, None] if isinstance(after, list | tuple) else [after] * (len(hidden) + 1)
-        widths, drawn = [d_in, *map(int, hidden), outputs], []
-        for p, q, activation in zip(widths[:-1], widths[1:], after, strict=True):
-            bound = math.sqrt((2.0 if activation in ("logistic", "sigmoid") else 6.0) / (p + q))
-            drawn += [random.uniform(-bound, bound, (p, q)), random.uniform(-bound, bound, q)]
+        widths = [d_in, *map(int, hidden), outputs]
+        drawn = _glorot(random, widths, after)
+        if self.ensemble > 1:  # the first network is the one that learns alone; the others take nothing from its draws
+            seeds = deepcopy(random).randint(2**31 - 1, size=self.ensemble - 1)
+            others = [_glorot(np.random.RandomState(seed), widths, after) for seed in seeds]
+            drawn = [np.stack(each) for each in zip(drawn, *others, strict=True)]
         params = place.put_all(*drawn)
         self.coefs_, self.intercepts_ = params[::2], params[1::2]
-        self.n_iter_, self.t_, self.n_layers_, self.n_outputs_ = 0, 0, len(widths), outputs
+        self.t_, self.n_layers_, self.n_outputs_ = 0, len(widths), outputs
         self._history, self._state, self._state_of = (), None, self.solver
+        self.scaling_ = None
 
     def _eval_data(self, eval_set: Any, place: Placement) -> Dataset:
         """The rows that the caller holds out, checked, and in the dtype of X."""
@@ -194,6 +222,8 @@ class BaseMLP(Network):
             judged = copy(self)
             judged._learned(params)
             judged.__dict__.pop("feature_names_in_", None)  # the rows have lost their names
+            if judged.scaling_:  # and are standardised already; the scorer has y in its own units
+                judged.scaling_ = judged.scaling_._replace(X_mean=None, X_scale=None)
             score = get_scorer(self.scoring)(judged, held_out.X, self._decoded(held_out.y))
             try:
                 return float(score)
@@ -208,9 +238,11 @@ class BaseMLP(Network):
         few = slice(0, _CHECKED_ROWS)
         options = self._options(None if data.weight is None else data.weight[few])
         X, y = (rows_of(place.xp, array, self.coefs_[0], few) for array in (data.X, data.y))
-        self.gradient_report_ = check_gradients(X, y, *self._params(), seed=0, **cast(Any, options))
+        params = self._params()
+        params = params if ensemble_size(params) is None else tuple([p[0, ...] for p in params])
+        self.gradient_report_ = check_gradients(X, y, *params, seed=0, **cast(Any, options))
         if self.gradient_report_.verdict == "fail":
-            raise ValueError(f"the gradients of this network are wrong, nothing was trained\n{self.gradient_report_}")
+            raise WrongGradients(self.gradient_report_)
 
     # --- learning by epochs --------------------------------------------------------------------------------------
 
@@ -218,7 +250,6 @@ class BaseMLP(Network):
         self, data: Dataset, held_out: Dataset | None, start: Params | Epoch, random: Any, call: Call
     ) -> None:
         """Run epochs until training has converged, a callback stops it, or all are made."""
-        self.n_iter_ = 0
         settings = settings_of(self, data.X.shape[0], random, call.incremental)._replace(callbacks=call.callbacks)
         if held_out is not None:
             settings = settings._replace(score=lambda params: self._validation_score(held_out, params))
@@ -232,8 +263,7 @@ class BaseMLP(Network):
             # a loss that is not finite is one sentence of the loop's
             with np.errstate(over="ignore", invalid="ignore"), reports as report:
                 for epoch in run(data, held_out, start, settings):
-                    self._record(epoch, data.X.shape[0])
-                    finished = self._finished()
+                    finished = self._record(epoch, data.X.shape[0])
                     if (report and report(epoch, finished)) or finished or call.incremental:
                         break
                     if self.n_iter_ == self.max_iter:
@@ -268,13 +298,13 @@ class BaseMLP(Network):
         settings = settings._replace(callbacks=(checkpoint.saver(call.checkpoint, config), *settings.callbacks))
         if not call.resume:
             return start, settings
-        kept = checkpoint.load(call.checkpoint, self._params(), config)
+        kept, finished = checkpoint.load(call.checkpoint, self._params(), config), False
         for number in range(1, len(kept.history) + 1):  # as if the epochs had been made here
-            self._record(kept._replace(history=kept.history[:number], params=kept.best), arrays[0].shape[0])
+            finished = self._record(kept._replace(history=kept.history[:number], params=kept.best), arrays[0].shape[0])
             if settings.order is not None:
                 settings.order(number)
         self._learned(kept.params)
-        return kept, settings._replace(epochs=len(kept.history)) if self._finished() else settings
+        return kept, settings._replace(epochs=len(kept.history)) if finished else settings
 
     # --- what each estimator has of its own ----------------------------------------------------------------------
 
@@ -289,6 +319,10 @@ class BaseMLP(Network):
             held_out: whether these rows are not learned from.
         """
 
+    def _scales_y(self) -> bool:
+        """Whether ``standardise`` is of y too."""
+        return False
+
     @abstractmethod
     def _decoded(self, targets: Array) -> Any:
         """Encoded targets as ``y`` had them."""
@@ -296,6 +330,15 @@ class BaseMLP(Network):
     @abstractmethod
     def _score_of(self, held_out: Dataset, outputs: Array) -> float:
         """The score of what the network predicts for validation rows, computed where they are."""
+
+
+def _glorot(random: Any, widths: Sequence[int], after: Sequence[Any]) -> list[Any]:
+    """W1, b1, W2, b2, ... of one network; ``after`` has the activation after each layer."""
+    drawn = []
+    for p, q, activation in zip(widths[:-1], widths[1:], after, strict=True):
+        bound = math.sqrt((2.0 if activation in ("logistic", "sigmoid") else 6.0) / (p + q))
+        drawn += [random.uniform(-bound, bound, (p, q)), random.uniform(-bound, bound, q)]
+    return drawn
 
 
 def _placed(X: Any, encoded: Encoded, weight: Any, place: Placement) -> tuple[Dataset, Any]:

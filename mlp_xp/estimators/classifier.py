@@ -11,10 +11,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp._lib.namespace import Placement, namespace, to_host
-from mlp_xp._lib.typing import Array
+from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import targets
 from mlp_xp.estimators.base import BaseMLP, Call, Encoded, solver_is_stochastic
 from mlp_xp.estimators.data import check_kinds, host
+from mlp_xp.estimators.scaling import Scaling
 from mlp_xp.estimators.targets import Known
 from mlp_xp.metrics import accuracy
 from mlp_xp.mlp import forward
@@ -53,6 +54,8 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         The score on the validation rows after each epoch; None without ``early_stopping``.
     best_validation_score_ : float or None
         The highest of these scores; None without ``early_stopping``.
+    scaling_ : Scaling or None
+        Means and deviations, with ``standardise``.
     gradient_report_ : GradcheckReport
         The report of the gradient check; only with ``check_gradients``.
     n_features_in_ : int
@@ -131,7 +134,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         y : array of shape (n_samples,) or (n_samples, n_classes)
             Classes, where ``classes_`` are. Labels that were sparse in ``fit`` are sparse, where NumPy can hold them.
         """
-        labels = self._labels(self._outputs(X, "predict", logits=True))
+        labels = self._labels(self._together(self._logits(X, "predict")))
         return csr_matrix(labels) if self._sparse_labels and is_numpy_array(labels) else labels
 
     def predict_proba(self, X: Any) -> Any:
@@ -148,7 +151,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
             The probabilities, in the order of ``classes_`` and the library of X. Where X is a tensor of PyTorch that
             asks for gradients, they can be differentiated by it.
         """
-        return targets.probabilities(self._outputs(X, "predict_proba", logits=True), self._known())
+        return targets.probabilities(self._together(self._logits(X, "predict_proba")), self._known())
 
     def predict_log_proba(self, X: Any) -> Any:
         """Predict the logarithm of the probability of each class, exact where the probability rounds to 0.
@@ -163,7 +166,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         log_p : array of shape (n_samples, n_classes)
             The logarithms, in the order of ``classes_`` and the library of X.
         """
-        return targets.log_probabilities(self._outputs(X, "predict_log_proba", logits=True), self._known())
+        return targets.log_probabilities(self._together(self._logits(X, "predict_log_proba")), self._known())
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the share of samples whose class is predicted.
@@ -186,6 +189,10 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         check_kinds(y=y, sample_weight=sample_weight)
         y = targets.truth(host(y), self._known())
         return float(accuracy_score(y, host(self.predict(X)), sample_weight=host(sample_weight)))
+
+    def _together(self, logits: Array) -> Array:
+        """The logits (n, d_out), those of an ensemble averaged."""
+        return logits if logits.ndim == 2 else targets.averaged(logits, self._known())
 
     # --- targets -------------------------------------------------------------------------------------------------
 
@@ -217,11 +224,11 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         known = self._known()
         return targets.named(targets.chosen(logits, known), known, self.classes_)
 
-    def _exported(self, X: Array, *params: Array) -> dict[str, Array]:
+    def _exported(self, X: Array, params: Params, scaling: Scaling | None) -> dict[str, Array]:
         known, xp = self._known(), namespace(X)
-        _, cache = forward(X, *params, activation=self.activation)
-        label = targets.named(targets.chosen(cache.logits, known), known, xp.asarray(known.classes))
-        return {"probabilities": targets.probabilities(cache.logits, known), "label": label}
+        logits = self._together(forward(X, *params, activation=self.activation)[1].logits)
+        label = targets.named(targets.chosen(logits, known), known, xp.asarray(known.classes))
+        return {"probabilities": targets.probabilities(logits, known), "label": label}
 
     def _score_of(self, held_out: Dataset, outputs: Array) -> float:
         xp, known = namespace(outputs), self._known()

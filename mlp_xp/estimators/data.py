@@ -44,6 +44,8 @@ def check_kinds(**arrays: Any) -> None:
     """Raise ``TypeError`` for what is no array of plain values, such as a matrix, a masked array, or an X of dates."""
     for name, values in arrays.items():
         refuse_unlike(name, values)
+        if name == "y" and values is None:
+            raise ValueError("y must hold the targets, got None")
         if name == "X" and is_numpy_array(values) and values.dtype.kind in "mM":  # days or nanoseconds would count
             raise TypeError(f"X must hold numbers, got {values.dtype}; make numbers of the dates first")
 

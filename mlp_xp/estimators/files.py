@@ -4,7 +4,7 @@ Arrays and header are those of ``_lib.files``: safetensors, a versioned header, 
 loaded estimator is equal to rounding on every backend, and to the last bit on the one that saved it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import isabstract
 from itertools import count, takewhile
 from pathlib import Path
@@ -17,6 +17,7 @@ from mlp_xp._lib.arguments import check_library
 from mlp_xp._lib.namespace import parameter_name, to_host
 from mlp_xp._lib.typing import Params
 from mlp_xp.estimators import targets
+from mlp_xp.estimators.scaling import Scaling
 from mlp_xp.ops import ACTIVATIONS
 from mlp_xp.train import Record
 
@@ -26,7 +27,7 @@ _KIND = "model"
 _PLAIN = (
     "n_iter_", "t_", "loss_", "loss_curve_", "validation_losses_", "validation_scores_", "best_validation_score_",
     "best_loss_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_", "_kind",
-    "_sparse_labels", "_state_of",
+    "_learned_by", "_sparse_labels", "_state_of", "_idle", "_falls",
 )  # fmt: skip
 
 
@@ -91,6 +92,7 @@ def save(estimator: Any, path: str | Path, notes: Mapping[str, Any] | None = Non
         dtype = classes.dtype.str if classes.dtype.kind in "biuf" else "str"
         header["classes"] = {"dtype": dtype, "values": classes.tolist()}
     arrays = {"": estimator._params(), "best.": getattr(estimator, "_best", ()), "state.": estimator._state or ()}
+    arrays["scaling."] = tuple(each for each in estimator.scaling_ or () if each is not None)
     named = {_name(prefix, i): array for prefix, each in arrays.items() for i, array in enumerate(each)}
     files.write(path, _KIND, named, header)
 
@@ -136,11 +138,12 @@ def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | No
         estimator: Any = kind(**settings)
         vars(estimator).update(header["attributes"])
         names, classes = header["feature_names"], header.get("classes")
-        estimator._history = tuple(Record(*record) for record in header["history"])
+        estimator._history = tuple(map(_record, header["history"]))
     except (KeyError, TypeError, AttributeError):
         raise ValueError(f"{path} must be a model of this version of mlp_xp, got one that lacks a part") from None
     estimator._learned(placed(""))
     estimator._state = placed("state.") or None
+    estimator.scaling_ = Scaling(*scaling) if (scaling := placed("scaling.")) else None
     if best := placed("best."):
         estimator._best = best
     if names:
@@ -151,9 +154,14 @@ def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | No
     return estimator
 
 
+def _record(numbers: Sequence[Any]) -> Record:
+    """The record of a list, with those of the members of an ensemble."""
+    return Record._make([*numbers[:8], tuple(map(_record, numbers[8] if len(numbers) > 8 else ()))])
+
+
 def _name(prefix: str, position: int) -> str:
     """The name of an array in the file."""
-    return f"{prefix}{position if prefix == 'state.' else parameter_name(position)}"
+    return f"{prefix}{position if prefix in ('state.', 'scaling.') else parameter_name(position)}"
 
 
 def read_notes(path: str | Path) -> dict[str, Any]:

@@ -22,11 +22,9 @@ from mlp_xp.train import Dataset, Epoch, Record
 
 def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Callable[[Epoch], object], ...]) -> None:
     """Minimise the objective of ``data`` from the estimator's parameters on; ``callbacks`` follow each iteration."""
-    if estimator.dropout:
-        raise ValueError("dropout needs a stochastic solver: lbfgs can't minimise a function that changes")
     total = float(data.X.shape[0]) if data.weight is None else float(place.xp.sum(data.weight))
     strength, began = estimator._number("alpha") / total, time.perf_counter()
-    estimator.n_iter_, stopped = 0, False
+    stopped = False
     estimator._history, estimator._state = (), None  # those of a solver before it say nothing of this one
 
     def reported(params: Params, value: float) -> float:

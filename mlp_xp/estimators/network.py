@@ -5,6 +5,7 @@ Before: ``data`` checks what comes in. Next: ``base`` and ``lbfgs`` learn.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, cast
 
@@ -16,14 +17,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp import schedules
 from mlp_xp._lib.arguments import check_number
-from mlp_xp._lib.namespace import namespace, placement_of
-from mlp_xp._lib.typing import Array, Params
+from mlp_xp._lib.namespace import placement_of
+from mlp_xp._lib.typing import Array, Op, Params
 from mlp_xp.estimators import files
+from mlp_xp.estimators.conversion import Conversion
 from mlp_xp.estimators.data import check_X, in_chunks, is_device_array
+from mlp_xp.estimators.scaling import Scaling
+from mlp_xp.estimators.transformer import Transformer, joined
 from mlp_xp.export import model_of
 from mlp_xp.mlp import TrainOptions, predict
 from mlp_xp.parameters import Numbers, SharedParameters, entries_of
-from mlp_xp.train import Epoch, Record
+from mlp_xp.train import Diverged, Epoch, Record
+from mlp_xp.train.epoch import histories
 
 _SMALLEST_RATE = 1e-6  # at which "adaptive" gives up, as in scikit-learn
 
@@ -47,10 +52,13 @@ _CRITERIA = {
 """The criterion of each output function."""
 
 
-class Network(SharedParameters, CallbackSupportMixin, ABC):
+class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, ABC):
     """The network of an estimator, from its initial values on."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+    scaling_: Scaling | None = None
+    _idle = 0  # how many epochs in a row did not improve on the best of all fits
+    _falls = 0  # how often "adaptive" has divided the rate since the optimizer began
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -89,14 +97,17 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
         """A parameter as a Python number, which promotes no array; its range was checked."""
         return check_number(name, getattr(self, name), 0.0, math.inf)
 
-    def _criterion(self) -> str:
-        """The name of the criterion."""
+    def _criterion(self) -> str | Op:
+        """The criterion, a name where it has no parameter."""
         return _CRITERIA[self.out_activation_]
 
     # --- the curves: a number of each epoch in scikit-learn's attributes -------------------------------------------
 
     def _begin(self, anew: bool, incremental: bool) -> Params | Epoch:
-        """Where training by epochs begins. Curves are begun too if ``anew``, or if the last fit had none such."""
+        """Where training by epochs begins. Curves are begun too if ``anew``, or if the last fit had none such.
+
+        What the last fit left is not written to: that fit stands where this one fails.
+        """
         params = self._params()
         if anew or not hasattr(self, "loss_curve_") or (self.early_stopping and self.validation_scores_ is None):
             self.loss_curve_: list[float] = []
@@ -104,56 +115,100 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
             self.validation_scores_: list[float] | None = [] if self.early_stopping else None
             self.best_validation_score_ = -math.inf if self.early_stopping else None
             self.best_loss_ = None if self.early_stopping else math.inf
-            self._best = params
+            self._best, self._idle = params, 0
+        self.loss_curve_, self.validation_losses_ = [*self.loss_curve_], [*self.validation_losses_]
+        self.validation_scores_ = None if self.validation_scores_ is None else [*self.validation_scores_]
         state = self._state if incremental and self._state_of == self.solver else None
         if state is None:
             self._history: tuple[Record, ...] = ()
+            self._falls = 0
             return params
         return Epoch(self._history, params, params, state)
 
-    def _record(self, epoch: Epoch, n: int) -> None:
-        """Keep what was learned in an epoch on ``n`` rows, and what scikit-learn's attributes say of it."""
+    def _record(self, epoch: Epoch, n: int) -> bool:
+        """Keep what was learned in an epoch on ``n`` rows, and what scikit-learn's attributes say of it.
+
+        Returns:
+            Whether training has converged: nothing improves, and a learning rate that adapts is small already.
+        """
         last = epoch.last
         self._learned(epoch.params)
         self._history, self._state_of = epoch.history, self.solver
         self._state: Params | None = epoch.state
         self.n_iter_ += 1
         self.t_ += n
-        outputs = self._summed_outputs()
-        self.loss_ = (last.loss - last.penalty) / outputs + last.penalty
+        self.loss_ = self._reported(last)
         self.loss_curve_.append(self.loss_)
         self._say(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
         if last.val_loss is not None:
-            self.validation_losses_.append(last.val_loss / outputs)
-        if not self.early_stopping:
-            self.best_loss_ = self.loss_ if self.best_loss_ is None else min(self.best_loss_, self.loss_)
-            return
-        score = cast(float, last.val_score)
-        cast(list[float], self.validation_scores_).append(score)
-        self._say(f"Validation score: {score:f}")
-        if score > cast(float, self.best_validation_score_):
-            self.best_validation_score_, self._best = score, epoch.params
-
-    def _watched(self) -> list[float]:
-        """What is watched for improvement, lower is better."""
-        scores = cast(list[float], self.validation_scores_)
-        return [-score for score in scores] if self.early_stopping else self.loss_curve_
-
-    def _finished(self) -> bool:
-        """Whether training has converged: nothing improves, and a learning rate that adapts is small already."""
-        watched, patience, tol, small = self._watched(), self.n_iter_no_change, self._number("tol"), True
-        if self._adapts():
-            stalls = schedules.stalls(watched, patience, tol)
-            stalled = stalls[-1:] == [len(watched) - 1]
-            rate = self.learning_rate_init / 5.0 ** (len(stalls) - 1)
-            small = rate <= _SMALLEST_RATE
-            then = "Learning rate too small. Stopping." if small else f"Setting learning rate to {rate / 5.0:f}"
+            self.validation_losses_.append(last.val_loss / self._summed_outputs())
+        if last.members:
+            return self._record_members(epoch)
+        tol = self._number("tol")
+        if self.early_stopping:
+            score, best = cast(float, last.val_score), cast(float, self.best_validation_score_)
+            cast(list[float], self.validation_scores_).append(score)
+            self._say(f"Validation score: {score:f}")
+            self._idle = self._idle + 1 if score < best + tol else 0
+            if score > best:
+                self.best_validation_score_, self._best = score, epoch.params
         else:
-            stalled, then = schedules.idle(watched, tol) > patience, "Stopping."
-        if stalled:
-            what = "Validation score" if self.early_stopping else "Training loss"
-            self._say(f"{what} did not improve more than tol={tol:f} for {patience} consecutive epochs. {then}")
-        return stalled and small
+            lowest = math.inf if self.best_loss_ is None else self.best_loss_
+            self._idle = self._idle + 1 if self.loss_ > lowest - tol else 0
+            self.best_loss_ = min(lowest, self.loss_)
+        return self._idle > self.n_iter_no_change and self._stalled(tol)
+
+    def _record_members(self, epoch: Epoch) -> bool:
+        """The rest of ``_record`` for an ensemble, whose run has counted for each network."""
+        if any(not math.isfinite(member.loss) for member in epoch.last.members):
+            raise Diverged("the loss of a network of the ensemble is not finite", epoch.params)
+        own = histories(epoch)
+        if self.early_stopping:
+            cast(list[float], self.validation_scores_).append(cast(float, epoch.last.val_score))
+            self._say(f"Validation score: {epoch.last.val_score:f}")
+            bests = [max(cast(float, record.val_score) for record in records) for records in own]
+            self.best_validation_score_, self._best = math.fsum(bests) / len(bests), epoch.best
+        else:
+            self.best_loss_ = min(self.loss_, math.inf if self.best_loss_ is None else self.best_loss_)
+        return all(
+            len(records) < len(epoch.history) or self._has_converged(list(map(self._watch, records))) for records in own
+        )
+
+    def _watch(self, record: Record) -> float:
+        """The number of a record that is to fall."""
+        return -cast(float, record.val_score) if self.early_stopping else self._reported(record)
+
+    def _reported(self, record: Record) -> float:
+        """The loss as scikit-learn reports it: the mean over the outputs, where the criterion takes their sum."""
+        return (record.loss - record.penalty) / self._summed_outputs() + record.penalty
+
+    def _has_converged(self, watched: Sequence[float]) -> bool:
+        """Whether a network of an ensemble ends after epochs with these numbers, as ``_record`` decides for one."""
+        patience, tol = self.n_iter_no_change, self._number("tol")
+        if not self._adapts():
+            return schedules.idle(watched, tol) > patience
+        found = schedules.stalls(watched, patience, tol)
+        return found[-1:] == [len(watched) - 1] and self._rate(len(found) - 1) <= _SMALLEST_RATE
+
+    def _stalled(self, tol: float) -> bool:
+        """Whether training ends where nothing improves. If not, the rate falls, and the epochs are counted anew."""
+        ends, then = True, "Stopping."
+        if self._adapts():
+            ends, then = self._rate(self._falls) <= _SMALLEST_RATE, "Learning rate too small. Stopping."
+            if not ends:
+                self._falls, self._idle = self._falls + 1, 0
+                then = f"Setting learning rate to {self._rate(self._falls):f}"
+        what = "Validation score" if self.early_stopping else "Training loss"
+        unchanged = f"did not improve more than tol={tol:f} for {self.n_iter_no_change} consecutive epochs"
+        self._say(f"{what} {unchanged}. {then}")
+        return ends
+
+    def _rate(self, falls: int) -> float:
+        """The learning rate of "adaptive" after so many falls."""
+        rate = self._number("learning_rate_init")
+        for _ in range(falls):
+            rate /= 5.0
+        return rate
 
     def _say(self, message: str) -> None:
         if self.verbose:
@@ -169,16 +224,17 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
 
     # --- the fitted network --------------------------------------------------------------------------------------
 
-    def _outputs(self, X: Any, method: str, logits: bool = False) -> Array:
-        """What the network predicts for the rows of X, or its logits; ``method`` was called, for messages."""
+    def _logits(self, X: Any, method: str) -> Array:
+        """The logits for the rows of X, (n, d_out), or (k, n, d_out) of an ensemble; ``method`` was called."""
+        chunks, params, activation = self._chunks(X, method), self._params(), self.activation
+        # whose predictions are the logits
+        return joined([predict(chunk, *params, activation=activation, criterion="squared_error") for chunk in chunks])
+
+    def _chunks(self, X: Any, method: str) -> list[Array]:
+        """The rows of X as the network takes them, checked and standardised; a sparse matrix in several arrays."""
         check_is_fitted(self)
-        params, activation = self._params(), self.activation
-        criterion = "squared_error" if logits else self._criterion()  # whose predictions are the logits
-        parts = [
-            predict(chunk, *params, activation=activation, criterion=criterion)
-            for chunk in in_chunks(check_X(self, X, self._inputs_of(method)), placement_of(params[0]))
-        ]
-        return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts)
+        chunks = in_chunks(check_X(self, X, self._inputs_of(method)), placement_of(self.coefs_[0]))
+        return [self.scaling_.inputs(chunk) for chunk in chunks] if self.scaling_ else chunks
 
     def to(self, device: Any) -> Self:
         """Move what was learned to another device of its library.
@@ -197,6 +253,8 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
         for name in ("coefs_", "intercepts_", "_state", "_best"):
             if arrays := getattr(self, name, None):
                 setattr(self, name, type(arrays)(to_device(array, device) for array in arrays))
+        if self.scaling_:
+            self.scaling_ = Scaling(*(None if each is None else to_device(each, device) for each in self.scaling_))
         classes: Any = getattr(self, "classes_", None)
         if is_device_array(classes):
             self.classes_: Any = to_device(classes, device)
@@ -238,7 +296,7 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
 
         The input ``X`` is (N, n_features_in_), any number of rows, in the dtype of ``coefs_``. A classifier has the
         outputs ``probabilities``, as ``predict_proba`` returns them, and ``label``, as ``predict`` does; a regressor
-        has ``output``, as ``predict`` returns it.
+        has ``output``, as ``predict`` returns it, and with loss gaussian ``std``, with loss quantile ``quantiles``.
 
         Parameters
         ----------
@@ -251,11 +309,23 @@ class Network(SharedParameters, CallbackSupportMixin, ABC):
             The model.
         """
         check_is_fitted(self)
-        return model_of(path, self._params(), self._exported)
+        return model_of(path, self._constants(), self._computed)
+
+    def _constants(self) -> Params:
+        """The arrays of the ONNX model: the parameters, then the scaling where there is one."""
+        return *self._params(), *(each for each in self.scaling_ or () if each is not None)
+
+    def _computed(self, X: Array, *constants: Array) -> dict[str, Array]:
+        """The outputs of the ONNX model for rows X, from ``_constants`` in its own library."""
+        count = 2 * len(self.coefs_)
+        if not self.scaling_:
+            return self._exported(X, constants, None)
+        scaling = Scaling(*constants[count:])
+        return self._exported(scaling.inputs(X), constants[:count], scaling)
 
     @abstractmethod
-    def _exported(self, X: Array, *params: Array) -> dict[str, Array]:
-        """The outputs of the ONNX model, by functions of the array API alone."""
+    def _exported(self, X: Array, params: Params, scaling: Scaling | None) -> dict[str, Array]:
+        """The outputs of the ONNX model, by functions of the array API alone, for rows as the network takes them."""
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coefs_")  # classes may be known before

@@ -1,6 +1,7 @@
 """``MLPRegressor``: scikit-learn's, on any array."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -10,22 +11,32 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from mlp_xp._lib.arguments import check_flag, described
 from mlp_xp._lib.namespace import Placement, namespace, to_host
-from mlp_xp._lib.typing import Array
+from mlp_xp._lib.typing import Array, Op, Params
+from mlp_xp.criterion import Criterion, criterion_named
 from mlp_xp.estimators.base import BaseMLP, Call, Encoded, solver_is_stochastic
 from mlp_xp.estimators.data import check_kinds, host
+from mlp_xp.estimators.predictions import Prediction, deviation, prediction_from, quantiles_of
+from mlp_xp.estimators.scaling import Scaling
+from mlp_xp.losses import check_levels, huber, quantile
 from mlp_xp.metrics import r2
 from mlp_xp.mlp import forward
 from mlp_xp.parameters import RegressorParameters
 from mlp_xp.train import Dataset
 from mlp_xp.train.dataset import all_finite
 
+_WITH_PARAMETERS: dict[str, Callable[..., Op]] = {"huber": huber, "quantile": quantile}
+
 
 class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
-    """A multilayer perceptron that learns numbers, by the squared error or the Poisson deviance, on any array.
+    """A multilayer perceptron that learns numbers, their quantiles or their distribution, on any array.
 
     It takes what ``sklearn.neural_network.MLPRegressor`` takes, by the same names, with the same meaning and default;
-    one ``random_state`` gives the same network to rounding. ``y`` is (n_samples,) or (n_samples, n_outputs).
+    one ``random_state`` gives the same network to rounding. ``y`` is (n_samples,) or (n_samples, n_targets).
+
+    ``loss='quantile'`` learns a quantile, or several at once; ``predict`` returns the one nearest to the median.
+    ``loss='gaussian'`` learns a mean and a standard deviation for each sample.
 
     Parameters
     ----------
@@ -38,7 +49,8 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
     intercepts_ : list of arrays
         The bias of each layer, (d_out,).
     loss_ : float
-        The mean training loss of the last epoch, with its penalty; the mean over several outputs.
+        The mean training loss of the last epoch, with its penalty. Of several targets and quantiles it is the mean;
+        for Poisson the sum, as in scikit-learn.
     best_loss_ : float or None
         The lowest training loss; None with ``early_stopping``.
     loss_curve_ : list of float
@@ -49,6 +61,8 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         The score on the validation rows after each epoch; None without ``early_stopping``.
     best_validation_score_ : float or None
         The highest of these scores; None without ``early_stopping``.
+    scaling_ : Scaling or None
+        Means and deviations, with ``standardise``.
     gradient_report_ : GradcheckReport
         The report of the gradient check; only with ``check_gradients``.
     n_features_in_ : int
@@ -60,9 +74,10 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
     n_layers_ : int
         Number of layers, input and output counted.
     n_outputs_ : int
-        Number of outputs.
+        Number of outputs of the network: one for each target, two with loss gaussian, one for each level with loss
+        quantile.
     out_activation_ : str
-        Name of the output function, "identity" or "exp" (Poisson).
+        Name of the function that makes predictions of outputs, "identity" or "exp" (Poisson).
     t_ : int
         Number of rows seen.
 
@@ -85,7 +100,7 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         ----------
         X : array of any library, data frame or sparse matrix of shape (n_samples, n_features)
             The inputs.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
             The targets.
         sample_weight : array-like of shape (n_samples,), default=None
             The weight of each sample; None weighs all alike.
@@ -97,20 +112,50 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         """
         return self._fit(X, y, sample_weight, None, Call(incremental=True))
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predict the targets.
 
         Parameters
         ----------
         X : array, data frame or sparse matrix of shape (n_samples, n_features)
             The inputs, of the library of ``fit``.
+        return_std : bool, default=False
+            Whether the standard deviation of each prediction is returned too: the one that was learned with loss
+            gaussian, and for an ensemble the spread of its networks with it.
 
         Returns
         -------
-        y : array of shape (n_samples,) or (n_samples, n_outputs)
+        y : array of shape (n_samples,) or (n_samples, n_targets)
             The predictions, in the library of X; differentiable in a tensor of PyTorch that has ``requires_grad``.
+        std : array of the shape of y
+            The standard deviations; only with ``return_std``.
         """
-        return self._decoded(self._outputs(X, "predict"))
+        return_std = check_flag("return_std", return_std)
+        made = self._predicted(X, "predict")
+        value = self._shaped(made.value)
+        return (value, self._shaped(deviation(made, self._record_of_loss()))) if return_std else value
+
+    def predict_quantiles(self, X: Any, quantiles: Any = None) -> Any:
+        """Predict quantiles of the targets.
+
+        Parameters
+        ----------
+        X : array, data frame or sparse matrix of shape (n_samples, n_features)
+            The inputs, of the library of ``fit``.
+        quantiles : float or array-like of shape (n_quantiles,), default=None
+            Their levels, in ascending order. With loss quantile those that were learned, or some of them; None is all.
+            With loss gaussian any; None is 0.05, 0.5 and 0.95. An ensemble's are the means of its networks', with
+            loss gaussian those of the normal distribution that has its mean and standard deviation.
+
+        Returns
+        -------
+        quantiles : array of shape (n_samples, n_quantiles) or (n_samples, n_targets, n_quantiles)
+            The quantiles of each sample in ascending order, in the library of X. Where quantiles that were learned
+            cross, they are sorted, which brings them nearer to the true ones on the average.
+        """
+        levels = None if quantiles is None else check_levels(_listed(quantiles))
+        made = self._predicted(X, "predict_quantiles")
+        return self._shaped(quantiles_of(made, self._record_of_loss(), levels))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R^2 of the predictions.
@@ -119,7 +164,7 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         ----------
         X : array, data frame or sparse matrix of shape (n_samples, n_features)
             The inputs.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
             The true targets.
         sample_weight : array-like of shape (n_samples,), default=None
             The weight of each sample.
@@ -137,19 +182,65 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         if self.loss == "poisson" and np.min(y) < 0:
             raise ValueError(f"loss='poisson' needs targets y >= 0, got {np.min(y)}")
         targets = y.reshape(len(y), -1).astype(np.float64)
-        if not anew and hasattr(self, "coefs_") and targets.shape[1] != self.n_outputs_:
-            expected = f"{self.n_outputs_} numbers for each sample, as the y that was learned from"
-            raise ValueError(f"y must have {expected}, got {targets.shape[1]}")
+        known = not anew and hasattr(self, "coefs_")
+        before = self._share() if known else 0
         self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
-        return Encoded(targets, targets.shape[1])
+        self._learned_by = self._chosen_loss()
+        share = self._share()
+        if known and share != before:
+            takes = f"loss={self.loss!r} takes {share} outputs for each target"
+            raise ValueError(f"{takes}, and the network was fitted with {before}; fit a new one")
+        if known and targets.shape[1] * share != self.n_outputs_:
+            expected = f"{self.n_outputs_ // share} numbers for each sample, as the y that was learned from"
+            raise ValueError(f"y must have {expected}, got {targets.shape[1]}")
+        return Encoded(targets, targets.shape[1] * share)
+
+    def _chosen_loss(self) -> list[Any]:
+        """The loss and its parameters, as a file keeps them."""
+        levels = check_levels(_listed(self.quantile))
+        if not levels:
+            raise ValueError("quantile must be at least one level, got none")
+        own = {"huber": (self._number("delta"),), "quantile": levels}.get(self.loss, ())
+        share = max(2 if self.loss == "gaussian" else 1, len(own))
+        if self.criterion is not None and (share > 1 or criterion_named(self.criterion).outputs_per_target > 1):
+            expected = "criterion must take one output for each target, with a loss that does"
+            raise ValueError(f"{expected}, got {described(self.criterion)} with loss={self.loss!r}")
+        return [self.loss, *own]
+
+    def _criterion(self) -> str | Op:
+        name, *parameters = getattr(self, "_learned_by", None) or [super()._criterion()]  # older files have none
+        return _WITH_PARAMETERS[name](*parameters) if parameters else str(name)
+
+    def _record_of_loss(self) -> Criterion:
+        return criterion_named(self._criterion())
+
+    def _share(self) -> int:
+        """How many outputs the network has for each target."""
+        return self._record_of_loss().outputs_per_target
+
+    def _summed_outputs(self) -> int:
+        return super()._summed_outputs() // (2 if self._record_of_loss().scale else 1)
+
+    def _predicted(self, X: Any, method: str) -> Prediction:
+        """All that the network says of the rows of X."""
+        return prediction_from(self._logits(X, method), self._record_of_loss(), self.n_outputs_, self.scaling_)
+
+    def _scales_y(self) -> bool:
+        return self.loss != "poisson" and self.criterion is None
 
     def _decoded(self, targets: Array) -> Any:
-        return targets[:, 0] if self.n_outputs_ == 1 else targets
+        return self._shaped(self.scaling_.outputs(targets) if self.scaling_ else targets)
 
-    def _exported(self, X: Array, *params: Array) -> dict[str, Array]:
-        return {
-            "output": self._decoded(forward(X, *params, activation=self.activation, criterion=self._criterion())[0])
-        }
+    def _shaped(self, values: Array) -> Array:
+        """Without the axis of the targets, (n, targets, ...), where there is one target."""
+        return values[:, 0, ...] if self.n_outputs_ == self._share() else values
+
+    def _exported(self, X: Array, params: Params, scaling: Scaling | None) -> dict[str, Array]:
+        criterion = self._record_of_loss()
+        _, cache = forward(X, *params, activation=self.activation, criterion=self._criterion())
+        made = prediction_from(cache.logits, criterion, self.n_outputs_, scaling)
+        said = {"output": made.value, "std": made.std, "quantiles": made.quantiles}
+        return {name: self._shaped(array) for name, array in said.items() if array is not None}
 
     def _score_of(self, held_out: Dataset, outputs: Array) -> float:
         if outputs.shape[0] < 2:  # R^2 compares with the mean of the targets
@@ -157,3 +248,8 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         xp = namespace(outputs)
         score = float(r2(xp, held_out.y, outputs, held_out.weight))
         return score if all_finite(xp, outputs) else math.nan
+
+
+def _listed(levels: Any) -> list[Any]:
+    """One level, or several, as a list."""
+    return list(levels) if np.ndim(levels) else [levels]

@@ -41,6 +41,7 @@ def settings_of(estimator: Any, n: int, random: Any, incremental: bool) -> Setti
         min(batch_size, n), estimator.shuffle, seed=int(random.randint(2**31 - 1)) if estimator.dropout else 0,
         alpha=estimator._number("alpha"), clip_norm=estimator.clip_norm and estimator._number("clip_norm"),
         order=order if estimator.shuffle else None, compile=estimator.compile, options=estimator._options(),
+        watch=estimator._watch, stop=estimator._has_converged if estimator.ensemble > 1 else None,
     )  # fmt: skip
 
 
@@ -82,13 +83,15 @@ def _rate(estimator: Any) -> float | schedules.Schedule:
         schedule = schedules.cosine(lr)
     elif estimator.solver == "sgd" and chosen == "invscaling":
         schedule = schedules.inverse_scaling(lr, estimator._number("power_t"))
-    elif estimator._adapts():
+    elif estimator._adapts() and estimator.ensemble > 1:
         schedule = schedules.adaptive(lr, estimator.n_iter_no_change, estimator._number("tol"))
+    elif estimator._adapts():  # the estimator counts, since the best of all fits is what must be improved on
+
+        def schedule(progress: schedules.Progress) -> float:
+            return cast(float, estimator._rate(estimator._falls))
     else:
         schedule = schedules.constant(lr)
     if estimator.warmup_steps:
         schedule = schedules.warm_up(schedule, int(estimator.warmup_steps))
     # scikit-learn counts the rows over all fits, and the first epoch of an optimizer takes the initial rate
-    return lambda progress: schedule(
-        progress._replace(rows=estimator.t_ if progress.rows else 0, losses=estimator._watched())
-    )
+    return lambda progress: schedule(progress._replace(rows=estimator.t_ if progress.rows else 0))

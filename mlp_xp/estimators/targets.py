@@ -188,6 +188,9 @@ def weights(class_weight: Any, y: Any, known: Known) -> Any:
     if y.ndim == 2 and not known.multilabel:
         raise ValueError("class_weight needs classes, and y holds soft targets; use sample_weight")
     if known.multilabel:
+        if class_weight != "balanced":
+            of_one = "a dict, which weighs the one class of a sample; use sample_weight"
+            raise ValueError(f"class_weight of several labels must be 'balanced', got {of_one}")
         return compute_sample_weight(class_weight, encode(y, known).astype(np.int64))
     positions, names = encode(y, known), known.classes.tolist()
     if class_weight == "balanced":
@@ -223,6 +226,25 @@ def placed(classes: Any, xp: Namespace, device: Any) -> Any:
 
 
 # --- targets and logits ----------------------------------------------------------------------------------------------
+
+
+def averaged(z: Array, known: Known) -> Array:
+    """The logits of an ensemble: their probabilities are the mean of those of its networks. (k, n, d) -> (n, d).
+
+    Of softmax they are ``log mean p``, of a sigmoid ``log mean p - log mean (1 - p)``, exact where these round to 0.
+    """
+    xp = namespace(z)
+    if known.criterion == "softmax_cross_entropy":
+        return _log_mean_exp(xp, log_probabilities(z, known))
+    above, rest = log1p_exp(xp, z)
+    no = -(above + rest)
+    return _log_mean_exp(xp, z + no) - _log_mean_exp(xp, no)
+
+
+def _log_mean_exp(xp: Namespace, logs: Array) -> Array:
+    """``log mean exp`` over the first axis, without the division, which is the same for all."""
+    highest = xp.max(logs, axis=0)
+    return highest + xp.log(xp.sum(xp.exp(logs - highest), axis=0))
 
 
 def labels_of(targets: Array, known: Known) -> Array:

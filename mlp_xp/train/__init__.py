@@ -2,13 +2,16 @@
 
 dataset   the data: checked, divided, taken batch by batch
 step      one step: gradients -> combine -> update
+epoch     what is yielded and raised
+members   what is done for each network of an ensemble
 evaluate  the loss and the score on rows that were held out
 loop      train: the epochs
 """
 
 from mlp_xp._lib.moved import renamed
 from mlp_xp.train.dataset import Dataset, check_values, is_sparse, rows_of
-from mlp_xp.train.loop import Diverged, Epoch, Interrupted, Record, Settings, run, train
+from mlp_xp.train.epoch import Diverged, Epoch, Interrupted, Record
+from mlp_xp.train.loop import Settings, run, train
 
 __all__ = [
     "Dataset", "Diverged", "Epoch", "Interrupted", "Record", "Settings", "check_values", "is_sparse",

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np  # for the host's random numbers, and sparse matrices
 
-from mlp_xp._lib.arguments import check_batch, check_device, check_params, described
+from mlp_xp._lib.arguments import check_all_or_none_batched, check_batch, check_device, check_params, described
 from mlp_xp._lib.namespace import detached, device_of, is_floating, is_integral, namespace, refuse_unlike
 from mlp_xp._lib.typing import Array, Namespace, Params
-from mlp_xp.losses import Criterion, check_target_values, check_targets, criterion_named
+from mlp_xp.losses import Criterion, check_target_values, check_targets, criterion_named, weight_shapes
 
 
 class Dataset(NamedTuple):
@@ -20,7 +20,7 @@ class Dataset(NamedTuple):
 
     X: (n, d_in), an array or a scipy sparse matrix in CSR format.
     y: targets as the criterion takes them, (n,) or (n, k).
-    weight: (n,), or None where all rows weigh the same.
+    weight: (n,), or (k, n) for k networks, or None where all rows weigh the same.
     """
 
     X: Array | Any
@@ -65,6 +65,11 @@ def rows_of(xp: Namespace, X: Array | Any, like: Array, rows: Any) -> Array:
     return X[rows, ...] if isinstance(rows, slice) else xp.take(X, rows, axis=0)
 
 
+def weights_of(xp: Namespace, weight: Array, rows: Any) -> Array:
+    """The weights (n,) or (k, n) of some rows, which are a slice or indices on the device."""
+    return weight[..., rows] if isinstance(rows, slice) else xp.take(weight, rows, axis=-1)
+
+
 def batches(xp: Namespace, data: Dataset, like: Array, size: int, rows: Any) -> Iterator[Batch]:
     """The batches of an epoch, ``size`` rows each, in the order ``rows`` (on the host), or as they come for None.
 
@@ -83,7 +88,7 @@ def batches(xp: Namespace, data: Dataset, like: Array, size: int, rows: Any) -> 
             yield Batch(*data, part)
         else:
             X = rows_of(xp, data.X, like, span if rows is None else rows[span])
-            weight = None if data.weight is None else rows_of(xp, data.weight, like, part)
+            weight = None if data.weight is None else weights_of(xp, data.weight, part)
             yield Batch(X, rows_of(xp, data.y, like, part), weight, None)
 
 
@@ -114,20 +119,23 @@ def read(
     if not all_finite(xp, *params):
         raise ValueError("the parameters must be finite, got NaN or infinity")
     if data.weight is not None:
-        _check_weights(xp, data.y, data.weight, params[0])
-    if validation is None:
-        return data, None
+        _check_weights(xp, data.y, data.weight, params)
+    held_out = None
     if isinstance(validation, Real):
-        return _held_out(xp, data, validation, seed, params[0])
-    if not isinstance(validation, tuple) or len(validation) != 2:
-        raise TypeError(f"validation must be a pair (X, y) or a share of the rows, got {described(validation)}")
-    return data, _checked(Dataset(*validation), params, criterion, "validation ")
+        data, held_out = _held_out(xp, data, validation, seed, params[0])
+    elif validation is not None:
+        if not isinstance(validation, tuple) or len(validation) != 2:
+            raise TypeError(f"validation must be a pair (X, y) or a share of the rows, got {described(validation)}")
+        held_out = _checked(Dataset(*validation), params, criterion, "validation ")
+    if data.weight is not None and not bool(xp.all(xp.any(data.weight > 0, axis=-1))):
+        raise ValueError("sample_weight must be positive for at least one row that is learned from, for each network")
+    return data, held_out
 
 
 def _checked(data: Dataset, params: Params, criterion: Criterion, which: str = "") -> Dataset:
     """The data without a past, a sparse X by rows.
 
-    Raise unless ``params`` are one network that can be learned from all values.
+    Raise unless ``params`` are networks, one or k, that can learn from all values.
     """
     X, y, weight = detached(by_rows(data.X), data.y, data.weight)
     names = (f"{which}X", f"{which}y")
@@ -138,9 +146,9 @@ def _checked(data: Dataset, params: Params, criterion: Criterion, which: str = "
     like = rows_of(xp, X, params[0], slice(0, 1)) if sparse and params else X
     check_batch(xp, like, which)
     check_params(params, like)
-    if any(p.ndim != 2 - position % 2 for position, p in enumerate(params)):
-        shapes = [tuple(p.shape) for p in params]
-        raise ValueError(f"one network is trained at a time, got parameters of shape {shapes}")
+    check_all_or_none_batched(params)
+    if params[0].shape[0] == 0:  # the width of X is none: this is the leading axis
+        raise ValueError(f"an ensemble must have at least one network, got W1 of shape {tuple(params[0].shape)}")
     check_device(names[1], y, params[0])
     check_values(xp, X, y, params[-1].shape[-1], which, criterion, params[0].dtype)
     return Dataset(X, y, weight)
@@ -189,15 +197,16 @@ def all_finite(xp: Namespace, *arrays: Array) -> bool:
     return bool(xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays])))
 
 
-def _check_weights(xp: Namespace, y: Array, weight: Array, like: Array) -> None:
+def _check_weights(xp: Namespace, y: Array, weight: Array, params: Params) -> None:
+    like, n = params[0], y.shape[0]
     namespace(y, weight, names=("y", "sample_weight"))
     check_device("sample_weight", weight, like)
     if weight.dtype != like.dtype:
         raise TypeError(f"sample_weight must have the dtype of X, {like.dtype}, got {weight.dtype}")
-    if weight.shape != y.shape[:1]:
-        raise ValueError(f"sample_weight must have shape (n,) = ({y.shape[0]},), got {tuple(weight.shape)}")
-    if not bool(xp.all(xp.isfinite(weight) & (weight > 0))):
-        raise ValueError("sample_weight must be finite and positive, so that no minibatch weighs nothing")
+    if weight.shape not in ((n,), (*like.shape[:-2], n)):
+        raise ValueError(f"sample_weight must have {weight_shapes(n, like.shape[:-2])}, got {tuple(weight.shape)}")
+    if not bool(xp.all(xp.isfinite(weight) & (weight >= 0))):
+        raise ValueError("sample_weight must be finite and at least 0; a row of weight 0 is not learned from")
 
 
 def _held_out(xp: Namespace, data: Dataset, share: Any, seed: int, like: Array) -> tuple[Dataset, Dataset]:
@@ -208,10 +217,11 @@ def _held_out(xp: Namespace, data: Dataset, share: Any, seed: int, like: Array) 
         raise ValueError(f"validation must be a share that leaves rows on both sides, got {share} of {n} rows")
     order = np.random.default_rng((seed, 0)).permutation(n)
 
-    def taken(array: Any, rows: Any) -> Any:
-        if array is None:
-            return None
-        return array[rows] if is_sparse(array) else xp.take(array, xp.asarray(rows, device=device_of(like)), axis=0)
+    def taken(rows: Any) -> tuple[Any, Array, Array]:
+        there = xp.asarray(rows, device=device_of(like))
+        X = cast(Any, data.X)[rows] if is_sparse(data.X) else xp.take(data.X, there, axis=0)
+        return X, xp.take(data.y, there, axis=0), there
 
-    kept, held = np.sort(order[count:]), np.sort(order[:count])
-    return Dataset(*(taken(array, kept) for array in data)), Dataset(taken(data.X, held), taken(data.y, held))
+    X, y, kept = taken(np.sort(order[count:]))
+    weight = None if data.weight is None else weights_of(xp, data.weight, kept)
+    return Dataset(X, y, weight), Dataset(*taken(np.sort(order[:count]))[:2])

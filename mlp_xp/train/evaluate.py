@@ -3,13 +3,15 @@
 Before: ``dataset``. Next: ``loop`` evaluates after each epoch.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import Criterion, criterion_named
 from mlp_xp.metrics import accuracy, r2
 from mlp_xp.mlp import PredictOptions, objective, predict
 from mlp_xp.train.dataset import rows_of
+from mlp_xp.train.epoch import ensemble_size
+from mlp_xp.train.members import numbers
 
 # Rows that are evaluated at a time: what the network keeps of each must not outgrow memory.
 _CHUNK = 2**14
@@ -18,7 +20,7 @@ _CHUNK = 2**14
 def evaluate(
     xp: Namespace, X: Array | Any, y: Array, params: Params, options: PredictOptions, wants_score: bool = True
 ) -> tuple[float, float | None]:
-    """The data loss, and the share of right labels or R^2, over all rows, chunk by chunk.
+    """The data loss, and the share of right labels or R^2, of one network over all rows, chunk by chunk.
 
     Args:
         xp: the namespace of ``params``.
@@ -32,18 +34,31 @@ def evaluate(
         The loss without penalties, and the score: None where it is not wanted, or where the criterion has none for
         such targets.
     """
-    n = X.shape[0]
-    loss, outputs = 0.0, []
+    losses, scores = evaluate_each(xp, X, y, params, options, wants_score)
+    return losses[0], None if scores is None else scores[0]
+
+
+def evaluate_each(
+    xp: Namespace, X: Array | Any, y: Array, params: Params, options: PredictOptions, wants_score: bool = True
+) -> tuple[list[float], list[float] | None]:
+    """As ``evaluate``, of one network or of k together: lists with an entry for each."""
+    n, count = X.shape[0], ensemble_size(params)
+    losses, outputs = [0.0] * (count or 1), []
     for low in range(0, n, _CHUNK):
         rows = slice(low, min(low + _CHUNK, n))
         part, targets = rows_of(xp, X, params[0], rows), rows_of(xp, y, params[0], rows)
-        loss += float(objective(part, targets, *params, **options)) * part.shape[0]
+        (means,) = numbers(xp, objective(part, targets, *params, **options))
+        losses = [loss + mean * part.shape[0] for loss, mean in zip(losses, means, strict=True)]
         if wants_score:
             outputs.append(predict(part, *params, **options))
+    losses = [loss / n for loss in losses]
     if not wants_score:
-        return loss / n, None
+        return losses, None
     criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
-    return loss / n, _score(xp, criterion, y, xp.concat(outputs), params[0])
+    predicted = xp.concat(outputs, axis=0 if count is None else 1)
+    each = [predicted] if count is None else xp.unstack(predicted)
+    scores = [_score(xp, criterion, y, one, params[0]) for one in each]
+    return losses, None if None in scores else cast(list[float], scores)
 
 
 def _score(xp: Namespace, criterion: Criterion, y: Array, predicted: Array, like: Array) -> float | None:

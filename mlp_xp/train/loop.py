@@ -5,14 +5,17 @@ records, and stops where it should. Batches are taken on the device. Nothing com
 few numbers do at its end. What is drawn depends on the seed and the number of the epoch alone: a run that goes on from
 an ``Epoch`` is the run that never stopped.
 
-Before: ``dataset``, ``step`` and ``evaluate``. Next: ``checkpoint`` keeps an epoch in a file; ``estimators`` and
-``cli`` call the loop.
+A run may be that of an ensemble, parameters with a leading axis: ``members`` has what is done for each network.
+
+Before: ``dataset``, ``step``, ``evaluate`` and ``members``. Next: ``checkpoint`` keeps an epoch in a file;
+``estimators`` and ``cli`` call the loop.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple, Unpack, cast
 
 import numpy as np  # for the host's random numbers and its memory alone
@@ -36,8 +39,20 @@ from mlp_xp.losses import criterion_named, of_any_range
 from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
 from mlp_xp.optim import Optimizer, State, adam, check_optimizer
 from mlp_xp.schedules import Progress, Schedule, check_patience, stalls
-from mlp_xp.train.dataset import Dataset, all_finite, batches, is_sparse, read
-from mlp_xp.train.evaluate import evaluate
+from mlp_xp.train.dataset import Dataset, batches, is_sparse, read
+from mlp_xp.train.epoch import Diverged, Epoch, Interrupted, Record, ensemble_size, histories, is_good
+from mlp_xp.train.evaluate import evaluate_each
+from mlp_xp.train.members import (
+    Shared,
+    chosen,
+    finite,
+    for_each,
+    mean_record,
+    numbers,
+    of_member,
+    shared_by,
+    strength_of,
+)
 from mlp_xp.train.step import Sums, make_step, zero_sums
 
 _SEEDS = 2**31  # of dropout masks
@@ -51,97 +66,23 @@ _LARGE = 1e3
 _MEMORY = 31 * 2**20
 
 
-class Record(NamedTuple):
-    """The numbers of one pass over the data.
-
-    number: of the pass, from 1.
-    loss: the mean objective of the steps, each before its update, weighted by batch size.
-    penalty: the part of ``loss`` that ``alpha`` adds.
-    val_loss: the data loss on the validation set, without penalties and dropout; None without such a set.
-    val_score: the score on the validation set; None without one.
-    lr: the learning rate of the last step.
-    steps: how many were made so far.
-    seconds: how long training took so far.
-    """
-
-    number: int
-    loss: float
-    penalty: float
-    val_loss: float | None
-    val_score: float | None
-    lr: float
-    steps: int
-    seconds: float
-
-    @property
-    def watched(self) -> float:
-        """The number that is to fall: minus the validation score, else the validation loss, else the loss."""
-        if self.val_score is not None:
-            return -self.val_score
-        return self.loss if self.val_loss is None else self.val_loss
-
-
-class Epoch(NamedTuple):
-    """Where training stands after a pass over the data: a run goes on from here.
-
-    history: a record of each pass so far.
-    params: the parameters now.
-    best: the parameters after the pass with the lowest ``watched``.
-    state: of the optimizer.
-    optimizer: the name of that optimizer, which alone knows what the state means; empty where nobody named it.
-    rows: how many were seen so far; 0 where nobody counted.
-    """
-
-    history: tuple[Record, ...]
-    params: Params
-    best: Params
-    state: State
-    optimizer: str = ""
-    rows: int = 0
-
-    @property
-    def last(self) -> Record:
-        """The record of this pass."""
-        return self.history[-1]
-
-
-class Diverged(FloatingPointError):
-    """The loss is no longer finite. ``params`` are: the last ones between two epochs with a finite loss."""
-
-    def __init__(self, message: str, params: Params) -> None:
-        super().__init__(message)
-        self.params = params
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle, which by itself passes the message alone."""
-        return type(self), (str(self), self.params), self.__dict__
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C inside an epoch, evaluation and callbacks included. ``params`` are those after the last step."""
-
-    def __init__(self, params: Params) -> None:
-        super().__init__("training was interrupted")
-        self.params = params
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle, which by itself passes the message."""
-        return type(self), (self.params,), self.__dict__
-
-
 class Settings(NamedTuple):
-    """How a run goes: what ``train`` takes by keyword, see there."""
+    """How a run goes: what ``train`` takes by keyword, see there; and in place of ``patience`` and ``tol``:
+
+    watch: the number of a record that is to fall; the best epoch is the one where it was lowest.
+    stop: ``stop(watched)``, whether a network ends after epochs with these numbers; None where none does.
+    """
 
     epochs: int
     optimizer: Optimizer
-    lr: float | Schedule
+    lr: float | Schedule | Sequence[float | Schedule]
     batch_size: int = 128
     shuffle: bool = True
     seed: int = 0
     score: Callable[[Params], float] | None = None
-    patience: float | None = None
-    tol: float = 0.0
-    alpha: float = 0.0
+    stop: Callable[[Sequence[float]], bool] | None = None
+    watch: Callable[[Record], float] = attrgetter("watched")
+    alpha: float | Sequence[float] = 0.0
     clip_norm: float | None = None
     callbacks: Sequence[Callable[[Epoch], object]] = ()
     order: Callable[[int], Any] | None = None
@@ -156,7 +97,7 @@ def train(
     *,
     epochs: int,
     optimizer: Optimizer | None = None,
-    lr: float | Schedule = 1e-3,
+    lr: float | Schedule | Sequence[float | Schedule] = 1e-3,
     batch_size: int = 128,
     shuffle: bool = True,
     seed: int = 0,
@@ -164,7 +105,7 @@ def train(
     score: Callable[[Params], float] | None = None,
     patience: float | None = None,
     tol: float = 0.0,
-    alpha: float = 0.0,
+    alpha: float | Sequence[float] = 0.0,
     clip_norm: float | None = None,
     callbacks: Sequence[Callable[[Epoch], object]] = (),
     order: Callable[[int], Any] | None = None,
@@ -218,21 +159,26 @@ def train(
     (60, [0, 1, 0, 1])
     """
     start = params if isinstance(params, Epoch) else check_parameters("params", params)
+    count = ensemble_size(start.params if isinstance(start, Epoch) else start)
+    penalties = {
+        name: for_each(name, options[name], count, _check_strength) for name in ("l2", "l1") if name in options
+    }
     settings = Settings(
         check_whole("epochs", epochs, 1),
         adam() if optimizer is None else check_optimizer(optimizer),
-        lr if callable(lr) else check_number("lr", lr, 0.0, math.inf),
+        for_each("lr", lr, count, _check_rate),
         check_whole("batch_size", batch_size, 1),
         check_flag("shuffle", shuffle),
         check_whole("seed", seed, 0),
         _if_given(check_callable, "score", score, "lambda params: 0.5"),
-        *_checked_patience(patience, tol),
-        check_number("alpha", alpha, 0.0, math.inf),
+        _stop_after(patience, tol),
+        attrgetter("watched"),
+        for_each("alpha", alpha, count, _check_strength),
         _if_given(check_positive, "clip_norm", clip_norm),
         check_callables("callbacks", callbacks),
         _if_given(check_callable, "order", order, "lambda number: range(n)"),
         _if_given(check_callable, "compile", compile, "jax.jit or torch.compile"),
-        options,
+        cast(TrainOptions, {**options, **penalties}),
     )
     criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
     data, held_out = read(
@@ -242,14 +188,29 @@ def train(
     yield from run(data, held_out, start, settings)
 
 
+def _check_rate(name: str, value: Any) -> Any:
+    """``value``. Raise unless it is a learning rate or a schedule."""
+    return value if callable(value) else check_number(name, value, 0.0, math.inf)
+
+
+def _check_strength(name: str, value: Any) -> float:
+    """``value`` as a Python float. Raise unless it is the strength of a penalty."""
+    return check_number(name, value, 0.0, math.inf)
+
+
 def _if_given(check: Callable[..., Any], name: str, value: Any, *rest: Any) -> Any:
     """None for None, else what the check returns."""
     return None if value is None else check(name, value, *rest)
 
 
-def _checked_patience(patience: float | None, tol: float) -> tuple[float | None, float]:
+def _stop_after(patience: float | None, tol: float) -> Callable[[Sequence[float]], bool] | None:
+    """``Settings.stop`` of these arguments of ``train``."""
     checked, tol = check_patience(0.0 if patience is None else patience, tol)
-    return None if patience is None else checked, tol
+    return None if patience is None else partial(_has_stalled, checked, tol)
+
+
+def _has_stalled(patience: float, tol: float, watched: Sequence[float]) -> bool:
+    return bool(stalls(watched, patience, tol))
 
 
 def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings: Settings) -> Iterator[Epoch]:
@@ -262,43 +223,43 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
         settings: see ``train``.
     """
     n = data.X.shape[0]
-    here = _beginning(start, settings.optimizer, n)
-    xp = namespace(*here.params)
-    options = {name: value for name, value in settings.options.items() if name != "sample_weight"}
-    terms = terms_of(len(here.params) // 2 - 1, **cast(Any, options))
-    terms = terms._replace(criterion=of_any_range(terms.criterion))  # the data were looked at
-    step = make_step(xp, terms, settings.optimizer, settings.alpha, settings.clip_norm)
-    if settings.compile is not None:
-        step = check_callable("what compile returns", settings.compile(step), "jax.jit(step)")
-    cause_of = partial(_cause, data, settings, start)
+    here, shared = _beginning(start, settings.optimizer, n)
+    xp, own = namespace(*here.params), histories(here)  # own: the records of each network
+    step, cause_of = _step(xp, here.params, settings), partial(_cause, data, settings, start)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
     before = here.params  # where the epoch before began
     while len(here.history) < settings.epochs:
-        watched = [record.watched for record in here.history]
-        if settings.patience is not None and stalls(watched, settings.patience, settings.tol):
+        running = [not _has_ended(records, len(here.history), settings) for records in own]
+        if not any(running):
             return
-        params, state = here.params, here.state
+        params, state = here.params, shared.for_steps(here.state, running)
         try:
-            plan = _plan(here, n, settings, watched)
-            numbers: Any = (plan.rates, plan.seeds) if settings.compile is None else _as_arrays(xp, params[0], plan)
-            sums = [zero_sums(xp, params)]
+            plan = _plan(here, n, settings, own, running)
+            sums = [zero_sums(xp, params, data.weight is not None)]
             parts = batches(xp, data, params[0], settings.batch_size, plan.rows)
-            for batch, rate, mask in zip(parts, *numbers, strict=True):
+            for batch, rate, mask in zip(parts, *_numbers_of(xp, params, plan, settings, running), strict=True):
                 params, state, total = step(params, state, sums[-1], batch, rate, mask)
                 sums.append(total)
-            loss = float(sums[-1].objective) / n
-            if not (math.isfinite(loss) and all_finite(xp, *params)):
-                raise _diverged(sums, plan, here, before, cause_of)
-            decay = float(sums[-1].penalty) / n if settings.alpha else 0.0
-            judged = _judged(xp, held_out, params, settings)
-            seconds = time.perf_counter() - began
-            made = _steps_made(here) + len(plan.rates)
-            record = Record(plan.number, loss, decay, *judged, plan.rates[-1], made, seconds)
-            before, here = here.params, _after(here, record, params, state, n)
+            losses, decays = _means(xp, sums[-1], n)
+            fits = zip(running, losses, finite(xp, params), strict=True)
+            good = [runs and math.isfinite(loss) and fit for runs, loss, fit in fits]
+            lasts = here.params
+            if good != running:
+                bad = _first_bad(xp, sums, [runs and not fit for runs, fit in zip(running, good, strict=True)])
+                # where already the first loss is not finite, the parameters before this epoch are not good either
+                lasts = chosen(xp, [step == 0 for step in bad], before, lasts)
+                if not any(good) and _all_lost(here, running):
+                    raise Diverged(_what_diverged(bad, plan, here, cause_of), lasts)
+            params, state = chosen(xp, good, params, lasts), chosen(xp, good, state, here.state)
+            judged = _judged(xp, held_out, params, settings, good)
+            numbers = [losses, decays if settings.alpha else [0.0] * len(own), *judged, [r[-1] for r in plan.rates]]
+            counts = plan.number, _steps_made(here) + len(plan.seeds), time.perf_counter() - began
+            records = _records(here, numbers, counts, running, good)
+            before, here = here.params, _after(here, own, records, good, params, state, n, settings.watch)
             answers = [callback(here) for callback in settings.callbacks]
         except KeyboardInterrupt:
-            raise Interrupted(params) from None
+            raise Interrupted(chosen(xp, running, params, here.params)) from None
         yield here
         if any(map(is_true, answers)):
             return
@@ -307,31 +268,55 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
 # --- the parts of an epoch ---------------------------------------------------------------------------------------
 
 
-def _beginning(start: Params | Epoch, optimizer: Optimizer, n: int) -> Epoch:
-    """Where the run begins, as an epoch, of arrays without a past.
+def _step(xp: Namespace, params: Params, settings: Settings) -> Any:
+    """The step of a run, compiled where it is to be."""
+    options = {name: value for name, value in settings.options.items() if name not in ("sample_weight", "l2", "l1")}
+    terms = terms_of(len(params) // 2 - 1, **cast(Any, options))
+    l2, l1 = (strength_of(xp, settings.options.get(name, 0.0), params[0]) for name in ("l2", "l1"))
+    terms = terms._replace(criterion=of_any_range(terms.criterion), l2=l2, l1=l1)  # the data were looked at
+    alpha = strength_of(xp, settings.alpha, params[0])
+    step: Any = make_step(xp, terms, settings.optimizer, alpha, settings.clip_norm)
+    if settings.compile is None:
+        return step
+    return check_callable("what compile returns", settings.compile(step), "jax.jit(step)")
+
+
+def _has_ended(records: Sequence[Record], epochs: int, settings: Settings) -> bool:
+    """Whether a network has ended, before or now; one without a record of each epoch ended before."""
+    if len(records) < epochs:
+        return True
+    return settings.stop is not None and settings.stop(list(map(settings.watch, records)))
+
+
+def _beginning(start: Params | Epoch, optimizer: Optimizer, n: int) -> tuple[Epoch, Shared]:
+    """Where the run begins, as an epoch, of arrays without a past; and what of the state its networks share.
 
     Raises:
         ValueError, TypeError: for an epoch of another optimizer.
     """
     if not isinstance(start, Epoch):
         params = detached(*start)
-        return Epoch((), params, params, optimizer.init(params), optimizer.name)
+        state = optimizer.init(params)
+        shared = shared_by(ensemble_size(params), state)
+        return Epoch((), params, params, shared.for_epoch(namespace(*params), state), optimizer.name), shared
     params, state = detached(*start.params), detached(*start.state)
     best = params if start.best is start.params else detached(*start.best)
     takes = "to go on from an Epoch takes its optimizer"
     if start.optimizer and optimizer.name and start.optimizer != optimizer.name:
         raise ValueError(f"{takes}: the Epoch's is {start.optimizer}, got {optimizer.name}")
     namespace(params[0], *state, names=("W1", *(f"array {position} of the state" for position in range(len(state)))))
-    ours, theirs = (
-        [f"{dtype_name(a.dtype)} {tuple(a.shape)}" for a in each] for each in (optimizer.init(params), state)
-    )
+    first = optimizer.init(params)
+    shared = shared_by(ensemble_size(params), first)
+    first = shared.for_epoch(namespace(*params), first)
+    ours, theirs = ([f"{dtype_name(a.dtype)} {tuple(a.shape)}" for a in each] for each in (first, state))
     if len(ours) != len(theirs):
         raise ValueError(f"{takes}: the state of this one is {len(ours)} arrays, that of the Epoch {len(theirs)}")
     for position, (expected, found) in enumerate(zip(ours, theirs, strict=True)):
         if expected != found:
             raise ValueError(f"{takes}: array {position} of its state must be {expected}, got {found}")
     # where nobody counted, the epochs before had as many rows as this one
-    return Epoch(start.history, params, best, state, optimizer.name, start.rows or len(start.history) * n)
+    rows = start.rows or len(start.history) * n
+    return Epoch(start.history, params, best, state, optimizer.name, rows), shared
 
 
 def _steps_made(here: Epoch) -> int:
@@ -343,17 +328,18 @@ class _Plan(NamedTuple):
 
     number: of the epoch.
     rows: their order, on the host; None as they come.
-    rates, seeds: the learning rate and the seed of the dropout masks of each step.
+    rates: for each network the learning rate of each step.
+    seeds: the seed of the dropout masks of each step.
     """
 
     number: int
     rows: Any
-    rates: list[float]
+    rates: list[list[float]]
     seeds: list[int]
 
 
-def _plan(here: Epoch, n: int, settings: Settings, watched: Sequence[float]) -> _Plan:
-    """All that is drawn and chosen for the epoch after ``here``, on ``n`` rows.
+def _plan(here: Epoch, n: int, settings: Settings, own: Sequence[Sequence[Record]], running: Sequence[bool]) -> _Plan:
+    """All that is drawn and chosen for the epoch after ``here``, on ``n`` rows, for networks with these records.
 
     What is drawn depends on the seed and the number of the epoch alone.
     """
@@ -366,14 +352,21 @@ def _plan(here: Epoch, n: int, settings: Settings, watched: Sequence[float]) -> 
         rows = _row_numbers(settings.order(number), number, n)
     elif settings.shuffle:
         rows = random.permutation(n)
-    if not callable(settings.lr):
-        rates = [settings.lr] * steps
-    else:
-        done = _steps_made(here)  # epochs of a run may differ in length
-        planned = done + (settings.epochs - number + 1) * steps
+    done = _steps_made(here)  # epochs of a run may differ in length
+    planned = done + (settings.epochs - number + 1) * steps
+
+    def rates(position: int) -> list[float]:
+        lr = of_member(settings.lr, position)
+        if not running[position]:
+            return [0.0] * steps
+        if not callable(lr):
+            return [lr] * steps
+        watched = list(map(settings.watch, own[position]))
         progress = (Progress(done + step, planned, here.rows, watched) for step in range(steps))
-        rates = [check_number("lr", settings.lr(each), 0.0, math.inf) for each in progress]
-    return _Plan(number, rows, rates, [(first_mask + step) % _SEEDS for step in range(steps)])
+        return [check_number("lr", lr(each), 0.0, math.inf) for each in progress]
+
+    seeds = [(first_mask + step) % _SEEDS for step in range(steps)]
+    return _Plan(number, rows, list(map(rates, range(len(own)))), seeds)
 
 
 def _row_numbers(rows: Any, number: int, n: int) -> Any:
@@ -387,21 +380,79 @@ def _row_numbers(rows: Any, number: int, n: int) -> Any:
     return order.astype(np.int64, copy=False)  # some libraries take no index of 8 bits
 
 
-def _as_arrays(xp: Namespace, like: Array, plan: _Plan) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """Rates and seeds on the device: a compiler builds a Python number into the step, an array it does not."""
-    rates = xp.asarray(plan.rates, dtype=like.dtype, device=device_of(like))
-    return xp.unstack(rates), xp.unstack(xp.asarray(plan.seeds, dtype=xp.int32, device=device_of(like)))
+def _numbers_of(
+    xp: Namespace, params: Params, plan: _Plan, settings: Settings, running: Sequence[bool]
+) -> tuple[Sequence[float | Array], Sequence[int | Array]]:
+    """The rate and the seed of each step: numbers, or arrays on the device.
+
+    A compiler builds a Python number into the step, an array it does not. The rates of k networks are arrays (k,). An
+    optimizer of the caller's own may not know such: all its networks share one rate.
+    """
+    place: Any = {"dtype": params[0].dtype, "device": device_of(params[0])}
+    rates: Any = plan.rates[running.index(True)]
+    seeds: Any = plan.seeds
+    if ensemble_size(params) is not None and settings.optimizer.name:
+        rates = xp.unstack(xp.asarray(list(zip(*plan.rates, strict=True)), **place))
+    elif any(each != rates for each, runs in zip(plan.rates, running, strict=True) if runs):
+        raise ValueError("the rates of the networks differ, which takes an optimizer of mlp_xp.optim, or a named one")
+    elif settings.compile is not None:
+        rates = xp.unstack(xp.asarray(rates, **place))
+    if settings.compile is not None:
+        seeds = xp.unstack(xp.asarray(seeds, dtype=xp.int32, device=device_of(params[0])))
+    return rates, seeds
+
+
+# --- the end of an epoch -----------------------------------------------------------------------------------------
+
+
+def _means(xp: Namespace, sums: Sums, n: int) -> tuple[list[float], list[float]]:
+    """For each network the mean objective of the steps, and the penalty's part of it."""
+    totals, decays, *counted = numbers(xp, *(each for each in sums if each is not None))
+    rows = counted[0] if counted else [float(n)] * len(totals)
+    # an epoch in which all batches weigh nothing, by an order that repeats rows, has the loss 0, as each of them
+    means = ([total / (count or 1.0) for total, count in zip(each, rows, strict=True)] for each in (totals, decays))
+    return next(means), next(means)
 
 
 def _judged(
-    xp: Namespace, held_out: Dataset | None, params: Params, settings: Settings
-) -> tuple[float | None, float | None]:
-    """The loss on the rows that were held out, and the score; None for what there is not."""
-    loss = score = None
+    xp: Namespace, held_out: Dataset | None, params: Params, settings: Settings, good: Sequence[bool]
+) -> tuple[list[float] | None, list[float] | None]:
+    """For each network the loss on the rows that were held out, and the score; None for what there is not."""
+    losses = scores = None
     if held_out is not None:
-        chosen = {key: value for key, value in settings.options.items() if key in PredictOptions.__annotations__}
-        loss, score = evaluate(xp, held_out.X, held_out.y, params, cast(PredictOptions, chosen), settings.score is None)
-    return loss, score if settings.score is None else _as_a_number(settings.score(params))
+        options = {key: value for key, value in settings.options.items() if key in PredictOptions.__annotations__}
+        losses, scores = evaluate_each(
+            xp, held_out.X, held_out.y, params, cast(PredictOptions, options), settings.score is None
+        )
+    if settings.score is not None:
+        own = [params] if ensemble_size(params) is None else zip(*map(xp.unstack, params), strict=True)
+        scores = [_as_a_number(settings.score(each)) if fit else math.nan for each, fit in zip(own, good, strict=True)]
+    return losses, scores
+
+
+def _records(
+    here: Epoch, numbers: Sequence[list[float] | None], counts: tuple[int, int, float], running: list[bool],
+    good: list[bool],
+) -> list[Record]:  # fmt: skip
+    """The record of each network after this epoch: that of one which ended before is its last one.
+
+    Args:
+        here: the epoch before.
+        numbers: loss, penalty, validation loss, validation score and rate, each a list or None.
+        counts: the number of the epoch, the steps made so far, and the seconds.
+        running: which networks learned in this epoch.
+        good: which of them have a finite loss; what is said of the others is NaN.
+    """
+    number, steps, seconds = counts
+    records = []
+    for position, (runs, fit) in enumerate(zip(running, good, strict=True)):
+        if not runs:
+            records.append(here.last.members[position])
+            continue
+        *values, rate = [None if each is None else each[position] for each in numbers]
+        said: list[Any] = values if fit else [None if each is None else math.nan for each in values]
+        records.append(Record._make([number, *said, rate, steps, seconds, ()]))
+    return records
 
 
 def _as_a_number(score: Any) -> float:
@@ -412,45 +463,80 @@ def _as_a_number(score: Any) -> float:
         raise TypeError(f"score(params) must return a number, got {described(score)}") from None
 
 
-def _after(here: Epoch, record: Record, params: Params, state: State, n: int) -> Epoch:
-    """The epoch after ``here``; the parameters with the lowest ``watched`` are kept as the best."""
-    # a NaN is no lower than anything
-    lowest = min((each.watched for each in here.history if not math.isnan(each.watched)), default=math.inf)
-    better = record.watched < lowest or lowest == math.inf
-    best = params if better else here.best
+def _after(
+    here: Epoch,
+    own: list[list[Record]],
+    records: list[Record],
+    good: Sequence[bool],
+    params: Params,
+    state: State,
+    n: int,
+    watch: Callable[[Record], float],
+) -> Epoch:
+    """The epoch after ``here``; the parameters with the lowest number to ``watch`` are the best of each network.
+
+    The records of those that learned are added to their ``own``.
+    """
+    better = []
+    for history, record, fit in zip(own, records, good, strict=True):
+        # a NaN is no lower than anything
+        lowest = min((number for number in map(watch, history) if not math.isnan(number)), default=math.inf)
+        better.append(fit and (watch(record) < lowest or lowest == math.inf))
+        history.extend([record] if fit else [])
+    best = chosen(namespace(*params), better, params, here.best)
+    record = records[0] if ensemble_size(params) is None else mean_record(records)
     return Epoch((*here.history, record), params, best, state, here.optimizer, here.rows + n)
 
 
-def _diverged(
-    sums: Sequence[Sums], plan: _Plan, here: Epoch, before: Params, cause_of: Callable[[float | None], str]
-) -> Diverged:
-    """What to raise: which step of the epoch after ``here``, the likely cause, and finite parameters.
+def _first_bad(xp: Namespace, sums: Sequence[Sums], failed: Sequence[bool]) -> list[int]:
+    """For each network that failed the first step with a loss that is not finite, from 0; the number of steps where
+    there is none, for then a parameter is not finite. -1 for the others.
 
     Args:
         sums: before the first step and after each.
+        failed: which networks did.
+    """
+    losses = list(zip(*numbers(xp, *(each.objective for each in sums[1:])), strict=True))
+    bad = ([not math.isfinite(loss) for loss in each] for each in losses)
+    first = (each.index(True) if True in each else len(each) for each in bad)
+    return [step if fails else -1 for step, fails in zip(first, failed, strict=True)]
+
+
+def _all_lost(here: Epoch, running: Sequence[bool]) -> bool:
+    """Whether all networks that do not run any more have diverged."""
+    return all(runs or not is_good(here.last.members[position]) for position, runs in enumerate(running))
+
+
+def _what_diverged(bad: Sequence[int], plan: _Plan, here: Epoch, cause_of: Callable[[int, float | None], str]) -> str:
+    """What to say of a run whose networks have all diverged: which step of the epoch after ``here``, and why.
+
+    Args:
+        bad: what ``_first_bad`` returned.
         plan: of the epoch.
         here: where the epoch began.
-        before: where the epoch before began.
-        cause_of: the likely cause where the last step had this rate; None where no step was made.
+        cause_of: the likely cause, from a network's number and its rate in the step before; None where there was none.
     """
-    finite = [math.isfinite(float(each.objective)) for each in sums[1:]]
-    count = len(finite)
-    bad = finite.index(False) if False in finite else count  # each loss is finite, what came after is not
-    what = f"the loss is not finite at step {bad + 1} of {count} in epoch {plan.number}"
-    if bad == count:
-        what = f"the parameters are not finite at the end of epoch {plan.number}"
-    rates = [here.last.lr if here.history else None, *plan.rates]  # the rate of the step before comes first
-    # where already the first loss is not finite, the parameters before this epoch are not good either
-    return Diverged(f"{what}: {cause_of(rates[bad])}", before if bad == 0 else here.params)
+    count, ensemble = len(plan.seeds), len(bad) > 1
+    position = next(number for number, step in enumerate(bad) if step >= 0)
+    step, last = bad[position], here.last if here.history else None
+    of = f" of network {position}, the last of {len(bad)} to diverge," if ensemble else ""
+    what = f"the loss{of} is not finite at step {step + 1} of {count} in epoch {plan.number}"
+    if step == count:
+        what = f"the parameters{of} are not finite at the end of epoch {plan.number}"
+    if last is not None and ensemble:
+        last = last.members[position]
+    rates = [None if last is None else last.lr, *plan.rates[position]]  # the rate of the step before comes first
+    return f"{what}: {cause_of(position, rates[step])}"
 
 
-def _cause(data: Dataset, settings: Settings, start: Params | Epoch, rate: float | None) -> str:
+def _cause(data: Dataset, settings: Settings, start: Params | Epoch, position: int, rate: float | None) -> str:
     """The likely cause of a loss that is not finite, in words: what is the most times larger than it usually is.
 
     Args:
         data: the rows to learn from.
         settings: of the run.
         start: where the run began; the parameters of an epoch may be large because it diverges.
+        position: of the network.
         rate: of the last step; None where none was made.
     """
     inputs, targets, params = map(_largest, ((data.X,), (data.y,), () if isinstance(start, Epoch) else start))
@@ -459,15 +545,17 @@ def _cause(data: Dataset, settings: Settings, start: Params | Epoch, rate: float
         (targets / _LARGE, f"the targets reach {targets:.1e}: scale the target"),
         (params / _LARGE, f"the parameters that it starts from reach {params:.1e}: start from smaller ones"),
     ]
-    weight = 1.0 if data.weight is None else float(namespace(data.weight).mean(data.weight))
-    chosen: Any = {**settings.options, "alpha": settings.alpha}
+    weight = 1.0
+    if data.weight is not None:
+        weight = float(namespace(data.weight).mean(data.weight if data.weight.ndim == 1 else data.weight[position, :]))
+    given: Any = {**settings.options, "alpha": settings.alpha}
     for name in ("l2", "l1", "alpha"):
-        strength = float(chosen.get(name, 0.0))
+        strength = full = float(of_member(given.get(name, 0.0), position))
         if name == "alpha":
             strength /= weight * min(settings.batch_size, data.X.shape[0])
         # a step on l2/2 W^2 alone makes W larger where the rate is above 2 / l2
         if rate is None or rate * strength > 2.0:
-            suspects.append((strength, f"the penalty {name}, {chosen.get(name, 0.0):.3g}, is too large"))
+            suspects.append((strength, f"the penalty {name}, {full:.3g}, is too large"))
     default = "no step was made yet: activation and criterion give no finite loss for these inputs and parameters"
     if rate is not None:
         default = f"the learning rate, {rate:.3g}, is too large; or clip the gradients with clip_norm"

@@ -569,6 +569,22 @@ ROWS = {
     "a limit that is text": (lambda g: optim.clip_by_global_norm(g.p, "1"), T, "limit must be a number, got '1'"),
     "a decay of None": (lambda g: optim.momentum(None), T, "decay must be a number, got None"),
     "a huge epsilon": (lambda g: optim.adam(epsilon=10**400), V, "epsilon must be at least 0 and finite, got inf"),
+    # looking inside
+    "a hidden layer 0": (lambda g: mx.hidden(g.X, *g.p, layer=0), V, "layer must be 1 ... 1, or -1 for the last, got 0"),
+    "a hidden layer before the first": (lambda g: mx.hidden(g.X, *g.p, layer=-2), V, "layer must be at least -1, got -2"),
+    "a hidden layer by a name": (lambda g: mx.hidden(g.X, *g.p, layer="last"), T, "layer must be a whole number, got 'last'"),
+    "a hidden layer of one map": (
+        lambda g: mx.hidden(g.X, *g.p[:2]), V, "hidden needs a network with a hidden layer, got one of W1 and b1 alone"),
+    "activations of a network that do not fit": (
+        lambda g: mx.hidden(g.X, *g.p, activation=["tanh"] * 2), V, "activation must be one or one per hidden layer (1), got 2"),
+    "an output that is not there": (
+        lambda g: mx.input_gradients(g.X, *g.p, output=3), V, "output must be 0 ... 2, or -1 for the last, got 3"),
+    "no output of three": (
+        lambda g: mx.input_gradients(g.X, *g.p), V, "output must name one of 3 outputs, 0 ... 2, got None"),
+    "an output of another kind": (
+        lambda g: mx.input_gradients(g.X, *g.p, output=True), T, "output must be a whole number, got True"),
+    "parameters in one argument": (
+        lambda g: mx.input_gradients(g.X, g.p), T, "W1 must be an array, got tuple; unpack the parameters, *params"),
     # products with second derivatives, and gradients of rows
     "a product with an array for the vectors": (
         lambda g: mx.hvp(g.X, g.y, *g.p, vectors=g.p[0]), T, "vectors must be a tuple (W1, b1, W2, b2, ...), got"),

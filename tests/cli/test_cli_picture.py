@@ -14,7 +14,7 @@ pytestmark = pytest.mark.only("numpy")
 
 picture, records, recipes = (import_module(f"mlp_xp.{name}") for name in ("cli._picture", "cli._run", "data.recipe"))
 prepare, scores, train = (import_module(f"mlp_xp.{name}") for name in ("cli._prepare", "cli._scores", "train"))
-model = import_module("mlp_xp.cli._model")
+model, scaling = import_module("mlp_xp.cli._model"), import_module("mlp_xp.estimators.scaling")
 
 
 def a_run(classes: Any) -> Any:
@@ -24,10 +24,11 @@ def a_run(classes: Any) -> Any:
     estimator = SimpleNamespace(
         coefs_=[np.random.default_rng(0).normal(size=(4, 6))], classes_=classes, scoring=None, _history=history,
         _criterion=lambda: "squared_error" if classes is None else "softmax_cross_entropy",
+        scaling_=scaling.Scaling(np.zeros(4), np.ones(4), *([] if classes is not None else [np.zeros(1), np.ones(1)])),
     )  # fmt: skip
     run = records.Run({"data": "pets.csv"}, None, "", "", None, None)
     task = "regression" if classes is None else "classification"
-    recipe = recipes.Recipe(task, "price", None, tuple("abcd"), 4, y_mean=2.0 if classes is None else 0.0)
+    recipe = recipes.Recipe(task, "price", None, tuple("abcd"), 4)
     run.data = SimpleNamespace(recipe=recipe, test=prepare.Rows(np.zeros((3, 4)), y))
     run.model = model.Model(estimator, None, recipe, {})
     run.sizes, run.network, run.predicted = (4, 6, 2), "4-6-2, relu, adam", y[::-1]

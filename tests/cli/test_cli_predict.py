@@ -46,3 +46,18 @@ def test_data_to_predict_must_have_the_columns_of_the_training(
     assert "none.csv must have at least one row" in runs.refused(capsys, "predict", path, "none.csv", "-o", "out.csv")
     assert "must be a table" in runs.refused(capsys, "predict", path, "iris", "-o", "out.csv")
     assert not (folder / "out.csv").exists()
+
+
+OLD = Path(__file__).parent / "written_by_0_1_0"
+"""Two models whose recipes hold the scales, made by ``mlp-xp train houses.csv --missing fill``, and what they said."""
+
+
+@pytest.mark.parametrize("target", ["price", "kind"])
+def test_a_model_whose_scales_are_in_its_recipe_predicts_what_it_did(folder: Path, target: str) -> None:
+    assert cli.main(["predict", str(OLD / f"{target}.safetensors"), str(OLD / "houses.csv"), "-o", "now.csv"]) == 0
+    then, now = (pandas.read_csv(path)[f"predicted_{target}"] for path in (OLD / f"{target}.csv", "now.csv"))
+    if target == "kind":
+        assert then.tolist() == now.tolist()
+    else:
+        # 12 rounded steps in float32, and a price of a million is 0.06 from its neighbour
+        np.testing.assert_allclose(now, then, rtol=12 * np.finfo(np.float32).eps)

@@ -7,17 +7,20 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn import neural_network as theirs
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
+from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import mlp_xp as mx
-from mlp_xp.estimators import LossCurveDisplay, MLPClassifier, MLPRegressor, WeightsDisplay
+from mlp_xp.estimators import ImportanceDisplay, LossCurveDisplay, MLPClassifier, MLPRegressor, WeightsDisplay
 from mlp_xp.train import train
 
 matplotlib = pytest.importorskip("matplotlib", reason="the sessions without the command have none")
@@ -115,6 +118,71 @@ def test_weights_are_images_or_a_heat_map(put, host):
         WeightsDisplay.from_estimator(model, image_shape=4)
     with pytest.raises(ValueError, match="feature_names must be of 4 inputs, got 1 names"):
         WeightsDisplay(model.coefs_[0], feature_names=["one"])
+
+
+def test_importance_is_the_mean_slope_times_the_deviation(put, host):
+    X, y = map(put, iris())
+    X = X * put([1.0, 2.0, 3.0, 4.0])
+    model = MLPClassifier(5, "tanh", max_iter=2, random_state=0).fit(X, y)
+    slopes = [host(mx.input_gradients(X, *model._params(), output=j, activation="tanh")) for j in range(3)]
+    expected = np.mean(np.abs(slopes), axis=(0, 1)) * host(X).std(axis=0)
+    display = ImportanceDisplay.from_estimator(model, X)
+    np.testing.assert_allclose(display.importances, expected, rtol=1e-12)
+    one = ImportanceDisplay.from_estimator(model, X, output=-1).importances
+    np.testing.assert_allclose(one, np.mean(np.abs(slopes[-1]), axis=0) * host(X).std(axis=0), rtol=1e-12)
+    largest_first = [bar.get_width() for bar in display.bars_]
+    np.testing.assert_array_equal(largest_first, np.sort(display.importances)[::-1])
+    linear = MLPRegressor("squared_error", (), max_iter=2, random_state=0).fit(X, host(X)[:, 0])
+    weight = np.abs(host(linear.coefs_[0])[:, 0])  # the closed form
+    drawn = ImportanceDisplay.from_estimator(linear, X).importances
+    np.testing.assert_allclose(drawn, weight * host(X).std(axis=0), rtol=1e-12)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("kind", ["classes", "numbers"])
+def test_importance_finds_the_inputs_that_matter_as_permutation_importance_does(kind):
+    """Five inputs of different units: the first two decide, the others are noise."""
+    random = np.random.default_rng(0)
+    X = random.normal(size=(400, 5))
+    t = np.sin(X[:, 0]) + 0.5 * X[:, 1]
+    names = ["first", "second", "noise 1", "noise 2", "noise 3"]
+    frame = pd.DataFrame(X * [1.0, 100.0, 10.0, 0.1, 1.0], columns=names)
+    network = MLPClassifier if kind == "classes" else MLPRegressor
+    model = make_pipeline(
+        StandardScaler(), network(hidden_layer_sizes=(16,), alpha=1.0, solver="lbfgs", random_state=0)
+    )
+    y = np.where(t > 0, "yes", "no") if kind == "classes" else t
+    model.fit(frame, y)
+    display = ImportanceDisplay.from_estimator(model, frame)
+    assert [text.get_text() for text in display.ax_.get_yticklabels()][:2] == names[:2]
+    assert min(display.importances[:2]) > 3.0 * max(display.importances[2:])
+    theirs = permutation_importance(model, frame, y, n_repeats=3, random_state=0).importances_mean
+    assert np.argsort(-display.importances)[:2].tolist() == np.argsort(-theirs)[:2].tolist() == [0, 1]
+
+
+@pytest.mark.only("numpy")
+def test_importance_of_sparse_rows_in_several_parts(monkeypatch):
+    X, y = iris()
+    model = MLPClassifier(5, max_iter=2, random_state=0).fit(X, y)
+    whole = ImportanceDisplay.from_estimator(model, X).importances
+    monkeypatch.setattr("mlp_xp.estimators.data._CHUNK", 4 * 40)  # forty rows at a time
+    parts = ImportanceDisplay.from_estimator(model, csr_matrix(X)).importances
+    np.testing.assert_allclose(parts, whole, rtol=1e-12)
+
+
+@pytest.mark.only("numpy")
+def test_importance_without_rows_or_outputs_is_refused():
+    X, y = iris()
+    model = MLPClassifier(5, max_iter=2, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="X must have at least two rows, whose deviation is taken, got 1"):
+        ImportanceDisplay.from_estimator(model, X[:1])
+    with pytest.raises(ValueError, match=r"output must be 0 ... 2, or -1 for the last, got 3"):
+        ImportanceDisplay.from_estimator(model, X, output=3)
+    with pytest.raises(ValueError, match="feature_names must be of 4 inputs, got 1 names"):
+        ImportanceDisplay.from_estimator(model, X, feature_names=["one"])
+    many = ImportanceDisplay(np.arange(100.0)).plot()
+    assert len(many.bars_) == 30
+    assert many.ax_.get_ylabel() == "input, the first 30 of 100"
 
 
 @pytest.mark.only("numpy")

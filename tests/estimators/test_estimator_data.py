@@ -216,3 +216,20 @@ def test_rows_whose_weight_is_0_in_the_dtype_of_x_are_left_out(xp, put, host, so
     kept = weight == 1.0
     without = MLPClassifier(**options).fit(put(X[kept], xp.float32), put(y[kept]), put(weight[kept]))
     np.testing.assert_array_equal(host(ours.coefs_[0]), host(without.coefs_[0]))
+
+
+@pytest.mark.only("torch", "jax")
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_targets_and_weights_in_a_dtype_that_numpy_lacks_are_learned_from(xp, put, host, kind):
+    X, y = iris()
+    y, weight = np.asarray(y > 0, dtype=float), 1.0 + np.asarray(y, dtype=float)  # exact in 8 bits
+    options = {"max_iter": 3, "random_state": 0}
+
+    def fitted(dtype):
+        targets, weights = put(y, dtype), put(weight, dtype)
+        model = kind(**options).fit(put(X), targets, weights, eval_set=(put(X), targets))
+        return model, model.score(put(X), targets, weights)
+
+    (model, score), (expected, same) = fitted(xp.bfloat16), fitted(xp.float64)
+    assert score == same
+    assert all(np.array_equal(host(a), host(b)) for a, b in zip(model.coefs_, expected.coefs_, strict=True))

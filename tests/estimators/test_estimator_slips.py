@@ -115,6 +115,11 @@ ROWS = {
     "sparse targets of a regressor": (
         lambda g: g.regress(y=scipy.sparse.csr_matrix(numbers()[1][:, None])), T, "Sparse data was passed for y, but dense data is required"),
     "weights by name": (lambda g: g.fit(sample_weight="balanced"), T, "got 'balanced'; what weighs classes is class_weight"),
+    "a weight for one class of several labels": (
+        lambda g: g.fit(y=g.put(np.eye(3, dtype=int)[iris()[1]]), class_weight={0: 2.0}), V,
+        "class_weight of several labels must be 'balanced', got a dict",
+    ),
+    "a score beside nothing": (lambda g: g.fit().score(g.X, None), V, "y must hold the targets, got None"),
     "weights of classes": (lambda g: g.regress(sample_weight={0: 2.0}), T, "got {0: 2.0}; what weighs classes is class_weight"),
     "a weight that is infinite": (lambda g: g.fit(sample_weight=np.r_[INF, np.ones(149)]), V, "Input sample_weight contains infinity"),
     "a weight that is NaN": (lambda g: g.fit(sample_weight=np.r_[NAN, np.ones(149)]), V, "Input sample_weight contains NaN"),

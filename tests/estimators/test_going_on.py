@@ -13,7 +13,7 @@ from estimator_problems import SAME, apart, iris, numbers, two_numbers
 from sklearn import neural_network as theirs
 from sklearn.exceptions import NotFittedError
 
-from mlp_xp import schedules
+from mlp_xp import losses, schedules
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -235,7 +235,25 @@ def test_nothing_is_said_of_rows_that_come_as_they_came():
     assert list(model.feature_names_in_) == list("abcd")
 
 
+def raises(*arguments):
+    """A criterion, callback or the like that fails."""
+    raise ValueError("on purpose")
+
+
+def doubled(logits, targets, weights):
+    """Squared error, whose gradient is twice too large."""
+    loss, pullback = losses.squared_error(logits, targets, weights)
+    return loss, lambda dloss: pullback(2.0 * dloss)
+
+
 FAILURES = {
+    "lbfgs with dropout": ({"solver": "lbfgs", "dropout": 0.5}, {}),
+    "a schedule that gives no number": ({"learning_rate": lambda progress: "fast"}, {}),
+    "a schedule that raises": ({"learning_rate": raises}, {}),
+    "a criterion that raises": ({"criterion": raises}, {}),
+    "what compile returns": ({"compile": lambda step: None}, {}),
+    "a loss that is not finite": ({"solver": "sgd", "learning_rate_init": 1e300, "batch_size": 10}, {}),
+    "wrong gradients": ({"criterion": doubled, "check_gradients": True}, {}),
     "class_weight": ({"class_weight": {"x": 1.0}}, {}),
     "hidden_layer_sizes": ({"hidden_layer_sizes": (3, 0)}, {}),
     "activation": ({"activation": ["relu", "relu", "relu"]}, {}),
@@ -265,6 +283,88 @@ def test_a_fit_that_fails_leaves_the_model_as_it_was(failure):
         begun.fit(**{"X": X, "y": y, **options})
     with pytest.raises(NotFittedError):
         begun.predict(X)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("kept", ["no checkpoint", "a checkpoint of other data"])
+def test_a_fit_that_can_not_resume_leaves_the_model_as_it_was(tmp_path, kept):
+    X, y = iris()
+    options = {"hidden_layer_sizes": 5, "max_iter": 3, "random_state": 0}
+    model = MLPClassifier(**options).fit(X, y + 10)
+    expected = model.predict_proba(X)
+    if kept == "a checkpoint of other data":
+        MLPClassifier(**options).fit(X + 1.0, y, checkpoint=tmp_path / "kept")
+    for each in (model, begun := MLPClassifier(**options)):
+        with pytest.raises((ValueError, FileNotFoundError)):
+            each.fit(X[:, :2], y % 2, checkpoint=tmp_path / "kept", resume=True)
+    np.testing.assert_array_equal(model.predict_proba(X), expected)
+    assert (model.classes_.tolist(), model.n_iter_, len(model.loss_curve_)) == ([10, 11, 12], 3, 3)
+    with pytest.raises(NotFittedError):
+        begun.predict(X)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("failing", [{"learning_rate": raises}, {"criterion": raises}])
+def test_a_later_fit_that_fails_leaves_the_curves_and_the_optimizer_as_they_were(failing):
+    X, y = iris()
+    model, same = (MLPClassifier(5, random_state=0, max_iter=4, warm_start=True).fit(X, y) for _ in range(2))
+    curve = model.loss_curve_
+    for method in ("fit", "partial_fit"):
+        with pytest.raises(ValueError, match="on purpose"):
+            getattr(model.set_params(**failing), method)(X, y)
+    assert curve is model.loss_curve_
+    model.set_params(learning_rate="constant", criterion=None)
+    assert apart(model.partial_fit(X, y), same.partial_fit(X, y)) == 0.0
+
+
+@pytest.mark.only("numpy")
+def test_a_fit_that_fails_after_an_epoch_keeps_what_that_epoch_learned():
+    X, y = iris()
+    model = MLPClassifier(5, random_state=0).fit(X, y)
+    one_epoch = MLPClassifier(5, max_iter=1, random_state=0).fit(X[:, :2], y % 2)
+    with pytest.raises(ValueError, match="on purpose"):
+        model.fit(X[:, :2], y % 2, callbacks=[lambda epoch: len(epoch.history) == 2 and raises()])
+    assert (model.n_iter_, model.classes_.tolist()) == (1, [0, 1])
+    assert apart(model, one_epoch) == 0.0
+
+
+WATCHED = {
+    "the loss": {},
+    "a validation score": {"early_stopping": True},
+    "a rate in steps of 1e-5": {"learning_rate_init": 1e-5},
+}
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("watched", WATCHED)
+def test_each_fit_of_a_warm_start_adapts_its_rate_anew_as_in_scikit_learn(watched):
+    random = np.random.RandomState(0)
+    X = random.randn(80, 4)
+    y = (X[:, 0] + 0.3 * random.randn(80) > 0).astype(int)
+    options = {"solver": "sgd", "learning_rate": "adaptive", "learning_rate_init": 0.05, "tol": 1e-2, "max_iter": 200}
+    options |= {"n_iter_no_change": 3, "warm_start": True, "random_state": 1, **WATCHED[watched]}
+    models = [MLPClassifier(6, **options), theirs.MLPClassifier((6,), **options)]
+    rates = [options["learning_rate_init"], options["learning_rate_init"], 0.5, 0.02]
+    for position, rate in enumerate(rates):
+        ours, sklearns = (model.set_params(learning_rate_init=rate).fit(X, y) for model in models)
+        assert ours.n_iter_ == sklearns.n_iter_
+        if watched == "a validation score" and position:
+            break  # theirs writes the later epochs over the best weights that it kept
+        assert apart(ours, sklearns) <= SAME
+
+
+@pytest.mark.only("numpy")
+def test_a_schedule_hears_of_the_losses_since_its_optimizer_began():
+    X, y = iris()
+    heard = []
+
+    def schedule(progress):
+        heard.append(len(progress.losses))
+        return 0.01
+
+    model = MLPClassifier(learning_rate=schedule, max_iter=3, batch_size=150, warm_start=True, random_state=0)
+    model.fit(X, y).fit(X, y).partial_fit(X, y)
+    assert heard == [0, 1, 2, 0, 1, 2, 3]
 
 
 @pytest.mark.only("numpy")

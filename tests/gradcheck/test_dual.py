@@ -805,14 +805,13 @@ def test_any_subgradient_at_a_kink_is_accepted_and_a_wrong_one_beside_it_refused
 
 
 @pytest.mark.parametrize("activation", list(mx.ops.ACTIVATIONS))
-def test_duals_go_through_the_whole_network(put, host, activation):
-    X, y, params = (
-        put(textbook.batch(5, 3)),
-        put(textbook.labels(5, 2)),
-        tuple(map(put, textbook.parameters((3, 2, 2)))),
-    )
+def test_duals_go_through_the_whole_network(backend, put, host, activation):
+    X, y = put(textbook.batch(5, 3)), put(textbook.labels(5, 2))
     options = {"activation": activation, "l2": 0.1, "l1": 0.01, "dropout": 0.3, "seed": 3}
-    for criterion in mx.losses.CRITERIA:
+    # criteria see the logits alone: where an operation takes long, all of them meet one activation
+    all_pairs = backend not in ("dask", "jax") or activation == "tanh"
+    for criterion in mx.losses.CRITERIA if all_pairs else ("softmax_cross_entropy",):
+        params = tuple(map(put, textbook.parameters(textbook.widths_for(criterion, (3, 2, 2)))))
 
         def f(*params, criterion=criterion):
             xp = array_namespace(*params)

@@ -292,8 +292,8 @@ def test_no_choice_at_random_kinks_is_ever_refused_and_all_beyond_is(put):
 @pytest.mark.parametrize("activation", list(mx.ops.ACTIVATIONS))
 def test_no_network_fails_at_zero_weights(xp, put, activation, zeros, dtype):
     """Inputs of one sign and of both; the conventional gradients, relu'(0) = 0 and sign(0) = 0."""
-    widths = (3, 4, 4, 2)
     for criterion in mx.losses.CRITERIA:
+        widths = textbook.widths_for(criterion, (3, 4, 4, 2))
         for inputs in (textbook.batch(6, 3), np.abs(textbook.batch(6, 3))):
             params = [*textbook.parameters(widths)]
             for i in range(len(params)):
