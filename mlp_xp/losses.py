@@ -338,7 +338,7 @@ def _poisson_curvature(xp: Namespace, logits: Array, targets: Array, weights: Ar
 
 
 @_criterion(
-    outputs=_exp, metric="r2", quantity="half Poisson deviance", unit="unit of y", cost=Cost(8, 2, 2, second=4),
+    outputs=_exp, metric="r2", quantity="half Poisson deviance", unit="unit of y", cost=Cost(9, 2, 2, second=4),
     targets=(0.0, math.inf), slopes=_exp_slopes, curvature=_poisson_curvature,
 )  # fmt: skip
 def poisson(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
@@ -457,7 +457,7 @@ def huber(delta: float = 1.0) -> Criterion:
     delta = check_positive("delta", delta)
     loss = _named(_huber, delta)
     return Criterion(
-        loss.__name__, loss, metric="r2", quantity="Huber loss", unit="(unit of y)²", cost=Cost(7, 1, 1),
+        loss.__name__, loss, metric="r2", quantity="Huber loss", unit="(unit of y)²", cost=Cost(7, 1, 1, second=5),
         curvature=partial(_huber_curvature, delta), family="huber",
     )  # fmt: skip
 
@@ -575,7 +575,7 @@ def _gaussian_curvature(xp: Namespace, logits: Array, targets: Array, weights: A
 
 @_criterion(
     outputs=_mean_and_scale, metric="r2", quantity="negative log-likelihood", unit="nats",
-    outputs_per_target=2, cost=Cost(5, 3, 1), slopes=_mean_and_scale_slopes, curvature=_gaussian_curvature,
+    outputs_per_target=2, cost=Cost(5, 3, 1, second=9), slopes=_mean_and_scale_slopes, curvature=_gaussian_curvature,
     scale=True,
 )  # fmt: skip
 def gaussian(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:

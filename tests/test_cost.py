@@ -38,6 +38,11 @@ class Counted(np.ndarray):
             Counted.elementwise += np.size(result)
         return result.view(Counted) if isinstance(result, np.ndarray) else result
 
+    def __array_function__(self, function, types, args, options):
+        # what is joined of such arrays would count no more
+        result = super().__array_function__(function, types, args, options)
+        return result.view(Counted) if isinstance(result, np.ndarray) else result
+
 
 def counts(function, *arrays, **options):
     """Operations in matrix products, other operations."""

@@ -18,7 +18,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp._lib.namespace import device_kwargs, namespace, to_host
 from mlp_xp._lib.typing import Array
+from mlp_xp.estimators.classifier import MLPClassifier
 from mlp_xp.estimators.network import Network
+from mlp_xp.estimators.regressor import MLPRegressor
 from mlp_xp.inside import input_gradients
 from mlp_xp.losses import CRITERIA
 from mlp_xp.train import Record
@@ -350,8 +352,8 @@ class ImportanceDisplay:
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
-            Fitted; a pipeline or a search that ends in one will do. The inputs are the network's, behind the pipeline's
-            other steps, and the outputs are the network's.
+            Fitted; scikit-learn's own will do, as will a pipeline or a search that ends in one. The inputs are the
+            network's, behind the pipeline's other steps, and the outputs are the network's.
         X : array, data frame or sparse matrix of shape (n_samples, n_features)
             Rows over which the mean is taken, at least two, as the estimator takes them.
         ax : matplotlib Axes, default=None
@@ -377,7 +379,7 @@ class ImportanceDisplay:
                     names = before.get_feature_names_out() if names is None else names
         network = way[-1]
         if not isinstance(network, Network):
-            raise TypeError(f"{cls.__name__} needs a network of mlp_xp, got {type(network).__name__} of scikit-learn")
+            network = (MLPClassifier if is_classifier(network) else MLPRegressor).from_sklearn(network)
         moved = "probability" if is_classifier(network) else "prediction (unit of y)"
         return cls(
             _importances(network, X, output),

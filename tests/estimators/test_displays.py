@@ -171,6 +171,15 @@ def test_importance_of_sparse_rows_in_several_parts(monkeypatch):
 
 
 @pytest.mark.only("numpy")
+def test_importance_of_sklearns_own_network():
+    X, y = iris()
+    model = theirs.MLPRegressor(hidden_layer_sizes=(5,), activation="identity", max_iter=3, random_state=0).fit(X, y)
+    weight = (model.coefs_[0] @ model.coefs_[1])[:, 0]  # without a bend one product of matrices
+    display = ImportanceDisplay.from_estimator(model, X)
+    np.testing.assert_allclose(display.importances, np.abs(weight) * X.std(axis=0), rtol=1e-12)
+
+
+@pytest.mark.only("numpy")
 def test_importance_without_rows_or_outputs_is_refused():
     X, y = iris()
     model = MLPClassifier(5, max_iter=2, random_state=0).fit(X, y)
