@@ -17,6 +17,7 @@ from scipy.optimize import minimize
 import mlp_xp as mx
 from mlp_xp import optim
 from mlp_xp._lib.namespace import persisted
+from mlp_xp.curvature import hessian_at
 
 STEPS = 24
 SHAPES = ((4, 3), (3,))  # few: JAX compiles for each, Dask builds a graph for each
@@ -425,6 +426,66 @@ def test_a_callback_that_says_true_ends_lbfgs_after_its_iteration(xp, put, host)
         np.testing.assert_allclose(np.concatenate([host(a).reshape(-1) for a in found]), path[0], rtol=1e-7, atol=1e-9)
     for no in (None, 1, "yes", False, np.False_, put([1.0]) > 0, put([1.0])[0]):
         assert optim.lbfgs(functools.partial(valley, xp), params, callback=lambda *here, no=no: no)[1].status == 0
+
+
+def ridge(put):
+    """Regression by one layer: value and gradient, products of the Hessian, a start, and the minimum in closed form."""
+    X, y = textbook.batch(), textbook.soft_targets()
+    at = {"criterion": "squared_error", "l2": 0.1}
+    one = np.concatenate([X, np.ones((len(X), 1))], axis=1)
+    exact = np.linalg.solve(one.T @ one / len(X) + 0.1 * np.diag([1.0] * 4 + [0.0]), one.T @ y / len(X))
+    X, y, params = put(X), put(y), (put(np.zeros((4, 3))), put(np.zeros(3)))
+    value_and_grad = functools.partial(mx.loss_and_grads, X, y, **at)
+    return value_and_grad, functools.partial(hessian_at, X, y, **at), params, (exact[:4], exact[4])
+
+
+def test_newton_cg_finds_the_minimum_of_ridge_regression(put, host):
+    value_and_grad, product_at, params, exact = ridge(put)
+    values = []
+    found, result = optim.newton_cg(
+        value_and_grad, product_at, params, tol=1e-9, callback=lambda p, value: values.append(value)
+    )
+    assert result.success
+    assert len(values) == result.nit <= 20
+    for ours, theirs in zip(found, exact, strict=True):
+        np.testing.assert_allclose(host(ours), theirs, atol=1e-7)
+
+
+@pytest.mark.only("numpy")
+def test_newton_cg_follows_scipys():
+    start = tuple(p + 0.1 for p in START)
+
+    def product_at(W, b):
+        def product(vectors):
+            V, c = vectors
+            gap, moved = b - np.sum(W * W, axis=0), c - 2.0 * np.sum(W * V, axis=0)
+            return 2.0 * V - 40.0 * (V * gap + W * moved), 20.0 * moved
+
+        return product
+
+    def apart(x):
+        return x[:6].reshape(2, 3), x[6:]
+
+    def flat(x):
+        value, grads = valley(np, *apart(x))
+        return value, np.concatenate([g.reshape(-1) for g in grads])
+
+    theirs = minimize(
+        flat, np.concatenate([p.reshape(-1) for p in start]), method="Newton-CG", jac=True,
+        hessp=lambda x, v: np.concatenate([g.reshape(-1) for g in product_at(*apart(x))(apart(v))]),
+        options={"xtol": 1e-6, "maxiter": 200},
+    )  # fmt: skip
+    _, result = optim.newton_cg(functools.partial(valley, np), product_at, start)
+    assert (result.nit, result.nfev, result.nhev, result.status) == (theirs.nit, theirs.nfev, theirs.nhev, 0)
+    np.testing.assert_array_equal(result.x, theirs.x)
+
+
+@pytest.mark.only("numpy", "torch", "jax", "array_api_strict", "cupy")
+def test_newton_cg_keeps_float32_and_ends_when_the_callback_says_true(xp, put):
+    value_and_grad, product_at, params, _ = ridge(lambda a: put(a, xp.float32))
+    found, result = optim.newton_cg(value_and_grad, product_at, params, callback=lambda p, value: True)
+    assert (result.nit, result.status) == (1, 99)
+    assert all(p.dtype == xp.float32 for p in found)
 
 
 @pytest.mark.only("numpy")

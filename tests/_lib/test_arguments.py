@@ -670,6 +670,16 @@ ROWS = {
         "sample_weight must be positive for at least one row that is learned from"),
     "a rate for each of other networks in a step": (
         lambda g: mx.train_step(g.X, g.y, *g.p, lr=g.zeros(2)), T, "lr must be a number, got"),
+    "Newton-CG without products": (
+        lambda g: optim.newton_cg(print, None, g.p), T, "product_at must be a function such as lambda *params"),
+    "Newton-CG with products of no function": (
+        lambda g: optim.newton_cg(partial(mx.loss_and_grads, g.X, g.y), lambda *p: lambda v: None, g.p), T,
+        "what product_at(*params) returns must give a tuple of 4 arrays, got None"),
+    "Newton-CG with products of other shapes": (
+        lambda g: optim.newton_cg(partial(mx.loss_and_grads, g.X, g.y), lambda *p: lambda v: v[::-1], g.p), V,
+        "what product_at(*params) returns must give a tuple of 4 arrays of shapes [(4, 5), (5,), (5, 3), (3,)], got"),
+    "Newton-CG with half an iteration": (
+        lambda g: optim.newton_cg(print, print, g.p, max_iter=0.5), T, "max_iter must be a whole number, got 0.5"),
 }  # fmt: skip
 
 
