@@ -562,9 +562,9 @@ ROWS = {
         lambda g: optim.sgd().update(g.p, g.p[:3], (), 0.1), V,
         "grads must be a tuple of 4 gradients, one per parameter, got 3"),
     "a step at a rate in words": (
-        lambda g: optim.sgd().update(g.p, g.p, (), "fast"), T, "lr must be a number, or (k,) for parameters of k networks, or a 0-d array, got 'fast'"),
+        lambda g: optim.sgd().update(g.p, g.p, (), "fast"), T, "lr must be a number or a 0-d array, got 'fast'"),
     "a step at no rate": (
-        lambda g: optim.nesterov().update(g.p, g.p, g.p, None), T, "lr must be a number, or (k,) for parameters of k networks, or a 0-d array, got None"),
+        lambda g: optim.nesterov().update(g.p, g.p, g.p, None), T, "lr must be a number or a 0-d array, got None"),
     "nothing to clip": (lambda g: optim.clip_by_global_norm((), 1.0), V, "grads must hold at least one array, got none"),
     "a limit that is text": (lambda g: optim.clip_by_global_norm(g.p, "1"), T, "limit must be a number, got '1'"),
     "a decay of None": (lambda g: optim.momentum(None), T, "decay must be a number, got None"),
