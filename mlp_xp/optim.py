@@ -277,14 +277,13 @@ def _adam_step(
 
     # Each sum begins with a temporary array: NumPy then reuses its memory, and new memory costs more than the
     # arithmetic.
-    def rule(rates: tuple[Any, Any], p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
-        minus_rate, lr = rates
+    def rule(minus_rate: Array, p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
         m, v = beta1 * m + g, beta2 * v + g * g
-        kept = p if weight_decay == 0.0 else (1.0 - lr * weight_decay) * p
-        return minus_rate * (m / (xp.sqrt(v) + floor)) + kept, m, v
+        return minus_rate * (m / (xp.sqrt(v) + floor)) + p, m, v
 
-    rates = zip(_rates(params, minus_rate), _rates(params, lr), strict=True)
-    params, kept = _each(rule, rates, params, grads, state[1:])
+    if weight_decay:
+        params = tuple([(1.0 - rate * weight_decay) * p for rate, p in zip(_rates(params, lr), params, strict=True)])
+    params, kept = _each(rule, _rates(params, minus_rate), params, grads, state[1:])
     return params, (step, *kept)
 
 
