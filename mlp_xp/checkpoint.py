@@ -12,7 +12,7 @@ Before: ``train`` makes the epochs. Next: ``estimators`` and ``cli`` save them.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -154,10 +154,9 @@ def _columns(records: Sequence[Record]) -> dict[str, list[Any]]:
 
 def _records(columns: Mapping[str, list[Any]]) -> tuple[Record, ...]:
     """The records of ``_columns``."""
-    rows: Iterator[dict[str, Any]] = (
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    )
-    return tuple([Record(**cast(Any, row | {"members": _records(row.get("members", {}))})) for row in rows])
+    rows: list[dict[str, Any]]
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return tuple([Record(**row)._replace(members=_records(row.get("members", {}))) for row in rows])
 
 
 def _check_equal(what: str, expected: Mapping[str, str], found: Mapping[str, str], missing: str) -> None:

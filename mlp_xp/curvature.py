@@ -221,6 +221,30 @@ def hvp(X: Array, y: Array, *params: Array, vectors: Params, **options: Unpack[O
     return hessian_product(point_at(X, y, params, **options), vectors)
 
 
+def hessian_at(X: Array, y: Array, *params: Array, **options: Unpack[Options]) -> Callable[[Params], Params]:
+    """``vectors -> hvp(X, y, *params, vectors=vectors)``, for many vectors at the same parameters.
+
+    The passes that do not depend on the vector are made once. ``optim.newton_cg`` asks for it.
+
+    Args:
+        X, y, params, options: as in ``hvp``.
+
+    Returns:
+        The function, which takes vectors like the parameters and returns their products.
+
+    Raises:
+        ValueError, TypeError: as in ``hvp``.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> X, y, params = np.eye(3), np.arange(3), mx.init_params((3, 4, 3))
+    >>> product = mx.curvature.hessian_at(X, y, *params)
+    >>> [each.shape for each in product(params)]
+    [(3, 4), (4,), (4, 3), (3,)]
+    """
+    at = point_at(X, y, params, **options)
+    return lambda vectors: hessian_product(at, _checked_vectors(params, vectors))
+
+
 def ggnvp(X: Array, y: Array, *params: Array, vectors: Params, **options: Unpack[Options]) -> Params:
     """``G v``, G the generalised Gauss-Newton matrix ``J.T H J`` of ``objective``: -> (G v of W1, G v of b1, ...).
 
@@ -229,8 +253,9 @@ def ggnvp(X: Array, y: Array, *params: Array, vectors: Params, **options: Unpack
     ``sum_ij dz_ij d2z_ij/dparams2``. Three steps: ``J v`` is the derivative of the logits along v, as in ``hvp``; H
     multiplies it; and ``J.T`` is the way back of the gradient, which takes ``H J v`` for the gradient of the logits.
 
-    For a convex loss, as all named criteria are but where they say so, G is positive semidefinite: conjugate gradients
-    find a step downhill. The penalty ``l2/2 ||W||^2``, which is a square already, adds ``l2 V``; l1 adds nothing.
+    For a loss that is convex in the logits, as that of every named criterion but gaussian is, G is positive
+    semidefinite: conjugate gradients find a step downhill. The penalty ``l2/2 ||W||^2``, a square already, adds
+    ``l2 V``; l1 adds nothing.
 
     Args:
         X: a batch (n, d_in), real floating.

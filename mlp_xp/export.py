@@ -33,7 +33,7 @@ def to_onnx(
 
     The model's input ``X`` is (N, d_in), any number of rows, in the dtype of the parameters. For a cross-entropy its
     outputs are ``probabilities``, as from ``predict_proba``, and ``label``, as from ``predict``; otherwise ``output``,
-    as from ``predict``.
+    as from ``predict``, and ``outputs``, as from ``forward``, where a target has several of them.
 
     Args:
         path: the file; None writes none.
@@ -66,10 +66,13 @@ def to_onnx(
 
     def outputs(X: Array, *params: Array) -> dict[str, Array]:
         made, cache = forward(X, *params, **options)
+        k = host[-1].shape[-1]
+        if criterion.outputs_per_target > 1:
+            return {"output": criterion.prediction(made, k), "outputs": made}
         if not criterion.probabilities:
             return {"output": made}
         xp = namespace(made)
-        label = criterion.decision(xp, cache.logits, host[-1].shape[-1])
+        label = criterion.decision(xp, cache.logits, k)
         return {"probabilities": made, "label": label if names is None else xp.take(xp.asarray(names), label, axis=0)}
 
     return model_of(path, host, outputs)

@@ -8,7 +8,6 @@ Before: ``mlp`` and ``gradcheck``. Next: the command ``mlp-xp gradcheck`` in ``c
 """
 
 from collections.abc import Callable, Collection, Iterator
-from functools import partial
 from itertools import chain
 from typing import Any, Literal, NamedTuple, TypeAlias, Unpack, cast
 
@@ -237,14 +236,10 @@ def _of_the_criterion(criterion: Criterion, k: int) -> _Named:
     if family == "huber" and criterion.name not in ("huber", "huber(1.0)"):
         yield "the derivative beyond delta is 1 in place of delta", _dlogits(_beyond_delta)
     if family == "gaussian":
-        of_scale: dict[str, tuple[float, Callable[[Array, Array], Array]]] = {
-            "the half of the square is forgotten": (2.0, lambda u, s: 1.0 - 2.0 * u * u),
-            "log s is left out of the loss": (1.0, lambda u, s: -u * u),
-            "the derivative by s stands where that by log s belongs": (1.0, lambda u, s: (1.0 - u * u) / s),
-            "nothing flows back to s": (1.0, lambda u, s: 0.0 * s),
-        }
-        for name, wrong in of_scale.items():
-            yield name, _dlogits(partial(_normal, *wrong))
+        yield "the half of the square is forgotten", _normal(2.0, lambda u, s: 1.0 - 2.0 * u * u)
+        yield "log s is left out of the loss", _normal(1.0, lambda u, s: -u * u)
+        yield "the derivative by s stands where that by log s belongs", _normal(1.0, lambda u, s: (1.0 - u * u) / s)
+        yield "nothing flows back to s", _normal(1.0, lambda u, s: 0.0 * s)
         yield "log s is taken for log s^2", _dlogits(_log_variance)
 
 
@@ -372,11 +367,15 @@ def _beyond_delta(case: _Case, right: Array) -> Array:
     return case.at.xp.where(right == gap * case.weights, right, _sign(case.at.xp, gap) * case.weights)
 
 
-def _normal(times: float, of_scale: Callable[[Array, Array], Array], case: _Case, right: Array) -> Array:
+def _normal(times: float, of_scale: Callable[[Array, Array], Array]) -> _Slip:
     """The gradient of a normal distribution's mean, so many times, and another one of its scale s."""
-    mean, s = blocks(case.p, case.p.shape[-1], 2)
-    u = (case.targets - mean) / s
-    return case.at.xp.concat([-times * u / s, of_scale(u, s)], axis=-1) * case.weights
+
+    def instead(case: _Case, right: Array) -> Array:
+        mean, s = blocks(case.p, case.p.shape[-1], 2)
+        u = (case.targets - mean) / s
+        return case.at.xp.concat([-times * u / s, of_scale(u, s)], axis=-1) * case.weights
+
+    return _dlogits(instead)
 
 
 def _log_variance(case: _Case, right: Array) -> Array:

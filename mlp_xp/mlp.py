@@ -104,38 +104,48 @@ class PredictOptions(TypedDict, total=False):
     """Options of the network itself.
 
     activation: a name, an op, or one per hidden layer. Default "sigmoid".
-    criterion: "softmax_cross_entropy" (default), "sigmoid_cross_entropy", "squared_error", "poisson", or a criterion
-        op.
+    criterion: "softmax_cross_entropy" (default), another name of ``losses.CRITERIA``, or a criterion op, such as
+        ``losses.huber(2.0)``.
     """
 
     activation: ActivationOption
     criterion: str | Op
 
 
-class TrainOptions(PredictOptions, total=False):
-    """Options of the objective besides.
+class _SharedOptions(PredictOptions, total=False):
+    """Options of the objective that a step and a run take alike.
 
-    l2, l1: strength of the penalties ``l2/2 sum ||W||^2`` and ``l1 sum |W|`` on weights, not biases. Default 0. For k
-        networks ``train`` takes also k numbers.
     label_smoothing: ``s`` in ``(1 - s) one_hot + s / k``, for softmax cross-entropy alone. Default 0.
     sample_weight: (n,), of the dtype of X; the loss is ``sum w_i l_i / sum w_i``. Default equal weights. For k networks
         also (k, n), a row for each.
     dropout: the share of hidden units dropped, inverted dropout. Default 0.
     """
 
-    l2: float | Sequence[float]
-    l1: float | Sequence[float]
     label_smoothing: float
     sample_weight: Array | None
     dropout: float
 
 
-class Options(TrainOptions, total=False):
-    """What ``objective``, ``loss_and_grads`` and ``train_step`` take by keyword: all of these, and the seed of a step.
+class TrainOptions(_SharedOptions, total=False):
+    """Options of the objective of a run.
 
+    l2, l1: strength of the penalties ``l2/2 sum ||W||^2`` and ``l1 sum |W|`` on weights, not biases. Default 0. For k
+        networks also k numbers.
+    """
+
+    l2: float | Sequence[float]
+    l1: float | Sequence[float]
+
+
+class Options(_SharedOptions, total=False):
+    """What ``objective``, ``loss_and_grads`` and ``train_step`` take by keyword.
+
+    l2, l1: strength of the penalties ``l2/2 sum ||W||^2`` and ``l1 sum |W|`` on weights, not biases. Default 0.
     seed: 0 ... 2^31 - 1, which units to drop; required with dropout.
     """
 
+    l2: float
+    l1: float
     seed: int | Array | None
 
 
@@ -145,7 +155,7 @@ class Terms(NamedTuple):
     activations: of the hidden layers.
     criterion: the record.
     l2, l1: strengths of the penalties, (k,) where those of k networks differ; None for one that is not there.
-    label_smoothing, dropout: as in ``TrainOptions``.
+    label_smoothing, dropout: as in ``Options``.
     """
 
     activations: list[Activation]
@@ -411,7 +421,8 @@ def forward(
         X: a batch (n, d_in), real floating.
         params: weights (d_in, d_out) and biases (d_out,) in turn, any number of layers, in the dtype of ``X``.
         activation: a name, an op, or one per hidden layer.
-        criterion: decides what the outputs are: softmax, elementwise sigmoid or exp, or the logits themselves.
+        criterion: decides what the outputs are: softmax, elementwise sigmoid or exp, or the logits themselves; for
+            several outputs of each target see ``losses.quantile`` and ``losses.gaussian``.
         dropout: the share of hidden units dropped, at least 0 and below 1.
         seed: which units are dropped, 0 to 2^31 - 1; required with dropout.
 
@@ -584,7 +595,7 @@ def predict_proba(
         The probabilities, (n, d_out).
 
     Raises:
-        ValueError: for squared error, Poisson and a criterion op, whose outputs are not probabilities.
+        ValueError: for other criteria, whose outputs are not probabilities.
 
     >>> import numpy as np, mlp_xp as mx
     >>> mx.predict_proba(np.zeros((1, 4)), *mx.init_params((4, 2))).tolist()
@@ -608,7 +619,8 @@ def predict(
 
     Returns:
         For softmax the most probable class, ints (n,). For sigmoid 0 or 1 for each output, ints (n, d_out), (n,) when
-        d_out is 1. For squared error, Poisson and a criterion op the outputs (n, d_out).
+        d_out is 1. For other criteria the outputs (n, d_out); where these are several for each target, the mean or the
+        quantile nearest to the median, (n, targets).
 
     Raises:
         ValueError, TypeError: as in ``forward``.

@@ -277,14 +277,13 @@ def _adam_step(
 
     # Each sum begins with a temporary array: NumPy then reuses its memory, and new memory costs more than the
     # arithmetic.
-    def rule(rates: tuple[Any, Any], p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
-        minus_rate, lr = rates
+    def rule(minus_rate: Array, p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
         m, v = beta1 * m + g, beta2 * v + g * g
-        kept = p if weight_decay == 0.0 else (1.0 - lr * weight_decay) * p
-        return minus_rate * (m / (xp.sqrt(v) + floor)) + kept, m, v
+        return minus_rate * (m / (xp.sqrt(v) + floor)) + p, m, v
 
-    rates = zip(_rates(params, minus_rate), _rates(params, lr), strict=True)
-    params, kept = _each(rule, rates, params, grads, state[1:])
+    if weight_decay:
+        params = tuple([(1.0 - rate * weight_decay) * p for rate, p in zip(_rates(params, lr), params, strict=True)])
+    params, kept = _each(rule, _rates(params, minus_rate), params, grads, state[1:])
     return params, (step, *kept)
 
 
@@ -383,9 +382,7 @@ def _checked(params: Params, grads: Any, state: Any, lr: Any, arrays: int) -> fl
         return check_number("lr", lr, 0.0, math.inf)
     shape = getattr(lr, "shape", None)
     if shape != () and not (isinstance(shape, tuple) and len(shape) == 1 and all(p.shape[:1] == shape for p in params)):
-        raise TypeError(
-            f"lr must be a number, or (k,) for parameters of k networks, or a 0-d array, got {described(lr)}"
-        )
+        raise TypeError(f"lr must be a number or a 0-d array, got {described(lr)}; for k networks also (k,)")
     return lr if not params or lr.dtype == params[0].dtype else namespace(lr).astype(lr, params[0].dtype)
 
 
@@ -503,13 +500,107 @@ def lbfgs(
 
     Source: Byrd, Lu, Nocedal and Zhu, A limited memory algorithm for bound constrained optimization, 1995.
     """
-    import numpy as np  # for the vector on the host that scipy moves
     from scipy.optimize import minimize
+
+    host = _on_host(value_and_grad, params, callback)
+    options = {"maxiter": check_whole("max_iter", max_iter, 1), "maxfun": check_whole("max_fun", max_fun, 1)}
+    tol = check_number("tol", tol, 0.0, math.inf)
+    result = minimize(
+        host.value_and_grad, host.start, method="L-BFGS-B", jac=True, options={**options, "gtol": tol},
+        callback=host.after_iteration,
+    )  # fmt: skip
+    return host.apart(result.x), result
+
+
+def newton_cg(
+    value_and_grad: Callable[..., tuple[Array, Params]],
+    product_at: Callable[..., Callable[[Params], Params]],
+    params: Params,
+    *,
+    max_iter: int = 200,
+    tol: float = 1e-6,
+    callback: Callable[[Params, float], object] | None = None,
+) -> tuple[Params, Any]:
+    """Minimise by Newton-CG of ``scipy.optimize``: the step d of each iteration solves ``H d = -gradient``.
+
+    Conjugate gradients solve it as far as it helps, by products of the Hessian with vectors; where a vector shows
+    negative curvature, they end there. An iteration costs many gradients, where one of ``lbfgs`` costs about one, and
+    there are fewer of them: that pays where ``lbfgs`` needs hundreds. ``scripts/newton.py`` compares both.
+
+    Args:
+        value_and_grad: as in ``lbfgs``.
+        product_at: ``product_at(*params) -> product``, where ``product(vectors)`` is the Hessian times vectors like the
+            parameters. ``curvature.hessian_at`` makes it; the Gauss-Newton matrix takes more iterations.
+        params: where to start from.
+        max_iter: the largest number of iterations.
+        tol: stop when the mean change of a parameter in an iteration is no larger.
+        callback: as in ``lbfgs``.
+
+    Returns:
+        The parameters found, like ``params``, and scipy's ``OptimizeResult``.
+
+    Raises:
+        ValueError, TypeError: as in ``lbfgs``, and for products that do not fit the parameters.
+
+    >>> import numpy as np
+    >>> def bowl(w):
+    ...     return (w - 3.0) @ (w - 3.0), (2.0 * (w - 3.0),)
+    >>> params, result = newton_cg(bowl, lambda w: lambda vectors: (2.0 * vectors[0],), (np.zeros(2),))
+    >>> params[0].round(4), result.success
+    (array([3., 3.]), True)
+
+    Source: Nocedal and Wright, Numerical optimization, 2nd edition, 2006, algorithm 7.1.
+    """
+    from scipy.optimize import minimize
+
+    check_callable("product_at", product_at, "lambda *params: hessian_at(X, y, *params)")
+    host = _on_host(value_and_grad, params, callback)
+    options = {"maxiter": check_whole("max_iter", max_iter, 1), "xtol": check_number("tol", tol, 0.0, math.inf)}
+    at: tuple[bytes, Callable[[Params], Params]] | None = None
+
+    def times(vector: Any, direction: Any) -> Any:
+        nonlocal at
+        if at is None or at[0] != vector.tobytes():  # scipy asks for many products at one point
+            at = vector.tobytes(), product_at(*host.apart(vector))
+        products = _like_params("product_at(*params)", at[1](host.apart(direction)), host.params)
+        return host.together(detached(*persisted(*products)))
+
+    result = minimize(
+        host.value_and_grad, host.start, method="Newton-CG", jac=True, hessp=times, options=options,
+        callback=host.after_iteration,
+    )  # fmt: skip
+    return host.apart(result.x), result
+
+
+class _OnHost(NamedTuple):
+    """What scipy moves and calls.
+
+    params: where to start from.
+    start: the same as one vector.
+    apart: a vector as parameters.
+    together: parameters as a vector.
+    value_and_grad: of a vector.
+    after_iteration: calls the caller's callback.
+    """
+
+    params: Params
+    start: Any
+    apart: Callable[[Any], Params]
+    together: Callable[[Params], Any]
+    value_and_grad: Callable[[Any], tuple[float, Any]]
+    after_iteration: Callable[..., None]
+
+
+def _on_host(
+    value_and_grad: Callable[..., tuple[Array, Params]],
+    params: Params,
+    callback: Callable[[Params, float], object] | None,
+) -> _OnHost:
+    """The arguments of a minimiser, checked, as scipy takes them."""
+    import numpy as np  # for the vector on the host that scipy moves
 
     value_and_grad = check_callable("value_and_grad", value_and_grad, "lambda *params: loss_and_grads(X, y, *params)")
     params = _moved_by_scipy(params)
-    options = {"maxiter": check_whole("max_iter", max_iter, 1), "maxfun": check_whole("max_fun", max_fun, 1)}
-    tol = check_number("tol", tol, 0.0, math.inf)
     if callback is not None:
         check_callable("callback", callback, "lambda params, value: print(value)")
     xp = namespace(*params)
@@ -532,11 +623,7 @@ def lbfgs(
         if callback is not None and is_true(callback(apart(intermediate_result.x), float(intermediate_result.fun))):
             raise StopIteration  # scipy ends the search here
 
-    result = minimize(
-        on_host, together(params), method="L-BFGS-B", jac=True, options={**options, "gtol": tol},
-        callback=after_iteration,
-    )  # fmt: skip
-    return apart(result.x), result
+    return _OnHost(params, together(params), apart, together, on_host, after_iteration)
 
 
 def _moved_by_scipy(params: Params) -> Params:
@@ -561,3 +648,14 @@ def _as_a_pair(answer: Any, params: Params) -> tuple[Array, Params]:
     if expected != found:
         raise ValueError(f"{what} of shapes {expected}, got {found}")
     return value, tuple(grads)
+
+
+def _like_params(what: str, products: Any, params: Params) -> Params:
+    """``products`` as a tuple. Raise unless there is an array of its shape for each of ``params``."""
+    must = f"what {what} returns must give a tuple of {len(params)} arrays"
+    if not isinstance(products, (tuple, list)):
+        raise TypeError(f"{must}, got {described(products)}")
+    expected, found = ([tuple(getattr(each, "shape", ())) for each in arrays] for arrays in (params, products))
+    if expected != found:
+        raise ValueError(f"{must} of shapes {expected}, got {found}")
+    return tuple(products)

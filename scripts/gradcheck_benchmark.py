@@ -94,7 +94,8 @@ def random_network(setting: Setting) -> Case:
 
 def _random_options(random: np.random.Generator, hidden: int) -> dict[str, Any]:
     """Activations, criterion, penalties and, at times, dropout and smoothing."""
-    criterion = str(random.choice(list(mlp_xp.losses.CRITERIA)))
+    known = [name for name, record in mlp_xp.losses.CRITERIA.items() if record.outputs_per_target == 1]
+    criterion = str(random.choice(known))
     options: dict[str, Any] = {
         "activation": [str(name) for name in random.choice(list(mlp_xp.ops.ACTIVATIONS), hidden)],
         "criterion": criterion,

@@ -5,6 +5,7 @@ Nothing here comes from mlp_xp. One description serves both: what they call by o
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,11 +62,19 @@ def logits(peer: Any, X: Any, params: Any, activation: str, masks: Any) -> Any:
 
 def losses(peer: Any, criterion: str, z: Any, t: Any) -> Any:
     """The loss of each row, (n,), or of one; t are targets, as z."""
+    k = t.shape[-1]
     each = {
         "softmax_cross_entropy": lambda: -t * peer.log_softmax(z),
         "sigmoid_cross_entropy": lambda: -t * peer.log_sigmoid(z) - (1 - t) * peer.log_sigmoid(-z),
         "squared_error": lambda: 0.5 * (z - t) ** 2,
         "poisson": lambda: peer.xp.exp(z) - t * z + peer.xlogy(t, t) - t,
+        "absolute_error": lambda: abs(z - t),
+        "huber": lambda: peer.xp.where(abs(z - t) <= 1.0, 0.5 * (z - t) ** 2, abs(z - t) - 0.5),
+        "quantile": lambda: 0.5 * abs(z - t),
+        # means, and logarithms of deviations
+        "gaussian": lambda: (
+            0.5 * ((t - z[..., :k]) / peer.xp.exp(z[..., k:])) ** 2 + z[..., k:] + 0.5 * math.log(2.0 * math.pi)
+        ),
     }
     return each[criterion]().sum(-1)
 

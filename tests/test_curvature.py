@@ -27,9 +27,12 @@ OPTIONS = {
     "dropout": {"dropout": 0.3, "seed": 11},
     "all": {"l2": 0.1, "l1": 0.01, "label_smoothing": 0.1, "sample_weight": True, "dropout": 0.3, "seed": 11},
 }
-# every activation with every criterion, all options on; and each option by itself
-CASES = [(a, c, "all") for a in textbook.ACTIVATIONS for c in textbook.CRITERIA] + [
-    ("gelu", SOFTMAX, o) for o in OPTIONS if o != "all"
+# every activation with the first four criteria, all options on; each other criterion and each option by itself
+FIRST, OTHERS = list(textbook.CRITERIA)[:4], list(textbook.CRITERIA)[4:]
+CASES = [
+    *((a, c, "all") for a in textbook.ACTIVATIONS for c in FIRST),
+    *(("gelu", c, "all") for c in OTHERS),
+    *(("gelu", SOFTMAX, o) for o in OPTIONS if o != "all"),
 ]
 
 
@@ -111,12 +114,13 @@ def test_hvp_is_the_derivative_of_autodiffs_gradient(backend, put, host, activat
 @pytest.mark.only("jax", "torch")
 @pytest.mark.parametrize(
     ("activation", "criterion", "chosen"),
-    [("gelu", c, "all") for c in textbook.CRITERIA] + [("tanh", SOFTMAX, "plain"), ("relu", SOFTMAX, "dropout")],
+    [("gelu", c, "all") for c in (*FIRST, "huber", "gaussian")]
+    + [("tanh", SOFTMAX, "plain"), ("relu", SOFTMAX, "dropout")],
 )
 def test_ggnvp_multiplies_by_the_matrix_formed_of_jacobians(backend, put, host, activation, criterion, chosen):
     X, y, params, vectors, options = case(put, activation, criterion, chosen)
     other = Peer(backend, put, host, X, y, options)
-    outputs = textbook.N * SIZES[-1]
+    outputs = textbook.N * params[-1].shape[0]
     J = np.concatenate(
         [host(block).reshape(outputs, -1) for block in other.peer.jacobian(other.logits)(params)], axis=1
     )
@@ -265,7 +269,7 @@ def test_the_matrix_is_symmetric(put, host, product, criterion):
 
 
 @pytest.mark.only("numpy")
-@pytest.mark.parametrize("criterion", textbook.CRITERIA)
+@pytest.mark.parametrize("criterion", FIRST)
 def test_the_gauss_newton_matrix_has_no_negative_eigenvalue_where_the_hessian_has(criterion):
     X, y, params, _, options = case(lambda array: array, "tanh", criterion, "plain")
     sizes = [p.size for p in params]

@@ -73,6 +73,8 @@ def test_every_activation(names, dtype):
         ("sigmoid_cross_entropy", 3),
         ("squared_error", 1),
         ("poisson", 2),
+        ("absolute_error", 1),
+        ("huber", 2),
     ],
 )
 def test_every_criterion(criterion, k):
@@ -237,3 +239,30 @@ def test_a_regressors_model_gives_what_predict_gives(k, loss):
         (output,) = run(exported, X[rows]).values()
         assert output.shape == model.predict(X[rows]).shape
         np.testing.assert_allclose(output, model.predict(X[rows]), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("loss", ["absolute_error", "huber", "quantile", "gaussian"])
+def test_a_regressors_model_has_an_output_for_each_method(loss, k):
+    X, y = np.random.default_rng(0).normal(size=(40, 3)), np.random.default_rng(1).normal(size=(40, k))
+    model = MLPRegressor(loss, 5, quantile=(0.1, 0.6, 0.8), max_iter=3, random_state=0)
+    model.fit(X, y[:, 0] if k == 1 else y)
+    expected = {"output": model.predict(X[:7])}
+    if loss == "gaussian":
+        expected["std"] = model.predict(X[:7], return_std=True)[1]
+    if loss == "quantile":
+        expected["quantiles"] = model.predict_quantiles(X[:7])
+    outputs = run(model.to_onnx(), X[:7])
+    assert set(outputs) == set(expected)
+    for name, array in expected.items():
+        assert outputs[name].shape == array.shape
+        np.testing.assert_allclose(outputs[name], array, rtol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("criterion", ["gaussian", mx.losses.quantile(0.1, 0.9)], ids=str)
+def test_several_outputs_for_a_target_are_exported_beside_the_prediction(criterion):
+    params, X = parameters(4, 5, 6), np.random.default_rng(0).normal(size=(7, 4))
+    outputs = run(to_onnx(None, *params, criterion=criterion), X)
+    np.testing.assert_allclose(outputs["output"], mx.predict(X, *params, criterion=criterion), rtol=1e-12)
+    np.testing.assert_allclose(outputs["outputs"], mx.forward(X, *params, criterion=criterion)[0], rtol=1e-12)

@@ -428,3 +428,19 @@ def test_the_objective_can_be_differentiated_by_the_weights_of_rows(backend, put
 def test_a_probability_of_nan_gives_no_plausible_cross_entropy(put):
     assert math.isnan(float(mx.cross_entropy(put([[math.nan, 0.5]]), put([1]))))
     assert math.isnan(float(mx.cross_entropy(put([[0.5, 0.5], [0.5, math.nan]]), put([0, 0]))))
+
+
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error", "poisson"])
+def test_a_criterion_of_k_networks_takes_weights_for_each(put, host, name):
+    random = np.random.default_rng(2)
+    logits, targets = random.normal(size=(3, 5, 2)), random.uniform(size=(5, 2))
+    weights = random.uniform(size=(3, 5))
+    op = getattr(mx.losses, name)
+    loss, pullback = op(put(logits), put(targets), put(weights))
+    (slope,) = pullback(put([1.0, 2.0, 3.0]))
+    for i in range(3):
+        alone, pull = op(put(logits[i]), put(targets), put(weights[i]))
+        np.testing.assert_allclose(host(loss)[i], host(alone), rtol=1e-14)
+        np.testing.assert_allclose(host(slope)[i], host(pull(put(i + 1.0))[0]), rtol=1e-14)
+    with pytest.raises(ValueError, match=r"weights must have shape \(5,\) to follow logits \(3, 5, 2\), got \(2, 5\)"):
+        op(put(logits), put(targets), put(weights[:2]))

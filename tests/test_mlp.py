@@ -219,6 +219,29 @@ def test_k_networks_in_one_call_are_k_networks_one_by_one(put, host, options):
         assert_grads_close(host, backward, map(host, mx.backward(one_cache, put(y))), CLOSE)
 
 
+@pytest.mark.parametrize("criterion", textbook.CRITERIA)
+def test_k_networks_have_weights_and_rates_of_their_own(put, host, criterion):
+    """A row that weighs nothing for a network is held out from it."""
+    X, y, networks = textbook.batch(), textbook.labels(), [textbook.parameters(seed=seed) for seed in (2, 3)]
+    weights = np.array([[1.0, 0.0, 2.0, 0.5, 0.0, 3.0], [0.0, 1.0, 0.0, 0.0, 4.0, 1.0]])
+    stacked = [put(np.stack(arrays)) for arrays in zip(*networks, strict=True)]
+    options = {"criterion": criterion, "l2": 0.1}
+    losses, grads = mx.loss_and_grads(put(X), put(y), *stacked, sample_weight=put(weights), **options)
+    rates = put([0.5, 0.1])
+    _, stepped = mx.train_step(put(X), put(y), *stacked, lr=rates, sample_weight=put(weights), **options)
+    _, cache = mx.forward(put(X), *stacked, criterion=criterion)
+    backward = mx.backward(cache, put(y), sample_weight=put(weights))
+    for i, params in enumerate(networks):
+        kept = weights[i] > 0
+        rows, said = (X[kept], y[kept]), {"sample_weight": weights[i][kept], "criterion": criterion}
+        np.testing.assert_allclose(host(losses)[i], textbook.objective(*rows, *params, l2=0.1, **said), rtol=CLOSE)
+        expected = textbook.gradients(*rows, *params, l2=0.1, **said)
+        assert_grads_close(host, [g[i, ...] for g in grads], expected, CLOSE)
+        moved = [p - (0.5, 0.1)[i] * g for p, g in zip(params, expected, strict=True)]
+        assert_grads_close(host, [p[i, ...] for p in stepped], moved, CLOSE)
+        assert_grads_close(host, [g[i, ...] for g in backward], textbook.gradients(*rows, *params, **said), CLOSE)
+
+
 def test_the_objective_takes_any_mix_of_batched_and_unbatched_parameters(put, host):
     X, y, networks = textbook.batch(), textbook.labels(), [textbook.parameters(seed=seed) for seed in (2, 3)]
     options = {"l2": 0.1, "l1": 0.01}

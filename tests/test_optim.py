@@ -17,6 +17,7 @@ from scipy.optimize import minimize
 import mlp_xp as mx
 from mlp_xp import optim
 from mlp_xp._lib.namespace import persisted
+from mlp_xp.curvature import hessian_at
 
 STEPS = 24
 SHAPES = ((4, 3), (3,))  # few: JAX compiles for each, Dask builds a graph for each
@@ -427,6 +428,66 @@ def test_a_callback_that_says_true_ends_lbfgs_after_its_iteration(xp, put, host)
         assert optim.lbfgs(functools.partial(valley, xp), params, callback=lambda *here, no=no: no)[1].status == 0
 
 
+def ridge(put):
+    """Regression by one layer: value and gradient, products of the Hessian, a start, and the minimum in closed form."""
+    X, y = textbook.batch(), textbook.soft_targets()
+    at = {"criterion": "squared_error", "l2": 0.1}
+    one = np.concatenate([X, np.ones((len(X), 1))], axis=1)
+    exact = np.linalg.solve(one.T @ one / len(X) + 0.1 * np.diag([1.0] * 4 + [0.0]), one.T @ y / len(X))
+    X, y, params = put(X), put(y), (put(np.zeros((4, 3))), put(np.zeros(3)))
+    value_and_grad = functools.partial(mx.loss_and_grads, X, y, **at)
+    return value_and_grad, functools.partial(hessian_at, X, y, **at), params, (exact[:4], exact[4])
+
+
+def test_newton_cg_finds_the_minimum_of_ridge_regression(put, host):
+    value_and_grad, product_at, params, exact = ridge(put)
+    values = []
+    found, result = optim.newton_cg(
+        value_and_grad, product_at, params, tol=1e-9, callback=lambda p, value: values.append(value)
+    )
+    assert result.success
+    assert len(values) == result.nit <= 20
+    for ours, theirs in zip(found, exact, strict=True):
+        np.testing.assert_allclose(host(ours), theirs, atol=1e-7)
+
+
+@pytest.mark.only("numpy")
+def test_newton_cg_follows_scipys():
+    start = tuple(p + 0.1 for p in START)
+
+    def product_at(W, b):
+        def product(vectors):
+            V, c = vectors
+            gap, moved = b - np.sum(W * W, axis=0), c - 2.0 * np.sum(W * V, axis=0)
+            return 2.0 * V - 40.0 * (V * gap + W * moved), 20.0 * moved
+
+        return product
+
+    def apart(x):
+        return x[:6].reshape(2, 3), x[6:]
+
+    def flat(x):
+        value, grads = valley(np, *apart(x))
+        return value, np.concatenate([g.reshape(-1) for g in grads])
+
+    theirs = minimize(
+        flat, np.concatenate([p.reshape(-1) for p in start]), method="Newton-CG", jac=True,
+        hessp=lambda x, v: np.concatenate([g.reshape(-1) for g in product_at(*apart(x))(apart(v))]),
+        options={"xtol": 1e-6, "maxiter": 200},
+    )  # fmt: skip
+    _, result = optim.newton_cg(functools.partial(valley, np), product_at, start)
+    assert (result.nit, result.nfev, result.nhev, result.status) == (theirs.nit, theirs.nfev, theirs.nhev, 0)
+    np.testing.assert_array_equal(result.x, theirs.x)
+
+
+@pytest.mark.only("numpy", "torch", "jax", "array_api_strict", "cupy")
+def test_newton_cg_keeps_float32_and_ends_when_the_callback_says_true(xp, put):
+    value_and_grad, product_at, params, _ = ridge(lambda a: put(a, xp.float32))
+    found, result = optim.newton_cg(value_and_grad, product_at, params, callback=lambda p, value: True)
+    assert (result.nit, result.status) == (1, 99)
+    assert all(p.dtype == xp.float32 for p in found)
+
+
 @pytest.mark.only("numpy")
 def test_numbers_of_numpy_are_options_of_lbfgs():
     plain = optim.lbfgs(functools.partial(valley, np), START, max_iter=150, tol=0.01)[1]
@@ -544,6 +605,36 @@ def test_no_kind_of_rate_widens_float32(xp, put, host, make):
     for lr, said in ((math.nan, "got nan"), (-0.1, "got -0.1"), (True, "got True"), (put([0.1]), "0-d array, got")):
         with pytest.raises((ValueError, TypeError), match=f"^lr must be .*{said}"):
             optimizer.update(params, params, optimizer.init(params), lr)
+
+
+@pytest.mark.parametrize("make", optim.OPTIMIZERS.values(), ids=optim.OPTIMIZERS)
+def test_k_networks_take_a_rate_each(put, host, make):
+    """Also where k is the width of the network: a rate must not multiply columns."""
+    random, rates, optimizer = np.random.default_rng(4), [0.5, 0.0, 0.01], make()
+    params, *grads = ([random.normal(size=shape) for shape in ((3, 4, 3), (3, 3))] for _ in range(4))
+    together, state = tuple(map(put, params)), optimizer.init(tuple(map(put, params)))
+    for each in grads:
+        together, state = optimizer.update(together, tuple(map(put, each)), state, put(rates))
+    for i, rate in enumerate(rates):
+        alone = tuple(put(p[i]) for p in params)
+        kept = optimizer.init(alone)
+        for each in grads:
+            alone, kept = optimizer.update(alone, tuple(put(g[i]) for g in each), kept, rate)
+        for a, b in zip((*together, *state), (*alone, *kept), strict=True):
+            np.testing.assert_allclose(host(a)[i] if a.ndim else host(a), host(b), rtol=1e-13, atol=1e-15)
+
+
+def test_k_networks_are_clipped_each_by_its_own_norm(put, host):
+    random = np.random.default_rng(4)
+    grads = [size * random.normal(size=(2, *shape)) for size, shape in ((3.0, (4, 3)), (1.0, (3,)))]
+    grads[0][1] *= 1e-3
+    grads[1][1] *= 1e-3
+    clipped = optim.clip_by_global_norm(tuple(map(put, grads)), 0.5, ensemble=True)
+    norms = [math.sqrt(sum(np.sum(g[i] ** 2) for g in grads)) for i in range(2)]
+    assert norms[0] > 0.5 > norms[1]
+    for ours, g in zip(clipped, grads, strict=True):
+        np.testing.assert_allclose(host(ours)[0], g[0] * 0.5 / norms[0], rtol=1e-14)
+        np.testing.assert_allclose(host(ours)[1], g[1], rtol=1e-15)
 
 
 @pytest.mark.only("numpy")

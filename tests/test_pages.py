@@ -23,7 +23,7 @@ def read(page):
 
 
 def test_the_learners_pages_python_prints_what_the_page_says():
-    assert len(blocks(LEARNERS_PAGE, "output")) == 4
+    assert len(blocks(LEARNERS_PAGE, "output")) == 5
     run_page(LEARNERS_PAGE)
 
 

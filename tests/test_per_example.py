@@ -26,7 +26,12 @@ def case(put, criterion, sizes=SIZES):
     options = {**OPTIONS, "criterion": criterion, "sample_weight": put(textbook.row_weights())}
     if criterion == SOFTMAX:
         options["label_smoothing"] = 0.1
-    return put(textbook.batch()), put(y), tuple(map(put, textbook.parameters(sizes))), options
+    return (
+        put(textbook.batch()),
+        put(y),
+        tuple(map(put, textbook.parameters(textbook.widths_for(criterion, sizes)))),
+        options,
+    )
 
 
 def assert_close(host, ours, theirs):

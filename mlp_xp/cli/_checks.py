@@ -35,7 +35,7 @@ def check_model(model: Model, data: str, **how: Any) -> Report:
     targets = np.searchsorted(model.classes, model.known(source.where, y)) if model.is_classifier else y[:, None]
     rows = Dataset(model.put(X), model.place.put(targets))
     rows = estimator.scaling_.dataset(rows) if estimator.scaling_ else rows
-    return check_gradients(rows.X, rows.y, *estimator._params(), **estimator._options(), **how)
+    return check_gradients(rows.X, rows.y, *estimator._first_network(), **estimator._options(), **how)
 
 
 # --- this library's own ------------------------------------------------------------------------------------------

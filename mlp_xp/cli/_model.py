@@ -60,6 +60,14 @@ class Model(NamedTuple):
         with np.errstate(over="ignore"):
             return to_host(self.estimator.predict_proba(self.put(X)))
 
+    def spread(self, X: NDArray[Any], std: bool, levels: tuple[float, ...]) -> list[NDArray[Any]]:
+        """What a regression says besides: the standard deviation if asked for, and a quantile for each level, (n,)."""
+        said: list[Any] = [self.estimator.predict(self.put(X), return_std=True)[1]] if std else []
+        if levels:
+            quantiles = self.estimator.predict_quantiles(self.put(X), levels)
+            said += [quantiles[:, position] for position in range(len(levels))]
+        return [to_host(each).astype(np.float64) for each in said]
+
     def chunks(self, source: Source, rows: int | None = ROWS, why: str = "") -> Iterator[tuple[Any, Any]]:
         """X as the recipe reads it, and the targets if ``why`` says what they are for, so many rows at a time.
 

@@ -110,16 +110,25 @@ def estimator_settings(values: dict[str, Any], task: str, labels: list[Any]) -> 
     chosen = {name: values[name] for name in SETTINGS if name in taken}
     chosen["hidden_layer_sizes"] = _widths(values["hidden_layer_sizes"])
     chosen["activation"] = activation_names(values["activation"])
-    if "quantile" in chosen:
-        chosen["quantile"] = _levels(values["quantile"])
     activations_of(chosen["activation"], len(chosen["hidden_layer_sizes"]))  # raises unless these are activations
     if (size := values["batch_size"]) != "auto":
         if not size.isdigit() or int(size) < 1:
             raise ValueError(f"batch_size must be auto or a positive whole number, got {size!r}")
         chosen["batch_size"] = int(size)
+    if "quantile" in chosen:
+        levels = numbers_in("quantile", values["quantile"])
+        chosen["quantile"] = levels[0] if len(levels) == 1 else levels
     if chosen.get("class_weight") not in (None, "balanced"):
         chosen["class_weight"] = _class_weights(values["class_weight"], labels)
     return chosen
+
+
+def numbers_in(name: str, text: str | None) -> tuple[float, ...]:
+    """``"0.05, 0.95"`` -> (0.05, 0.95); nothing for None."""
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise ValueError(f"{name} must be numbers, comma separated, got {text!r}") from None
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -135,15 +144,6 @@ def _widths(text: str) -> tuple[int, ...]:
             f"hidden_layer_sizes must be positive whole numbers, comma separated, or 0 for no layer, got {text!r}"
         )
     return widths
-
-
-def _levels(text: str) -> float | tuple[float, ...]:
-    """``"0.5"`` -> 0.5; ``"0.1,0.9"`` -> (0.1, 0.9)."""
-    try:
-        levels = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"quantile must be numbers between 0 and 1, comma separated, got {text!r}") from None
-    return levels[0] if len(levels) == 1 else levels
 
 
 def _class_weights(text: str, labels: list[Any]) -> dict[Any, float]:

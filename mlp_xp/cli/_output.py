@@ -132,10 +132,11 @@ def listed(names: Sequence[Any], most: int) -> str:
     return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def network(sizes: Sequence[int], activation: str | Sequence[str]) -> str:
-    """``784-256-10, relu``."""
+def network(sizes: Sequence[int], activation: str | Sequence[str], ensemble: int = 1) -> str:
+    """``784-256-10, relu``, or ``5 times 784-256-10, relu``."""
     names = activation if isinstance(activation, str) else ", ".join(activation)
-    return f"{'-'.join(map(str, sizes))}, {names if len(sizes) > 2 else 'no hidden layer'}"
+    times = f"{ensemble} times " if ensemble > 1 else ""
+    return f"{times}{'-'.join(map(str, sizes))}, {names if len(sizes) > 2 else 'no hidden layer'}"
 
 
 # --- files -------------------------------------------------------------------------------------------------------

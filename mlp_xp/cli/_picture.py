@@ -44,7 +44,7 @@ def run_figure(run: Run) -> Figure:
     else:
         _draw_confusion(middle, confusion(run.data.test.y, run.predicted, model.classes), labels)
     plots.draw_weights(
-        right.subplots(), to_host(model.estimator.coefs_[0]), recipe.image_shape,
+        right.subplots(), to_host(model.estimator._first_network()[0]), recipe.image_shape,
         columns=None if hidden else labels,
         inputs=[name if len(name) <= 24 else f"{name[:22]}…" for name in recipe.names] or None,
         kind="hidden unit" if hidden else "output" if labels is None else "class",

@@ -79,8 +79,8 @@ def choose(run: Run) -> None:
     )  # fmt: skip
     run.lap("loading libraries and data")
     n, d_in = run.data.training.X.shape
-    run.sizes = (d_in, *estimator.hidden_layer_sizes, run.data.outputs)
-    _check_memory(run.sizes, estimator.solver, dtype)
+    run.sizes = (d_in, *estimator.hidden_layer_sizes, run.data.outputs * estimator._outputs_per_target())
+    _check_memory(run.sizes, estimator.solver, dtype, estimator.ensemble)
     if place is None:
         choice = fastest(run.sizes, min(_TIMED_ROWS, n), dtype)
         run.backend = choice.backend
@@ -90,7 +90,7 @@ def choose(run: Run) -> None:
     if options["compile"]:
         estimator.set_params(compile=compiler(run.backend))
     run.model = Model(estimator, place, run.data.recipe, {})
-    run.network = f"{network(run.sizes, estimator.activation)}, {estimator.solver}"
+    run.network = f"{network(run.sizes, estimator.activation, estimator.ensemble)}, {estimator.solver}"
     task = run.data.recipe.task
     say(f"{run.name}: {run.data.rows}")
     say(task if options["task"] else f"{task}, since {run.data.reason}; --task decides otherwise")
@@ -99,18 +99,20 @@ def choose(run: Run) -> None:
     say(f"network {run.network}, on {run.backend} in {dtype}")
 
 
-def _check_memory(sizes: tuple[int, ...], solver: str, dtype: str) -> None:
+def _check_memory(sizes: tuple[int, ...], solver: str, dtype: str, networks: int) -> None:
     """Raise unless parameters, their initial values in float64, gradients and the optimizer's state fit in memory."""
-    cost = step_cost(sizes, 1, dtype, optimizer={"sgd": "momentum", "lbfgs": "adam"}.get(solver, solver))
-    needed = 2 * cost.parameter_bytes + 8 * cost.parameters + cost.optimizer_bytes
+    cost = step_cost(
+        sizes, 1, dtype, optimizer={"sgd": "momentum", "lbfgs": "adam", "newton-cg": "adam"}.get(solver, solver)
+    )
+    needed = networks * (2 * cost.parameter_bytes + 8 * cost.parameters + cost.optimizer_bytes)
     try:
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows does not say
         return
     if needed > there:
         raise ValueError(
-            f"a network of {'-'.join(map(str, sizes))} must fit in memory: it takes {needed / 1e9:,.0f} GB to train, "
-            f"this machine has {there / 1e9:,.0f} GB"
+            f"{f'{networks} networks' if networks > 1 else 'a network'} of {'-'.join(map(str, sizes))} must fit in "
+            f"memory: it takes {needed / 1e9:,.0f} GB to train, this machine has {there / 1e9:,.0f} GB"
         )
 
 

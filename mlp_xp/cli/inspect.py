@@ -35,14 +35,17 @@ def command(model: str, as_json: bool) -> None:
 
 
 def _sizes(model: Model) -> list[int]:
-    coefs = model.estimator.coefs_
+    coefs = model.estimator._first_network()[::2]
     return [int(coefs[0].shape[0]), *(int(W.shape[1]) for W in coefs)]
 
 
 def _facts(model: Model) -> Iterator[tuple[str, str]]:
     """Names and texts, in the order in which they are shown; an empty text is left out."""
     estimator, notes, recipe = model.estimator, model.header["notes"], model.recipe
-    yield "network", f"{network(_sizes(model), estimator.activation)}, in {estimator.coefs_[0].dtype}"
+    yield (
+        "network",
+        f"{network(_sizes(model), estimator.activation, estimator.ensemble)}, in {estimator.coefs_[0].dtype}",
+    )
     yield "task", f"{recipe.task} of {recipe.target}" if recipe.target else recipe.task
     yield "classes", listed(model.classes.tolist(), 12) if model.is_classifier else ""
     yield "inputs", ", ".join(recipe.names[:6]) + (f" ... {len(recipe.names)} in all" if len(recipe.names) > 6 else "")
@@ -70,12 +73,13 @@ def _cost_of_a_step(model: Model) -> str:
     estimator, batch = model.estimator, model.estimator.batch_size
     if batch == "auto":
         batch = min(200, model.header["notes"].get("data", {}).get("trained", 200))
-    optimizer = {"sgd": "momentum", "lbfgs": "sgd"}.get(estimator.solver, estimator.solver)
+    optimizer = {"sgd": "momentum", "lbfgs": "sgd", "newton-cg": "sgd"}.get(estimator.solver, estimator.solver)
     cost = step_cost(_sizes(model), batch, str(estimator.coefs_[0].dtype), activation=estimator.activation,
                      criterion=estimator._criterion(), optimizer=optimizer)  # fmt: skip
     flops = readable(cost.forward_flops + cost.backward_flops, "FLOP")
     kept = cost.activation_bytes + 2 * cost.parameter_bytes + cost.optimizer_bytes
-    return f"on {batch} rows: {cost.parameters:,} parameters, {flops}, {readable(kept, 'B')}"
+    each = "each network " if estimator.ensemble > 1 else ""
+    return f"{each}on {batch} rows: {cost.parameters:,} parameters, {flops}, {readable(kept, 'B')}"
 
 
 def _training(history: tuple[Record, ...], score_name: str) -> Iterator[tuple[str, str]]:

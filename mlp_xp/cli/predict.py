@@ -5,13 +5,21 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import click
 
 from mlp_xp.cli._help import command_of
-from mlp_xp.cli._options import ROWS, backend_option, device_option, force_option
+from mlp_xp.cli._options import ROWS, backend_option, device_option, force_option, numbers_in
 from mlp_xp.cli._output import Screen, claimed, with_suffix
+
+
+class Column(NamedTuple):
+    """A column of what is written: its name, and that of the array that has it in an .npz file."""
+
+    name: str
+    array: str
+
 
 _Write: TypeAlias = Callable[[list[Any]], None]
 """Writes some rows, given as columns: arrays (n,) on the host."""
@@ -22,13 +30,16 @@ _Write: TypeAlias = Callable[[list[Any]], None]
 @click.argument("data")
 @click.option("--output", "-o", help="A .csv, .parquet or .npz file; by default CSV is printed.")
 @click.option("--proba", is_flag=True, help="Write the probability of each class too.")
+@click.option("--std", is_flag=True, help="Write a standard deviation too: of loss gaussian, or of an ensemble.")
+@click.option("--quantiles", help="Levels of quantiles to write too, comma separated: of loss gaussian, or quantile.")
 @click.option("--rows", type=click.IntRange(1), default=ROWS, help="Rows to read at a time.")
 @backend_option
 @device_option
 @force_option
 def command(
-    model: str, data: str, output: str | None, proba: bool, rows: int, backend: str, device: str | None, force: bool
-) -> None:
+    model: str, data: str, output: str | None, proba: bool, std: bool, quantiles: str | None, rows: int, backend: str,
+    device: str | None, force: bool,
+) -> None:  # fmt: skip
     """Predict with MODEL the rows of DATA, which has the columns that the model was trained on.
 
     The rows are read a batch at a time, so DATA may be larger than the memory. For example: mlp-xp predict
@@ -41,12 +52,20 @@ def command(
         opened = open_model(model, backend, device)
         if proba and not opened.is_classifier:
             raise ValueError(f"{model} has no probabilities: it is a regression")
-        source = open_for(opened, data)
-        probabilities = [f"probability_{label}" for label in opened.classes] if proba else []
-        count = 0
-        with _writing(path, [f"predicted_{opened.recipe.target or 'target'}", *probabilities]) as write:
+        if (std or quantiles) and opened.is_classifier:
+            raise ValueError(
+                f"{model} has neither std nor quantiles: it is a classification; --proba says how sure it is"
+            )
+        source, levels, count = open_for(opened, data), numbers_in("quantiles", quantiles), 0
+        predicted = f"predicted_{opened.recipe.target or 'target'}"
+        columns = [Column(predicted, "prediction")]
+        columns += [Column(f"probability_{label}", "probability") for label in opened.classes] if proba else []
+        columns += [Column(f"{predicted}_std", "std")] if std else []
+        columns += [Column(f"{predicted}_q{level:g}", "quantiles") for level in levels]
+        with _writing(path, columns) as write:
             for X, _ in opened.chunks(source, rows):
-                write([opened.predict(X), *(opened.predict_proba(X).T if proba else ())])
+                more = [*(opened.predict_proba(X).T if proba else ()), *opened.spread(X, std, levels)]
+                write([opened.predict(X), *more])
                 count += len(X)
     if path is not None:
         Screen().say(f"wrote {count:,} rows to {path}")
@@ -56,21 +75,21 @@ def command(
 
 
 @contextmanager
-def _writing(path: Path | None, names: list[str]) -> Iterator[_Write]:
+def _writing(path: Path | None, columns: list[Column]) -> Iterator[_Write]:
     """A function that writes rows, to stdout without a ``path``; the file appears at the end, whole or not at all."""
     from mlp_xp._lib.files import replacing
 
     with ExitStack() as stack:
         file = sys.stdout.fileno() if path is None else stack.enter_context(replacing(path))
         writer = _to_csv if path is None else _WRITERS[path.suffix.lower()]
-        yield stack.enter_context(writer(file, names))
+        yield stack.enter_context(writer(file, columns))
 
 
 @contextmanager
-def _to_csv(file: Path | int, names: list[str]) -> Iterator[_Write]:
+def _to_csv(file: Path | int, named: list[Column]) -> Iterator[_Write]:
     with open(file, "w", newline="", encoding="utf-8", closefd=not isinstance(file, int)) as opened:
         writer = csv.writer(opened, lineterminator="\n")
-        header = [names]  # written with the first rows: a refused file leaves stdout empty
+        header = [[column.name for column in named]]  # written with the first rows: a refused file leaves stdout empty
 
         def write(columns: list[Any]) -> None:
             writer.writerows(header)
@@ -81,7 +100,7 @@ def _to_csv(file: Path | int, names: list[str]) -> Iterator[_Write]:
 
 
 @contextmanager
-def _to_parquet(path: Path, names: list[str]) -> Iterator[_Write]:
+def _to_parquet(path: Path, named: list[Column]) -> Iterator[_Write]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -89,7 +108,7 @@ def _to_parquet(path: Path, names: list[str]) -> Iterator[_Write]:
         writers: list[Any] = []
 
         def write(columns: list[Any]) -> None:
-            table = pa.table(dict(zip(names, columns, strict=True)))
+            table = pa.table({column.name: values for column, values in zip(named, columns, strict=True)})
             if not writers:  # the first rows say which types the columns have
                 writers.append(stack.enter_context(parquet.ParquetWriter(path, table.schema)))
             writers[0].write_table(table)
@@ -98,13 +117,16 @@ def _to_parquet(path: Path, names: list[str]) -> Iterator[_Write]:
 
 
 @contextmanager
-def _to_npz(path: Path, names: list[str]) -> Iterator[_Write]:
+def _to_npz(path: Path, named: list[Column]) -> Iterator[_Write]:
     import numpy as np
 
     parts: list[list[Any]] = []
     yield parts.append
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    arrays = {"prediction": columns[0], **({"probability": np.stack(columns[1:], axis=1)} if columns[1:] else {})}
+    together: dict[str, list[Any]] = {}
+    for column, values in zip(named, zip(*parts, strict=True), strict=True):
+        together.setdefault(column.array, []).append(np.concatenate(values))
+    flat = ("prediction", "std")
+    arrays = {name: each[0] if name in flat else np.stack(each, axis=1) for name, each in together.items()}
     with path.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 

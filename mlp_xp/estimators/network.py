@@ -1,6 +1,6 @@
 """The network of an estimator: its parameters, the curves of its training, its predictions, its ways out.
 
-Before: ``data`` checks what comes in. Next: ``base`` and ``lbfgs`` learn.
+Before: ``data`` checks what comes in. Next: ``base`` and ``full_batch`` learn.
 """
 
 import math
@@ -28,7 +28,7 @@ from mlp_xp.export import model_of
 from mlp_xp.mlp import TrainOptions, predict
 from mlp_xp.parameters import Numbers, SharedParameters, entries_of
 from mlp_xp.train import Diverged, Epoch, Record
-from mlp_xp.train.epoch import histories
+from mlp_xp.train.epoch import ensemble_size, histories
 
 _SMALLEST_RATE = 1e-6  # at which "adaptive" gives up, as in scikit-learn
 
@@ -77,6 +77,15 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
         params = [*self.coefs_, *self.intercepts_]
         params[::2], params[1::2] = self.coefs_, self.intercepts_
         return tuple(params)
+
+    def _outputs_per_target(self) -> int:
+        """How many outputs a network that is fitted now has for each target."""
+        return 1
+
+    def _first_network(self) -> Params:
+        """W1, b1, ... of one network: of an ensemble the first."""
+        params = self._params()
+        return params if ensemble_size(params) is None else tuple([p[0, ...] for p in params])
 
     def _learned(self, params: Params) -> None:
         """Let these be the network's parameters."""

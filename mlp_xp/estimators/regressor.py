@@ -208,8 +208,10 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         return [self.loss, *own]
 
     def _criterion(self) -> str | Op:
-        name, *parameters = getattr(self, "_learned_by", None) or [super()._criterion()]  # older files have none
-        return _WITH_PARAMETERS[name](*parameters) if parameters else str(name)
+        return _loss_of(*getattr(self, "_learned_by", None) or [super()._criterion()])  # older files have none
+
+    def _outputs_per_target(self) -> int:
+        return criterion_named(_loss_of(*self._chosen_loss())).outputs_per_target
 
     def _record_of_loss(self) -> Criterion:
         return criterion_named(self._criterion())
@@ -248,6 +250,11 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         xp = namespace(outputs)
         score = float(r2(xp, held_out.y, outputs, held_out.weight))
         return score if all_finite(xp, outputs) else math.nan
+
+
+def _loss_of(name: str, *parameters: float) -> str | Op:
+    """The criterion of what ``_chosen_loss`` returned."""
+    return _WITH_PARAMETERS[name](*parameters) if parameters else name
 
 
 def _listed(levels: Any) -> list[Any]:

@@ -14,6 +14,7 @@ from mlp_xp._lib.arguments import shortened
 from mlp_xp._lib.namespace import device_of, is_numpy, to_host, wide_dtype
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.optim import State
+from mlp_xp.train.dataset import all_finite
 from mlp_xp.train.epoch import Record, ensemble_size, is_good
 
 
@@ -55,12 +56,10 @@ def numbers(xp: Namespace, *arrays: Array) -> list[list[float]]:
 
 def finite(xp: Namespace, params: Params) -> list[bool]:
     """Whether all parameters of each network are finite."""
-    count = ensemble_size(params)
-    if count is None:
-        each = [xp.all(xp.isfinite(p)) for p in params]
-    else:
-        each = [xp.all(xp.reshape(xp.isfinite(p), (count, math.prod(p.shape[1:]))), axis=1) for p in params]
-    answers: list[bool] = to_host(xp.all(xp.stack(each), axis=0)).reshape(-1).tolist()
+    if ensemble_size(params) is None:
+        return [all_finite(xp, *params)]
+    each = [xp.all(xp.isfinite(p), axis=tuple(range(1, p.ndim))) for p in params]
+    answers: list[bool] = to_host(xp.all(xp.stack(each), axis=0)).tolist()
     return answers
 
 
@@ -87,16 +86,16 @@ class Shared(NamedTuple):
 
     Steps see such an array without axes. An epoch has it once for each network, for they end after different steps.
 
-    networks: how many; None for one, which shares nothing.
+    size: how many networks; None for one, which shares nothing.
     arrays: for each array of the state whether it is shared.
     """
 
-    networks: int | None
+    size: int | None
     arrays: tuple[bool, ...]
 
     def for_epoch(self, xp: Namespace, state: State) -> State:
         """A state of the first step, with a leading axis everywhere."""
-        times = cast(int, self.networks)
+        times = cast(int, self.size)
         return tuple([xp.stack([a] * times) if shared else a for a, shared in zip(state, self.arrays, strict=True)])
 
     def for_steps(self, state: State, running: Sequence[bool]) -> State:

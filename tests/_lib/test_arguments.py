@@ -562,9 +562,9 @@ ROWS = {
         lambda g: optim.sgd().update(g.p, g.p[:3], (), 0.1), V,
         "grads must be a tuple of 4 gradients, one per parameter, got 3"),
     "a step at a rate in words": (
-        lambda g: optim.sgd().update(g.p, g.p, (), "fast"), T, "lr must be a number, or (k,) for parameters of k networks, or a 0-d array, got 'fast'"),
+        lambda g: optim.sgd().update(g.p, g.p, (), "fast"), T, "lr must be a number or a 0-d array, got 'fast'"),
     "a step at no rate": (
-        lambda g: optim.nesterov().update(g.p, g.p, g.p, None), T, "lr must be a number, or (k,) for parameters of k networks, or a 0-d array, got None"),
+        lambda g: optim.nesterov().update(g.p, g.p, g.p, None), T, "lr must be a number or a 0-d array, got None"),
     "nothing to clip": (lambda g: optim.clip_by_global_norm((), 1.0), V, "grads must hold at least one array, got none"),
     "a limit that is text": (lambda g: optim.clip_by_global_norm(g.p, "1"), T, "limit must be a number, got '1'"),
     "a decay of None": (lambda g: optim.momentum(None), T, "decay must be a number, got None"),
@@ -685,6 +685,58 @@ ROWS = {
     "batches for no parameters": (
         lambda g: g.train(X=[(g.X, g.y)], y=None, params=()), V,
         "the parameters must be W1, b1, W2, b2, ... in pairs, got 0 arrays"),
+    # criteria that take several outputs of each target, or a parameter
+    "an odd number of outputs for means and deviations": (
+        lambda g: mx.forward(g.X, *g.p, criterion="gaussian"), V,
+        "d_out must be a multiple of 2, the outputs of each target for gaussian, got 3"),
+    "targets for each output": (
+        lambda g: mx.objective(g.X, g.t, *g.p, criterion=mx.losses.quantile(0.1, 0.5, 0.9)), V,
+        "floating y must be targets of shape (n, d_out) = (6, 1), got (6, 3)"),
+    "levels in percent": (
+        lambda g: mx.objective(g.X, g.t, *g.p, criterion=mx.losses.quantile(5, 95)), V,
+        "a level of quantile must be at least 0 and below 1, got 5"),
+    "levels that fall": (lambda g: mx.losses.quantile(0.9, 0.1), V, "in ascending order, got 0.9, 0.1"),
+    "arrays for levels": (
+        lambda g: mx.losses.quantile(g.t, g.t, g.zeros(6)), T, "a level of quantile must be a number, got"),
+    "a delta of 0": (lambda g: mx.losses.huber(0), V, "delta must be positive, got 0"),
+    # ensembles: parameters with a leading axis
+    "no network": (lambda g: mx.init_params((4, 3), ensemble=0), V, "ensemble must be at least 1, got 0"),
+    "half a network": (lambda g: mx.init_params((4, 3), ensemble=1.5), T, "ensemble must be a whole number, got 1.5"),
+    "an ensemble that is True": (
+        lambda g: mx.init_params((4, 3), ensemble=True), T, "ensemble must be a whole number, got True"),
+    "an ensemble of no networks is trained": (
+        lambda g: next(train(g.X, g.y, tuple(p[None, ...][:0, ...] for p in g.p), epochs=1)), V,
+        "an ensemble must have at least one network, got W1 of shape (0, 4, 5)"),
+    "batched and other parameters are trained together": (
+        lambda g: next(train(g.X, g.y, (g.p[0][None, ...], *g.p[1:]), epochs=1)), V,
+        "either all parameters or none must have a leading axis, got [(1, 4, 5), (5,), (5, 3), (3,)]"),
+    "rates for other networks": (
+        lambda g: next(train(g.X, g.y, tuple(p[None, ...] for p in g.p), epochs=1, lr=(0.1, 0.2))), V,
+        "lr must be one value, or 1, one for each network, got 2: [0.1, 0.2]"),
+    "two penalties of one network": (
+        lambda g: next(train(g.X, g.y, g.p, epochs=1, alpha=[0.1, 0.2])), V,
+        "alpha must be one value for one network, got 2: [0.1, 0.2]"),
+    "weights for other networks": (
+        lambda g: next(train(g.X, g.y, tuple(p[None, ...] for p in g.p), epochs=1, sample_weight=g.zeros(2, 6))), V,
+        "sample_weight must have shape (n,) = (6,) or (k, n) = (1, 6), got (2, 6)"),
+    "weights of several networks for one": (
+        lambda g: mx.objective(g.X, g.y, *g.p, sample_weight=g.zeros(2, 6)), V,
+        "sample_weight must have shape (n,) = (6,), got (2, 6)"),
+    "weights that are all 0 are trained with": (
+        lambda g: next(train(g.X, g.y, g.p, epochs=1, sample_weight=g.zeros(6))), V,
+        "sample_weight must be positive for at least one row that is learned from"),
+    "a rate for each of other networks in a step": (
+        lambda g: mx.train_step(g.X, g.y, *g.p, lr=g.zeros(2)), T, "lr must be a number, got"),
+    "Newton-CG without products": (
+        lambda g: optim.newton_cg(print, None, g.p), T, "product_at must be a function such as lambda *params"),
+    "Newton-CG with products of no function": (
+        lambda g: optim.newton_cg(partial(mx.loss_and_grads, g.X, g.y), lambda *p: lambda v: None, g.p), T,
+        "what product_at(*params) returns must give a tuple of 4 arrays, got None"),
+    "Newton-CG with products of other shapes": (
+        lambda g: optim.newton_cg(partial(mx.loss_and_grads, g.X, g.y), lambda *p: lambda v: v[::-1], g.p), V,
+        "what product_at(*params) returns must give a tuple of 4 arrays of shapes [(4, 5), (5,), (5, 3), (3,)], got"),
+    "Newton-CG with half an iteration": (
+        lambda g: optim.newton_cg(print, print, g.p, max_iter=0.5), T, "max_iter must be a whole number, got 0.5"),
 }  # fmt: skip
 
 
