@@ -117,76 +117,76 @@ def train(
 ) -> Iterator[Epoch]:
     """Yield an ``Epoch`` after each pass over ``X`` (n, d_in) and ``y``, whose rows come in a seeded random order.
 
-        Args:
-            X: (n, d_in), real floating; or a scipy sparse matrix, whose batches are made dense one by one. Or, where y is
-                None, an iterable of batches, pairs ``(X, y)`` or triples with sample weights, such as a list or a
-                ``DataLoader``: each is one step, and each epoch goes through all of them in their order.
-            y: the targets, as in ``objective``; None where they come with the batches.
-            params: parameters to start from, or an ``Epoch`` to go on from, with the optimizer that made it. They are not
-                changed, and what PyTorch recorded of their past, or of the data's, stays behind. Parameters with a leading
-                axis are an ensemble, see below.
-            epochs: how many passes, those of a run that is gone on with included; where it has made them all, none.
-            optimizer: ``sgd()``, ``momentum()``, or another ``Optimizer``; ``adam()`` when None.
-            lr: the learning rate, or a schedule. What is planned is what was made and, for each epoch that is left, as many
-                steps as this one takes.
-            batch_size: rows in a step; the last one of an epoch takes what is left.
-            shuffle: whether the order changes from epoch to epoch; otherwise the rows come as they are.
-            seed: of the order and of the dropout masks, which change with every step.
-            validation: rows ``(X, y)`` on which each epoch is judged, or the share of the rows to hold out for that.
-            score: score(params), higher is better; by default the share of right labels on the validation set or, for
-                numbers, R^2.
-            patience: ends the run after more than so many epochs in a row that did not improve on the best by ``tol``; the
-                parameters to keep are then ``best`` of the last epoch.
-            tol: the least improvement that counts.
-            alpha: strength of scikit-learn's penalty ``alpha / 2S sum ||W||^2``, S the rows of the batch or their weight.
-            clip_norm: gradients are scaled down to this norm, taken over all of them.
-            callbacks: called with each ``Epoch`` before it is yielded; when one returns True, the epoch is the last.
-            order: order(number) -> the rows on the host in the order of that epoch, in place of the seeded one.
-            compile: makes a function of arrays a faster one, such as ``jax.jit`` or ``torch.compile``; called once a run.
-                PyTorch gives up, with a warning, after eight in one process: some three runs, unless its
-                ``recompile_limit`` is raised.
-            options: of the objective, see ``TrainOptions``; ``sample_weight`` is (n,), of numbers of at least 0. A batch
-                that weighs nothing has the objective and the gradient 0 and does not count in the loss of its epoch.
+    Args:
+        X: (n, d_in), real floating; or a scipy sparse matrix, whose batches are made dense one by one. Or, where y is
+            None, an iterable of batches, pairs ``(X, y)`` or triples with sample weights, such as a list or a
+            ``DataLoader``: each is one step, and each epoch goes through all of them in their order.
+        y: the targets, as in ``objective``; None where they come with the batches.
+        params: parameters to start from, or an ``Epoch`` to go on from, with the optimizer that made it. They are not
+            changed, and what PyTorch recorded of their past, or of the data's, stays behind. Parameters with a leading
+            axis are an ensemble, see below.
+        epochs: how many passes, those of a run that is gone on with included; where it has made them all, none.
+        optimizer: ``sgd()``, ``momentum()``, or another ``Optimizer``; ``adam()`` when None.
+        lr: the learning rate, or a schedule. What is planned is what was made and, for each epoch that is left, as many
+            steps as this one takes.
+        batch_size: rows in a step; the last one of an epoch takes what is left.
+        shuffle: whether the order changes from epoch to epoch; otherwise the rows come as they are.
+        seed: of the order and of the dropout masks, which change with every step.
+        validation: rows ``(X, y)`` on which each epoch is judged, or the share of the rows to hold out for that.
+        score: score(params), higher is better; by default the share of right labels on the validation set or, for
+            numbers, R^2.
+        patience: ends the run after more than so many epochs in a row that did not improve on the best by ``tol``; the
+            parameters to keep are then ``best`` of the last epoch.
+        tol: the least improvement that counts.
+        alpha: strength of scikit-learn's penalty ``alpha / 2S sum ||W||^2``, S the rows of the batch or their weight.
+        clip_norm: gradients are scaled down to this norm, taken over all of them.
+        callbacks: called with each ``Epoch`` before it is yielded; when one returns True, the epoch is the last.
+        order: order(number) -> the rows on the host in the order of that epoch, in place of the seeded one.
+        compile: makes a function of arrays a faster one, such as ``jax.jit`` or ``torch.compile``; called once a run.
+            PyTorch gives up, with a warning, after eight in one process: some three runs, unless its
+            ``recompile_limit`` is raised.
+        options: of the objective, see ``TrainOptions``; ``sample_weight`` is (n,), of numbers of at least 0. A batch
+            that weighs nothing has the objective and the gradient 0 and does not count in the loss of its epoch.
 
-        An ensemble: parameters with a leading axis, ``init_params(..., ensemble=k)``, are k networks that learn in one run,
-        each as it would alone with the same seed. Its members share batches, order, masks and validation set. ``lr``,
-        ``alpha``, ``l2`` and ``l1`` may be sequences of k values, one for each; a schedule is asked for each member with
-        its own losses. ``sample_weight`` may be (k, n): a row that weighs nothing for a member is held out from it.
-        Patience, best, clipping and penalties belong to each member, and ``score`` is called for each. A member that has
-        ended, or whose loss is no longer finite, is frozen as its own run would have ended, and the run ends when all are.
+    An ensemble: parameters with a leading axis, ``init_params(..., ensemble=k)``, are k networks that learn in one run,
+    each as it would alone with the same seed. Its members share batches, order, masks and validation set. ``lr``,
+    ``alpha``, ``l2`` and ``l1`` may be sequences of k values, one for each; a schedule is asked for each member with
+    its own losses. ``sample_weight`` may be (k, n): a row that weighs nothing for a member is held out from it.
+    Patience, best, clipping and penalties belong to each member, and ``score`` is called for each. A member that has
+    ended, or whose loss is no longer finite, is frozen as its own run would have ended, and the run ends when all are.
 
-        Yields:
-            An ``Epoch`` after each pass: parameters, the best so far, the optimizer's state, and a ``Record`` of each pass.
+    Yields:
+        An ``Epoch`` after each pass: parameters, the best so far, the optimizer's state, and a ``Record`` of each pass.
 
-        Raises:
-            ValueError: for a NaN or infinity in the data, or targets that the criterion does not take, on every backend.
-            TypeError: for an argument that is something else.
-            Diverged: when the loss or a parameter is no longer finite, with the epoch, the step and the likely cause; of an
-                ensemble when that is so of all members.
-            Interrupted: for Ctrl-C inside an epoch.
+    Raises:
+        ValueError: for a NaN or infinity in the data, or targets that the criterion does not take, on every backend.
+        TypeError: for an argument that is something else.
+        Diverged: when the loss or a parameter is no longer finite, with the epoch, the step and the likely cause; of an
+            ensemble when that is so of all members.
+        Interrupted: for Ctrl-C inside an epoch.
 
-        >>> import numpy as np, mlp_xp as mx
-        >>> from mlp_xp.train import train
-        >>> X, y = np.eye(4), np.asarray([0, 1, 0, 1])
-        >>> for epoch in train(X, y, mx.init_params((4, 8, 2)), epochs=60, lr=0.1, batch_size=2):
-        ...     pass
-        >>> epoch.last.number, mx.predict(X, *epoch.params).tolist()
-        (60, [0, 1, 0, 1])
+    >>> import numpy as np, mlp_xp as mx
+    >>> from mlp_xp.train import train
+    >>> X, y = np.eye(4), np.asarray([0, 1, 0, 1])
+    >>> for epoch in train(X, y, mx.init_params((4, 8, 2)), epochs=60, lr=0.1, batch_size=2):
+    ...     pass
+    >>> epoch.last.number, mx.predict(X, *epoch.params).tolist()
+    (60, [0, 1, 0, 1])
 
-            Batches in place of arrays:
+    Batches in place of arrays:
 
-        >>> batches = [(X[:2], y[:2]), (X[2:], y[2:])]
-        >>> for epoch in train(batches, None, mx.init_params((4, 8, 2)), epochs=60, lr=0.1):
-        ...     pass
-        >>> epoch.last.steps, mx.predict(X, *epoch.params).tolist()
-        (120, [0, 1, 0, 1])
-    =======
-        Three networks in one run, a rate for each:
+    >>> batches = [(X[:2], y[:2]), (X[2:], y[2:])]
+    >>> for epoch in train(batches, None, mx.init_params((4, 8, 2)), epochs=60, lr=0.1):
+    ...     pass
+    >>> epoch.last.steps, mx.predict(X, *epoch.params).tolist()
+    (120, [0, 1, 0, 1])
 
-        >>> for epoch in train(X, y, mx.init_params((4, 8, 2), ensemble=3), epochs=60, lr=(0.001, 0.01, 0.1), batch_size=2):
-        ...     pass
-        >>> min(range(3), key=lambda i: epoch.last.members[i].loss), [p.shape for p in epoch.member(2).params]
-        (2, [(4, 8), (8,), (8, 2), (2,)])
+    Three networks in one run, a rate for each:
+
+    >>> for epoch in train(X, y, mx.init_params((4, 8, 2), ensemble=3), epochs=60, lr=(0.001, 0.01, 0.1), batch_size=2):
+    ...     pass
+    >>> min(range(3), key=lambda i: epoch.last.members[i].loss), [p.shape for p in epoch.member(2).params]
+    (2, [(4, 8), (8,), (8, 2), (2,)])
     """
     start = params if isinstance(params, Epoch) else check_parameters("params", params)
     count = ensemble_size(start.params if isinstance(start, Epoch) else start)
