@@ -332,7 +332,7 @@ ROWS = {
     "X in place of batches": (
         lambda: MLPClassifier().fit_batches(X), T, "batches must be an iterable of pairs (X, y), got ndarray"),
     "a frame": (
-        lambda: MLPClassifier().fit_batches(pd.DataFrame(X)), T, "batches must be an iterable of pairs (X, y), got Data"),
+        lambda: MLPClassifier().fit_batches(pd.DataFrame(X)), T, "batches must be an iterable of pairs (X, y), got D"),
     "None": (lambda: MLPRegressor().fit_batches(None), T, "batches must be an iterable of pairs (X, y), got None"),
     "no batches": (lambda: MLPClassifier().fit_batches([]), V, "batches must hold at least one batch, got none"),
     "X alone": (lambda: batches(X), T, "batch 6 must be a pair (X, y), or a triple (X, y, sample_weight), got ndarray"),
