@@ -226,7 +226,7 @@ X = numbers()[0][:20]
 REFUSED = {
     "std without": (
         lambda: fitted().predict(X, return_std=True),
-        "return_std needs a loss that learns a standard deviation, 'gaussian', got 'squared_error'",
+        "return_std needs a loss that learns a standard deviation, 'gaussian', or an ensemble, got 'squared_error'",
     ),
     "std of quantiles": (lambda: fitted("quantile").predict(X, return_std=True), "'gaussian', got 'quantile'"),
     "quantiles without": (
