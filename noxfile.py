@@ -110,8 +110,8 @@ def typecheck(session: nox.Session) -> None:
 OLDEST = next((f"3.{minor}" for minor in range(11, sys.version_info.minor) if shutil.which(f"python3.{minor}")), None)
 
 
-# An old dependency breaks a line of code, not a number: modules that run the same lines on many more numbers are left out
-# with the lowest versions. What these lines do with them shows in the other modules of the same folders.
+# An old dependency breaks a line of code, not a number: modules that run the same lines on many more numbers are left
+# out with the lowest versions. What these lines do with them shows in the other modules of the same folders.
 MANY_NUMBERS = tuple(
     f"--ignore=tests/{module}.py"
     for module in (
