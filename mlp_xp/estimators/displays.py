@@ -23,6 +23,7 @@ from mlp_xp.estimators.network import Network
 from mlp_xp.estimators.regressor import MLPRegressor
 from mlp_xp.inside import input_gradients
 from mlp_xp.losses import CRITERIA
+from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.train import Record
 
 
@@ -100,7 +101,7 @@ class LossCurveDisplay:
             For lbfgs, which keeps no curve, or where the learning rate of some epochs is not known.
         """
         estimator = _network_of(cls.__name__, estimator)
-        losses = [] if estimator.solver == "lbfgs" else estimator.loss_curve_
+        losses = [] if estimator.solver in FULL_BATCH else estimator.loss_curve_
         if not losses:
             raise ValueError(f"{cls.__name__} needs an epoch of a stochastic solver, got solver={estimator.solver!r}")
         rates = [record.lr for record in getattr(estimator, "_history", ())] if learning_rate else None

@@ -1,6 +1,6 @@
 """The network of an estimator: its parameters, the curves of its training, its predictions, its ways out.
 
-Before: ``data`` checks what comes in. Next: ``base`` and ``lbfgs`` learn.
+Before: ``data`` checks what comes in. Next: ``base`` and ``full_batch`` learn.
 """
 
 import math
