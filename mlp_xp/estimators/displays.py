@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from textwrap import fill
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -419,8 +419,9 @@ def _importances(network: Network, X: Any, output: int | None) -> Any:
     xp, rows = namespace(params[0]), sum(chunk.shape[0] for chunk in chunks)
     if rows < 2:
         raise ValueError(f"X must have at least two rows, whose deviation is taken, got {rows}")
-    criterion, numbers = criterion_named(network._criterion()), np.arange(network.n_outputs_)
-    predicted = criterion.prediction(numbers, len(numbers))  # the columns of what is predicted
+    count = network.n_outputs_
+    columns: Any = np.arange(count)
+    predicted = cast(Any, criterion_named(network._criterion()).prediction(columns, count))  # columns of ``predict``
     outputs = predicted if output is None else (output,)
     units = None if network.scaling_ is None else network.scaling_.y_scale
     widths = np.ones(len(predicted)) if units is None else to_host(units)
