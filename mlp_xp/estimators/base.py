@@ -40,6 +40,7 @@ from mlp_xp.ops import activations_of
 from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, Stream, rows_of, run
 from mlp_xp.train.dataset import all_finite
+from mlp_xp.train.epoch import ensemble_size
 from mlp_xp.train.loop import rows_in
 from mlp_xp.train.stream import check_batches, of_batch
 
@@ -162,6 +163,8 @@ class BaseMLP(Network):
         encoded = self._encode(y, place, anew=first and not call.incremental)
         if first:
             self._initialize(place, X.shape[1], encoded.outputs, random)
+        else:
+            self._check_goes_on()
         data, strata = _placed(X, encoded, weight, place)
         held_out = None
         if eval_set is not None:
@@ -195,6 +198,8 @@ class BaseMLP(Network):
             outputs = self._encode(y, place, anew=False, whole=False).outputs
         if first:
             self._initialize(place, X.shape[1], outputs, random)
+        else:
+            self._check_goes_on()
         held_out = None if eval_set is None else self._eval_data(eval_set, place)
         if first and self.standardise:
             with np.errstate(over="ignore", invalid="ignore"):
@@ -240,6 +245,17 @@ class BaseMLP(Network):
             )
         if self.scoring is not None:
             get_scorer(self.scoring)  # raises for a name that there is not, before anything is learned
+
+    def _check_goes_on(self) -> None:
+        """Raise for parameters that the fitted network, from which training goes on, can't follow."""
+        there, scaling = ensemble_size(self._params()) or 1, self.scaling_
+        if self.ensemble != there:
+            raise ValueError(f"ensemble must be {there}, as in the first fit, got {self.ensemble}; fit a new one")
+        if self.standardise and not scaling:
+            raise ValueError("standardise must be False, as in the first fit; fit a new one")
+        if scaling and scaling.y_mean is not None and not self._scales_y():
+            came = "a criterion of its own" if self.criterion is not None else f"loss={getattr(self, 'loss', None)!r}"
+            raise ValueError(f"the network was fitted with y standardised, which {came} is not to be; fit a new one")
 
     # --- initial values, validation rows, and the check of gradients ---------------------------------------------
 

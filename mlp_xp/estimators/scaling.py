@@ -3,6 +3,7 @@
 Before: ``data`` has checked the rows. Next: ``base`` learns from standardised rows, ``network`` predicts with them.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
@@ -10,7 +11,7 @@ import numpy as np  # on the host: sparse matrices, and the moments of columns
 from sklearn.utils.sparsefuncs import inplace_csr_column_scale, mean_variance_axis
 
 from mlp_xp._lib.namespace import namespace, placement_of, to_host
-from mlp_xp._lib.typing import Array
+from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.train.dataset import Dataset, is_sparse
 
 # Of its mean, the deviation of a constant column that rounding leaves: in units of epsilon, for sums of many rows.
@@ -51,6 +52,17 @@ class Scaling(NamedTuple):
     def widths(self, values: Array) -> Array:
         """Differences of such numbers, as standard deviations are, in the units of y."""
         return values if self.y_scale is None else values * self.y_scale
+
+    def folded(self, params: Params) -> Params:
+        """The parameters W1, b1, ... of a network that takes X and gives y as they are, each with one output a target.
+
+        ``((X - m) / s) W + b = X (W / s) + (b - (m / s) W)``, and so at the other end.
+        """
+        W, b, *rest = params
+        if self.X_mean is not None and self.X_scale is not None:
+            W, b = W / self.X_scale[:, None], b - (self.X_mean / self.X_scale) @ W
+        *rest, W, b = W, b, *rest
+        return *rest, self.widths(W), self.outputs(b)
 
 
 def learned_from(parts: Iterable[Dataset], of_y: bool, together: bool) -> Scaling:
@@ -106,11 +118,13 @@ def _moments_of(values: Any, weight: Array | None) -> _Moments:
         mean, variance = mean_variance_axis(values, axis=0, weights=weights)
         return _Moments(total, mean.astype(np.float64), np.sqrt(variance, dtype=np.float64))
     xp = namespace(values)
+    shares = None if weight is None else (weight / xp.sum(weight))[:, None]
 
     def mean_of(each: Array) -> Array:
-        return xp.mean(each, axis=0) if weight is None else xp.sum(each * (weight / xp.sum(weight))[:, None], axis=0)
+        return _sum(xp, each) / each.shape[0] if shares is None else _sum(xp, each * shares)
 
     mean = mean_of(values)
+    mean = mean + mean_of(values - mean)  # which rounds in units of the deviation, not of the mean
     rest = values - mean
     # in units of the largest one, whose square can't overflow
     unit = xp.max(xp.abs(rest), axis=0)
@@ -118,6 +132,13 @@ def _moments_of(values: Any, weight: Array | None) -> _Moments:
     part = rest / unit
     deviation = unit * xp.sqrt(mean_of(part * part))
     return _Moments(total, *(to_host(each).astype(np.float64) for each in (mean, deviation)))
+
+
+def _sum(xp: Namespace, each: Array) -> Array:
+    """The sum over the rows, (n, k) -> (k,), in two stages of about √n terms: n in a row would lose n ε in float32."""
+    side = math.isqrt(each.shape[0])
+    square = xp.reshape(each[: side * side, :], (side, side, each.shape[1]))
+    return xp.sum(xp.sum(square, axis=1), axis=0) + xp.sum(each[side * side :, :], axis=0)
 
 
 def _joined(first: _Moments | None, other: _Moments) -> _Moments:

@@ -55,7 +55,16 @@ from mlp_xp.train.members import (
     shared_by,
     strength_of,
 )
-from mlp_xp.train.step import Sums, make_step, zero_sums
+from mlp_xp.train.step import (
+    Step,
+    Sums,
+    make_gather,
+    make_step,
+    make_step_of_batches,
+    make_update,
+    no_gradients,
+    zero_sums,
+)
 from mlp_xp.train.stream import Stream, read_batches
 
 _SEEDS = 2**31  # of dropout masks
@@ -91,6 +100,7 @@ class Settings(NamedTuple):
     order: Callable[[int], Any] | None = None
     compile: Callable[[Any], Any] | None = None
     options: TrainOptions = TrainOptions()
+    accumulate: int = 1
 
 
 def train(
@@ -102,6 +112,7 @@ def train(
     optimizer: Optimizer | None = None,
     lr: float | Schedule | Sequence[float | Schedule] = 1e-3,
     batch_size: int = 128,
+    accumulate: int = 1,
     shuffle: bool = True,
     seed: int = 0,
     validation: tuple[Array | Any, Array] | float | None = None,
@@ -120,7 +131,7 @@ def train(
     Args:
         X: (n, d_in), real floating; or a scipy sparse matrix, whose batches are made dense one by one. Or, where y is
             None, an iterable of batches, pairs ``(X, y)`` or triples with sample weights, such as a list or a
-            ``DataLoader``: each is one step, and each epoch goes through all of them in their order.
+            ``DataLoader``: each is one step, or ``accumulate`` of them, and each epoch goes through all in their order.
         y: the targets, as in ``objective``; None where they come with the batches.
         params: parameters to start from, or an ``Epoch`` to go on from, with the optimizer that made it. They are not
             changed, and what PyTorch recorded of their past, or of the data's, stays behind. Parameters with a leading
@@ -130,6 +141,10 @@ def train(
         lr: the learning rate, or a schedule. What is planned is what was made and, for each epoch that is left, as many
             steps as this one takes.
         batch_size: rows in a step; the last one of an epoch takes what is left.
+        accumulate: how many batches make one step, for batches larger than a device: their gradients are averaged one
+            after the other, and the update is, to rounding, that of one batch with all their rows. Masks, penalties,
+            clipping, records, schedules and ``steps`` are those of the large batch. It takes room for one more set of
+            gradients.
         shuffle: whether the order changes from epoch to epoch; otherwise the rows come as they are.
         seed: of the order and of the dropout masks, which change with every step.
         validation: rows ``(X, y)`` on which each epoch is judged, or the share of the rows to hold out for that.
@@ -142,7 +157,8 @@ def train(
         clip_norm: gradients are scaled down to this norm, taken over all of them.
         callbacks: called with each ``Epoch`` before it is yielded; when one returns True, the epoch is the last.
         order: order(number) -> the rows on the host in the order of that epoch, in place of the seeded one.
-        compile: makes a function of arrays a faster one, such as ``jax.jit`` or ``torch.compile``; called once a run.
+        compile: makes a function of arrays a faster one, such as ``jax.jit`` or ``torch.compile``; called once a run,
+            with ``accumulate`` twice.
             PyTorch gives up, with a warning, after eight in one process: some three runs, unless its
             ``recompile_limit`` is raised.
         options: of the objective, see ``TrainOptions``; ``sample_weight`` is (n,), of numbers of at least 0. A batch
@@ -209,6 +225,7 @@ def train(
         _if_given(check_callable, "order", order, "lambda number: range(n)"),
         _if_given(check_callable, "compile", compile, "jax.jit or torch.compile"),
         cast(TrainOptions, {**options, **penalties}),
+        check_whole("accumulate", accumulate, 1),
     )
     criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
     networks, made = (start.params, len(start.history)) if isinstance(start, Epoch) else (start, 0)
@@ -275,7 +292,7 @@ def run(data: Dataset | Stream, held_out: Dataset | None, start: Params | Epoch,
     """
     here, shared = _beginning(start, settings.optimizer, rows_in(data))
     xp, own = namespace(*here.params), histories(here)  # own: the records of each network
-    step, cause_of = _step(xp, here.params, settings), partial(_cause, data, settings, start)
+    step, cause_of = _step(xp, here.params, settings, rows_in(data)), partial(_cause, data, settings, start)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
     before = here.params  # where the epoch before began
@@ -319,17 +336,33 @@ def run(data: Dataset | Stream, held_out: Dataset | None, start: Params | Epoch,
 # --- the parts of an epoch ---------------------------------------------------------------------------------------
 
 
-def _step(xp: Namespace, params: Params, settings: Settings) -> Any:
-    """The step of a run, compiled where it is to be."""
+def _step(xp: Namespace, params: Params, settings: Settings, n: int) -> Step:
+    """The step of a run on ``n`` rows, compiled where it is to be."""
     options = {name: value for name, value in settings.options.items() if name not in ("sample_weight", "l2", "l1")}
     terms = terms_of(len(params) // 2 - 1, **cast(Any, options))
     l2, l1 = (strength_of(xp, settings.options.get(name, 0.0), params[0]) for name in ("l2", "l1"))
     terms = terms._replace(criterion=of_any_range(terms.criterion), l2=l2, l1=l1)  # the data were looked at
     alpha = strength_of(xp, settings.alpha, params[0])
-    step: Any = make_step(xp, terms, settings.optimizer, alpha, settings.clip_norm)
+    update = make_update(xp, terms, settings.optimizer, alpha, settings.clip_norm)
+    if settings.accumulate == 1:
+        return cast(Step, _compiled(make_step(xp, terms, update), settings))
+    rows, widest = _rows_of_step(n, settings), max([bias.shape[-1] for bias in params[1:-2:2]], default=0)
+    if terms.dropout and rows * widest >= 2**31:  # those of one batch are checked where its mask is made
+        shape = (rows, widest)
+        raise ValueError(f"dropout needs fewer than 2^31 entries in a layer's activations in a step, got shape {shape}")
+    gather = _compiled(make_gather(xp, terms), settings)
+    return make_step_of_batches(gather, _compiled(update, settings), no_gradients(xp, params))
+
+
+def _compiled(function: Any, settings: Settings) -> Any:
     if settings.compile is None:
-        return step
-    return check_callable("what compile returns", settings.compile(step), "jax.jit(step)")
+        return function
+    return check_callable("what compile returns", settings.compile(function), "jax.jit(step)")
+
+
+def _rows_of_step(n: int, settings: Settings) -> int:
+    """How many of ``n`` rows the first step of an epoch takes."""
+    return min(n, settings.batch_size * settings.accumulate)
 
 
 def _has_ended(records: Sequence[Record], epochs: int, settings: Settings) -> bool:
@@ -402,7 +435,7 @@ def _plan(
     random = np.random.default_rng((settings.seed, number))
     first_mask = int(random.integers(_SEEDS))
     streamed, n, rows = isinstance(data, Stream), rows_in(data), None
-    steps = _steps_expected(here, data) if isinstance(data, Stream) else -(-n // settings.batch_size)
+    steps = _steps_expected(here, data, settings) if isinstance(data, Stream) else -(-n // _rows_of_step(n, settings))
     if settings.order is not None and not streamed:
         rows = _row_numbers(settings.order(number), number, n)
     elif settings.shuffle and not streamed:
@@ -437,10 +470,12 @@ def _rates(
     return (check_number("lr", lr(each), 0.0, math.inf) for each in progress)
 
 
-def _steps_expected(here: Epoch, data: Stream) -> int | None:
-    """How many batches the epoch after ``here`` has: what they say, else as many as that before it had."""
-    if data.steps is not None or not here.history:
-        return data.steps
+def _steps_expected(here: Epoch, data: Stream, settings: Settings) -> int | None:
+    """How many steps the epoch after ``here`` has: as many as the batches say, else as many as that before it had."""
+    if (batches := data.length) is not None:
+        return -(-batches // settings.accumulate)
+    if not here.history:
+        return None
     return here.last.steps - (here.history[-2].steps if len(here.history) > 1 else 0)
 
 
@@ -451,26 +486,28 @@ def rows_in(data: Dataset | Stream) -> int:
 
 def _steps(
     xp: Namespace, data: Dataset | Stream, params: Params, plan: _Plan, settings: Settings, running: Sequence[bool]
-) -> tuple[Iterator[tuple[Batch, float | Array, int | Array]], bool]:
-    """Batch, rate and seed of each step of an epoch; and whether the rows have weights."""
+) -> tuple[Iterator[tuple[Any, float | Array, int | Array]], bool]:
+    """What each step of an epoch takes, see ``_grouped``, rate and seed; and whether the rows have weights."""
     if isinstance(data, Stream):
         begun = data.begin()
         return _as_they_come(xp, begun, params, plan, settings, running), data.weighted
-    parts = batches(xp, data, params[0], settings.batch_size, plan.rows)
+    parts = _grouped(batches(xp, data, params[0], settings.batch_size, plan.rows), settings)
     return zip(parts, *_numbers_of(xp, params, plan, settings, running), strict=True), data.weight is not None
 
 
 def _as_they_come(
     xp: Namespace, begun: Iterator[Dataset], params: Params, plan: _Plan, settings: Settings, running: Sequence[bool]
-) -> Iterator[tuple[Batch, float | Array, int | Array]]:
-    """Batch, rate and seed of each step of a pass that has begun. They are added to the plan."""
-    for (X, y, weight), (rates, seed) in zip(begun, plan.coming, strict=False):
+) -> Iterator[tuple[Any, float | Array, int | Array]]:
+    """What each step of a pass that has begun takes, see ``_grouped``, rate and seed, which are added to the plan."""
+    parts = (Batch(rows_of(xp, X, params[0], slice(None)), y, weight, None) for X, y, weight in begun)
+    for part in _grouped(parts, settings):
+        rates, seed = next(plan.coming)
         for made, rate in zip(plan.rates, rates, strict=True):
             made.append(rate)
         plan.seeds.append(seed)
         one = plan._replace(rates=[[rate] for rate in rates], seeds=[seed])
         (number,), (mask,) = _numbers_of(xp, params, one, settings, running)
-        yield Batch(rows_of(xp, X, params[0], slice(None)), y, weight, None), number, mask
+        yield part, number, mask
 
 
 def _row_numbers(rows: Any, number: int, n: int) -> Any:
@@ -482,6 +519,13 @@ def _row_numbers(rows: Any, number: int, n: int) -> Any:
     if order.shape != (n,) or not np.issubdtype(order.dtype, np.integer) or order.min() < 0 or order.max() >= n:
         raise ValueError(f"order({number}) must be {n} row numbers from 0 to {n - 1}, got {shortened(rows)}")
     return order.astype(np.int64, copy=False)  # some libraries take no index of 8 bits
+
+
+def _grouped(parts: Iterator[Batch], settings: Settings) -> Iterator[Any]:
+    """What each step takes: a batch, or some, which are made one by one as the step asks for them."""
+    if settings.accumulate == 1:
+        return parts
+    return (itertools.chain([first], itertools.islice(parts, settings.accumulate - 1)) for first in parts)
 
 
 def _numbers_of(
@@ -649,10 +693,11 @@ def _cause(data: Dataset | Stream, settings: Settings, start: Params | Epoch, po
         position: of the network.
         rate: of the last step; None where none was made.
     """
-    batch_size = settings.batch_size
     if isinstance(data, Stream):  # of which there is the last batch
         data = cast(Dataset, data.last)
-        batch_size = data.X.shape[0]
+        rows = data.X.shape[0] * settings.accumulate
+    else:
+        rows = _rows_of_step(data.X.shape[0], settings)
     inputs, targets, params = map(_largest, ((data.X,), (data.y,), () if isinstance(start, Epoch) else start))
     suspects = [
         (inputs / _LARGE, f"the inputs reach {inputs:.1e}: standardise them"),
@@ -666,7 +711,7 @@ def _cause(data: Dataset | Stream, settings: Settings, start: Params | Epoch, po
     for name in ("l2", "l1", "alpha"):
         strength = full = float(of_member(given.get(name, 0.0), position))
         if name == "alpha":
-            strength /= weight * min(batch_size, data.X.shape[0])
+            strength /= weight * rows
         # a step on l2/2 W^2 alone makes W larger where the rate is above 2 / l2
         if rate is None or rate * strength > 2.0:
             suspects.append((strength, f"the penalty {name}, {full:.3g}, is too large"))

@@ -35,7 +35,7 @@ class Stream:
         self._begun: Iterator[tuple[Any, Any, Any]] | None = None
 
     @property
-    def steps(self) -> int | None:
+    def length(self) -> int | None:
         """How many batches a pass has, where the iterable knows it."""
         try:
             return len(self.batches)

@@ -70,6 +70,7 @@ def test_each_batch_is_one_step(put, params, host, weighted):
 OPTIONS = {
     "adam on a cosine": {"lr": schedules.cosine(0.1)},
     "dropout, penalties and clipping": {"dropout": 0.3, "alpha": 0.1, "l2": 0.01, "clip_norm": 0.1, "seed": 4},
+    "several batches in a step": {"accumulate": 2, "lr": schedules.cosine(0.1), "dropout": 0.3, "alpha": 0.1},
     "patience, judged by rows": {"patience": 1, "lr": 0.5, "validation": True},
 }
 
