@@ -1,4 +1,4 @@
-"""The base of both estimators: ``fit`` and ``partial_fit``, from the data to the learned network.
+"""The base of both estimators: ``fit``, ``partial_fit`` and ``fit_batches``, from the data to the learned network.
 
 The data's way through ``fit``: checked (``data``) -> targets and weights encoded (``classifier``, ``regressor``) and
 put where X is -> validation rows held out -> ``train.run``, or ``full_batch`` -> attributes. Draws come from
