@@ -29,7 +29,13 @@ def _scramble(left: Lane, right: Lane, keys: tuple[Lane, Lane]) -> tuple[Lane, L
 
 
 def dropout_mask(
-    xp: Namespace, shape: tuple[int, int], rate: float, seed: int | Array, layer: int, like: Array
+    xp: Namespace,
+    shape: tuple[int, int],
+    rate: float,
+    seed: int | Array,
+    layer: int,
+    like: Array,
+    first: Array | None = None,
 ) -> Array:
     """0 with probability ``rate``, else ``1 / (1 - rate)``: inverted dropout, (n, d_h).
 
@@ -39,6 +45,8 @@ def dropout_mask(
         seed: 0 to 2^31 - 1, an int or a 0-d integer array (which may be traced).
         layer: the hidden layer's number, so that layers of one width differ.
         like: an array whose dtype and device the mask takes.
+        first: how many rows of the batch come before these, a 0-d int32 array; None for none. The mask is then this
+            part of the batch's mask.
 
     Returns:
         The mask, (n, d_h).
@@ -64,6 +72,8 @@ def dropout_mask(
         seed = cast(int, xp.astype(seed, xp.int32))  # the same operators
     low, high = _scramble(seed & _LANE, seed >> 16, ((0x3C6E + layer) & _LANE, 0x1F83))
     position = xp.arange(rows * columns, dtype=xp.int32, device=device_of(like))
+    if first is not None:
+        position = position + first * columns
     left, right = _scramble(position & _LANE, position >> 16, (cast(Array, low), cast(Array, high)))
     uniform = (left << 15) ^ (right >> 1)  # 31 bits: 0 to 2^31 - 1
     keep = uniform >= min(round(rate * 2**31), 2**31 - 1)

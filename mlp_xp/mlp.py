@@ -58,9 +58,18 @@ class Layer(NamedTuple):
 
 
 def network(
-    xp: Namespace, X: Array, params: Params, activations: Sequence[Activation], dropout: float = 0.0, seed: Any = None
+    xp: Namespace,
+    X: Array,
+    params: Params,
+    activations: Sequence[Activation],
+    dropout: float = 0.0,
+    seed: Any = None,
+    first: Array | None = None,
 ) -> tuple[Array, tuple[Layer, ...]]:
-    """Logits (n, d_out) of ``X`` (n, d_in), and the layers, the first one first."""
+    """Logits (n, d_out) of ``X`` (n, d_in), and the layers, the first one first.
+
+    Masks are those of rows that come after ``first`` others of their batch.
+    """
     ones = xp.ones_like(X[:, 0])
 
     def sum_rows(dz: Array) -> Array:
@@ -72,7 +81,7 @@ def network(
         a, pull = activation.primitive(xp, z)
         mask = None
         if dropout:
-            mask = dropout_mask(xp, (a.shape[-2], a.shape[-1]), dropout, seed, number, X)
+            mask = dropout_mask(xp, (a.shape[-2], a.shape[-1]), dropout, seed, number, X, first)
             a = a * mask
         weight, bias = params[2 * number], params[2 * number + 1]
         layers.append(Layer(a, weight, sum_rows, pull, mask))
@@ -287,10 +296,20 @@ class Objective(NamedTuple):
 
 
 def objective_of(
-    xp: Namespace, terms: Terms, params: Params, X: Array, y: Array, weight: Array | None, seed: Any
+    xp: Namespace,
+    terms: Terms,
+    params: Params,
+    X: Array,
+    y: Array,
+    weight: Array | None,
+    seed: Any,
+    first: Array | None = None,
 ) -> Objective:
-    """The objective at ``params``, of arrays that were checked: its value, and the record of its way back."""
-    logits, layers = network(xp, X, params, terms.activations, terms.dropout, seed)
+    """The objective at ``params``, of arrays that were checked: its value, and the record of its way back.
+
+    ``first`` is as in ``network``.
+    """
+    logits, layers = network(xp, X, params, terms.activations, terms.dropout, seed, first)
     loss, pull_loss = _data_loss(xp, terms.criterion, logits, y, weight, terms.label_smoothing)
     if terms.l2 is not None or terms.l1 is not None:
         loss = loss + penalty(xp, params, terms.l2, terms.l1)

@@ -209,6 +209,10 @@ class SharedParameters(Parameters):
     )  # fmt: skip
     weight_decay: float = parameter("Decay of the weights apart from the gradient (adamw).", _AT_LEAST_0, default=0.01)
     warmup_steps: int = parameter("Steps in which the learning rate rises from 0.", Numbers(int, 0), default=0)
+    accumulate: int = parameter(
+        "How many batches make one step, for batches larger than a device (not lbfgs).", _WHOLE, default=1,
+        details="The step is, to rounding, that of one batch with all their rows.",
+    )  # fmt: skip
     clip_norm: float | None = parameter(
         "Norm to which larger gradients are scaled down.", None, _POSITIVE, default=None
     )

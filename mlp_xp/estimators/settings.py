@@ -42,6 +42,7 @@ def settings_of(estimator: Any, n: int, random: Any, incremental: bool) -> Setti
         alpha=estimator._number("alpha"), clip_norm=estimator.clip_norm and estimator._number("clip_norm"),
         order=order if estimator.shuffle else None, compile=estimator.compile, options=estimator._options(),
         watch=estimator._watch, stop=estimator._has_converged if estimator.ensemble > 1 and not incremental else None,
+        accumulate=int(estimator.accumulate),
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from operator import attrgetter
 from typing import Any, NamedTuple, Unpack, cast
 
@@ -39,7 +40,7 @@ from mlp_xp.losses import criterion_named, of_any_range
 from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
 from mlp_xp.optim import Optimizer, State, adam, check_optimizer
 from mlp_xp.schedules import Progress, Schedule, check_patience, stalls
-from mlp_xp.train.dataset import Dataset, batches, is_sparse, read
+from mlp_xp.train.dataset import Batch, Dataset, batches, is_sparse, read
 from mlp_xp.train.epoch import Diverged, Epoch, Interrupted, Record, ensemble_size, histories, is_good
 from mlp_xp.train.evaluate import evaluate_each
 from mlp_xp.train.members import (
@@ -53,7 +54,16 @@ from mlp_xp.train.members import (
     shared_by,
     strength_of,
 )
-from mlp_xp.train.step import Sums, make_step, zero_sums
+from mlp_xp.train.step import (
+    Step,
+    Sums,
+    make_gather,
+    make_step,
+    make_step_of_batches,
+    make_update,
+    no_gradients,
+    zero_sums,
+)
 
 _SEEDS = 2**31  # of dropout masks
 
@@ -88,6 +98,7 @@ class Settings(NamedTuple):
     order: Callable[[int], Any] | None = None
     compile: Callable[[Any], Any] | None = None
     options: TrainOptions = TrainOptions()
+    accumulate: int = 1
 
 
 def train(
@@ -99,6 +110,7 @@ def train(
     optimizer: Optimizer | None = None,
     lr: float | Schedule | Sequence[float | Schedule] = 1e-3,
     batch_size: int = 128,
+    accumulate: int = 1,
     shuffle: bool = True,
     seed: int = 0,
     validation: tuple[Array | Any, Array] | float | None = None,
@@ -125,6 +137,10 @@ def train(
         lr: the learning rate, or a schedule. What is planned is what was made and, for each epoch that is left, as many
             steps as this one takes.
         batch_size: rows in a step; the last one of an epoch takes what is left.
+        accumulate: how many batches make one step, for batches larger than a device: their gradients are averaged one
+            after the other, and the update is, to rounding, that of one batch with all their rows. Masks, penalties,
+            clipping, records, schedules and ``steps`` are those of the large batch. It takes room for one more set of
+            gradients.
         shuffle: whether the order changes from epoch to epoch; otherwise the rows come as they are.
         seed: of the order and of the dropout masks, which change with every step.
         validation: rows ``(X, y)`` on which each epoch is judged, or the share of the rows to hold out for that.
@@ -137,7 +153,8 @@ def train(
         clip_norm: gradients are scaled down to this norm, taken over all of them.
         callbacks: called with each ``Epoch`` before it is yielded; when one returns True, the epoch is the last.
         order: order(number) -> the rows on the host in the order of that epoch, in place of the seeded one.
-        compile: makes a function of arrays a faster one, such as ``jax.jit`` or ``torch.compile``; called once a run.
+        compile: makes a function of arrays a faster one, such as ``jax.jit`` or ``torch.compile``; called once a run,
+            with ``accumulate`` twice.
             PyTorch gives up, with a warning, after eight in one process: some three runs, unless its
             ``recompile_limit`` is raised.
         options: of the objective, see ``TrainOptions``; ``sample_weight`` is (n,), of numbers of at least 0. A batch
@@ -196,6 +213,7 @@ def train(
         _if_given(check_callable, "order", order, "lambda number: range(n)"),
         _if_given(check_callable, "compile", compile, "jax.jit or torch.compile"),
         cast(TrainOptions, {**options, **penalties}),
+        check_whole("accumulate", accumulate, 1),
     )
     criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
     data, held_out = read(
@@ -242,7 +260,7 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
     n = data.X.shape[0]
     here, shared = _beginning(start, settings.optimizer, n)
     xp, own = namespace(*here.params), histories(here)  # own: the records of each network
-    step, cause_of = _step(xp, here.params, settings), partial(_cause, data, settings, start)
+    step, cause_of = _step(xp, here.params, settings, n), partial(_cause, data, settings, start)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
     before = here.params  # where the epoch before began
@@ -254,7 +272,7 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
         try:
             plan = _plan(here, n, settings, own, running)
             sums = [zero_sums(xp, params, data.weight is not None)]
-            parts = batches(xp, data, params[0], settings.batch_size, plan.rows)
+            parts = _grouped(batches(xp, data, params[0], settings.batch_size, plan.rows), plan, settings)
             for batch, rate, mask in zip(parts, *_numbers_of(xp, params, plan, settings, running), strict=True):
                 params, state, total = step(params, state, sums[-1], batch, rate, mask)
                 sums.append(total)
@@ -285,17 +303,33 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
 # --- the parts of an epoch ---------------------------------------------------------------------------------------
 
 
-def _step(xp: Namespace, params: Params, settings: Settings) -> Any:
-    """The step of a run, compiled where it is to be."""
+def _step(xp: Namespace, params: Params, settings: Settings, n: int) -> Step:
+    """The step of a run on ``n`` rows, compiled where it is to be."""
     options = {name: value for name, value in settings.options.items() if name not in ("sample_weight", "l2", "l1")}
     terms = terms_of(len(params) // 2 - 1, **cast(Any, options))
     l2, l1 = (strength_of(xp, settings.options.get(name, 0.0), params[0]) for name in ("l2", "l1"))
     terms = terms._replace(criterion=of_any_range(terms.criterion), l2=l2, l1=l1)  # the data were looked at
     alpha = strength_of(xp, settings.alpha, params[0])
-    step: Any = make_step(xp, terms, settings.optimizer, alpha, settings.clip_norm)
+    update = make_update(xp, terms, settings.optimizer, alpha, settings.clip_norm)
+    if settings.accumulate == 1:
+        return cast(Step, _compiled(make_step(xp, terms, update), settings))
+    rows, widest = _rows_of_step(n, settings), max([bias.shape[-1] for bias in params[1:-2:2]], default=0)
+    if terms.dropout and rows * widest >= 2**31:  # those of one batch are checked where its mask is made
+        shape = (rows, widest)
+        raise ValueError(f"dropout needs fewer than 2^31 entries in a layer's activations in a step, got shape {shape}")
+    gather = _compiled(make_gather(xp, terms), settings)
+    return make_step_of_batches(gather, _compiled(update, settings), no_gradients(xp, params))
+
+
+def _compiled(function: Any, settings: Settings) -> Any:
     if settings.compile is None:
-        return step
-    return check_callable("what compile returns", settings.compile(step), "jax.jit(step)")
+        return function
+    return check_callable("what compile returns", settings.compile(function), "jax.jit(step)")
+
+
+def _rows_of_step(n: int, settings: Settings) -> int:
+    """How many of ``n`` rows the first step of an epoch takes."""
+    return min(n, settings.batch_size * settings.accumulate)
 
 
 def _has_ended(records: Sequence[Record], epochs: int, settings: Settings) -> bool:
@@ -363,7 +397,7 @@ def _plan(here: Epoch, n: int, settings: Settings, own: Sequence[Sequence[Record
     number = len(here.history) + 1
     random = np.random.default_rng((settings.seed, number))
     first_mask = int(random.integers(_SEEDS))
-    steps = -(-n // settings.batch_size)
+    steps = -(-n // _rows_of_step(n, settings))
     rows = None
     if settings.order is not None:
         rows = _row_numbers(settings.order(number), number, n)
@@ -395,6 +429,13 @@ def _row_numbers(rows: Any, number: int, n: int) -> Any:
     if order.shape != (n,) or not np.issubdtype(order.dtype, np.integer) or order.min() < 0 or order.max() >= n:
         raise ValueError(f"order({number}) must be {n} row numbers from 0 to {n - 1}, got {shortened(rows)}")
     return order.astype(np.int64, copy=False)  # some libraries take no index of 8 bits
+
+
+def _grouped(parts: Iterator[Batch], plan: _Plan, settings: Settings) -> Iterator[Any]:
+    """What each step takes: a batch, or some, which are made one by one as the step asks for them."""
+    if settings.accumulate == 1:
+        return parts
+    return (islice(parts, settings.accumulate) for _ in plan.seeds)
 
 
 def _numbers_of(
@@ -569,7 +610,7 @@ def _cause(data: Dataset, settings: Settings, start: Params | Epoch, position: i
     for name in ("l2", "l1", "alpha"):
         strength = full = float(of_member(given.get(name, 0.0), position))
         if name == "alpha":
-            strength /= weight * min(settings.batch_size, data.X.shape[0])
+            strength /= weight * _rows_of_step(data.X.shape[0], settings)
         # a step on l2/2 W^2 alone makes W larger where the rate is above 2 / l2
         if rate is None or rate * strength > 2.0:
             suspects.append((strength, f"the penalty {name}, {full:.3g}, is too large"))

@@ -1,14 +1,16 @@
 """One step of training: gradients -> combine -> update, as a pure function that can be compiled.
 
+A step takes one batch, or several, one after the other, whose gradients make one update.
+
 Before: ``dataset`` has the batches. Next: ``loop`` repeats the step.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeAlias, cast
 
-from mlp_xp._lib.namespace import persisted, wide_dtype
+from mlp_xp._lib.namespace import device_of, persisted, wide_dtype
 from mlp_xp._lib.typing import Array, Namespace, Params
-from mlp_xp.mlp import Terms, add_penalty_grads, objective_of, penalty, pull_back
+from mlp_xp.mlp import Objective, Terms, add_penalty_grads, objective_of, penalty, pull_back
 from mlp_xp.optim import Optimizer, State, clip_by_global_norm
 from mlp_xp.train.dataset import Batch
 
@@ -26,8 +28,31 @@ class Sums(NamedTuple):
     rows: Array | None = None
 
 
-Step: TypeAlias = Callable[[Params, State, Sums, Batch, float | Array, int | Array], tuple[Params, State, Sums]]
-"""``step(params, state, sums, batch, rate, seed) -> (params, state, sums)``."""
+class Gradients(NamedTuple):
+    """The loss on the rows of a step, or of its batches so far, and its gradient, without penalties.
+
+    loss: the mean over the rows by their weight, 0-d or (k,) for k networks; 0 where they weigh nothing.
+    grads: its gradient.
+    weight: what the rows weigh together; without weights their number.
+    counts: 0 where the rows weigh nothing, else 1.
+    rows: how many there are.
+    """
+
+    loss: Array
+    grads: Params
+    weight: float | Array
+    counts: float | Array
+    rows: float | Array
+
+
+Step: TypeAlias = Callable[[Params, State, Sums, Any, float | Array, int | Array], tuple[Params, State, Sums]]
+"""``step(params, state, sums, batch, rate, seed) -> (params, state, sums)``; or several batches, an iterable."""
+
+Update: TypeAlias = Callable[[Params, State, Sums, Gradients, float | Array], tuple[Params, State, Sums]]
+"""``update(params, state, sums, gradients, rate) -> (params, state, sums)``."""
+
+Gather: TypeAlias = Callable[[Params, Gradients, Batch, int | Array], Gradients]
+"""``gather(params, gradients, batch, seed) -> gradients``: those of the batches before, with this one."""
 
 
 def zero_sums(xp: Namespace, params: Params, weighted: bool) -> Sums:
@@ -40,15 +65,56 @@ def zero_sums(xp: Namespace, params: Params, weighted: bool) -> Sums:
     return Sums(*[xp.astype(xp.zeros_like(zero), wide) for _ in range(3 if weighted else 2)])
 
 
-def _as(xp: Namespace, part: Array, total: Array) -> Array:
-    """``part`` in the dtype of the sum that it goes to."""
-    return part if part.dtype == total.dtype else xp.astype(part, total.dtype)
+def no_gradients(xp: Namespace, params: Params) -> Gradients:
+    """What ``gather`` has before the first batch."""
+    zero = params[1][..., 0]
+    weight = xp.astype(xp.zeros_like(zero), wide_dtype(xp, zero.dtype))
+    rows = xp.asarray(0, dtype=xp.int32, device=device_of(zero))
+    return Gradients(xp.zeros_like(zero), tuple(map(xp.zeros_like, params)), weight, xp.zeros_like(zero), rows)
 
 
-def make_step(
+def _as(xp: Namespace, part: Any, total: Array) -> Any:
+    """``part`` in the dtype of the sum that it goes to; a Python number as it is."""
+    return part if getattr(part, "dtype", total.dtype) == total.dtype else xp.astype(part, total.dtype)
+
+
+def _objective(
+    xp: Namespace, terms: Terms, params: Params, batch: Batch, seed: int | Array, first: Array | None = None
+) -> tuple[Objective, Any, Any]:
+    """The loss on a batch without penalties, and what ``weight`` and ``counts`` of ``Gradients`` are.
+
+    Args:
+        xp: the namespace of its arrays.
+        terms: of the objective.
+        params: of the network.
+        batch: its rows.
+        seed: of the dropout masks.
+        first: how many rows of the step come before these; None for none.
+    """
+    X, y, weight, rows = batch
+    if rows is not None:
+        X, y = xp.take(X, rows, axis=0), xp.take(y, rows, axis=0)
+        weight = None if weight is None else xp.take(weight, rows, axis=-1)
+    total: Any = float(X.shape[0])
+    counts: Any = 1.0
+    if weight is not None:
+        total = xp.sum(weight, axis=-1)
+        counts = xp.astype(total > 0.0, total.dtype)
+        # rows that weigh nothing are given equal weights: objective and gradient are 0 times something finite
+        weight = weight + (1.0 - counts)[..., None]
+    terms = terms._replace(l2=None, l1=None)
+    return objective_of(xp, terms, params, X, y, weight, seed, first), total, counts
+
+
+def _rows(batch: Batch) -> int:
+    """How many rows the step takes."""
+    return int((batch.X if batch.rows is None else batch.rows).shape[0])
+
+
+def make_update(
     xp: Namespace, terms: Terms, optimizer: Optimizer, alpha: float | Array | None, clip_norm: float | None
-) -> Step:
-    """The step of a run.
+) -> Update:
+    """combine -> update: what follows the gradients of a step.
 
     Args:
         xp: the namespace of its arrays.
@@ -58,52 +124,102 @@ def make_step(
         clip_norm: see ``train``.
     """
 
-    def gradients(params: Params, batch: Batch, seed: int | Array) -> tuple[Array, Params, Any, Any]:
-        """The objective on a batch, its gradient, what its rows weigh together, and 0 where they weigh nothing."""
-        X, y, weight, rows = batch
-        if rows is not None:
-            X, y = xp.take(X, rows, axis=0), xp.take(y, rows, axis=0)
-            weight = None if weight is None else xp.take(weight, rows, axis=-1)
-        total: Any = float(X.shape[0])
-        counts: Any = 1.0
-        if weight is not None:
-            total = xp.sum(weight, axis=-1)
-            counts = xp.astype(total > 0.0, total.dtype)
-            # rows that weigh nothing are given equal weights: objective and gradient are 0 times something finite
-            total = total + (1.0 - counts)
-            weight = weight + (1.0 - counts)[..., None]
-        at = objective_of(xp, terms, params, X, y, weight, seed)
-        one = xp.ones_like(at.loss)
-        if weight is None:
-            return at.loss, pull_back(at, one), total, counts
-        return at.loss * counts, pull_back(at, one * counts), total, counts
-
-    def combine(
-        params: Params, loss: Array, grads: Params, total: Any, counts: Any
-    ) -> tuple[Array, Params, Array | None]:
-        """What belongs to all rows of the step together: the penalty ``alpha``, and clipping."""
-        decay = None
+    def combine(params: Params, of: Gradients) -> tuple[Array, Params, Array | None]:
+        """What belongs to all rows of the step together: the penalties, and clipping."""
+        loss, grads, decay, counts = of.loss, of.grads, None, of.counts
+        if terms.l2 is not None or terms.l1 is not None:
+            l2, l1 = (None if strength is None else strength * counts for strength in (terms.l2, terms.l1))
+            grads, loss = add_penalty_grads(xp, params, grads, l2, l1), loss + penalty(xp, params, l2, l1)
         if alpha is not None:
-            strength = counts * alpha / total
+            strength = _as(xp, counts * alpha / (of.weight + (1.0 - counts)), loss)
             grads, decay = add_penalty_grads(xp, params, grads, strength), penalty(xp, params, strength)
             loss = loss + decay
         if clip_norm is not None:
             grads = clip_by_global_norm(grads, clip_norm, ensemble=loss.ndim > 0)
         return loss, grads, decay
 
-    def step(
-        params: Params, state: State, sums: Sums, batch: Batch, rate: float | Array, seed: int | Array
+    def update(
+        params: Params, state: State, sums: Sums, gradients: Gradients, rate: float | Array
     ) -> tuple[Params, State, Sums]:
-        n = float((batch.X if batch.rows is None else batch.rows).shape[0])
-        loss, grads, total, counts = gradients(params, batch, seed)
-        loss, grads, decay = combine(params, loss, grads, total, counts)
+        loss, grads, decay = combine(params, gradients)
         params, state = optimizer.update(params, grads, state, rate)
+        n = _as(xp, gradients.rows, sums.objective)
         new = [sums.objective + _as(xp, loss, sums.objective) * n]
         new.append(sums.penalty if decay is None else sums.penalty + _as(xp, decay, sums.penalty) * n)
         if sums.rows is not None:
-            new.append(sums.rows + _as(xp, counts, sums.rows) * n)
+            new.append(sums.rows + _as(xp, gradients.counts, sums.rows) * n)
         # computed now where a library would put it off: a graph must not grow from step to step
         made, first, end = persisted(*new, *params, *state), len(new), len(new) + len(params)
         return made[first:end], made[end:], Sums(*made[:first])
+
+    return update
+
+
+def make_step(xp: Namespace, terms: Terms, update: Update) -> Step:
+    """The step of a run whose steps take one batch.
+
+    Args:
+        xp: the namespace of its arrays.
+        terms: of the objective.
+        update: from ``make_update``.
+    """
+
+    def gradients(params: Params, batch: Batch, seed: int | Array) -> Gradients:
+        at, weight, counts = _objective(xp, terms, params, batch, seed)
+        one, loss = xp.ones_like(at.loss), at.loss
+        if batch.weight is not None:
+            one, loss = one * counts, loss * counts
+        return Gradients(loss, pull_back(at, one), weight, counts, float(_rows(batch)))
+
+    def step(
+        params: Params, state: State, sums: Sums, batch: Batch, rate: float | Array, seed: int | Array
+    ) -> tuple[Params, State, Sums]:
+        return update(params, state, sums, gradients(params, batch, seed), rate)
+
+    return step
+
+
+def make_gather(xp: Namespace, terms: Terms) -> Gather:
+    """The function that adds a batch to the gradients of a step that takes several.
+
+    Args:
+        xp: the namespace of its arrays.
+        terms: of the objective.
+    """
+
+    def gather(params: Params, gradients: Gradients, batch: Batch, seed: int | Array) -> Gradients:
+        before = cast(Array, gradients.rows)
+        at, weight, counts = _objective(xp, terms, params, batch, seed, before)
+        own = _as(xp, weight * counts, cast(Array, gradients.weight))
+        total = gradients.weight + own
+        counts = xp.astype(total > 0.0, at.loss.dtype)
+        # a mean over all rows so far: sums over many rows would overflow floats of 16 bits
+        share = _as(xp, own / (total + (1.0 - counts)), at.loss)
+        kept = 1.0 - share
+        loss = kept * gradients.loss + share * at.loss
+        pairs = zip(gradients.grads, pull_back(at, share), strict=True)
+        grads = [kept[(..., *(None,) * (a.ndim - kept.ndim))] * a + b for a, b in pairs]
+        made = persisted(loss, total, counts, before + _rows(batch), *grads)
+        return Gradients(made[0], made[4:], *made[1:4])
+
+    return gather
+
+
+def make_step_of_batches(gather: Gather, update: Update, nothing: Gradients) -> Step:
+    """The step of a run whose steps take several batches: one update, to rounding that of one large batch.
+
+    Args:
+        gather: from ``make_gather``, compiled where it is to be.
+        update: from ``make_update``, compiled as well.
+        nothing: from ``no_gradients``.
+    """
+
+    def step(
+        params: Params, state: State, sums: Sums, batches: Iterable[Batch], rate: float | Array, seed: int | Array
+    ) -> tuple[Params, State, Sums]:
+        gradients = nothing
+        for batch in batches:
+            gradients = gather(params, gradients, batch, seed)
+        return update(params, state, sums, gradients, rate)
 
     return step
