@@ -32,6 +32,23 @@ class Progress(NamedTuple):
     losses: Sequence[float] = ()
 
 
+class _WithoutPlan(Progress):
+    """Progress of a run of which nobody knows how many steps it will have."""
+
+    @property
+    def steps(self) -> int:
+        """Raise: there is no such number."""
+        raise ValueError(
+            "lr depends on the number of steps planned, and batches without a length do not tell it in the first epoch;"
+            " give them a length, as a list or a class with __len__ has"
+        )
+
+
+def progress_of(step: int, steps: int | None, rows: int, losses: Sequence[float]) -> Progress:
+    """The progress of a run; ``steps`` is None where nobody knows how many are planned, and asking for them raises."""
+    return Progress(step, steps, rows, losses) if steps is not None else _WithoutPlan(step, 0, rows, losses)
+
+
 Schedule: TypeAlias = Callable[[Progress], float]
 """``schedule(progress) -> learning rate``."""
 

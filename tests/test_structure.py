@@ -31,7 +31,7 @@ gradcheck.entries gradcheck.blind_spots gradcheck.factors gradcheck.patterns gra
 gradcheck.check gradcheck.products
 gradcheck
 mistakes
-train.dataset train.step train.epoch train.members train.evaluate train.loop train
+train.dataset train.stream train.step train.epoch train.members train.evaluate train.loop train
 checkpoint convert export plots
 data.source data.arrays data.tables data data.recipe
 backends.usable backends.timing backends

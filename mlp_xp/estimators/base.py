@@ -17,6 +17,7 @@ from numbers import Integral
 from typing import Any, NamedTuple, Self, cast
 
 import numpy as np  # on the host: random numbers, and data that NumPy holds
+from sklearn.base import is_classifier
 from sklearn.callback import with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer
@@ -37,20 +38,27 @@ from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import predict
 from mlp_xp.ops import activations_of
 from mlp_xp.parameters import FULL_BATCH
-from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, rows_of, run
+from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, Stream, rows_of, run
 from mlp_xp.train.dataset import all_finite
 from mlp_xp.train.epoch import ensemble_size
+from mlp_xp.train.loop import rows_in
+from mlp_xp.train.stream import check_batches, of_batch
 
 _CHECKED_ROWS = 16  # on which the gradients are checked before training
 
 
 class Call(NamedTuple):
-    """The options of a call of ``fit``, or of ``partial_fit`` where ``incremental``."""
+    """The options of a call of ``fit``; ``incremental``: of ``partial_fit``; ``batched``: of ``fit_batches``.
+
+    classes: all classes that may come in the batches, where they were named.
+    """
 
     callbacks: tuple[Callable[[Epoch], object], ...] = ()
     checkpoint: Any = None
     resume: bool = False
     incremental: bool = False
+    batched: bool = False
+    classes: Any = None
 
 
 class Encoded(NamedTuple):
@@ -116,7 +124,7 @@ class BaseMLP(Network):
         return self._fit(X, y, sample_weight, eval_set, call)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, call: Call) -> Self:
-        """``fit``, or ``partial_fit``, which is one epoch more."""
+        """``fit``, or ``partial_fit``, which is one epoch more, or ``fit_batches``, where X is the batches."""
         self._validate_params()
         eval_set = None if eval_set is None else check_pair(eval_set)
         self._check_options(eval_set, call)
@@ -124,10 +132,15 @@ class BaseMLP(Network):
         random, before = check_random_state(self.random_state), dict(vars(self))
         self.n_iter_ = 0
         try:
-            data, held_out, place = self._prepare(X, y, sample_weight, eval_set, call, first, random)
+            data: Dataset | Stream
+            if call.batched:
+                data, held_out, place = self._prepare_batches(X, eval_set, call, first, random)
+            else:
+                data, held_out, place = self._prepare(X, y, sample_weight, eval_set, call, first, random)
             if self.check_gradients:
-                self._check_gradients(data, place)
-            if self.solver in FULL_BATCH:
+                few = self._batch(*data.first(), in_first=True) if isinstance(data, Stream) else data
+                self._check_gradients(few, place)
+            if self.solver in FULL_BATCH and isinstance(data, Dataset):
                 with reporting(self, data.X, data.y, epochs=0):
                     full_batch.learn(self, data, place, call.callbacks)
             else:
@@ -160,10 +173,46 @@ class BaseMLP(Network):
             data, held_out = split(data, place, self.validation_fraction, strata, random)
         if first and self.standardise:
             with np.errstate(over="ignore", invalid="ignore"):  # what overflows has a sentence
-                self.scaling_ = learned_from(data, self._scales_y(), together=self.standardise == "together")
+                self.scaling_ = learned_from([data], self._scales_y(), together=self.standardise == "together")
         if self.scaling_:
             data, held_out = self.scaling_.dataset(data), held_out and self.scaling_.dataset(held_out)
         return data, held_out, place
+
+    def _prepare_batches(
+        self, batches: Any, eval_set: Any, call: Call, first: bool, random: Any
+    ) -> tuple[Stream, Dataset | None, Placement]:
+        """``_prepare`` for rows that come in batches: the first one decides library, dtype and features.
+
+        Classes that were not named, and means and deviations, take a pass of their own.
+        """
+        surveys = bool(self.standardise) + (is_classifier(self) and call.classes is None) if first else 0
+        check_batches(batches, int(self.max_iter) + surveys)
+        stream = Stream(batches, self._batch)
+        X, y, _ = stream.first()
+        with of_batch(1):
+            X, y = check_X_y(self, X, y, first, self._inputs_of("fit_batches"))
+            place = placement_of(X)
+            if first:
+                self.__dict__.pop("coefs_", None)  # targets need not be as those of a network that is no more
+            self._know_batches(stream, y, first, call.classes)
+            outputs = self._encode(y, place, anew=False, whole=False).outputs
+        if first:
+            self._initialize(place, X.shape[1], outputs, random)
+        else:
+            self._check_goes_on()
+        held_out = None if eval_set is None else self._eval_data(eval_set, place)
+        if first and self.standardise:
+            with np.errstate(over="ignore", invalid="ignore"):
+                self.scaling_ = learned_from(stream.begin(), self._scales_y(), together=self.standardise == "together")
+        return stream, self.scaling_.dataset(held_out) if self.scaling_ and held_out else held_out, place
+
+    def _batch(self, X: Any, y: Any, sample_weight: Any, in_first: bool) -> Dataset:
+        """A batch, checked and as the network takes it."""
+        X, y = check_X_y(self, X, y, False, self._inputs_of("fit_batches"))
+        weight = None if sample_weight is None else check_weight(sample_weight, X.shape[0])
+        place = placement_of(X)
+        data, _ = _placed(X, self._encode(y, place, anew=False, whole=False), weight, place)
+        return self.scaling_.dataset(data) if self.scaling_ else data
 
     def _check_options(self, eval_set: Any, call: Call) -> None:
         """Raise for options that exclude each other."""
@@ -180,6 +229,14 @@ class BaseMLP(Network):
             raise ValueError(f"dropout needs a stochastic solver: {self.solver} can't minimise a function that changes")
         if self.ensemble > 1 and self.solver in FULL_BATCH:
             raise ValueError(f"an ensemble needs a stochastic solver, {self.solver} searches for one network")
+        if call.batched and self.solver in FULL_BATCH:
+            raise ValueError(
+                f"fit_batches needs a stochastic solver: {self.solver} takes all rows at once, as fit does"
+            )
+        if self.early_stopping and call.batched and eval_set is None:
+            raise ValueError(
+                "early_stopping needs eval_set=(X, y) in fit_batches, which learns from all rows of batches"
+            )
         if self.early_stopping and call.incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if eval_set is not None and self.solver in FULL_BATCH:
@@ -261,23 +318,26 @@ class BaseMLP(Network):
     # --- learning by epochs --------------------------------------------------------------------------------------
 
     def _learn_by_epochs(
-        self, data: Dataset, held_out: Dataset | None, start: Params | Epoch, random: Any, call: Call
+        self, data: Dataset | Stream, held_out: Dataset | None, start: Params | Epoch, random: Any, call: Call
     ) -> None:
         """Run epochs until training has converged, a callback stops it, or all are made."""
-        settings = settings_of(self, data.X.shape[0], random, call.incremental)._replace(callbacks=call.callbacks)
+        X, y = (data.batches, None) if isinstance(data, Stream) else (data.X, data.y)
+        n = None if isinstance(data, Stream) else rows_in(data)
+        settings = settings_of(self, n, random, call.incremental)._replace(callbacks=call.callbacks)
         if held_out is not None:
             settings = settings._replace(score=lambda params: self._validation_score(held_out, params))
         if call.checkpoint is not None:
-            arrays = [array for array in (*data, *(held_out or ())[:2]) if array is not None]
+            learned = () if isinstance(data, Stream) else data
+            arrays = [array for array in (*learned, *(held_out or ())[:2]) if array is not None]
             start, settings = self._with_checkpoint(start, settings, arrays, call)
         watched = self.progress or hasattr(self, "_skl_callbacks")
         epochs = 1 if call.incremental else settings.epochs
-        reports = reporting(self, data.X, data.y, epochs) if watched else nullcontext()
+        reports = reporting(self, X, y, epochs) if watched else nullcontext()
         try:
             # a loss that is not finite is one sentence of the loop's
             with np.errstate(over="ignore", invalid="ignore"), reports as report:
                 for epoch in run(data, held_out, start, settings):
-                    finished = self._record(epoch, data.X.shape[0])
+                    finished = self._record(epoch, rows_in(data))
                     if (report and report(epoch, finished)) or finished or call.incremental:
                         break
                     if self.n_iter_ == self.max_iter:
@@ -313,8 +373,9 @@ class BaseMLP(Network):
         if not call.resume:
             return start, settings
         kept, finished = checkpoint.load(call.checkpoint, self._params(), config), False
+        n = kept.rows // len(kept.history) if kept.rows else arrays[0].shape[0]  # older files have not counted the rows
         for number in range(1, len(kept.history) + 1):  # as if the epochs had been made here
-            finished = self._record(kept._replace(history=kept.history[:number], params=kept.best), arrays[0].shape[0])
+            finished = self._record(kept._replace(history=kept.history[:number], params=kept.best), n)
             if settings.order is not None:
                 settings.order(number)
         self._learned(kept.params)
@@ -323,7 +384,7 @@ class BaseMLP(Network):
     # --- what each estimator has of its own ----------------------------------------------------------------------
 
     @abstractmethod
-    def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False) -> Encoded:
+    def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False, whole: bool = True) -> Encoded:
         """Targets for the criterion.
 
         Args:
@@ -331,6 +392,17 @@ class BaseMLP(Network):
             place: where X is.
             anew: whether what is known of the targets, such as their classes, is forgotten.
             held_out: whether these rows are not learned from.
+            whole: whether these are all rows, and no batch of them.
+        """
+
+    def _know_batches(self, stream: Stream, y: Any, first: bool, classes: Any) -> None:
+        """Learn of the targets what must be known before the first batch is encoded, whose targets are ``y``.
+
+        Args:
+            stream: all batches.
+            y: on the host.
+            first: whether nothing is known yet.
+            classes: all that may come, where they were named.
         """
 
     def _scales_y(self) -> bool:

@@ -10,6 +10,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from mlp_xp._lib.arguments import check_callables, check_flag
 from mlp_xp._lib.namespace import Placement, namespace, to_host
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import targets
@@ -20,7 +21,8 @@ from mlp_xp.estimators.targets import Known
 from mlp_xp.metrics import accuracy
 from mlp_xp.mlp import forward
 from mlp_xp.parameters import ClassifierParameters
-from mlp_xp.train import Dataset
+from mlp_xp.train import Dataset, Stream
+from mlp_xp.train.stream import of_batch
 
 
 class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimator):
@@ -106,9 +108,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         self : object
             The fitted estimator.
         """
-        if self.class_weight == "balanced":
-            instead = "compute_class_weight of scikit-learn gives the weights of all rows as a dict"
-            raise ValueError(f"class_weight='balanced' needs all rows, which partial_fit does not see; {instead}")
+        self._refuse_balanced("partial_fit")
         check_kinds(y=y, classes=classes)
         y, classes = host(y), host(classes)
         if not hasattr(self, "coefs_"):
@@ -118,6 +118,47 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         elif classes is not None:
             targets.check_classes(classes, self._known())
         return self._fit(X, y, sample_weight, None, Call(incremental=True))
+
+    @with_callbacks
+    def fit_batches(
+        self, batches: Any, *, classes: Any = None, eval_set: Any = None, callbacks: Any = (), checkpoint: Any = None,
+        resume: bool = False,
+    ) -> Self:  # fmt: skip
+        """Learn from rows that come in batches, as ``fit`` does from all rows at once.
+
+        Parameters
+        ----------
+        batches : iterable of pairs (X, y), or of triples (X, y, sample_weight)
+            Such as a list or a ``torch.utils.data.DataLoader``: each epoch goes through all batches in their order, and
+            each is one step. What X, y and sample_weight may be, see ``fit``; the first batch decides features, library
+            and dtype. ``batch_size``, ``shuffle`` and ``validation_fraction`` are not used. A generator, which is used
+            up after one pass, is refused where more are needed.
+        classes : array-like of shape (n_classes,), default=None
+            All classes that may come; None finds them in a pass over the batches before the first epoch. Of
+            probabilities they name the columns.
+        eval_set : tuple (X, y), or a list of one, default=None
+            Rows on which each epoch is judged; ``early_stopping`` needs them.
+        callbacks : iterable of callables, default=()
+            As in ``fit``.
+        checkpoint : str or Path, default=None
+            As in ``fit``; the file does not know the batches.
+        resume : bool, default=False
+            As in ``fit``; it is for you to give the same batches.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        self._refuse_balanced("fit_batches")
+        call = Call(check_callables("callbacks", callbacks), checkpoint, check_flag("resume", resume))
+        return self._fit(batches, None, None, eval_set, call._replace(batched=True, classes=classes))
+
+    def _refuse_balanced(self, method: str) -> None:
+        """Raise for weights that only all rows together decide."""
+        if self.class_weight == "balanced":
+            instead = "compute_class_weight of scikit-learn gives the weights of all rows as a dict"
+            raise ValueError(f"class_weight='balanced' needs all rows, which {method} does not see; {instead}")
 
     # --- predictions ---------------------------------------------------------------------------------------------
 
@@ -203,11 +244,26 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
     def _known(self) -> Known:
         return Known(self._kind, host(self.classes_), self._sparse_labels)
 
-    def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False) -> Encoded:
+    def _know_batches(self, stream: Stream, y: Any, first: bool, classes: Any) -> None:
+        check_kinds(classes=classes)
+        classes = host(classes)
+        if not first:
+            if classes is not None:
+                targets.check_classes(classes, self._known())
+            return
+        if classes is None:
+            found = targets.known_from(y)
+            for number, (_, each, _) in enumerate(stream.triples(), 1):
+                with of_batch(number):
+                    check_kinds(y=each)
+                    found = targets.known_together(found, targets.known_from(host(each)))
+        self._know(found if classes is None else targets.known_from(y, classes))
+
+    def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False, whole: bool = True) -> Encoded:
         if anew:
             self._know(targets.known_from(y))
         else:
-            targets.check_fits(y, self._known(), all_classes=self.warm_start and not held_out)
+            targets.check_fits(y, self._known(), all_classes=self.warm_start and whole and not held_out)
         known = self._known()
         self.classes_ = targets.placed(known.classes, place.xp, place.device)
         self.out_activation_ = "softmax" if known.criterion == "softmax_cross_entropy" else "logistic"

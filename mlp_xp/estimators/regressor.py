@@ -11,7 +11,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from mlp_xp._lib.arguments import check_flag, described
+from mlp_xp._lib.arguments import check_callables, check_flag, described
 from mlp_xp._lib.namespace import Placement, namespace, to_host
 from mlp_xp._lib.typing import Array, Op, Params
 from mlp_xp.criterion import Criterion, criterion_named
@@ -112,6 +112,37 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         """
         return self._fit(X, y, sample_weight, None, Call(incremental=True))
 
+    @with_callbacks
+    def fit_batches(
+        self, batches: Any, *, eval_set: Any = None, callbacks: Any = (), checkpoint: Any = None,
+        resume: bool = False,
+    ) -> Self:  # fmt: skip
+        """Learn from rows that come in batches, as ``fit`` does from all rows at once.
+
+        Parameters
+        ----------
+        batches : iterable of pairs (X, y), or of triples (X, y, sample_weight)
+            Such as a list or a ``torch.utils.data.DataLoader``: each epoch goes through all batches in their order, and
+            each is one step. What X, y and sample_weight may be, see ``fit``; the first batch decides features, library
+            and dtype. ``batch_size``, ``shuffle`` and ``validation_fraction`` are not used. A generator, which is used
+            up after one pass, is refused where more are needed.
+        eval_set : tuple (X, y), or a list of one, default=None
+            Rows on which each epoch is judged; ``early_stopping`` needs them.
+        callbacks : iterable of callables, default=()
+            As in ``fit``.
+        checkpoint : str or Path, default=None
+            As in ``fit``; the file does not know the batches.
+        resume : bool, default=False
+            As in ``fit``; it is for you to give the same batches.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        call = Call(check_callables("callbacks", callbacks), checkpoint, check_flag("resume", resume))
+        return self._fit(batches, None, None, eval_set, call._replace(batched=True))
+
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predict the targets.
 
@@ -178,7 +209,7 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         check_kinds(y=y, sample_weight=sample_weight)
         return float(r2_score(host(y), to_host(self.predict(X)), sample_weight=host(sample_weight)))
 
-    def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False) -> Encoded:
+    def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False, whole: bool = True) -> Encoded:
         if self.loss == "poisson" and np.min(y) < 0:
             raise ValueError(f"loss='poisson' needs targets y >= 0, got {np.min(y)}")
         targets = y.reshape(len(y), -1).astype(np.float64)

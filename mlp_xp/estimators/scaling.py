@@ -4,12 +4,13 @@ Before: ``data`` has checked the rows. Next: ``base`` learns from standardised r
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
-import numpy as np  # for sparse matrices, which are on the host
+import numpy as np  # on the host: sparse matrices, and the moments of columns
 from sklearn.utils.sparsefuncs import inplace_csr_column_scale, mean_variance_axis
 
-from mlp_xp._lib.namespace import namespace, persisted
+from mlp_xp._lib.namespace import namespace, placement_of, to_host
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.train.dataset import Dataset, is_sparse
 
@@ -64,47 +65,63 @@ class Scaling(NamedTuple):
         return *rest, self.widths(W), self.outputs(b)
 
 
-def learned_from(data: Dataset, of_y: bool, together: bool) -> Scaling:
+def learned_from(parts: Iterable[Dataset], of_y: bool, together: bool) -> Scaling:
     """The scaling of these rows; a row counts as its weight says.
 
     A column that is constant is not divided. That of a sparse X is not centred either: it would not stay sparse.
 
     Args:
-        data: the rows to learn from.
+        parts: the rows to learn from, in one part or in several.
         of_y: whether y is scaled too.
         together: whether all columns of X have one mean and one deviation, as pixels do.
 
     Raises:
         ValueError: the numbers are so large that their deviation overflows.
     """
-    weight = data.weight
-    if is_sparse(data.X):
-        weights = None if weight is None else np.asarray(weight, dtype=data.X.dtype)
-        mean, variance = mean_variance_axis(data.X, axis=0, weights=weights)
-        if together:
-            variance = np.full_like(variance, np.mean(variance + mean**2) - np.mean(mean) ** 2)
-        scale = np.where(variance > 0, np.sqrt(variance), 1.0).astype(data.X.dtype)
-        found: list[Any] = [np.zeros_like(scale), scale]
-    else:
-        found = [*_mean_and_deviation(namespace(data.X), data.X, weight, together)]
-    if of_y:
-        found += _mean_and_deviation(namespace(data.y), data.y, weight, together=False)
-    xp = namespace(found[0])
-    for name, deviation in (("X", found[1]), ("y", found[-1])):
-        if not bool(xp.all(xp.isfinite(deviation))):
-            raise ValueError(
-                f"{name} must have a deviation that {deviation.dtype} can hold to be standardised; scale it"
-            )
-    return Scaling(*persisted(*found))
+    moments: list[Any] = [None, None]
+    places: list[Any] = [None, None]
+    sparse = False
+    for X, y, weight in parts:
+        sparse = sparse or is_sparse(X)
+        for position, values in enumerate((X, y) if of_y else (X,)):
+            moments[position] = _joined(moments[position], _moments_of(values, weight))
+            places[position] = placement_of(values)
+    found: list[Array] = []
+    for name, each, place in zip("Xy"[: 1 + of_y], moments, places, strict=False):
+        mean, deviation = _of_all_columns(each) if together and name == "X" else each[1:]
+        constant = deviation <= _CONSTANT * place.xp.finfo(place.dtype).eps * np.abs(mean)
+        mean, deviation = place.put_all(mean, np.where(constant, 1.0, deviation))
+        if not bool(place.xp.all(place.xp.isfinite(deviation))):
+            limit = f"a deviation that {deviation.dtype} can hold"
+            raise ValueError(f"{name} must have {limit} to be standardised; scale it")
+        found += [mean * 0.0 if sparse and name == "X" else mean, deviation]
+    return Scaling(*found)
 
 
-def _mean_and_deviation(xp: Namespace, values: Array, weight: Array | None, together: bool) -> tuple[Array, Array]:
-    """The weighted mean and the standard deviation of each column, 1 for a constant one: (n, k) -> (k,), (k,)."""
+class _Moments(NamedTuple):
+    """Moments of rows, in float64 on the host.
+
+    weight: of the rows, without weights their number.
+    mean, deviation: (k,).
+    """
+
+    weight: float
+    mean: Any
+    deviation: Any
+
+
+def _moments_of(values: Any, weight: Array | None) -> _Moments:
+    """The weighted moments of each column of (n, k)."""
+    total = float(values.shape[0] if weight is None else namespace(weight).sum(weight))
+    if is_sparse(values):
+        weights = None if weight is None else np.asarray(weight, dtype=values.dtype)
+        mean, variance = mean_variance_axis(values, axis=0, weights=weights)
+        return _Moments(total, mean.astype(np.float64), np.sqrt(variance, dtype=np.float64))
+    xp = namespace(values)
     shares = None if weight is None else (weight / xp.sum(weight))[:, None]
 
     def mean_of(each: Array) -> Array:
-        mean = _sum(xp, each) / each.shape[0] if shares is None else _sum(xp, each * shares)
-        return xp.zeros_like(mean) + xp.mean(mean) if together else mean
+        return _sum(xp, each) / each.shape[0] if shares is None else _sum(xp, each * shares)
 
     mean = mean_of(values)
     mean = mean + mean_of(values - mean)  # which rounds in units of the deviation, not of the mean
@@ -112,11 +129,9 @@ def _mean_and_deviation(xp: Namespace, values: Array, weight: Array | None, toge
     # in units of the largest one, whose square can't overflow
     unit = xp.max(xp.abs(rest), axis=0)
     unit = xp.where(unit > 0, unit, xp.ones_like(unit))
-    unit = xp.zeros_like(unit) + xp.max(unit) if together else unit
     part = rest / unit
     deviation = unit * xp.sqrt(mean_of(part * part))
-    constant = deviation <= _CONSTANT * xp.finfo(values.dtype).eps * xp.abs(mean)
-    return mean, xp.where(constant, xp.ones_like(deviation), deviation)
+    return _Moments(total, *(to_host(each).astype(np.float64) for each in (mean, deviation)))
 
 
 def _sum(xp: Namespace, each: Array) -> Array:
@@ -124,3 +139,31 @@ def _sum(xp: Namespace, each: Array) -> Array:
     side = math.isqrt(each.shape[0])
     square = xp.reshape(each[: side * side, :], (side, side, each.shape[1]))
     return xp.sum(xp.sum(square, axis=1), axis=0) + xp.sum(each[side * side :, :], axis=0)
+
+
+def _joined(first: _Moments | None, other: _Moments) -> _Moments:
+    """The moments of the rows of both, without a difference of large sums.
+
+    Source: Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing sample variances, 1979.
+    """
+    if first is None:
+        return other
+    total = first.weight + other.weight
+    share, gap = other.weight / total, other.mean - first.mean
+    parts = np.stack([first.deviation, other.deviation, gap])
+    shares = np.asarray([1.0 - share, share, share * (1.0 - share)])
+    return _Moments(total, first.mean + share * gap, _root_of_squares(parts, shares[:, None]))
+
+
+def _of_all_columns(each: _Moments) -> tuple[Any, Any]:
+    """One mean and one deviation for all columns, (k,) each."""
+    like, mean = np.ones_like(each.mean), np.mean(each.mean)
+    parts = np.concatenate([each.deviation, each.mean - mean])
+    return mean * like, _root_of_squares(parts[:, None], np.asarray(1.0 / len(like))) * like
+
+
+def _root_of_squares(parts: Any, shares: Any) -> Any:
+    """``sqrt(sum_i shares_i parts_i^2)`` over the first axis; no square overflows."""
+    unit = np.max(np.abs(parts), axis=0)
+    unit = np.where(unit > 0, unit, 1.0)
+    return unit * np.sqrt(np.sum(shares * (parts / unit) ** 2, axis=0))

@@ -16,29 +16,31 @@ from mlp_xp.estimators.reporting import warn
 from mlp_xp.train import Settings
 
 
-def settings_of(estimator: Any, n: int, random: Any, incremental: bool) -> Settings:
-    """The settings of a run on ``n`` rows.
+def settings_of(estimator: Any, n: int | None, random: Any, incremental: bool) -> Settings:
+    """The settings of a run on ``n`` rows, or for None on batches, whose order and size are their own.
 
     Args:
         estimator: the one that learns.
-        n: how many rows there are.
+        n: how many rows there are, or None.
         random: draws what scikit-learn draws, in its order.
         incremental: whether the run is one more epoch of those that all calls of ``partial_fit`` make together.
     """
-    rows = np.arange(n)
+    rows = np.arange(n or 0)
 
     def order(number: int) -> Any:  # as scikit-learn draws it
         nonlocal rows
         rows = shuffle(rows, random_state=random)
         return rows
 
-    batch_size = min(200, n) if estimator.batch_size == "auto" else int(estimator.batch_size)
-    if batch_size > n:
+    auto = estimator.batch_size == "auto"
+    batch_size = 200 if auto else int(estimator.batch_size)
+    if n is not None and batch_size > n and not auto:
         warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
     planned = int(estimator.max_iter)
+    seed = int(random.randint(2**31 - 1)) if estimator.dropout else 0
     return Settings(
         max(planned, len(estimator._history) + 1) if incremental else planned, _optimizer(estimator), _rate(estimator),
-        min(batch_size, n), estimator.shuffle, seed=int(random.randint(2**31 - 1)) if estimator.dropout else 0,
+        min(batch_size, n or batch_size), estimator.shuffle, seed,
         alpha=estimator._number("alpha"), clip_norm=estimator.clip_norm and estimator._number("clip_norm"),
         order=order if estimator.shuffle else None, compile=estimator.compile, options=estimator._options(),
         watch=estimator._watch, stop=estimator._has_converged if estimator.ensemble > 1 and not incremental else None,

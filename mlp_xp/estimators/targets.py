@@ -83,6 +83,24 @@ def known_from(y: Any, classes: Any = None) -> Known:
     return Known("multiclass" if len(names) > 2 else "binary", names)
 
 
+def known_together(first: Known, other: Known) -> Known:
+    """What is known of targets that come in two parts.
+
+    Probabilities that are all 0 and 1 in one part are probabilities if they are in the other.
+
+    Raises:
+        ValueError: the parts are of two kinds, or of two widths.
+    """
+    columns = [known.kind in ("soft", _MULTILABEL) for known in (first, other)]
+    if not any(columns):
+        return known_from(unique_labels(first.classes, other.classes))
+    if not all(columns) or (first.kind != other.kind and (first.sparse or other.sparse)):
+        raise ValueError(f"y must be of one kind in all batches, got {other.kind} after {first.kind}")
+    if len(first.classes) != len(other.classes):
+        raise ValueError(f"y must have {len(first.classes)} columns in all batches, got {len(other.classes)}")
+    return first if first.kind == "soft" else other
+
+
 def _kind_of(y: Any) -> str:
     """scikit-learn's word for what ``y`` is. Raise for what a classifier can't learn."""
     if not issparse(y) and y.dtype.kind == "O" and not all(isinstance(each, str) for each in y.ravel()):

@@ -14,6 +14,8 @@ from mlp_xp._lib.namespace import detached, device_of, is_floating, is_integral,
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import Criterion, check_target_values, check_targets, criterion_named, weight_shapes
 
+NO_WEIGHT = "sample_weight must be positive for at least one row that is learned from, for each network"
+
 
 class Dataset(NamedTuple):
     """Rows, ready to be learned from.
@@ -114,28 +116,30 @@ def read(
     Raises:
         ValueError, TypeError: for what the network can't learn from, in one sentence.
     """
-    data = _checked(data, params, criterion)
+    data = checked(data, params, criterion)
     xp = namespace(*params)
-    if not all_finite(xp, *params):
-        raise ValueError("the parameters must be finite, got NaN or infinity")
-    if data.weight is not None:
-        _check_weights(xp, data.y, data.weight, params)
+    check_finite(xp, params)
     held_out = None
     if isinstance(validation, Real):
         data, held_out = _held_out(xp, data, validation, seed, params[0])
     elif validation is not None:
-        if not isinstance(validation, tuple) or len(validation) != 2:
-            raise TypeError(f"validation must be a pair (X, y) or a share of the rows, got {described(validation)}")
-        held_out = _checked(Dataset(*validation), params, criterion, "validation ")
+        held_out = validation_rows(validation, params, criterion, " or a share of the rows")
     if data.weight is not None and not bool(xp.all(xp.any(data.weight > 0, axis=-1))):
-        raise ValueError("sample_weight must be positive for at least one row that is learned from, for each network")
+        raise ValueError(NO_WEIGHT)
     return data, held_out
 
 
-def _checked(data: Dataset, params: Params, criterion: Criterion, which: str = "") -> Dataset:
+def validation_rows(validation: Any, params: Params, criterion: Criterion, or_else: str = "") -> Dataset:
+    """Rows ``(X, y)`` to hold out, checked; ``or_else`` says what else would be right, for the message."""
+    if not isinstance(validation, tuple) or len(validation) != 2:
+        raise TypeError(f"validation must be a pair (X, y){or_else}, got {described(validation)}")
+    return checked(Dataset(*validation), params, criterion, "validation ")
+
+
+def checked(data: Dataset, params: Params, criterion: Criterion, which: str = "", values: bool = True) -> Dataset:
     """The data without a past, a sparse X by rows.
 
-    Raise unless ``params`` are networks, one or k, that can learn from all values.
+    Raise unless ``params`` are networks, one or k, that can learn from them; ``values`` is whether all are looked at.
     """
     X, y, weight = detached(by_rows(data.X), data.y, data.weight)
     names = (f"{which}X", f"{which}y")
@@ -145,13 +149,23 @@ def _checked(data: Dataset, params: Params, criterion: Criterion, which: str = "
     xp = namespace(y, *params, names=names[1:]) if sparse else namespace(X, y, *params, names=names)
     like = rows_of(xp, X, params[0], slice(0, 1)) if sparse and params else X
     check_batch(xp, like, which)
+    check_network(params, like)
+    check_device(names[1], y, params[0])
+    if values:
+        check_values(xp, X, y, params[-1].shape[-1], which, criterion, params[0].dtype)
+    else:
+        check_targets(xp, criterion, y, X.shape[0], params[-1].shape[-1], params[0].dtype, which)
+    if weight is not None:
+        _check_weights(xp, y, weight, params, values)
+    return Dataset(X, y, weight)
+
+
+def check_network(params: Params, like: Array) -> None:
+    """Raise unless ``params`` are networks, one or k, that take rows as those of ``like`` (n, d_in)."""
     check_params(params, like)
     check_all_or_none_batched(params)
     if params[0].shape[0] == 0:  # the width of X is none: this is the leading axis
         raise ValueError(f"an ensemble must have at least one network, got W1 of shape {tuple(params[0].shape)}")
-    check_device(names[1], y, params[0])
-    check_values(xp, X, y, params[-1].shape[-1], which, criterion, params[0].dtype)
-    return Dataset(X, y, weight)
 
 
 def check_values(
@@ -192,12 +206,18 @@ def check_values(
         check_target_values(xp, criterion or criterion_named("softmax_cross_entropy"), y, d_out, which)
 
 
+def check_finite(xp: Namespace, params: Params) -> None:
+    """Raise unless all parameters are finite."""
+    if not all_finite(xp, *params):
+        raise ValueError("the parameters must be finite, got NaN or infinity")
+
+
 def all_finite(xp: Namespace, *arrays: Array) -> bool:
     """Whether every entry of all arrays is finite: one number comes back from the device."""
     return bool(xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays])))
 
 
-def _check_weights(xp: Namespace, y: Array, weight: Array, params: Params) -> None:
+def _check_weights(xp: Namespace, y: Array, weight: Array, params: Params, values: bool) -> None:
     like, n = params[0], y.shape[0]
     namespace(y, weight, names=("y", "sample_weight"))
     check_device("sample_weight", weight, like)
@@ -205,7 +225,7 @@ def _check_weights(xp: Namespace, y: Array, weight: Array, params: Params) -> No
         raise TypeError(f"sample_weight must have the dtype of X, {like.dtype}, got {weight.dtype}")
     if weight.shape not in ((n,), (*like.shape[:-2], n)):
         raise ValueError(f"sample_weight must have {weight_shapes(n, like.shape[:-2])}, got {tuple(weight.shape)}")
-    if not bool(xp.all(xp.isfinite(weight) & (weight >= 0))):
+    if values and not bool(xp.all(xp.isfinite(weight) & (weight >= 0))):
         raise ValueError("sample_weight must be finite and at least 0; a row of weight 0 is not learned from")
 
 

@@ -11,11 +11,12 @@ Before: ``dataset``, ``step``, ``evaluate`` and ``members``. Next: ``checkpoint`
 ``estimators`` and ``cli`` call the loop.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from numbers import Real
 from operator import attrgetter
 from typing import Any, NamedTuple, Unpack, cast
 
@@ -39,8 +40,8 @@ from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import criterion_named, of_any_range
 from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
 from mlp_xp.optim import Optimizer, State, adam, check_optimizer
-from mlp_xp.schedules import Progress, Schedule, check_patience, stalls
-from mlp_xp.train.dataset import Batch, Dataset, batches, is_sparse, read
+from mlp_xp.schedules import Schedule, check_patience, progress_of, stalls
+from mlp_xp.train.dataset import NO_WEIGHT, Batch, Dataset, batches, is_sparse, read, rows_of
 from mlp_xp.train.epoch import Diverged, Epoch, Interrupted, Record, ensemble_size, histories, is_good
 from mlp_xp.train.evaluate import evaluate_each
 from mlp_xp.train.members import (
@@ -64,6 +65,7 @@ from mlp_xp.train.step import (
     no_gradients,
     zero_sums,
 )
+from mlp_xp.train.stream import Stream, read_batches
 
 _SEEDS = 2**31  # of dropout masks
 
@@ -103,7 +105,7 @@ class Settings(NamedTuple):
 
 def train(
     X: Array | Any,
-    y: Array,
+    y: Array | None,
     params: Params | Epoch,
     *,
     epochs: int,
@@ -127,8 +129,10 @@ def train(
     """Yield an ``Epoch`` after each pass over ``X`` (n, d_in) and ``y``, whose rows come in a seeded random order.
 
     Args:
-        X: (n, d_in), real floating; or a scipy sparse matrix, whose batches are made dense one by one.
-        y: the targets, as in ``objective``.
+        X: (n, d_in), real floating; or a scipy sparse matrix, whose batches are made dense one by one. Or, where y is
+            None, an iterable of batches, pairs ``(X, y)`` or triples with sample weights, such as a list or a
+            ``DataLoader``: each is one step, or ``accumulate`` of them, and each epoch goes through all in their order.
+        y: the targets, as in ``objective``; None where they come with the batches.
         params: parameters to start from, or an ``Epoch`` to go on from, with the optimizer that made it. They are not
             changed, and what PyTorch recorded of their past, or of the data's, stays behind. Parameters with a leading
             axis are an ensemble, see below.
@@ -185,6 +189,14 @@ def train(
     >>> epoch.last.number, mx.predict(X, *epoch.params).tolist()
     (60, [0, 1, 0, 1])
 
+    Batches in place of arrays:
+
+    >>> batches = [(X[:2], y[:2]), (X[2:], y[2:])]
+    >>> for epoch in train(batches, None, mx.init_params((4, 8, 2)), epochs=60, lr=0.1):
+    ...     pass
+    >>> epoch.last.steps, mx.predict(X, *epoch.params).tolist()
+    (120, [0, 1, 0, 1])
+
     Three networks in one run, a rate for each:
 
     >>> for epoch in train(X, y, mx.init_params((4, 8, 2), ensemble=3), epochs=60, lr=(0.001, 0.01, 0.1), batch_size=2):
@@ -216,11 +228,32 @@ def train(
         check_whole("accumulate", accumulate, 1),
     )
     criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
-    data, held_out = read(
-        Dataset(X, y, options.get("sample_weight")), start.params if isinstance(start, Epoch) else start,
-        validation, settings.seed, criterion,
-    )  # fmt: skip
+    networks, made = (start.params, len(start.history)) if isinstance(start, Epoch) else (start, 0)
+    data: Dataset | Stream
+    if y is None:
+        weight = options.get("sample_weight")
+        _check_options_of_batches(
+            X, validation, batch_size=batch_size, shuffle=shuffle, order=order, sample_weight=weight
+        )
+        data, held_out = read_batches(X, networks, validation, criterion, settings.epochs - made)
+    else:
+        data, held_out = read(
+            Dataset(X, y, options.get("sample_weight")), networks, validation, settings.seed, criterion
+        )
     yield from run(data, held_out, start, settings)
+
+
+def _check_options_of_batches(batches: Any, validation: Any, **options: Any) -> None:
+    """Raise for arguments of ``train`` that fit rows alone, and for those that decide what the batches have decided."""
+    if hasattr(batches, "shape"):
+        expected = "the targets of X; None stands for an iterable of batches (X, y) in place of X"
+        raise ValueError(f"y must be {expected}, got None and X {described(batches)}")
+    usual = {"batch_size": 128, "shuffle": True}
+    for name, value in options.items():
+        if value is not None and (name not in usual or value != usual[name]):
+            raise ValueError(f"{name} must be left out where data come in batches, which decide it themselves")
+    if isinstance(validation, Real):
+        raise ValueError(f"validation must be a pair (X, y) where data come in batches, got {validation}")
 
 
 def _check_rate(name: str, value: Any) -> Any:
@@ -248,19 +281,18 @@ def _has_stalled(patience: float, tol: float, watched: Sequence[float]) -> bool:
     return bool(stalls(watched, patience, tol))
 
 
-def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings: Settings) -> Iterator[Epoch]:
+def run(data: Dataset | Stream, held_out: Dataset | None, start: Params | Epoch, settings: Settings) -> Iterator[Epoch]:
     """``train`` on data that were checked already: on one device, finite, with targets that fit the network.
 
     Args:
-        data: the rows to learn from.
+        data: the rows to learn from, or batches that are checked as they come, whose order and size are their own.
         held_out: the rows on which each epoch is judged, or None.
         start: parameters, or an ``Epoch`` to go on from.
         settings: see ``train``.
     """
-    n = data.X.shape[0]
-    here, shared = _beginning(start, settings.optimizer, n)
+    here, shared = _beginning(start, settings.optimizer, rows_in(data))
     xp, own = namespace(*here.params), histories(here)  # own: the records of each network
-    step, cause_of = _step(xp, here.params, settings, n), partial(_cause, data, settings, start)
+    step, cause_of = _step(xp, here.params, settings, rows_in(data)), partial(_cause, data, settings, start)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
     before = here.params  # where the epoch before began
@@ -270,13 +302,14 @@ def run(data: Dataset, held_out: Dataset | None, start: Params | Epoch, settings
             return
         params, state = here.params, shared.for_steps(here.state, running)
         try:
-            plan = _plan(here, n, settings, own, running)
-            sums = [zero_sums(xp, params, data.weight is not None)]
-            parts = _grouped(batches(xp, data, params[0], settings.batch_size, plan.rows), plan, settings)
-            for batch, rate, mask in zip(parts, *_numbers_of(xp, params, plan, settings, running), strict=True):
+            plan = _plan(here, data, settings, own, running)
+            steps, weighted = _steps(xp, data, params, plan, settings, running)
+            sums = [zero_sums(xp, params, weighted)]
+            for batch, rate, mask in steps:
                 params, state, total = step(params, state, sums[-1], batch, rate, mask)
                 sums.append(total)
-            losses, decays = _means(xp, sums[-1], n)
+            n = rows_in(data)
+            losses, decays = _means(xp, sums[-1], n, must_weigh=isinstance(data, Stream))
             fits = zip(running, losses, finite(xp, params), strict=True)
             good = [runs and math.isfinite(loss) and fit for runs, loss, fit in fits]
             lasts = here.params
@@ -379,45 +412,102 @@ class _Plan(NamedTuple):
 
     number: of the epoch.
     rows: their order, on the host; None as they come.
-    rates: for each network the learning rate of each step.
-    seeds: the seed of the dropout masks of each step.
+    rates: for each network the learning rate of each step; of batches that come one by one, of the steps made so far.
+    seeds: the seed of the dropout masks of each step, or of those made so far.
+    coming: the rates and the seed of the steps after these, without end.
     """
 
     number: int
     rows: Any
     rates: list[list[float]]
     seeds: list[int]
+    coming: Iterator[tuple[tuple[float, ...], int]]
 
 
-def _plan(here: Epoch, n: int, settings: Settings, own: Sequence[Sequence[Record]], running: Sequence[bool]) -> _Plan:
-    """All that is drawn and chosen for the epoch after ``here``, on ``n`` rows, for networks with these records.
+def _plan(
+    here: Epoch, data: Dataset | Stream, settings: Settings, own: Sequence[Sequence[Record]], running: Sequence[bool]
+) -> _Plan:
+    """All that is drawn and chosen for the epoch after ``here``, for networks with these records.
 
     What is drawn depends on the seed and the number of the epoch alone.
     """
     number = len(here.history) + 1
     random = np.random.default_rng((settings.seed, number))
     first_mask = int(random.integers(_SEEDS))
-    steps = -(-n // _rows_of_step(n, settings))
-    rows = None
-    if settings.order is not None:
+    streamed, n, rows = isinstance(data, Stream), rows_in(data), None
+    steps = _steps_expected(here, data, settings) if isinstance(data, Stream) else -(-n // _rows_of_step(n, settings))
+    if settings.order is not None and not streamed:
         rows = _row_numbers(settings.order(number), number, n)
-    elif settings.shuffle:
+    elif settings.shuffle and not streamed:
         rows = random.permutation(n)
+    rates = [_rates(here, settings, position, own[position], running[position], steps) for position in range(len(own))]
+    seeds = ((first_mask + step) % _SEEDS for step in itertools.count())
+    now = 0 if steps is None or streamed else steps
+    first = [list(itertools.islice(each, now)) for each in rates], list(itertools.islice(seeds, now))
+    return _Plan(number, rows, *first, zip(zip(*rates, strict=True), seeds, strict=True))
+
+
+def _rates(
+    here: Epoch, settings: Settings, position: int, records: Sequence[Record], runs: bool, steps: int | None
+) -> Iterator[float]:
+    """The learning rates of the epoch after ``here`` without end, for a network with these records.
+
+    Args:
+        here: where the epoch begins.
+        settings: of the run.
+        position: of the network.
+        records: of its passes.
+        runs: whether it learns.
+        steps: how many steps the epoch has; None where nobody knows.
+    """
+    lr = of_member(settings.lr, position)
+    if not runs or not callable(lr):
+        return itertools.repeat(lr if runs else 0.0)
     done = _steps_made(here)  # epochs of a run may differ in length
-    planned = done + (settings.epochs - number + 1) * steps
+    planned = None if steps is None else done + (settings.epochs - len(here.history)) * steps
+    watched = list(map(settings.watch, records))
+    progress = (progress_of(step, planned, here.rows, watched) for step in itertools.count(done))
+    return (check_number("lr", lr(each), 0.0, math.inf) for each in progress)
 
-    def rates(position: int) -> list[float]:
-        lr = of_member(settings.lr, position)
-        if not running[position]:
-            return [0.0] * steps
-        if not callable(lr):
-            return [lr] * steps
-        watched = list(map(settings.watch, own[position]))
-        progress = (Progress(done + step, planned, here.rows, watched) for step in range(steps))
-        return [check_number("lr", lr(each), 0.0, math.inf) for each in progress]
 
-    seeds = [(first_mask + step) % _SEEDS for step in range(steps)]
-    return _Plan(number, rows, list(map(rates, range(len(own)))), seeds)
+def _steps_expected(here: Epoch, data: Stream, settings: Settings) -> int | None:
+    """How many steps the epoch after ``here`` has: as many as the batches say, else as many as that before it had."""
+    if (batches := data.length) is not None:
+        return -(-batches // settings.accumulate)
+    if not here.history:
+        return None
+    return here.last.steps - (here.history[-2].steps if len(here.history) > 1 else 0)
+
+
+def rows_in(data: Dataset | Stream) -> int:
+    """How many rows an epoch takes; of batches, how many the last one took."""
+    return data.rows if isinstance(data, Stream) else int(data.X.shape[0])
+
+
+def _steps(
+    xp: Namespace, data: Dataset | Stream, params: Params, plan: _Plan, settings: Settings, running: Sequence[bool]
+) -> tuple[Iterator[tuple[Any, float | Array, int | Array]], bool]:
+    """What each step of an epoch takes, see ``_grouped``, rate and seed; and whether the rows have weights."""
+    if isinstance(data, Stream):
+        begun = data.begin()
+        return _as_they_come(xp, begun, params, plan, settings, running), data.weighted
+    parts = _grouped(batches(xp, data, params[0], settings.batch_size, plan.rows), settings)
+    return zip(parts, *_numbers_of(xp, params, plan, settings, running), strict=True), data.weight is not None
+
+
+def _as_they_come(
+    xp: Namespace, begun: Iterator[Dataset], params: Params, plan: _Plan, settings: Settings, running: Sequence[bool]
+) -> Iterator[tuple[Any, float | Array, int | Array]]:
+    """What each step of a pass that has begun takes, see ``_grouped``, rate and seed, which are added to the plan."""
+    parts = (Batch(rows_of(xp, X, params[0], slice(None)), y, weight, None) for X, y, weight in begun)
+    for part in _grouped(parts, settings):
+        rates, seed = next(plan.coming)
+        for made, rate in zip(plan.rates, rates, strict=True):
+            made.append(rate)
+        plan.seeds.append(seed)
+        one = plan._replace(rates=[[rate] for rate in rates], seeds=[seed])
+        (number,), (mask,) = _numbers_of(xp, params, one, settings, running)
+        yield part, number, mask
 
 
 def _row_numbers(rows: Any, number: int, n: int) -> Any:
@@ -431,11 +521,11 @@ def _row_numbers(rows: Any, number: int, n: int) -> Any:
     return order.astype(np.int64, copy=False)  # some libraries take no index of 8 bits
 
 
-def _grouped(parts: Iterator[Batch], plan: _Plan, settings: Settings) -> Iterator[Any]:
+def _grouped(parts: Iterator[Batch], settings: Settings) -> Iterator[Any]:
     """What each step takes: a batch, or some, which are made one by one as the step asks for them."""
     if settings.accumulate == 1:
         return parts
-    return (islice(parts, settings.accumulate) for _ in plan.seeds)
+    return (itertools.chain([first], itertools.islice(parts, settings.accumulate - 1)) for first in parts)
 
 
 def _numbers_of(
@@ -463,10 +553,16 @@ def _numbers_of(
 # --- the end of an epoch -----------------------------------------------------------------------------------------
 
 
-def _means(xp: Namespace, sums: Sums, n: int) -> tuple[list[float], list[float]]:
-    """For each network the mean objective of the steps, and the penalty's part of it."""
+def _means(xp: Namespace, sums: Sums, n: int, must_weigh: bool) -> tuple[list[float], list[float]]:
+    """For each network the mean objective of the steps, and the penalty's part of it.
+
+    Raises:
+        ValueError: an epoch that ``must_weigh`` something weighs nothing for a network.
+    """
     totals, decays, *counted = numbers(xp, *(each for each in sums if each is not None))
     rows = counted[0] if counted else [float(n)] * len(totals)
+    if must_weigh and not all(rows):
+        raise ValueError(NO_WEIGHT)
     # an epoch in which all batches weigh nothing, by an order that repeats rows, has the loss 0, as each of them
     means = ([total / (count or 1.0) for total, count in zip(each, rows, strict=True)] for each in (totals, decays))
     return next(means), next(means)
@@ -587,16 +683,21 @@ def _what_diverged(bad: Sequence[int], plan: _Plan, here: Epoch, cause_of: Calla
     return f"{what}: {cause_of(position, rates[step])}"
 
 
-def _cause(data: Dataset, settings: Settings, start: Params | Epoch, position: int, rate: float | None) -> str:
+def _cause(data: Dataset | Stream, settings: Settings, start: Params | Epoch, position: int, rate: float | None) -> str:
     """The likely cause of a loss that is not finite, in words: what is the most times larger than it usually is.
 
     Args:
-        data: the rows to learn from.
+        data: the rows to learn from, or batches that have been gone through.
         settings: of the run.
         start: where the run began; the parameters of an epoch may be large because it diverges.
         position: of the network.
         rate: of the last step; None where none was made.
     """
+    if isinstance(data, Stream):  # of which there is the last batch
+        data = cast(Dataset, data.last)
+        rows = data.X.shape[0] * settings.accumulate
+    else:
+        rows = _rows_of_step(data.X.shape[0], settings)
     inputs, targets, params = map(_largest, ((data.X,), (data.y,), () if isinstance(start, Epoch) else start))
     suspects = [
         (inputs / _LARGE, f"the inputs reach {inputs:.1e}: standardise them"),
@@ -610,7 +711,7 @@ def _cause(data: Dataset, settings: Settings, start: Params | Epoch, position: i
     for name in ("l2", "l1", "alpha"):
         strength = full = float(of_member(given.get(name, 0.0), position))
         if name == "alpha":
-            strength /= weight * _rows_of_step(data.X.shape[0], settings)
+            strength /= weight * rows
         # a step on l2/2 W^2 alone makes W larger where the rate is above 2 / l2
         if rate is None or rate * strength > 2.0:
             suspects.append((strength, f"the penalty {name}, {full:.3g}, is too large"))

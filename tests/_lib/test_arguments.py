@@ -640,6 +640,63 @@ ROWS = {
         "either all parameters or none must have a leading axis"),
     "gradients of rows with labels of another length": (
         lambda g: mx.per_example_grad_norms(g.X, g.y[:5], *g.p), V, "integer y must be labels of shape (n,) = (6,)"),
+    # training on batches
+    "no targets and no batches": (
+        lambda g: g.train(X=g.X, y=None), V,
+        "y must be the targets of X; None stands for an iterable of batches (X, y) in place of X, got None and X "),
+    "a number for batches": (
+        lambda g: g.train(X=5, y=None), T, "batches must be an iterable of pairs (X, y), got 5"),
+    "a dict for batches": (
+        lambda g: g.train(X={"X": g.X}, y=None), T, "batches must be an iterable of pairs (X, y), got {'X': "),
+    "batches of X alone": (
+        lambda g: g.train(X=[g.X], y=None), T,
+        "batch 1 must be a pair (X, y), or a triple (X, y, sample_weight), got "),
+    "batches that are dicts": (
+        lambda g: g.train(X=[{"X": g.X, "y": g.y}], y=None), T,
+        "batch 1 must be a pair (X, y), or a triple (X, y, sample_weight), got {'X': "),
+    "a batch of four": (
+        lambda g: g.train(X=[(g.X, g.y), (g.X, g.y, g.y, g.y)], y=None), T,
+        "batch 2 must be a pair (X, y), or a triple (X, y, sample_weight), got a tuple of 4"),
+    "single rows for batches": (
+        lambda g: g.train(X=[(g.X[0, ...], g.y[0])], y=None), V, "batch 1: X must have shape (n, d_in), got (4,)"),
+    "no batches": (lambda g: g.train(X=[], y=None), V, "batches must hold at least one batch, got none"),
+    "a batch without rows": (
+        lambda g: g.train(X=[(g.X, g.y), (g.X[:0, :], g.y[:0])], y=None), V,
+        "batch 2: X must have at least one row and one column, got shape (0, 4)"),
+    "a batch of another width": (
+        lambda g: g.train(X=[(g.X, g.y), (g.zeros(6, 3), g.y)], y=None), V,
+        "batch 2: W1 must have shape (3, d_out) to follow X (6, 3), got (4, 5)"),
+    "a batch of another dtype": (
+        lambda g: g.train(X=[(g.zeros(6, 4, dtype="float32"), g.y)], y=None), T, "batch 1: W1 must have the dtype of X"),
+    "a batch with a NaN": (
+        lambda g: g.train(X=[(g.X, g.y), (g.X * NAN, g.y)], y=None), V,
+        "batch 2: X must be finite, got NaN or infinity"),
+    "a batch with a label out of range": (
+        lambda g: g.train(X=[(g.X, g.y + 2)], y=None), V, "batch 1: y must hold labels 0 to 2, got labels "),
+    "weights in some batches": (
+        lambda g: g.train(X=[(g.X, g.y), (g.X, g.y, g.zeros(6) + 1.0)], y=None), V,
+        "batch 2: sample_weight must be in every batch or in none, got weights after none"),
+    "batches that all weigh nothing": (
+        lambda g: g.train(X=[(g.X, g.y, g.zeros(6))], y=None), V,
+        "sample_weight must be positive for at least one row that is learned from"),
+    "a generator of batches for two epochs": (
+        lambda g: g.train(X=iter([(g.X, g.y)]), y=None, epochs=2), V,
+        "batches must be an iterable that can be gone through again, such as a DataLoader or a list, for 2 passes, got "),
+    "a batch size beside batches": (
+        lambda g: g.train(X=[(g.X, g.y)], y=None, batch_size=3), V,
+        "batch_size must be left out where data come in batches, which decide it themselves"),
+    "an order beside batches": (
+        lambda g: g.train(X=[(g.X, g.y)], y=None, order=lambda number: range(6)), V, "order must be left out where"),
+    "weights beside batches": (
+        lambda g: g.train(X=[(g.X, g.y)], y=None, sample_weight=g.zeros(6)), V, "sample_weight must be left out where"),
+    "a share of batches held out": (
+        lambda g: g.train(X=[(g.X, g.y)], y=None, validation=0.2), V,
+        "validation must be a pair (X, y) where data come in batches, got 0.2"),
+    "batches for parameters that are not finite": (
+        lambda g: g.train(X=[(g.X, g.y)], y=None, params=[p * NAN for p in g.p]), V, "the parameters must be finite"),
+    "batches for no parameters": (
+        lambda g: g.train(X=[(g.X, g.y)], y=None, params=()), V,
+        "the parameters must be W1, b1, W2, b2, ... in pairs, got 0 arrays"),
     # criteria that take several outputs of each target, or a parameter
     "an odd number of outputs for means and deviations": (
         lambda g: mx.forward(g.X, *g.p, criterion="gaussian"), V,

@@ -164,7 +164,7 @@ def test_many_rows_with_a_large_mean_are_not_lost_in_float32(xp, put, host):
     X = np.stack([2000.0 + 10.0 * t, 1e6 + 100.0 * t, np.full(n, 0.1)], axis=1).astype(np.float32)
     weight = put(np.ones(n, dtype=np.float32))
     for each in (None, weight):
-        scaling = learned_from(Dataset(put(X), put(X), each), of_y=False, together=False)
+        scaling = learned_from([Dataset(put(X), put(X), each)], of_y=False, together=False)
         # in units of the deviation: a mean is as exact as float32 can have it, 6e-8 of 1e6, and a deviation is
         mean, scale = X.astype(float).mean(0), X.astype(float).std(0)
         np.testing.assert_allclose(host(scaling.X_mean), mean, rtol=2 * np.finfo(np.float32).eps)
