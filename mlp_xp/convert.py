@@ -190,7 +190,10 @@ def from_torch(sequential: Any) -> tuple[Params, PredictOptions]:
         raise TypeError(f"sequential must be a torch.nn.Sequential, got {type(sequential).__name__}")
     params: list[Array] = []
     names: list[str] = []  # the activation behind each layer, of the last one its outputs
-    for path, module in _flat(nn, sequential):
+    # a module that stands in two places, as one ReLU for all layers, counts in both
+    for path, module in sequential.named_modules(remove_duplicate=False):
+        if type(module) is nn.Sequential:
+            continue  # what it holds comes next
         if type(module) is nn.Linear:
             weight, bias = module.weight.detach().T.clone(), module.bias
             params += [weight, torch.zeros_like(weight[0]) if bias is None else bias.detach().clone()]
@@ -210,15 +213,6 @@ def from_torch(sequential: Any) -> tuple[Params, PredictOptions]:
         raise ValueError(f"sequential must {must}, got {names[-1] if names else 'no layer'}")
     hidden: Any = names[0] if len(set(names[:-1])) == 1 else names[:-1]
     return tuple(params), PredictOptions(activation=hidden, criterion=outputs[names[-1]])
-
-
-def _flat(nn: Any, sequential: Any, above: str = "") -> list[tuple[str, Any]]:
-    """The modules in the order of the data's way, each with its path."""
-    found: list[tuple[str, Any]] = []
-    for name, module in sequential.named_children():
-        inner = type(module) is nn.Sequential
-        found += _flat(nn, module, f"{above}{name}.") if inner else [(f"{above}{name}", module)]
-    return found
 
 
 def _name_of(nn: Any, module: Any) -> str | None:

@@ -254,8 +254,8 @@ def ggnvp(X: Array, y: Array, *params: Array, vectors: Params, **options: Unpack
     multiplies it; and ``J.T`` is the way back of the gradient, which takes ``H J v`` for the gradient of the logits.
 
     For a loss that is convex in the logits, as that of every named criterion but gaussian is, G is positive
-    semidefinite: conjugate gradients find a step downhill. The penalty ``l2/2 ||W||^2``, which is a square already,
-    adds ``l2 V``; l1 adds nothing.
+    semidefinite: conjugate gradients find a step downhill. The penalty ``l2/2 ||W||^2``, a square already, adds
+    ``l2 V``; l1 adds nothing.
 
     Args:
         X: a batch (n, d_in), real floating.

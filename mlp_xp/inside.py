@@ -8,7 +8,7 @@ from __future__ import annotations
 from mlp_xp._lib.arguments import check_batch, check_params, check_whole
 from mlp_xp._lib.namespace import namespace
 from mlp_xp._lib.typing import Array, Namespace, Op, Params
-from mlp_xp.losses import criterion_named
+from mlp_xp.criterion import check_width, criterion_named
 from mlp_xp.mlp import network, walk_back
 from mlp_xp.ops import Activation, ActivationOption, activations_of
 
@@ -81,6 +81,7 @@ def input_gradients(
     """
     xp, activations = _checked(X, params, activation)
     record, d_out = criterion_named(criterion), params[-1].shape[-1]
+    check_width(record, d_out)
     if output is None and d_out > 1:
         raise ValueError(f"output must name one of {d_out} outputs, 0 ... {d_out - 1}, got None")
     column = _position("output", 0 if output is None else output, first=0, count=d_out)

@@ -129,6 +129,9 @@ def _described(allowed: Any) -> str:
 
 # --- the table ---------------------------------------------------------------------------------------------------
 
+FULL_BATCH = ("lbfgs", "newton-cg")
+"""The solvers that take all rows in each iteration."""
+
 _AT_LEAST_0, _POSITIVE, _WHOLE = Numbers(float, 0), Numbers(float, 0, ends="()"), Numbers(int, 1)
 _BELOW_1, _FRACTION = Numbers(float, 0, 1), Numbers(float, 0, 1, "[]")
 
@@ -146,8 +149,13 @@ class SharedParameters(Parameters):
         details="A name, or a differentiable op as in ``mlp_xp.ops``. ``'logistic'`` is ``'sigmoid'``.",
     )  # fmt: skip
     solver: str = parameter(
-        "Optimizer.", ("adam", "adamw", "sgd", "rmsprop", "lbfgs"), default="adam", also="optimizer"
-    )
+        "Optimizer.",
+        ("adam", "adamw", "sgd", "rmsprop", *FULL_BATCH),
+        default="adam",
+        also="optimizer",
+        details="``'lbfgs'`` and ``'newton-cg'`` take all rows in each iteration, for small data: the latter, by "
+        "products with the Hessian, where the former needs hundreds of iterations.",
+    )  # fmt: skip
     alpha: float = parameter("Strength of the penalty on squared weights.", _AT_LEAST_0, default=0.0001)
     batch_size: Any = parameter("Rows in a step; auto: at most 200.", ("auto",), _WHOLE, default="auto")
     learning_rate: Any = parameter(

@@ -14,7 +14,7 @@ from typing import Any, Unpack
 from mlp_xp._lib.arguments import check_all_or_none_batched
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import targets_and_weights
-from mlp_xp.mlp import Layer, Options, checked_arguments, network
+from mlp_xp.mlp import Layer, Options, checked_arguments, network, walk_back
 
 
 def _layers_and_gradients(
@@ -33,13 +33,7 @@ def _layers_and_gradients(
     total = X.shape[0] if sample_weight is None else xp.sum(sample_weight, axis=-1, keepdims=True)
     loss, pull_loss = criterion.loss(xp, logits, targets, weights * total)
     (dz,) = pull_loss(xp.ones_like(loss))
-    found = []
-    for layer in reversed(layers):
-        found.append((layer, dz))
-        if layer.pull is not None:
-            da = dz @ xp.matrix_transpose(layer.weight)
-            (dz,) = layer.pull(da if layer.mask is None else da * layer.mask)
-    return xp, found[::-1]
+    return xp, list(walk_back(xp, layers, dz))[::-1]
 
 
 def per_example_grads(X: Array, y: Array, *params: Array, **options: Unpack[Options]) -> Params:

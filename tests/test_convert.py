@@ -124,6 +124,7 @@ def test_a_network_goes_to_torch_and_back(put, host, xp, activation, criterion, 
 
 
 def sequentials(nn):
+    square, tanh = nn.Linear(4, 4), nn.Tanh()
     return {
         "dropout and flat rows": nn.Sequential(
             nn.Flatten(), nn.Linear(4, 5), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(5, 3), nn.Softmax(dim=1)
@@ -136,11 +137,12 @@ def sequentials(nn):
             nn.Sequential(nn.Linear(4, 6, bias=False), nn.Identity(), nn.LeakyReLU()), nn.Linear(6, 5), nn.Linear(5, 2)
         ),
         "one layer": nn.Sequential(nn.Linear(4, 2)),
+        "modules that stand in two places": nn.Sequential(square, tanh, nn.Sequential(square, tanh), nn.Linear(4, 2)),
     }  # fmt: skip
 
 
 @pytest.mark.only("torch")
-@pytest.mark.parametrize("which", range(4))
+@pytest.mark.parametrize("which", range(5))
 def test_outputs_of_a_sequential_are_those_of_forward(which):
     import torch
 

@@ -94,6 +94,18 @@ def test_scaler_encoder_and_regressor_are_one_model(skl2onnx):
         np.testing.assert_allclose(made, pipeline.predict(table).reshape(150, -1), rtol=EPS, atol=EPS)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"loss": "gaussian"}, {"loss": "quantile", "quantile": (0.1, 0.5)}, {"ensemble": 2, "standardise": True}],
+)
+def test_a_regressor_with_more_to_say_has_its_predictions_there(skl2onnx, options):
+    X = load_iris().data
+    for y in (X[:, 0], X[:, :2]):
+        model = MLPRegressor(hidden_layer_sizes=(5,), max_iter=3, random_state=0, **options).fit(X, y)
+        (made,) = run(skl2onnx.to_onnx(model, X[:1]), {"X": X})
+        np.testing.assert_allclose(made, model.predict(X).reshape(150, -1), rtol=1e-12)
+
+
 def test_a_network_alone_and_skl2onnxs_dictionaries(skl2onnx):
     X = load_iris().data.astype("float32")
     model = MLPClassifier((6,), max_iter=30, random_state=0).fit(X, TARGETS["names"])

@@ -16,7 +16,8 @@ from mlp_xp import plots
 from mlp_xp._lib.namespace import to_host
 from mlp_xp.cli._run import Run
 from mlp_xp.cli._scores import confusion
-from mlp_xp.losses import criterion_named
+from mlp_xp.criterion import criterion_named
+from mlp_xp.estimators.displays import name_of_loss
 
 _MOST_LABELS, _MOST_COUNTS, _MOST_POINTS = 40, 12, 5000
 
@@ -55,17 +56,15 @@ def run_figure(run: Run) -> Figure:
 
 def _draw_curves(area: SubFigure, run: Run) -> None:
     """The losses of each epoch above, the validation score below."""
-    history, scaling = run.model.estimator._history, run.model.estimator.scaling_
-    criterion = criterion_named(run.model.estimator._criterion())
-    unit = criterion.unit if scaling is None or scaling.y_mean is None else "standardised"
-    loss = f"{criterion.quantity} {unit if unit.startswith('(') else f'({unit})'}"
+    estimator = run.model.estimator
+    history = estimator._history
     scores = [record.val_score for record in history if record.val_score is not None]
     rows = area.subplots(2 if scores else 1, 1, sharex=True, squeeze=False, height_ratios=(3, 2) if scores else (1,))
     top, bottom = rows[0, 0], rows[-1, 0]
     top.set_title("learning", fontsize="medium")
     validated = [record.val_loss for record in history if record.val_loss is not None]
     losses = {"training": [record.loss for record in history]} | ({"validation": validated} if validated else {})
-    plots.draw_losses(top, losses, loss)
+    plots.draw_losses(top, losses, name_of_loss(criterion_named(estimator._criterion()), estimator.scaling_))
     if scores:
         name = run.model.score_name
         label, scale = {"accuracy": ("accuracy (%)", 100.0), "R^2": ("R²", 1.0)}.get(name, (name, 1.0))

@@ -9,6 +9,7 @@ from mlp_xp.cli._model import digest
 from mlp_xp.cli._output import listed
 from mlp_xp.data import Chunk, Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
+from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.train import Dataset
 
 
@@ -105,7 +106,7 @@ def _split_validation(
     """Split the rows ``kept`` into those to train on and those to evaluate each epoch on, if some can be spared."""
     share, labels = options["validation_fraction"], None if labels is None else labels[kept]
     needed = 2 if labels is None else len(np.unique(labels))
-    if not share or options["solver"] == "lbfgs" or len(kept) <= needed:  # lbfgs has no epochs to evaluate
+    if not share or options["solver"] in FULL_BATCH or len(kept) <= needed:  # without epochs to evaluate
         return kept, kept[:0]
     if not 0.0 <= share < 1.0:
         raise ValueError(f"validation_fraction must be at least 0 and below 1, got {share}")

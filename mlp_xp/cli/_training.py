@@ -101,7 +101,9 @@ def choose(run: Run) -> None:
 
 def _check_memory(sizes: tuple[int, ...], solver: str, dtype: str, networks: int) -> None:
     """Raise unless parameters, their initial values in float64, gradients and the optimizer's state fit in memory."""
-    cost = step_cost(sizes, 1, dtype, optimizer={"sgd": "momentum", "lbfgs": "adam"}.get(solver, solver))
+    cost = step_cost(
+        sizes, 1, dtype, optimizer={"sgd": "momentum", "lbfgs": "adam", "newton-cg": "adam"}.get(solver, solver)
+    )
     needed = networks * (2 * cost.parameter_bytes + 8 * cost.parameters + cost.optimizer_bytes)
     try:
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -39,6 +39,10 @@ def command(sizes: tuple[int, ...], n: int, dtype: str, activation: str, criteri
         ("kept from forward for backward", counted.activation_bytes, "B"),
         ("parameters, and the gradients as much again", counted.parameter_bytes, "B"),
         (f"state of the optimizer, {optimizer}", counted.optimizer_bytes, "B"),
+        ("instead, a Hessian-vector product", counted.hvp_flops, "FLOP"),
+        ("instead, a Gauss-Newton product", counted.ggnvp_flops, "FLOP"),
+        ("instead, the gradient of each row", counted.per_example_grads_flops, "FLOP"),
+        ("instead, the norms of these gradients", counted.per_example_grad_norms_flops, "FLOP"),
     )
     rows = [(name, readable(value, unit), f"{value:,}") for name, value, unit in figures]
     title = f"one step of {'-'.join(map(str, sizes))} on {n:,} rows in {dtype}"

@@ -73,7 +73,7 @@ def _cost_of_a_step(model: Model) -> str:
     estimator, batch = model.estimator, model.estimator.batch_size
     if batch == "auto":
         batch = min(200, model.header["notes"].get("data", {}).get("trained", 200))
-    optimizer = {"sgd": "momentum", "lbfgs": "sgd"}.get(estimator.solver, estimator.solver)
+    optimizer = {"sgd": "momentum", "lbfgs": "sgd", "newton-cg": "sgd"}.get(estimator.solver, estimator.solver)
     cost = step_cost(_sizes(model), batch, str(estimator.coefs_[0].dtype), activation=estimator.activation,
                      criterion=estimator._criterion(), optimizer=optimizer)  # fmt: skip
     flops = readable(cost.forward_flops + cost.backward_flops, "FLOP")

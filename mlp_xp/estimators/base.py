@@ -1,10 +1,10 @@
 """The base of both estimators: ``fit`` and ``partial_fit``, from the data to the learned network.
 
 The data's way through ``fit``: checked (``data``) -> targets and weights encoded (``classifier``, ``regressor``) and
-put where X is -> validation rows held out -> ``train.run``, or ``lbfgs`` -> attributes. Draws come from
+put where X is -> validation rows held out -> ``train.run``, or ``full_batch`` -> attributes. Draws come from
 ``random_state`` in scikit-learn's order, so that one seed gives the network that scikit-learn would have trained.
 
-Before: ``network``, ``lbfgs`` and ``settings``. Next: ``classifier`` and ``regressor``.
+Before: ``network``, ``full_batch`` and ``settings``. Next: ``classifier`` and ``regressor``.
 """
 
 import math
@@ -26,7 +26,7 @@ from mlp_xp import checkpoint
 from mlp_xp._lib.arguments import check_callables, check_flag, described
 from mlp_xp._lib.namespace import Placement, namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
-from mlp_xp.estimators import lbfgs
+from mlp_xp.estimators import full_batch
 from mlp_xp.estimators.data import check_pair, check_weight, check_X_y, put_numbers, rows, split
 from mlp_xp.estimators.network import Network
 from mlp_xp.estimators.reporting import NOT_FINITE, reporting, warn
@@ -36,8 +36,10 @@ from mlp_xp.gradcheck import Report
 from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import predict
 from mlp_xp.ops import activations_of
+from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, rows_of, run
 from mlp_xp.train.dataset import all_finite
+from mlp_xp.train.epoch import ensemble_size
 
 _CHECKED_ROWS = 16  # on which the gradients are checked before training
 
@@ -125,9 +127,9 @@ class BaseMLP(Network):
             data, held_out, place = self._prepare(X, y, sample_weight, eval_set, call, first, random)
             if self.check_gradients:
                 self._check_gradients(data, place)
-            if self.solver == "lbfgs":
+            if self.solver in FULL_BATCH:
                 with reporting(self, data.X, data.y, epochs=0):
-                    lbfgs.learn(self, data, place, call.callbacks)
+                    full_batch.learn(self, data, place, call.callbacks)
             else:
                 self._learn_by_epochs(data, held_out, self._begin(first, call.incremental), random, call)
             if not all_finite(place.xp, *self._params()):
@@ -148,11 +150,13 @@ class BaseMLP(Network):
         encoded = self._encode(y, place, anew=first and not call.incremental)
         if first:
             self._initialize(place, X.shape[1], encoded.outputs, random)
+        else:
+            self._check_goes_on()
         data, strata = _placed(X, encoded, weight, place)
         held_out = None
         if eval_set is not None:
             held_out = self._eval_data(eval_set, place)
-        elif self.early_stopping and self.solver != "lbfgs":
+        elif self.early_stopping and self.solver not in FULL_BATCH:
             data, held_out = split(data, place, self.validation_fraction, strata, random)
         if first and self.standardise:
             with np.errstate(over="ignore", invalid="ignore"):  # what overflows has a sentence
@@ -163,7 +167,7 @@ class BaseMLP(Network):
 
     def _check_options(self, eval_set: Any, call: Call) -> None:
         """Raise for options that exclude each other."""
-        if call.checkpoint is not None and (self.solver == "lbfgs" or self.warm_start):
+        if call.checkpoint is not None and (self.solver in FULL_BATCH or self.warm_start):
             raise ValueError("checkpoint needs a stochastic solver and warm_start=False")
         if call.checkpoint is not None and not isinstance(call.checkpoint, str | os.PathLike):
             raise TypeError(f"checkpoint must be the path of a file, got {described(call.checkpoint)}")
@@ -172,16 +176,29 @@ class BaseMLP(Network):
         if call.resume and not isinstance(self.random_state, Integral):
             kind = type(self.random_state).__name__
             raise ValueError(f"resume needs a random_state that is a whole number, to draw as that run did, got {kind}")
-        if self.dropout and self.solver == "lbfgs":
-            raise ValueError("dropout needs a stochastic solver: lbfgs can't minimise a function that changes")
-        if self.ensemble > 1 and self.solver == "lbfgs":
-            raise ValueError("an ensemble needs a stochastic solver, lbfgs searches for one network")
+        if self.dropout and self.solver in FULL_BATCH:
+            raise ValueError(f"dropout needs a stochastic solver: {self.solver} can't minimise a function that changes")
+        if self.ensemble > 1 and self.solver in FULL_BATCH:
+            raise ValueError(f"an ensemble needs a stochastic solver, {self.solver} searches for one network")
         if self.early_stopping and call.incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
-        if eval_set is not None and self.solver == "lbfgs":
-            raise ValueError("eval_set needs a stochastic solver: lbfgs has no epochs after which it is judged")
+        if eval_set is not None and self.solver in FULL_BATCH:
+            raise ValueError(
+                f"eval_set needs a stochastic solver: {self.solver} has no epochs after which it is judged"
+            )
         if self.scoring is not None:
             get_scorer(self.scoring)  # raises for a name that there is not, before anything is learned
+
+    def _check_goes_on(self) -> None:
+        """Raise for parameters that the fitted network, from which training goes on, can't follow."""
+        there, scaling = ensemble_size(self._params()) or 1, self.scaling_
+        if self.ensemble != there:
+            raise ValueError(f"ensemble must be {there}, as in the first fit, got {self.ensemble}; fit a new one")
+        if self.standardise and not scaling:
+            raise ValueError("standardise must be False, as in the first fit; fit a new one")
+        if scaling and scaling.y_mean is not None and not self._scales_y():
+            came = "a criterion of its own" if self.criterion is not None else f"loss={getattr(self, 'loss', None)!r}"
+            raise ValueError(f"the network was fitted with y standardised, which {came} is not to be; fit a new one")
 
     # --- initial values, validation rows, and the check of gradients ---------------------------------------------
 
@@ -354,7 +371,8 @@ def _placed(X: Any, encoded: Encoded, weight: Any, place: Placement) -> tuple[Da
 
 
 def solver_is_stochastic(estimator: Any) -> bool:
-    """Whether there is a ``partial_fit``, which L-BFGS does not have."""
-    if estimator.solver == "lbfgs":
-        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+    """Whether there is a ``partial_fit``, which the solvers of all rows do not have."""
+    if estimator.solver in FULL_BATCH:
+        kind = f"{estimator.solver} is not stochastic"
+        raise AttributeError(f"partial_fit is only available for stochastic optimizers. {kind}.")
     return True

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from mlp_xp import convert
 from mlp_xp._lib.namespace import placement_of
 from mlp_xp._lib.typing import Params
+from mlp_xp.criterion import criterion_named
 from mlp_xp.estimators import targets
 from mlp_xp.estimators.data import host
 
@@ -73,7 +74,7 @@ class Conversion:
         if is_classifier(self) and not (known := mine._known()).multilabel:
             classes = known.classes
         model = convert.to_sklearn(
-            *mine._params(), classes=classes, activation=mine.activation, criterion=mine._criterion()
+            *_network(mine, "scikit-learn"), classes=classes, activation=mine.activation, criterion=_criterion(mine)
         )
         for name, value in mine.get_params(deep=False).items():
             allowed = model._parameter_constraints.get(name)
@@ -132,7 +133,21 @@ class Conversion:
         """
         check_is_fitted(self)
         mine = cast(Any, self)
-        return convert.to_torch(*mine._params(), activation=mine.activation, criterion=mine._criterion())
+        return convert.to_torch(*_network(mine, "PyTorch"), activation=mine.activation, criterion=_criterion(mine))
+
+
+def _network(estimator: Any, library: str) -> Params:
+    """The parameters of a fitted estimator, for numbers as they are. Raise where a target has several outputs."""
+    if criterion_named(estimator._criterion()).outputs_per_target > 1:
+        raise ValueError(f"a model of {library} has one output for each target, got loss={estimator._learned_by[0]!r}")
+    params: Params = estimator._params()
+    return estimator.scaling_.folded(params) if estimator.scaling_ else params
+
+
+def _criterion(estimator: Any) -> Any:
+    """The criterion whose outputs the other library shall give; one quantile is the logit, as a mean is."""
+    learned = estimator._criterion()
+    return "squared_error" if criterion_named(learned).levels else learned
 
 
 def _adopt(estimator: Any, params: Params, outputs: str) -> None:

@@ -23,7 +23,8 @@ def register_converters() -> None:
     """Let skl2onnx convert ``MLPClassifier`` and ``MLPRegressor``, alone and within pipelines.
 
     Call it once before ``skl2onnx.to_onnx``. A classifier has the outputs label and probabilities, in skl2onnx's order,
-    and takes its options ``zipmap`` and ``output_class_labels``; a regressor has (n, k) numbers.
+    and takes its options ``zipmap`` and ``output_class_labels``; a regressor has (n, k) numbers, those of
+    ``predict``.
 
     Raises
     ------
@@ -52,7 +53,7 @@ def _shapes(operator: Any) -> None:
         raise ValueError(f"{type(model).__name__} takes one input of all features, got {len(operator.inputs)}")
     number = type(data_types.guess_tensor_type(operator.inputs[0].type))  # as skl2onnx has it: doubles for doubles
     if not is_classifier(model):
-        operator.outputs[0].set_type(number([rows, model.n_outputs_]))
+        operator.outputs[0].set_type(number([rows, _targets(model)]))
         return
     known = model._known()
     label = getattr(data_types, f"{'Int64' if known.multilabel else _LABELS[known.classes.dtype.kind]}TensorType")
@@ -84,9 +85,14 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
         wanted = [results["label"], results["probabilities"]]
     else:
         wanted = [scope.get_unique_variable_name("columns")]  # skl2onnx has a column also for a single number
-        apply_reshape(scope, results["output"], wanted[0], container, desired_shape=(-1, model.n_outputs_))
+        apply_reshape(scope, results["output"], wanted[0], container, desired_shape=(-1, _targets(model)))
     for output, result in zip(operator.outputs, wanted, strict=True):
         apply_cast(scope, result, output.full_name, container, to=guess_proto_type(output.type))
+
+
+def _targets(model: Any) -> int:
+    """How many numbers a regressor predicts for a row; standard deviations and quantiles are not among them."""
+    return int(model.n_outputs_) // int(model._share())
 
 
 def _function(graph: Any, opset: int) -> Any:

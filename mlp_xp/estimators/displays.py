@@ -9,8 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from textwrap import fill
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -18,11 +19,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp._lib.namespace import device_kwargs, namespace, to_host
 from mlp_xp._lib.typing import Array
+from mlp_xp.criterion import CRITERIA, Criterion, criterion_named
 from mlp_xp.estimators.classifier import MLPClassifier
 from mlp_xp.estimators.network import Network
 from mlp_xp.estimators.regressor import MLPRegressor
+from mlp_xp.estimators.scaling import Scaling
 from mlp_xp.inside import input_gradients
-from mlp_xp.losses import CRITERIA
+from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.train import Record
 
 
@@ -100,7 +103,7 @@ class LossCurveDisplay:
             For lbfgs, which keeps no curve, or where the learning rate of some epochs is not known.
         """
         estimator = _network_of(cls.__name__, estimator)
-        losses = [] if estimator.solver == "lbfgs" else estimator.loss_curve_
+        losses = [] if estimator.solver in FULL_BATCH else estimator.loss_curve_
         if not losses:
             raise ValueError(f"{cls.__name__} needs an epoch of a stochastic solver, got solver={estimator.solver!r}")
         rates = [record.lr for record in getattr(estimator, "_history", ())] if learning_rate else None
@@ -359,8 +362,9 @@ class ImportanceDisplay:
         ax : matplotlib Axes, default=None
             Where to draw; None makes a new figure.
         output : int, default=None
-            The output, by its column: a class, or a number that is predicted; None takes the mean over all outputs. Of
-            two classes there is one output, the probability of the second.
+            The output, by its column: a class, or a number that is predicted; None takes the mean over all classes, or
+            over all numbers that ``predict`` returns. Of two classes there is one output, the probability of the
+            second.
         feature_names : sequence of str, default=None
             The names of the inputs; None takes those that the network was fitted with.
 
@@ -407,12 +411,20 @@ class ImportanceDisplay:
 
 
 def _importances(network: Network, X: Any, output: int | None) -> Any:
-    """``mean |d output / d input|`` times the standard deviation of the input, (d_in,), on the host."""
+    """``mean |d output / d input|`` times the standard deviation of the input, (d_in,), on the host.
+
+    X stays standardised where the network has it so: a deviation is one in any unit. Outputs are in the unit of y.
+    """
     chunks, params = network._chunks(X, "predict"), network._params()
     xp, rows = namespace(params[0]), sum(chunk.shape[0] for chunk in chunks)
     if rows < 2:
         raise ValueError(f"X must have at least two rows, whose deviation is taken, got {rows}")
-    outputs = range(network.n_outputs_) if output is None else (output,)
+    count = network.n_outputs_
+    columns: Any = np.arange(count)
+    predicted = cast(Any, criterion_named(network._criterion()).prediction(columns, count))  # columns of ``predict``
+    outputs = predicted if output is None else (output,)
+    units = None if network.scaling_ is None else network.scaling_.y_scale
+    widths = np.ones(len(predicted)) if units is None else to_host(units)
     options: Any = {"activation": network.activation, "criterion": network._criterion()}
 
     def mean(function: Callable[[Array], Array]) -> Any:
@@ -422,10 +434,12 @@ def _importances(network: Network, X: Any, output: int | None) -> Any:
     middle = xp.asarray(mean(lambda chunk: chunk), dtype=params[0].dtype, **device_kwargs(params[0]))
     variance = mean(lambda chunk: (chunk - middle) * (chunk - middle))
 
-    def slope(column: int) -> Any:
-        return mean(lambda chunk: xp.abs(input_gradients(chunk, *params, output=column, **options)))
+    def slopes(chunk: Array, column: Any) -> Array:
+        each = input_gradients(chunk, *params, output=column, **options)
+        return xp.abs(each if each.ndim == 2 else xp.mean(each, axis=0))  # an ensemble's output is the mean
 
-    return np.mean([slope(column) for column in outputs], axis=0) * np.sqrt(variance)
+    means = [mean(partial(slopes, column=column)) * widths[column % len(widths)] for column in outputs]
+    return np.mean(means, axis=0) * np.sqrt(variance)
 
 
 _WITHIN = ("best_estimator_", "regressor_", "classifier_", "estimator_")
@@ -458,16 +472,20 @@ def _network_of(display: str, estimator: Any) -> Any:
     return _way_to_network(display, estimator)[-1]
 
 
+def name_of_loss(criterion: Criterion, scaling: Scaling | None) -> str:
+    """What a criterion measures, and in which unit where its targets were scaled so."""
+    unit = criterion.unit if scaling is None or scaling.y_mean is None else "standardised"
+    return f"{criterion.quantity} {unit if unit.startswith('(') else f'({unit})'}"
+
+
 def _names(estimator: Any) -> tuple[dict[str, str], float]:
     """What the losses and the scores of an estimator are called, and the unit of a score."""
     name = "softmax_cross_entropy" if is_classifier(estimator) else getattr(estimator, "loss", "squared_error")
-    criterion = CRITERIA[name]
-    unit_of_loss = criterion.unit if criterion.unit.startswith("(") else f"({criterion.unit})"
     score_name, unit = ("accuracy (%)", 100.0) if is_classifier(estimator) else ("R²", 1.0)
     if (scoring := getattr(estimator, "scoring", None)) is not None:
         score_name, unit = scoring if isinstance(scoring, str) else "score", 1.0
     own = getattr(estimator, "criterion", None) is not None
-    loss_name = "loss" if own else f"{criterion.quantity} {unit_of_loss}"
+    loss_name = "loss" if own else name_of_loss(CRITERIA[name], getattr(estimator, "scaling_", None))
     return {"loss_name": loss_name, "score_name": f"validation {score_name}"}, unit
 
 

@@ -1,6 +1,6 @@
 """The network of an estimator: its parameters, the curves of its training, its predictions, its ways out.
 
-Before: ``data`` checks what comes in. Next: ``base`` and ``lbfgs`` learn.
+Before: ``data`` checks what comes in. Next: ``base`` and ``full_batch`` learn.
 """
 
 import math
@@ -128,7 +128,9 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
         self.loss_curve_, self.validation_losses_ = [*self.loss_curve_], [*self.validation_losses_]
         self.validation_scores_ = None if self.validation_scores_ is None else [*self.validation_scores_]
         state = self._state if incremental and self._state_of == self.solver else None
-        if state is None:
+        members = self._history[-1].members if self._history else ()
+        # networks that ended after different steps have no common state to go on from
+        if state is None or len({member.steps for member in members}) > 1:
             self._history: tuple[Record, ...] = ()
             self._falls = 0
             return params

@@ -3,13 +3,14 @@
 Before: ``data`` has checked the rows. Next: ``base`` learns from standardised rows, ``network`` predicts with them.
 """
 
+import math
 from typing import Any, NamedTuple, cast
 
 import numpy as np  # for sparse matrices, which are on the host
 from sklearn.utils.sparsefuncs import inplace_csr_column_scale, mean_variance_axis
 
 from mlp_xp._lib.namespace import namespace, persisted
-from mlp_xp._lib.typing import Array, Namespace
+from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.train.dataset import Dataset, is_sparse
 
 # Of its mean, the deviation of a constant column that rounding leaves: in units of epsilon, for sums of many rows.
@@ -51,6 +52,17 @@ class Scaling(NamedTuple):
         """Differences of such numbers, as standard deviations are, in the units of y."""
         return values if self.y_scale is None else values * self.y_scale
 
+    def folded(self, params: Params) -> Params:
+        """The parameters W1, b1, ... of a network that takes X and gives y as they are, each with one output a target.
+
+        ``((X - m) / s) W + b = X (W / s) + (b - (m / s) W)``, and so at the other end.
+        """
+        W, b, *rest = params
+        if self.X_mean is not None and self.X_scale is not None:
+            W, b = W / self.X_scale[:, None], b - (self.X_mean / self.X_scale) @ W
+        *rest, W, b = W, b, *rest
+        return *rest, self.widths(W), self.outputs(b)
+
 
 def learned_from(data: Dataset, of_y: bool, together: bool) -> Scaling:
     """The scaling of these rows; a row counts as its weight says.
@@ -88,13 +100,14 @@ def learned_from(data: Dataset, of_y: bool, together: bool) -> Scaling:
 
 def _mean_and_deviation(xp: Namespace, values: Array, weight: Array | None, together: bool) -> tuple[Array, Array]:
     """The weighted mean and the standard deviation of each column, 1 for a constant one: (n, k) -> (k,), (k,)."""
+    shares = None if weight is None else (weight / xp.sum(weight))[:, None]
 
     def mean_of(each: Array) -> Array:
-        shares = None if weight is None else (weight / xp.sum(weight))[:, None]
-        mean = xp.mean(each, axis=0) if shares is None else xp.sum(each * shares, axis=0)
+        mean = _sum(xp, each) / each.shape[0] if shares is None else _sum(xp, each * shares)
         return xp.zeros_like(mean) + xp.mean(mean) if together else mean
 
     mean = mean_of(values)
+    mean = mean + mean_of(values - mean)  # which rounds in units of the deviation, not of the mean
     rest = values - mean
     # in units of the largest one, whose square can't overflow
     unit = xp.max(xp.abs(rest), axis=0)
@@ -104,3 +117,10 @@ def _mean_and_deviation(xp: Namespace, values: Array, weight: Array | None, toge
     deviation = unit * xp.sqrt(mean_of(part * part))
     constant = deviation <= _CONSTANT * xp.finfo(values.dtype).eps * xp.abs(mean)
     return mean, xp.where(constant, xp.ones_like(deviation), deviation)
+
+
+def _sum(xp: Namespace, each: Array) -> Array:
+    """The sum over the rows, (n, k) -> (k,), in two stages of about √n terms: n in a row would lose n ε in float32."""
+    side = math.isqrt(each.shape[0])
+    square = xp.reshape(each[: side * side, :], (side, side, each.shape[1]))
+    return xp.sum(xp.sum(square, axis=1), axis=0) + xp.sum(each[side * side :, :], axis=0)

@@ -41,7 +41,7 @@ def settings_of(estimator: Any, n: int, random: Any, incremental: bool) -> Setti
         min(batch_size, n), estimator.shuffle, seed=int(random.randint(2**31 - 1)) if estimator.dropout else 0,
         alpha=estimator._number("alpha"), clip_norm=estimator.clip_norm and estimator._number("clip_norm"),
         order=order if estimator.shuffle else None, compile=estimator.compile, options=estimator._options(),
-        watch=estimator._watch, stop=estimator._has_converged if estimator.ensemble > 1 else None,
+        watch=estimator._watch, stop=estimator._has_converged if estimator.ensemble > 1 and not incremental else None,
         accumulate=int(estimator.accumulate),
     )  # fmt: skip
 

@@ -583,6 +583,9 @@ ROWS = {
         lambda g: mx.input_gradients(g.X, *g.p), V, "output must name one of 3 outputs, 0 ... 2, got None"),
     "an output of another kind": (
         lambda g: mx.input_gradients(g.X, *g.p, output=True), T, "output must be a whole number, got True"),
+    "three outputs of means and deviations": (
+        lambda g: mx.input_gradients(g.X, *g.p, output=0, criterion="gaussian"), V,
+        "d_out must be a multiple of 2, the outputs of each target for gaussian, got 3"),
     "parameters in one argument": (
         lambda g: mx.input_gradients(g.X, g.p), T, "W1 must be an array, got tuple; unpack the parameters, *params"),
     # products with second derivatives, and gradients of rows

@@ -22,7 +22,8 @@ def a_run(classes: Any) -> Any:
     y = np.asarray([1.0, 2.0, 3.0]) if classes is None else np.asarray(["cat", "dog", "dog"])
     history = [train.Record(i, 2.0 / i, 0.0, 2.5 / i, 0.5 + i / 10, 0.1, i, 0.1 * i) for i in (1, 2, 3)]
     estimator = SimpleNamespace(
-        coefs_=[np.random.default_rng(0).normal(size=(4, 6))], classes_=classes, scoring=None, _history=history,
+        _first_network=lambda: (np.random.default_rng(0).normal(size=(4, 6)),), classes_=classes, scoring=None,
+        _history=history,
         _criterion=lambda: "squared_error" if classes is None else "softmax_cross_entropy",
         scaling_=scaling.Scaling(np.zeros(4), np.ones(4), *([] if classes is not None else [np.zeros(1), np.ones(1)])),
     )  # fmt: skip

@@ -130,3 +130,44 @@ def test_a_sequential_that_is_no_such_estimator_is_refused():
     ]:
         with pytest.raises(ValueError, match=words):
             call()
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("hidden", [(), (5,)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_standardises_inside_predicts_the_same_elsewhere(kind, hidden):
+    X, y = iris()[0] * [1.0, 10.0, 100.0, 0.1] + 50.0, targets(kind)
+    options = {"hidden_layer_sizes": hidden, "max_iter": 3, "random_state": 0, "standardise": True}
+    if kind in ("names", "two numbers", "labels"):
+        model = MLPClassifier(**options).fit(X, y)
+    else:
+        model = MLPRegressor(loss="poisson" if kind == "counts" else "squared_error", **options).fit(X, y)
+    assert model.scaling_ is not None
+    same_predictions(model.to_sklearn(), model, X)
+    if kind == "counts":  # PyTorch has no exp
+        return
+    torch = pytest.importorskip("torch")
+    outputs = model.to_torch()(torch.from_numpy(X)).detach().numpy()
+    expected = model.predict_proba(X) if hasattr(model, "predict_proba") else model.predict(X)
+    expected = expected[:, 1:] if kind == "two numbers" else expected.reshape(len(X), -1)
+    np.testing.assert_allclose(outputs, expected, rtol=CLOSE, atol=CLOSE)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("standardise", [False, True])
+@pytest.mark.parametrize("options", [{"loss": "absolute_error"}, {"loss": "huber"}, {"loss": "quantile"}])
+def test_a_robust_loss_predicts_the_same_elsewhere(options, standardise):
+    X, y = iris()[0], targets("numbers")
+    model = MLPRegressor(hidden_layer_sizes=(5,), max_iter=3, standardise=standardise, **options).fit(X, y)
+    same_predictions(model.to_sklearn(), model, X)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("options", [{"loss": "gaussian"}, {"loss": "quantile", "quantile": [0.1, 0.9]}])
+@pytest.mark.parametrize(("way", "library"), [("to_sklearn", "scikit-learn"), ("to_torch", "PyTorch")])
+def test_several_outputs_of_a_target_are_refused(options, way, library):
+    X, y = iris()[0], targets("numbers")
+    model = MLPRegressor(hidden_layer_sizes=(5,), max_iter=1, standardise=True, **options).fit(X, y)
+    sentence = f"^a model of {library} has one output for each target, got loss='{options['loss']}'$"
+    with pytest.raises(ValueError, match=sentence):
+        getattr(model, way)()

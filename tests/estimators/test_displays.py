@@ -180,6 +180,53 @@ def test_importance_of_sklearns_own_network():
 
 
 @pytest.mark.only("numpy")
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"standardise": True}, {"ensemble": 2}, {"loss": "gaussian", "standardise": True, "ensemble": 2},
+        {"loss": "quantile", "quantile": (0.1, 0.5), "standardise": True}, {"loss": "poisson", "standardise": True},
+    ],
+)  # fmt: skip
+def test_importance_is_of_what_is_predicted_in_the_units_of_y(options, several):
+    X, _ = iris()
+    X = X * [1.0, 10.0, 100.0, 0.1] + 5.0
+    y = 1e3 * X[:, :2] if several else 1e3 * X[:, 0]
+    y = y - y.min()
+    model = MLPRegressor(hidden_layer_sizes=(5,), activation="tanh", max_iter=2, random_state=0, **options).fit(X, y)
+    step = 1e-5 * X.std(axis=0)
+    pairs = [[model.predict(X + sign * step * (np.arange(4) == j)) for sign in (1, -1)] for j in range(4)]
+    changes = np.asarray([np.mean(np.abs(above - below), axis=0) for above, below in pairs]) / 2e-5
+    expected = changes.mean(axis=1) if several else changes
+    # differences of a step of 1e-5 round to 1e-16 / 1e-5, and bend by the square of the step
+    np.testing.assert_allclose(ImportanceDisplay.from_estimator(model, X).importances, expected, rtol=1e-6)
+    if several:
+        one = ImportanceDisplay.from_estimator(model, X, output=1).importances
+        if options.get("loss") != "quantile":  # whose first columns are the lowest quantile
+            np.testing.assert_allclose(one, changes[:, 1], rtol=1e-6)
+
+
+@pytest.mark.only("numpy")
+def test_importance_for_an_ensemble_of_classifiers_is_of_its_mean_probability():
+    X, y = iris()
+    model = MLPClassifier(5, "tanh", max_iter=2, ensemble=3, standardise=True, random_state=0).fit(X, y)
+    step = 1e-5 * X.std(axis=0)
+    pairs = [[model.predict_proba(X + sign * step * (np.arange(4) == j)) for sign in (1, -1)] for j in range(4)]
+    expected = [np.mean(np.abs(above - below)) / 2e-5 for above, below in pairs]
+    np.testing.assert_allclose(ImportanceDisplay.from_estimator(model, X).importances, expected, rtol=1e-6)
+
+
+@pytest.mark.only("numpy")
+def test_a_loss_of_standardised_numbers_says_so():
+    X, y = iris()
+    named = [
+        LossCurveDisplay.from_estimator(kind(max_iter=2, standardise=True, **options).fit(X, y)).loss_name
+        for kind, options in ((MLPRegressor, {}), (MLPRegressor, {"loss": "poisson"}), (MLPClassifier, {}))
+    ]
+    assert named == ["half squared error (standardised)", "half Poisson deviance (unit of y)", "cross-entropy (nats)"]
+
+
+@pytest.mark.only("numpy")
 def test_importance_without_rows_or_outputs_is_refused():
     X, y = iris()
     model = MLPClassifier(5, max_iter=2, random_state=0).fit(X, y)

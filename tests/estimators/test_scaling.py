@@ -17,6 +17,8 @@ from sklearn.preprocessing import StandardScaler
 
 from mlp_xp import losses
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
+from mlp_xp.estimators.scaling import learned_from
+from mlp_xp.train import Dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -154,6 +156,20 @@ def test_counts_stay_counts(options):
     if "loss" in options:
         assert model.predict(X).min() > 0
         assert model.score(X, y) > 0.3
+
+
+def test_many_rows_with_a_large_mean_are_not_lost_in_float32(xp, put, host):
+    n = 300_000
+    t = np.random.default_rng(0).normal(size=n)
+    X = np.stack([2000.0 + 10.0 * t, 1e6 + 100.0 * t, np.full(n, 0.1)], axis=1).astype(np.float32)
+    weight = put(np.ones(n, dtype=np.float32))
+    for each in (None, weight):
+        scaling = learned_from(Dataset(put(X), put(X), each), of_y=False, together=False)
+        # in units of the deviation: a mean is as exact as float32 can have it, 6e-8 of 1e6, and a deviation is
+        mean, scale = X.astype(float).mean(0), X.astype(float).std(0)
+        np.testing.assert_allclose(host(scaling.X_mean), mean, rtol=2 * np.finfo(np.float32).eps)
+        np.testing.assert_allclose(host(scaling.X_scale)[:2], scale[:2], rtol=1e-3)
+        assert host(scaling.X_scale)[2] == 1.0
 
 
 # --- with the rest of an estimator -----------------------------------------------------------------------------------

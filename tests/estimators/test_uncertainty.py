@@ -226,9 +226,9 @@ X = numbers()[0][:20]
 REFUSED = {
     "std without": (
         lambda: fitted().predict(X, return_std=True),
-        "return_std needs a loss that learns a standard deviation, 'gaussian', got 'squared_error'",
+        "return_std needs a loss that learns a standard deviation, 'gaussian', or an ensemble, got 'squared_error'",
     ),
-    "std of quantiles": (lambda: fitted("quantile").predict(X, return_std=True), "'gaussian', got 'quantile'"),
+    "std of quantiles": (lambda: fitted("quantile").predict(X, return_std=True), "or an ensemble, got 'quantile'"),
     "quantiles without": (
         lambda: fitted("huber").predict_quantiles(X),
         "predict_quantiles needs a loss that learns quantiles, 'quantile' or 'gaussian', got 'huber'",

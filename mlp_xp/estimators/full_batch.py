@@ -1,0 +1,126 @@
+"""The solvers that take all rows at once, lbfgs and newton-cg, and what a fit reports of them.
+
+Before: ``optim.lbfgs`` and ``optim.newton_cg``. Next: ``base`` calls ``learn``.
+"""
+
+import time
+from collections.abc import Callable
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple, cast
+
+from sklearn.exceptions import ConvergenceWarning
+
+from mlp_xp import optim
+from mlp_xp._lib.arguments import is_true
+from mlp_xp._lib.namespace import Placement
+from mlp_xp._lib.typing import Array, Params
+from mlp_xp.curvature import hessian_at
+from mlp_xp.estimators.data import in_chunks
+from mlp_xp.estimators.reporting import warn
+from mlp_xp.mlp import Options, TrainOptions, loss_and_grads
+from mlp_xp.train import Dataset, Epoch, Record
+
+
+def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Callable[[Epoch], object], ...]) -> None:
+    """Minimise the objective of ``data`` from the estimator's parameters on; ``callbacks`` follow each iteration."""
+    total = float(data.X.shape[0]) if data.weight is None else float(place.xp.sum(data.weight))
+    strength, began = estimator._number("alpha") / total, time.perf_counter()
+    stopped = False
+    estimator._history, estimator._state = (), None  # those of a solver before it say nothing of this one
+
+    def reported(params: Params, value: float) -> float:
+        """The loss as scikit-learn reports it: the mean over the outputs, where the criterion takes their sum."""
+        outputs = estimator._summed_outputs()
+        if outputs == 1:
+            return value
+        penalty = 0.5 * strength * float(optim.sum_of_squares(place.xp, params[::2]))
+        return float((value - penalty) / outputs + penalty)
+
+    def after(params: Params, value: float) -> bool:
+        nonlocal stopped
+        estimator._learned(params)
+        estimator.n_iter_ = number = estimator.n_iter_ + 1
+        estimator.loss_ = reported(params, value)
+        estimator._say(f"Iteration {number}, loss = {estimator.loss_:.8f}")
+        seconds = time.perf_counter() - began
+        estimator._history += (Record(number, value, 0.0, None, None, 0.0, number, seconds),)
+        answers = [callback(Epoch(estimator._history, params, params, ())) for callback in callbacks]
+        stopped = any(map(is_true, answers))
+        return stopped
+
+    rows = _shares(data, place, estimator._options(), strength, total)
+    common: dict[str, Any] = {"callback": after, "max_iter": int(estimator.max_iter), "tol": estimator._number("tol")}
+    try:
+        if estimator.solver == "lbfgs":
+            max_fun = int(estimator.max_fun)
+            params, result = optim.lbfgs(_objective(rows), estimator._params(), max_fun=max_fun, **common)
+        else:
+            params, result = optim.newton_cg(_objective(rows), _hessian(rows), estimator._params(), **common)
+    except KeyboardInterrupt:
+        warn("Training interrupted by user.")
+        return
+    estimator._learned(params)
+    estimator.n_iter_ = min(int(result.nit), int(estimator.max_iter))
+    estimator.loss_ = reported(params, float(result.fun))
+    if result.status != 0 and not stopped:
+        after_so_many = f"after {result.nit} iteration(s) (status={result.status}): {result.message.rstrip('.')}"
+        more = "max_iter or max_fun" if estimator.solver == "lbfgs" else "max_iter"
+        failed = f"{estimator.solver} failed to converge {after_so_many}."
+        warn(f"{failed} Increase {more}, or scale the data.", ConvergenceWarning)
+
+
+class _Share(NamedTuple):
+    """Some of the rows, and their share of the weight of all; options with the strength of the penalty."""
+
+    X: Array
+    y: Array
+    options: TrainOptions
+    share: float | Array
+
+
+def _shares(data: Dataset, place: Placement, options: TrainOptions, strength: float, total: float) -> list[_Share]:
+    """All rows, chunk by chunk.
+
+    Args:
+        data: all rows.
+        place: where they are.
+        options: of the objective.
+        strength: of the penalty on squared weights.
+        total: the weight of all rows.
+    """
+    chunks = in_chunks(data.X, place)
+    spans = [slice(*ends) for ends in pairwise(accumulate((chunk.shape[0] for chunk in chunks), initial=0))]
+    parts = []
+    for chunk, span in zip(chunks, spans, strict=True):
+        weight = None if data.weight is None else data.weight[span]
+        share = (chunk.shape[0] if weight is None else float(place.xp.sum(weight))) / total
+        parts.append(_Share(chunk, data.y[span, ...], {**options, "l2": strength, "sample_weight": weight}, share))
+    return parts
+
+
+def _objective(parts: list[_Share]) -> Callable[..., tuple[Array, Params]]:
+    """``objective(*params) -> (value, gradients)`` of all rows."""
+
+    def objective(*params: Array) -> tuple[Array, Params]:
+        made = [(loss_and_grads(X, y, *params, **cast(Options, options)), share) for X, y, options, share in parts]
+        value, *gradients = _summed([[each * share for each in (value, *grads)] for (value, grads), share in made])
+        return value, tuple(gradients)
+
+    return objective
+
+
+def _hessian(parts: list[_Share]) -> Callable[..., Callable[[Params], Params]]:
+    """``hessian(*params) -> product``: ``product(vectors)`` is the second derivative of ``_objective`` times them."""
+
+    def hessian(*params: Array) -> Callable[[Params], Params]:
+        products = [(hessian_at(X, y, *params, **cast(Options, options)), share) for X, y, options, share in parts]
+        return lambda vectors: tuple(
+            _summed([[each * share for each in product(vectors)] for product, share in products])
+        )
+
+    return hessian
+
+
+def _summed(parts: list[list[Array]]) -> list[Array]:
+    """The sums of the parts, array by array."""
+    return [sum(each[1:], start=each[0]) for each in zip(*parts, strict=True)]
