@@ -749,6 +749,15 @@ ROWS = {
         "what product_at(*params) returns must give a tuple of 4 arrays of shapes [(4, 5), (5,), (5, 3), (3,)], got"),
     "Newton-CG with half an iteration": (
         lambda g: optim.newton_cg(print, print, g.p, max_iter=0.5), T, "max_iter must be a whole number, got 0.5"),
+    # several batches in one step
+    "a step of no batches": (
+        lambda g: next(train(g.X, g.y, g.p, epochs=1, accumulate=0)), V, "accumulate must be at least 1, got 0"),
+    "a step of one and a half batches": (
+        lambda g: next(train(g.X, g.y, g.p, epochs=1, accumulate=1.5)), T,
+        "accumulate must be a whole number, got 1.5"),
+    "accumulate that is True": (
+        lambda g: next(train(g.X, g.y, g.p, epochs=1, accumulate=True)), T,
+        "accumulate must be a whole number, got True"),
 }  # fmt: skip
 
 
