@@ -14,7 +14,7 @@ from typing import Any, Unpack
 
 import numpy as np  # on the host: scikit-learn's arrays
 
-from mlp_xp._lib.arguments import check_batch, check_params, described, one_of
+from mlp_xp._lib.arguments import check_batch, check_one_network, check_params, described, one_of
 from mlp_xp._lib.files import import_optional
 from mlp_xp._lib.namespace import namespace, to_host
 from mlp_xp._lib.typing import Array, Params
@@ -273,9 +273,7 @@ def _checked(library: str, params: Params, options: PredictOptions) -> tuple[Par
         raise ValueError("the parameters must be W1, b1, W2, b2, ... in pairs, got 0 arrays")
     namespace(*params, names=("W1", "b1"))
     host = tuple(np.array(to_host(p)) for p in params)
-    if any(array.ndim > 2 - position % 2 for position, array in enumerate(host)):
-        shapes = [array.shape for array in host]
-        raise ValueError(f"a model of {library} is one network, got parameters with a leading axis, {shapes}")
+    check_one_network(f"a model of {library}", host)
     row = np.zeros((1, *host[0].shape[:1]), dtype=host[0].dtype)
     check_batch(namespace(row), row)
     check_params(host, like=row)

@@ -12,6 +12,7 @@ from numbers import Integral
 from typing import NamedTuple, TypeVar, cast
 
 from mlp_xp._lib.arguments import check_sizes, described, one_of
+from mlp_xp.criterion import check_width
 from mlp_xp.losses import CRITERIA
 from mlp_xp.ops import ACTIVATIONS, Cost
 from mlp_xp.optim import OPTIMIZERS
@@ -97,6 +98,7 @@ def step_cost(
     records = [_entry("activation", ACTIVATIONS, name) for name in own]
     itemsize = _entry("dtype", _ITEMSIZE, str(dtype))
     last = _entry("criterion", CRITERIA, criterion)
+    check_width(last, sizes[-1])
     state = _entry("optimizer", OPTIMIZERS, optimizer)().init((np.zeros(2),))
     copies = sum(array.shape == (2,) for array in state)  # an array of a parameter's shape is kept for each parameter
 

@@ -315,11 +315,13 @@ def rows_that_fit(
         each = f", {share} logits for each target" if share > 1 else ""
         raise ValueError(f"logits must have shape (n, k), k >= 1{each}, got {tuple(logits.shape)}")
     n, k = logits.shape[-2], logits.shape[-1] // share
-    own = weights.ndim == 2 and weights.shape[:-1] == logits.shape[:-2]  # a row of weights for each network
-    for name, array, expected in (("targets", targets, (n, k)), ("weights", weights[0, :] if own else weights, (n,))):
-        if array.shape != expected:
-            follows = f"{expected} to follow logits {tuple(logits.shape)}"
-            raise ValueError(f"{name} must have shape {follows}, got {tuple(array.shape)}")
+    networks = logits.shape[:-2]  # each of which may have a row of weights
+    for name, array, expected in (("targets", targets, [(n, k)]), ("weights", weights, [(n,), (*networks, n)])):
+        if array.shape not in expected:
+            shapes = " or ".join(map(str, dict.fromkeys(expected)))
+            raise ValueError(
+                f"{name} must have shape {shapes} to follow logits {tuple(logits.shape)}, got {tuple(array.shape)}"
+            )
     if criterion.targets != ANY:
         weights = weights_in_range(xp, "targets", targets, criterion.targets, _takes(criterion), weights)
     return logits, targets, weights

@@ -64,7 +64,7 @@ def point_at(
     logits, layers = network(xp, X, params, [_noting(zs, each) for each in activations], terms.dropout, seed)
     targets, weights = targets_and_weights(xp, y, logits, sample_weight, terms.label_smoothing, criterion)
     slopes = [_masked(layer, cast(Pullback, layer.pull)(xp.ones_like(layer.x))[0]) for layer in layers[1:]]
-    bend_loss = cast(Any, criterion.curvature)(xp, logits, targets, weights)
+    bend_loss = _bend_loss(criterion, cast(Any, criterion.curvature)(xp, logits, targets, weights))
     at = Point(xp, layers, slopes, (), (), bend_loss, terms.l2)
     if gauss_newton:
         return at
@@ -100,6 +100,21 @@ def _second(xp: Namespace, activation: Activation, z: Array) -> Array:
         must = f"must be an array of the shape of z, {tuple(z.shape)}"
         raise ValueError(f"the curvature of activation {activation.name} {must}, got {described(second)}")
     return second  # type: ignore[no-any-return]
+
+
+def _bend_loss(criterion: Criterion, product: object) -> Callable[[Array], Array]:
+    """``dz -> H dz``. Raise unless a caller's own is a function that keeps the shape of dz."""
+    what = f"the curvature of criterion {criterion.name} must return a function dz -> H dz"
+    if not callable(product):
+        raise TypeError(f"{what}, got {described(product)}")
+
+    def checked(dz: Array) -> Array:
+        bent = product(dz)
+        if getattr(bent, "shape", None) != dz.shape:
+            raise ValueError(f"{what} that keeps the shape of dz, {tuple(dz.shape)}, got {described(bent)}")
+        return bent  # type: ignore[no-any-return]
+
+    return checked
 
 
 def _refuse_without_curvature(records: Sequence[Activation | Criterion]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np  # on the host alone: what the model holds
 
+from mlp_xp._lib.arguments import check_one_network
 from mlp_xp._lib.files import import_optional, write_whole
 from mlp_xp._lib.namespace import namespace, to_host
 from mlp_xp._lib.typing import Array, Params
@@ -46,7 +47,7 @@ def to_onnx(
 
     Raises:
         ValueError: for a network that ONNX can't express, such as one with an op that leaves the array API; for
-            ``classes`` that do not fit; and as ``forward`` does.
+            several networks at once; for ``classes`` that do not fit; and as ``forward`` does.
         OSError: when it can't be written.
         ModuleNotFoundError: without ndonnx.
 
@@ -59,6 +60,7 @@ def to_onnx(
         raise ValueError("the parameters must be W1, b1, W2, b2, ... in pairs, got 0 arrays")
     namespace(*params, names=("W1", "b1"))
     host = tuple(to_host(p) for p in params)
+    check_one_network("an ONNX model", host)
     # wrong arguments are refused here, in the words of ``forward``; what fails later fails for ONNX alone
     row = np.zeros((1, *host[0].shape[:1]), dtype=host[0].dtype)
     _, cache = forward(row, *host, **options)

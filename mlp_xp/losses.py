@@ -478,8 +478,6 @@ def _in_order(levels: tuple[float, ...], xp: Namespace, logits: Array, k: int) -
     Outputs that were learned apart may cross. Sorted, they are nowhere further from the true quantiles in the mean:
     Chernozhukov, Fernández-Val and Galichon, Quantile and probability curves without crossing, 2010.
     """
-    if len(levels) == 1:
-        return logits
     ordered = xp.sort(xp.stack(blocks(logits, k, len(levels)), axis=-1), axis=-1)
     return xp.concat([ordered[..., i] for i in range(len(levels))], axis=-1)
 
@@ -531,11 +529,13 @@ def quantile(*levels: float) -> Criterion:
     """
     levels = check_levels(levels) or (0.5,)
     loss = _named(_quantile, *levels)
-    return Criterion(
-        loss.__name__, loss, outputs=partial(_in_order, levels), metric="r2",
-        quantity="pinball loss", unit="unit of y", outputs_per_target=len(levels), cost=Cost(10, 1, 1),
-        slopes=partial(_ordered_slopes, levels), curvature=_flat, levels=levels, family="quantile",
+    record = Criterion(
+        loss.__name__, loss, metric="r2", quantity="pinball loss", unit="unit of y", outputs_per_target=len(levels),
+        cost=Cost(10, 1, 1), curvature=_flat, levels=levels, family="quantile",
     )  # fmt: skip
+    if len(levels) == 1:  # the outputs are the logits
+        return record
+    return record._replace(outputs=partial(_in_order, levels), slopes=partial(_ordered_slopes, levels))
 
 
 _LOG_ROOT_2_PI = 0.5 * math.log(2.0 * math.pi)

@@ -580,20 +580,25 @@ def train_step(
     True
     """
     at = objective_at(X, y, params, **options)
-    if not isinstance(lr, Real) and getattr(lr, "shape", None) in (
-        (),
-        at.loss.shape,
-    ):  # NumPy's scalars are Real: checked as numbers
-        namespace(X, lr, names=("X", "lr"))
-        rate = cast(Array, lr)
-        if not (is_floating(at.xp, rate.dtype) or is_integral(at.xp, rate.dtype)):
-            raise TypeError(f"lr must be a number, or a 0-d array of one or (k,) of k networks, got dtype {rate.dtype}")
-        minus_lr = -at.xp.astype(rate, X.dtype)
-    else:
+    if isinstance(lr, Real) or not hasattr(lr, "shape"):  # NumPy's scalars are Real: checked as numbers
         minus_lr = scalar_like(at.xp, -check_number("lr", lr, 0.0, math.inf), X)
+    else:
+        rate = _checked_rate(at.xp, X, cast(Array, lr), at.loss.shape)
+        minus_lr = -at.xp.astype(rate, X.dtype)
     # the pullback is linear: scaling what goes in costs one number, scaling what comes out a pass over every weight
     changes = pull_back(at, minus_lr)
     return at.loss, tuple([parameter + change for parameter, change in zip(params, changes, strict=True)])
+
+
+def _checked_rate(xp: Namespace, X: Array, lr: Array, networks: tuple[int, ...]) -> Array:
+    """``lr``. Raise unless it is an array of numbers, 0-d or, for k networks, (k,)."""
+    must = f"lr must be a number, or a 0-d array of one{f', or an array of shape {networks}' if networks else ''}"
+    if lr.shape not in ((), networks):
+        raise TypeError(f"{must}, got {described(lr)}")
+    namespace(X, lr, names=("X", "lr"))
+    if not (is_floating(xp, lr.dtype) or is_integral(xp, lr.dtype)):
+        raise TypeError(f"{must}, got dtype {lr.dtype}")
+    return lr
 
 
 # --- prediction --------------------------------------------------------------------------------------------------

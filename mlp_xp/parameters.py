@@ -259,4 +259,6 @@ class RegressorParameters(SharedParameters, _Loss):  # ``loss`` comes first: the
         "Level of the quantile, or several levels in ascending order (quantile).", Numbers(float, 0, 1, "()"),
         "array-like", default=0.5, spelled="Comma separated.",
     )  # fmt: skip
-    delta: float = parameter("Error beyond which the loss is a straight line (huber).", _POSITIVE, default=1.0)
+    delta: float = parameter(
+        "Error beyond which the loss is a straight line, standardised where y is (huber).", _POSITIVE, default=1.0
+    )

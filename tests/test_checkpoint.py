@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import textbook
 from array_api_compat import array_namespace
+from marks import EAGER
 
 import mlp_xp as mx
 from mlp_xp import checkpoint, optim
@@ -501,6 +502,7 @@ for _ in range(25):
 # --- killed ------------------------------------------------------------------------------------------------------
 
 
+@EAGER
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
 def test_a_run_killed_at_any_moment_continues_to_the_same_bits(backend, request, tmp_path):
     """With dropout, Adam, a schedule, a validation set and patience; killed and started again many times."""

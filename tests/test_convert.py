@@ -88,6 +88,15 @@ def test_parameters_of_any_library_go_to_sklearn(put, host):
     np.testing.assert_allclose(model.predict(X), host(ours), rtol=1e-13)
 
 
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("criterion", [mx.losses.quantile(0.9), mx.losses.huber(2.0), "absolute_error"], ids=str)
+def test_a_criterion_whose_outputs_are_its_logits_becomes_a_regressor(criterion):
+    X, params = textbook.batch(), textbook.parameters(SIZES)
+    model = convert.to_sklearn(*params, activation="tanh", criterion=criterion)
+    ours = mx.predict(X, *params, activation="tanh", criterion=criterion)
+    np.testing.assert_allclose(model.predict(X), ours, rtol=1e-13)
+
+
 # --- PyTorch ---------------------------------------------------------------------------------------------------------
 
 

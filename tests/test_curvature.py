@@ -8,6 +8,7 @@ import numpy as np
 import peers
 import pytest
 import textbook
+from marks import EAGER
 
 import mlp_xp as mx
 from mlp_xp import curvature
@@ -34,11 +35,6 @@ CASES = [
     *(("gelu", c, "all") for c in OTHERS),
     *(("gelu", SOFTMAX, o) for o in OPTIONS if o != "all"),
 ]
-
-
-# The checker asks hundreds of times, each time Dask computes a graph, and JAX compiles for each shape: it is asked once
-# there.
-EAGER = pytest.mark.only("numpy", "cupy", "torch", "array_api_strict")
 
 
 def case(put, activation, criterion, chosen, sizes=SIZES):

@@ -165,6 +165,11 @@ def test_bad_arguments(sizes, options, said):
         to_onnx(None, *parameters(*sizes), **options)
 
 
+def test_several_networks_are_no_model():
+    with pytest.raises(ValueError, match=r"an ONNX model is one network, got parameters with a leading axis, \[\(2, 4"):
+        to_onnx(None, *(np.stack([p, p]) for p in parameters(4, 5, 3)))
+
+
 def test_parameters_that_do_not_chain():
     params = parameters(4, 5, 3)
     with pytest.raises(ValueError, match=r"W2 must have shape \(5, d_out\)"):

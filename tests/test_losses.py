@@ -442,5 +442,5 @@ def test_a_criterion_of_k_networks_takes_weights_for_each(put, host, name):
         alone, pull = op(put(logits[i]), put(targets), put(weights[i]))
         np.testing.assert_allclose(host(loss)[i], host(alone), rtol=1e-14)
         np.testing.assert_allclose(host(slope)[i], host(pull(put(i + 1.0))[0]), rtol=1e-14)
-    with pytest.raises(ValueError, match=r"weights must have shape \(5,\) to follow logits \(3, 5, 2\), got \(2, 5\)"):
+    with pytest.raises(ValueError, match=r"weights must have shape \(5,\) or \(3, 5\) to follow .*, got \(2, 5\)"):
         op(put(logits), put(targets), put(weights[:2]))

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 import textbook
+from marks import EAGER
 
 import mlp_xp as mx
 from mlp_xp import mistakes
@@ -157,6 +158,7 @@ def test_the_cases_cover_every_mistake_and_no_other():
     assert found == NAMES
 
 
+@EAGER
 def test_every_mistake_changes_the_gradient_and_no_two_are_the_same(case, host):
     X, y, params, options = case
     right = [host(g) for g in mx.loss_and_grads(X, y, *params, **options)[1]]
@@ -325,6 +327,7 @@ def written_out():
     return X, y, params, options, wrong
 
 
+@EAGER
 def test_every_mistake_is_what_its_name_says(placed, host):
     *given, wrong = written_out()
     X, y, params, options = placed(*given)
@@ -374,7 +377,7 @@ def test_a_mistake_follows_the_parameters_to_another_dtype(placed, host, xp):
 # --- the check -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.only("numpy", "torch", "jax", "array_api_strict", "cupy")  # on Dask each evaluation is a graph
+@EAGER
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_the_librarys_gradients_pass(case, xp, dtype):
     X, y, params, options = case
@@ -424,6 +427,7 @@ def test_where_the_library_has_no_float64_numpy_copies_are_the_reference():
     assert report.reference.startswith("float64 NumPy copies")
 
 
+@EAGER
 def test_an_op_of_the_callers_own_is_checked_too(placed, host):
     def cube(z):
         return z * z * z, lambda dy: (dy * 3.0 * z * z,)

@@ -222,7 +222,8 @@ def test_k_networks_in_one_call_are_k_networks_one_by_one(put, host, options):
 @pytest.mark.parametrize("criterion", textbook.CRITERIA)
 def test_k_networks_have_weights_and_rates_of_their_own(put, host, criterion):
     """A row that weighs nothing for a network is held out from it."""
-    X, y, networks = textbook.batch(), textbook.labels(), [textbook.parameters(seed=seed) for seed in (2, 3)]
+    sizes = textbook.widths_for(criterion, textbook.SIZES)
+    X, y, networks = textbook.batch(), textbook.labels(), [textbook.parameters(sizes, seed) for seed in (2, 3)]
     weights = np.array([[1.0, 0.0, 2.0, 0.5, 0.0, 3.0], [0.0, 1.0, 0.0, 0.0, 4.0, 1.0]])
     stacked = [put(np.stack(arrays)) for arrays in zip(*networks, strict=True)]
     options = {"criterion": criterion, "l2": 0.1}

@@ -11,6 +11,7 @@ import mpmath
 import numpy as np
 import pytest
 import textbook
+from marks import EAGER
 
 import mlp_xp as mx
 from mlp_xp.losses import CRITERIA, _criterion, _per_row
@@ -73,6 +74,7 @@ def test_a_new_activation_is_known_by_name_and_as_an_op(softsign, put, host):
     assert values == pytest.approx([float(mpmath.mpf(z) / (1 + abs(mpmath.mpf(z)))) for z in (-3.0, 0.5)], rel=1e-15)
 
 
+@EAGER
 def test_a_new_activations_gradients_are_checked_and_its_mistakes_named(softsign, put):
     X, y, params = problem(put, 2, 2)
     options = {"activation": "softsign", "criterion": "squared_error"}

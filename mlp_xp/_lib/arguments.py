@@ -134,6 +134,13 @@ def check_all_or_none_batched(params: Params) -> None:
         raise ValueError(f"either all parameters or none must have a leading axis, got {shapes}")
 
 
+def check_one_network(what: str, params: Params) -> None:
+    """Raise if a parameter has a leading axis, of several networks; ``what`` can hold one."""
+    if any(array.ndim > 2 - position % 2 for position, array in enumerate(params)):
+        shapes = [tuple(p.shape) for p in params]
+        raise ValueError(f"{what} is one network, got parameters with a leading axis, {shapes}")
+
+
 def check_device(name: str, array: Array, like: Array, other: str = "X") -> None:
     """Raise unless ``array`` is on the device of ``like``, whose name is ``other``."""
     if not on_one_device(array, like):

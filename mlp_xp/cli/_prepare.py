@@ -82,7 +82,7 @@ def prepare(options: dict[str, Any]) -> Data:
     validation = dataset(validated) if len(validated) else None
     return Data(
         recipe, None if labels is None else np.unique(labels[trained]), dataset(trained), validation, test,
-        reason, [] if recipe.image_shape else _constant(recipe, X[trained]), about,
+        reason, [] if recipe.image_shape else _notes(recipe, X[trained], options["dtype"]), about,
     )  # fmt: skip
 
 
@@ -114,10 +114,24 @@ def _split_validation(
     return kept[inner], kept[outer]
 
 
-def _constant(recipe: recipes.Recipe, X: NDArray[Any]) -> list[str]:
-    """A sentence about the columns that are the same in every row."""
-    constant = np.flatnonzero(np.nanmin(X, axis=0) == np.nanmax(X, axis=0))
-    names = [repr(recipe.names[i]) if recipe.names else str(i) for i in constant]
-    if not names:
-        return []
-    return [f"the same in every training row, so of no use: column{'s' if len(names) > 1 else ''} {listed(names, 4)}"]
+# How much of a column's deviation may be lost in the dtype of the run before it is worth a sentence.
+_NOTICED = 1e-3
+
+
+def _notes(recipe: recipes.Recipe, X: NDArray[Any], dtype: str) -> list[str]:
+    """A sentence about the columns that are the same in every row, and one about those that the dtype rounds."""
+    notes = []
+    same = np.nanmin(X, axis=0) == np.nanmax(X, axis=0)
+    if found := _columns(recipe, same):
+        notes.append(f"the same in every training row, so of no use: {found}")
+    with np.errstate(over="ignore"):  # what overflows is refused later
+        lost = np.nanmax(np.abs(X - X.astype(dtype)), axis=0)
+    if found := _columns(recipe, ~same & (lost > _NOTICED * np.nanstd(X, axis=0))):
+        notes.append(f"varies too little beside its size for {dtype}, so is rounded: {found}; --dtype float64 keeps it")
+    return notes
+
+
+def _columns(recipe: recipes.Recipe, chosen: NDArray[Any]) -> str:
+    """``columns 'a', 'b'``: the names of those that are chosen, or their numbers; "" for none."""
+    names = [repr(recipe.names[i]) if recipe.names else str(i) for i in np.flatnonzero(chosen)]
+    return f"column{'s' if len(names) > 1 else ''} {listed(names, 4)}" if names else ""

@@ -10,6 +10,7 @@ import click
 from mlp_xp.cli._help import command_of
 from mlp_xp.cli._output import Screen, Table, listed, network, readable
 from mlp_xp.cost import step_cost
+from mlp_xp.criterion import criterion_named
 
 if TYPE_CHECKING:
     from mlp_xp.cli._model import Model
@@ -75,7 +76,7 @@ def _cost_of_a_step(model: Model) -> str:
         batch = min(200, model.header["notes"].get("data", {}).get("trained", 200))
     optimizer = {"sgd": "momentum", "lbfgs": "sgd", "newton-cg": "sgd"}.get(estimator.solver, estimator.solver)
     cost = step_cost(_sizes(model), batch, str(estimator.coefs_[0].dtype), activation=estimator.activation,
-                     criterion=estimator._criterion(), optimizer=optimizer)  # fmt: skip
+                     criterion=criterion_named(estimator._criterion()).family, optimizer=optimizer)  # fmt: skip
     flops = readable(cost.forward_flops + cost.backward_flops, "FLOP")
     kept = cost.activation_bytes + 2 * cost.parameter_bytes + cost.optimizer_bytes
     each = "each network " if estimator.ensemble > 1 else ""

@@ -66,7 +66,7 @@ class Conversion:
         -------
         model : sklearn.neural_network.MLPClassifier or MLPRegressor
             The estimator, on the host, with those settings that scikit-learn knows too; the others, such as dropout,
-            concern training alone.
+            concern training alone. What ``standardise`` learned is in its first and its last weights.
         """
         check_is_fitted(self)
         mine = cast(Any, self)

@@ -75,17 +75,17 @@ def no_gradients(xp: Namespace, params: Params) -> Gradients:
 
 def _as(xp: Namespace, part: Any, total: Array) -> Any:
     """``part`` in the dtype of the sum that it goes to; a Python number as it is."""
-    return part if getattr(part, "dtype", total.dtype) == total.dtype else xp.astype(part, total.dtype)
+    return part if isinstance(part, float) or part.dtype == total.dtype else xp.astype(part, total.dtype)
 
 
 def _objective(
     xp: Namespace, terms: Terms, params: Params, batch: Batch, seed: int | Array, first: Array | None = None
 ) -> tuple[Objective, Any, Any]:
-    """The loss on a batch without penalties, and what ``weight`` and ``counts`` of ``Gradients`` are.
+    """The loss on a batch, and what ``weight`` and ``counts`` of ``Gradients`` are.
 
     Args:
         xp: the namespace of its arrays.
-        terms: of the objective.
+        terms: of the objective, without penalties.
         params: of the network.
         batch: its rows.
         seed: of the dropout masks.
@@ -102,13 +102,7 @@ def _objective(
         counts = xp.astype(total > 0.0, total.dtype)
         # rows that weigh nothing are given equal weights: objective and gradient are 0 times something finite
         weight = weight + (1.0 - counts)[..., None]
-    terms = terms._replace(l2=None, l1=None)
     return objective_of(xp, terms, params, X, y, weight, seed, first), total, counts
-
-
-def _rows(batch: Batch) -> int:
-    """How many rows the step takes."""
-    return int((batch.X if batch.rows is None else batch.rows).shape[0])
 
 
 def make_update(
@@ -163,18 +157,17 @@ def make_step(xp: Namespace, terms: Terms, update: Update) -> Step:
         terms: of the objective.
         update: from ``make_update``.
     """
-
-    def gradients(params: Params, batch: Batch, seed: int | Array) -> Gradients:
-        at, weight, counts = _objective(xp, terms, params, batch, seed)
-        one, loss = xp.ones_like(at.loss), at.loss
-        if batch.weight is not None:
-            one, loss = one * counts, loss * counts
-        return Gradients(loss, pull_back(at, one), weight, counts, float(_rows(batch)))
+    terms = terms._replace(l2=None, l1=None)
 
     def step(
         params: Params, state: State, sums: Sums, batch: Batch, rate: float | Array, seed: int | Array
     ) -> tuple[Params, State, Sums]:
-        return update(params, state, sums, gradients(params, batch, seed), rate)
+        at, weight, counts = _objective(xp, terms, params, batch, seed)
+        one, loss = xp.ones_like(at.loss), at.loss
+        if batch.weight is not None:
+            one, loss = one * counts, loss * counts
+        gradients = Gradients(loss, pull_back(at, one), weight, counts, float(at.layers[0].x.shape[0]))
+        return update(params, state, sums, gradients, rate)
 
     return step
 
@@ -186,6 +179,7 @@ def make_gather(xp: Namespace, terms: Terms) -> Gather:
         xp: the namespace of its arrays.
         terms: of the objective.
     """
+    terms = terms._replace(l2=None, l1=None)
 
     def gather(params: Params, gradients: Gradients, batch: Batch, seed: int | Array) -> Gradients:
         before = cast(Array, gradients.rows)
@@ -199,7 +193,7 @@ def make_gather(xp: Namespace, terms: Terms) -> Gather:
         loss = kept * gradients.loss + share * at.loss
         pairs = zip(gradients.grads, pull_back(at, share), strict=True)
         grads = [kept[(..., *(None,) * (a.ndim - kept.ndim))] * a + b for a, b in pairs]
-        made = persisted(loss, total, counts, before + _rows(batch), *grads)
+        made = persisted(loss, total, counts, before + at.layers[0].x.shape[0], *grads)
         return Gradients(made[0], made[4:], *made[1:4])
 
     return gather

@@ -45,11 +45,11 @@ def op_half_sum(logits, targets, weights):
     return mx.losses.squared_error(logits, targets, weights)
 
 
-def bent(curvature):
-    """An activation with this for its second derivative."""
+def bent(curvature, of=op_square):
+    """An activation, or another op, with this for its second derivative."""
 
-    def op(z):
-        return op_square(z)
+    def op(*arrays):
+        return of(*arrays)
 
     op.curvature = curvature
     return op
@@ -221,6 +221,8 @@ ROWS = {
         lambda g: mx.step_cost((3, 2, 2), n=1, activation="sigmod"), V, "did you mean 'sigmoid'?"),
     "the cost of an unknown criterion": (
         lambda g: mx.step_cost((3, 2), n=1, criterion="squared"), V, "criterion must be"),
+    "the cost of three outputs of means and deviations": (
+        lambda g: mx.step_cost((3, 3), n=1, criterion="gaussian"), V, "d_out must be a multiple of 2"),
     "the cost of an unknown optimizer": (lambda g: mx.step_cost((3, 2), n=1, optimizer="adan"), V, "did you mean 'adam'?"),
     "the cost of too many activations": (
         lambda g: mx.step_cost((3, 2, 2), n=1, activation=["relu"] * 2), V, "one per hidden layer (1), got 2"),
@@ -589,6 +591,13 @@ ROWS = {
     "parameters in one argument": (
         lambda g: mx.input_gradients(g.X, g.p), T, "W1 must be an array, got tuple; unpack the parameters, *params"),
     # products with second derivatives, and gradients of rows
+    "a curvature of a criterion that is no function": (
+        lambda g: mx.hvp(g.X, g.y, *g.p, vectors=g.p, criterion=bent(lambda *_: 3, op_half_sum)), T,
+        "the curvature of criterion op must return a function dz -> H dz, got 3"),
+    "a curvature of a criterion of another shape": (
+        lambda g: mx.hvp(
+            g.X, g.y, *g.p, vectors=g.p, criterion=bent(lambda *_: lambda dz: dz[:, :1], op_half_sum)), V,
+        "the curvature of criterion op must return a function dz -> H dz that keeps the shape of dz, (6, 3), got"),
     "a product with an array for the vectors": (
         lambda g: mx.hvp(g.X, g.y, *g.p, vectors=g.p[0]), T, "vectors must be a tuple (W1, b1, W2, b2, ...), got"),
     "a product with too few vectors": (
@@ -729,7 +738,7 @@ ROWS = {
         lambda g: next(train(g.X, g.y, g.p, epochs=1, sample_weight=g.zeros(6))), V,
         "sample_weight must be positive for at least one row that is learned from"),
     "a rate for each of other networks in a step": (
-        lambda g: mx.train_step(g.X, g.y, *g.p, lr=g.zeros(2)), T, "lr must be a number, got"),
+        lambda g: mx.train_step(g.X, g.y, *g.p, lr=g.zeros(2)), T, "lr must be a number, or a 0-d array of one, got"),
     "Newton-CG without products": (
         lambda g: optim.newton_cg(print, None, g.p), T, "product_at must be a function such as lambda *params"),
     "Newton-CG with products of no function": (
@@ -740,6 +749,15 @@ ROWS = {
         "what product_at(*params) returns must give a tuple of 4 arrays of shapes [(4, 5), (5,), (5, 3), (3,)], got"),
     "Newton-CG with half an iteration": (
         lambda g: optim.newton_cg(print, print, g.p, max_iter=0.5), T, "max_iter must be a whole number, got 0.5"),
+    # several batches in one step
+    "a step of no batches": (
+        lambda g: next(train(g.X, g.y, g.p, epochs=1, accumulate=0)), V, "accumulate must be at least 1, got 0"),
+    "a step of one and a half batches": (
+        lambda g: next(train(g.X, g.y, g.p, epochs=1, accumulate=1.5)), T,
+        "accumulate must be a whole number, got 1.5"),
+    "accumulate that is True": (
+        lambda g: next(train(g.X, g.y, g.p, epochs=1, accumulate=True)), T,
+        "accumulate must be a whole number, got True"),
 }  # fmt: skip
 
 

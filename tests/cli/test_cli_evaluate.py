@@ -64,3 +64,25 @@ def test_a_truncated_or_newer_model_is_refused(folder: Path, capsys: pytest.Capt
     finally:
         files.VERSION = version
     assert "was written by a newer mlp_xp" in runs.refused(capsys, "inspect", "newer.safetensors")
+
+
+@pytest.mark.parametrize("loss", [("huber", "--delta", "0.5"), ("quantile", "--quantile", "0.1,0.5"), ("gaussian",)])
+def test_inspect_shows_a_model_of_any_loss(
+    folder: Path, loss: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [
+        "--max-iter",
+        "1",
+        "--picture",
+        "none",
+        "--hidden",
+        "4",
+        "-o",
+        "m.safetensors",
+        "--no-check-gradients",
+        "--quiet",
+    ]
+    data = runs.write_table(folder)
+    assert cli.main(["train", data, "--target", "price", *options, "--loss", *loss]) == 0
+    assert cli.main(["inspect", "m.safetensors"]) == 0
+    assert f"loss={loss[0]}" in capsys.readouterr().out

@@ -330,3 +330,14 @@ def test_two_runs_cannot_write_the_same_file(folder: Path, capsys: pytest.Captur
     with output.claimed("small.safetensors", force=False):
         assert runs.refused(capsys, "train", data, *runs.QUICK) == "small.safetensors is being written by another run"
     runs.train_quickly(data)
+
+
+def test_a_column_that_float32_rounds_has_a_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{1.7e9 + 10 * i},{2000 + i % 20},{i % 7 + 0.5}" for i in range(60)]  # ten minutes, between which float32
+    (folder / "times.csv").write_text("\n".join(["time,year,y", *rows]))  # knows five numbers
+    options = ["train", "times.csv", "--max-iter", "1", "--picture", "none", "--hidden", "4", "--no-check-gradients"]
+    sentence = "varies too little beside its size for float32, so is rounded: column 'time'; --dtype float64 keeps it"
+    assert cli.main(options) == 0
+    assert sentence in capsys.readouterr().out
+    assert cli.main([*options, "--force", "--dtype", "float64"]) == 0
+    assert "is rounded" not in capsys.readouterr().out

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from estimator_problems import SAME, iris, numbers, several_labels, two_classes, two_numbers
+from marks import EAGER
 from scipy.special import expit, softmax
 from scipy.stats import norm
 from sklearn.base import clone
@@ -18,8 +19,6 @@ from mlp_xp.estimators import MLPClassifier, MLPRegressor, load
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 K = 3
-# Fits compile for minutes on JAX and Dask, where one of each sort is enough.
-EAGER = pytest.mark.only("numpy", "cupy", "torch", "array_api_strict")
 OPTIONS = {"hidden_layer_sizes": (5,), "max_iter": 6, "random_state": 0, "batch_size": 40}
 
 
@@ -118,7 +117,8 @@ SPREAD = {
 }
 
 
-@pytest.mark.parametrize("name", ["quantiles", *(pytest.param(name, marks=EAGER) for name in [*SPREAD][:-1])])
+@EAGER
+@pytest.mark.parametrize("name", SPREAD)
 def test_a_regressor_says_the_mean_and_the_spread_of_its_networks(put, host, name):
     make, options = SPREAD[name]
     X, y = make()

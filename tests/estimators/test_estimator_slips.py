@@ -204,6 +204,7 @@ NUMBERS = {
     "tol": (np.float64(0.01), 0.01), "momentum": (np.float32(0.5), 0.5), "beta_1": (np.float32(0.5), 0.5),
     "epsilon": (np.float64(1e-3), 1e-3), "warmup_steps": (np.int8(120), 120), "weight_decay": (np.float64(0.1), 0.1),
     "power_t": (np.float32(0.5), 0.5), "label_smoothing": (np.float64(0.25), 0.25), "max_fun": (np.int16(30000), 30000),
+    "accumulate": (np.int8(100), 100),
 }  # fmt: skip
 
 

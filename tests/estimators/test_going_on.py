@@ -52,6 +52,21 @@ def test_passes_of_partial_fit_follow_the_schedule_of_one_fit(kind, name):
     assert together.loss_ < 0.2 * together.loss_curve_[0]
 
 
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("options", [{}, {"solver": "sgd", "dropout": 0.3, "clip_norm": 0.1}, {"ensemble": 2}])
+def test_batches_that_are_accumulated_make_the_steps_of_one_large_batch(options):
+    X, y = iris()
+    options = {"learning_rate": "cosine", "max_iter": 10, "random_state": 0, "alpha": 0.1, **options}
+    small, large = {"batch_size": 20, "accumulate": 2}, {"batch_size": 40}
+    ours, theirs = (MLPClassifier(**options, **sizes).fit(X, y) for sizes in (small, large))
+    assert apart(ours, theirs) <= SAME
+    assert (
+        apart(passes(MLPClassifier(**options, **small), X, y, 3), passes(MLPClassifier(**options, **large), X, y, 3))
+        <= SAME
+    )
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-10)
+
+
 def recorded(schedule):
     """The schedule, and the list of what it returned."""
     rates = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from estimator_problems import iris
+from marks import EAGER
 
 import mlp_xp as mx
 from mlp_xp.estimators import MLPClassifier
@@ -11,6 +12,7 @@ from mlp_xp.estimators import MLPClassifier
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
+@EAGER
 def test_any_activation_or_one_per_layer(put, backend):
     X, y = iris()
     for activation in ("gelu", ["silu", "softplus"], mx.ops.elu, [mx.ops.leaky_relu, "tanh"]):

@@ -49,6 +49,11 @@ def test_parameters_and_defaults_are_scikit_learns_and_more():
         ({"dropout": 1.0}, "dropout"),
         ({"learning_rate": "cosin"}, "learning_rate"),
         ({"alpha": -1}, "alpha"),
+        ({"accumulate": 0}, r"'accumulate' parameter of MLPClassifier must be an int in the range \[1, inf\). Got 0"),
+        (
+            {"accumulate": 1.5},
+            r"'accumulate' parameter of MLPClassifier must be an int in the range \[1, inf\). Got 1.5",
+        ),
         ({"solver": "lbfgs", "dropout": 0.5}, "dropout needs a stochastic solver"),
         ({"activation": ["relu", "tanh"]}, "one per hidden layer"),
         ({"early_stopping": True, "validation_fraction": 0.001}, "validation set is too small"),
