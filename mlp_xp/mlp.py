@@ -267,7 +267,11 @@ def add_penalty_grads(
 
 def _on_matrices(strength: Any) -> Any:
     """A strength, ready to multiply weights: (k,) as (k, 1, 1)."""
-    return strength[..., None, None] if getattr(strength, "ndim", 0) else strength
+    if strength is None or isinstance(
+        strength, float
+    ):  # asked first: PyTorch's compiler knows no attribute of a number
+        return strength
+    return strength[..., None, None] if strength.ndim else strength
 
 
 def _sum_of_squares(xp: Namespace, W: Array) -> Array:

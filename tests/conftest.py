@@ -105,9 +105,11 @@ def put(backend: str, xp: Any, device: Any) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def host(backend: str) -> Callable[[Any], np.ndarray]:
-    """``host(array)``: the backend's array as a NumPy array."""
+    """``host(array)``: the backend's array as a NumPy array; one of NumPy's as it is."""
 
     def host(array: Any) -> np.ndarray:
+        if isinstance(array, np.ndarray | np.generic):
+            return np.asarray(array)
         if backend == "array_api_strict":
             array = array.to_device(array.__array_namespace__().Device("CPU_DEVICE"))
         elif backend != "dask":
