@@ -292,7 +292,9 @@ def test_no_choice_at_random_kinks_is_ever_refused_and_all_beyond_is(put):
 @pytest.mark.parametrize("activation", list(mx.ops.ACTIVATIONS))
 def test_no_network_fails_at_zero_weights(xp, put, activation, zeros, dtype):
     """Inputs of one sign and of both; the conventional gradients, relu'(0) = 0 and sign(0) = 0."""
-    for criterion in mx.losses.CRITERIA:
+    # an activation with kinks and one without meet every criterion, the others one with kinks and one without
+    every = activation in ("relu", "tanh")
+    for criterion in mx.losses.CRITERIA if every else ("softmax_cross_entropy", "absolute_error"):
         widths = textbook.widths_for(criterion, (3, 4, 4, 2))
         for inputs in (textbook.batch(6, 3), np.abs(textbook.batch(6, 3))):
             params = [*textbook.parameters(widths)]
