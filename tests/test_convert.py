@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import textbook
+from kinds_of_targets import KINDS, targets
 from sklearn import neural_network as theirs
 from sklearn.datasets import load_iris
 
@@ -34,24 +35,12 @@ def iris(dtype="float64"):
 # --- scikit-learn ----------------------------------------------------------------------------------------------------
 
 
-def targets(kind):
-    X, y = iris()
-    return {
-        "names": np.asarray(["c", "a", "b"])[y],
-        "two numbers": 3 * (y == 1) - 1,
-        "labels": np.stack([y > 0, y > 1], axis=1).astype(int),
-        "one number": X[:, 0],
-        "numbers": X[:, 1:3],
-        "counts": y.astype(float),
-    }[kind]
-
-
 @pytest.mark.only("numpy")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", ["names", "two numbers", "labels", "one number", "numbers", "counts"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
 def test_a_network_of_sklearns_goes_in_and_out_again(activation, kind, dtype):
-    (X, _), y = iris(dtype), targets(kind)
+    (X, _), y = iris(dtype), targets(kind, *iris())
     options = {"hidden_layer_sizes": (5, 4), "activation": activation, "max_iter": 3, "random_state": 0}
     classifies = kind in ("names", "two numbers", "labels")
     options |= {} if classifies else {"loss": "poisson" if kind == "counts" else "squared_error"}

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from estimator_problems import SAME, iris
+from kinds_of_targets import KINDS, targets
 from sklearn import neural_network as theirs
 
 from mlp_xp.estimators import MLPClassifier, MLPRegressor, load
@@ -15,21 +16,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 # two ways to round a few dozen operations in float64
 CLOSE = 1e-13
-
-
-def targets(kind):
-    X, y = iris()
-    return {
-        "names": np.asarray(["c", "a", "b"])[y],
-        "two numbers": 3 * (y == 1) - 1,
-        "labels": np.stack([y > 0, y > 1], axis=1).astype(int),
-        "number": X[:, 0],
-        "numbers": X[:, 1:3],
-        "counts": y.astype(float),
-    }[kind]
-
-
-KINDS = ["names", "two numbers", "labels", "number", "numbers", "counts"]
 
 
 def same_predictions(ours, model, X):
@@ -44,7 +30,7 @@ def same_predictions(ours, model, X):
 @pytest.mark.only("numpy")
 @pytest.mark.parametrize("kind", KINDS)
 def test_sklearns_estimator_goes_in_and_out_and_training_goes_on(kind, tmp_path):
-    X, y = iris()[0], targets(kind)
+    X, y = iris()[0], targets(kind, *iris())
     options = {"hidden_layer_sizes": (5, 4), "activation": "tanh", "solver": "sgd", "max_iter": 3, "random_state": 0}
     if kind in ("names", "two numbers", "labels"):
         model, ours = theirs.MLPClassifier(**options, momentum=0.0).fit(X, y), MLPClassifier
@@ -93,7 +79,7 @@ def test_an_estimator_of_the_other_kind_is_refused():
 @pytest.mark.only("torch")
 @pytest.mark.parametrize("kind", KINDS[:-1])
 def test_an_estimator_goes_to_torch_and_back(put, host, kind):
-    X, y = put(iris()[0]), targets(kind)
+    X, y = put(iris()[0]), targets(kind, *iris())
     network = MLPClassifier if kind in ("names", "two numbers", "labels") else MLPRegressor
     model = network(hidden_layer_sizes=(5, 4), activation=["gelu", "elu"], max_iter=2, random_state=0).fit(X, y)
     sequential = model.to_torch()
@@ -136,7 +122,7 @@ def test_a_sequential_that_is_no_such_estimator_is_refused():
 @pytest.mark.parametrize("hidden", [(), (5,)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_standardises_inside_predicts_the_same_elsewhere(kind, hidden):
-    X, y = iris()[0] * [1.0, 10.0, 100.0, 0.1] + 50.0, targets(kind)
+    X, y = iris()[0] * [1.0, 10.0, 100.0, 0.1] + 50.0, targets(kind, *iris())
     options = {"hidden_layer_sizes": hidden, "max_iter": 3, "random_state": 0, "standardise": True}
     if kind in ("names", "two numbers", "labels"):
         model = MLPClassifier(**options).fit(X, y)
@@ -157,7 +143,7 @@ def test_what_standardises_inside_predicts_the_same_elsewhere(kind, hidden):
 @pytest.mark.parametrize("standardise", [False, True])
 @pytest.mark.parametrize("options", [{"loss": "absolute_error"}, {"loss": "huber"}, {"loss": "quantile"}])
 def test_a_robust_loss_predicts_the_same_elsewhere(options, standardise):
-    X, y = iris()[0], targets("numbers")
+    X, y = iris()[0], targets("numbers", *iris())
     model = MLPRegressor(hidden_layer_sizes=(5,), max_iter=3, standardise=standardise, **options).fit(X, y)
     same_predictions(model.to_sklearn(), model, X)
 
@@ -166,7 +152,7 @@ def test_a_robust_loss_predicts_the_same_elsewhere(options, standardise):
 @pytest.mark.parametrize("options", [{"loss": "gaussian"}, {"loss": "quantile", "quantile": [0.1, 0.9]}])
 @pytest.mark.parametrize(("way", "library"), [("to_sklearn", "scikit-learn"), ("to_torch", "PyTorch")])
 def test_several_outputs_of_a_target_are_refused(options, way, library):
-    X, y = iris()[0], targets("numbers")
+    X, y = iris()[0], targets("numbers", *iris())
     model = MLPRegressor(hidden_layer_sizes=(5,), max_iter=1, standardise=True, **options).fit(X, y)
     sentence = f"^a model of {library} has one output for each target, got loss='{options['loss']}'$"
     with pytest.raises(ValueError, match=sentence):

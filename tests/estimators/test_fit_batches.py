@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 from estimator_problems import SAME, apart, assert_same, iris, numbers, several_labels, two_classes, two_numbers
+from iterables import Unsized
 from sklearn import neural_network as theirs
 from sklearn.exceptions import ConvergenceWarning
 
@@ -28,17 +29,6 @@ V, T = ValueError, TypeError
 def cut(*arrays, size=SIZE):
     """The rows in batches, as they come."""
     return [tuple(array[low : low + size] for array in arrays) for low in range(0, len(arrays[0]), size)]
-
-
-class Unsized:
-    """An iterable that can be gone through again and does not know its length; it counts its passes."""
-
-    def __init__(self, batches):
-        self.batches, self.passes = batches, 0
-
-    def __iter__(self):
-        self.passes += 1
-        return iter(self.batches)
 
 
 def kind_of(y):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import textbook
+from iterables import Unsized
 
 import mlp_xp as mx
 from mlp_xp import optim, schedules
@@ -18,17 +19,6 @@ from mlp_xp.train import Diverged, train
 
 CUTS = [slice(0, 3), slice(3, 4), slice(4, 6)]  # batches of several sizes
 TWO = [slice(0, 4), slice(4, 6)]  # of each new size JAX compiles all anew
-
-
-class Unsized:
-    """An iterable that can be gone through again and does not know its length; it counts its passes."""
-
-    def __init__(self, batches):
-        self.batches, self.passes = batches, 0
-
-    def __iter__(self):
-        self.passes += 1
-        return iter(self.batches)
 
 
 @pytest.fixture
