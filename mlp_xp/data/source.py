@@ -1,6 +1,7 @@
 """``Source``, rows that can be read in chunks, which all functions that open data return; ``hold_out`` splits them."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,23 @@ class Chunk(NamedTuple):
     first: int
 
 
+class Reading(NamedTuple):
+    """How a text file is read; None is found by looking.
+
+    separator: between two fields.
+    decimal: the decimal mark, "." or ",".
+    encoding: such as "utf-8".
+    header: whether the first line names the columns.
+    missing: texts that stand for a missing value, besides the usual ones.
+    """
+
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    header: bool | None = None
+    missing: tuple[str, ...] = ()
+
+
 class Source(NamedTuple):
     """Data that can be read.
 
@@ -32,6 +50,9 @@ class Source(NamedTuple):
     image_shape: (height, width) when the columns are the pixels of an image, row by row.
     target: the name of the target among ``columns``, where the data says it.
     is_table: whether the chunks are data frames.
+    reading: how its text is read, nothing left to find; the default for data without text.
+    notes: sentences that say what was found by looking.
+    file: the file that is read, where there is one on this machine.
     """
 
     name: str
@@ -42,6 +63,9 @@ class Source(NamedTuple):
     image_shape: tuple[int, int] | None = None
     target: str | None = None
     is_table: bool = False
+    reading: Reading = Reading()
+    notes: tuple[str, ...] = ()
+    file: Path | None = None
 
     def read(self) -> Chunk:
         """All rows at once.
