@@ -6,6 +6,7 @@ refuses a file that can't be written before the work begins.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -14,8 +15,6 @@ from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import click
 
 try:
     import fcntl
@@ -77,19 +76,19 @@ class Screen:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether lines can be replaced by newer ones."""
-        return not self.silent and self.console.is_terminal
+        """Whether lines can be replaced by newer ones; colours may be forced upon a pipe, which is none."""
+        return not self.silent and self.console.is_interactive and sys.stdout.isatty()
 
     def say(self, text: str) -> None:
         """Print a line; in a terminal above a progress bar, if there is one."""
         if "console" in vars(self) and self.is_terminal:
             self.console.out(text, highlight=False)
         elif not self.silent:  # without rich, which not every command needs
-            click.echo(text)
+            print(text, flush=True)
 
     def insist(self, text: str) -> None:
         """Print a line in any case: on stderr where text is not wanted."""
-        click.echo(text, err=self.silent)
+        (to_stderr if self.silent else self.say)(text)
 
     def show(self, drawn: Any) -> None:
         """Print what rich can draw, such as a ``Table``."""
@@ -101,7 +100,7 @@ class Screen:
         if self.as_json:
             import json  # imported here: --help must stay fast
 
-            click.echo(json.dumps(values))
+            print(json.dumps(_in_json(values)), flush=True)
 
     @contextmanager
     def status(self, text: str) -> Iterator[Callable[[str], None]]:
@@ -115,7 +114,16 @@ class Screen:
 
 def to_stderr(text: str) -> None:
     """Print a line on stderr."""
-    click.echo(text, err=True)
+    print(text, file=sys.stderr, flush=True)
+
+
+def _in_json(value: Any) -> Any:
+    """``value`` with null for NaN and the infinities, which JSON has not."""
+    if isinstance(value, Mapping):
+        return {key: _in_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def readable(value: float, unit: str) -> str:
