@@ -22,7 +22,7 @@ except ModuleNotFoundError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions
 
 
 class Status(IntEnum):
@@ -35,26 +35,58 @@ class Status(IntEnum):
 
 
 class Table(NamedTuple):
-    """A table to print: cells in rich's markup; the columns numbered ``right`` are flush right."""
+    """A table to print: cells in rich's markup; the columns numbered ``right`` are flush right.
+
+    What is wider than the terminal is printed in parts, one below the other, each with the first column.
+    """
 
     title: str
     columns: Sequence[str]
     rows: Iterable[Sequence[str]]
     right: Container[int] = ()
 
-    def __rich__(self) -> Any:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         """The table as rich draws it."""
-        from rich import box
-        from rich.table import Table
         from rich.text import Text
 
-        heading = Text(self.title, no_wrap=True, overflow="ignore")  # however narrow the table
-        drawn = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
-        for position, column in enumerate(self.columns):
-            drawn.add_column(column, justify="right" if position in self.right else "left")
-        for row in self.rows:
-            drawn.add_row(*row)
+        rows = [tuple(row) for row in self.rows]
+        heading = Text(self.title, no_wrap=True, overflow="ignore")  # however narrow the terminal
+        unbounded = options.update(width=10_000)
+
+        def fits(part: Sequence[int]) -> bool:
+            return console.measure(self._drawn(rows, part), options=unbounded).maximum <= options.max_width
+
+        for part in _parts(len(self.columns), fits):
+            drawn = self._drawn(rows, part)
+            drawn.title, heading = heading, None
+            yield drawn
+
+    def _drawn(self, rows: Sequence[Sequence[str]], part: Sequence[int]) -> Any:
+        """Some of the columns."""
+        from rich import box
+        from rich.table import Table
+
+        drawn = Table(title_justify="left", box=box.SIMPLE_HEAD)
+        for position in part:
+            justify: Any = "right" if position in self.right else "left"
+            drawn.add_column(self.columns[position], justify=justify, overflow="fold")
+        for row in rows:
+            drawn.add_row(*(row[position] for position in part))
         return drawn
+
+
+def _parts(count: int, fits: Callable[[Sequence[int]], bool]) -> Iterator[list[int]]:
+    """Columns 0 ... count - 1 in groups that fit, each with column 0; a text in two columns is wrapped, not parted."""
+    if count < 3 or fits(range(count)):
+        yield [*range(count)]
+        return
+    part = [0, 1]
+    for position in range(2, count):
+        if not fits([*part, position]):
+            yield part
+            part = [0]
+        part.append(position)
+    yield part
 
 
 class Screen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import runs
+import shell
 from runs import cli
 from shell import COMMAND, ENVIRONMENT
 
@@ -105,6 +107,44 @@ def test_after_a_failure_nothing_more_is_written(error: int, lost: str | None, m
         screen.show(output.Table("title", ("a",), [("1",)]))
         assert why() == lost
     assert raw.taken == b"first line\n"
+
+
+def drawn(columns: int, table: Any) -> list[str]:
+    """The lines of a table in a terminal of that width."""
+    from rich.console import Console
+
+    console = Console(width=columns, file=io.StringIO())
+    console.print(table)
+    return [line.rstrip() for line in console.file.getvalue().splitlines() if line.strip()]  # type: ignore[attr-defined]
+
+
+def test_a_table_wider_than_the_terminal_is_printed_in_parts() -> None:
+    rows = [(f"class {row}", *(f"{row * column}" for column in range(30)), f"{row}.5%") for row in range(3)]
+    table = output.Table("a title", ("label", *(f"c{column}" for column in range(30)), "right"), rows, range(1, 32))
+    lines = drawn(50, table)
+    assert lines[0] == "a title"
+    assert max(map(len, lines)) <= 50
+    assert " ".join(lines).count("class 1") > 1  # each part names its rows
+    cells = [cell for line in lines if "class 2" in line for cell in line.split()[2:]]
+    assert cells == [*(f"{2 * column}" for column in range(30)), "2.5%"]  # in order, and none is cut
+    assert sum("class 2" in line for line in drawn(400, table)) == 1
+
+
+def test_a_long_text_in_a_narrow_terminal_is_broken_into_lines() -> None:
+    lines = drawn(30, output.Table("facts", ("", ""), [("again", "mlp-xp train digits --max-iter 2000")]))
+    assert "…" not in "".join(lines)
+    assert max(map(len, lines)) <= 30
+
+
+def test_what_is_said_stands_on_lines_of_its_own_beside_a_bar(folder: Path) -> None:
+    data = runs.write_classes(folder)
+    for columns in (140, 70):
+        text = shell.in_terminal(columns, "train", data, *TRAIN[2:6], "--picture", "none", "--force", folder=folder)
+        left = [line.rpartition("\r\x1b[2K")[2] for line in text.split("\r\n")]  # a line that is drawn anew is erased
+        lines = [line.strip() for line in shell.plain("\n".join(left)) if line.strip()]
+        assert re.fullmatch(r"epoch 2/2 .*loss .*rows/s.*", next(line for line in lines if "2/2" in line))
+        for begins in ("gradients on", "note: ", "test set", "test accuracy", "wrote ", "again: "):
+            assert sum(begins in line for line in lines) == sum(line.startswith(begins) for line in lines) == 1, begins
 
 
 def test_numbers_that_json_has_not_are_null(capsys: pytest.CaptureFixture[str]) -> None:
