@@ -50,7 +50,7 @@ class Table(NamedTuple):
         from rich.text import Text
 
         rows = [tuple(row) for row in self.rows]
-        heading = Text(self.title, no_wrap=True, overflow="ignore")  # however narrow the terminal
+        heading: Any = Text(self.title, no_wrap=True, overflow="ignore")  # however narrow the terminal
         unbounded = options.update(width=10_000)
 
         def fits(part: Sequence[int]) -> bool:
