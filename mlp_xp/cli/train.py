@@ -9,10 +9,31 @@ import click
 from mlp_xp._lib.arguments import one_of
 from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.cli._help import Names, command_of
-from mlp_xp.cli._options import TASKS, OneOf, device_option, force_option, json_option, seed_option, setting_options
+from mlp_xp.cli._options import (
+    SETTINGS,
+    TASKS,
+    Listed,
+    OneOf,
+    device_option,
+    force_option,
+    json_option,
+    seed_option,
+    setting_options,
+)
 
-_NOT_SAVED = ("config", "save_config", "quiet", "as_json", "show", "force", "resume")
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"early_stopping": True},
+    "best": {"early_stopping": True, "ensemble": 5, "hidden_layer_sizes": (256, 256), "dropout": 0.15},
+}
+
+_NOT_SAVED = ("config", "save_config", "quiet", "as_json", "show", "force", "resume", "dry_run")
 """Options that do not change the result."""
+
+_PRESETS = {
+    "quick": "a network that stops early, within seconds",
+    "best": "five wider networks with dropout, each of which stops by rows of its own, for a few times as long",
+}
+_QUICK = "quick"
 
 
 def _read_config(context: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
@@ -34,6 +55,32 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
     return path
 
 
+def _use_preset(context: click.Context, parameter: click.Parameter, preset: str) -> str:
+    """Let the settings of a preset be the defaults, which a file of settings and the command line override."""
+    if preset != _QUICK:  # the settings of the first preset are the defaults of the options
+        context.default_map = {**_settings_of(preset), **(context.default_map or {})}
+    return preset
+
+
+def _settings_of(preset: str) -> dict[str, Any]:
+    """The options that a preset sets, and those that only the first sets, which are as in the estimators."""
+    plain = {name: SETTINGS[name].default for name in PRESETS[_QUICK] if name in SETTINGS}
+    settings = {**plain, **PRESETS[preset]} if preset != _QUICK else PRESETS[preset]
+    return {name: Listed()(value) if isinstance(value, tuple | list) else value for name, value in settings.items()}
+
+
+def _chosen(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
+    """The options that decide the result and differ from the defaults of their preset."""
+    usual = {str(p.name): p.default is True if getattr(p, "is_flag", False) else p.default for p in command.params}
+    usual |= _settings_of(values["preset"])
+    kept = ("data", *(("preset",) if values["preset"] != _QUICK else ()))
+    return {
+        name: value
+        for name, value in values.items()
+        if name in kept or (name not in _NOT_SAVED and value not in (None, ()) and value != usual[name])
+    }
+
+
 @command_of(
     "train iris",
     "train houses.csv --target price --hidden 64,32 --epochs 50",
@@ -44,9 +91,38 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
 @click.option("--task", type=OneOf(*TASKS), help="By default inferred from the target.")
 @click.option("--drop", multiple=True, help="A column to leave out; can be repeated.")
 @click.option("--category", multiple=True, help="A column of numbers that are categories; can be repeated.")
-@click.option("--missing", type=OneOf("refuse", "drop", "fill"), default="refuse", help="Way to treat missing values.")
+@click.option(
+    "--missing",
+    type=OneOf("auto", "refuse", "drop", "fill"),
+    default="auto",
+    help="Way to treat missing values; auto: the median and a column that says so, categories a level of their own.",
+)
+@click.option(
+    "--unknown",
+    type=OneOf("level", "refuse"),
+    default="level",
+    help="Way to treat categories of new data that the training did not have; level: one of their own.",
+)
+@click.option(
+    "--numbers",
+    type=OneOf("plain", "piecewise", "auto"),
+    default="plain",
+    help="Way to encode numbers: as they are, in pieces, or what has the lower validation loss.",
+)
 @click.option("--standardise/--no-standardise", default=True, help="Scale each column to mean 0 and deviation 1.")
 @click.option("--test-fraction", type=click.FloatRange(0, 1, True, True), default=0.2, help="Share of test rows.")
+@click.option("--cv", type=click.IntRange(2), metavar="K", help="Score by cross-validation in K folds of all rows.")
+@click.option(
+    "--refit/--no-refit", default=True, help="After the test, fit again to all rows, for as many epochs as were best."
+)
+@click.option(
+    "--preset",
+    type=OneOf(*_PRESETS),
+    default=_QUICK,
+    is_eager=True,
+    callback=_use_preset,
+    help=f"Settings to start from; {'; '.join(f'{name}: {text}' for name, text in _PRESETS.items())}.",
+)
 @setting_options
 @click.option(
     "--backend", type=Names(("auto", *BACKENDS)), default="numpy",
@@ -63,6 +139,7 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
 @click.option("--picture", help="A .png file, by default named after the model; none for no picture.")
 @click.option("--config", is_eager=True, callback=_read_config, help="A TOML file of defaults for these options.")
 @click.option("--save-config", help="A TOML file to write the options of this run to.")
+@click.option("--dry-run", is_flag=True, help="Show columns, network and cost; nothing is trained or written.")
 @click.option("--show", is_flag=True, help="Show the picture in the terminal too.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 @json_option
@@ -77,5 +154,9 @@ def command(context: click.Context, /, **values: Any) -> int:
     began = time.perf_counter()  # loading libraries takes much of a short run
     from mlp_xp.cli._training import train  # imported here: --help must stay fast
 
-    settings = {name: value for name, value in values.items() if name not in _NOT_SAVED}
-    return train(context.command, values, settings, began)
+    return train(context.command, values, _chosen(context.command, values), began)
+
+
+for _parameter in command.params:  # the help shows what a run without a preset takes
+    if _parameter.name in _settings_of(_QUICK):
+        _parameter.default = _settings_of(_QUICK)[_parameter.name]
