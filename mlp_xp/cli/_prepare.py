@@ -145,6 +145,16 @@ def prepare(found: Look, options: dict[str, Any]) -> Data:
     return Data(recipe, classes, rows, splits, test, learned.reason, tuple(notes), about)
 
 
+def in_folds(data: Data, count: int, options: dict[str, Any]) -> Data:
+    """The same data, whose rows but the test rows are split into folds, each of which tests what the others teach."""
+    first, labels = data.splits[0], None if data.classes is None else data.rows.y
+    kept = np.concatenate([first.trained, first.validated])
+    of_kept = _folds(count, options["seed"], len(kept), None if labels is None else labels[kept])
+    splits = (Split(*_split_validation(options, labels, kept[inner]), kept[outer]) for inner, outer in of_kept)
+    about = {name: value for name, value in data.about.items() if name != "own_test_set"}
+    return data._replace(splits=tuple(splits), about=about)
+
+
 def _read(source: Source, recipe: recipes.Recipe, dtype: str) -> Rows:
     encoded = recipes.read(source, recipe, np.dtype(dtype))
     assert encoded.y is not None  # a recipe with a target raises where a source has none

@@ -102,7 +102,7 @@ def choose(run: Run) -> None:
     # a backend that can't be used is refused before the data is read as numbers
     place = None if run.backend == "auto" else load(run.backend, dtype, options["device"])
     run.data = prepare(run.look, options)
-    estimator = _estimator(run)
+    estimator = estimator_of(run)
     run.lap("loading libraries and data")
     n, d_in = len(run.data.splits[0].trained), run.data.recipe.width
     run.sizes = (d_in, *estimator.hidden_layer_sizes, run.data.outputs * estimator._outputs_per_target())
@@ -125,7 +125,7 @@ def choose(run: Run) -> None:
     say(f"network {run.network}, on {run.backend} in {dtype}")
 
 
-def _estimator(run: Run) -> Any:
+def estimator_of(run: Run) -> Any:
     """The estimator that the options describe, for the data of ``run``; it stops early where it has rows to watch."""
     options, data = run.options, run.data
     kind, labels = (MLPRegressor, []) if data.classes is None else (MLPClassifier, data.classes.tolist())
