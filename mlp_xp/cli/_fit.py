@@ -173,7 +173,6 @@ def refit(run: Run) -> None:
         return
     epochs = round(float(np.mean([each.epochs for each in run.fits])))
     estimator, settings = clone(run.model.estimator), run.model.estimator.get_params(deep=False)
-    everything = np.arange(len(rows.X))
     recipe = run.data.recipe.learn_fill(rows.X)
     ends = None if estimator.solver in FULL_BATCH or getattr(estimator, "folds", False) else epochs
     estimator.set_params(check_gradients=False, **_as_before(run.model.estimator, ends))
@@ -185,7 +184,7 @@ def refit(run: Run) -> None:
                 show_bar(epoch)
                 return ends is not None and epoch.last.number >= ends
 
-            data = run.data.filled(recipe, everything)
+            data = run.data.filled(recipe)
             estimator.fit(run.model.place.put(data.X), data.y, callbacks=(after,))
         if any(_INTERRUPTED in text for text in warned):
             raise KeyboardInterrupt

@@ -88,19 +88,25 @@ class Data(NamedTuple):
         rows = self.splits[number].tested
         return Rows(self.rows.X[rows], self.rows.y[rows])
 
-    def filled(self, recipe: recipes.Recipe, rows: NDArray[Any]) -> Dataset:
-        """Some of the rows, with what ``recipe`` has learned to fill in."""
+    def filled(self, recipe: recipes.Recipe, rows: NDArray[Any] | None = None) -> Dataset:
+        """Some of the rows, by default all, with what ``recipe`` has learned to fill in."""
+        if rows is None:  # without a copy
+            return Dataset(recipe.filled(self.rows.X), self.rows.y)
         return Dataset(recipe.filled(self.rows.X[rows]), self.rows.y[rows])
 
 
-def look(options: dict[str, Any]) -> Look:
-    """Open the data that the options name, and learn how its columns become numbers."""
-    source = open_data(options["data"], options["category"])
-    wanted = recipes.Wanted(
+def look(data: str, wanted: recipes.Wanted) -> Look:
+    """Open the data of this name, and learn how its columns become numbers."""
+    source = open_data(data, wanted.categories)
+    return Look(source, recipes.learn(source, wanted))
+
+
+def wanted_of(options: dict[str, Any]) -> recipes.Wanted:
+    """What the options of ``train`` say about the data."""
+    return recipes.Wanted(
         options["target"], options["task"], options["missing"], options["drop"], options["category"],
         options["unknown"], "plain" if options["numbers"] == "auto" else options["numbers"],
     )  # fmt: skip
-    return Look(source, recipes.learn(source, wanted))
 
 
 def prepare(found: Look, options: dict[str, Any]) -> Data:

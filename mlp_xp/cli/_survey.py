@@ -8,13 +8,19 @@ from rich.markup import escape
 
 from mlp_xp.backends.timing import Task, time_step
 from mlp_xp.cli._output import Screen, Table, readable
-from mlp_xp.cli._prepare import Look
+from mlp_xp.cli._prepare import Look, look
 from mlp_xp.cli._run import Run
+from mlp_xp.cli._standin import Wanted
 from mlp_xp.cost import step_cost
 from mlp_xp.criterion import criterion_named
 
 _TIMED = 2e10  # FLOP: a step of more is not timed, for one takes a second or more
 _SECONDS = 0.1  # of timing
+
+
+def inspect_data(screen: Screen, data: str, target: str | None) -> None:
+    """``mlp-xp inspect`` for the data of this name; its target is the last column, unless another is named."""
+    screen.record(show_columns(screen, look(data, Wanted(target))))
 
 
 def show_columns(screen: Screen, look: Look) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from mlp_xp.cli._fit import fit, refit
 from mlp_xp.cli._model import Model
 from mlp_xp.cli._options import ROWS, estimator_settings
 from mlp_xp.cli._output import Screen, Status, claimed, network, to_stderr
-from mlp_xp.cli._prepare import look, prepare, watches
+from mlp_xp.cli._prepare import look, prepare, wanted_of, watches
 from mlp_xp.cli._run import Run, as_toml, command_line, result_files
 from mlp_xp.cli._scores import Score, score, score_table
 from mlp_xp.cli._survey import show_columns, show_cost
@@ -49,7 +49,7 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
         claimed(files.model, files.picture, files.config, force=options["force"]),
         claimed(files.checkpoint, force=options["force"] or options["resume"]),
     ):
-        run.look = look(options)
+        run.look = look(options["data"], wanted_of(options))
         for note in run.look.notes:
             screen.say(f"note: {note}")
         if options["numbers"] == "auto":
@@ -67,7 +67,7 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
 
 def look_only(run: Run) -> Status:
     """Show what each column is taken for, the network, and what it costs to train; nothing is trained or written."""
-    run.look = look(run.options)
+    run.look = look(run.options["data"], wanted_of(run.options))
     columns = show_columns(run.screen, run.look)
     choose(run)
     cost = show_cost(run)
@@ -147,7 +147,7 @@ def _fit_either(run: Run) -> bool:
         one.options = {**run.options, "numbers": numbers}
         one.fits, one.notes, one.seconds, one.epoch = [], [], dict(run.seconds), None
         one.screen.say(f"numbers {numbers}:")
-        one.look = look(one.options)
+        one.look = look(one.options["data"], wanted_of(one.options))
         choose(one)
         if not fit(one):
             return False

@@ -242,17 +242,11 @@ def test_the_again_line_gives_the_same_model(folder: Path, capsys: pytest.Captur
 
 def test_the_command_line_wins_over_the_file_and_the_file_over_the_preset(folder: Path) -> None:
     data = runs.write_classes(folder)
-    Path("a.toml").write_text(
-        'preset = "best"\ndropout = 0.3\nensemble = 2\nhidden = "4"\n'.replace("hidden =", "hidden_layer_sizes =")
-    )
+    Path("a.toml").write_text('preset = "best"\ndropout = 0.3\nensemble = 2\nhidden_layer_sizes = "4"\n')
+    once = ("--max-iter", "1", "--picture", "none", "--force", "-q", "--dropout", "0.2")
     for order in (("--config", "a.toml"), ("--preset", "best", "--config", "a.toml"),
                   ("--config", "a.toml", "--preset", "best")):  # fmt: skip
-        assert (
-            cli.main(
-                ["train", data, "-q", "--max-iter", "1", "--picture", "none", "--force", "--dropout", "0.2", *order]
-            )
-            == 0
-        )
+        assert cli.main(["train", data, *once, *order]) == 0
         model = estimators.load("small.safetensors")
         assert (model.dropout, model.ensemble, model.hidden_layer_sizes) == (0.2, 2, (4,))
     runs.train_quickly(data, "--config", "a.toml", "--preset", "quick", "--force")
@@ -358,3 +352,16 @@ def test_a_dry_run_shows_columns_network_and_cost_and_writes_nothing(
     assert {"columns", "task", "network", "parameters", "seconds_of_an_epoch"} <= record.keys()
     assert record["columns"][0]["missing"] == 1
     assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_inspect_shows_the_columns_of_data(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = runs.write_table(folder)
+    assert cli.main(["train", data, "--target", "district", "--dry-run"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert cli.main(["inspect", data, "--target", "district"]) == 0
+    inspected = capsys.readouterr().out.splitlines()
+    assert inspected == shown[: len(inspected)]
+    assert len(inspected) > 6
+    assert cli.main(["inspect", data, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["target"] == "price"
+    assert cli.main(["inspect", "none.safetensors"]) == 2
