@@ -6,10 +6,10 @@ the test of a later ``train`` with the best settings is on rows that decided not
 
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import click
 import numpy as np
@@ -29,6 +29,8 @@ from mlp_xp.cli._run import Files, Run, as_toml, command_line
 from mlp_xp.cli._training import estimator_of
 from mlp_xp.parameters import FULL_BATCH
 
+ChosenOf: TypeAlias = Callable[[click.Command, dict[str, Any]], dict[str, Any]]
+
 _SHORT = {"hidden_layer_sizes": "hidden", "learning_rate_init": "lr", "batch_size": "batch"}
 """Names of settings where there is little room; the others are short."""
 
@@ -37,7 +39,7 @@ _SHOWN = 10  # tries in the table
 
 
 class Search(NamedTuple):
-    """What a search may do: so many tries in about so many seconds, each on so many folds; ``given`` is not searched."""
+    """What a search may do: so many tries in so many seconds, each on so many folds; ``given`` is not searched."""
 
     tries: int
     seconds: float | None
@@ -80,11 +82,12 @@ class Try(NamedTuple):
         return {"settings": self.settings, "scores": scores, "seconds": self.seconds}
 
 
-def tune(command: click.Command, options: dict[str, Any], given: set[str], began: float) -> Status:
+def tune(command: click.Command, chosen_of: ChosenOf, options: dict[str, Any], given: set[str], began: float) -> Status:
     """Search settings of ``command``, write the best, and return the exit status.
 
     Args:
         command: ``mlp-xp train``.
+        chosen_of: gives those of its options that decide the result and differ from their defaults.
         options: of ``mlp-xp tune``, by their names.
         given: names of those that are not as by default; they are not searched.
         began: when the command began, by ``time.perf_counter``.
@@ -105,7 +108,9 @@ def tune(command: click.Command, options: dict[str, Any], given: set[str], began
             if interrupted:
                 raise KeyboardInterrupt
             raise ValueError(tries[0].error)
-        return _report(screen, command, options, path, tries, interrupted, began)
+        best = min(tries, key=lambda each: each.rank_key)
+        settings = chosen_of(command, {**options, **best.settings})
+        return _report(screen, command, settings, path, tries, interrupted, began)
 
 
 def _as_of(command: click.Command, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,13 +234,12 @@ def _scores(model: Model, data: Data, fold: int) -> dict[str, float]:
 
 
 def _report(
-    screen: Screen, command: click.Command, options: dict[str, Any], path: Path, tries: list[Try], interrupted: bool,
+    screen: Screen, command: click.Command, settings: dict[str, Any], path: Path, tries: list[Try], interrupted: bool,
     began: float,
 ) -> Status:  # fmt: skip
     """Write the best settings, show the tries, and say what to do next; the exit status."""
     ranked = sorted(tries, key=lambda each: each.rank_key)
     best, default = ranked[0], tries[0]
-    settings = _settings(command, {**options, **best.settings})
     write_whole(path, as_toml(settings).encode())
     screen.record({
         "final": True, "best": best.as_record(), "tries": len(tries), "interrupted": interrupted, "settings": str(path),
@@ -251,16 +255,6 @@ def _report(
         return Status.OK
     to_stderr(f"interrupted after {len(tries)} tries: the best settings so far are in {path}")
     return Status.INTERRUPTED
-
-
-def _settings(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
-    """The options of ``train`` that decide the result."""
-    from mlp_xp.cli.train import chosen_of
-
-    names = {str(parameter.name) for parameter in command.params}
-    return chosen_of(
-        command, {name: value for name, value in values.items() if name in names} | {"check_gradients": True}
-    )
 
 
 def _table(ranked: list[Try], default: Try) -> Table:

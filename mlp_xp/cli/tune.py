@@ -39,7 +39,7 @@ def command(context: click.Context, /, **values: Any) -> int:
     given = {name for name in values if context.get_parameter_source(name) in _GIVEN}
     of_preset = train.settings_of(values["preset"])  # which is where the search begins
     given = {name for name in given if name not in of_preset or values[name] != of_preset[name]}
-    return tune(train.command, values, given, began)
+    return tune(train.command, train.chosen_of, values, given, began)
 
 
 _GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
