@@ -42,7 +42,7 @@ def examples() -> list[tuple[str, list[str]]]:
 
 
 def test_the_examples_of_the_page_print_what_it_shows(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     (script,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -51,7 +51,7 @@ def test_the_examples_of_the_page_print_what_it_shows(
     for command, shown in examples():
         status = runs.cli.main(shlex.split(command))
         expected = 2 if shown and shown[0].startswith("error: ") else 0
-        printed = "".join(capsys.readouterr())
+        printed = "".join(capfd.readouterr())
         assert status == expected, printed
         assert matches(shown, printed.splitlines()), f"mlp-xp {command} printed\n{printed}"
 
