@@ -126,6 +126,33 @@ class Names(click.types.StringParamType):
         return [CompletionItem(f"{before}{comma}{name}") for name in self.names if name.startswith(last)]
 
 
+class FileName(click.types.StringParamType):
+    """The name of a file that ends in one of ``suffixes``; a shell completes those, and folders."""
+
+    name = "file"
+
+    def __init__(self, *suffixes: str) -> None:
+        self.suffixes = suffixes
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem("|".join(self.suffixes), type="file")]
+
+
+class DataName(FileName):
+    """The name of data: a file of a kind that is read, a folder, or data that is built in."""
+
+    name = "data"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from mlp_xp.data import BUILT_IN, TABLES  # imported here: --help must stay fast
+
+        names = [CompletionItem(name) for name in BUILT_IN if name.startswith(incomplete)]
+        return [*names, CompletionItem("|".join((*self.suffixes, *TABLES, ".npz")), type="file")]
+
+
+MODEL = FileName(".safetensors")
+
+
 def name_option(flag: str, names: Iterable[str], default: str, **more: Any) -> Callable[[_Function], _Function]:
     """An option whose value is one of ``names``, which its help lists."""
     names = tuple(names)

@@ -2,14 +2,14 @@
 
 import click
 
-from mlp_xp.cli._help import command_of
+from mlp_xp.cli._help import MODEL, DataName, command_of
 from mlp_xp.cli._options import backend_option, device_option, json_option
 from mlp_xp.cli._output import Screen
 
 
 @command_of("evaluate houses.safetensors houses.csv")
-@click.argument("model")
-@click.argument("data")
+@click.argument("model", type=MODEL)
+@click.argument("data", type=DataName())
 @backend_option
 @device_option
 @json_option

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlp_xp.cli._help import command_of
+from mlp_xp.cli._help import DataName, command_of
 from mlp_xp.cli._output import Screen, Table, listed, network, readable
 from mlp_xp.cost import step_cost
 from mlp_xp.criterion import criterion_named
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @command_of("inspect houses.safetensors", "inspect houses.csv --target price")
-@click.argument("file")
+@click.argument("file", type=DataName(".safetensors"))
 @click.option("--target", help="The column of data that is to be learned; by default the last.")
 @click.option("--json", "as_json", is_flag=True, help="Print all that the file says, as JSON.")
 def command(file: str, target: str | None, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import click
 
-from mlp_xp.cli._help import command_of
+from mlp_xp.cli._help import MODEL, DataName, FileName, command_of
 from mlp_xp.cli._options import ROWS, backend_option, device_option, force_option, numbers_in
 from mlp_xp.cli._output import Screen, claimed, with_suffix
 
@@ -26,9 +26,14 @@ _Write: TypeAlias = Callable[[list[Any]], None]
 
 
 @command_of("predict houses.safetensors new.csv -o prices.csv")
-@click.argument("model")
-@click.argument("data")
-@click.option("--output", "-o", help="A .csv, .parquet or .npz file; by default CSV is printed.")
+@click.argument("model", type=MODEL)
+@click.argument("data", type=DataName())
+@click.option(
+    "--output",
+    "-o",
+    type=FileName(".csv", ".parquet", ".npz"),
+    help="A .csv, .parquet or .npz file; by default CSV is printed.",
+)
 @click.option("--proba", is_flag=True, help="Write the probability of each class too.")
 @click.option("--std", is_flag=True, help="Write a standard deviation too: of loss gaussian, or of an ensemble.")
 @click.option("--quantiles", help="Levels of quantiles to write too, comma separated: of loss gaussian, or quantile.")

@@ -8,7 +8,7 @@ import click
 
 from mlp_xp._lib.arguments import one_of
 from mlp_xp.backends import BACKENDS, DTYPES
-from mlp_xp.cli._help import Names, command_of
+from mlp_xp.cli._help import MODEL, DataName, FileName, Names, command_of
 from mlp_xp.cli._options import (
     SETTINGS,
     TASKS,
@@ -86,7 +86,7 @@ def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
     "train houses.csv --target price --hidden 64,32 --epochs 50",
     "train mnist/ --backend torch --device cuda --early-stopping",
 )
-@click.argument("data", default="digits", required=False)
+@click.argument("data", type=DataName(), default="digits", required=False)
 @click.option("--target", help="The column to learn; by default the last.")
 @click.option("--task", type=OneOf(*TASKS), help="By default inferred from the target.")
 @click.option("--drop", multiple=True, help="A column to leave out; can be repeated.")
@@ -133,12 +133,19 @@ def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
 @click.option("--compile", is_flag=True, help="Compile the training step (backends jax and torch); that takes seconds.")
 @seed_option
 @click.option("--check-gradients/--no-check-gradients", default=True, help="Check the gradients before training.")
-@click.option("--checkpoint", help="A .safetensors file for the state of the training, written after every epoch.")
+@click.option(
+    "--checkpoint", type=MODEL, help="A .safetensors file for the state of the training, written after every epoch."
+)
 @click.option("--resume", is_flag=True, help="Continue from the checkpoint.")
-@click.option("--output", "-o", help="The .safetensors file of the model; by default named after the data.")
-@click.option("--picture", help="A .png file, by default named after the model; none for no picture.")
-@click.option("--config", is_eager=True, callback=_read_config, help="A TOML file of defaults for these options.")
-@click.option("--save-config", help="A TOML file to write the options of this run to.")
+@click.option("--output", "-o", type=MODEL, help="The .safetensors file of the model; by default named after the data.")
+@click.option(
+    "--picture", type=FileName(".png"), help="A .png file, by default named after the model; none for no picture."
+)
+@click.option(
+    "--config", type=FileName(".toml"), is_eager=True, callback=_read_config,
+    help="A TOML file of defaults for these options.",
+)  # fmt: skip
+@click.option("--save-config", type=FileName(".toml"), help="A TOML file to write the options of this run to.")
 @click.option("--dry-run", is_flag=True, help="Show columns, network and cost; nothing is trained or written.")
 @click.option("--show", is_flag=True, help="Show the picture in the terminal too.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
