@@ -120,11 +120,8 @@ def open_model(path: str, backend: str = "numpy", device: str | None = None) -> 
 
 
 def open_for(model: Model, data: str) -> Source:
-    """The data called ``data``, or its test set if it has one, with the model's categories read as text."""
-    text = [column.name for column in model.recipe.columns or () if column.categories is not None]
-    if model.recipe.target is not None and model.is_classifier and model.classes.dtype.kind == "U":
-        text.append(model.recipe.target)
-    source = open_data(data, text)
+    """The data called ``data``, or its test set if it has one."""
+    source = open_data(data)
     return source.test or source
 
 

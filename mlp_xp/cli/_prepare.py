@@ -55,7 +55,7 @@ class Data(NamedTuple):
 
 def prepare(options: dict[str, Any]) -> Data:
     """Read the data that the options name, learn its recipe, and split its rows."""
-    source = open_data(options["data"], options["category"])
+    source = open_data(options["data"])
     chunk = source.read()
     wanted = recipes.Wanted(*(options[name] for name in ("target", "task", "missing", "drop", "category")))
     recipe, reason = recipes.learn(source, chunk, wanted)

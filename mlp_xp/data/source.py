@@ -79,6 +79,35 @@ class Source(NamedTuple):
         return chunk
 
 
+ROWS = 2**16  # read at a time, where all are wanted
+
+
+def table(name: str, where: str, columns: tuple[str, ...], frames: Callable[[int], Iterator[Any]]) -> Source:
+    """The source of data frames with these columns; ``frames(rows)`` reads so many rows at a time, or fewer.
+
+    Raises:
+        ValueError: when two columns have the same name.
+    """
+    if len(set(columns)) < len(columns):
+        twice = next(name for name in columns if columns.count(name) > 1)
+        raise ValueError(f"{where} must have columns of different names, got {twice!r} twice")
+
+    def chunks(rows: int | None) -> Iterator[Chunk]:
+        import pandas as pd
+
+        first, parts = 0, []
+        for frame in frames(rows or ROWS):
+            if rows is None:
+                parts.append(frame)
+            elif len(frame):
+                yield Chunk(frame, None, first)
+                first += len(frame)
+        if parts:
+            yield Chunk(pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0], None, 0)
+
+    return Source(name, where, columns, chunks, is_table=True)
+
+
 def no_rows(where: str) -> ValueError:
     """The error of a source without rows."""
     return ValueError(f"{where} must have at least one row, got none")
