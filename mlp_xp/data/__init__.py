@@ -18,14 +18,13 @@ from mlp_xp._lib.files import HostArray
 from mlp_xp.data import arrays, files, text, typed
 from mlp_xp.data.arrays import BUILT_IN
 from mlp_xp.data.files import Found
-from mlp_xp.data.source import Chunk, Reading, Source, hold_out
+from mlp_xp.data.source import BY_LOOKING, Chunk, Reading, Source, hold_out
 
 __all__ = ["BUILT_IN", "KINDS", "TABLES", "Chunk", "HostArray", "Reading", "Source", "hold_out", "open_data"]
 
 TABLES = tuple(suffix for suffix, kind in files.SUFFIXES.items() if kind != "npz")
 KINDS = f"{', '.join(BUILT_IN)}, {files.KINDS}"
 
-_BY_LOOKING = Reading()
 _READERS = {
     "parquet": typed.parquet,
     "arrow": typed.arrow,
@@ -38,7 +37,7 @@ _READERS = {
 }
 
 
-def open_data(name: str | Path, reading: Reading | Iterable[str] = _BY_LOOKING) -> Source:
+def open_data(name: str | Path, reading: Reading | Iterable[str] = BY_LOOKING) -> Source:
     """Open the data called ``name``; its rows are read and checked later, by ``Source.chunks`` or ``Source.read``.
 
     Args:
@@ -59,7 +58,7 @@ def open_data(name: str | Path, reading: Reading | Iterable[str] = _BY_LOOKING) 
     ['setosa', 'setosa']
     """
     if not isinstance(reading, Reading):  # version 0.1.0 named columns to read as text here: now all are
-        reading = _BY_LOOKING
+        reading = BY_LOOKING
     name, path = str(name), Path(name)
     try:
         if name in BUILT_IN:

@@ -38,6 +38,17 @@ class Reading(NamedTuple):
     header: bool | None = None
     missing: tuple[str, ...] = ()
 
+    def over(self, other: "Reading") -> "Reading":
+        """These choices, and those of ``other`` where these leave one open.
+
+        >>> Reading(separator=";").over(Reading(separator=",", decimal=","))[:2]
+        (';', ',')
+        """
+        return Reading(*(theirs if mine in (None, ()) else mine for mine, theirs in zip(self, other, strict=True)))
+
+
+BY_LOOKING = Reading()
+
 
 class Source(NamedTuple):
     """Data that can be read.
