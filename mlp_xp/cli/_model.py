@@ -13,7 +13,7 @@ from mlp_xp.backends import Placement, load
 from mlp_xp.cli._options import ROWS
 from mlp_xp.data import Source, open_data
 from mlp_xp.data.recipe import Recipe, plain_recipe, scales_in
-from mlp_xp.data.source import no_rows
+from mlp_xp.data.source import BY_LOOKING, Reading, no_rows
 
 
 class Model(NamedTuple):
@@ -119,9 +119,9 @@ def open_model(path: str, backend: str = "numpy", device: str | None = None) -> 
     return Model(estimator, place, recipe, header)
 
 
-def open_for(model: Model, data: str) -> Source:
-    """The data called ``data``, or its test set if it has one."""
-    source = open_data(data)
+def open_for(model: Model, data: str, reading: Reading = BY_LOOKING) -> Source:
+    """The data called ``data``, or its test set if it has one; what ``reading`` leaves open is as in training."""
+    source = open_data(data, reading.over(getattr(model.recipe, "reading", BY_LOOKING)))
     return source.test or source
 
 
