@@ -270,3 +270,21 @@ class RegressorParameters(SharedParameters, _Loss):  # ``loss`` comes first: the
     delta: float = parameter(
         "Error beyond which the loss is a straight line, standardised where y is (huber).", _POSITIVE, default=1.0
     )
+
+
+# --- settings that were chosen together --------------------------------------------------------------------------
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "standardise": True, "early_stopping": True, "scoring": "loss", "n_iter_no_change": 20, "max_iter": 300,
+    },
+    "best": {
+        "standardise": True, "early_stopping": True, "scoring": "loss", "n_iter_no_change": 16, "max_iter": 200,
+        "ensemble": 5, "folds": True, "hidden_layer_sizes": (256, 256), "dropout": 0.15, "batch_size": 128,
+    },
+}  # fmt: skip
+"""Name -> parameters of both estimators that were chosen together, on real tables (``scripts/presets.py``).
+
+quick: one network that stops early by the loss on validation rows; what ``mlp-xp train`` does by default.
+best: five wider networks, each of which stops by a part of its own of the rows.
+"""

@@ -24,8 +24,10 @@ from mlp_xp.estimators.converters import register_converters
 from mlp_xp.estimators.displays import ImportanceDisplay, LossCurveDisplay, WeightsDisplay
 from mlp_xp.estimators.files import load
 from mlp_xp.estimators.regressor import MLPRegressor
+from mlp_xp.parameters import PRESETS
 
 __all__ = [
+    "PRESETS",
     "ImportanceDisplay",
     "LossCurveDisplay",
     "MLPClassifier",

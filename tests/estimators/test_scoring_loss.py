@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from estimator_problems import SAME, iris, numbers, several_labels, two_classes, two_numbers
+from marks import EAGER
 from sklearn.metrics import log_loss, make_scorer, mean_pinball_loss, mean_squared_error
 from sklearn.model_selection import train_test_split
 
@@ -50,7 +51,8 @@ def test_the_run_is_that_of_a_scorer_that_is_minus_the_loss(kind, make, options,
         np.testing.assert_allclose(a, b, rtol=SAME, atol=SAME)
 
 
-def test_the_best_epoch_is_kept_on_every_backend(put, host):
+@EAGER
+def test_the_best_epoch_is_kept(put, host):
     X, y = iris()
     seen = []
     options = {**OPTIONS, "max_iter": 4, "learning_rate_init": 0.5, "tol": 0.0}
