@@ -127,6 +127,12 @@ def readable(value: float, unit: str) -> str:
     return f"{value:.3g} {prefix}{unit}".rstrip()
 
 
+def figure(value: float) -> str:
+    """Four digits: ``0.01235``, ``123.5``, ``1,235,000``."""
+    rounded = float(f"{value:.4g}")
+    return f"{rounded:,.0f}" if 1e3 <= abs(rounded) < 1e15 else f"{rounded:.4g}"
+
+
 def listed(names: Sequence[Any], most: int) -> str:
     """``a, b and 3 more``."""
     return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -21,7 +21,8 @@ from mlp_xp.cli._options import ROWS, estimator_settings
 from mlp_xp.cli._output import Screen, Status, claimed, network, to_stderr
 from mlp_xp.cli._prepare import prepare
 from mlp_xp.cli._run import Run, as_toml, command_line, result_files
-from mlp_xp.cli._scores import score, score_table
+from mlp_xp.cli._score_tables import score_table
+from mlp_xp.cli._scores import score
 from mlp_xp.cost import step_cost
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
 from mlp_xp.estimators import files as estimator_files
