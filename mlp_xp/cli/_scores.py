@@ -61,6 +61,12 @@ def _apart(values: tuple[float, ...], form: str) -> list[str]:
     return [format(value, form.format(first)) for value in values]
 
 
+def score_in(record: dict[str, Any]) -> Score:
+    """The score of which a record of JSON tells."""
+    found: dict[str, Any] = {name: math.nan if record[name] is None else record[name] for name in Score._fields}
+    return Score(**found)
+
+
 class Baseline(NamedTuple):
     """What is said without looking at a row, and how good that is.
 
@@ -151,6 +157,11 @@ def judge(
         seed: of the rows that the bootstrap draws.
     """
     return judged(model, y, said_of(model, (X[low : low + ROWS] for low in range(0, len(X), ROWS))), training_y, seed)
+
+
+def predict(model: Model, X: NDArray[Any]) -> NDArray[Any]:
+    """Labels or numbers (n,) for rows that the recipe has read, predicted in parts."""
+    return np.concatenate([model.predict(X[low : low + ROWS]) for low in range(0, len(X), ROWS)])
 
 
 def said_of(model: Model, parts: Iterable[NDArray[Any]]) -> Said:
@@ -269,26 +280,33 @@ def score(y: NDArray[Any], predicted: NDArray[Any], classifies: bool, seed: int 
 
 def _numbers(model: Model, y: NDArray[Any], said: Said, usual: NDArray[Any], seed: int) -> Judged:
     criterion, predicted = criterion_named(model.estimator._criterion()), said.predicted
-    level = min(criterion.levels, key=lambda each: abs(each - 0.5), default=0.5)  # which ``predicted`` is
-    name, measure = "R^2", _r_squared
-    central = float(np.mean(usual))
-    if level != 0.5:  # it is not meant to be near the middle of the targets
-        name, central = f"D^2 of quantile {level:g}", float(np.quantile(usual, level))
-
-        def measure(y: NDArray[Any], predicted: NDArray[Any]) -> float:
-            return float(known.d2_pinball_score(y, predicted, alpha=level)) if np.ptp(y) else math.nan
-
+    level, measure = measure_of(model)
+    name = "R^2" if level is None else f"D^2 of quantile {level:g}"
+    central = float(np.mean(usual) if level is None else np.quantile(usual, level))
     headline = Score(name, measure(y, predicted), *_bootstrap(y, predicted, measure, seed), len(y))
     constant = np.full(len(y), central)
-    errors = {} if level != 0.5 else {
+    errors = {} if level is not None else {
         "RMSE": float(known.root_mean_squared_error(y, predicted)),
         "MAE": float(known.mean_absolute_error(y, predicted)),
     }  # fmt: skip
     error = float(known.root_mean_squared_error(y, constant)) if errors else None
     baseline = Baseline(central, name, measure(y, constant), error)
-    what = "the mean" if errors else f"the quantile {level:g}"
+    what = "the mean" if level is None else f"the quantile {level:g}"
     hint = "" if math.isnan(headline.value) else _beside_baseline(headline, baseline, f"always {what}")
     return Judged(predicted, headline, errors | _of_the_loss(criterion, y, said), baseline, hint)
+
+
+def measure_of(model: Model) -> tuple[float | None, Callable[[NDArray[Any], NDArray[Any]], float]]:
+    """R^2; of quantiles that are not near the middle of the targets their level, and D^2, which compares with it."""
+    levels = criterion_named(model.estimator._criterion()).levels
+    level = min(levels, key=lambda each: abs(each - 0.5), default=0.5)  # of the quantile that is predicted
+    if level == 0.5:
+        return None, _r_squared
+
+    def d_squared(y: NDArray[Any], predicted: NDArray[Any]) -> float:
+        return float(known.d2_pinball_score(y, predicted, alpha=level)) if np.ptp(y) else math.nan
+
+    return level, d_squared
 
 
 def _of_the_loss(criterion: Criterion, y: NDArray[Any], said: Said) -> dict[str, float]:
