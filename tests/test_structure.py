@@ -39,8 +39,8 @@ parameters
 estimators.reporting estimators.data estimators.targets estimators.scaling estimators.predictions estimators.files
 estimators.transformer estimators.conversion estimators.network estimators.full_batch estimators.settings
 estimators.base estimators.classifier estimators.regressor estimators.converters estimators.displays estimators
-cli._help cli._output cli._options cli._model cli._scores cli._score_tables cli._importance cli._prepare cli._run
-cli._picture cli._training cli._checks cli._problem
+cli._help cli._output cli._options cli._model cli._scores cli._score_tables cli._importance cli._writing
+cli._prepare cli._run cli._picture cli._training cli._checks cli._problem
 cli.train cli.predict cli.evaluate cli.cost cli.inspect cli.export cli.gradcheck cli.backends cli.completion cli
 pytest_plugin mlp_xp __main__
 """

@@ -149,21 +149,34 @@ def network(sizes: Sequence[int], activation: str | Sequence[str], ensemble: int
 
 
 @contextmanager
-def claimed(*paths: str | Path | None, force: bool) -> Iterator[None]:
+def claimed(*paths: str | Path | None, force: bool, inputs: Iterable[str] = ()) -> Iterator[None]:
     """Reserve files for this process to write.
 
     Args:
         paths: the files; None is skipped.
         force: whether an existing file may be overwritten.
+        inputs: names of what the process reads, which is never overwritten.
 
     Raises:
-        ValueError: for a file that exists without ``force``, can't be written, or is reserved by another process.
+        ValueError: for a file that exists without ``force``, is an input, can't be written, or is reserved by another
+            process.
     """
     with ExitStack() as stack:
         for path in paths:
             if path is not None:
+                _refuse_inputs(Path(path), inputs)
                 stack.enter_context(_claim(Path(path), force))
         yield
+
+
+def _refuse_inputs(path: Path, inputs: Iterable[str]) -> None:
+    for name in inputs:
+        try:
+            same = path.samefile(name.partition("::")[0])  # a table of a database is FILE::TABLE
+        except (OSError, ValueError):  # one of them is not there, or no file
+            continue
+        if same:
+            raise ValueError(f"{path} is what is read ({name}): write to another file, --force or not")
 
 
 @contextmanager

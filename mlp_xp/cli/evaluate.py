@@ -81,7 +81,7 @@ def _read(model: Model, source: Source, with_X: bool) -> _Rows:
     truths, inputs = [], []
 
     def parts() -> Iterator[Any]:
-        for X, y in model.chunks(source, why="to judge a model by"):
+        for _, X, y in model.chunks(source, why="to judge a model by"):
             truths.append(y)
             inputs.append(X if with_X else X[:0])
             yield X
