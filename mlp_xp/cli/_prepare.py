@@ -207,11 +207,20 @@ def _folds(count: int, seed: int, n: int, labels: NDArray[Any] | None) -> list[t
     if count > most:
         of = "" if labels is None else " of one class"
         raise ValueError(f"--cv must be at most {most}, as many rows{of} as there are, got {count}")
+    if labels is None:
+        return list(KFold(count, shuffle=True, random_state=seed).split(np.empty(n)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class with fewer rows than folds is not in each fold
-        if labels is None:
-            return list(KFold(count, shuffle=True, random_state=seed).split(np.empty(n)))
-        return list(StratifiedKFold(count, shuffle=True, random_state=seed).split(np.empty(n), labels))
+        folds = StratifiedKFold(count, shuffle=True, random_state=seed).split(np.empty(n), labels)
+        parts = [out[~_alone(labels)[out]] for _, out in folds]
+    return [(np.setdiff1d(np.arange(n), out), out) for out in parts]
+
+
+def _alone(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows are the only ones of their class: every fit must learn from these."""
+    _, place, times = np.unique(labels, return_inverse=True, return_counts=True)
+    alone: NDArray[np.bool_] = times[place] == 1
+    return alone
 
 
 # --- notes -------------------------------------------------------------------------------------------------------

@@ -132,6 +132,7 @@ def _chosen(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
 @click.option("--dtype", type=OneOf(*DTYPES), default="float32", help="Floating-point type of all computations.")
 @click.option("--compile", is_flag=True, help="Compile the training step (backends jax and torch); that takes seconds.")
 @seed_option
+@click.option("--importance", is_flag=True, help="Show which columns matter: how much the score falls without each.")
 @click.option("--check-gradients/--no-check-gradients", default=True, help="Check the gradients before training.")
 @click.option("--checkpoint", help="A .safetensors file for the state of the training, written after every epoch.")
 @click.option("--resume", is_flag=True, help="Continue from the checkpoint.")

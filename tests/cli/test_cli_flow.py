@@ -160,10 +160,16 @@ def test_cross_validation_tests_each_row_once_and_saves_a_model_of_all(
     name = "accuracy" if rows == 60 else r"R\^2"
     for fold in (1, 2, 3):
         assert re.search(rf"fold {fold} of 3: {name} -?[\d.]+", printed)
-    assert re.search(rf"3-fold cross-validation: {name} -?[\d.]+%?, spread [\d.]+%? from fold to fold", printed)
+    mean = re.search(
+        rf"3-fold cross-validation, mean and spread over the folds: {name} (-?[\d.]+) ± ([\d.]+), ", printed
+    )
     assert f"refitted on all {rows} rows for" in printed
     record = final(capsys, data, "--cv", "3")
     assert sum(each["rows"] for each in record["folds"]) == record["test"]["rows"] == rows
+    values = [each["value"] for each in record["folds"]]
+    assert mean
+    assert float(mean[1]) == pytest.approx(np.mean(values), rel=1e-3)
+    assert float(mean[2]) == pytest.approx(np.std(values, ddof=1), rel=0.1)
     assert record["refitted"]["rows"] == rows
     notes = files.read_notes(f"{Path(data).stem}.safetensors")["notes"]
     assert [each["value"] for each in notes["folds"]] == [each["value"] for each in record["folds"]]

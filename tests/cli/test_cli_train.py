@@ -110,7 +110,7 @@ def test_train_on_a_table_and_predict_its_rows(folder: Path, name: str, capsys: 
     assert cli.main(["train", data, "--epochs", "200", "--lr", "0.01", "--no-check-gradients"]) == 0
     printed = capsys.readouterr().out
     assert "regression, since the target 'price' holds numbers with fractions" in printed
-    assert "root mean square" in printed
+    assert "RMSE" in printed
     assert cli.main(["predict", "houses.safetensors", data, "-o", "out.csv", "--rows", "7"]) == 0
     predicted = pandas.read_csv("out.csv")["predicted_price"]
     frame = pandas.read_csv(data, sep="\t" if name.endswith("tsv") else ",") if name[-3:] in ("csv", "tsv") else (
