@@ -55,6 +55,7 @@ def _status_of(arguments: Sequence[str] | None) -> int:
 
 _MODULES = {
     "train": "Train on a table, on images, or on data that is built in.",
+    "tune": "Search settings for a table, and write the best.",
     "predict": "Predict the rows of a table with a saved model.",
     "evaluate": "Score a saved model on rows whose target is known.",
     "inspect": "Show a saved model: network, training, data, versions.",

@@ -69,7 +69,7 @@ def _settings_of(preset: str) -> dict[str, Any]:
     return {name: Listed()(value) if isinstance(value, tuple | list) else value for name, value in settings.items()}
 
 
-def _chosen(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
+def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
     """The options that decide the result and differ from the defaults of their preset."""
     usual = {str(p.name): p.default is True if getattr(p, "is_flag", False) else p.default for p in command.params}
     usual |= _settings_of(values["preset"])
@@ -155,7 +155,7 @@ def command(context: click.Context, /, **values: Any) -> int:
     began = time.perf_counter()  # loading libraries takes much of a short run
     from mlp_xp.cli._training import train  # imported here: --help must stay fast
 
-    return train(context.command, values, _chosen(context.command, values), began)
+    return train(context.command, values, chosen_of(context.command, values), began)
 
 
 for _parameter in command.params:  # the help shows what a run without a preset takes
