@@ -106,8 +106,8 @@ def choose(run: Run) -> None:
     run.data = prepare(run.look, options)
     estimator = estimator_of(run)
     run.lap("loading libraries and data")
-    n, d_in = len(run.data.splits[0].trained), run.data.recipe.width
-    run.sizes = (d_in, *estimator.hidden_layer_sizes, run.data.outputs * estimator._outputs_per_target())
+    n, recipe = len(run.data.splits[0].trained), run.data.recipe_of(0)
+    run.sizes = (recipe.width, *estimator.hidden_layer_sizes, run.data.outputs * estimator._outputs_per_target())
     _memory.check_network(run.sizes, estimator.solver, dtype, estimator.ensemble)
     if place is None:
         choice = fastest(run.sizes, min(_TIMED_ROWS, n), dtype)
@@ -117,7 +117,7 @@ def choose(run: Run) -> None:
         run.lap("choosing the backend")
     if options["compile"]:
         estimator.set_params(compile=compiler(run.backend))
-    run.model = Model(estimator, place, run.data.recipe, {})
+    run.model = Model(estimator, place, recipe, {})
     run.network = f"{network(run.sizes, estimator.activation, estimator.ensemble)}, {estimator.solver}"
     task = run.data.recipe.task
     say(f"{run.name}: {run.data.counts}")

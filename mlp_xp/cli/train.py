@@ -20,11 +20,7 @@ from mlp_xp.cli._options import (
     seed_option,
     setting_options,
 )
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"early_stopping": True},
-    "best": {"early_stopping": True, "ensemble": 5, "hidden_layer_sizes": (256, 256), "dropout": 0.15},
-}
+from mlp_xp.parameters import PRESETS
 
 _NOT_SAVED = ("config", "save_config", "quiet", "as_json", "show", "force", "resume", "dry_run")
 """Options that do not change the result."""
