@@ -4,11 +4,12 @@ Settings are drawn by scikit-learn. A try is what ``train`` does, on folds of th
 the test of a later ``train`` with the best settings is on rows that decided nothing.
 """
 
+import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import click
 import numpy as np
@@ -28,10 +29,22 @@ from mlp_xp.cli._run import Files, Run, as_toml, command_line
 from mlp_xp.cli._training import estimator_of
 from mlp_xp.parameters import FULL_BATCH
 
+ChosenOf: TypeAlias = Callable[[click.Command, dict[str, Any]], dict[str, Any]]
+
 _SHORT = {"hidden_layer_sizes": "hidden", "learning_rate_init": "lr", "batch_size": "batch"}
 """Names of settings where there is little room; the others are short."""
 
+_OWN = ("output", "cv")  # options that ``train`` has too, with another meaning
 _SHOWN = 10  # tries in the table
+
+
+class Search(NamedTuple):
+    """What a search may do: so many tries in so many seconds, each on so many folds; ``given`` is not searched."""
+
+    tries: int
+    seconds: float | None
+    folds: int
+    given: frozenset[str]
 
 
 class Try(NamedTuple):
@@ -69,23 +82,25 @@ class Try(NamedTuple):
         return {"settings": self.settings, "scores": scores, "seconds": self.seconds}
 
 
-def tune(command: click.Command, options: dict[str, Any], given: set[str], began: float) -> Status:
+def tune(command: click.Command, chosen_of: ChosenOf, options: dict[str, Any], given: set[str], began: float) -> Status:
     """Search settings of ``command``, write the best, and return the exit status.
 
     Args:
         command: ``mlp-xp train``.
+        chosen_of: gives those of its options that decide the result and differ from their defaults.
         options: of ``mlp-xp tune``, by their names.
         given: names of those that are not as by default; they are not searched.
         began: when the command began, by ``time.perf_counter``.
     """
     path = with_suffix(options["output"] or f"{stem_of(options['data'])}.toml", ".toml")
+    search = Search(options["tries"], options["seconds"], options["cv"], frozenset(given))
     screen, options = Screen(options["as_json"], options["quiet"]), _as_of(command, options)
     with claimed(path, force=options["force"]):
-        data, place = _prepared(screen, options)
+        data, place = _prepared(screen, options, search.folds)
         tries: list[Try] = []
         interrupted = False
         try:
-            for one in _tried(screen, options, given, data, place, began):
+            for one in _tried(screen, options, search, data, place, began):
                 tries.append(one)
         except KeyboardInterrupt:
             interrupted = True
@@ -93,16 +108,18 @@ def tune(command: click.Command, options: dict[str, Any], given: set[str], began
             if interrupted:
                 raise KeyboardInterrupt
             raise ValueError(tries[0].error)
-        return _report(screen, command, options, path, tries, interrupted, began)
+        best = min(tries, key=lambda each: each.rank_key)
+        settings = chosen_of(command, {**options, **best.settings})
+        return _report(screen, command, settings, path, tries, interrupted, began)
 
 
 def _as_of(command: click.Command, options: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of ``train``, and those of the search, which score by folds of their own."""
+    """All options of ``train``, as those of ``tune`` say; what ``tune`` has of its own has another meaning there."""
     usual = command.make_context("train", [str(options["data"])]).params
-    return {**usual, **options, "check_gradients": False, "cv": None, "folds_of_search": options["cv"]}
+    return {**usual, **{name: value for name, value in options.items() if name in usual and name not in _OWN}}
 
 
-def _prepared(screen: Screen, options: dict[str, Any]) -> tuple[Data, Any]:
+def _prepared(screen: Screen, options: dict[str, Any], folds: int) -> tuple[Data, Any]:
     """The data in folds, and where networks are computed."""
     dtype, backend = options["dtype"], options["backend"]
     place = None if backend == "auto" else load(backend, dtype, options["device"])
@@ -110,20 +127,20 @@ def _prepared(screen: Screen, options: dict[str, Any]) -> tuple[Data, Any]:
     data = prepare(found, options)
     for note in (*found.notes, *data.notes):
         screen.say(f"note: {note}")
-    rows, count = len(data.rows.X) - len(data.splits[0].tested), options["folds_of_search"]
+    rows = len(data.rows.X) - len(data.splits[0].tested)
     kept = f", {len(data.test.X):,} are kept for the test of `mlp-xp train`" if len(data.test.X) else ""
-    screen.say(f"{stem_of(options['data'])}: {rows:,} rows in {count} folds{kept}")
+    screen.say(f"{stem_of(options['data'])}: {rows:,} rows in {folds} folds{kept}")
     if place is None:
         choice = fastest((data.recipe.width, 100, data.outputs), min(200, rows), dtype)
         screen.say(f"{choice.backend} computes: {choice.reason}")
         place = load(choice.backend, dtype, choice.device)
-    return in_folds(data, count, options), place
+    return in_folds(data, folds, options), place
 
 
 # --- tries -------------------------------------------------------------------------------------------------------
 
 
-def _candidates(options: dict[str, Any], given: set[str], rows: int) -> Iterator[dict[str, Any]]:
+def _candidates(options: dict[str, Any], search: Search, rows: int) -> Iterator[dict[str, Any]]:
     """Settings to try: those that train by default, then random ones.
 
     Raises:
@@ -142,11 +159,11 @@ def _candidates(options: dict[str, Any], given: set[str], rows: int) -> Iterator
     }
     if options["solver"] in FULL_BATCH:  # which have neither rates nor batches
         space = {name: space[name] for name in ("hidden_layer_sizes", "alpha")}
-    space = {name: values for name, values in space.items() if name not in given}
+    space = {name: values for name, values in space.items() if name not in search.given}
     if not space:
         raise ValueError("nothing is left to search: of widths, rate, penalty, dropout and batch size leave one out")
     yield {name: options[name] for name in space}
-    tries = options["tries"] - 1
+    tries = search.tries - 1
     if all(isinstance(values, list) for values in space.values()):
         tries = min(tries, prod(map(len, space.values())))
     for drawn in ParameterSampler(space, tries, random_state=options["seed"]):
@@ -154,16 +171,16 @@ def _candidates(options: dict[str, Any], given: set[str], rows: int) -> Iterator
 
 
 def _tried(
-    screen: Screen, options: dict[str, Any], given: set[str], data: Data, place: Any, began: float
+    screen: Screen, options: dict[str, Any], search: Search, data: Data, place: Any, began: float
 ) -> Iterator[Try]:
     """Each try, as soon as it is scored; a terminal shows the best so far."""
     best: Try | None = None
     with screen.status("trying the defaults") as tell:
-        for number, settings in enumerate(_candidates(options, given, len(data.splits[0].trained)), 1):
-            if number > 1 and options["seconds"] and time.perf_counter() - began > options["seconds"]:
-                screen.say(f"note: {number - 1} of {options['tries']} tries in {options['seconds']:g} seconds")
+        for number, settings in enumerate(_candidates(options, search, len(data.splits[0].trained)), 1):
+            if number > 1 and search.seconds and time.perf_counter() - began > search.seconds:
+                screen.say(f"note: {number - 1} of {search.tries} tries in {search.seconds:g} seconds")
                 return
-            shown = f"try {number}/{options['tries']}"
+            shown = f"try {number}/{search.tries}"
             tell(f"{shown}: {escape(_in_words(settings))}" + (f"; best so far: {best}" if best else ""))
             one = _try(options, settings, data, place, began)
             screen.record({"try": number, **one.as_record()})
@@ -181,7 +198,7 @@ def _try(options: dict[str, Any], settings: dict[str, Any], data: Data, place: A
         KeyboardInterrupt: for Ctrl-C.
     """
     silent, nowhere = Screen(quiet=True), Files(Path(), None, None, None)
-    run = Run({**options, **settings}, nowhere, {}, "", silent, began)
+    run = Run({**options, **settings, "check_gradients": False}, nowhere, {}, "", silent, began)
     run.data, start = data, time.perf_counter()
     try:
         estimator = estimator_of(run)
@@ -206,6 +223,7 @@ def _scores(model: Model, data: Data, fold: int) -> dict[str, float]:
         predicted = np.concatenate([model.predict(each) for each in parts])
         return {"R^2": metrics.r2_score(y, predicted), "RMSE": metrics.root_mean_squared_error(y, predicted)}
     proba = np.concatenate([model.predict_proba(each) for each in parts]).astype(np.float64)
+    proba /= proba.sum(axis=1, keepdims=True)  # 1 but for the rounding of float32
     right = y == model.classes[proba.argmax(axis=1)]
     known = np.isin(y, model.classes)  # a rare class may be in one fold alone: no network of others can know it
     loss = metrics.log_loss(y[known], proba[known], labels=model.classes) if known.any() else float("nan")
@@ -216,13 +234,12 @@ def _scores(model: Model, data: Data, fold: int) -> dict[str, float]:
 
 
 def _report(
-    screen: Screen, command: click.Command, options: dict[str, Any], path: Path, tries: list[Try], interrupted: bool,
+    screen: Screen, command: click.Command, settings: dict[str, Any], path: Path, tries: list[Try], interrupted: bool,
     began: float,
 ) -> Status:  # fmt: skip
     """Write the best settings, show the tries, and say what to do next; the exit status."""
     ranked = sorted(tries, key=lambda each: each.rank_key)
     best, default = ranked[0], tries[0]
-    settings = _settings(command, {**options, **best.settings})
     write_whole(path, as_toml(settings).encode())
     screen.record({
         "final": True, "best": best.as_record(), "tries": len(tries), "interrupted": interrupted, "settings": str(path),
@@ -233,21 +250,11 @@ def _report(
     if best is not default and not default.error and _is_within_spread(best, default):
         screen.say("note: the defaults are as good, within the spread from fold to fold")
     screen.say(f"wrote {path}")
-    screen.say(f"next: mlp-xp train --config {path}")
+    screen.say(f"next: {shlex.join(('mlp-xp', 'train', '--config', str(path)))}")
     if not interrupted:
         return Status.OK
     to_stderr(f"interrupted after {len(tries)} tries: the best settings so far are in {path}")
     return Status.INTERRUPTED
-
-
-def _settings(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
-    """The options of ``train`` that decide the result."""
-    from mlp_xp.cli.train import chosen_of
-
-    names = {str(parameter.name) for parameter in command.params}
-    return chosen_of(
-        command, {name: value for name, value in values.items() if name in names} | {"check_gradients": True}
-    )
 
 
 def _table(ranked: list[Try], default: Try) -> Table:
@@ -270,7 +277,9 @@ def _in_words(settings: Mapping[str, Any]) -> str:
 
 
 def _with_spread(name: str, values: NDArray[Any]) -> str:
-    form = ".2%" if name == "accuracy" else ".4g"
+    if name == "RMSE":  # in units of the target, so of any size
+        return f"{values.mean():.4g} ± {_spread(values):.2g}"
+    form = ".2%" if name == "accuracy" else ".4f"
     return f"{values.mean():{form}} ± {_spread(values):{form}}"
 
 

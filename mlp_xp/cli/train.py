@@ -54,11 +54,11 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
 def _use_preset(context: click.Context, parameter: click.Parameter, preset: str) -> str:
     """Let the settings of a preset be the defaults, which a file of settings and the command line override."""
     if preset != _QUICK:  # the settings of the first preset are the defaults of the options
-        context.default_map = {**_settings_of(preset), **(context.default_map or {})}
+        context.default_map = {**settings_of(preset), **(context.default_map or {})}
     return preset
 
 
-def _settings_of(preset: str) -> dict[str, Any]:
+def settings_of(preset: str) -> dict[str, Any]:
     """The options that a preset sets, and those that only the first sets, which are as in the estimators."""
     plain = {name: SETTINGS[name].default for name in PRESETS[_QUICK] if name in SETTINGS}
     settings = {**plain, **PRESETS[preset]} if preset != _QUICK else PRESETS[preset]
@@ -68,7 +68,7 @@ def _settings_of(preset: str) -> dict[str, Any]:
 def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
     """The options that decide the result and differ from the defaults of their preset."""
     usual = {str(p.name): p.default is True if getattr(p, "is_flag", False) else p.default for p in command.params}
-    usual |= _settings_of(values["preset"])
+    usual |= settings_of(values["preset"])
     kept = ("data", *(("preset",) if values["preset"] != _QUICK else ()))
     return {
         name: value
@@ -155,5 +155,5 @@ def command(context: click.Context, /, **values: Any) -> int:
 
 
 for _parameter in command.params:  # the help shows what a run without a preset takes
-    if _parameter.name in _settings_of(_QUICK):
-        _parameter.default = _settings_of(_QUICK)[_parameter.name]
+    if _parameter.name in settings_of(_QUICK):
+        _parameter.default = settings_of(_QUICK)[_parameter.name]
