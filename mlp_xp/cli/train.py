@@ -12,7 +12,6 @@ from mlp_xp.cli._help import Names, command_of
 from mlp_xp.cli._options import (
     SETTINGS,
     TASKS,
-    Listed,
     OneOf,
     device_option,
     force_option,
@@ -43,12 +42,22 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
         raise ValueError(f"{path} can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} must be TOML: {error}") from None
-    known = {str(p.name) for p in context.command.params} - set(_NOT_SAVED)
+    known = _names_in_file(context.command)
     for name in found:
         if name not in known:
-            raise ValueError(f"{path}: a setting must be {one_of(known, name, most=8)}")
-    context.default_map = {**(context.default_map or {}), **found}
+            raise ValueError(f"{path}: a setting must be {one_of({*known.values()}, name, most=8)}")
+    context.default_map = {**(context.default_map or {}), **{known[name]: value for name, value in found.items()}}
     return path
+
+
+def _names_in_file(command: click.Command) -> dict[str, str]:
+    """What a file of settings may call an option, its spellings on the command line included -> its name."""
+    names: dict[str, str] = {}
+    for parameter in command.params:
+        if (name := str(parameter.name)) not in _NOT_SAVED:
+            spellings = (each.lstrip("-") for each in parameter.opts if each.startswith("--"))
+            names |= dict.fromkeys((name, *(s for each in spellings for s in (each, each.replace("-", "_")))), name)
+    return names
 
 
 def _use_preset(context: click.Context, parameter: click.Parameter, preset: str) -> str:
@@ -62,7 +71,8 @@ def settings_of(preset: str) -> dict[str, Any]:
     """The options that a preset sets, and those that only the first sets, which are as in the estimators."""
     plain = {name: SETTINGS[name].default for name in PRESETS[_QUICK] if name in SETTINGS}
     settings = {**plain, **PRESETS[preset]} if preset != _QUICK else PRESETS[preset]
-    return {name: Listed()(value) if isinstance(value, tuple | list) else value for name, value in settings.items()}
+    types = {str(parameter.name): parameter.type for parameter in command.params}
+    return {name: types[name].convert(value, None, None) for name, value in settings.items() if name in types}
 
 
 def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:

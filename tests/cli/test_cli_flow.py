@@ -42,7 +42,7 @@ def final(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]
 def test_the_saved_model_is_one_fitted_to_all_rows_for_as_many_epochs_as_were_best(
     folder: Path, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = final(capsys, runs.write_classes(folder), "--max-iter", "40", "--patience", "5", *more)
+    record = final(capsys, runs.write_classes(folder), "--max-iter", "40", "--patience", "3", "--lr", "0.1", *more)
     assert record["refitted"] == {"rows": 60, "epochs": record["best_epoch"]}
     saved = estimators.load("small.safetensors")
     assert saved.n_iter_ == record["best_epoch"] < record["epochs"]
@@ -258,6 +258,14 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_preset(folder
     runs.train_quickly(data, "--config", "a.toml", "--preset", "quick", "--force")
     model = estimators.load("small.safetensors")
     assert (model.dropout, model.ensemble) == (0.3, 2)
+
+
+def test_a_file_of_settings_takes_the_names_of_the_options(folder: Path) -> None:
+    Path("a.toml").write_text('hidden = "4"\nlr = 0.01\nepochs = 2\nclip-norm = 1.5\nearly_stopping = false\n')
+    assert cli.main(["train", runs.write_classes(folder), "-q", "--config", "a.toml", "--picture", "none"]) == 0
+    model = estimators.load("small.safetensors")
+    assert (model.hidden_layer_sizes, model.learning_rate_init, model.max_iter) == ((4,), 0.01, 2)
+    assert (model.clip_norm, model.early_stopping) == (1.5, False)
 
 
 def test_the_help_says_what_the_presets_are(capsys: pytest.CaptureFixture[str]) -> None:
