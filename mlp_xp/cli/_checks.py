@@ -30,7 +30,7 @@ def check_model(model: Model, data: str, **how: Any) -> Report:
     ``how`` has the options ``seed`` and ``mode`` of ``gradcheck``, here and below.
     """
     source = open_for(model, data)
-    X, y = next(model.chunks(source, _MODEL_ROWS, why="to check the gradients of a model"))
+    _, X, y = next(model.chunks(source, _MODEL_ROWS, why="to check the gradients of a model"))
     estimator = model.estimator
     targets = np.searchsorted(model.classes, model.known(source.where, y)) if model.is_classifier else y[:, None]
     rows = Dataset(model.put(X), model.place.put(targets))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mlp_xp._lib.namespace import is_numpy, to_host
 from mlp_xp.backends import Placement, load
 from mlp_xp.cli._options import ROWS
-from mlp_xp.data import Source, open_data
+from mlp_xp.data import Chunk, Source, open_data
 from mlp_xp.data.recipe import Recipe, plain_recipe, scales_in
 from mlp_xp.data.source import BY_LOOKING, Reading, no_rows
 
@@ -68,8 +68,8 @@ class Model(NamedTuple):
             said += [quantiles[:, position] for position in range(len(levels))]
         return [to_host(each).astype(np.float64) for each in said]
 
-    def chunks(self, source: Source, rows: int | None = ROWS, why: str = "") -> Iterator[tuple[Any, Any]]:
-        """X as the recipe reads it, and the targets if ``why`` says what they are for, so many rows at a time.
+    def chunks(self, source: Source, rows: int | None = ROWS, why: str = "") -> Iterator[tuple[Chunk, Any, Any]]:
+        """So many rows at a time as they are, as X that the recipe reads, and targets if ``why`` says what for.
 
         Raises:
             ValueError: when there are no rows, or targets are needed and there are none.
@@ -80,7 +80,7 @@ class Model(NamedTuple):
             encoded = self.recipe.rows(source.where, chunk, dropping=labelled, labelled=labelled)
             if labelled and encoded.y is None:
                 raise ValueError(f"{source.where} must hold targets, {why}")
-            yield encoded.X, encoded.y
+            yield chunk, encoded.X, encoded.y
         if empty:
             raise no_rows(source.where)
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from rich.color import Color
 from rich.segment import Segment, Segments
 from rich.style import Style
+from sklearn.metrics import confusion_matrix
 
 from mlp_xp import plots
 from mlp_xp._lib.namespace import to_host
 from mlp_xp.cli._run import Run
-from mlp_xp.cli._scores import confusion
 from mlp_xp.criterion import criterion_named
 from mlp_xp.estimators.displays import name_of_loss
 
@@ -43,7 +43,7 @@ def run_figure(run: Run) -> Figure:
     if labels is None:
         _draw_scatter(middle, run.data.test.y, run.predicted, recipe.target or "target")
     else:
-        _draw_confusion(middle, confusion(run.data.test.y, run.predicted, model.classes), labels)
+        _draw_confusion(middle, confusion_matrix(run.data.test.y, run.predicted, labels=model.classes), labels)
     plots.draw_weights(
         right.subplots(), to_host(model.estimator._first_network()[0]), recipe.image_shape,
         columns=None if hidden else labels,
