@@ -12,6 +12,7 @@ import click
 from numpy.typing import NDArray
 
 from mlp_xp._lib.version import __version__
+from mlp_xp.cli._importance import Importance
 from mlp_xp.cli._model import Model, stem_of
 from mlp_xp.cli._output import Screen, with_suffix
 from mlp_xp.cli._prepare import Data
@@ -94,6 +95,7 @@ class Run:
     Scored:
     predicted: labels or numbers for the test rows.
     score: how good they are.
+    importance: how much each column matters; None where nobody asked.
     pictured: whether the picture was drawn.
 
     Always:
@@ -118,6 +120,7 @@ class Run:
 
     predicted: NDArray[Any] = field(init=False)
     score: Score = field(init=False)
+    importance: Importance | None = None
     pictured: bool = False
 
     seconds: dict[str, float] = field(default_factory=dict)
