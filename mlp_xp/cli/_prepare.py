@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp.cli._model import digest
+from mlp_xp.cli._options import reading_of
 from mlp_xp.cli._output import listed
 from mlp_xp.data import Chunk, Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
@@ -55,7 +56,7 @@ class Data(NamedTuple):
 
 def prepare(options: dict[str, Any]) -> Data:
     """Read the data that the options name, learn its recipe, and split its rows."""
-    source = open_data(options["data"], options["category"])
+    source = open_data(options["data"], reading_of(options))
     chunk = source.read()
     wanted = recipes.Wanted(*(options[name] for name in ("target", "task", "missing", "drop", "category")))
     recipe, reason = recipes.learn(source, chunk, wanted)

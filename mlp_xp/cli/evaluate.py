@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from mlp_xp.cli._help import command_of
-from mlp_xp.cli._options import backend_option, device_option, json_option
+from mlp_xp.cli._options import backend_option, device_option, json_option, reading_of, reading_options
 from mlp_xp.cli._output import Screen
 
 if TYPE_CHECKING:
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.argument("data")
 @click.option("--importance", is_flag=True, help="Show which columns matter: how much the score falls without each.")
+@reading_options
 @backend_option
 @device_option
 @json_option
-def command(model: str, data: str, importance: bool, backend: str, device: str | None, as_json: bool) -> None:
+def command(
+    model: str, data: str, importance: bool, backend: str, device: str | None, as_json: bool, **reading: Any
+) -> None:  # fmt: skip
     """Score MODEL on DATA, whose targets are known: accuracy or R^2 with an interval, confusions or residuals.
 
     If DATA is what the model was trained on, only the rows that it has not learned from are scored; where there are
@@ -40,7 +43,7 @@ def command(model: str, data: str, importance: bool, backend: str, device: str |
     from mlp_xp.cli._scores import judged, lines_of, score_in
 
     opened, screen = open_model(model, backend, device), Screen(as_json)
-    rows = _read(opened, open_for(opened, data), with_X=importance)
+    rows = _read(opened, open_for(opened, data, reading_of(reading)), with_X=importance)
     tested, usual = _of_the_training(opened, rows.y)
     where = data
     if tested is not None:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlp_xp.cli._help import command_of
-from mlp_xp.cli._options import ROWS, backend_option, device_option, force_option, numbers_in
+from mlp_xp.cli._options import (
+    ROWS,
+    backend_option,
+    device_option,
+    force_option,
+    numbers_in,
+    reading_of,
+    reading_options,
+)  # fmt: skip
 from mlp_xp.cli._output import Screen, claimed, with_suffix
 
 if TYPE_CHECKING:
@@ -26,12 +34,13 @@ if TYPE_CHECKING:
 @click.option("--std", is_flag=True, help="Write a standard deviation too: of loss gaussian, or of an ensemble.")
 @click.option("--quantiles", help="Levels of quantiles to write too, comma separated: of loss gaussian, or quantile.")
 @click.option("--rows", type=click.IntRange(1), default=ROWS, help="Rows to read at a time.")
+@reading_options
 @backend_option
 @device_option
 @force_option
 def command(
     model: str, data: str, output: str | None, keep: tuple[str, ...], proba: bool, std: bool, quantiles: str | None,
-    rows: int, backend: str, device: str | None, force: bool,
+    rows: int, backend: str, device: str | None, force: bool, **reading: Any,
 ) -> None:  # fmt: skip
     """Predict with MODEL the rows of DATA, which has the columns that the model was trained on.
 
@@ -51,7 +60,7 @@ def command(
             raise ValueError(
                 f"{model} has neither std nor quantiles: it is a classification; --proba says how sure it is"
             )
-        source, levels, count = open_for(opened, data), numbers_in("quantiles", quantiles), 0
+        source, levels, count = open_for(opened, data, reading_of(reading)), numbers_in("quantiles", quantiles), 0
         said = _said(opened, proba, std, levels)
         in_arrays = path is not None and path.suffix.lower() == ".npz"
         kept = _kept(source, keep, [column.array if in_arrays else column.name for column in said])

@@ -65,6 +65,8 @@ class Recipe(NamedTuple):
             return chunk.X, self._targets(where, chunk) if labelled else None
         if isinstance(chunk.X, np.ndarray):
             raise ValueError(f"{where} must be a table with the columns that the model was trained on, got arrays")
+        texts = [column.name for column in self.columns if column.categories is not None]
+        chunk = chunk._replace(X=tables.guessed(chunk.X, texts))
         X = tables.encode(where, self.columns, chunk.X, chunk.first)
         missing = np.isnan(X).any(axis=1)
         if dropping and self.missing == "drop":
@@ -173,7 +175,7 @@ def learn(source: Source, chunk: Chunk, wanted: Wanted) -> tuple[Recipe, str]:
     """
     if isinstance(chunk.X, np.ndarray):
         return _learn_arrays(source, chunk, wanted)
-    where, frame = source.where, chunk.X
+    where, frame = source.where, tables.guessed(chunk.X, wanted.categories)
     target = wanted.target or source.target or str(frame.columns[-1])
     for option, names in (("the target", (target,)), ("--drop", wanted.drop), ("--category", wanted.categories)):
         for name in names:
