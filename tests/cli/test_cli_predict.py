@@ -65,7 +65,7 @@ def test_a_model_whose_scales_are_in_its_recipe_predicts_what_it_did(folder: Pat
 
 
 def test_columns_of_the_data_are_kept_as_they_are(model: Path, folder: Path) -> None:
-    path, ids = str(model / "houses.safetensors"), [f"n{number:05}" for number in range(120)]
+    path, ids = str(model / "houses.safetensors"), [f"{number:05}" for number in range(120)]
     data = runs.write_table(folder, id=ids)
     for name in ("out.csv", "out.parquet", "out.npz"):
         assert cli.main(["predict", path, data, "--keep", "id", "--keep", "rooms", "-o", name, "--rows", "50"]) == 0
@@ -84,9 +84,10 @@ def test_all_columns_are_kept_with_a_gap_where_a_value_is_missing(model: Path, f
     data = runs.write_table(folder, f"houses{suffix}", remark=["good, quiet", None] * 60)
     path = str(model / "houses.safetensors")
     assert cli.main(["predict", path, data, "--keep", "all", "--proba", "-o", "out.csv"]) == 0
-    kept, there = pandas.read_csv("out.csv"), getattr(pandas, f"read_{suffix[1:]}")(data)
+    text = {"dtype": str, "keep_default_na": False}  # as it is in a text file
+    there = pandas.read_csv(data, **text) if suffix == ".csv" else pandas.read_parquet(data)
+    kept = pandas.read_csv("out.csv", **(text if suffix == ".csv" else {}))
     assert list(kept.columns[:6]) == [*there.columns, "predicted_district"]
-    assert kept["remark"].isna().tolist() == [False, True] * 60
     pandas.testing.assert_frame_equal(kept[there.columns], there, check_dtype=False)
     assert cli.main(["predict", path, data, "--keep", "all", "-o", "out.parquet"]) == 0
     again = pandas.read_parquet("out.parquet")
