@@ -77,10 +77,10 @@ class Model(NamedTuple):
         empty, labelled = True, bool(why)
         for chunk in source.chunks(rows):
             empty = empty and not len(chunk.X)
-            X, y = self.recipe.rows(source.where, chunk, dropping=labelled, labelled=labelled)
-            if labelled and y is None:
+            encoded = self.recipe.rows(source.where, chunk, dropping=labelled, labelled=labelled)
+            if labelled and encoded.y is None:
                 raise ValueError(f"{source.where} must hold targets, {why}")
-            yield chunk, X, y
+            yield chunk, encoded.X, encoded.y
         if empty:
             raise no_rows(source.where)
 
@@ -116,6 +116,10 @@ def open_model(path: str, backend: str = "numpy", device: str | None = None) -> 
     else:
         task = "classification" if hasattr(estimator, "classes_") else "regression"
         recipe = plain_recipe(int(estimator.n_features_in_), task)
+    if recipe.target is not None and recipe.labels is None and recipe.task == "classification":
+        classes = to_host(estimator.classes_)
+        if classes.dtype.kind == "U":  # recipes up to 0.1.0 hold no labels
+            recipe = recipe._replace(labels=tuple(classes.tolist()))
     return Model(estimator, place, recipe, header)
 
 
