@@ -128,3 +128,42 @@ def test_what_is_read_is_never_overwritten(
     sentence = runs.refused(capsys, "predict", "model.csv", data, "-o", str(output), "--force")
     assert sentence == f"{output} is what is read ({read.name}): write to another file, --force or not"
     assert read.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def priced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the price of houses, whose training had two districts and some rooms missing."""
+    folder = tmp_path_factory.mktemp("priced")
+    runs.write_table(folder, rooms=[None, 2, 3] * 40)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        runs.train_quickly("houses.csv", "--target", "price", "--missing", "auto")
+    return folder / "houses.safetensors"
+
+
+STRANGE = "area,rooms,district\n50,2,north\n60,,east\n,3,west\n,3,far east\n70,2,east\n"
+
+
+def test_categories_and_missing_values_that_are_new_are_counted(
+    priced: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "new.csv").write_text(STRANGE)
+    assert cli.main(["predict", str(priced), "new.csv", "-o", "out.csv", "--rows", "3"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "wrote 5 rows to out.csv\n"
+    assert printed.err == (
+        "note: categories that the training did not have are in 'district' (4 rows: 'east', 'west', ...); "
+        "missing values were filled in, in 'area' (2 rows) and 'rooms' (1 row)\n"
+    )
+    assert len(pandas.read_csv("out.csv")) == 5
+    sentence = runs.refused(capsys, "predict", str(priced), "new.csv", "--unknown", "refuse", "-o", "never.csv")
+    assert sentence.startswith("new.csv: row 2, column 'district' must be 'north' or 'south', got 'east'")
+    assert not (folder / "never.csv").exists()
+
+
+def test_counts_go_to_stderr_and_leave_the_printed_table_alone(priced: Path, folder: Path) -> None:
+    (folder / "new.csv").write_text(STRANGE)
+    ended = runs.run(folder, "predict", str(priced), "new.csv", "--keep", "district")
+    assert len(ended.stdout.splitlines()) == 6
+    assert ended.stdout.splitlines()[4].startswith("far east,")
+    assert ended.stderr.startswith("note: categories that the training did not have")
