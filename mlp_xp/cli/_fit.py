@@ -38,8 +38,7 @@ def fit(run: Run) -> bool:
     for number, split in enumerate(splits):
         if number:
             estimator = clone(estimator).set_params(check_gradients=False)
-        recipe = run.data.recipe.learn_fill(run.data.rows.X[split.trained])
-        run.model = Model(estimator, run.model.place, recipe, {})
+        run.model = Model(estimator, run.model.place, run.data.recipe_of(number), {})
         of_fold = f"fold {number + 1} of {len(splits)}, " if len(splits) > 1 else ""
         try:
             said = _fit_split(run, split, of_fold)

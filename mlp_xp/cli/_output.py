@@ -167,6 +167,12 @@ def readable(value: float, unit: str) -> str:
     return f"{value:.3g} {prefix}{unit}".rstrip()
 
 
+def figure(value: float) -> str:
+    """Four digits: ``0.01235``, ``123.5``, ``1,235,000``."""
+    rounded = float(f"{value:.4g}")
+    return f"{rounded:,.0f}" if 1e3 <= abs(rounded) < 1e15 else f"{rounded:.4g}"
+
+
 def listed(names: Sequence[Any], most: int) -> str:
     """``a, b and 3 more``."""
     return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
@@ -183,21 +189,34 @@ def network(sizes: Sequence[int], activation: str | Sequence[str], ensemble: int
 
 
 @contextmanager
-def claimed(*paths: str | Path | None, force: bool) -> Iterator[None]:
+def claimed(*paths: str | Path | None, force: bool, inputs: Iterable[str] = ()) -> Iterator[None]:
     """Reserve files for this process to write.
 
     Args:
         paths: the files; None is skipped.
         force: whether an existing file may be overwritten.
+        inputs: names of what the process reads, which is never overwritten.
 
     Raises:
-        ValueError: for a file that exists without ``force``, can't be written, or is reserved by another process.
+        ValueError: for a file that exists without ``force``, is an input, can't be written, or is reserved by another
+            process.
     """
     with ExitStack() as stack:
         for path in paths:
             if path is not None:
+                _refuse_inputs(Path(path), inputs)
                 stack.enter_context(_claim(Path(path), force))
         yield
+
+
+def _refuse_inputs(path: Path, inputs: Iterable[str]) -> None:
+    for name in inputs:
+        try:
+            same = path.samefile(name.partition("::")[0])  # a table of a database is FILE::TABLE
+        except (OSError, ValueError):  # one of them is not there, or no file
+            continue
+        if same:
+            raise ValueError(f"{path} is what is read ({name}): write to another file, --force or not")
 
 
 @contextmanager

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp.cli import _memory
-from mlp_xp.cli import _standin as recipes
 from mlp_xp.cli._model import digest
 from mlp_xp.cli._output import listed
-from mlp_xp.data import Source, hold_out, open_data
+from mlp_xp.data import Reading, Source, hold_out, open_data
+from mlp_xp.data import recipe as recipes
+from mlp_xp.data.piecewise import BINS
 from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.train import Dataset
 
@@ -88,6 +89,10 @@ class Data(NamedTuple):
         rows = self.splits[number].tested
         return Rows(self.rows.X[rows], self.rows.y[rows])
 
+    def recipe_of(self, number: int) -> recipes.Recipe:
+        """The recipe with what the fit of this number learns from its rows: what is filled in, and bins."""
+        return self.recipe.learn_fill(self.rows.X[self.splits[number].trained])
+
     def filled(self, recipe: recipes.Recipe, rows: NDArray[Any] | None = None) -> Dataset:
         """Some of the rows, by default all, with what ``recipe`` has learned to fill in."""
         if rows is None:  # without a copy
@@ -95,9 +100,9 @@ class Data(NamedTuple):
         return Dataset(recipe.filled(self.rows.X[rows]), self.rows.y[rows])
 
 
-def look(data: str, wanted: recipes.Wanted) -> Look:
+def look(data: str, wanted: recipes.Wanted, reading: Reading) -> Look:
     """Open the data of this name, and learn how its columns become numbers."""
-    source = open_data(data, wanted.categories)
+    source = open_data(data, reading)
     return Look(source, recipes.learn(source, wanted))
 
 
@@ -117,7 +122,7 @@ def prepare(found: Look, options: dict[str, Any]) -> Data:
     """
     (source, learned), dtype, cv = found, options["dtype"], options["cv"]
     recipe = learned.recipe
-    _memory.check_rows(source.where, learned.rows, recipe.width, dtype)
+    _memory.check_rows(source.where, learned.rows, _most_columns(recipe), dtype)
     rows = _read(source, recipe, dtype)
     n = len(rows.X)
     if n < 2:
@@ -155,10 +160,19 @@ def in_folds(data: Data, count: int, options: dict[str, Any]) -> Data:
     return data._replace(splits=tuple(splits), about=about)
 
 
+def _most_columns(recipe: recipes.Recipe) -> int:
+    """How many columns X has at most, once the bins of numbers are learned."""
+    if recipe.numbers == "plain":
+        return recipe.width
+    if recipe.columns is None:
+        return BINS * recipe.width
+    return sum((1 if column.categories else BINS) * len(column.names) for column in recipe.columns)
+
+
 def _read(source: Source, recipe: recipes.Recipe, dtype: str) -> Rows:
     encoded = recipes.read(source, recipe, np.dtype(dtype))
     assert encoded.y is not None  # a recipe with a target raises where a source has none
-    return Rows(encoded.X, encoded.y if recipe.task == "classification" else encoded.y.astype(np.float64))
+    return Rows(encoded.X, encoded.y)
 
 
 def _own_test_rows(recipe: recipes.Recipe, source: Source, labels: NDArray[Any] | None, dtype: str) -> Rows:
@@ -207,11 +221,20 @@ def _folds(count: int, seed: int, n: int, labels: NDArray[Any] | None) -> list[t
     if count > most:
         of = "" if labels is None else " of one class"
         raise ValueError(f"--cv must be at most {most}, as many rows{of} as there are, got {count}")
+    if labels is None:
+        return list(KFold(count, shuffle=True, random_state=seed).split(np.empty(n)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class with fewer rows than folds is not in each fold
-        if labels is None:
-            return list(KFold(count, shuffle=True, random_state=seed).split(np.empty(n)))
-        return list(StratifiedKFold(count, shuffle=True, random_state=seed).split(np.empty(n), labels))
+        folds = StratifiedKFold(count, shuffle=True, random_state=seed).split(np.empty(n), labels)
+        parts = [out[~_alone(labels)[out]] for _, out in folds]
+    return [(np.setdiff1d(np.arange(n), out), out) for out in parts]
+
+
+def _alone(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows are the only ones of their class: every fit must learn from these."""
+    _, place, times = np.unique(labels, return_inverse=True, return_counts=True)
+    alone: NDArray[np.bool_] = times[place] == 1
+    return alone
 
 
 # --- notes -------------------------------------------------------------------------------------------------------
@@ -237,7 +260,10 @@ _NOTICED = 1e-3
 
 
 def _notes_of_numbers(recipe: recipes.Recipe, X: NDArray[Any], trained: NDArray[Any], dtype: str) -> list[str]:
-    """A sentence about the columns that are the same in every training row, and one about those that are rounded."""
+    """A sentence about the columns that the dtype rounds, and of arrays about those that are the same in every row.
+
+    Of a table, ``recipe`` leaves such columns out, and says so.
+    """
     if recipe.image_shape:
         return []
     notes = []
@@ -246,7 +272,7 @@ def _notes_of_numbers(recipe: recipes.Recipe, X: NDArray[Any], trained: NDArray[
         low, high = np.nanmin(X[trained], axis=0), np.nanmax(X[trained], axis=0)
         gap = np.spacing(np.maximum(np.abs(low), np.abs(high)))
         spread = np.nanstd(X[trained], axis=0, dtype=np.float64)
-    if found := _columns(recipe, low == high):
+    if recipe.columns is None and (found := _columns(recipe, low == high)):
         notes.append(f"the same in every training row, so of no use: {found}")
     if dtype == "float32" and (found := _columns(recipe, (low != high) & (0.5 * gap > _NOTICED * spread))):
         notes.append(f"varies too little beside its size for {dtype}, so is rounded: {found}; --dtype float64 keeps it")

@@ -12,10 +12,11 @@ import click
 from numpy.typing import NDArray
 
 from mlp_xp._lib.version import __version__
+from mlp_xp.cli._importance import Importance
 from mlp_xp.cli._model import Model, stem_of
 from mlp_xp.cli._output import Screen, with_suffix
 from mlp_xp.cli._prepare import Data, Look
-from mlp_xp.cli._scores import Score
+from mlp_xp.cli._scores import Judged, Score
 from mlp_xp.train import Epoch
 
 
@@ -113,9 +114,11 @@ class Run:
     notes: sentences about how training went.
 
     Judged:
+    judged: how good the predictions for the test rows are.
+    folds: the same for each fold of a cross-validation, else once.
     predicted: labels or numbers for the test rows.
-    score: how good they are.
-    scores: the same for each fold of a cross-validation.
+    score: the headline of ``judged``.
+    importance: which columns matter, where that was asked for.
 
     Refitted:
     saved: the model that is written.
@@ -148,7 +151,9 @@ class Run:
 
     predicted: NDArray[Any] = field(init=False)
     score: Score = field(init=False)
-    scores: list[Score] = field(default_factory=list)
+    judged: Judged = field(init=False)
+    folds: list[Judged] = field(default_factory=list)
+    importance: Importance | None = None
 
     saved: Model = field(init=False)
     refitted: Refit | None = None

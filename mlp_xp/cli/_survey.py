@@ -10,17 +10,18 @@ from mlp_xp.backends.timing import Task, time_step
 from mlp_xp.cli._output import Screen, Table, readable
 from mlp_xp.cli._prepare import Look, look
 from mlp_xp.cli._run import Run
-from mlp_xp.cli._standin import Wanted
 from mlp_xp.cost import step_cost
 from mlp_xp.criterion import criterion_named
+from mlp_xp.data import Reading
+from mlp_xp.data.recipe import Wanted
 
 _TIMED = 2e10  # FLOP: a step of more is not timed, for one takes a second or more
 _SECONDS = 0.1  # of timing
 
 
-def inspect_data(screen: Screen, data: str, target: str | None) -> None:
+def inspect_data(screen: Screen, data: str, target: str | None, reading: Reading) -> None:
     """``mlp-xp inspect`` for the data of this name; its target is the last column, unless another is named."""
-    screen.record(show_columns(screen, look(data, Wanted(target))))
+    screen.record(show_columns(screen, look(data, Wanted(target), reading)))
 
 
 def show_columns(screen: Screen, look: Look) -> dict[str, Any]:
@@ -44,15 +45,18 @@ def show_columns(screen: Screen, look: Look) -> dict[str, Any]:
 
 
 def _table(look: Look) -> Table:
-    rows = (
-        (
-            escape(column.name), escape(column.taken_for), f"{column.values:,}", f"{column.missing:,}",
-            f"{column.distinct:,}", f"{column.becomes:,}" if column.becomes else "", escape(column.why),
+    rows = []
+    for column in look.learned.columns:
+        distinct = "many" if column.distinct is None else f"{column.distinct:,}"
+        counts = (
+            f"{column.values:,}",
+            f"{column.missing:,}",
+            distinct,
+            f"{column.becomes:,}" if column.becomes else "",
         )
-        for column in look.learned.columns
-    )  # fmt: skip
+        rows.append((escape(column.name), escape(column.taken_for), *counts, escape(column.why)))
     headings = ("column", "taken for", "values", "missing", "distinct", "numbers", "why")
-    return Table(f"{look.source.where}: what each column is taken for", headings, list(rows), right=range(2, 6))
+    return Table(f"{look.source.where}: what each column is taken for", headings, rows, right=range(2, 6))
 
 
 def show_cost(run: Run) -> dict[str, Any]:

@@ -18,12 +18,14 @@ from mlp_xp.backends import compiler, fastest, installed, load
 from mlp_xp.cli import _memory
 from mlp_xp.cli._ending import own_records
 from mlp_xp.cli._fit import fit, refit
+from mlp_xp.cli._importance import importance, importance_table
 from mlp_xp.cli._model import Model
-from mlp_xp.cli._options import ROWS, estimator_settings
+from mlp_xp.cli._options import ROWS, estimator_settings, reading_of
 from mlp_xp.cli._output import Screen, Status, claimed, network, to_stderr
 from mlp_xp.cli._prepare import look, prepare, wanted_of, watches
 from mlp_xp.cli._run import Run, as_toml, command_line, result_files
-from mlp_xp.cli._scores import Score, score, score_table
+from mlp_xp.cli._score_tables import score_table
+from mlp_xp.cli._scores import Judged, Said, judged, lines_of, said_of
 from mlp_xp.cli._survey import show_columns, show_cost
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
 from mlp_xp.estimators import files as estimator_files
@@ -49,7 +51,7 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
         claimed(files.model, files.picture, files.config, force=options["force"]),
         claimed(files.checkpoint, force=options["force"] or options["resume"]),
     ):
-        run.look = look(options["data"], wanted_of(options))
+        run.look = look(options["data"], wanted_of(options), reading_of(options))
         for note in run.look.notes:
             screen.say(f"note: {note}")
         if options["numbers"] == "auto":
@@ -67,7 +69,7 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
 
 def look_only(run: Run) -> Status:
     """Show what each column is taken for, the network, and what it costs to train; nothing is trained or written."""
-    run.look = look(run.options["data"], wanted_of(run.options))
+    run.look = look(run.options["data"], wanted_of(run.options), reading_of(run.options))
     columns = show_columns(run.screen, run.look)
     choose(run)
     cost = show_cost(run)
@@ -104,8 +106,8 @@ def choose(run: Run) -> None:
     run.data = prepare(run.look, options)
     estimator = estimator_of(run)
     run.lap("loading libraries and data")
-    n, d_in = len(run.data.splits[0].trained), run.data.recipe.width
-    run.sizes = (d_in, *estimator.hidden_layer_sizes, run.data.outputs * estimator._outputs_per_target())
+    n, recipe = len(run.data.splits[0].trained), run.data.recipe_of(0)
+    run.sizes = (recipe.width, *estimator.hidden_layer_sizes, run.data.outputs * estimator._outputs_per_target())
     _memory.check_network(run.sizes, estimator.solver, dtype, estimator.ensemble)
     if place is None:
         choice = fastest(run.sizes, min(_TIMED_ROWS, n), dtype)
@@ -115,7 +117,7 @@ def choose(run: Run) -> None:
         run.lap("choosing the backend")
     if options["compile"]:
         estimator.set_params(compile=compiler(run.backend))
-    run.model = Model(estimator, place, run.data.recipe, {})
+    run.model = Model(estimator, place, recipe, {})
     run.network = f"{network(run.sizes, estimator.activation, estimator.ensemble)}, {estimator.solver}"
     task = run.data.recipe.task
     say(f"{run.name}: {run.data.counts}")
@@ -147,7 +149,7 @@ def _fit_either(run: Run) -> bool:
         one.options = {**run.options, "numbers": numbers}
         one.fits, one.notes, one.seconds, one.epoch = [], [], dict(run.seconds), None
         one.screen.say(f"numbers {numbers}:")
-        one.look = look(one.options["data"], wanted_of(one.options))
+        one.look = look(one.options["data"], wanted_of(one.options), reading_of(one.options))
         choose(one)
         if not fit(one):
             return False
@@ -175,15 +177,20 @@ def _validation_loss(run: Run) -> float:
 
 
 def judge(run: Run) -> None:
-    """Predict the rows that were held out, and score the predictions."""
-    predicted = []
+    """Predict the rows that were held out, and judge the predictions."""
+    seed, data, said = run.options["seed"], run.data, []
     for number, each in enumerate(run.fits):
-        X, y = run.data.tested_by(number)
-        predicted.append(np.concatenate([each.model.predict(X[low : low + ROWS]) for low in range(0, len(X), ROWS)]))
-        if len(run.fits) > 1:
-            run.scores.append(score(y, predicted[-1], each.model.is_classifier, run.options["seed"]))
-    run.predicted = np.concatenate(predicted)
-    run.score = score(run.data.test.y, run.predicted, run.model.is_classifier, run.options["seed"])
+        X, y = data.tested_by(number)
+        said.append(said_of(each.model, (X[low : low + ROWS] for low in range(0, len(X), ROWS))))
+        split = data.splits[number]
+        known = data.rows.y[np.concatenate([split.trained, split.validated])]
+        run.folds.append(judged(each.model, y, said[-1], known, seed))
+    run.judged = run.folds[0]
+    if len(said) > 1:
+        parts: Any = zip(*said, strict=True)  # of each array one for each fold
+        together = Said._make([None if part[0] is None else np.concatenate(part) for part in parts])
+        run.judged = judged(run.model, data.test.y, together, data.rows.y, seed)
+    run.predicted, run.score = run.judged.predicted, run.judged.headline
     run.lap("testing")
 
 
@@ -199,14 +206,17 @@ def write(run: Run) -> None:
         "recipe": run.saved.recipe.as_notes(), "data": {**run.data.about, "refitted": refitted},
         "command": run.command,
         "versions": versions | {run.backend: installed(run.backend).version or ""}, "backend": run.backend,
-        "interrupted": bool(run.interrupted), "test": run.score._asdict(),
+        "interrupted": bool(run.interrupted), "test": run.judged.as_record(),
     }  # fmt: skip
-    if run.scores:
-        notes["folds"] = [each._asdict() for each in run.scores]
+    if len(run.folds) > 1:
+        notes["folds"] = [each.as_record() for each in run.folds]
     estimator_files.save(run.saved.estimator, run.files.model, notes)
     try:
         if run.files.config is not None:
             write_whole(run.files.config, as_toml(run.settings).encode())
+        if run.options["importance"]:
+            tested, last = run.data.tested_by(len(run.fits) - 1), run.fits[-1].model
+            run.importance = importance(last, tested.X, tested.y, run.folds[-1], run.options["seed"])
         if run.files.picture is not None and run.model.estimator._history:
             from mlp_xp.cli._picture import draw  # imported here: matplotlib takes a third of a second
 
@@ -225,11 +235,13 @@ def report(run: Run) -> Status:
     history, total, memory = run.model.estimator._history, run.total, _peak_memory()
     slowest, seconds = max(run.seconds.items(), key=lambda pair: pair[1])
     picture = {"picture": str(run.files.picture)} if run.pictured else {}
-    cv = {"folds": [each._asdict() for each in run.scores]} if run.scores else {}
+    more: dict[str, Any] = {"folds": [each.as_record() for each in run.folds]} if len(run.folds) > 1 else {}
+    if found := run.importance:
+        more["importance"] = {"score": found.score, "columns": found.as_records()}
     run.screen.record({
         "final": True, "task": run.data.recipe.task, "epochs": len(history), "best_epoch": run.fits[0].epochs,
-        "interrupted": bool(run.interrupted), "refitted": run.refitted and run.refitted._asdict(), **cv,
-        "test": run.score._asdict(), "notes": run.notes, "model": str(run.files.model), **picture, "seconds": total,
+        "interrupted": bool(run.interrupted), "refitted": run.refitted and run.refitted._asdict(), **more,
+        "test": run.judged.as_record(), "notes": run.notes, "model": str(run.files.model), **picture, "seconds": total,
         "slowest": slowest, "slowest_seconds": seconds, "peak_memory": memory, "command": run.command,
     })  # fmt: skip
     say = run.screen.say
@@ -246,22 +258,26 @@ def report(run: Run) -> Status:
 
 
 def _say_scores(run: Run) -> None:
-    """The table of the test rows, and their score; of a cross-validation that of each fold."""
-    folds = len(run.scores)
+    """The table of the test rows, and how good the predictions are; of a cross-validation also in each fold."""
+    folds, say = len(run.folds) if len(run.folds) > 1 else 0, run.screen.say
     where = f"all rows, each in the fold that tests it, of {folds}" if folds else "test set"
     run.screen.show(score_table(run.model, run.data.test.y, run.predicted, where))
-    if not folds:
-        run.screen.say(f"test {run.score}")
-        return
-    for number, each in enumerate(run.scores, 1):
-        run.screen.say(f"fold {number} of {folds}: {each}")
-    values = np.asarray([each.value for each in run.scores])
-    mean, spread = (_as_score(run.score, number) for number in (np.mean(values), np.std(values, ddof=1)))
-    run.screen.say(f"{folds}-fold cross-validation: {run.score.name} {mean}, spread {spread} from fold to fold")
+    if run.importance:
+        run.screen.show(importance_table(run.importance, f"fold {folds}" if folds else where))
+    for number, each in enumerate(run.folds[:folds], 1):
+        say(f"fold {number} of {folds}: {each.headline}")
+    if folds:
+        say(f"{folds}-fold cross-validation, mean and spread over the folds: {_over_folds(run.folds)}")
+    for line in lines_of(run.judged, "all folds together:" if folds else "test"):
+        say(line)
 
 
-def _as_score(like: Score, number: float) -> str:
-    return f"{number:{'.2%' if like.name == 'accuracy' else '.4f'}}"
+def _over_folds(folds: list[Judged]) -> str:
+    """``accuracy 0.9733 ± 0.0115, log-loss 0.0912 ± 0.0301``: the mean and the standard deviation of each number."""
+    scores = [{each.headline.name: each.headline.value, **each.others} for each in folds]
+    names = [name for name in scores[0] if all(np.isfinite(each.get(name, np.nan)) for each in scores)]
+    values = {name: np.asarray([each[name] for each in scores]) for name in names}
+    return ", ".join(f"{name} {each.mean():.4g} ± {each.std(ddof=1):.2g}" for name, each in values.items())
 
 
 def _refitted(run: Run) -> str:
@@ -269,7 +285,7 @@ def _refitted(run: Run) -> str:
     assert run.refitted is not None
     rows, epochs = run.refitted
     long = f" for {epochs} epoch{'s' if epochs > 1 else ''}" if epochs else ""
-    whose = "the models of the folds" if run.scores else "the model before"
+    whose = "the models of the folds" if len(run.folds) > 1 else "the model before"
     return f"refitted on all {rows:,} rows{long}; the test score is that of {whose}"
 
 

@@ -22,7 +22,7 @@ from mlp_xp.backends import fastest, load
 from mlp_xp.cli import _memory
 from mlp_xp.cli._fit import fit
 from mlp_xp.cli._model import Model, stem_of
-from mlp_xp.cli._options import ROWS
+from mlp_xp.cli._options import ROWS, reading_of
 from mlp_xp.cli._output import Screen, Status, Table, claimed, to_stderr, with_suffix
 from mlp_xp.cli._prepare import Data, in_folds, look, prepare, wanted_of
 from mlp_xp.cli._run import Files, Run, as_toml, command_line
@@ -123,7 +123,7 @@ def _prepared(screen: Screen, options: dict[str, Any], folds: int) -> tuple[Data
     """The data in folds, and where networks are computed."""
     dtype, backend = options["dtype"], options["backend"]
     place = None if backend == "auto" else load(backend, dtype, options["device"])
-    found = look(options["data"], wanted_of(options))
+    found = look(options["data"], wanted_of(options), reading_of(options))
     data = prepare(found, options)
     for note in (*found.notes, *data.notes):
         screen.say(f"note: {note}")

@@ -12,19 +12,15 @@ from mlp_xp.cli._help import MODEL, DataName, FileName, Names, command_of
 from mlp_xp.cli._options import (
     SETTINGS,
     TASKS,
-    Listed,
     OneOf,
     device_option,
     force_option,
     json_option,
+    reading_options,
     seed_option,
     setting_options,
 )
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"early_stopping": True},
-    "best": {"early_stopping": True, "ensemble": 5, "hidden_layer_sizes": (256, 256), "dropout": 0.15},
-}
+from mlp_xp.parameters import PRESETS
 
 _NOT_SAVED = ("config", "save_config", "quiet", "as_json", "show", "force", "resume", "dry_run")
 """Options that do not change the result."""
@@ -47,12 +43,22 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
         raise ValueError(f"{path} can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} must be TOML: {error}") from None
-    known = {str(p.name) for p in context.command.params} - set(_NOT_SAVED)
+    known = _names_in_file(context.command)
     for name in found:
         if name not in known:
-            raise ValueError(f"{path}: a setting must be {one_of(known, name, most=8)}")
-    context.default_map = {**(context.default_map or {}), **found}
+            raise ValueError(f"{path}: a setting must be {one_of({*known.values()}, name, most=8)}")
+    context.default_map = {**(context.default_map or {}), **{known[name]: value for name, value in found.items()}}
     return path
+
+
+def _names_in_file(command: click.Command) -> dict[str, str]:
+    """What a file of settings may call an option, its spellings on the command line included -> its name."""
+    names: dict[str, str] = {}
+    for parameter in command.params:
+        if (name := str(parameter.name)) not in _NOT_SAVED:
+            spellings = (each.lstrip("-") for each in parameter.opts if each.startswith("--"))
+            names |= dict.fromkeys((name, *(s for each in spellings for s in (each, each.replace("-", "_")))), name)
+    return names
 
 
 def _use_preset(context: click.Context, parameter: click.Parameter, preset: str) -> str:
@@ -66,7 +72,8 @@ def settings_of(preset: str) -> dict[str, Any]:
     """The options that a preset sets, and those that only the first sets, which are as in the estimators."""
     plain = {name: SETTINGS[name].default for name in PRESETS[_QUICK] if name in SETTINGS}
     settings = {**plain, **PRESETS[preset]} if preset != _QUICK else PRESETS[preset]
-    return {name: Listed()(value) if isinstance(value, tuple | list) else value for name, value in settings.items()}
+    types = {str(parameter.name): parameter.type for parameter in command.params}
+    return {name: types[name].convert(value, None, None) for name, value in settings.items() if name in types}
 
 
 def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
@@ -109,6 +116,7 @@ def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
     default="plain",
     help="Way to encode numbers: as they are, in pieces, or what has the lower validation loss.",
 )
+@reading_options
 @click.option("--standardise/--no-standardise", default=True, help="Scale each column to mean 0 and deviation 1.")
 @click.option("--test-fraction", type=click.FloatRange(0, 1, True, True), default=0.2, help="Share of test rows.")
 @click.option("--cv", type=click.IntRange(2), metavar="K", help="Score by cross-validation in K folds of all rows.")
@@ -132,6 +140,7 @@ def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
 @click.option("--dtype", type=OneOf(*DTYPES), default="float32", help="Floating-point type of all computations.")
 @click.option("--compile", is_flag=True, help="Compile the training step (backends jax and torch); that takes seconds.")
 @seed_option
+@click.option("--importance", is_flag=True, help="Show which columns matter: how much the score falls without each.")
 @click.option("--check-gradients/--no-check-gradients", default=True, help="Check the gradients before training.")
 @click.option(
     "--checkpoint", type=MODEL, help="A .safetensors file for the state of the training, written after every epoch."
