@@ -13,7 +13,7 @@ from mlp_xp.backends import Placement, load
 from mlp_xp.cli._options import ROWS
 from mlp_xp.data import Chunk, Source, open_data
 from mlp_xp.data.recipe import Recipe, plain_recipe, scales_in
-from mlp_xp.data.source import no_rows
+from mlp_xp.data.source import BY_LOOKING, Reading, no_rows
 
 
 class Model(NamedTuple):
@@ -123,12 +123,9 @@ def open_model(path: str, backend: str = "numpy", device: str | None = None) -> 
     return Model(estimator, place, recipe, header)
 
 
-def open_for(model: Model, data: str) -> Source:
-    """The data called ``data``, or its test set if it has one, with the model's categories read as text."""
-    text = [column.name for column in model.recipe.columns or () if column.categories is not None]
-    if model.recipe.target is not None and model.is_classifier and model.classes.dtype.kind == "U":
-        text.append(model.recipe.target)
-    source = open_data(data, text)
+def open_for(model: Model, data: str, reading: Reading = BY_LOOKING) -> Source:
+    """The data called ``data``, or its test set if it has one; what ``reading`` leaves open is as in training."""
+    source = open_data(data, reading.over(getattr(model.recipe, "reading", BY_LOOKING)))
     return source.test or source
 
 

@@ -123,7 +123,7 @@ def _prepared(screen: Screen, options: dict[str, Any], folds: int) -> tuple[Data
     """The data in folds, and where networks are computed."""
     dtype, backend = options["dtype"], options["backend"]
     place = None if backend == "auto" else load(backend, dtype, options["device"])
-    found = look(options["data"], wanted_of(options))
+    found = look(options["data"], wanted_of(options), reading_of(options))
     data = prepare(found, options)
     for note in (*found.notes, *data.notes):
         screen.say(f"note: {note}")

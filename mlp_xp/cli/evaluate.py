@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from mlp_xp.cli._help import command_of
-from mlp_xp.cli._options import backend_option, device_option, json_option
+from mlp_xp.cli._options import backend_option, device_option, json_option, reading_of, reading_options
 from mlp_xp.cli._output import Screen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mlp_xp.cli._model import Model
+    from mlp_xp.cli._model import Counts, Model
     from mlp_xp.cli._scores import Said
     from mlp_xp.data import Source
 
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.argument("data")
 @click.option("--importance", is_flag=True, help="Show which columns matter: how much the score falls without each.")
+@reading_options
 @backend_option
 @device_option
 @json_option
-def command(model: str, data: str, importance: bool, backend: str, device: str | None, as_json: bool) -> None:
+def command(
+    model: str, data: str, importance: bool, backend: str, device: str | None, as_json: bool, **reading: Any
+) -> None:  # fmt: skip
     """Score MODEL on DATA, whose targets are known: accuracy or R^2 with an interval, confusions or residuals.
 
     If DATA is what the model was trained on, only the rows that it has not learned from are scored; where there are
@@ -40,7 +43,8 @@ def command(model: str, data: str, importance: bool, backend: str, device: str |
     from mlp_xp.cli._scores import judged, lines_of, score_in
 
     opened, screen = open_model(model, backend, device), Screen(as_json)
-    rows = _read(opened, open_for(opened, data), with_X=importance)
+    source = open_for(opened, data, reading_of(reading))
+    rows, counts = _read(opened, source, with_X=importance)
     tested, usual = _of_the_training(opened, rows.y)
     where = data
     if tested is not None:
@@ -48,7 +52,10 @@ def command(model: str, data: str, importance: bool, backend: str, device: str |
     if tested is not None and len(tested):
         rows = _Rows(rows.X if rows.X is None else rows.X[tested], rows.y[tested], rows.said.of(tested))
     found = judged(opened, rows.y, rows.said, usual)
-    record = {"rows_of": where, **found.as_record()}
+    notes = [*source.notes, *filter(None, (str(counts),))]
+    record = {"rows_of": where, **found.as_record(), **counts.as_record(), **({"notes": notes} if notes else {})}
+    for note in notes:
+        screen.say(f"note: {note}")
     screen.show(score_table(opened, rows.y, found.predicted, where))
     if rows.X is not None:
         needed = importance_of(opened, rows.X, rows.y, found)
@@ -73,22 +80,25 @@ class _Rows(NamedTuple):
     said: Said
 
 
-def _read(model: Model, source: Source, with_X: bool) -> _Rows:
+def _read(model: Model, source: Source, with_X: bool) -> tuple[_Rows, Counts]:
     import numpy as np
 
+    from mlp_xp.cli._model import Counts
     from mlp_xp.cli._scores import said_of
 
-    truths, inputs = [], []
+    parts, counts = [], Counts()
 
-    def parts() -> Iterator[Any]:
-        for _, X, y in model.chunks(source, why="to judge a model by"):
-            truths.append(y)
-            inputs.append(X if with_X else X[:0])
-            yield X
+    def inputs() -> Iterator[Any]:
+        for chunk, encoded in model.chunks(source, why="to judge a model by"):
+            counts.add(model.recipe, chunk, encoded)
+            parts.append(encoded if with_X else encoded._replace(X=encoded.X[:0]))
+            if len(encoded.X):
+                yield encoded.X
 
-    said, y = said_of(model, parts()), np.concatenate(truths)
-    y = model.known(source.where, y) if model.is_classifier else y.astype(np.float64)
-    return _Rows(np.concatenate(inputs) if with_X else None, y, said)
+    said = said_of(model, inputs())
+    X, y, kept = (np.concatenate([each[place] for each in parts]) for place in range(3))
+    y = model.known(source.where, y, kept) if model.is_classifier else y.astype(np.float64)
+    return _Rows(X if with_X else None, y, said), counts
 
 
 def _of_the_training(model: Model, y: NDArray[Any]) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:

@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlp_xp.cli._help import command_of
-from mlp_xp.cli._options import ROWS, backend_option, device_option, force_option, numbers_in
-from mlp_xp.cli._output import Screen, claimed, with_suffix
+from mlp_xp.cli._options import (
+    ROWS,
+    OneOf,
+    backend_option,
+    device_option,
+    force_option,
+    numbers_in,
+    reading_of,
+    reading_options,
+)  # fmt: skip
+from mlp_xp.cli._output import Screen, claimed, to_stderr, with_suffix
 
 if TYPE_CHECKING:
     from mlp_xp.cli._model import Model
@@ -26,12 +35,18 @@ if TYPE_CHECKING:
 @click.option("--std", is_flag=True, help="Write a standard deviation too: of loss gaussian, or of an ensemble.")
 @click.option("--quantiles", help="Levels of quantiles to write too, comma separated: of loss gaussian, or quantile.")
 @click.option("--rows", type=click.IntRange(1), default=ROWS, help="Rows to read at a time.")
+@click.option(
+    "--unknown",
+    type=OneOf("level", "refuse"),
+    help="Way to treat new categories; by default as in training.",
+)
+@reading_options
 @backend_option
 @device_option
 @force_option
 def command(
     model: str, data: str, output: str | None, keep: tuple[str, ...], proba: bool, std: bool, quantiles: str | None,
-    rows: int, backend: str, device: str | None, force: bool,
+    rows: int, unknown: str | None, backend: str, device: str | None, force: bool, **reading: Any,
 ) -> None:  # fmt: skip
     """Predict with MODEL the rows of DATA, which has the columns that the model was trained on.
 
@@ -39,7 +54,7 @@ def command(
     houses.safetensors new.csv -o prices.csv
     """
     # imported here: --help must stay fast
-    from mlp_xp.cli._model import open_for, open_model
+    from mlp_xp.cli._model import Counts, open_for, open_model
     from mlp_xp.cli._writing import Column, writing
 
     path = None if output is None else with_suffix(output, ".csv", ".parquet", ".npz")
@@ -51,16 +66,22 @@ def command(
             raise ValueError(
                 f"{model} has neither std nor quantiles: it is a classification; --proba says how sure it is"
             )
-        source, levels, count = open_for(opened, data), numbers_in("quantiles", quantiles), 0
+        if unknown is not None:
+            opened = opened._replace(recipe=opened.recipe._replace(unknown=unknown))
+        source, levels = open_for(opened, data, reading_of(reading)), numbers_in("quantiles", quantiles)
+        counts, count = Counts(), 0
         said = _said(opened, proba, std, levels)
         in_arrays = path is not None and path.suffix.lower() == ".npz"
         kept = _kept(source, keep, [column.array if in_arrays else column.name for column in said])
         with writing(path, [*(Column(name, name) for name in kept), *said]) as write:
-            for chunk, X, _ in opened.chunks(source, rows):
-                beside = [_values(source, chunk, name) for name in kept]
+            for chunk, encoded in opened.chunks(source, rows):
+                counts.add(opened.recipe, chunk, encoded)
+                X, beside = encoded.X, [_values(source, chunk, name) for name in kept]
                 more = [*(opened.predict_proba(X).T if proba else ()), *opened.spread(X, std, levels)]
                 write([*beside, opened.predict(X), *more])
                 count += len(X)
+    for note in filter(None, (*source.notes, str(counts))):
+        to_stderr(f"note: {note}")
     if path is not None:
         Screen().say(f"wrote {count:,} rows to {path}")
 
@@ -84,7 +105,7 @@ def _kept(source: Source, keep: Sequence[str], taken: Sequence[str]) -> list[str
     Raises:
         ValueError: for a column that is not there, or whose name is that of a prediction.
     """
-    from mlp_xp.data.tables import check_named
+    from mlp_xp.data.encoding import check_named
 
     if not keep:
         return []

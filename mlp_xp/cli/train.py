@@ -16,6 +16,7 @@ from mlp_xp.cli._options import (
     device_option,
     force_option,
     json_option,
+    reading_options,
     seed_option,
     setting_options,
 )
@@ -115,6 +116,7 @@ def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
     default="plain",
     help="Way to encode numbers: as they are, in pieces, or what has the lower validation loss.",
 )
+@reading_options
 @click.option("--standardise/--no-standardise", default=True, help="Scale each column to mean 0 and deviation 1.")
 @click.option("--test-fraction", type=click.FloatRange(0, 1, True, True), default=0.2, help="Share of test rows.")
 @click.option("--cv", type=click.IntRange(2), metavar="K", help="Score by cross-validation in K folds of all rows.")

@@ -237,11 +237,6 @@ def damaged_npz(folder: Path) -> Path:
     return path
 
 
-def npy(folder: Path) -> Path:
-    np.save(folder / "data.npy", X)
-    return folder / "data.npy"
-
-
 def idx_with(**changed: bytes | None) -> Callable[[Path], Path]:
     return lambda folder: write_idx(folder, **changed)
 
@@ -258,7 +253,7 @@ def changed(array: np.ndarray, index: Any, value: Any) -> np.ndarray:
 
 BAD = {
     "missing": (lambda folder: folder / "none.npz", "none.npz can't be read: No such file or directory"),
-    "an npy": (npy, "must be digits, .*, got a file that ends in .npy"),
+    "another kind": (plain("notes.md", b"# a"), "must be a table .*, got a file that ends in .md"),
     "npz: truncated": (truncated_npz, "must be an .npz file, got a file that is empty, truncated"),
     "npz: damaged": (damaged_npz, "data.npz must be a whole .npz file: "),
     "npz: other names": (npz_with(images=X), "must hold X and y, or x_train and y_train, got images"),
