@@ -22,7 +22,7 @@ from mlp_xp.backends import fastest, load
 from mlp_xp.cli import _memory
 from mlp_xp.cli._fit import fit
 from mlp_xp.cli._model import Model, stem_of
-from mlp_xp.cli._options import ROWS
+from mlp_xp.cli._options import ROWS, reading_of
 from mlp_xp.cli._output import Screen, Status, Table, claimed, to_stderr, with_suffix
 from mlp_xp.cli._prepare import Data, in_folds, look, prepare, wanted_of
 from mlp_xp.cli._run import Files, Run, as_toml, command_line

@@ -118,3 +118,19 @@ def test_rows_that_a_model_has_learned_from_are_scored_and_called_so(
     assert cli.main([*arguments[:2], str(model / "others.csv"), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert (record["rows"], "learned_from" in record) == (50, False)
+
+
+def test_evaluate_counts_what_the_training_did_not_have(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs.train_quickly(runs.write_table(folder), "--target", "price", "--missing", "auto")
+    (folder / "new.csv").write_text(
+        "area,rooms,district,price\n50,2,north,250\n60,,east,180\n70,3,south,\n80,3,east,240\n"
+    )
+    assert cli.main(["evaluate", "houses.safetensors", "new.csv", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["rows"], record["dropped"]) == (3, 1)
+    assert (record["unknown"], record["missing"]) == ({"district": 2}, {"rooms": 1})
+    assert cli.main(["evaluate", "houses.safetensors", "new.csv"]) == 0
+    assert capsys.readouterr().out.startswith(
+        "note: categories that the training did not have are in 'district' (2 rows: 'east'); missing values were "
+        "filled in, in 'rooms' (1 row); 1 row without a target or with a missing value left out\n"
+    )

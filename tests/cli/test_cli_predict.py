@@ -65,7 +65,7 @@ def test_a_model_whose_scales_are_in_its_recipe_predicts_what_it_did(folder: Pat
 
 
 def test_columns_of_the_data_are_kept_as_they_are(model: Path, folder: Path) -> None:
-    path, ids = str(model / "houses.safetensors"), [f"n{number:05}" for number in range(120)]
+    path, ids = str(model / "houses.safetensors"), [f"{number:05}" for number in range(120)]
     data = runs.write_table(folder, id=ids)
     for name in ("out.csv", "out.parquet", "out.npz"):
         assert cli.main(["predict", path, data, "--keep", "id", "--keep", "rooms", "-o", name, "--rows", "50"]) == 0
@@ -84,9 +84,10 @@ def test_all_columns_are_kept_with_a_gap_where_a_value_is_missing(model: Path, f
     data = runs.write_table(folder, f"houses{suffix}", remark=["good, quiet", None] * 60)
     path = str(model / "houses.safetensors")
     assert cli.main(["predict", path, data, "--keep", "all", "--proba", "-o", "out.csv"]) == 0
-    kept, there = pandas.read_csv("out.csv"), getattr(pandas, f"read_{suffix[1:]}")(data)
+    text = {"dtype": str, "keep_default_na": False}  # as it is in a text file
+    there = pandas.read_csv(data, **text) if suffix == ".csv" else pandas.read_parquet(data)
+    kept = pandas.read_csv("out.csv", **(text if suffix == ".csv" else {}))
     assert list(kept.columns[:6]) == [*there.columns, "predicted_district"]
-    assert kept["remark"].isna().tolist() == [False, True] * 60
     pandas.testing.assert_frame_equal(kept[there.columns], there, check_dtype=False)
     assert cli.main(["predict", path, data, "--keep", "all", "-o", "out.parquet"]) == 0
     again = pandas.read_parquet("out.parquet")
@@ -127,3 +128,42 @@ def test_what_is_read_is_never_overwritten(
     sentence = runs.refused(capsys, "predict", "model.csv", data, "-o", str(output), "--force")
     assert sentence == f"{output} is what is read ({read.name}): write to another file, --force or not"
     assert read.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def priced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the price of houses, whose training had two districts and some rooms missing."""
+    folder = tmp_path_factory.mktemp("priced")
+    runs.write_table(folder, rooms=[None, 2, 3] * 40)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        runs.train_quickly("houses.csv", "--target", "price", "--missing", "auto")
+    return folder / "houses.safetensors"
+
+
+STRANGE = "area,rooms,district\n50,2,north\n60,,east\n,3,west\n,3,far east\n70,2,east\n"
+
+
+def test_categories_and_missing_values_that_are_new_are_counted(
+    priced: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "new.csv").write_text(STRANGE)
+    assert cli.main(["predict", str(priced), "new.csv", "-o", "out.csv", "--rows", "3"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "wrote 5 rows to out.csv\n"
+    assert printed.err == (
+        "note: categories that the training did not have are in 'district' (4 rows: 'east', 'west', ...); "
+        "missing values were filled in, in 'area' (2 rows) and 'rooms' (1 row)\n"
+    )
+    assert len(pandas.read_csv("out.csv")) == 5
+    sentence = runs.refused(capsys, "predict", str(priced), "new.csv", "--unknown", "refuse", "-o", "never.csv")
+    assert sentence.startswith("new.csv: row 2, column 'district' must be 'north' or 'south', got 'east'")
+    assert not (folder / "never.csv").exists()
+
+
+def test_counts_go_to_stderr_and_leave_the_printed_table_alone(priced: Path, folder: Path) -> None:
+    (folder / "new.csv").write_text(STRANGE)
+    ended = runs.run(folder, "predict", str(priced), "new.csv", "--keep", "district")
+    assert len(ended.stdout.splitlines()) == 6
+    assert ended.stdout.splitlines()[4].startswith("far east,")
+    assert ended.stderr.startswith("note: categories that the training did not have")
