@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlp_xp.cli._help import command_of
+from mlp_xp.cli._options import reading_of, reading_options
 from mlp_xp.cli._output import Screen, Table, listed, network, readable
 from mlp_xp.cost import step_cost
 from mlp_xp.criterion import criterion_named
@@ -17,19 +18,27 @@ if TYPE_CHECKING:
     from mlp_xp.train import Record
 
 
-@command_of("inspect houses.safetensors")
-@click.argument("model")
+@command_of("inspect houses.safetensors", "inspect houses.csv --target price")
+@click.argument("file")
+@click.option("--target", help="The column of data that is to be learned; by default the last.")
+@reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print all that the file says, as JSON.")
-def command(model: str, as_json: bool) -> None:
-    """Show what is in MODEL: architecture, training, cost, data, versions.
+def command(file: str, target: str | None, as_json: bool, **reading: Any) -> None:
+    """Show what is in FILE, a model: architecture, training, cost, data, versions. Or data: each column, what it holds.
 
-    For example: mlp-xp inspect houses.safetensors
+    What `train` would take the columns of data for, and why, is shown as by `mlp-xp train FILE --dry-run`.
     """
     # imported here: --help must stay fast
     from rich.markup import escape
 
+    if not file.endswith(".safetensors"):
+        from mlp_xp.cli._survey import inspect_data
+
+        inspect_data(Screen(as_json), file, target, reading_of(reading))
+        return
     from mlp_xp.cli._model import open_model
 
+    model = file
     opened, screen = open_model(model), Screen(as_json)
     screen.record({**opened.header, "sizes": _sizes(opened)})
     screen.show(Table(model, ("", ""), [(escape(name), escape(value)) for name, value in _facts(opened) if value]))

@@ -21,7 +21,7 @@ def test_an_exported_model_predicts_the_same_from_raw_columns(folder: Path, targ
     runs.train_quickly(data, "--target", target, "--max-iter", "20")
     assert cli.main(["export", "houses.safetensors", "houses.onnx"]) == 0
     opened = import_module("mlp_xp.cli._model").open_model("houses.safetensors")
-    X, _ = next(opened.chunks(import_module("mlp_xp.data").open_data(data)))
+    _, (X, *_) = next(opened.chunks(import_module("mlp_xp.data").open_data(data)))
     session = runtime.InferenceSession("houses.onnx")
     names = [output.name for output in session.get_outputs()]
     found = dict(zip(names, session.run(None, {"X": X}), strict=True))

@@ -49,7 +49,7 @@ def test_the_help_of_a_command_fits_the_terminal(command: str, columns: int) -> 
     assert [line for line in plain(run(command, "--help", COLUMNS=str(columns)).stdout) if len(line) > columns] == []
 
 
-@pytest.mark.parametrize("command", ["gradcheck", "cost", "backends", "completion"])
+@pytest.mark.parametrize("command", ["gradcheck", "cost", "backends", "completion", "tune"])
 def test_the_examples_of_a_help_are_commands_that_parse(command: str) -> None:
     click = import_module("click")
     shown = import_module(f"mlp_xp.cli.{command}").command

@@ -41,16 +41,19 @@ def examples() -> list[tuple[str, list[str]]]:
     return found
 
 
-def test_the_examples_of_the_page_print_what_it_shows(folder: Path) -> None:
+def test_the_examples_of_the_page_print_what_it_shows(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     (script,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(script, {})
     assert len(examples()) >= 8
     for command, shown in examples():
-        ended = runs.run(folder, *shlex.split(command))
+        status = runs.cli.main(shlex.split(command))
         expected = 2 if shown and shown[0].startswith("error: ") else 0
-        assert ended.returncode == expected, ended.stderr
-        printed = (ended.stdout + ended.stderr).splitlines()
-        assert matches(shown, printed), f"mlp-xp {command} printed\n{ended.stdout}{ended.stderr}"
+        printed = "".join(capfd.readouterr())
+        assert status == expected, printed
+        assert matches(shown, printed.splitlines()), f"mlp-xp {command} printed\n{printed}"
 
 
 def test_the_page_names_every_command() -> None:
