@@ -47,7 +47,12 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
     for name in found:
         if name not in known:
             raise ValueError(f"{path}: a setting must be {one_of({*known.values()}, name, most=8)}")
-    context.default_map = {**(context.default_map or {}), **{known[name]: value for name, value in found.items()}}
+    several = {str(parameter.name) for parameter in context.command.params if getattr(parameter, "multiple", False)}
+    settings = {known[name]: value for name, value in found.items()}
+    for name in several & settings.keys():
+        if isinstance(settings[name], str):  # one column need not be a list
+            settings[name] = [settings[name]]
+    context.default_map = {**(context.default_map or {}), **settings}
     return path
 
 
