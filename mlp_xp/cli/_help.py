@@ -52,10 +52,26 @@ class Command(click.Command):
                 formatter.write(f"{'':{formatter.current_indent}}mlp-xp {example}\n")
 
 
+DATA_KINDS = (
+    "a table (text such as .csv, or .parquet, .arrow, .json, .xlsx, .sqlite, .arff, .npy, .npz; also packed), a folder "
+    "of IDX files, a URL, openml:NAME, - for standard input, or one of digits, iris, wine, breast_cancer, diabetes"
+)
+"""What DATA may be, for people; ``data.KINDS`` has all of it, which --help has no time to import."""
+
+
 def command_of(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a function a command, which is called as the first word of its examples; its help shows the defaults."""
+    """Make a function a command, which is called as the first word of its examples; its help shows the defaults.
+
+    ``{data}`` in the docstring of the function becomes what DATA may be.
+    """
     name = examples[0].split()[0]
-    return click.command(name, cls=Command, examples=examples, context_settings={"show_default": True})
+
+    def made(function: Callable[..., Any]) -> click.Command:
+        text = (function.__doc__ or "").replace("{data}", DATA_KINDS)
+        settings = {"show_default": True}
+        return click.command(name, cls=Command, examples=examples, context_settings=settings, help=text)(function)
+
+    return made
 
 
 class Group(Command, click.Group):

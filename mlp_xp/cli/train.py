@@ -169,8 +169,7 @@ def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
 def command(context: click.Context, /, **values: Any) -> int:
     """Train a network on DATA, save it with all that is needed to use it, and draw what was learned.
 
-    DATA is a .csv, .tsv, .parquet, .arrow or .npz file, a folder of IDX files, openml:NAME, or one of digits, iris,
-    wine, breast_cancer, diabetes.
+    DATA is {data}.
     """
     began = time.perf_counter()  # loading libraries takes much of a short run
     from mlp_xp.cli._training import train  # imported here: --help must stay fast

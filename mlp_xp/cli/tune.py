@@ -38,6 +38,8 @@ def command(context: click.Context, /, **values: Any) -> int:
 
     Widths, learning rate, penalty, dropout and batch size are drawn at random, unless they are given, and scored by
     cross-validation on the rows that `train` does not test on. Other options are those of `train`.
+
+    DATA is {data}.
     """
     began = time.perf_counter()  # loading libraries takes much of a short run
     from mlp_xp.cli._tuning import tune  # imported here: --help must stay fast
