@@ -289,7 +289,8 @@ def _ragged(file: _File, row: dialect.Row) -> ValueError:
     alike = "the header has" if file.layout.header else "the other rows have"
     fields = f"must have {file.layout.width} fields as {alike}, got {len(row.fields)}"
     parted = _NAMED.get(file.separator, repr(file.separator))
-    cure = f"a field with {parted} in it must be quoted, --sep names another separator"
+    quoted = f"a field with {parted} in it must be quoted, " if len(row.fields) > file.layout.width else ""
+    cure = f"{quoted}--sep names another separator than {parted}"
     return ValueError(f"{file.found.where}: line {row.first} {fields}; {cure}")
 
 
