@@ -6,9 +6,11 @@ Next: ``text`` reads the whole file so.
 """
 
 import csv
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -77,6 +79,9 @@ def is_number(text: str) -> bool:
     [True, True, True, True, True, False, False]
     """
     text = text.strip()
+    if text[-1:].isdigit():
+        with suppress(ValueError):  # most numbers, and faster than a pattern
+            return math.isfinite(float(text))
     return bool(_NUMBER.fullmatch(text) or _DATE.fullmatch(text)) or text.lower().lstrip("+-") in ("inf", "infinity")
 
 
@@ -129,7 +134,7 @@ def _score(lines: Sequence[str], separator: str) -> tuple[float, float]:
 
 def _numeric(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """The positions of the columns that hold numbers."""
-    alike = [row for row in rows if len(row) == width]
+    alike = [row for row in rows[:_SCORED] if len(row) == width]
     found = []
     for position in range(width):
         known = [row[position] for row in alike if not is_missing(row[position])]
@@ -353,6 +358,8 @@ def find_decimal(rows: Sequence[Sequence[str]]) -> str | None:
     """
     commas = points = 0
     for column in zip(*rows, strict=False):
+        if not any("," in text or "." in text for text in column):
+            continue  # whole numbers show no mark
         known = [text for each in column if not is_missing(text := each.strip().strip("$€£¥% "))]
         numbers = [text for text in known if is_number(text)]
         if len(numbers) <= len(known) / 2:

@@ -320,7 +320,8 @@ def _decimal(file: _File) -> str:
             rows = dialect.split(lines, file.separator)
             mark = dialect.find_decimal([row.fields for row in islice(rows, dialect.ROWS_LOOKED_AT)])
             while mark is None and lines:
-                if hint.search("".join(lines)):
+                text_of = "".join(lines)
+                if ("," if file.separator != "," else '"') in text_of and hint.search(text_of):
                     hits = filter(hint.search, lines)
                     sample = [*lines[: dialect.ROWS_LOOKED_AT], *islice(hits, dialect.ROWS_LOOKED_AT)]
                     mark = dialect.find_decimal([row.fields for row in dialect.split(sample, file.separator)])
