@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from mlp_xp.cli import _memory
 from mlp_xp.cli._model import digest
 from mlp_xp.cli._output import listed
-from mlp_xp.data import Source, hold_out, open_data
+from mlp_xp.data import Reading, Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
 from mlp_xp.data.piecewise import BINS
-from mlp_xp.data.source import BY_LOOKING, Reading
+from mlp_xp.data.source import Reading
 from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.train import Dataset
 
@@ -101,7 +101,7 @@ class Data(NamedTuple):
         return Dataset(recipe.filled(self.rows.X[rows]), self.rows.y[rows])
 
 
-def look(data: str, wanted: recipes.Wanted, reading: Reading = BY_LOOKING) -> Look:
+def look(data: str, wanted: recipes.Wanted, reading: Reading) -> Look:
     """Open the data of this name, and learn how its columns become numbers."""
     source = open_data(data, reading)
     return Look(source, recipes.learn(source, wanted))

@@ -12,15 +12,16 @@ from mlp_xp.cli._prepare import Look, look
 from mlp_xp.cli._run import Run
 from mlp_xp.cost import step_cost
 from mlp_xp.criterion import criterion_named
+from mlp_xp.data import Reading
 from mlp_xp.data.recipe import Wanted
 
 _TIMED = 2e10  # FLOP: a step of more is not timed, for one takes a second or more
 _SECONDS = 0.1  # of timing
 
 
-def inspect_data(screen: Screen, data: str, target: str | None) -> None:
+def inspect_data(screen: Screen, data: str, target: str | None, reading: Reading) -> None:
     """``mlp-xp inspect`` for the data of this name; its target is the last column, unless another is named."""
-    screen.record(show_columns(screen, look(data, Wanted(target))))
+    screen.record(show_columns(screen, look(data, Wanted(target), reading)))
 
 
 def show_columns(screen: Screen, look: Look) -> dict[str, Any]:

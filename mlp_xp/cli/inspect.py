@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlp_xp.cli._help import command_of
+from mlp_xp.cli._options import reading_of, reading_options
 from mlp_xp.cli._output import Screen, Table, listed, network, readable
 from mlp_xp.cost import step_cost
 from mlp_xp.criterion import criterion_named
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 @command_of("inspect houses.safetensors", "inspect houses.csv --target price")
 @click.argument("file")
 @click.option("--target", help="The column of data that is to be learned; by default the last.")
+@reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print all that the file says, as JSON.")
-def command(file: str, target: str | None, as_json: bool) -> None:
+def command(file: str, target: str | None, as_json: bool, **reading: Any) -> None:
     """Show what is in FILE, a model: architecture, training, cost, data, versions. Or data: each column, what it holds.
 
     What `train` would take the columns of data for, and why, is shown as by `mlp-xp train FILE --dry-run`.
@@ -32,7 +34,7 @@ def command(file: str, target: str | None, as_json: bool) -> None:
     if not file.endswith(".safetensors"):
         from mlp_xp.cli._survey import inspect_data
 
-        inspect_data(Screen(as_json), file, target)
+        inspect_data(Screen(as_json), file, target, reading_of(reading))
         return
     from mlp_xp.cli._model import open_model
 

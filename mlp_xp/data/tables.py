@@ -1,7 +1,4 @@
-"""What the columns of a table hold, and how they become numbers: names of version 0.1.0 for what is elsewhere now.
-
-Next: ``columns`` decides what each column holds, ``recipe`` keeps that with a model.
-"""
+"""The functions on tables under their names of version 0.1.0; their homes are ``columns`` and ``encoding``."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +10,13 @@ from mlp_xp.data.encoding import Column, as_numbers, check_named, encode
 
 __all__ = ["Column", "as_numbers", "check_named", "encode", "learn_columns"]
 
+
+# --- names of version 0.1.0 --------------------------------------------------------------------------------------
+
 __getattr__ = renamed(__name__, {"open_table": "mlp_xp.data.open_data", "from_openml": "mlp_xp.data.typed.from_openml"})
+
+
+# --- columns -----------------------------------------------------------------------------------------------------
 
 
 def learn_columns(where: str, frame: Any, target: str, drop: Iterable[str], categories: Iterable[str]) -> list[Column]:

@@ -444,7 +444,7 @@ def test_a_run_may_watch_the_validation_loss_alone(data, params, put, host):
 
 @pytest.mark.only("numpy")
 def test_a_score_is_a_function_or_the_loss(data, params):
-    with pytest.raises(TypeError, match="score must be a function such as lambda params: 0.5, got .los."):
+    with pytest.raises(TypeError, match=r"score must be a function such as lambda params: 0\.5, got .los."):
         next(train(*data, params, **SGD, epochs=1, score="los"))
 
 
