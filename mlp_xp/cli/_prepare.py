@@ -15,7 +15,6 @@ from mlp_xp.cli._output import listed
 from mlp_xp.data import Reading, Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
 from mlp_xp.data.piecewise import BINS
-from mlp_xp.data.source import Reading
 from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.train import Dataset
 
