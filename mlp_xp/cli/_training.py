@@ -22,7 +22,7 @@ from mlp_xp.cli._importance import importance, importance_table
 from mlp_xp.cli._model import Model
 from mlp_xp.cli._options import ROWS, estimator_settings, reading_of
 from mlp_xp.cli._output import Screen, Status, claimed, network, to_stderr
-from mlp_xp.cli._prepare import look, prepare, wanted_of, watches
+from mlp_xp.cli._prepare import Look, look, prepare, wanted_of, watches
 from mlp_xp.cli._run import Run, as_toml, command_line, result_files
 from mlp_xp.cli._score_tables import score_table
 from mlp_xp.cli._scores import Judged, Said, judged, lines_of, said_of
@@ -51,7 +51,7 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
         claimed(files.model, files.picture, files.config, force=options["force"]),
         claimed(files.checkpoint, force=options["force"] or options["resume"]),
     ):
-        run.look = look(options["data"], wanted_of(options), reading_of(options))
+        run.look = _look(options)
         for note in run.look.notes:
             screen.say(f"note: {note}")
         if options["numbers"] == "auto":
@@ -69,12 +69,17 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
 
 def look_only(run: Run) -> Status:
     """Show what each column is taken for, the network, and what it costs to train; nothing is trained or written."""
-    run.look = look(run.options["data"], wanted_of(run.options), reading_of(run.options))
+    run.look = _look(run.options)
     columns = show_columns(run.screen, run.look)
     choose(run)
     cost = show_cost(run)
     run.screen.record({**columns, **cost})
     return Status.OK
+
+
+def _look(options: dict[str, Any]) -> Look:
+    """The data that the options name, read as they say."""
+    return look(options["data"], wanted_of(options), reading_of(options))
 
 
 def _check_together(options: dict[str, Any]) -> None:
@@ -149,7 +154,7 @@ def _fit_either(run: Run) -> bool:
         one.options = {**run.options, "numbers": numbers}
         one.fits, one.notes, one.seconds, one.epoch = [], [], dict(run.seconds), None
         one.screen.say(f"numbers {numbers}:")
-        one.look = look(one.options["data"], wanted_of(one.options), reading_of(one.options))
+        one.look = _look(one.options)
         choose(one)
         if not fit(one):
             return False
