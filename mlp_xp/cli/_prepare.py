@@ -129,6 +129,7 @@ def prepare(found: Look, options: dict[str, Any]) -> Data:
         raise ValueError(f"{source.where} must have at least 2 rows, to train on some and test on others, got {n}")
     labels = rows.y if recipe.task == "classification" else None
     about: dict[str, Any] = {"name": options["data"], "rows": n}
+    about |= {"left_out": {each.name: each.why for each in learned.columns if each.taken_for == "left out"}}
     if cv and source.test is not None:
         raise ValueError(f"{source.where} has test rows of its own: --cv, which splits the rows itself, goes without")
     if cv:

@@ -367,7 +367,7 @@ def lines_of(found: Judged, rows: str = "") -> list[str]:
         of = "" if found.baseline.error is not None else " (mean of the classes)" if found.rare is None else ""
         named = {"F1": f"F1 of {found.rare!r}" if found.rare is not None else f"F1{of}"}
         lines.append(", ".join(f"{named.get(name, name)} {_shown(name, value)}" for name, value in others.items()))
-    return [*lines, _baseline_line(found.baseline), *([f"hint: {found.hint}"] if found.hint else [])]
+    return [*lines, f"baseline: {_in_words(found.baseline)}", *([f"hint: {found.hint}"] if found.hint else [])]
 
 
 def _shown(name: str, value: float) -> str:
@@ -376,10 +376,19 @@ def _shown(name: str, value: float) -> str:
     return f"{value:.2%}" if name.endswith("accuracy") or name.startswith("rows ") else figure(value)
 
 
-def _baseline_line(baseline: Baseline) -> str:
+def baseline_in(record: dict[str, Any]) -> str:
+    """The baseline of which a record of JSON tells, in words; "" where it tells of none."""
+    found = record.get("baseline")
+    if not found:
+        return ""
+    value = math.nan if found["value"] is None else found["value"]
+    return _in_words(Baseline(found["predicts"], found["name"], value, found.get("error")))
+
+
+def _in_words(baseline: Baseline) -> str:
     if baseline.name == "accuracy":
-        return f"baseline: always {baseline.predicts!r}, accuracy {baseline.value:.2%}"
+        return f"always {baseline.predicts!r}, accuracy {baseline.value:.2%}"
     what = "the mean" if baseline.name == "R^2" else f"the {baseline.name.removeprefix('D^2 of ')}"
     score = "" if math.isnan(baseline.value) else f", {baseline.name} {baseline.value:.4f}"
     error = "" if baseline.error is None else f", RMSE {figure(baseline.error)}"
-    return f"baseline: always {what} {figure(baseline.predicts)}{score}{error}"
+    return f"always {what} {figure(baseline.predicts)}{score}{error}"

@@ -88,7 +88,9 @@ def test_where_accuracy_says_little_the_balanced_one_falls() -> None:
 
 
 def test_evaluate_says_which_columns_mattered(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs.train_quickly(runs.write_table(folder), "--target", "price", "--solver", "lbfgs", "--hidden", "0")
+    runs.train_quickly(
+        runs.write_table(folder), "--target", "price", "--solver", "lbfgs", "--hidden", "0", "--no-refit"
+    )
     arguments = ["evaluate", "houses.safetensors", "houses.csv", "--importance"]
     assert cli.main([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["importance"]

@@ -153,7 +153,7 @@ def test_categories_and_missing_values_that_are_new_are_counted(
     assert printed.out == "wrote 5 rows to out.csv\n"
     assert printed.err == (
         "note: categories that the training did not have are in 'district' (4 rows: 'east', 'west', ...); "
-        "missing values were filled in, in 'area' (2 rows) and 'rooms' (1 row)\n"
+        "missing values were filled in, in 'area' (2 rows), 'rooms' (1 row)\n"
     )
     assert len(pandas.read_csv("out.csv")) == 5
     sentence = runs.refused(capsys, "predict", str(priced), "new.csv", "--unknown", "refuse", "-o", "never.csv")
