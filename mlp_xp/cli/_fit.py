@@ -78,7 +78,8 @@ def _fit_split(run: Run, split: Split, of_fold: str) -> list[str]:
             raise KeyboardInterrupt
         run.interrupted = "the training"
         estimator._learned(run.epoch.best)
-    unsaid = ("Maximum iterations", _INTERRUPTED)  # of which ``ending`` and the report have sentences
+    # of the first two ``ending`` and the report have sentences; that a batch has no more rows than there are is plain
+    unsaid = ("Maximum iterations", _INTERRUPTED, "`batch_size`")
     said = [" ".join(text.split()) for text in warned if not any(each in text for each in unsaid)]
     diverged = next((text for text in said if text.startswith(_DIVERGED)), "")
     if diverged and max(best_epochs(estimator)) == 1:  # it has learned nothing that is worth a file

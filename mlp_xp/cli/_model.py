@@ -16,6 +16,7 @@ from mlp_xp.cli._options import ROWS
 from mlp_xp.cli._output import listed
 from mlp_xp.data import Chunk, Source, open_data
 from mlp_xp.data.cells import cells_of
+from mlp_xp.data.files import title_of
 from mlp_xp.data.recipe import Encoded, Recipe, plain_recipe, scales_in
 from mlp_xp.data.source import BY_LOOKING, Reading, no_rows
 from mlp_xp.data.values import category_key, is_missing
@@ -212,4 +213,6 @@ def digest(y: NDArray[Any]) -> str:
 
 def stem_of(data: str) -> str:
     """The name for files made from ``data``: that of its file or folder."""
-    return Path(data.removeprefix("openml:")).resolve().stem if data not in ("", ".") else "model"
+    if Path(data).is_dir() or not data:
+        return Path(data).resolve().stem if data not in ("", ".") else "model"
+    return title_of(data)

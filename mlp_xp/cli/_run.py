@@ -46,16 +46,21 @@ def result_files(options: dict[str, Any]) -> Files:
 
 
 def as_toml(settings: Mapping[str, Any]) -> str:
-    """One line a setting; JSON's texts, numbers and lists are TOML's too."""
+    """One line a setting."""
     lines = [f"# mlp-xp {__version__} train --config THIS_FILE"]
-    for name, value in settings.items():
-        lines.append(f"{name} = {json.dumps(list(value) if isinstance(value, tuple) else value)}")
+    lines += [f"{name} = {_in_toml(value)}" for name, value in settings.items()]
     return "\n".join(lines) + "\n"
 
 
+def _in_toml(value: Any) -> str:
+    """A text, a number, a flag, or several texts; JSON's are TOML's too, but for one character."""
+    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")
+
+
 def command_line(command: click.Command, settings: Mapping[str, Any]) -> str:
-    """The command line of ``mlp-xp train`` with these settings."""
-    words = ["mlp-xp", "train", settings["data"]]
+    """The command line of ``mlp-xp train`` with these settings, as a shell takes it."""
+    words = []
     for parameter in command.params:
         name = str(parameter.name)
         if name not in settings or name == "data":
@@ -64,9 +69,14 @@ def command_line(command: click.Command, settings: Mapping[str, Any]) -> str:
         if isinstance(value, bool):
             words += (parameter.opts if value else parameter.secondary_opts)[:1]
         else:
-            for each in value if isinstance(value, tuple) else (value,):
-                words += [parameter.opts[0], str(each)]
-    return shlex.join(words)
+            for each in map(str, value if isinstance(value, tuple) else (value,)):
+                option = parameter.opts[0]
+                # what begins with a dash would be taken for an option
+                words += [f"{option}={each}"] if each.startswith("-") else [option, each]
+    data = str(settings["data"])
+    if data.startswith("-") and data != "-":
+        return shlex.join(["mlp-xp", "train", *words, "--", data])
+    return shlex.join(["mlp-xp", "train", data, *words])
 
 
 class Fit(NamedTuple):

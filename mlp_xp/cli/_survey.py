@@ -27,7 +27,8 @@ def inspect_data(screen: Screen, data: str, target: str | None, reading: Reading
 def show_columns(screen: Screen, look: Look) -> dict[str, Any]:
     """Show what each column is taken for, and what was found; the same as a record."""
     source, learned = look
-    screen.show(_table(look))
+    if learned.columns:
+        screen.show(_table(look))
     for note in look.notes:
         screen.say(f"note: {note}")
     recipe = learned.recipe

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from mlp_xp.cli._help import command_of
+from mlp_xp.cli._help import MODEL, DataName, command_of
 from mlp_xp.cli._options import backend_option, device_option, json_option, reading_of, reading_options
 from mlp_xp.cli._output import Screen
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @command_of("evaluate houses.safetensors houses.csv")
-@click.argument("model")
-@click.argument("data")
+@click.argument("model", type=MODEL)
+@click.argument("data", type=DataName())
 @click.option("--importance", is_flag=True, help="Show which columns matter: how much the score falls without each.")
 @reading_options
 @backend_option

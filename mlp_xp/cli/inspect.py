@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlp_xp.cli._help import command_of
+from mlp_xp.cli._help import DataName, command_of
 from mlp_xp.cli._options import reading_of, reading_options
 from mlp_xp.cli._output import Screen, Table, listed, network, readable
 from mlp_xp.cost import step_cost
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @command_of("inspect houses.safetensors", "inspect houses.csv --target price")
-@click.argument("file")
+@click.argument("file", type=DataName(".safetensors"))
 @click.option("--target", help="The column of data that is to be learned; by default the last.")
 @reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print all that the file says, as JSON.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlp_xp.cli._help import command_of
+from mlp_xp.cli._help import MODEL, DataName, FileName, command_of
 from mlp_xp.cli._options import (
     ROWS,
     OneOf,
@@ -27,9 +27,14 @@ if TYPE_CHECKING:
 
 
 @command_of("predict houses.safetensors new.csv -o prices.csv")
-@click.argument("model")
-@click.argument("data")
-@click.option("--output", "-o", help="A .csv, .parquet or .npz file; by default CSV is printed.")
+@click.argument("model", type=MODEL)
+@click.argument("data", type=DataName())
+@click.option(
+    "--output",
+    "-o",
+    type=FileName(".csv", ".parquet", ".npz"),
+    help="A .csv, .parquet or .npz file; by default CSV is printed.",
+)
 @click.option("--keep", multiple=True, help="A column of DATA to write too, or all; can be repeated.")
 @click.option("--proba", is_flag=True, help="Write the probability of each class too.")
 @click.option("--std", is_flag=True, help="Write a standard deviation too: of loss gaussian, or of an ensemble.")

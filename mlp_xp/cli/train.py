@@ -8,7 +8,7 @@ import click
 
 from mlp_xp._lib.arguments import one_of
 from mlp_xp.backends import BACKENDS, DTYPES
-from mlp_xp.cli._help import Names, command_of
+from mlp_xp.cli._help import MODEL, DataName, FileName, Names, command_of
 from mlp_xp.cli._options import (
     SETTINGS,
     TASKS,
@@ -47,7 +47,12 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
     for name in found:
         if name not in known:
             raise ValueError(f"{path}: a setting must be {one_of({*known.values()}, name, most=8)}")
-    context.default_map = {**(context.default_map or {}), **{known[name]: value for name, value in found.items()}}
+    several = {str(parameter.name) for parameter in context.command.params if getattr(parameter, "multiple", False)}
+    settings = {known[name]: value for name, value in found.items()}
+    for name in several & settings.keys():
+        if isinstance(settings[name], str):  # one column need not be a list
+            settings[name] = [settings[name]]
+    context.default_map = {**(context.default_map or {}), **settings}
     return path
 
 
@@ -93,7 +98,7 @@ def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
     "train houses.csv --target price --hidden 64,32 --epochs 50",
     "train mnist/ --backend torch --device cuda --early-stopping",
 )
-@click.argument("data", default="digits", required=False)
+@click.argument("data", type=DataName(), default="digits", required=False)
 @click.option("--target", help="The column to learn; by default the last.")
 @click.option("--task", type=OneOf(*TASKS), help="By default inferred from the target.")
 @click.option("--drop", multiple=True, help="A column to leave out; can be repeated.")
@@ -142,12 +147,19 @@ def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
 @seed_option
 @click.option("--importance", is_flag=True, help="Show which columns matter: how much the score falls without each.")
 @click.option("--check-gradients/--no-check-gradients", default=True, help="Check the gradients before training.")
-@click.option("--checkpoint", help="A .safetensors file for the state of the training, written after every epoch.")
+@click.option(
+    "--checkpoint", type=MODEL, help="A .safetensors file for the state of the training, written after every epoch."
+)
 @click.option("--resume", is_flag=True, help="Continue from the checkpoint.")
-@click.option("--output", "-o", help="The .safetensors file of the model; by default named after the data.")
-@click.option("--picture", help="A .png file, by default named after the model; none for no picture.")
-@click.option("--config", is_eager=True, callback=_read_config, help="A TOML file of defaults for these options.")
-@click.option("--save-config", help="A TOML file to write the options of this run to.")
+@click.option("--output", "-o", type=MODEL, help="The .safetensors file of the model; by default named after the data.")
+@click.option(
+    "--picture", type=FileName(".png"), help="A .png file, by default named after the model; none for no picture."
+)
+@click.option(
+    "--config", type=FileName(".toml"), is_eager=True, callback=_read_config,
+    help="A TOML file of defaults for these options.",
+)  # fmt: skip
+@click.option("--save-config", type=FileName(".toml"), help="A TOML file to write the options of this run to.")
 @click.option("--dry-run", is_flag=True, help="Show columns, network and cost; nothing is trained or written.")
 @click.option("--show", is_flag=True, help="Show the picture in the terminal too.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
@@ -157,8 +169,7 @@ def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
 def command(context: click.Context, /, **values: Any) -> int:
     """Train a network on DATA, save it with all that is needed to use it, and draw what was learned.
 
-    DATA is a .csv, .tsv, .parquet, .arrow or .npz file, a folder of IDX files, openml:NAME, or one of digits, iris,
-    wine, breast_cancer, diabetes.
+    DATA is {data}.
     """
     began = time.perf_counter()  # loading libraries takes much of a short run
     from mlp_xp.cli._training import train  # imported here: --help must stay fast

@@ -7,7 +7,7 @@ import click
 from click.core import ParameterSource
 
 from mlp_xp.cli import train
-from mlp_xp.cli._help import Command, Option, command_of
+from mlp_xp.cli._help import Command, FileName, Option, command_of
 
 _OWN: dict[str, Any] = {"cls": Option, "group": "The search"}
 _NOT_TAKEN = {
@@ -25,13 +25,21 @@ _NOT_TAKEN = {
 @click.option("--tries", **_OWN, type=click.IntRange(1), default=20, help="Settings to try, the defaults among them.")
 @click.option("--seconds", **_OWN, type=click.FloatRange(0, min_open=True), help="Time after which no try begins.")
 @click.option("--cv", **_OWN, type=click.IntRange(2), metavar="K", default=3, help="Folds that score a try.")
-@click.option("--output", "-o", **_OWN, help="The .toml file of the best settings; by default named after the data.")
+@click.option(
+    "--output",
+    "-o",
+    **_OWN,
+    type=FileName(".toml"),
+    help="The .toml file of the best settings; by default named after the data.",
+)
 @click.pass_context
 def command(context: click.Context, /, **values: Any) -> int:
     """Search the settings of a network for DATA, and write the best as TOML: mlp-xp train --config takes them.
 
     Widths, learning rate, penalty, dropout and batch size are drawn at random, unless they are given, and scored by
     cross-validation on the rows that `train` does not test on. Other options are those of `train`.
+
+    DATA is {data}.
     """
     began = time.perf_counter()  # loading libraries takes much of a short run
     from mlp_xp.cli._tuning import tune  # imported here: --help must stay fast

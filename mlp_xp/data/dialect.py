@@ -6,16 +6,21 @@ Next: ``text`` reads the whole file so.
 """
 
 import csv
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
 CANDIDATES = ",\t;| "  # the earlier wins a draw
 ROWS_LOOKED_AT = 1000
 _SCORED = 200  # rows that decide the separator
-_NUMBER = re.compile(r"[-+(]?\s*[$€£¥]?\s*[-+]?(\d+([.,' \u00a0]\d{3})*[.,]?\d*|[.,]\d+)([eE][-+]?\d+)?\s*[%$€£¥]?\)?")
+_SIGN, _CURRENCY = r"[-+]?", r"\s*[$€£¥]?\s*"
+_NUMBER = re.compile(
+    rf"[-+(]?{_CURRENCY}{_SIGN}(\d+([.,' \u00a0]\d{{3}})*(\.|[.,]\d+)?|[.,]\d+)([eE]{_SIGN}\d+)?\s*[%$€£¥]?\)?"
+)
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d{1,2}:\d\d(:\d\d(\.\d+)?)?")
 _MISSING = frozenset(("", "?", "-", "--", ".", "*", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing"))
 _CLEAR_COMMA = re.compile(r"[-+]?(0,\d+|\d{4,},\d*|\d+,(\d{1,2}|\d{4,})|,\d+|\d{1,3}([. ]\d{3})+,\d*)([eE][-+]?\d+)?%?")
@@ -74,6 +79,9 @@ def is_number(text: str) -> bool:
     [True, True, True, True, True, False, False]
     """
     text = text.strip()
+    if text[-1:].isdigit():
+        with suppress(ValueError):  # most numbers, and faster than a pattern
+            return math.isfinite(float(text))
     return bool(_NUMBER.fullmatch(text) or _DATE.fullmatch(text)) or text.lower().lstrip("+-") in ("inf", "infinity")
 
 
@@ -109,7 +117,7 @@ def _score(lines: Sequence[str], separator: str) -> tuple[float, float]:
         rows = [row.fields for row, _ in zip(split(lines, separator), range(_SCORED), strict=False)]
     except csv.Error:
         return _NOT_AT_ALL
-    while len(rows) > 2 and len(rows[0]) == 1:
+    while len(rows) > 2 and len(rows[0]) == 1 and separator != " ":
         rows.pop(0)  # a title
     widths = Counter(len(fields) for fields in rows if len(fields) > 1)
     ((width, alike),) = widths.most_common(1) or [(0, 0)]
@@ -126,7 +134,7 @@ def _score(lines: Sequence[str], separator: str) -> tuple[float, float]:
 
 def _numeric(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """The positions of the columns that hold numbers."""
-    alike = [row for row in rows if len(row) == width]
+    alike = [row for row in rows[:_SCORED] if len(row) == width]
     found = []
     for position in range(width):
         known = [row[position] for row in alike if not is_missing(row[position])]
@@ -220,7 +228,7 @@ def is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     >>> is_header(["area", "kind"], [["1.5", "x"]]), is_header(["2.5", "x"], [["1.5", "x"], ["3", "y"]])
     (True, False)
     """
-    if _is_range(first):
+    if _is_range(first) or _are_years(first, below):
         return True
     if not below:
         return not any(map(is_number, first))
@@ -228,6 +236,9 @@ def is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
         return not all(map(is_number, first))
     if _texts_above_numbers(first, below):
         return True
+    column = [row[0].strip() for row in below]
+    if not first[0].strip() and all(column) and len(set(column)) == len(column) > 1:
+        return True  # no name above row names, as R and pandas write them
     numeric = _numeric(below, len(first))
     if any(is_number(first[position]) for position in numeric):
         return False
@@ -242,14 +253,21 @@ def _texts_above_numbers(first: Sequence[str], below: Sequence[Sequence[str]]) -
 
 
 def _is_range(fields: Sequence[str]) -> bool:
-    """Whether fields are 0, 1, 2, ... as of a data frame without names, or years after a name."""
-    whole = [int(field) if re.fullmatch(r"\d+", field.strip()) else None for field in fields]
-    if whole[:1] == [None]:
-        whole = whole[1:]
-        years = len(whole) > 1 and all(each is not None and 1000 <= each < 3000 for each in whole)
-        if years and len({b - a for a, b in pairwise(whole)}) == 1:  # type: ignore[operator]
-            return whole[0] != whole[1]
-    return len(whole) > 2 and whole == list(range(len(whole)))
+    """Whether fields are 0, 1, 2, ..., as of a data frame without names, perhaps after an empty name of its index."""
+    numbers = [field.strip() for field in fields]
+    numbers = numbers[1:] if numbers[:1] == [""] else numbers
+    return len(numbers) > 2 and numbers == list(map(str, range(len(numbers))))
+
+
+def _are_years(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Whether fields are names and then years, above what is not years."""
+    start = next((place for place, field in enumerate(first) if is_number(field)), len(first))
+    years = [field.strip() for field in first[start:]]
+    if start == 0 or len(years) < 2 or not all(re.fullmatch("[12]\\d{3}", year) for year in years):
+        return False
+    steps = {int(later) - int(year) for year, later in pairwise(years)}
+    column = [row[start].strip() for row in below if len(row) > start]
+    return len(steps) == 1 and steps != {0} and not all(re.fullmatch("[12]\\d{3}", each) for each in column)
 
 
 def _numbered(width: int, skip: int, notes: list[str]) -> Layout:
@@ -300,15 +318,18 @@ def _are_row_names(column: Sequence[str]) -> bool:
 def distinct(names: Sequence[str], notes: list[str]) -> tuple[str, ...]:
     """Each name once: an empty one becomes "Unnamed: 0", a second "a" becomes "a.1", as in pandas."""
     found: list[str] = []
+    again: list[str] = []
     for position, name in enumerate(names):
         plain = name or f"Unnamed: {position}"
         new, number = plain, 0
         while new in found or (number and new in names):
             number += 1
             new = f"{plain}.{number}"
-        if number:
-            notes.append(f"two columns are called {plain!r}; column {position + 1} is read as {new!r}")
+        again += [repr(new)] if number else []
         found.append(new)
+    if again:
+        listed = ", ".join(again[:4]) + (f" ... {len(again)} in all" if len(again) > 4 else "")
+        notes.append(f"names that stand twice are read as {listed}")
     return tuple(found)
 
 
@@ -337,6 +358,8 @@ def find_decimal(rows: Sequence[Sequence[str]]) -> str | None:
     """
     commas = points = 0
     for column in zip(*rows, strict=False):
+        if not any("," in text or "." in text for text in column):
+            continue  # whole numbers show no mark
         known = [text for each in column if not is_missing(text := each.strip().strip("$€£¥% "))]
         numbers = [text for text in known if is_number(text)]
         if len(numbers) <= len(known) / 2:

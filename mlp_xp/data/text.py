@@ -289,7 +289,8 @@ def _ragged(file: _File, row: dialect.Row) -> ValueError:
     alike = "the header has" if file.layout.header else "the other rows have"
     fields = f"must have {file.layout.width} fields as {alike}, got {len(row.fields)}"
     parted = _NAMED.get(file.separator, repr(file.separator))
-    cure = f"a field with {parted} in it must be quoted, --sep names another separator"
+    quoted = f"a field with {parted} in it must be quoted, " if len(row.fields) > file.layout.width else ""
+    cure = f"{quoted}--sep names another separator than {parted}"
     return ValueError(f"{file.found.where}: line {row.first} {fields}; {cure}")
 
 
@@ -319,7 +320,8 @@ def _decimal(file: _File) -> str:
             rows = dialect.split(lines, file.separator)
             mark = dialect.find_decimal([row.fields for row in islice(rows, dialect.ROWS_LOOKED_AT)])
             while mark is None and lines:
-                if hint.search("".join(lines)):
+                text_of = "".join(lines)
+                if ("," if file.separator != "," else '"') in text_of and hint.search(text_of):
                     hits = filter(hint.search, lines)
                     sample = [*lines[: dialect.ROWS_LOOKED_AT], *islice(hits, dialect.ROWS_LOOKED_AT)]
                     mark = dialect.find_decimal([row.fields for row in dialect.split(sample, file.separator)])

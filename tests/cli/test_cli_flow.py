@@ -150,6 +150,86 @@ def test_an_ensemble_is_refitted_for_the_mean_of_its_best_epochs(
     )
 
 
+def test_an_ensemble_with_folds_holds_out_no_row_and_is_fitted_again_to_all_as_it_was(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = runs.write_classes(folder)
+    printed = trained(capsys, data, "--preset", "best", "--hidden", "8", "--max-iter", "4")
+    assert "small: 48 rows to train on, 12 to test\n" in printed
+    assert re.search(r"note: the 5 networks were best in epochs \d to \d of \d", printed)
+    assert "refitted on all 60 rows; the test score is that of the model before\n" in printed
+    saved = estimators.load("small.safetensors")
+    X, y = (np.load("small.npz")[name] for name in "Xy")
+    again = estimators.MLPClassifier(**saved.get_params()).set_params(batch_size=60)
+    with pytest.warns(match="Maximum iterations"):
+        again.fit(X.astype(np.float32), y)
+    for one, other in zip(saved.coefs_, again.coefs_, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_test_set_of_the_data_stays_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs.write_classes(folder)
+    X, y = (np.load("small.npz")[name] for name in "Xy")
+    np.savez("split.npz", X=X[:45], y=y[:45], X_test=X[45:], y_test=y[45:])
+    printed = trained(capsys, "split.npz")
+    assert "split: 40 rows to train on, 5 to validate, 15 to test\n" in printed
+    assert "refitted on all 45 rows for" in printed
+    assert "refitted" not in trained(capsys, "split.npz", "--no-early-stopping")  # all rows were learned from already
+    sentence = runs.refused(capsys, "train", "split.npz", "--cv", "3", "--force")
+    assert sentence == "split.npz has test rows of its own: --cv, which splits the rows itself, goes without"
+
+
+def test_after_ctrl_c_in_the_last_fit_a_resumed_run_ends_as_one_that_was_never_stopped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, fit = runs.write_classes(folder), estimators.MLPClassifier.fit
+    runs.train_quickly(data, "-o", "whole.safetensors")
+
+    def stopped(self: Any, X: Any, *arguments: Any, **more: Any) -> Any:
+        if len(X) == 60:
+            raise KeyboardInterrupt
+        return fit(self, X, *arguments, **more)
+
+    options = ("--checkpoint", "state.safetensors", "-o", "resumed.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(estimators.MLPClassifier, "fit", stopped)
+        assert cli.main(["train", data, *runs.QUICK, *options, "-q"]) == 130
+    runs.train_quickly(data, *options, "--resume", "--force")
+    whole, resumed = (estimators.load(f"{name}.safetensors") for name in ("whole", "resumed"))
+    for one, other in zip(whole.coefs_ + whole.intercepts_, resumed.coefs_ + resumed.intercepts_, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_model_is_written_before_anything_is_said_about_it(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = runs.write_classes(folder)
+    told: list[bool] = []
+
+    def show(self: Any, drawn: Any) -> None:
+        told.append(Path("small.safetensors").exists())
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(import_module("mlp_xp.cli._output").Screen, "show", show)
+    assert cli.main(["train", data, *runs.QUICK]) == 2
+    assert told == [True]
+    assert len(estimators.load("small.safetensors").coefs_) == 2
+
+
+def test_a_picture_that_cannot_be_drawn_loses_neither_model_nor_report(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(import_module("mlp_xp.cli._picture"), "draw", draw)
+    assert cli.main(["train", runs.write_classes(folder), *runs.QUICK[:-2]]) == 2
+    printed = capsys.readouterr()
+    assert "wrote small.safetensors\n" in printed.out
+    assert printed.err.startswith("error: ")
+    assert printed.err.endswith("No space left on device; the model is in small.safetensors\n")
+
+
 # --- cross-validation --------------------------------------------------------------------------------------------
 
 
@@ -197,6 +277,33 @@ def test_a_fold_is_tested_by_a_model_that_has_not_seen_it(
     near = {tuple(np.float32(row)): label for row, label in y.items()}
     for each in folds:  # each class has its share of each fold
         assert sorted(near[tuple(np.float32(row))] for row in last - each) == [0] * 5 + [1] * 5 + [2] * 5
+
+
+def test_the_only_row_of_a_class_is_learned_from_in_each_fold(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{i % 3 + i / 100},{'abc'[i % 3]}" for i in range(30)]
+    (folder / "data.csv").write_text("\n".join(["x,y", *rows, "9.5,alone"]))
+    record = final(capsys, "data.csv", "--cv", "3")
+    assert [each["rows"] for each in record["folds"]] == [10, 10, 10]
+    assert estimators.load("data.safetensors").classes_.tolist() == ["a", "alone", "b", "c"]
+
+
+@pytest.mark.parametrize("chosen", ["plain", "piecewise"])
+def test_numbers_are_encoded_as_the_held_out_rows_say(
+    folder: Path, chosen: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    X, noise = random.uniform(0, 400, (300, 6)).round(2), random.normal(0, 200, 300)
+    # many columns that count alike beside noise; or ups and downs, which are hard for one number
+    y = X.sum(axis=1) + noise if chosen == "plain" else X[:, 0] // 50 % 2 + 0.5
+    runs.pandas.DataFrame(X, columns=list("abcdef")).assign(y=y).to_csv("data.csv", index=False)
+    options = ("--numbers", "auto", "--max-iter", "40", "--lr", "0.01", "--task", "regression")
+    printed = trained(capsys, "data.csv", *options)
+    found = re.search(r"note: numbers (\w+): validation loss ([\d.]+), ([\d.]+) with numbers (\w+)\n", printed)
+    assert found
+    assert (found[1], {found[1], found[4]}) == (chosen, {"plain", "piecewise"})
+    assert float(found[2]) < float(found[3])
+    assert files.read_notes("data.safetensors")["notes"]["recipe"]["numbers"] == chosen
+    assert "--numbers auto" in printed.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,17 @@ def test_options_are_under_headings_with_their_defaults_and_arguments_are_none(
     assert "\n  [FILE.py:NAME]" not in printed
 
 
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_the_help_says_what_data_may_be(command: str) -> None:
+    data, files = import_module("mlp_xp.data"), import_module("mlp_xp.data.files")
+    click, shown = import_module("click"), import_module(f"mlp_xp.cli.{command}").command
+    text = " ".join(shown.get_help(click.Context(shown)).partition("Network and learning")[0].split())
+    kinds = text[text.index("DATA is ") :].partition(". ")[0]
+    assert all(name in kinds for name in (*data.BUILT_IN, "openml:NAME", "IDX", "URL", "standard input"))
+    named = re.findall(r"\.[a-z]+", kinds)
+    assert {files.SUFFIXES[suffix] for suffix in named} == {*files.SUFFIXES.values()}
+
+
 # --- start-up ----------------------------------------------------------------------------------------------------
 
 LIMIT = 0.3  # seconds

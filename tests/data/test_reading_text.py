@@ -158,6 +158,21 @@ FOUND: dict[str, tuple[str, list[str], list[list[str]], list[str]]] = {
         "country,2000,2001,2002\nA,1,2,3\nB,4,5,6\n", ["country", "2000", "2001", "2002"],
         [["A", "1", "2", "3"], ["B", "4", "5", "6"]], [],
     ),
+    "years in the header, after texts and texts": (
+        'place,code,"one, two",1960,1961\nA,a,x,4.8,4.6\nB,b,x,,1.24\n', ["place", "code", "one, two", "1960", "1961"],
+        [["A", "a", "x", "4.8", "4.6"], ["B", "b", "x", "", "1.24"]], [],
+    ),
+    "no header, years": (
+        "Ann,1990,1991\nBob,1992,1993\nAnn,1992,1995\n", ["column_1", "column_2", "column_3"],
+        [["Ann", "1990", "1991"], ["Bob", "1992", "1993"], ["Ann", "1992", "1995"]], [NUMBERED.format(3)],
+    ),
+    "numbers in the header of a matrix of R": (
+        '"","142.24","144.78"\n"9.4",0,1\n"9.5",2,0\n', ["Unnamed: 0", "142.24", "144.78"],
+        [["9.4", "0", "1"], ["9.5", "2", "0"]], [],
+    ),
+    "a blank after each comma": (
+        "duration,product\n7, .01138\n9, .01138\n", ["duration", "product"], [["7", ".01138"], ["9", ".01138"]], [],
+    ),
     "numbers in the header beside a text": (
         "id,0,1\n7,1.5,2\n8,2.5,3\n", ["id", "0", "1"], [["7", "1.5", "2"], ["8", "2.5", "3"]], [],
     ),
@@ -208,7 +223,7 @@ FOUND: dict[str, tuple[str, list[str], list[list[str]], list[str]]] = {
     "a separator ends the header": ("a,b,\n1.5,x\n2.5,y\n", ["a", "b"], ROWS, []),
     "a name twice": (
         "a,a,b\n1,2,x\n1,3,y\n", ["a", "a.1", "b"], [["1", "2", "x"], ["1", "3", "y"]],
-        ["two columns are called 'a'; column 2 is read as 'a.1'"],
+        ["names that stand twice are read as 'a.1'"],
     ),
     "names without a text": ("a,,b\n1,2,x\n", ["a", "Unnamed: 1", "b"], [["1", "2", "x"]], []),
     "scikit-learn's first line": (
@@ -328,7 +343,8 @@ def test_rows_are_the_same_in_parts_of_any_size(tmp_path: Path) -> None:
 
 LINE_3 = "data.csv: line 3 must have 2 fields as the header has,"
 OPEN = "data.csv: line 3 opens a quote that is never closed"
-RAGGED = "a field with ',' in it must be quoted, --sep names another separator"
+SEP = "--sep names another separator than ','"
+RAGGED = f"a field with ',' in it must be quoted, {SEP}"
 NO_HEADER = "--no-header leaves that line out and numbers the columns"
 BOTH = "the first column without a name may be one of row names, or a name may be missing"
 
@@ -336,17 +352,17 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "data.csv must hold a table, got an empty file"),
     "empty lines alone": ("\n \n\n", "data.csv must hold a table, got nothing but empty lines"),
     "too long a row": ("a,b\n1,x\n2,y,3\n", f"{LINE_3} got 3; {RAGGED}"),
-    "too short a row": ("a,b\n1,x\n2\n3,y\n", f"{LINE_3} got 1; {RAGGED}"),
+    "too short a row": ("a,b\n1,x\n2\n3,y\n", f"{LINE_3} got 1; {SEP}"),
     "without a header": (
         "1,2\n3,4\n5,6,7\n", f"data.csv: line 3 must have 2 fields as the other rows have, got 3; {RAGGED}"
     ),
     "after lines in quotes": (
-        'a,b\n1,"x\ny\nz"\n\n2,y\n3\n', f"data.csv: line 7 must have 2 fields as the header has, got 1; {RAGGED}"
+        'a,b\n1,"x\ny\nz"\n\n2,y\n3\n', f"data.csv: line 7 must have 2 fields as the header has, got 1; {SEP}"
     ),
     "between blanks": (
         "a b\n1 2\n3 4\n5 6 7\n",
         "data.csv: line 4 must have 2 fields as the header has, got 3; a field with blanks in it must be quoted, --sep "
-        "names another separator",
+        "names another separator than blanks",
     ),
     "rows grow": (
         "a,b\n1,x\n" + "2,y,z\n" * 9,
