@@ -268,13 +268,6 @@ def _beside_baseline(headline: Score, baseline: Baseline, always: str) -> str:
     return ""
 
 
-def score(y: NDArray[Any], predicted: NDArray[Any], classifies: bool, seed: int = 0) -> Score:
-    """The accuracy of labels, or the R^2 of numbers, with its interval."""
-    if classifies:
-        return _share("accuracy", y == predicted)
-    return Score("R^2", _r_squared(y, predicted), *_bootstrap(y, predicted, _r_squared, seed), len(y))
-
-
 # --- numbers -----------------------------------------------------------------------------------------------------
 
 
