@@ -368,3 +368,29 @@ def find_decimal(rows: Sequence[Sequence[str]]) -> str | None:
         commas += comma > point
         points += point > comma
     return None if commas == points == 0 else "," if commas > points else "."
+
+
+_PARTED = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+")
+_BELOW_1000 = re.compile(r"[-+]?\d{1,3}")
+_MOST_OFTEN = 3  # so many amounts with a point show what it stands for; a number of digits is chance in one or two
+
+
+def points_part_thousands(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the points of a table in which no number shows its decimal mark can only part thousands.
+
+    They do where a column has whole numbers below 1000 and otherwise points before exactly three digits: decimals
+    would be 1.5 now and then.
+
+    >>> points_part_thousands([["950"], ["1.200"], ["2.086"], ["3.100"]])
+    True
+    >>> points_part_thousands([["1.200"], ["2.086"], ["3.100"], ["4.000"]])
+    False
+    """
+    for column in zip(*rows, strict=False):
+        known = [text for each in column if not is_missing(text := each.strip().strip("$€£¥% "))]
+        numbers = [text for text in known if is_number(text)]
+        parted, below = (sum(bool(each.fullmatch(text)) for text in numbers) for each in (_PARTED, _BELOW_1000))
+        mostly = parted + below == len(numbers) > len(known) / 2  # a name above them is no number
+        if mostly and below and parted >= _MOST_OFTEN:
+            return True
+    return False

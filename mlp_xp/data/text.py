@@ -67,7 +67,7 @@ def open_text(found: Found, reading: Reading, usual: Reading = BY_LOOKING) -> So
     spaced = separator == " " or any(f'{separator} "' in line for line in lines)
     empty = whole and not any(line.strip() for line in lines[layout.skip :])
     file = _File(found, encoding, separator, layout, spaced, empty)
-    decimal = reading.decimal or _decimal(file) or usual.decimal or "."
+    decimal = reading.decimal or _decimal(file, usual) or "."
     source = table(found.title, found.where, layout.names, lambda rows: _frames(file, rows))
     resolved = Reading(separator, decimal, encoding, layout.header, reading.missing)
     return source._replace(reading=resolved, notes=_notes(file, decimal, reading))
@@ -313,8 +313,8 @@ def _check_last(file: _File, last: str) -> None:
             raise ValueError(f"{file.found.where}: line {line + 1} opens a quote that is never closed") from None
 
 
-def _decimal(file: _File) -> str | None:
-    """The decimal mark that the first numbers show which show one; None where none does."""
+def _decimal(file: _File, usual: Reading) -> str | None:
+    """The decimal mark that the first numbers show which show one, else the usual one; None where nothing tells."""
     hint = re.compile(dialect.decimal_comma(file.separator), re.MULTILINE)
     try:
         with _lines(file.found, file.encoding) as text:
@@ -322,7 +322,8 @@ def _decimal(file: _File) -> str | None:
                 pass
             lines = text.readlines(2**20)
             rows = dialect.split(lines, file.separator)
-            mark = dialect.find_decimal([row.fields for row in islice(rows, dialect.ROWS_LOOKED_AT)])
+            first = [row.fields for row in islice(rows, dialect.ROWS_LOOKED_AT)]
+            mark = dialect.find_decimal(first)
             while mark is None and lines:
                 text_of = "".join(lines)
                 if ("," if file.separator != "," else '"') in text_of and hint.search(text_of):
@@ -331,5 +332,7 @@ def _decimal(file: _File) -> str | None:
                     mark = dialect.find_decimal([row.fields for row in dialect.split(sample, file.separator)])
                 lines = text.readlines(2**20)
     except (csv.Error, UnicodeError):
-        return None  # what is wrong is said where the rows are read
-    return mark
+        return usual.decimal  # what is wrong is said where the rows are read
+    if mark or usual.decimal or file.separator == ",":  # between commas a comma is no decimal mark
+        return mark or usual.decimal
+    return "," if dialect.points_part_thousands(first) else None

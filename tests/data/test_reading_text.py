@@ -79,6 +79,15 @@ FOUND: dict[str, tuple[str, list[str], list[list[str]], list[str]]] = {
         "a;b\n1.234,5;x\n12.000;y\n", ["a", "b"], [["1.234,5", "x"], ["12.000", "y"]],
         ["read with ';' between fields and ',' as decimal mark"],
     ),
+    "thousands with points, beside numbers below 1000": (
+        "a;b\n950;x\n1.200;y\n2.086;x\n3.100;y\n", ["a", "b"],
+        [["950", "x"], ["1.200", "y"], ["2.086", "x"], ["3.100", "y"]],
+        ["read with ';' between fields and ',' as decimal mark"],
+    ),
+    "three decimals": (
+        "a;b\n1.200;x\n2.086;y\n3.100;x\n", ["a", "b"], [["1.200", "x"], ["2.086", "y"], ["3.100", "x"]],
+        ["read with ';' between fields"],
+    ),
     "decimal commas between blanks": (
         "1,5 2,5\n3,5 4,5\n", ["column_1", "column_2"], [["1,5", "2,5"], ["3,5", "4,5"]],
         ["read with blanks between fields and ',' as decimal mark", NUMBERED.format(2)],
@@ -501,3 +510,24 @@ def test_what_looks_like_a_value_rather_than_a_name(text: str, number: bool) -> 
 )  # fmt: skip
 def test_which_numbers_show_a_decimal_mark(column: list[str], mark: str | None) -> None:
     assert dialect.find_decimal([[each] for each in column]) == mark
+
+
+@pytest.mark.parametrize(
+    ("column", "thousands"),
+    [(["n", "950", "1.200", "2.086", "3.100"], True), (["€ 950", "1.200 €", "2.086", "1.003.100"], True),
+     (["-950", "", "-1.200", "2.086", "3.100"], True), (["1.200", "2.086", "3.100"], False),
+     (["5", "1.200", "2.086"], False), (["5", "0.125", "1.200", "2.086", "3.100"], False),
+     (["1200", "1.200", "2.086", "3.100"], False), (["5", "1.25", "1.200", "2.086", "3.100"], False),
+     (["5", "1.200", "2.086", "3.100", "a", "b", "c", "d"], False)],
+)  # fmt: skip
+def test_points_part_thousands_where_they_cannot_be_decimal_marks(column: list[str], thousands: bool) -> None:
+    assert dialect.points_part_thousands([[each] for each in column]) == thousands
+
+
+def test_new_data_is_read_with_the_decimal_mark_of_the_training_before_points_are_taken_for_thousands(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "new.csv"
+    file.write_text("a;b\n950;x\n1.200;y\n2.086;x\n3.100;y\n")
+    assert data.open_data(str(file), usual=Reading(decimal=".")).reading.decimal == "."
+    assert data.open_data(str(file)).reading.decimal == ","
