@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp.data.cells import Cells, plain_text
-from mlp_xp.data.encoding import CYCLES, Column, calendar_part, sentence_end
+from mlp_xp.data.encoding import CYCLES, Column, calendar_part
 from mlp_xp.data.values import (
     ISO,
     TRUTHS,
     category_key,
     dates_in,
+    example_of,
     formats_in,
     is_missing,
     is_padded,
@@ -328,7 +329,7 @@ def held_by(where: str, name: str, tally: Tally, decimal: str = ".") -> Held:
     if forms := _date_forms(tally):
         dates = tally.dates[forms[0]]
         if dates.rows < tally.known:
-            _refuse_odd(where, name, dates.odd or tally.odd, f"must be a date of the form {forms[0]}")
+            _refuse_odd(where, name, dates.odd or tally.odd, f"must be a date such as {example_of(forms[0])}")
         return Held("date", forms=forms)
     return Held("text")
 
@@ -378,7 +379,8 @@ def is_constant(tally: Tally) -> bool:
 def _refuse_odd(where: str, name: str, odd: Cell | None, expected: str) -> None:
     if odd is not None:
         place = f"{where}: row {odd.row + 1}, column {name!r}"
-        raise ValueError(f"{place} {expected}, got {sentence_end(name, odd.value)}")
+        cures = f"--category {name!r} takes all of it for categories, --na {odd.value!r} takes it for a missing value"
+        raise ValueError(f"{place} {expected}, got {odd.value!r}; {cures}")
 
 
 def keys_of(values: Mapping[str | float, int]) -> dict[str, list[str]]:

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_xp._lib.arguments import one_of
+from mlp_xp._lib.arguments import did_you_mean, one_of
 from mlp_xp.data.cells import Cells, cells_of
-from mlp_xp.data.values import ISO, TRUTHS, category_key, dates_in, is_missing, numbers_in
+from mlp_xp.data.values import ISO, TRUTHS, category_key, dates_in, example_of, is_missing, numbers_in
 
 _MOST_LISTED = 8  # names in an error
 
@@ -141,7 +141,7 @@ def encode_into(
     there = set(map(str, frame.columns))
     for column in columns:
         if column.name not in there:
-            check_named("what the model was trained on", where, frame.columns, column.name)
+            raise _lacking(where, column.name, sorted(there))
     found, low = {}, 0
     for column in columns:
         place, decimal = Place(where, column.name, rows), column.decimal or manner.decimal
@@ -151,6 +151,13 @@ def encode_into(
         found[column.name] = write(part, column, place, cells, manner)
         low += len(column.names)
     return found
+
+
+def _lacking(where: str, name: str, there: list[str]) -> ValueError:
+    more = f" and {len(there) - _MOST_LISTED:,} others" if len(there) > _MOST_LISTED else ""
+    listed = f"{', '.join(map(repr, there[:_MOST_LISTED]))}{more}"
+    lacks = f"must have the column {name!r}, which the model was trained on, got only {listed}"
+    return ValueError(f"{where} {lacks}{did_you_mean(name, there)}")
 
 
 def _write_numbers(X: NDArray[Any], column: Column, place: Place, cells: Cells, manner: Manner) -> Filled:
@@ -194,12 +201,8 @@ def _refuse(place: Place, cells: Cells, wrong: NDArray[np.bool_], expected: str)
     if rows.any():
         row = int(np.argmax(rows))
         assert cells.codes is not None
-        raise ValueError(f"{place.cell(row)} {expected}, got {sentence_end(place.name, cells.texts[cells.codes[row]])}")
-
-
-def sentence_end(name: str, text: str) -> str:
-    """``'three'; --category 'a' takes all of it for categories, --na 'three' takes it for a missing value``."""
-    return f"{text!r}; --category {name!r} takes all of it for categories, --na {text!r} takes it for a missing value"
+        text = cells.texts[cells.codes[row]]
+        raise ValueError(f"{place.cell(row)} {expected}, got {text!r}; --na {text!r} takes it for a missing value")
 
 
 def _write_date(X: NDArray[Any], column: Column, place: Place, cells: Cells, manner: Manner) -> Filled:
@@ -230,7 +233,7 @@ def moments_of(place: Place, cells: Cells, form: str) -> NDArray[np.datetime64]:
     if form != ISO and np.isnat(moments).any():
         moments = np.where(np.isnat(moments), dates_in(cells.texts, ISO), moments)
     wrong = np.isnat(moments) & ~is_missing(cells.texts, among_numbers=True)
-    _refuse(place, cells, wrong, f"must be a date of the form {form}")
+    _refuse(place, cells, wrong, f"must be a date such as {example_of(form)}")
     return cells.by_row(moments, np.datetime64("NaT"))
 
 

@@ -137,7 +137,7 @@ class Recipe(NamedTuple):
         names = [column.name for column in self.columns or () for _ in column.names]
         times = int(np.isnan(X[:, position]).sum())
         missing = f"row {kept[row] + 1}, column {names[position]!r} is missing (in {times:,} rows of this column)"
-        remedy = "--missing fill puts the mean there, --missing drop leaves such rows out"
+        remedy = "in training --missing fill puts the mean there, --missing drop leaves such rows out"
         raise ValueError(f"{where}: {missing}; {remedy}, --missing auto takes it for a value of its own")
 
     def _targets(

@@ -7,6 +7,7 @@ Next: ``cells`` finds the different texts of a column, ``columns`` decides what 
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -202,6 +203,15 @@ FORMATS = (ISO, QUARTER, *(day + time for day in _DAYS for time in _TIMES))
 
 _SAMPLE = 20  # texts on which all forms are tried before a few of them are on all texts
 _LONGEST = 40  # no date has more letters
+
+
+def example_of(form: str) -> str:
+    """A day written in one form of ``FORMATS``, for a sentence.
+
+    >>> example_of("%d.%m.%Y"), example_of(ISO), example_of(QUARTER)
+    ('31.05.2024', '2024-05-31', '2024Q2')
+    """
+    return {ISO: "2024-05-31", QUARTER: "2024Q2"}.get(form) or datetime(2024, 5, 31, 14, 30).strftime(form)
 
 
 def formats_in(texts: Sequence[str], known: Iterable[str] = ()) -> list[str]:

@@ -266,7 +266,7 @@ REFUSED = {
         r"^data.csv: row 3, column 'a' must be a number, got 'three'; --category 'a' takes all of it for categories, "
         r"--na 'three' takes it for a missing value$"),
     "text among dates": (["2020-01-01", "2020-01-02", "soon", "2020-01-04", "2020-01-05", "2020-01-06"],
-        r"^data.csv: row 3, column 'a' must be a date of the form ISO8601, got 'soon'; --category 'a' takes .*, --na "
+        r"^data.csv: row 3, column 'a' must be a date such as 2024-05-31, got 'soon'; --category 'a' takes .*, --na "
         r"'soon' takes it for a missing value$"),
     "infinity": (["1", "2", "3", "inf", "5", "6"], r"^data.csv: row 4, column 'a' must be finite, got inf$"),
     "an overflow": (["1", "2", "3", "4", "1e999", "6"], r"^data.csv: row 5, column 'a' must be finite, got 1e999$"),

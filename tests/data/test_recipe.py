@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
@@ -67,8 +68,8 @@ def test_missing_values_may_be_refused_dropped_or_filled_with_the_mean() -> None
         read(texts(HOLES), refused)
     whole = {**HOLES, "y": ["1.5", "2.5", "0.5", "1.5", "4.5", "2.25"]}
     sentence = (
-        r"^data.csv: row 2, column 'n' is missing \(in 2 rows of this column\); --missing fill puts the mean there, "
-        "--missing drop leaves such rows out, --missing auto takes it for a value of its own$"
+        r"^data.csv: row 2, column 'n' is missing \(in 2 rows of this column\); in training --missing fill puts the "
+        "mean there, --missing drop leaves such rows out, --missing auto takes it for a value of its own$"
     )
     with pytest.raises(ValueError, match=sentence):
         read(texts(whole), refused)
@@ -114,7 +115,10 @@ def test_an_unknown_category_is_a_row_of_zeros_where_no_level_is_shared_or_is_re
     assert found.unknown == {"c": 1}
     np.testing.assert_array_equal(found.X, [[0, 1], [0, 0]])
     strict = learn(source, Wanted(unknown="refuse")).recipe
-    with pytest.raises(ValueError, match=r"^new.parquet: row 2, column 'c' must be 'north' or 'south', got 'west'$"):
+    sentence = (
+        "^new.parquet: row 2, column 'c' must be 'north' or 'south', got 'west'; --unknown level takes it for none of them$"
+    )
+    with pytest.raises(ValueError, match=sentence):
         rows(strict, {"c": ["south", "west"]})
 
 
@@ -151,8 +155,23 @@ def test_truth_values_are_the_same_from_any_file() -> None:
 
 def test_a_column_of_the_training_that_is_not_there_is_named() -> None:
     recipe = learn(texts({"area": ["1", "2", "4"], "y": ["1.5", "2.5", "0.5"]}), Wanted()).recipe
-    with pytest.raises(ValueError, match=r"^new.parquet: what the model was trained on must be a column, .* 'aera'"):
+    lacks = "new.parquet must have the column 'area', which the model was trained on"
+    sentence = f"{lacks}, got only 'aera'; did you mean 'aera'?"
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         rows(recipe, {"aera": [1]})
+    with pytest.raises(ValueError, match=r", got only 'column_0', .*, 'column_7' and 1 others$"):
+        rows(recipe, {f"column_{number}": [1] for number in range(9)})
+
+
+def test_what_new_data_may_not_hold_is_refused_with_an_option_that_predict_has() -> None:
+    source = texts({"n": ["1", "2", "4"], "d": ["01.05.2024", "17.05.2024", "02.06.2024"], "y": ["1.5", "2.5", "0.5"]})
+    recipe = learn(source, Wanted()).recipe
+    number = "new.parquet: row 1, column 'n' must be a number, got 'many'; --na 'many' takes it for a missing value"
+    with pytest.raises(ValueError, match=f"^{re.escape(number)}$"):
+        rows(recipe, {"n": ["many"], "d": ["03.06.2024"]})
+    date = "column 'd' must be a date such as 31.05.2024, got 'soon'; --na 'soon' takes it for a missing value"
+    with pytest.raises(ValueError, match=f"{re.escape(date)}$"):
+        rows(recipe, {"n": ["1"], "d": ["soon"]})
 
 
 # --- targets -----------------------------------------------------------------------------------------------------
