@@ -154,13 +154,13 @@ def test_an_ensemble_with_folds_holds_out_no_row_and_is_fitted_again_to_all_as_i
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = runs.write_classes(folder)
-    printed = trained(capsys, data, "--preset", "best", "--hidden", "8", "--max-iter", "4")
+    printed = trained(capsys, data, "--preset", "best", "--hidden", "8", "--max-iter", "4", "--batch-size", "20")
     assert "small: 48 rows to train on, 12 to test\n" in printed
     assert re.search(r"note: the 5 networks were best in epochs \d to \d of \d", printed)
     assert "refitted on all 60 rows; the test score is that of the model before\n" in printed
     saved = estimators.load("small.safetensors")
     X, y = (np.load("small.npz")[name] for name in "Xy")
-    again = estimators.MLPClassifier(**saved.get_params()).set_params(batch_size=60)
+    again = estimators.MLPClassifier(**saved.get_params())
     with pytest.warns(match="Maximum iterations"):
         again.fit(X.astype(np.float32), y)
     for one, other in zip(saved.coefs_, again.coefs_, strict=True):
@@ -461,14 +461,15 @@ def test_a_dry_run_shows_columns_network_and_cost_and_writes_nothing(
 ) -> None:
     data = runs.write_table(folder, cell=(3, "area", np.nan))
     before = sorted(path.name for path in folder.iterdir())
-    assert cli.main(["train", data, "--dry-run"]) == 0
+    options = ("--batch-size", "50", "--max-iter", "70")  # whatever the preset has
+    assert cli.main(["train", data, "--dry-run", *options]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"area +number +119 +1 +\d+ +\d", printed)
     assert re.search(r"district +2 categories +120 +0 +2 +\d", printed)
     assert "regression, since the target 'price' holds numbers with fractions" in printed
     assert re.search(r"network \d-100-1, relu, adam, on numpy in float32", printed)
-    assert re.search(r"a step on 86 rows: [\d,]+ parameters, [\d.]+ kFLOP, [\d.]+ kB", printed)
-    assert re.search(r"an epoch: 1 steps, about [\d.e-]+ s with numpy; at most 300 epochs", printed)
+    assert re.search(r"a step on 50 rows: [\d,]+ parameters, [\d.]+ kFLOP, [\d.]+ kB", printed)
+    assert re.search(r"an epoch: 2 steps, about [\d.e-]+ s with numpy; at most 70 epochs", printed)
     assert printed.endswith("nothing was trained or written\n")
     assert cli.main(["train", data, "--dry-run", "--json"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
