@@ -604,6 +604,24 @@ def test_what_was_found_by_looking_is_said(kind: str, folder: Path, trained: Cal
     assert re.search(rf"note: .*({words.get(kind, 'utf-16|UTF-16')})", trained(name).out)
 
 
+TRAPS = {
+    "other separators in quoted text": ["up; down; left | right", "a; b; c; d | e"],
+    "commas in quoted text": ["north, by the sea", "south, by the wood"],
+    "ends of lines in quoted text": ["first\nsecond", "first\nthird"],
+    "quotes in quoted text": ['the "old" town', 'the "new" town'],
+}
+
+
+@pytest.mark.parametrize("texts", TRAPS.values(), ids=TRAPS)
+def test_quoted_text_decides_nothing(
+    texts: list[str], folder: Path, trained: Callable[..., Ran], inputs: Callable[[], tuple[str, ...]],
+    r2: Callable[..., float],
+) -> None:  # fmt: skip
+    trained(written("a.csv", area=AREA, place=np.where(DISTRICT == "north", *texts), price=PRICE))
+    assert set(inputs()) == {"area", *(f"place={text}" for text in texts)}
+    assert r2("a.csv", PRICE) > 0.99
+
+
 def test_latin_1_is_read(folder: Path, trained: Callable[..., Ran], predictions: Callable[..., list[str]]) -> None:
     city = np.where(AREA > 115, "Köln", "Zürich")
     written("a.csv", encoding="latin-1", area=AREA, city=city)
@@ -718,6 +736,13 @@ def test_a_file_without_a_header_is_read(
     assert len(inputs()) == 2
     assert f"{N * 4 // 5} rows to train on" in ran.out or f"{N} rows" in ran.out  # the first line is a row
     assert options or ran.note_of("note", "header")
+
+
+def test_a_few_whole_numbers_stay_numbers(
+    folder: Path, trained: Callable[..., Ran], inputs: Callable[[], tuple[str, ...]]
+) -> None:
+    trained(written("a.csv", rooms=np.arange(N) % 5 + 1, floor=np.arange(N) % 3 - 1, price=PRICE))
+    assert inputs() == ("rooms", "floor")
 
 
 def test_a_mark_for_missing_values_is_learned_by_na(
@@ -842,6 +867,51 @@ def test_predict_keeps_columns_as_they_are(suffix: str, kept: str, folder: Path,
 def test_a_column_to_keep_must_be_there(folder: Path, command: Callable[..., Ran]) -> None:
     command("train", written("a.csv", **houses()), *QUICK)
     refused(command("predict", "m.safetensors", "a.csv", "--keep", "aera"), "aera", "did you mean 'area'?")
+
+
+# --- 15, 16, 17: looking before and after ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("line", ["train a.csv --dry-run", "inspect a.csv"])
+def test_a_table_is_looked_at_without_training(line: str, folder: Path, command: Callable[..., Ran]) -> None:
+    written("a.csv", **houses(day=DATES["ISO"], same=[3] * N, half=["" if i % 2 else 7 + i for i in range(N)]))
+    ran = command(*line.split())
+    assert (ran.status, ran.err) == (0, ""), ran.said
+    for words in (
+        ("area", "number"),
+        ("district", "3"),
+        ("day", "date"),
+        ("same", "left out"),
+        ("half", "60"),
+        ("price",),
+    ):
+        assert ran.note_of(*words), words
+    assert [path.name for path in folder.iterdir()] == ["a.csv"]
+
+
+def test_accuracy_that_the_commonest_class_has_too_is_not_praised(folder: Path, command: Callable[..., Ran]) -> None:
+    fraud = np.where(np.arange(400) % 50 == 0, "fraud", "fair")
+    written("a.csv", noise=np.random.default_rng(2).normal(size=400).round(3), fraud=fraud)
+    ran = command("train", "a.csv", *NETWORK, "--max-iter", "3")
+    assert ran.status == 0, ran.said
+    assert ran.note_of("--class-weight balanced")
+    assert ran.note_of("recall")
+    for word in ("balanced accuracy", "F1", "AUC", "log-loss"):
+        assert word.lower() in ran.out.lower().replace("log loss", "log-loss"), word
+
+
+def test_the_column_that_matters_is_named_first(folder: Path, command: Callable[..., Ran]) -> None:
+    written("a.csv", noise=RNG.normal(size=N).round(3), **houses())
+    ran = command("train", "a.csv", *QUICK, "--importance")
+    assert ran.status == 0, ran.said
+    shown = ran.out[ran.out.index("importan") :]
+    assert shown.index("area") < shown.index("district") < shown.index("noise")
+
+
+def test_a_score_of_cross_validation(folder: Path, command: Callable[..., Ran]) -> None:
+    ran = command("train", written("a.csv", **houses()), *QUICK, "--cv", "3")
+    assert ran.status == 0, ran.said
+    assert ran.note_of("3", "fold") or ran.note_of("cross-validation")
 
 
 # --- 20: what is printed works as printed ----------------------------------------------------------------------------
