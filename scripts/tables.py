@@ -285,14 +285,14 @@ def task_of(y: Any) -> str:
     return "classification" if few and (y == np.floor(y)).all() else "regression"
 
 
-def features_and_target(table: Table) -> tuple[Any, Any]:
-    """X, a data frame of float64 and of texts, and y (n,), of the rows that have a target.
+def features_and_target(table: Table, target: str | None = None) -> tuple[Any, Any]:
+    """X, a data frame of float64 and of texts, and y (n,), of the rows that have a target; None for the table's own.
 
     Columns without a use are left out, as a careful user does it: those of one value, and texts that are different in
     more than a quarter of the rows. Texts that are all dates become numbers of days.
     """
     frame = table.frame()
-    target = table.target(frame)
+    target = target or table.target(frame)
     frame = frame[frame[target].notna()].reset_index(drop=True)
     X, y = {}, frame[target]
     for name in frame.columns:
