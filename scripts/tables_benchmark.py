@@ -337,6 +337,8 @@ def summary(rows: Sequence[dict[str, Any]]) -> None:
     ):
         names = [row["name"] for row in rows if row.get(key)]
         print(f"below scikit-learn's MLP {what}: {len(names)}{': ' if names else ''}{', '.join(names)}")
+    if all(row["mlp"][1] == 0.0 for row in rows if "mlp" in row):
+        print("one seed has no spread: any difference counts as below")
 
 
 def save(path: Path | None, results: dict[str, Any]) -> None:
