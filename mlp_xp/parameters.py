@@ -183,6 +183,12 @@ class SharedParameters(Parameters):
         "Watch the score on the validation rows, not the training loss, and keep the best.", bool, default=False
     )
     validation_fraction: float = parameter("Share of the training rows held out for validation.", _BELOW_1, default=0.1)
+    folds: bool = parameter(
+        "Each network of the ensemble holds out a part of its own of the rows (early_stopping).", bool, default=False,
+        details="The rows are dealt into as many parts as there are networks, those of each class alike. A network "
+        "learns nothing of its part and stops by it, so that the ensemble learns from every row. "
+        "``validation_fraction`` is not used. ``folds_`` says which network holds out a row.",
+    )  # fmt: skip
     beta_1: float = parameter("Decay rate of the mean of gradients (adam, adamw).", _BELOW_1, default=0.9)
     beta_2: float = parameter("Decay rate of the mean of squared gradients (adam, adamw).", _BELOW_1, default=0.999)
     epsilon: float = parameter(
@@ -203,7 +209,8 @@ class SharedParameters(Parameters):
         "Learn from X, and from the y of a regressor, with mean 0 and standard deviation 1.", bool, ("together",),
         default=False, spelled=None,
         details="Both are learned in the first fit, from the training rows by their weights, and kept in ``scaling_``; "
-        "``predict`` takes and returns what y and X are in. Losses and weights are those of standardised numbers. "
+        "``predict`` takes and returns what y and X are in. Losses and weights are those of standardised numbers. A "
+        "column of X that holds only 0 and 1, as those of categories do, stays as it is. "
         "``'together'`` takes one mean and one deviation for all columns, as for pixels. A sparse X is divided, not "
         "centred. The y of Poisson, and of a ``criterion`` of your own, stays as it is.",
     )  # fmt: skip
@@ -221,8 +228,9 @@ class SharedParameters(Parameters):
         default=None, spelled=None,
     )  # fmt: skip
     scoring: Any = parameter(
-        "Scorer of scikit-learn for the validation rows, in place of accuracy or R^2.", None, str, callable,
-        default=None,
+        "What the validation rows are judged by, in place of accuracy or R^2: loss, or a scorer of scikit-learn.", None,
+        str, callable, default=None,
+        details="``'loss'`` is the loss that is learned, without penalties; as a score, which rises, it is negative.",
     )  # fmt: skip
     check_gradients: bool = parameter(
         "Check the gradients on some rows before training.", bool, default=False, spelled=None,
@@ -262,3 +270,21 @@ class RegressorParameters(SharedParameters, _Loss):  # ``loss`` comes first: the
     delta: float = parameter(
         "Error beyond which the loss is a straight line, standardised where y is (huber).", _POSITIVE, default=1.0
     )
+
+
+# --- settings that were chosen together --------------------------------------------------------------------------
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "standardise": True, "early_stopping": True, "scoring": "loss", "n_iter_no_change": 20, "max_iter": 300,
+    },
+    "best": {
+        "standardise": True, "early_stopping": True, "scoring": "loss", "n_iter_no_change": 16, "max_iter": 200,
+        "ensemble": 5, "folds": True, "hidden_layer_sizes": (256, 256), "dropout": 0.15, "batch_size": 128,
+    },
+}  # fmt: skip
+"""Name -> parameters of both estimators that were chosen together, on real tables (``scripts/presets.py``).
+
+quick: one network that stops early by the loss on validation rows; what ``mlp-xp train`` does by default.
+best: five wider networks, each of which stops by a part of its own of the rows.
+"""

@@ -33,12 +33,14 @@ gradcheck
 mistakes
 train.dataset train.stream train.step train.epoch train.members train.evaluate train.loop train
 checkpoint convert export plots
-data.source data.arrays data.tables data data.recipe
+data.source data.files data.arrays data.dialect data.text data.typed data.values data.cells data.encoding data.columns
+data.piecewise data.tables data data.recipe
 backends.usable backends.timing backends
 parameters
-estimators.reporting estimators.data estimators.targets estimators.scaling estimators.predictions estimators.files
-estimators.transformer estimators.conversion estimators.network estimators.full_batch estimators.settings
-estimators.base estimators.classifier estimators.regressor estimators.converters estimators.displays estimators
+estimators.reporting estimators.data estimators.folds estimators.targets estimators.scaling estimators.predictions
+estimators.files estimators.transformer estimators.conversion estimators.network estimators.full_batch
+estimators.settings estimators.base estimators.classifier estimators.regressor estimators.converters
+estimators.displays estimators
 cli._help cli._output cli._options cli._model cli._scores cli._prepare cli._run
 cli._picture cli._training cli._checks cli._problem
 cli.train cli.predict cli.evaluate cli.cost cli.inspect cli.export cli.gradcheck cli.backends cli.completion cli

@@ -13,7 +13,7 @@ from mlp_xp.backends import Placement, load
 from mlp_xp.cli._options import ROWS
 from mlp_xp.data import Source, open_data
 from mlp_xp.data.recipe import Recipe, plain_recipe, scales_in
-from mlp_xp.data.source import no_rows
+from mlp_xp.data.source import BY_LOOKING, Reading, no_rows
 
 
 class Model(NamedTuple):
@@ -77,10 +77,10 @@ class Model(NamedTuple):
         empty, labelled = True, bool(why)
         for chunk in source.chunks(rows):
             empty = empty and not len(chunk.X)
-            X, y = self.recipe.rows(source.where, chunk, dropping=labelled, labelled=labelled)
-            if labelled and y is None:
+            encoded = self.recipe.rows(source.where, chunk, dropping=labelled, labelled=labelled)
+            if labelled and encoded.y is None:
                 raise ValueError(f"{source.where} must hold targets, {why}")
-            yield X, y
+            yield encoded.X, encoded.y
         if empty:
             raise no_rows(source.where)
 
@@ -116,15 +116,16 @@ def open_model(path: str, backend: str = "numpy", device: str | None = None) -> 
     else:
         task = "classification" if hasattr(estimator, "classes_") else "regression"
         recipe = plain_recipe(int(estimator.n_features_in_), task)
+    if recipe.target is not None and recipe.labels is None and recipe.task == "classification":
+        classes = to_host(estimator.classes_)
+        if classes.dtype.kind == "U":  # recipes up to 0.1.0 hold no labels
+            recipe = recipe._replace(labels=tuple(classes.tolist()))
     return Model(estimator, place, recipe, header)
 
 
-def open_for(model: Model, data: str) -> Source:
-    """The data called ``data``, or its test set if it has one, with the model's categories read as text."""
-    text = [column.name for column in model.recipe.columns or () if column.categories is not None]
-    if model.recipe.target is not None and model.is_classifier and model.classes.dtype.kind == "U":
-        text.append(model.recipe.target)
-    source = open_data(data, text)
+def open_for(model: Model, data: str, reading: Reading = BY_LOOKING) -> Source:
+    """The data called ``data``, or its test set if it has one; what ``reading`` leaves open is as in training."""
+    source = open_data(data, reading.over(getattr(model.recipe, "reading", BY_LOOKING)))
     return source.test or source
 
 

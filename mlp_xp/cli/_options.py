@@ -1,8 +1,8 @@
 """The options that several commands share, and those of ``train`` that are parameters of an estimator."""
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from mlp_xp.backends import BACKENDS
 from mlp_xp.cli._help import Names, Option, name_option
 from mlp_xp.ops import activations_of
 from mlp_xp.parameters import ClassifierParameters, Numbers, Parameter, RegressorParameters, entries_of
+
+if TYPE_CHECKING:
+    from mlp_xp.data import Reading
 
 DEVICE = "A device that `mlp-xp backends` lists; by default the library's own choice."
 seed_option = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Seed of all random numbers.")
@@ -55,6 +58,33 @@ class OneOf(Names):
         if value not in self.names:
             raise ValueError(f"{param.name if param else 'it'} must be {one_of(self.names, value)}")
         return str(value)
+
+
+# --- how text is read --------------------------------------------------------------------------------------------
+
+_SEPARATORS = {"tab": "\t", "\\t": "\t", "blank": " ", "space": " "}
+
+
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``command`` with the options that say how a text file is read; ``reading_of`` reads them."""
+    for flags, more in (
+        (("--header/--no-header",), {"help": "Whether the first line names the columns.", "default": None}),
+        (("--na",), {"help": "A text that stands for a missing value; can be repeated.", "multiple": True}),
+        (("--encoding",), {"help": "The encoding, such as latin-1."}),
+        (("--decimal",), {"help": "The decimal mark, . or , (comma)."}),
+        (("--sep",), {"help": "What stands between fields: a character, tab or blank."}),
+    ):
+        options: dict[str, Any] = {"cls": Option, "group": "Reading text (by default found by looking)", **more}
+        command = click.option(*flags, **options)(command)
+    return command
+
+
+def reading_of(values: Mapping[str, Any]) -> "Reading":
+    """How text is read, from the values of ``reading_options``; what they leave open is found by looking."""
+    from mlp_xp.data import Reading  # imported here: --help must stay fast
+
+    separator = _SEPARATORS.get(values["sep"], values["sep"])
+    return Reading(separator, values["decimal"], values["encoding"], values["header"], tuple(values["na"]))
 
 
 # --- the parameters of an estimator ------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp.cli._model import digest
+from mlp_xp.cli._options import reading_of
 from mlp_xp.cli._output import listed
-from mlp_xp.data import Chunk, Source, hold_out, open_data
+from mlp_xp.data import Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
 from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.train import Dataset
@@ -55,11 +56,11 @@ class Data(NamedTuple):
 
 def prepare(options: dict[str, Any]) -> Data:
     """Read the data that the options name, learn its recipe, and split its rows."""
-    source = open_data(options["data"], options["category"])
-    chunk = source.read()
+    source = open_data(options["data"], reading_of(options))
     wanted = recipes.Wanted(*(options[name] for name in ("target", "task", "missing", "drop", "category")))
-    recipe, reason = recipes.learn(source, chunk, wanted)
-    X, y = _rows(recipe, source.where, chunk, dropping=True)
+    learned = recipes.learn(source, wanted)
+    recipe, reason = learned.recipe, learned.reason
+    X, y = _rows(recipe, source)
     if len(X) < 2:
         raise ValueError(f"{source.where} must have at least 2 rows, to train on some and test on others, got {len(X)}")
     labels = y if recipe.task == "classification" else None
@@ -82,19 +83,19 @@ def prepare(options: dict[str, Any]) -> Data:
     validation = dataset(validated) if len(validated) else None
     return Data(
         recipe, None if labels is None else np.unique(labels[trained]), dataset(trained), validation, test,
-        reason, [] if recipe.image_shape else _notes(recipe, X[trained], options["dtype"]), about,
+        reason, [*learned.notes, *_notes(recipe, X[trained], options["dtype"])], about,
     )  # fmt: skip
 
 
-def _rows(recipe: recipes.Recipe, where: str, chunk: Chunk, dropping: bool = False) -> Rows:
-    X, y = recipe.rows(where, chunk, dropping)
-    assert y is not None  # a recipe with a target raises where a source has none
-    return Rows(X, y if recipe.task == "classification" else y.astype(np.float64))
+def _rows(recipe: recipes.Recipe, source: Source) -> Rows:
+    encoded = recipes.read(source, recipe)
+    assert encoded.y is not None  # a recipe with a target raises where a source has none
+    return Rows(encoded.X, encoded.y)
 
 
 def _own_test_rows(recipe: recipes.Recipe, source: Source, labels: NDArray[Any] | None) -> Rows:
     """The test rows that the data brings along."""
-    test = _rows(recipe, source.where, source.read())
+    test = _rows(recipe, source)
     if labels is not None and len(unknown := np.setdiff1d(test.y, labels)):
         raise ValueError(f"{source.where} must hold classes of the training set, got {unknown[0]} besides")
     return test
@@ -120,6 +121,8 @@ _NOTICED = 1e-3
 
 def _notes(recipe: recipes.Recipe, X: NDArray[Any], dtype: str) -> list[str]:
     """A sentence about the columns that are the same in every row, and one about those that the dtype rounds."""
+    if recipe.image_shape:
+        return []
     notes = []
     same = np.nanmin(X, axis=0) == np.nanmax(X, axis=0)
     if found := _columns(recipe, same):

@@ -1,19 +1,22 @@
 """``mlp-xp evaluate``: how good a model is on rows whose targets are known."""
 
+from typing import Any
+
 import click
 
 from mlp_xp.cli._help import command_of
-from mlp_xp.cli._options import backend_option, device_option, json_option
+from mlp_xp.cli._options import backend_option, device_option, json_option, reading_of, reading_options
 from mlp_xp.cli._output import Screen
 
 
 @command_of("evaluate houses.safetensors houses.csv")
 @click.argument("model")
 @click.argument("data")
+@reading_options
 @backend_option
 @device_option
 @json_option
-def command(model: str, data: str, backend: str, device: str | None, as_json: bool) -> None:
+def command(model: str, data: str, backend: str, device: str | None, as_json: bool, **reading: Any) -> None:
     """Score MODEL on DATA, whose targets are known: accuracy or R^2 with an interval, confusions or residuals.
 
     If DATA is what the model was trained on, only the test rows of the training are scored. For example: mlp-xp
@@ -27,7 +30,7 @@ def command(model: str, data: str, backend: str, device: str | None, as_json: bo
     from mlp_xp.data import hold_out
 
     opened = open_model(model, backend, device)
-    source = open_for(opened, data)
+    source = open_for(opened, data, reading_of(reading))
     truths, predictions = [], []
     for X, y in opened.chunks(source, why="to judge a model by"):
         truths.append(y)

@@ -10,7 +10,15 @@ from typing import Any, NamedTuple, TypeAlias
 import click
 
 from mlp_xp.cli._help import command_of
-from mlp_xp.cli._options import ROWS, backend_option, device_option, force_option, numbers_in
+from mlp_xp.cli._options import (
+    ROWS,
+    backend_option,
+    device_option,
+    force_option,
+    numbers_in,
+    reading_of,
+    reading_options,
+)
 from mlp_xp.cli._output import Screen, claimed, with_suffix
 
 
@@ -33,12 +41,13 @@ _Write: TypeAlias = Callable[[list[Any]], None]
 @click.option("--std", is_flag=True, help="Write a standard deviation too: of loss gaussian, or of an ensemble.")
 @click.option("--quantiles", help="Levels of quantiles to write too, comma separated: of loss gaussian, or quantile.")
 @click.option("--rows", type=click.IntRange(1), default=ROWS, help="Rows to read at a time.")
+@reading_options
 @backend_option
 @device_option
 @force_option
 def command(
     model: str, data: str, output: str | None, proba: bool, std: bool, quantiles: str | None, rows: int, backend: str,
-    device: str | None, force: bool,
+    device: str | None, force: bool, **reading: Any,
 ) -> None:  # fmt: skip
     """Predict with MODEL the rows of DATA, which has the columns that the model was trained on.
 
@@ -56,7 +65,7 @@ def command(
             raise ValueError(
                 f"{model} has neither std nor quantiles: it is a classification; --proba says how sure it is"
             )
-        source, levels, count = open_for(opened, data), numbers_in("quantiles", quantiles), 0
+        source, levels, count = open_for(opened, data, reading_of(reading)), numbers_in("quantiles", quantiles), 0
         predicted = f"predicted_{opened.recipe.target or 'target'}"
         columns = [Column(predicted, "prediction")]
         columns += [Column(f"probability_{label}", "probability") for label in opened.classes] if proba else []

@@ -9,7 +9,16 @@ import click
 from mlp_xp._lib.arguments import one_of
 from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.cli._help import Names, command_of
-from mlp_xp.cli._options import TASKS, OneOf, device_option, force_option, json_option, seed_option, setting_options
+from mlp_xp.cli._options import (
+    TASKS,
+    OneOf,
+    device_option,
+    force_option,
+    json_option,
+    reading_options,
+    seed_option,
+    setting_options,
+)
 
 _NOT_SAVED = ("config", "save_config", "quiet", "as_json", "show", "force", "resume")
 """Options that do not change the result."""
@@ -45,6 +54,7 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
 @click.option("--drop", multiple=True, help="A column to leave out; can be repeated.")
 @click.option("--category", multiple=True, help="A column of numbers that are categories; can be repeated.")
 @click.option("--missing", type=OneOf("refuse", "drop", "fill"), default="refuse", help="Way to treat missing values.")
+@reading_options
 @click.option("--standardise/--no-standardise", default=True, help="Scale each column to mean 0 and deviation 1.")
 @click.option("--test-fraction", type=click.FloatRange(0, 1, True, True), default=0.2, help="Share of test rows.")
 @setting_options

@@ -1,31 +1,52 @@
-"""Rows to learn from, opened by name: built in, .npz, a folder of IDX files, or a table; read a batch at a time.
+"""Rows to learn from, opened by name: a table in any common form, arrays, images, or built-in data; read in chunks.
 
-source  rows in chunks, and which of them are held out
-arrays  data that is built in, .npz files, folders of IDX files
-tables  tables with named columns, and what a column holds
-recipe  how a model turns rows into numbers, saved with the model
+source   rows in chunks, and which of them are held out
+files    from a name to a file on this machine: standard input, URLs, packed files
+dialect  how a text table is written, found by looking
+text     text tables
+typed    tables that say the types of their columns: Parquet, Excel, SQLite, JSON and others
+arrays   data that is built in, .npz files, folders of IDX files
+tables   what a column holds
+recipe   how a model turns rows into numbers, saved with the model
 """
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterable
 from pathlib import Path
 
 from mlp_xp._lib.files import HostArray
-from mlp_xp.data import arrays, tables
+from mlp_xp.data import arrays, files, text, typed
 from mlp_xp.data.arrays import BUILT_IN
-from mlp_xp.data.source import Chunk, Source, hold_out
+from mlp_xp.data.files import Found
+from mlp_xp.data.source import BY_LOOKING, Chunk, Reading, Source, hold_out
 
-__all__ = ["BUILT_IN", "KINDS", "TABLES", "Chunk", "HostArray", "Source", "hold_out", "open_data"]
+__all__ = ["BUILT_IN", "KINDS", "TABLES", "Chunk", "HostArray", "Reading", "Source", "hold_out", "open_data"]
 
-TABLES = (".csv", ".tsv", ".parquet", ".arrow", ".feather")
-KINDS = f"{', '.join(BUILT_IN)}, a .npz, {', '.join(TABLES)} file, a folder of IDX files, or openml:NAME"
+TABLES = tuple(suffix for suffix, kind in files.SUFFIXES.items() if kind != "npz")
+KINDS = f"{', '.join(BUILT_IN)}, {files.KINDS}"
+
+_READERS = {
+    "parquet": typed.parquet,
+    "arrow": typed.arrow,
+    "json": typed.read_json,
+    "excel": typed.excel,
+    "sqlite": typed.sqlite,
+    "arff": typed.arff,
+    "npy": typed.npy,
+    "npz": arrays.npz_file,
+}
 
 
-def open_data(name: str, text_columns: Sequence[str] = ()) -> Source:
+def open_data(name: str | Path, reading: Reading | Iterable[str] = BY_LOOKING) -> Source:
     """Open the data called ``name``; its rows are read and checked later, by ``Source.chunks`` or ``Source.read``.
 
     Args:
-        name: one of ``BUILT_IN``, ``openml:NAME``, or the path of a file or a folder.
-        text_columns: columns of a .csv or .tsv file to read as text, even where they look like numbers.
+        name: one of ``BUILT_IN``, ``openml:NAME``, the path of a file or a folder, ``FILE::PART`` for a table of a
+            database, a sheet or a file in an archive, a URL, or ``-`` for standard input.
+        reading: how a text file is read; what it leaves open is found by looking, and said in ``Source.notes``.
+
+    Returns:
+        The source. In a text file all columns are text, as in the file; other files say their types.
 
     Raises:
         ValueError: when the data can't be opened, or is of an unknown kind.
@@ -36,21 +57,32 @@ def open_data(name: str, text_columns: Sequence[str] = ()) -> Source:
     >>> next(iris.chunks(2)).y.tolist()
     ['setosa', 'setosa']
     """
-    path = Path(name)
+    if not isinstance(reading, Reading):  # version 0.1.0 named columns to read as text here: now all are
+        reading = BY_LOOKING
+    name, path = str(name), Path(name)
     try:
         if name in BUILT_IN:
             return arrays.built_in(name)
         if name.startswith("openml:"):
-            return tables.from_openml(name)
-        if path.suffix.lower() in TABLES:
-            return tables.open_table(path, text_columns)
-        if path.is_dir():
+            return typed.from_openml(name)
+        if name and path.is_dir():
             return arrays.idx_folder(path)
-        if not path.exists():
-            hint = f"; built in are {', '.join(BUILT_IN)}" if not path.suffix and path.name == name else ""
-            raise ValueError(f"{name} can't be read: No such file or directory{hint}")
-        if path.suffix.lower() != ".npz":
-            raise ValueError(f"{name} must be {KINDS}, got a file that ends in {path.suffix or 'nothing'}")
-        return arrays.npz_file(path)
+        if name and name == path.name and not path.suffix and not path.exists() and name != "-":
+            built_in = f"built in are {', '.join(BUILT_IN)}"
+            raise ValueError(f"{name} can't be read: No such file or directory; {built_in}")
+        return _opened(files.find(name), reading)
     except OSError as error:
         raise ValueError(f"{name} can't be read: {error.strerror or error}") from None
+
+
+def _opened(found: Found, reading: Reading) -> Source:
+    """The source of a file; what is temporary goes with it."""
+    try:
+        source = text.open_text(found, reading) if found.kind == "text" else _READERS[found.kind](found)
+    except BaseException:
+        found.remove()
+        raise
+    if found.folder is None:
+        return source._replace(file=found.path)
+    weakref.finalize(source.chunks, found.remove)
+    return source

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from mlp_xp._lib.files import HostArray
+from mlp_xp.data.files import Found
 from mlp_xp.data.source import Chunk, Source
 
 BUILT_IN = ("digits", "iris", "wine", "breast_cancer", "diabetes")
@@ -52,52 +53,53 @@ def built_in(name: str) -> Source:
 _NPZ_NAMES = (("X", "y", "X_test", "y_test"), ("x_train", "y_train", "x_test", "y_test"))
 
 
-def npz_file(path: Path) -> Source:
+def npz_file(found: Found) -> Source:
     """Arrays ``X``, ``y``, ``X_test``, ``y_test``, or ``x_train``, ``y_train``, ...; only X is needed."""
-    with path.open("rb") as file:
-        if not zipfile.is_zipfile(file):
-            raise ValueError(f"{path} must be an .npz file, got a file that is empty, truncated or of another kind")
-    heads = _npz_heads(path)
+    path, where = found.path, found.where
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{where} must be an .npz file, got a file that is empty, truncated or of another kind")
+    heads = _npz_heads(path, where)
     names = next((names for names in _NPZ_NAMES if names[0] in heads), None)
     if names is None:
-        raise ValueError(f"{path} must hold X and y, or x_train and y_train, got {', '.join(heads) or 'nothing'}")
+        raise ValueError(f"{where} must hold X and y, or x_train and y_train, got {', '.join(heads) or 'nothing'}")
     X, (y, X_test, y_test) = names[0], (name if name in heads else None for name in names[1:])
     if (X_test is None) != (y_test is None):
-        raise ValueError(f"{path} must hold both {names[2]} and {names[3]} or neither, got {X_test or y_test}")
-    shape = heads[X][0]
-    image = shape[1:-1] if len(shape) == 4 and shape[-1] == 1 else shape[1:]
+        raise ValueError(f"{where} must hold both {names[2]} and {names[3]} or neither, got {X_test or y_test}")
+    _, *row = heads[X][0]
+    image = row[:-1] if len(row) == 3 and row[-1] == 1 else row
     image_shape = (int(image[0]), int(image[1])) if len(image) == 2 else None
 
     def part(X: str, y: str | None, test: Source | None = None) -> Source:
-        found, dtype = heads[X]
-        if len(found) < 2 or dtype.kind not in "buif":
+        shape, dtype = heads[X]
+        if len(shape) < 2 or dtype.kind not in "buif":
             expected = "numbers (n, d_in) or images (n, height, width)"
-            raise ValueError(f"{path}: {X} must be {expected}, got {dtype} {found}")
-        targets = None if y is None else (f"{path}: {y}", heads[y][0])
-        _check_shapes((f"{path}: {X}", found), targets, shape[1:], "target")
-        return Source(path.stem, str(path), None, lambda rows: _npz_chunks(path, X, y, found[0], rows), test,
-                      image_shape)  # fmt: skip
+            raise ValueError(f"{where}: {X} must be {expected}, got {dtype} {shape}")
+        targets = None if y is None else (f"{where}: {y}", heads[y][0])
+        _check_shapes((f"{where}: {X}", shape), targets, tuple(row), "target")
+        return Source(
+            found.title, where, None, lambda rows: _npz_chunks(found, X, y, shape[0], rows), test, image_shape
+        )
 
     return part(X, y, None if X_test is None else part(X_test, y_test))
 
 
 @contextmanager
-def _whole_npz(path: Path) -> Iterator[zipfile.ZipFile]:
+def _whole_npz(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
     """The open archive; an error while it is read becomes one sentence."""
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
     # NumPy, zip and zlib raise these for archives that are damaged, encrypted, or hold pickled objects
     except (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        if str(error).startswith(str(path)):
+        if str(error).startswith(where):
             raise
-        raise ValueError(f"{path} must be a whole .npz file: {error}") from None
+        raise ValueError(f"{where} must be a whole .npz file: {error}") from None
 
 
-def _npz_heads(path: Path) -> dict[str, tuple[tuple[int, ...], Any]]:
+def _npz_heads(path: Path, where: str) -> dict[str, tuple[tuple[int, ...], Any]]:
     """Name -> shape and dtype of each array, without reading its values."""
     heads: dict[str, tuple[tuple[int, ...], Any]] = {}
-    with _whole_npz(path) as archive:
+    with _whole_npz(path, where) as archive:
         for member in archive.namelist():
             with archive.open(member) as stream:
                 shape, _, dtype = _npy_head(stream)
@@ -114,10 +116,10 @@ def _npy_head(stream: Any) -> tuple[tuple[int, ...], bool, Any]:
     return shape, fortran, dtype
 
 
-def _npz_chunks(path: Path, X: str, y: str | None, n: int, rows: int | None) -> Iterator[Chunk]:
+def _npz_chunks(found: Found, X: str, y: str | None, n: int, rows: int | None) -> Iterator[Chunk]:
     """Features a piece at a time, as they are unpacked; targets, one number a row, at once."""
     targets = None
-    with _whole_npz(path) as archive:
+    with _whole_npz(found.path, found.where) as archive:
         if y is not None:
             with archive.open(f"{y}.npy") as stream:
                 targets = np.concatenate(list(_pieces(stream, None))).reshape(n)
@@ -125,7 +127,7 @@ def _npz_chunks(path: Path, X: str, y: str | None, n: int, rows: int | None) -> 
         with archive.open(f"{X}.npy") as stream:
             for part in _pieces(stream, rows):
                 labels = None if targets is None else targets[low : low + len(part)]
-                yield Chunk(_features(f"{path}: {X}", part, low), labels, low)
+                yield Chunk(_features(f"{found.where}: {X}", part, low), labels, low)
                 low += len(part)
 
 

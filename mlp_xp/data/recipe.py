@@ -1,8 +1,8 @@
 """How a model turns rows into numbers: columns, categories and target, kept in the file of the model.
 
-A ``Recipe`` is learned from the training rows and applied to all later ones: rows of a source -> X (n, d_in).
+A ``Recipe`` is learned from all rows of a source and applied to these and all later ones: rows -> X (n, d_in).
 
-Before: ``tables`` and ``arrays`` read the rows. Next: ``cli`` saves a recipe with each model.
+Before: ``columns`` decides what each column holds. Next: ``cli`` saves a recipe with each model.
 """
 
 import math
@@ -12,10 +12,38 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_xp.data import tables
-from mlp_xp.data.source import Chunk, Source
+from mlp_xp.data import columns as looking
+from mlp_xp.data.cells import Cells, cells_of, plain_text
+from mlp_xp.data.columns import Decision, Tally, listed_names
+from mlp_xp.data.encoding import Column, Manner, Place, check_named, encode_into, numbers_of
+from mlp_xp.data.piecewise import edges_of, filled_bins, names_of
+from mlp_xp.data.source import Chunk, Reading, Source, no_rows
+from mlp_xp.data.values import category_key, is_missing, numbers_in
 
 _FEW = 20  # up to so many different whole numbers are classes, however few rows there are
+
+ROWS = 2**16
+"""Rows to look at or to encode at a time, fewer where there are many columns."""
+
+_CELLS = 2**22  # to look at or to encode at a time
+_VALUES = 2_000_000  # different values to keep, of all columns together
+
+
+class Encoded(NamedTuple):
+    """Rows as numbers.
+
+    X: (n, d_in), NaN where ``Recipe.filled`` fills in.
+    y: the targets (n,); None where there are none, or they are not wanted.
+    kept: the number of each row in the data, from 0.
+    unknown: column -> in how many rows it has a category that the training did not have.
+    missing: column -> in how many rows a missing value is filled in.
+    """
+
+    X: NDArray[Any]
+    y: NDArray[Any] | None
+    kept: NDArray[np.int64]
+    unknown: dict[str, int]
+    missing: dict[str, int]
 
 
 class Recipe(NamedTuple):
@@ -23,12 +51,19 @@ class Recipe(NamedTuple):
 
     task: "classification" or "regression".
     target: the name of the target column; None for arrays.
-    columns: the columns of a table, with their categories; None for arrays.
-    names: names of the columns of X; empty where they have none.
-    width: the number of columns of X.
-    missing: what to do with a missing value: "refuse" it, "drop" its row, or "fill" in the mean.
-    fill: that mean of each column of X, with "fill"; else empty.
+    columns: the columns of a table, as ``Column`` has them; None for arrays.
+    names: names of the columns of X that ``filled`` returns; empty where they have none.
+    width: the number of columns of X that ``filled`` returns.
+    missing: what to do with a missing value: "auto" fills in the median and says so in a column of its own, "refuse"
+        refuses it, "drop" drops its row, "fill" fills in the mean.
+    fill: that median or mean of each column of X; empty with the others, and before ``learn_fill``.
     image_shape: (height, width) when the columns are pixels.
+    unknown: what to do with a category that the training did not have: "level" takes it for one of its own, "refuse".
+    labels: the classes in the spelling of the training; None for numbers.
+    target_decimal: the decimal mark of the target; "" for that of the file.
+    reading: how files are read that don't say it themselves.
+    numbers: "plain", or "piecewise" for bins between quantiles.
+    bins: their edges for each column of X that ``rows`` returns, () for one without; empty before ``learn_fill``.
     """
 
     task: str
@@ -39,93 +74,180 @@ class Recipe(NamedTuple):
     missing: str = "refuse"
     fill: tuple[float, ...] = ()
     image_shape: tuple[int, int] | None = None
+    unknown: str = "refuse"
+    labels: tuple[str, ...] | None = None
+    target_decimal: str = ""
+    reading: Reading = Reading()
+    numbers: str = "plain"
+    bins: tuple[tuple[float, ...], ...] = ()
 
     def rows(
-        self, where: str, chunk: Chunk, dropping: bool = False, labelled: bool = True
-    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """X (n, d_in), and the targets (n,), None where there are none.
+        self, where: str, chunk: Chunk, dropping: bool = False, labelled: bool = True, dtype: Any = np.float64
+    ) -> Encoded:
+        """Some rows as numbers.
 
         Args:
             where: the name of the data in an error.
             chunk: rows of the source.
             dropping: whether rows with missing values may be dropped; a prediction needs every row.
             labelled: whether the targets are wanted.
-
-        Returns:
-            X, NaN where a value is missing that ``filled`` will fill in; and the targets.
+            dtype: of X.
 
         Raises:
             ValueError: for other columns than those learned from, and for a missing value that is to be refused.
         """
         if self.columns is None:
-            if not isinstance(chunk.X, np.ndarray):
-                raise ValueError(f"{where} must hold arrays, as what the model was trained on did, got a table")
-            if chunk.X.shape[1] != self.width:
-                raise ValueError(f"{where} must have rows of {self.width} numbers, got {chunk.X.shape[1]}")
-            return chunk.X, self._targets(where, chunk) if labelled else None
+            return self._arrays(where, chunk, labelled, dtype)
         if isinstance(chunk.X, np.ndarray):
             raise ValueError(f"{where} must be a table with the columns that the model was trained on, got arrays")
-        X = tables.encode(where, self.columns, chunk.X, chunk.first)
-        missing = np.isnan(X).any(axis=1)
-        if dropping and self.missing == "drop":
-            if self.target in chunk.X.columns:
-                missing |= chunk.X[self.target].isna().to_numpy()
-            X, chunk = X[~missing], chunk._replace(X=chunk.X[~missing])
-        elif missing.any() and self.missing != "fill":
-            self._refuse_missing(where, X, chunk.first)
-        return X, self._targets(where, chunk) if labelled else None
+        frame, y = chunk.X, None
+        kept = np.arange(chunk.first, chunk.first + len(frame))
+        if labelled and self.target is not None:
+            y, absent = self._targets(where, frame, kept, dropping)
+            if absent.any():
+                frame, kept, y = frame[~absent], kept[~absent], y[~absent]
+        raw = [name for column in self.columns for name in column.names]
+        X = np.empty((len(frame), len(raw)), dtype=dtype)
+        found = encode_into(X, where, self.columns, frame, kept, self._manner)
+        if self.missing in ("refuse", "drop") and (gone := np.isnan(X).any(axis=1)).any():
+            if self.missing == "refuse" or not dropping:
+                self._refuse_missing(where, X, kept)
+            X, kept, y = X[~gone], kept[~gone], None if y is None else y[~gone]
+            found = {name: each._replace(missing=0) for name, each in found.items()}
+        unknown = {name: each.unknown for name, each in found.items() if each.unknown}
+        return Encoded(X, y, kept, unknown, {name: each.missing for name, each in found.items() if each.missing})
 
-    def _refuse_missing(self, where: str, X: NDArray[Any], first: int) -> None:
-        row, place = np.argwhere(np.isnan(X))[0]
+    @property
+    def _manner(self) -> Manner:
+        return Manner(self.reading.decimal or ".", self.reading.missing, self.unknown)
+
+    def _arrays(self, where: str, chunk: Chunk, labelled: bool, dtype: Any) -> Encoded:
+        if not isinstance(chunk.X, np.ndarray):
+            raise ValueError(f"{where} must hold arrays, as what the model was trained on did, got a table")
+        if chunk.X.shape[1] != self.width:
+            raise ValueError(f"{where} must have rows of {self.width} numbers, got {chunk.X.shape[1]}")
+        y = None
+        if labelled and chunk.y is not None:
+            y = tidy(where, chunk.y)
+            y = y if self.task == "classification" else _as_floats(where, y)
+        return Encoded(chunk.X.astype(dtype), y, np.arange(chunk.first, chunk.first + len(chunk.X)), {}, {})
+
+    def _refuse_missing(self, where: str, X: NDArray[Any], kept: NDArray[np.int64]) -> None:
+        row, position = np.argwhere(np.isnan(X))[0]
         names = [column.name for column in self.columns or () for _ in column.names]
-        times = int(np.isnan(X[:, place]).sum())
-        missing = f"row {first + row + 1}, column {names[place]!r} is missing (in {times:,} rows of this column)"
+        times = int(np.isnan(X[:, position]).sum())
+        missing = f"row {kept[row] + 1}, column {names[position]!r} is missing (in {times:,} rows of this column)"
         remedy = "--missing fill puts the mean there, --missing drop leaves such rows out"
-        raise ValueError(f"{where}: {missing}; {remedy}")
+        raise ValueError(f"{where}: {missing}; {remedy}, --missing auto takes it for a value of its own")
 
-    def _targets(self, where: str, chunk: Chunk) -> NDArray[Any] | None:
-        """The targets (n,) as float64, int64 or texts; None where there are none."""
-        if isinstance(chunk.X, np.ndarray):
-            return None if chunk.y is None else tidy(where, chunk.y)
-        if self.target is None:
-            return None
-        tables.check_named("the target", where, chunk.X.columns, self.target)
-        column = chunk.X[self.target]
-        missing = column.isna().to_numpy()
-        if missing.any():
-            row = int(np.argmax(missing))
-            place = f"row {chunk.first + row + 1}, column {self.target!r}, the target,"
-            raise ValueError(f"{where}: {place} is missing; --missing drop leaves such rows out")
-        if self.task == "regression":
-            return tables.as_numbers(where, self.target, column, chunk.first)
-        return tidy(where, column.to_numpy())
+    def _targets(
+        self, where: str, frame: Any, rows: NDArray[np.int64], dropping: bool
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """The targets (n,) as float64, int64 or texts, and which of them are missing."""
+        assert self.target is not None
+        check_named("the target", where, frame.columns, self.target)
+        place, manner = Place(where, self.target, rows), self._manner
+        decimal = self.target_decimal or manner.decimal
+        cells = cells_of(f"{where}: the target {self.target!r}", frame[self.target], decimal, manner.missing)
+        if self.labels is None:
+            y: NDArray[Any] = numbers_of(place, cells, decimal)
+            absent = np.isnan(y)
+            if self.task == "classification":
+                y = _as_labels(place, np.where(absent, 0.0, y))
+        else:
+            y, absent = _spelled(cells, self.labels)
+        if absent.any() and not (self.missing == "auto" or (dropping and self.missing == "drop")):
+            cell = place.cell(int(np.argmax(absent)))
+            raise ValueError(f"{cell}, the target, is missing; --missing drop leaves such rows out")
+        return y, absent
 
     def learn_fill(self, X: NDArray[Any]) -> Self:
-        """The recipe with the mean of each column of these rows, X (n, d_in), where missing values are filled in."""
-        if self.missing != "fill":
-            return self
-        return self._replace(fill=tuple(np.nan_to_num(np.nanmean(X, axis=0, dtype=float)).tolist()))
+        """The recipe with all that is learned from training rows: what is filled in, and the edges of bins.
+
+        Args:
+            X: these rows as ``rows`` returns them: (n, d_in).
+        """
+        recipe = self
+        if self.missing == "fill":
+            recipe = self._replace(fill=tuple(np.nan_to_num(np.nanmean(X, axis=0, dtype=float)).tolist()))
+        elif self.missing == "auto" and self.columns is not None:
+            of_numbers = [column.categories is None for column in self.columns for _ in column.names]
+            fill = (_median(X[:, place]) if wanted else 0.0 for place, wanted in enumerate(of_numbers))
+            recipe = self._replace(fill=tuple(fill))
+        return recipe if self.numbers == "plain" or self.image_shape else recipe._learn_bins(X)
+
+    def _learn_bins(self, X: NDArray[Any]) -> Self:
+        bins = tuple(edges_of(X[:, place]) for place in range(X.shape[1]))
+        if self.columns is None:
+            raw = self.names if len(self.names) == len(bins) else ()
+        else:
+            raw = tuple(name for column in self.columns for name in column.names)
+        names = (each for name, edges in zip(raw, bins, strict=False) for each in names_of(name, edges) or (name,))
+        width = sum(max(len(edges) - 1, 1) for edges in bins)
+        return self._replace(bins=bins, names=tuple(names), width=width)
 
     def filled(self, X: NDArray[Any]) -> NDArray[Any]:
-        """X, the mean of its column in place of a missing value."""
-        return np.where(np.isnan(X), np.asarray(self.fill, dtype=X.dtype), X) if self.fill else X
+        """X as a model takes it: what is learned in place of a missing value, and numbers in bins if that is wanted."""
+        if self.fill:
+            X = np.where(np.isnan(X), np.asarray(self.fill, dtype=X.dtype), X)
+        if not any(self.bins):
+            return X
+        parts = (
+            filled_bins(X[:, place], edges) if edges else X[:, place, None] for place, edges in enumerate(self.bins)
+        )
+        return np.concatenate(list(parts), axis=1)
 
     def as_notes(self) -> dict[str, Any]:
         """The recipe as numbers, strings, lists and dicts."""
         columns = None if self.columns is None else [list(column) for column in self.columns]
-        return {**self._asdict(), "columns": columns}
+        return {**self._asdict(), "columns": columns, "reading": self.reading._asdict()}
 
     @classmethod
     def from_notes(cls, notes: Mapping[str, Any]) -> Self:
         """The recipe of which ``as_notes`` made these notes; what they say besides is of ``scales_in``."""
-        known: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in notes.items()}
+        known = {key: _as_tuples(each) for key, each in notes.items()}
         if known.get("missing") == "fill" and "fill" not in known:
             known["fill"] = known.get("mean") or (0.0,) * known["width"]
-        recipe = cls(**{key: each for key, each in known.items() if key in cls._fields})
-        if recipe.columns is None:
-            return recipe
-        columns = [tables.Column(name, None if each is None else tuple(each)) for name, each in recipe.columns]
-        return recipe._replace(columns=tuple(columns))
+        if known.get("columns") is not None:
+            known["columns"] = tuple(Column(*column) for column in known["columns"])
+        if "reading" in known:
+            known["reading"] = Reading(**{key: _as_tuples(each) for key, each in known["reading"].items()})
+        return cls(**{key: each for key, each in known.items() if key in cls._fields})
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(each) for each in value) if isinstance(value, list) else value
+
+
+def _median(x: NDArray[Any]) -> float:
+    """The median of the numbers that are there; 0 if there are none."""
+    known = x[~np.isnan(x)]
+    return float(np.median(known)) if len(known) else 0.0
+
+
+def _as_labels(place: Place, y: NDArray[np.float64]) -> NDArray[np.int64]:
+    fractions = y != np.floor(y)
+    if fractions.any():
+        row = int(np.argmax(fractions))
+        raise ValueError(f"{place.cell(row)}, the target, must be a whole number, got {y[row]:g}")
+    return y.astype(np.int64)
+
+
+def _as_floats(where: str, y: NDArray[Any]) -> NDArray[np.float64]:
+    if y.dtype.kind == "U":
+        raise ValueError(f"{where}: the target must hold numbers for a regression, got {str(y[0])!r}")
+    return y.astype(np.float64)
+
+
+def _spelled(cells: Cells, labels: tuple[str, ...]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Labels in the spelling of the training, others as they are; and which rows have none."""
+    cells = cells.as_texts()
+    by_key: dict[str, str] = {}
+    for label in labels:
+        by_key.setdefault(category_key(label), label)
+    spelled = [text if text in labels else by_key.get(category_key(text), text) for text in cells.texts]
+    missing = is_missing(cells.texts) & ~np.isin(cells.texts, labels) if cells.texts else np.zeros(0, dtype=bool)
+    return cells.by_row(np.asarray(spelled, dtype=str), ""), cells.by_row(missing, True)
 
 
 def scales_in(notes: Mapping[str, Any]) -> tuple[NDArray[Any], ...] | None:
@@ -143,59 +265,358 @@ def plain_recipe(width: int, task: str) -> Recipe:
     return Recipe(task, None, None, (), width)
 
 
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def read(source: Source, recipe: Recipe, dtype: Any = np.float64) -> Encoded:
+    """All rows of a source as numbers, in one array that grows as the rows are read.
+
+    Args:
+        source: the rows; with targets, if the recipe has any. How its text is read goes before what the recipe says.
+        recipe: how they become numbers.
+        dtype: of X.
+
+    Raises:
+        ValueError: as ``Recipe.rows`` does, and when there are no rows.
+
+    >>> from mlp_xp.data import open_data
+    >>> iris = open_data("iris")
+    >>> read(iris, learn(iris, Wanted()).recipe, np.float32).X.shape
+    (150, 4)
+    """
+    if source.reading.decimal is not None:
+        recipe = recipe._replace(reading=source.reading)
+    X: NDArray[Any] = np.empty((0, 0), dtype=dtype)
+    parts: list[Encoded] = []
+    for chunk in source.chunks(_rows_at_a_time(source)):
+        part, n = recipe.rows(source.where, chunk, dropping=True, dtype=dtype), len(X)
+        # the system moves a large array to a larger place without copying it
+        X.resize((n + len(part.X), part.X.shape[1]), refcheck=False)
+        X[n:] = part.X
+        parts.append(part._replace(X=part.X[:0]))
+    if not parts:
+        raise no_rows(source.where)
+    targets = [part.y for part in parts if part.y is not None]
+    y = np.concatenate(targets) if targets else None
+    kept = np.concatenate([part.kept for part in parts])
+    return Encoded(X, y, kept, _summed(part.unknown for part in parts), _summed(part.missing for part in parts))
+
+
+def _summed(counts: Any) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for each in counts:
+        for name, times in each.items():
+            total[name] = total.get(name, 0) + times
+    return total
+
+
+def _rows_at_a_time(source: Source) -> int:
+    return max(1, min(ROWS, _CELLS // max(len(source.columns or range(784)), 1)))
+
+
+# --- learning ----------------------------------------------------------------------------------------------------
+
+
 class Wanted(NamedTuple):
     """The user's choices about the data; the data decides the rest.
 
     target: the column to learn; by default the one that the data names, else the last.
     task: "classification" or "regression"; by default inferred from the target.
-    missing: what to do with a missing value: "refuse", "drop" or "fill".
+    missing: what to do with a missing value: "auto", "refuse", "drop" or "fill", see ``Recipe``.
     drop: columns to leave out.
-    categories: columns of numbers that are categories.
+    categories: columns whose values are categories, whatever they look like.
+    unknown: what to do with a category that the training did not have: "level" or "refuse".
+    numbers: "plain", or "piecewise" for bins between quantiles.
     """
 
     target: str | None = None
     task: str | None = None
-    missing: str = "refuse"
+    missing: str = "auto"
     drop: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
+    unknown: str = "level"
+    numbers: str = "plain"
 
 
-def learn(source: Source, chunk: Chunk, wanted: Wanted) -> tuple[Recipe, str]:
-    """The recipe of a source, still without scales, and the reason for its task.
+class About(NamedTuple):
+    """What a column of the data is taken for.
+
+    name: the column.
+    taken_for: "number", "true or false", "date", "3 categories", "target: 2 classes", "left out".
+    values: how many rows have a value.
+    distinct: how many different values there are; None for more than are counted.
+    missing: how many rows have none.
+    becomes: the number of columns of X.
+    why: why it is left out, or how it is read; "" if that is plain.
+    """
+
+    name: str
+    taken_for: str
+    values: int
+    distinct: int | None
+    missing: int
+    becomes: int
+    why: str
+
+
+class Learned(NamedTuple):
+    """What is learned from the data.
+
+    recipe: how rows become numbers.
+    reason: why the task is what it is.
+    notes: sentences about what was found.
+    columns: what each column is taken for, in the order of the data; empty for arrays.
+    rows: how many rows there are.
+    """
+
+    recipe: Recipe
+    reason: str
+    notes: tuple[str, ...]
+    columns: tuple[About, ...]
+    rows: int
+
+
+def learn(source: Source, wanted: Wanted) -> Learned:
+    """The recipe of a source, from one pass over all of its rows; what is filled in is still to be learned.
 
     Args:
         source: where the rows are from.
-        chunk: all of its rows.
         wanted: what the user says about them.
 
     Raises:
         ValueError: for columns that do not exist, a target that can't be learned, and text among numbers.
     """
-    if isinstance(chunk.X, np.ndarray):
-        return _learn_arrays(source, chunk, wanted)
-    where, frame = source.where, chunk.X
-    target = wanted.target or source.target or str(frame.columns[-1])
-    for option, names in (("the target", (target,)), ("--drop", wanted.drop), ("--category", wanted.categories)):
-        for name in names:
-            tables.check_named(option, where, frame.columns, name)
-    columns = tuple(tables.learn_columns(where, frame, target, wanted.drop, wanted.categories))
-    known = frame[target].dropna()
-    if not len(known):
-        raise ValueError(f"{where}: the target {target!r} must have a value, it is missing in all rows")
-    task, reason = infer_task(f"the target {target!r}", tidy(where, known.to_numpy()), wanted.task)
-    names = tuple(name for column in columns for name in column.names)
-    return Recipe(task, target, columns, names, len(names), wanted.missing), reason
+    return _learn_table(source, wanted) if source.is_table else _learn_arrays(source, wanted)
 
 
-def _learn_arrays(source: Source, chunk: Chunk, wanted: Wanted) -> tuple[Recipe, str]:
+def _learn_arrays(source: Source, wanted: Wanted) -> Learned:
     where = source.where
     if wanted.target is not None or wanted.drop or wanted.categories:
         raise ValueError(f"--target, --drop and --category name columns of a table, {where} has none")
-    if chunk.y is None:
-        raise ValueError(f"{where} must hold y beside X to be trained on")
-    task, reason = infer_task("the target", tidy(where, chunk.y), wanted.task)
-    names, width = source.columns or (), chunk.X.shape[1]
-    return Recipe(task, None, None, names, width, wanted.missing, image_shape=source.image_shape), reason
+    targets, width = [], 0
+    for chunk in source.chunks(_rows_at_a_time(source)):
+        if chunk.y is None:
+            raise ValueError(f"{where} must hold y beside X to be trained on")
+        width = chunk.X.shape[1]
+        targets.append(chunk.y)
+    if not targets:
+        raise no_rows(where)
+    y = tidy(where, np.concatenate(targets))
+    task, reason = infer_task("the target", y, wanted.task)
+    names = source.columns or ()
+    recipe = Recipe(task, None, None, names, width, wanted.missing, image_shape=source.image_shape)
+    return Learned(recipe._replace(numbers=wanted.numbers), reason, (), (), len(y))
+
+
+def _learn_table(source: Source, wanted: Wanted) -> Learned:
+    where, names = source.where, tuple(map(str, source.columns or ()))
+    target = wanted.target or source.target or names[-1]
+    for option, chosen in (("the target", (target,)), ("--drop", wanted.drop), ("--category", wanted.categories)):
+        for name in chosen:
+            check_named(option, where, names, name)
+    tallies, decimal = survey(source), source.reading.decimal or "."
+    rows, asked = tallies[target].rows, looking.Asked(wanted.categories, wanted.missing == "auto", decimal)
+    answer = _answer(where, target, tallies, wanted, decimal)
+    decisions = {
+        name: Decision("nothing", None, "--drop says so")
+        if name in wanted.drop
+        else looking.decide(where, name, tallies[name], asked)
+        for name in names
+        if name != target
+    }
+    columns = tuple(each.column for each in decisions.values() if each.column is not None)
+    if not columns:
+        left = "; ".join(f"{name!r} {each.why.partition(';')[0]}" for name, each in decisions.items() if each.why)
+        raise ValueError(
+            f"{where} must have a column besides the target {target!r}, got none with a value to learn from"
+            f"{f' ({left})' if left else ''}"
+        )
+    made = tuple(name for column in columns for name in column.names)
+    given = source.reading
+    recipe = Recipe(
+        answer.task, target, columns, made, len(made), wanted.missing, unknown=wanted.unknown, labels=answer.labels,
+        target_decimal=answer.decimal, numbers=wanted.numbers,
+        reading=Reading(decimal=given.decimal, header=given.header, missing=given.missing),
+    )  # fmt: skip
+    abouts = tuple(_about(name, tallies[name], decisions.get(name), answer) for name in names)
+    notes = (*_notes(decisions, wanted), *_missing_note(decisions, abouts, target, wanted))
+    return Learned(recipe, answer.reason, notes, abouts, rows)
+
+
+def survey(source: Source) -> dict[str, Tally]:
+    """The tally of each column of a table, from one pass over all of its rows.
+
+    Raises:
+        ValueError: for a table without rows.
+    """
+    names = tuple(map(str, source.columns or ()))
+    tallies = dict.fromkeys(names, Tally())
+    limit = max(1000, min(10_000, _VALUES // max(len(names), 1)))
+    decimal, missing = source.reading.decimal or ".", source.reading.missing
+    for chunk in source.chunks(_rows_at_a_time(source)):
+        for position, name in enumerate(names):
+            cells = cells_of(f"{source.where}: column {name!r}", chunk.X.iloc[:, position], decimal, missing)
+            tallies[name] = looking.look(tallies[name], cells, decimal, limit)
+    if not names or not tallies[names[0]].rows:
+        raise no_rows(source.where)
+    return tallies
+
+
+def _about(name: str, tally: Tally, decision: Decision | None, answer: "_Answer") -> About:
+    numeric = answer.labels is None if decision is None else decision.kind in ("number", "date")
+    missing = tally.missing + (tally.dashes if numeric else 0)
+    counts = (tally.rows - missing, tally.distinct, missing)
+    if decision is None:
+        taken_for = f"target: {answer.kinds:,} classes" if answer.task == "classification" else "target: number"
+        return About(name, taken_for, *counts, 0, answer.reason)
+    if decision.column is None:
+        return About(name, "left out", *counts, 0, decision.why)
+    many = len(decision.column.categories or ()) + len(decision.column.rare)
+    named = {"truth": "true or false", "categories": f"{many:,} categor{'y' if many == 1 else 'ies'}"}
+    return About(name, named.get(decision.kind, decision.kind), *counts, len(decision.column.names), decision.why)
+
+
+def _notes(decisions: Mapping[str, Decision], wanted: Wanted) -> list[str]:
+    """A sentence for all columns of which the same is to be said."""
+    same: dict[tuple[bool, str], list[str]] = {}
+    for name, each in decisions.items():
+        if each.why and name not in wanted.drop and each.kind != "truth":
+            why = each.why.replace(repr(name), "NAME") if "--category" in each.why else each.why
+            same.setdefault((each.column is None, why), []).append(name)
+    notes = []
+    for (left_out, why), names in same.items():
+        what, _, remedy = why.replace("NAME", repr(names[0])).partition("; ")
+        if len(names) > 1:
+            what = what.replace("holds", "hold").replace("is ", "are ").replace("counts", "count")
+        notes.append(f"{listed_names(names)} {what}{': left out' if left_out else ''}{f'; {remedy}' if remedy else ''}")
+    return notes
+
+
+def _missing_note(
+    decisions: Mapping[str, Decision], abouts: tuple[About, ...], target: str, wanted: Wanted
+) -> list[str]:
+    """One sentence about all missing values."""
+    if wanted.missing != "auto":
+        return []
+    used = [each for each in abouts if each.missing and each.becomes]
+    lost = next(each.missing for each in abouts if each.name == target)
+    said = []
+    if used:
+        shown = ", ".join(f"{each.name!r} ({each.missing:,} rows)" for each in used[:4])
+        more = f" and {len(used) - 4:,} others" if len(used) > 4 else ""
+        kinds = {decisions[each.name].kind == "categories" for each in used}
+        numbers = "numbers get the median and a column that says so" if False in kinds else ""
+        levels = "categories a level of their own" if True in kinds else ""
+        said.append(f"values are missing in {shown}{more}: {', '.join(filter(None, (numbers, levels)))}")
+    if lost:
+        said.append(f"{lost:,} row{'s' if lost > 1 else ''} without a target {'are' if lost > 1 else 'is'} dropped")
+    return [f"{'; '.join(said)}; --missing decides otherwise"] if said else []
+
+
+# --- the target --------------------------------------------------------------------------------------------------
+
+
+class _Answer(NamedTuple):
+    """How the target is read: task and reason, labels in their spelling or None for numbers, their decimal mark."""
+
+    task: str
+    reason: str
+    labels: tuple[str, ...] | None
+    decimal: str
+    kinds: int
+
+
+def _answer(where: str, target: str, tallies: Mapping[str, Tally], wanted: Wanted, decimal: str) -> _Answer:
+    """How the column ``target`` is learned.
+
+    Raises:
+        ValueError: for a target without a value, with dates, with texts that are mostly different, or not of the task.
+    """
+    tally, what = tallies[target], f"the target {target!r}"
+    if tally.missing == tally.rows:
+        raise ValueError(f"{where}: {what} must have a value, it is missing in all rows")
+    others = [name for name in tallies if name != target and name not in wanted.drop]
+    another = f"--target names another column, {listed_names(others, 8).partition(' ')[2]}" if others else "--target"
+    forced = target in wanted.categories
+    held = looking.Held("text") if forced else looking.held_by(where, target, tally, decimal)
+    if held.kind == "date":
+        raise ValueError(f"{where}: {what} holds dates, which can't be learned; {another}")
+    if held.kind == "number":
+        seen = _numbers_seen(tally, held.decimal or decimal)
+        first = plain_text(next(iter(seen))) if seen else ""
+        rows = tally.known
+        found = _Targets(None if seen is None else len(seen), rows, "f" if tally.fraction is not None else "i", first,
+                         tally.fraction)  # fmt: skip
+        task, reason = _task_of(what, found, wanted.task)
+        return _Answer(task, reason, None, held.decimal, found.kinds or 0)
+    counts = looking.counted(tally)
+    rare = counts is None or looking.mostly_distinct(counts)
+    if rare and not (counts and (forced or wanted.task == "classification")):
+        many = "too many different texts to be classes" if counts is None else (
+            f"{len(counts):,} different texts in {counts.total():,} rows, most of them seen once or twice")  # fmt: skip
+        learned = "" if counts is None else ", --task classification learns it all the same"
+        raise ValueError(f"{where}: {what} holds {many}; {another}{learned}")
+    labels = looking.spellings(tally)
+    first = next(iter(labels.values()))
+    task, reason = _task_of(what, _Targets(len(labels), tally.rows - tally.missing, "U", first, None), wanted.task)
+    return _Answer(task, reason, tuple(labels.values()), "", len(labels))
+
+
+def _numbers_seen(tally: Tally, decimal: str) -> set[float] | None:
+    """The different numbers of a column; None if they are not kept."""
+    if tally.values is None:
+        return None
+    texts = [value for value in tally.values if isinstance(value, str)]
+    said = numbers_in(texts, decimal) if texts else np.zeros(0)
+    return {*said[~np.isnan(said)].tolist(), *(value for value in tally.values if not isinstance(value, str))}
+
+
+class _Targets(NamedTuple):
+    """Targets, summed up: how many different ones in how many rows, texts (U), whole (i) or other numbers (f)."""
+
+    kinds: int | None
+    rows: int
+    form: str
+    first: Any
+    fraction: float | None
+
+
+def _task_of(what: str, y: _Targets, task: str | None) -> tuple[str, str]:
+    """The task for targets, and the reason, as ``infer_task`` says."""
+    kinds = "many" if y.kinds is None else f"{y.kinds:,}"
+    if y.form == "U":
+        found, why = "classification", f"{what} holds {kinds} different texts"
+    elif y.form == "f":
+        found, why = "regression", f"{what} holds numbers with fractions"
+    elif y.kinds is not None and y.kinds <= max(_FEW, math.isqrt(y.rows)):
+        found, why = "classification", f"{what} holds {kinds} different whole numbers"
+    else:
+        found, why = "regression", f"{what} holds {kinds} different numbers"
+    if task is not None:
+        found, why = task, f"{what}, as --task says"
+    if found == "regression" and y.form == "U":
+        raise ValueError(f"{what} must hold numbers for a regression, got {y.first!r}")
+    if y.kinds is not None and y.kinds < 2:
+        of = "classes" if found == "classification" else "values"
+        raise ValueError(f"{what} must have at least 2 different {of}, got only {y.first} in all {y.rows:,} rows")
+    if found == "classification" and y.form == "f":
+        raise ValueError(f"{what} must hold whole numbers or texts for a classification, got {y.fraction}")
+    return found, why
+
+
+def infer_task(what: str, y: NDArray[Any], task: str | None) -> tuple[str, str]:
+    """The task for targets ``y`` (n,), and the reason.
+
+    Args:
+        what: the name of the target in a sentence.
+        y: as ``tidy`` returns them.
+        task: the task that the user wants; None to infer it.
+
+    Raises:
+        ValueError: for targets that don't fit the task, and for fewer than two different ones.
+    """
+    fraction = next(iter(y[y != np.floor(y)]), None) if y.dtype.kind == "f" else None
+    return _task_of(what, _Targets(len(np.unique(y)), len(y), y.dtype.kind, y[0] if len(y) else "", fraction), task)
 
 
 def tidy(where: str, y: NDArray[Any]) -> NDArray[Any]:
@@ -214,35 +635,3 @@ def tidy(where: str, y: NDArray[Any]) -> NDArray[Any]:
         row = int(np.argmin(np.isfinite(y)))
         raise ValueError(f"{where}: the target must be finite, got {y[row]} in row {row + 1}")
     return y.astype(np.int64) if (y == np.floor(y)).all() and np.abs(y).max(initial=0) < 2**53 else y.astype(np.float64)
-
-
-def infer_task(what: str, y: NDArray[Any], task: str | None) -> tuple[str, str]:
-    """The task for targets ``y`` (n,), and the reason.
-
-    Args:
-        what: the name of the target in a sentence.
-        y: as ``tidy`` returns them.
-        task: the task that the user wants; None to infer it.
-
-    Raises:
-        ValueError: for targets that don't fit the task, and for fewer than two different ones.
-    """
-    kinds = len(np.unique(y))
-    if y.dtype.kind == "U":
-        found, why = "classification", f"{what} holds {kinds} different texts"
-    elif y.dtype.kind == "f":
-        found, why = "regression", f"{what} holds numbers with fractions"
-    elif kinds <= max(_FEW, math.isqrt(len(y))):
-        found, why = "classification", f"{what} holds {kinds} different whole numbers"
-    else:
-        found, why = "regression", f"{what} holds {kinds:,} different numbers"
-    if task is not None:
-        found, why = task, f"{what}, as --task says"
-    if found == "regression" and y.dtype.kind == "U":
-        raise ValueError(f"{what} must hold numbers for a regression, got {y[0]!r}")
-    if kinds < 2:
-        of = "classes" if found == "classification" else "values"
-        raise ValueError(f"{what} must have at least 2 different {of}, got only {y[0]} in all {len(y):,} rows")
-    if found == "classification" and y.dtype.kind == "f":
-        raise ValueError(f"{what} must hold whole numbers or texts for a classification, got {y[y != np.floor(y)][0]}")
-    return found, why

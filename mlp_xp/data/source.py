@@ -38,6 +38,17 @@ class Reading(NamedTuple):
     header: bool | None = None
     missing: tuple[str, ...] = ()
 
+    def over(self, other: "Reading") -> "Reading":
+        """These choices, and those of ``other`` where these leave one open.
+
+        >>> Reading(separator=";").over(Reading(separator=",", decimal=","))[:2]
+        (';', ',')
+        """
+        return Reading(*(theirs if mine in (None, ()) else mine for mine, theirs in zip(self, other, strict=True)))
+
+
+BY_LOOKING = Reading()
+
 
 class Source(NamedTuple):
     """Data that can be read.
@@ -77,6 +88,35 @@ class Source(NamedTuple):
         if chunk is None or len(chunk.X) == 0:
             raise no_rows(self.where)
         return chunk
+
+
+ROWS = 2**16  # read at a time, where all are wanted
+
+
+def table(name: str, where: str, columns: tuple[str, ...], frames: Callable[[int], Iterator[Any]]) -> Source:
+    """The source of data frames with these columns; ``frames(rows)`` reads so many rows at a time, or fewer.
+
+    Raises:
+        ValueError: when two columns have the same name.
+    """
+    if len(set(columns)) < len(columns):
+        twice = next(name for name in columns if columns.count(name) > 1)
+        raise ValueError(f"{where} must have columns of different names, got {twice!r} twice")
+
+    def chunks(rows: int | None) -> Iterator[Chunk]:
+        import pandas as pd
+
+        first, parts = 0, []
+        for frame in frames(rows or ROWS):
+            if rows is None:
+                parts.append(frame)
+            elif len(frame):
+                yield Chunk(frame, None, first)
+                first += len(frame)
+        if parts:
+            yield Chunk(pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0], None, 0)
+
+    return Source(name, where, columns, chunks, is_table=True)
 
 
 def no_rows(where: str) -> ValueError:

@@ -1,6 +1,7 @@
 """scikit-learn's estimators over the training loop, on arrays of any library.
 
     data        what comes in, checked as scikit-learn checks it
+    folds       each network of an ensemble holds out a part of the rows
     transformer the last hidden layer as features for another estimator
     conversion  estimators of scikit-learn's and PyTorch's networks, and back
     network     the network of an estimator: parameters, curves, predictions, devices
@@ -23,8 +24,10 @@ from mlp_xp.estimators.converters import register_converters
 from mlp_xp.estimators.displays import ImportanceDisplay, LossCurveDisplay, WeightsDisplay
 from mlp_xp.estimators.files import load
 from mlp_xp.estimators.regressor import MLPRegressor
+from mlp_xp.parameters import PRESETS
 
 __all__ = [
+    "PRESETS",
     "ImportanceDisplay",
     "LossCurveDisplay",
     "MLPClassifier",

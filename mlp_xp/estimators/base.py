@@ -13,8 +13,9 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from copy import copy, deepcopy
+from functools import partial
 from numbers import Integral
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, TypeAlias, cast
 
 import numpy as np  # on the host: random numbers, and data that NumPy holds
 from sklearn.base import is_classifier
@@ -29,6 +30,7 @@ from mlp_xp._lib.namespace import Placement, namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import full_batch
 from mlp_xp.estimators.data import check_pair, check_weight, check_X_y, put_numbers, rows, split
+from mlp_xp.estimators.folds import check_folds, dealt, in_folds
 from mlp_xp.estimators.network import Network
 from mlp_xp.estimators.reporting import NOT_FINITE, reporting, warn
 from mlp_xp.estimators.scaling import learned_from
@@ -43,6 +45,9 @@ from mlp_xp.train.dataset import all_finite
 from mlp_xp.train.epoch import ensemble_size
 from mlp_xp.train.loop import rows_in
 from mlp_xp.train.stream import check_batches, of_batch
+
+HeldOut: TypeAlias = Dataset | Sequence[Dataset] | None
+"""The rows on which an epoch is judged; with folds those of each network."""
 
 _CHECKED_ROWS = 16  # on which the gradients are checked before training
 
@@ -133,6 +138,7 @@ class BaseMLP(Network):
         self.n_iter_ = 0
         try:
             data: Dataset | Stream
+            held_out: HeldOut
             if call.batched:
                 data, held_out, place = self._prepare_batches(X, eval_set, call, first, random)
             else:
@@ -155,7 +161,7 @@ class BaseMLP(Network):
 
     def _prepare(
         self, X: Any, y: Any, sample_weight: Any, eval_set: Any, call: Call, first: bool, random: Any
-    ) -> tuple[Dataset, Dataset | None, Placement]:  # fmt: skip
+    ) -> tuple[Dataset, HeldOut, Placement]:  # fmt: skip
         """The rows to learn from, those that are held out, and where they are; in a first fit also initial values."""
         X, y = check_X_y(self, X, y, first, self._inputs_of("partial_fit" if call.incremental else "fit"))
         weight = None if sample_weight is None else check_weight(sample_weight, X.shape[0])
@@ -165,18 +171,22 @@ class BaseMLP(Network):
             self._initialize(place, X.shape[1], encoded.outputs, random)
         else:
             self._check_goes_on()
-        data, strata = _placed(X, encoded, weight, place)
+        data, strata, kept = _placed(X, encoded, weight, place)
         held_out = None
         if eval_set is not None:
             held_out = self._eval_data(eval_set, place)
-        elif self.early_stopping and self.solver not in FULL_BATCH:
+        elif self.early_stopping and self.solver not in FULL_BATCH and not self.folds:
             data, held_out = split(data, place, self.validation_fraction, strata, random)
         if first and self.standardise:
             with np.errstate(over="ignore", invalid="ignore"):  # what overflows has a sentence
                 self.scaling_ = learned_from([data], self._scales_y(), together=self.standardise == "together")
         if self.scaling_:
             data, held_out = self.scaling_.dataset(data), held_out and self.scaling_.dataset(held_out)
-        return data, held_out, place
+        if not self.folds:
+            return data, held_out, place
+        k, self.folds_ = int(self.ensemble), np.full(len(y), -1)
+        self.folds_[kept] = parts = dealt(len(kept), k, strata, random)
+        return *in_folds(data, place, parts, k), place
 
     def _prepare_batches(
         self, batches: Any, eval_set: Any, call: Call, first: bool, random: Any
@@ -211,7 +221,7 @@ class BaseMLP(Network):
         X, y = check_X_y(self, X, y, False, self._inputs_of("fit_batches"))
         weight = None if sample_weight is None else check_weight(sample_weight, X.shape[0])
         place = placement_of(X)
-        data, _ = _placed(X, self._encode(y, place, anew=False, whole=False), weight, place)
+        data, *_ = _placed(X, self._encode(y, place, anew=False, whole=False), weight, place)
         return self.scaling_.dataset(data) if self.scaling_ else data
 
     def _check_options(self, eval_set: Any, call: Call) -> None:
@@ -227,6 +237,8 @@ class BaseMLP(Network):
             raise ValueError(f"resume needs a random_state that is a whole number, to draw as that run did, got {kind}")
         if self.dropout and self.solver in FULL_BATCH:
             raise ValueError(f"dropout needs a stochastic solver: {self.solver} can't minimise a function that changes")
+        if self.folds:
+            check_folds(self, eval_set, "fit_batches" if call.batched else "partial_fit" if call.incremental else "fit")
         if self.ensemble > 1 and self.solver in FULL_BATCH:
             raise ValueError(f"an ensemble needs a stochastic solver, {self.solver} searches for one network")
         if call.batched and self.solver in FULL_BATCH:
@@ -243,7 +255,7 @@ class BaseMLP(Network):
             raise ValueError(
                 f"eval_set needs a stochastic solver: {self.solver} has no epochs after which it is judged"
             )
-        if self.scoring is not None:
+        if self.scoring not in (None, "loss"):
             get_scorer(self.scoring)  # raises for a name that there is not, before anything is learned
 
     def _check_goes_on(self) -> None:
@@ -289,6 +301,14 @@ class BaseMLP(Network):
         targets = self._encode(y, place, anew=False, held_out=True).targets
         return Dataset(X, put_numbers("y of eval_set", targets, place))
 
+    def _score_on(self, held_out: Dataset | Sequence[Dataset]) -> Any:
+        """``Settings.score`` for these rows."""
+        if self.scoring == "loss":
+            return "loss"
+        if isinstance(held_out, Dataset):
+            return partial(self._validation_score, held_out)
+        return tuple([partial(self._validation_score, part) for part in held_out])
+
     def _validation_score(self, held_out: Dataset, params: Params) -> float:
         """The score of these parameters on the validation rows."""
         if self.scoring is not None:
@@ -309,7 +329,10 @@ class BaseMLP(Network):
     def _check_gradients(self, data: Dataset, place: Placement) -> None:
         """Check the gradients on a few rows, and raise where they are wrong."""
         few = slice(0, _CHECKED_ROWS)
-        options = self._options(None if data.weight is None else data.weight[few])
+        weight = data.weight
+        if weight is not None and weight.ndim == 2:  # a row weighs something for all networks but one
+            weight = place.xp.sum(weight, axis=0)
+        options = self._options(None if weight is None else weight[few])
         X, y = (rows_of(place.xp, array, self.coefs_[0], few) for array in (data.X, data.y))
         self.gradient_report_ = check_gradients(X, y, *self._first_network(), seed=0, **cast(Any, options))
         if self.gradient_report_.verdict == "fail":
@@ -318,17 +341,18 @@ class BaseMLP(Network):
     # --- learning by epochs --------------------------------------------------------------------------------------
 
     def _learn_by_epochs(
-        self, data: Dataset | Stream, held_out: Dataset | None, start: Params | Epoch, random: Any, call: Call
+        self, data: Dataset | Stream, held_out: HeldOut, start: Params | Epoch, random: Any, call: Call
     ) -> None:
         """Run epochs until training has converged, a callback stops it, or all are made."""
         X, y = (data.batches, None) if isinstance(data, Stream) else (data.X, data.y)
         n = None if isinstance(data, Stream) else rows_in(data)
         settings = settings_of(self, n, random, call.incremental)._replace(callbacks=call.callbacks)
         if held_out is not None:
-            settings = settings._replace(score=lambda params: self._validation_score(held_out, params))
+            settings = settings._replace(score=self._score_on(held_out))
         if call.checkpoint is not None:
             learned = () if isinstance(data, Stream) else data
-            arrays = [array for array in (*learned, *(held_out or ())[:2]) if array is not None]
+            judged = held_out[:2] if isinstance(held_out, Dataset) else ()  # of folds, the weights say them
+            arrays = [array for array in (*learned, *judged) if array is not None]
             start, settings = self._with_checkpoint(start, settings, arrays, call)
         watched = self.progress or hasattr(self, "_skl_callbacks")
         epochs = 1 if call.incremental else settings.epochs
@@ -427,9 +451,9 @@ def _glorot(random: Any, widths: Sequence[int], after: Sequence[Any]) -> list[An
     return drawn
 
 
-def _placed(X: Any, encoded: Encoded, weight: Any, place: Placement) -> tuple[Dataset, Any]:
-    """The data where X is, without the rows that weigh nothing in its dtype; and the strata of these rows."""
-    targets, strata = encoded.targets, encoded.strata
+def _placed(X: Any, encoded: Encoded, weight: Any, place: Placement) -> tuple[Dataset, Any, Any]:
+    """The data where X is, without the rows that weigh nothing in its dtype; the strata and the numbers of its rows."""
+    targets, strata, kept = encoded.targets, encoded.strata, np.arange(X.shape[0])
     if encoded.weight is not None:
         weight = encoded.weight if weight is None else weight * encoded.weight
     if weight is not None and not (heavy := weight >= float(place.xp.finfo(place.dtype).smallest_normal)).all():
@@ -439,7 +463,8 @@ def _placed(X: Any, encoded: Encoded, weight: Any, place: Placement) -> tuple[Da
         X, targets, weight = rows(X, kept, place), targets[kept], weight[kept]
         strata = None if strata is None else strata[kept]
     y = put_numbers("y", targets, place)
-    return Dataset(X, y, None if weight is None else put_numbers("sample_weight", weight, place, len(weight))), strata
+    weight = None if weight is None else put_numbers("sample_weight", weight, place, len(weight))
+    return Dataset(X, y, weight), strata, kept
 
 
 def solver_is_stochastic(estimator: Any) -> bool:

@@ -53,9 +53,12 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
     validation_losses_ : list of float
         The loss on the validation rows after each epoch, without penalty; empty where there are no such rows.
     validation_scores_ : list of float or None
-        The score on the validation rows after each epoch; None without ``early_stopping``.
+        The score on the validation rows after each epoch, with scoring loss minus the loss; None without
+        ``early_stopping``.
     best_validation_score_ : float or None
         The highest of these scores; None without ``early_stopping``.
+    folds_ : array of shape (n_samples,)
+        Which network holds out a row, -1 for a row that weighs nothing; only with ``folds``.
     scaling_ : Scaling or None
         Means and deviations, with ``standardise``.
     gradient_report_ : GradcheckReport
@@ -269,7 +272,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         self.out_activation_ = "softmax" if known.criterion == "softmax_cross_entropy" else "logistic"
         weight = None if self.class_weight is None or held_out else targets.weights(self.class_weight, y, known)
         encoded = targets.encode(y, known, self._number("label_smoothing"))
-        return Encoded(encoded, known.outputs, targets.strata(y, known), weight)
+        return Encoded(encoded, known.outputs, targets.strata(y, known, self.folds), weight)
 
     def _decoded(self, encoded: Array) -> Any:
         known = self._known()

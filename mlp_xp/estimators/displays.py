@@ -115,11 +115,12 @@ class LossCurveDisplay:
             curve if curve is not None and len(curve) == len(losses) else None
             for curve in (getattr(estimator, "validation_losses_", None), estimator.validation_scores_)
         )
-        names, unit = _names(estimator)
+        (names, unit), by_loss = _names(estimator), getattr(estimator, "scoring", None) == "loss"
         return cls(
             training_loss=losses,
             validation_loss=judged,
-            validation_score=None if scores is None else [unit * score for score in scores],
+            # a score that is the loss itself is drawn once
+            validation_score=None if by_loss or scores is None else [unit * score for score in scores],
             learning_rate=rates,
             best_epoch=_best([-score for score in scores] if scores is not None else judged or losses),
             **names,

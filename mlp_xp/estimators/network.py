@@ -157,9 +157,9 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
             return self._record_members(epoch)
         tol = self._number("tol")
         if self.early_stopping:
-            score, best = cast(float, last.val_score), cast(float, self.best_validation_score_)
+            score, best = -self._watch(last), cast(float, self.best_validation_score_)
             cast(list[float], self.validation_scores_).append(score)
-            self._say(f"Validation score: {score:f}")
+            self._say_score(score)
             self._idle = self._idle + 1 if score < best + tol else 0
             if score > best:
                 self.best_validation_score_, self._best = score, epoch.params
@@ -175,9 +175,9 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
             raise Diverged("the loss of a network of the ensemble is not finite", epoch.params)
         own = histories(epoch)
         if self.early_stopping:
-            cast(list[float], self.validation_scores_).append(cast(float, epoch.last.val_score))
-            self._say(f"Validation score: {epoch.last.val_score:f}")
-            bests = [max(cast(float, record.val_score) for record in records) for records in own]
+            cast(list[float], self.validation_scores_).append(-self._watch(epoch.last))
+            self._say_score(-self._watch(epoch.last))
+            bests = [-min(map(self._watch, records)) for records in own]
             self.best_validation_score_, self._best = math.fsum(bests) / len(bests), epoch.best
         else:
             self.best_loss_ = min(self.loss_, math.inf if self.best_loss_ is None else self.best_loss_)
@@ -187,7 +187,14 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
 
     def _watch(self, record: Record) -> float:
         """The number of a record that is to fall."""
-        return -cast(float, record.val_score) if self.early_stopping else self._reported(record)
+        if not self.early_stopping:
+            return self._reported(record)
+        if record.val_score is not None:
+            return -record.val_score
+        return cast(float, record.val_loss) / self._summed_outputs()  # with scoring="loss"
+
+    def _say_score(self, score: float) -> None:
+        self._say(f"Validation loss: {-score:f}" if self.scoring == "loss" else f"Validation score: {score:f}")
 
     def _reported(self, record: Record) -> float:
         """The loss as scikit-learn reports it: the mean over the outputs, where the criterion takes their sum."""
@@ -209,7 +216,9 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
             if not ends:
                 self._falls, self._idle = self._falls + 1, 0
                 then = f"Setting learning rate to {self._rate(self._falls):f}"
-        what = "Validation score" if self.early_stopping else "Training loss"
+        what = "Training loss"
+        if self.early_stopping:
+            what = "Validation loss" if self.scoring == "loss" else "Validation score"
         unchanged = f"did not improve more than tol={tol:f} for {self.n_iter_no_change} consecutive epochs"
         self._say(f"{what} {unchanged}. {then}")
         return ends

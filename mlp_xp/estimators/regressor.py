@@ -58,9 +58,12 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
     validation_losses_ : list of float
         The loss on the validation rows after each epoch, without penalty; empty where there are no such rows.
     validation_scores_ : list of float or None
-        The score on the validation rows after each epoch; None without ``early_stopping``.
+        The score on the validation rows after each epoch, with scoring loss minus the loss; None without
+        ``early_stopping``.
     best_validation_score_ : float or None
         The highest of these scores; None without ``early_stopping``.
+    folds_ : array of shape (n_samples,)
+        Which network holds out a row, -1 for a row that weighs nothing; only with ``folds``.
     scaling_ : Scaling or None
         Means and deviations, with ``standardise``.
     gradient_report_ : GradcheckReport

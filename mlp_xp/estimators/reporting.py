@@ -96,5 +96,7 @@ def progress_bar(
 
 
 def _loss_and_score(record: Record) -> str:
-    score = "" if record.val_score is None else f", validation score {record.val_score:.4f}"
-    return f"loss {record.loss:.4f}{score}"
+    judged = "" if record.val_loss is None else f", validation loss {record.val_loss:.4f}"
+    if record.val_score is not None:
+        judged = f", validation score {record.val_score:.4f}"
+    return f"loss {record.loss:.4f}{judged}"

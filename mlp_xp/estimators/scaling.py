@@ -68,7 +68,8 @@ class Scaling(NamedTuple):
 def learned_from(parts: Iterable[Dataset], of_y: bool, together: bool) -> Scaling:
     """The scaling of these rows; a row counts as its weight says.
 
-    A column that is constant is not divided. That of a sparse X is not centred either: it would not stay sparse.
+    A column of X that holds only 0 and 1, as those of categories do, stays as it is, unless all have one scale
+    together. A column that is constant is not divided. That of a sparse X is not centred: it would not stay sparse.
 
     Args:
         parts: the rows to learn from, in one part or in several.
@@ -88,7 +89,11 @@ def learned_from(parts: Iterable[Dataset], of_y: bool, together: bool) -> Scalin
             places[position] = placement_of(values)
     found: list[Array] = []
     for name, each, place in zip("Xy"[: 1 + of_y], moments, places, strict=False):
-        mean, deviation = _of_all_columns(each) if together and name == "X" else each[1:]
+        mean, deviation = each.mean, each.deviation
+        if name == "X" and together:
+            mean, deviation = _of_all_columns(each)
+        elif name == "X":
+            mean, deviation = np.where(each.binary, 0.0, mean), np.where(each.binary, 1.0, deviation)
         constant = deviation <= _CONSTANT * place.xp.finfo(place.dtype).eps * np.abs(mean)
         mean, deviation = place.put_all(mean, np.where(constant, 1.0, deviation))
         if not bool(place.xp.all(place.xp.isfinite(deviation))):
@@ -103,11 +108,13 @@ class _Moments(NamedTuple):
 
     weight: of the rows, without weights their number.
     mean, deviation: (k,).
+    binary: (k,), whether each number of a column is 0 or 1.
     """
 
     weight: float
     mean: Any
     deviation: Any
+    binary: Any
 
 
 def _moments_of(values: Any, weight: Array | None) -> _Moments:
@@ -116,7 +123,9 @@ def _moments_of(values: Any, weight: Array | None) -> _Moments:
     if is_sparse(values):
         weights = None if weight is None else np.asarray(weight, dtype=values.dtype)
         mean, variance = mean_variance_axis(values, axis=0, weights=weights)
-        return _Moments(total, mean.astype(np.float64), np.sqrt(variance, dtype=np.float64))
+        others = values.indices[(values.data != 0) & (values.data != 1)]
+        binary = np.bincount(others, minlength=values.shape[1]) == 0
+        return _Moments(total, mean.astype(np.float64), np.sqrt(variance, dtype=np.float64), binary)
     xp = namespace(values)
     shares = None if weight is None else (weight / xp.sum(weight))[:, None]
 
@@ -131,7 +140,8 @@ def _moments_of(values: Any, weight: Array | None) -> _Moments:
     unit = xp.where(unit > 0, unit, xp.ones_like(unit))
     part = rest / unit
     deviation = unit * xp.sqrt(mean_of(part * part))
-    return _Moments(total, *(to_host(each).astype(np.float64) for each in (mean, deviation)))
+    binary = to_host(xp.all((values == 0) | (values == 1), axis=0))
+    return _Moments(total, to_host(mean).astype(np.float64), to_host(deviation).astype(np.float64), binary)
 
 
 def _sum(xp: Namespace, each: Array) -> Array:
@@ -152,7 +162,8 @@ def _joined(first: _Moments | None, other: _Moments) -> _Moments:
     share, gap = other.weight / total, other.mean - first.mean
     parts = np.stack([first.deviation, other.deviation, gap])
     shares = np.asarray([1.0 - share, share, share * (1.0 - share)])
-    return _Moments(total, first.mean + share * gap, _root_of_squares(parts, shares[:, None]))
+    deviation = _root_of_squares(parts, shares[:, None])
+    return _Moments(total, first.mean + share * gap, deviation, first.binary & other.binary)
 
 
 def _of_all_columns(each: _Moments) -> tuple[Any, Any]:

@@ -184,9 +184,11 @@ def encode(y: Any, known: Known, smoothing: float = 0.0) -> Any:
     return (1.0 - smoothing) * labels.astype(np.float64) + 0.5 * smoothing
 
 
-def strata(y: Any, known: Known) -> Any:
-    """The classes by which a validation set is stratified, as in scikit-learn, where there is one output; else None."""
-    if known.outputs > 1 or y.ndim > 1:
+def strata(y: Any, known: Known, of_several: bool = False) -> Any:
+    """The classes by which a validation set is stratified; None for none, as in scikit-learn where there are several
+    outputs, unless it is ``of_several``.
+    """
+    if (known.outputs > 1 and not of_several) or y.ndim > 1:
         return None
     # two classes that are 0 and 1 are called False and True, as scikit-learn calls them
     return y.astype(bool)[:, None] if known.classes.tolist() in ([0], [0, 1]) else y

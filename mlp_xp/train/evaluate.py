@@ -9,7 +9,7 @@ from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import Criterion, criterion_named
 from mlp_xp.metrics import accuracy, r2
 from mlp_xp.mlp import PredictOptions, objective, predict
-from mlp_xp.train.dataset import rows_of
+from mlp_xp.train.dataset import Dataset, rows_of
 from mlp_xp.train.epoch import ensemble_size
 from mlp_xp.train.members import numbers
 
@@ -34,39 +34,45 @@ def evaluate(
         The loss without penalties, and the score: None where it is not wanted, or where the criterion has none for
         such targets.
     """
-    losses, scores = evaluate_each(xp, X, y, params, options, wants_score)
+    losses, scores = evaluate_each(xp, Dataset(X, y), params, options, wants_score)
     return losses[0], None if scores is None else scores[0]
 
 
 def evaluate_each(
-    xp: Namespace, X: Array | Any, y: Array, params: Params, options: PredictOptions, wants_score: bool = True
+    xp: Namespace, data: Dataset, params: Params, options: PredictOptions, wants_score: bool = True
 ) -> tuple[list[float], list[float] | None]:
-    """As ``evaluate``, of one network or of k together: lists with an entry for each."""
-    n, count = X.shape[0], ensemble_size(params)
-    losses, outputs = [0.0] * (count or 1), []
+    """As ``evaluate``, of one network or of k together: lists with an entry for each.
+
+    Rows may have weights (n,), each of them positive: loss and score are means by them.
+    """
+    (X, y, weight), n, count = data, data.X.shape[0], ensemble_size(params)
+    losses, total, outputs = [0.0] * (count or 1), 0.0, []
     for low in range(0, n, _CHUNK):
         rows = slice(low, min(low + _CHUNK, n))
         part, targets = rows_of(xp, X, params[0], rows), rows_of(xp, y, params[0], rows)
-        (means,) = numbers(xp, objective(part, targets, *params, **options))
-        losses = [loss + mean * part.shape[0] for loss, mean in zip(losses, means, strict=True)]
+        own = None if weight is None else weight[rows]
+        (means,) = numbers(xp, objective(part, targets, *params, **options, sample_weight=own))
+        share = float(part.shape[0] if own is None else xp.sum(own))
+        losses, total = [loss + mean * share for loss, mean in zip(losses, means, strict=True)], total + share
         if wants_score:
             outputs.append(predict(part, *params, **options))
-    losses = [loss / n for loss in losses]
+    losses = [loss / total for loss in losses]
     if not wants_score:
         return losses, None
     criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
     predicted = xp.concat(outputs, axis=0 if count is None else 1)
     each = [predicted] if count is None else xp.unstack(predicted)
-    scores = [_score(xp, criterion, y, one, params[0]) for one in each]
+    scores = [_score(xp, criterion, data, one, params[0]) for one in each]
     return losses, None if None in scores else cast(list[float], scores)
 
 
-def _score(xp: Namespace, criterion: Criterion, y: Array, predicted: Array, like: Array) -> float | None:
+def _score(xp: Namespace, criterion: Criterion, data: Dataset, predicted: Array, like: Array) -> float | None:
     """The criterion's metric, where it is defined for such targets."""
+    y, weight = data.y, data.weight
     if predicted.shape != y.shape:
         return None
     if criterion.metric == "accuracy" and y.ndim == 1:
-        return float(accuracy(xp, xp.astype(y, predicted.dtype), predicted, like))
+        return float(accuracy(xp, xp.astype(y, predicted.dtype), predicted, like, weight))
     if criterion.metric == "r2" and y.ndim == 2:
-        return float(r2(xp, y, predicted))
+        return float(r2(xp, y, predicted, weight))
     return None

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from numbers import Real
 from operator import attrgetter
-from typing import Any, NamedTuple, Unpack, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, Unpack, cast
 
 import numpy as np  # for the host's random numbers and its memory alone
 
@@ -78,9 +78,14 @@ _LARGE = 1e3
 _MEMORY = 31 * 2**20
 
 
+Score: TypeAlias = Callable[[Params], float] | Literal["loss"]
+"""``score(params)``, higher is better; or "loss": there is no score, and the loss on the validation set is watched."""
+
+
 class Settings(NamedTuple):
     """How a run goes: what ``train`` takes by keyword, see there; and in place of ``patience`` and ``tol``:
 
+    score: may also be a sequence of functions, one for each network.
     watch: the number of a record that is to fall; the best epoch is the one where it was lowest.
     stop: ``stop(watched)``, whether a network ends after epochs with these numbers; None where none does.
     """
@@ -91,7 +96,7 @@ class Settings(NamedTuple):
     batch_size: int = 128
     shuffle: bool = True
     seed: int = 0
-    score: Callable[[Params], float] | None = None
+    score: Score | Sequence[Score] | None = None
     stop: Callable[[Sequence[float]], bool] | None = None
     watch: Callable[[Record], float] = attrgetter("watched")
     alpha: float | Sequence[float] = 0.0
@@ -116,7 +121,7 @@ def train(
     shuffle: bool = True,
     seed: int = 0,
     validation: tuple[Array | Any, Array] | float | None = None,
-    score: Callable[[Params], float] | None = None,
+    score: Score | None = None,
     patience: float | None = None,
     tol: float = 0.0,
     alpha: float | Sequence[float] = 0.0,
@@ -149,7 +154,7 @@ def train(
         seed: of the order and of the dropout masks, which change with every step.
         validation: rows ``(X, y)`` on which each epoch is judged, or the share of the rows to hold out for that.
         score: score(params), higher is better; by default the share of right labels on the validation set or, for
-            numbers, R^2.
+            numbers, R^2. "loss" computes no score: what is watched is the validation loss, lower is better.
         patience: ends the run after more than so many epochs in a row that did not improve on the best by ``tol``; the
             parameters to keep are then ``best`` of the last epoch.
         tol: the least improvement that counts.
@@ -216,7 +221,7 @@ def train(
         check_whole("batch_size", batch_size, 1),
         check_flag("shuffle", shuffle),
         check_whole("seed", seed, 0),
-        _if_given(check_callable, "score", score, "lambda params: 0.5"),
+        score if score == "loss" else _if_given(check_callable, "score", score, "lambda params: 0.5"),
         _stop_after(patience, tol),
         attrgetter("watched"),
         for_each("alpha", alpha, count, _check_strength),
@@ -281,12 +286,15 @@ def _has_stalled(patience: float, tol: float, watched: Sequence[float]) -> bool:
     return bool(stalls(watched, patience, tol))
 
 
-def run(data: Dataset | Stream, held_out: Dataset | None, start: Params | Epoch, settings: Settings) -> Iterator[Epoch]:
+def run(
+    data: Dataset | Stream, held_out: Dataset | Sequence[Dataset] | None, start: Params | Epoch, settings: Settings
+) -> Iterator[Epoch]:
     """``train`` on data that were checked already: on one device, finite, with targets that fit the network.
 
     Args:
         data: the rows to learn from, or batches that are checked as they come, whose order and size are their own.
-        held_out: the rows on which each epoch is judged, or None.
+        held_out: the rows on which each epoch is judged, of an ensemble also a list of them, one for each network; or
+            None. Their weights are (n,) and positive.
         start: parameters, or an ``Epoch`` to go on from.
         settings: see ``train``.
     """
@@ -569,18 +577,27 @@ def _means(xp: Namespace, sums: Sums, n: int, must_weigh: bool) -> tuple[list[fl
 
 
 def _judged(
-    xp: Namespace, held_out: Dataset | None, params: Params, settings: Settings, good: Sequence[bool]
+    xp: Namespace,
+    held_out: Dataset | Sequence[Dataset] | None,
+    params: Params,
+    settings: Settings,
+    good: Sequence[bool],
 ) -> tuple[list[float] | None, list[float] | None]:
     """For each network the loss on the rows that were held out, and the score; None for what there is not."""
     losses = scores = None
-    if held_out is not None:
-        options = {key: value for key, value in settings.options.items() if key in PredictOptions.__annotations__}
-        losses, scores = evaluate_each(
-            xp, held_out.X, held_out.y, params, cast(PredictOptions, options), settings.score is None
-        )
-    if settings.score is not None:
-        own = [params] if ensemble_size(params) is None else zip(*map(xp.unstack, params), strict=True)
-        scores = [_as_a_number(settings.score(each)) if fit else math.nan for each, fit in zip(own, good, strict=True)]
+    options = {key: value for key, value in settings.options.items() if key in PredictOptions.__annotations__}
+    judge = partial(evaluate_each, xp, options=cast(PredictOptions, options), wants_score=settings.score is None)
+    own = [params] if ensemble_size(params) is None else list(zip(*map(xp.unstack, params), strict=True))
+    if isinstance(held_out, Dataset):
+        losses, scores = judge(held_out, params)
+    elif held_out is not None:
+        unknown = [math.nan], None if settings.score is not None else [math.nan]  # of a network that has ended
+        each = [judge(rows, one) if fit else unknown for rows, one, fit in zip(held_out, own, good, strict=True)]
+        losses, found = [loss for (loss,), _ in each], [score[0] for _, score in each if score is not None]
+        scores = found if len(found) == len(own) else None
+    if settings.score is not None and settings.score != "loss":
+        functions = [of_member(settings.score, position) for position in range(len(own))]
+        scores = [_as_a_number(f(one)) if fit else math.nan for f, one, fit in zip(functions, own, good, strict=True)]
     return losses, scores
 
 

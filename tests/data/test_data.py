@@ -170,12 +170,13 @@ def test_a_recipe_learned_from_a_table_reads_other_tables_alike(tmp_path: Path) 
     pytest.importorskip("pandas", reason="pandas reads tables")
     (tmp_path / "a.csv").write_text("size,colour,kind\n1,red,x\n2,blue,y\n3,red,x\n")
     source = data.open_data(str(tmp_path / "a.csv"))
-    chunk = next(source.chunks(None))
-    found, why = recipe.learn(source, chunk, recipe.Wanted())
+    learned = recipe.learn(source, recipe.Wanted())
+    found = learned.recipe
     assert (found.task, found.target) == ("classification", "kind")
-    assert why == "the target 'kind' holds 2 different texts"
+    assert learned.reason == "the target 'kind' holds 2 different texts"
     assert found.names == ("size", "colour=blue", "colour=red")
-    X, y = found.rows("a.csv", chunk)
+    X, y, kept, unknown, missing = recipe.read(source, found)
+    assert (kept.tolist(), unknown, missing) == ([0, 1, 2], {}, {})
     np.testing.assert_array_equal(X, [[1, 0, 1], [2, 1, 0], [3, 0, 1]])
     assert y is not None
     assert y.tolist() == ["x", "y", "x"]
@@ -185,7 +186,7 @@ def test_a_recipe_learned_from_a_table_reads_other_tables_alike(tmp_path: Path) 
     assert back == found
     (tmp_path / "b.csv").write_text("colour,other,size\nblue,7,5\n")
     (more,) = data.open_data(str(tmp_path / "b.csv")).chunks(10)
-    np.testing.assert_array_equal(back.rows("b.csv", more, labelled=False)[0], [[5, 1, 0]])
+    np.testing.assert_array_equal(back.rows("b.csv", more, labelled=False).X, [[5, 1, 0]])
 
 
 @pytest.mark.parametrize(
@@ -236,11 +237,6 @@ def damaged_npz(folder: Path) -> Path:
     return path
 
 
-def npy(folder: Path) -> Path:
-    np.save(folder / "data.npy", X)
-    return folder / "data.npy"
-
-
 def idx_with(**changed: bytes | None) -> Callable[[Path], Path]:
     return lambda folder: write_idx(folder, **changed)
 
@@ -257,7 +253,7 @@ def changed(array: np.ndarray, index: Any, value: Any) -> np.ndarray:
 
 BAD = {
     "missing": (lambda folder: folder / "none.npz", "none.npz can't be read: No such file or directory"),
-    "an npy": (npy, "must be digits, .*, got a file that ends in .npy"),
+    "another kind": (plain("notes.md", b"# a"), "must be a table .*, got a file that ends in .md"),
     "npz: truncated": (truncated_npz, "must be an .npz file, got a file that is empty, truncated"),
     "npz: damaged": (damaged_npz, "data.npz must be a whole .npz file: "),
     "npz: other names": (npz_with(images=X), "must hold X and y, or x_train and y_train, got images"),

@@ -303,6 +303,16 @@ def test_the_network_of_a_pipeline_or_a_search_is_drawn():
 
 
 @pytest.mark.only("numpy")
+def test_a_score_that_is_the_loss_is_drawn_once():
+    X, y = iris()
+    model = MLPClassifier(8, max_iter=5, early_stopping=True, scoring="loss", learning_rate_init=0.3, random_state=0)
+    display = LossCurveDisplay.from_estimator(model.fit(X, y))
+    assert display.score_ax_ is None
+    best = int(np.argmin(model.validation_losses_)) + 1
+    np.testing.assert_array_equal(display.best_.get_xydata(), [[best, model.validation_losses_[best - 1]]])
+
+
+@pytest.mark.only("numpy")
 def test_what_has_no_fitted_network_is_refused_by_the_displays():
     X, y = iris()
     for display in (LossCurveDisplay, WeightsDisplay):

@@ -43,6 +43,7 @@ RUNS = {
     "an early end": {"tol": 0.05, "n_iter_no_change": 1, "max_iter": 40},
     "early stopping": {"early_stopping": True, "n_iter_no_change": 2, "max_iter": 40, "learning_rate_init": 0.05},
     "a scorer": {"early_stopping": True, "scoring": "neg_log_loss", "n_iter_no_change": 2, "max_iter": 30},
+    "the loss": {"early_stopping": True, "scoring": "loss", "n_iter_no_change": 2, "tol": 0.02, "max_iter": 30},
     "weights": {"class_weight": {1: 3.0}, "label_smoothing": 0.1},
     "standardised": {"standardise": True, "alpha": 1.0},
 }  # fmt: skip

@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.externals._numpydoc.docscrape import NumpyDocString
 
 from mlp_xp import parameters
-from mlp_xp.estimators import MLPClassifier, MLPRegressor
+from mlp_xp.estimators import PRESETS, MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -122,6 +122,20 @@ def test_the_commands_options_are_those_of_the_table():
             flags = {f"--{name.replace('_', '-')}", *([f"--{entry.also}"] if entry.also else [])}
             assert set(options[name].opts) == flags
             assert options[name].help.startswith(entry.text)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("kind", OWNERS)
+def test_a_preset_is_settings_of_both_estimators(name, kind):
+    X, y = iris()
+    settings = {**PRESETS[name], "max_iter": 2}
+    model = kind(**settings, random_state=0).fit(X, y)
+    assert model.score(X, y) == clone(model).fit(X, y).score(X, y)
+    assert len(model.validation_scores_) == 2
+    assert len(pickle.dumps(PRESETS)) < 1000
+    assert PRESETS is parameters.PRESETS
+    assert not any(callable(each) for each in settings.values())
 
 
 @pytest.mark.only("numpy")

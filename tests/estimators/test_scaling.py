@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse
 from estimator_problems import SAME, apart, iris, numbers, two_numbers
 from sklearn import neural_network as theirs
-from sklearn.compose import TransformedTargetRegressor
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_wine
 from sklearn.metrics import make_scorer, mean_absolute_error
 from sklearn.pipeline import make_pipeline
@@ -258,3 +258,54 @@ def test_a_model_moves_with_its_scale(put):
     X, y = (put(each) for each in two_numbers())
     model = MLPRegressor(**OPTIONS, standardise=True).fit(X, y).to("meta")
     assert {each.device.type for each in model.scaling_} == {"meta"}
+
+
+# --- columns of categories -------------------------------------------------------------------------------------------
+
+
+def categories(n=90):
+    """Two columns of 0 and 1, one of numbers, one of 0, 1 and 2, and one that is 1 in all rows."""
+    random = np.random.default_rng(3)
+    X = random.integers(0, 2, (n, 2)), 5.0 + random.normal(size=(n, 1)), np.arange(n)[:, None] % 3, np.ones((n, 1))
+    return np.concatenate(X, axis=1), np.arange(n) % 2
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("sparse", [False, True])
+def test_columns_of_0_and_1_stay_as_they_are(sparse):
+    X, y = categories()
+    weight = 1.0 + np.arange(len(y)) % 3
+    given = scipy.sparse.csr_matrix(X) if sparse else X
+    ours = MLPClassifier(**OPTIONS, standardise=True).fit(given, y, weight)
+    scaler = ColumnTransformer(
+        [("kept", "passthrough", [0, 1]), ("scaled", StandardScaler(with_mean=not sparse), [2, 3]),
+         ("ones", "passthrough", [4])]
+    )  # fmt: skip
+    # scikit-learn hands no weights through a ColumnTransformer: a row comes as often as it weighs
+    scaler.fit(np.repeat(X, weight.astype(int), axis=0))
+    assert apart(ours, theirs.MLPClassifier(**OPTIONS).fit(scaler.transform(X), y, weight)) <= SAME
+    np.testing.assert_array_equal(ours.scaling_.X_scale[[0, 1, 4]], 1.0)
+
+
+def test_whether_a_column_is_one_of_categories_is_decided_over_all_parts(xp, put, host):
+    X, _ = categories()
+    low = X.copy()
+    low[-1, 0] = 0.5  # one number in the last part
+    for dtype in (xp.float64, xp.float32):
+        parts = [Dataset(put(low[rows], dtype), put(np.zeros(30), dtype)) for rows in (slice(30), slice(30, 60))]
+        parts += [Dataset(put(low[60:], dtype), put(np.zeros(30), dtype))]
+        scaling = learned_from(parts, of_y=False, together=False)
+        eps = float(xp.finfo(dtype).eps)
+        np.testing.assert_allclose(host(scaling.X_mean)[[0, 2, 3]], low.mean(0)[[0, 2, 3]], rtol=10 * eps)
+        np.testing.assert_allclose(host(scaling.X_scale)[[0, 2, 3]], low.std(0)[[0, 2, 3]], rtol=100 * eps)
+        assert host(scaling.X_mean)[[1, 4]].tolist() == [0.0, 0.0]
+        assert host(scaling.X_scale)[[1, 4]].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.only("numpy")
+def test_targets_of_0_and_1_are_numbers_and_together_has_one_scale():
+    X, y = categories()
+    model = MLPRegressor(**OPTIONS, standardise=True).fit(X, y)
+    np.testing.assert_allclose((model.scaling_.y_mean[0], model.scaling_.y_scale[0]), (0.5, 0.5), rtol=1e-12)
+    together = MLPClassifier(**OPTIONS, standardise="together").fit(X, y).scaling_
+    np.testing.assert_allclose(together.X_scale, np.full(5, X.std()), rtol=1e-12)

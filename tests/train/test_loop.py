@@ -430,6 +430,24 @@ def scored(values):
     return {**SGD, "batch_size": 6, "epochs": len(values), "score": lambda params: next(it)}
 
 
+def test_a_run_may_watch_the_validation_loss_alone(data, params, put, host):
+    X, y = textbook.batch(), np.asarray([0, 1, 2, 0, 1, 2])
+    options = {**SGD, "epochs": 30, "lr": 0.5, "validation": (put(X), put(y)), "patience": 1, "tol": 1e-3}
+    epochs = list(train(*data, params, **options, score="loss"))
+    losses = [textbook.objective(X, y, *map(host, epoch.params)) for epoch in epochs]
+    np.testing.assert_allclose([epoch.last.val_loss for epoch in epochs], losses, rtol=1e-12)
+    assert {epoch.last.val_score for epoch in epochs} == {None}
+    assert epochs[-1].best is epochs[int(np.argmin(losses))].params
+    same = train(*data, params, **options, score=lambda p: -textbook.objective(X, y, *map(host, p)))
+    assert len(list(same)) == len(epochs) < 30
+
+
+@pytest.mark.only("numpy")
+def test_a_score_is_a_function_or_the_loss(data, params):
+    with pytest.raises(TypeError, match=r"score must be a function such as lambda params: 0\.5, got .los."):
+        next(train(*data, params, **SGD, epochs=1, score="los"))
+
+
 def test_patience_ends_a_run_and_the_best_parameters_are_those_of_the_best_epoch(data, params, host):
     epochs = list(train(*data, params, **scored([1, 2, 3, 2, 3, 2.5, 9]), patience=1, tol=1e-9))
     assert [epoch.last.val_score for epoch in epochs] == [1, 2, 3, 2, 3]  # more than one without improvement

@@ -1,0 +1,507 @@
+"""What each column of a table holds, decided once over all its rows: numbers, dates, categories, or nothing of use.
+
+A ``Tally`` sums up a column; tallies of consecutive rows are added up, so a table is looked at a chunk at a time.
+``decide`` makes a ``Decision`` of a tally. Nothing depends on where a chunk ends.
+
+Before: ``cells`` gives a column one of three forms. Next: ``recipe`` learns from the decisions how rows become numbers.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp_xp.data.cells import Cells, plain_text
+from mlp_xp.data.encoding import CYCLES, Column, calendar_part, sentence_end
+from mlp_xp.data.values import (
+    ISO,
+    TRUTHS,
+    category_key,
+    dates_in,
+    formats_in,
+    is_missing,
+    is_padded,
+    is_plain,
+    numbers_in,
+)
+
+_MAIN_SHARE = 0.5  # a column holds numbers, or dates, with mistakes among them if more of its values are such
+_CODES_SHARE = 0.01  # whole numbers are codes if more of them begin with a needless zero
+_FEW = 10  # fewer different texts are categories, however few rows there are
+_MANY = 20  # of more categories those that are rare share a column
+_RARE = 2  # a category seen so often cannot be learned from
+_MOST_CATEGORIES = 1000  # the most frequent ones; the others share a column
+_WORDS = 4  # texts of so many words on average are free text
+
+
+class Cell(NamedTuple):
+    """A value and the number of its row, from 0."""
+
+    row: int
+    value: str
+
+
+class Dates(NamedTuple):
+    """What a column holds when it is read in one form of dates.
+
+    rows: how many are such dates.
+    low, high: the earliest and the latest day, counted from 1970.
+    parts: for each of ``CYCLES`` and for the day of the month, which values occur, as the bits of a number.
+    odd: the first value that is no such date.
+    """
+
+    rows: int = 0
+    low: int = 0
+    high: int = 0
+    parts: tuple[int, ...] = (0,) * (len(CYCLES) + 1)
+    odd: Cell | None = None
+
+
+class Tally(NamedTuple):
+    """What is known of a column after some of its rows.
+
+    rows: how many.
+    missing: missing in every column.
+    dashes: missing if the column holds numbers or dates.
+    numbers: values that read as numbers.
+    padded: whole numbers among them that begin with a needless zero.
+    dressed: the first that is more than a plain number, such as $1,234.50.
+    odd: the first value that is no number.
+    infinite: the first that is infinite.
+    fraction: the first number that is not whole.
+    repeated: whether a number is there twice, as far as chunks show it.
+    start: the number that row 0 has if the column counts the rows; None if it does not.
+    dates: what the column holds as dates, for each form that reads some of it.
+    values: value -> how often, in the order in which they came; None if there are more than a limit.
+    nominal: whether the file says that these are categories.
+    """
+
+    rows: int = 0
+    missing: int = 0
+    dashes: int = 0
+    numbers: int = 0
+    padded: int = 0
+    dressed: Cell | None = None
+    odd: Cell | None = None
+    infinite: Cell | None = None
+    fraction: float | None = None
+    repeated: bool = False
+    start: float | None = None
+    dates: Mapping[str, Dates] = {}
+    values: Mapping[str | float, int] | None = {}
+    nominal: bool = False
+
+    @property
+    def known(self) -> int:
+        """How many values there are if the column holds numbers or dates."""
+        return self.rows - self.missing - self.dashes
+
+    @property
+    def distinct(self) -> int | None:
+        """How many different categories there are; None if there are more than the limit."""
+        return None if self.values is None else len(keys_of(self.values))
+
+
+# --- looking -----------------------------------------------------------------------------------------------------
+
+
+def look(before: Tally, cells: Cells, decimal: str = ".", limit: int = 10_000) -> Tally:
+    """The tally of a column after some more of its rows.
+
+    Args:
+        before: of the rows before.
+        cells: the rows that follow.
+        decimal: the decimal mark of numbers in texts.
+        limit: of more different values than this the values are not kept.
+    """
+    if cells.numbers is not None:
+        found = _look_at_numbers(before, cells.numbers, limit)
+    elif cells.moments is not None:
+        found = _look_at_moments(before.rows, cells.moments)
+    else:
+        found = _look_at_texts(before, cells, decimal)
+    return _together(before, found, limit)
+
+
+def _together(a: Tally, b: Tally, limit: int) -> Tally:
+    """The tally of two parts of a column, one below the other."""
+    if not a.rows:
+        return b._replace(values=None if b.values is None or len(b.values) > limit else b.values)
+    values = None
+    if a.values is not None and b.values is not None:
+        values = dict(a.values)
+        for value, times in b.values.items():
+            values[value] = values.get(value, 0) + times
+    return Tally(
+        a.rows + b.rows, a.missing + b.missing, a.dashes + b.dashes, a.numbers + b.numbers, a.padded + b.padded,
+        a.dressed or b.dressed, a.odd or b.odd, a.infinite or b.infinite,
+        b.fraction if a.fraction is None else a.fraction,
+        a.repeated or b.repeated, a.start if a.start == b.start else None,
+        {form: _dates_together(a, b, form) for form in {**a.dates, **b.dates}},
+        None if values is None or len(values) > limit else values, a.nominal or b.nominal,
+    )  # fmt: skip
+
+
+def _dates_together(a: Tally, b: Tally, form: str) -> Dates:
+    x, y = (tally.dates.get(form, Dates(odd=tally.odd)) for tally in (a, b))
+    if not x.rows or not y.rows:
+        return (x if x.rows else y)._replace(odd=x.odd or y.odd)
+    parts = tuple(one | other for one, other in zip(x.parts, y.parts, strict=True))
+    return Dates(x.rows + y.rows, min(x.low, y.low), max(x.high, y.high), parts, x.odd or y.odd)
+
+
+def _look_at_numbers(before: Tally, numbers: NDArray[np.float64], limit: int) -> Tally:
+    import pandas as pd
+
+    first, n = before.rows, len(numbers)
+    absent, infinite = np.isnan(numbers), np.isinf(numbers)
+    missing = int(absent.sum())
+    known = numbers[~absent] if missing else numbers
+    fractions = known[known != np.floor(known)]
+    values: dict[str | float, int] | None = None
+    repeated = before.repeated
+    if before.values is not None or not (repeated or len(fractions)):
+        codes, different = pd.factorize(known)
+        repeated = len(different) < len(known)
+        if len(different) <= limit:
+            values = dict(zip(different.tolist(), np.bincount(codes, minlength=len(different)).tolist(), strict=True))
+    counts = not missing and n and bool((numbers - numbers[0] == np.arange(n)).all())
+    row = int(np.argmax(infinite))
+    return Tally(
+        n, missing, numbers=len(known), fraction=float(fractions[0]) if len(fractions) else None,
+        repeated=repeated, values=values,
+        infinite=Cell(first + row, str(numbers[row])) if infinite.any() else None,
+        start=float(numbers[0]) - first if counts else None,
+    )  # fmt: skip
+
+
+def _look_at_moments(first: int, moments: NDArray[np.datetime64]) -> Tally:
+    absent = np.isnat(moments)
+    cells = Cells(moments=moments).as_texts()
+    assert cells.codes is not None
+    times = np.bincount(cells.codes[~absent], minlength=len(cells.texts))
+    return Tally(
+        len(moments), int(absent.sum()), odd=_first(cells, np.ones(len(cells.texts), dtype=bool), first),
+        dates={ISO: _dates(moments[~absent], np.ones(int((~absent).sum()), dtype=np.int64))},
+        values=dict(zip(cells.texts, times.tolist(), strict=True)),
+    )  # fmt: skip
+
+
+def _dates(moments: NDArray[np.datetime64], times: NDArray[Any]) -> Dates:
+    """What moments are as dates, each of which is there so many ``times``."""
+    there = ~np.isnat(moments) & (times > 0)
+    if not there.any():
+        return Dates()
+    moments, times = moments[there], times[there]
+    days = moments.astype("datetime64[D]")
+    in_month = (days - days.astype("datetime64[M]")).astype(np.int64)
+    parts = [_bits(calendar_part(moments, part).astype(np.int64)) for part in CYCLES]
+    return Dates(int(times.sum()), int(days.min().astype(int)), int(days.max().astype(int)), (*parts, _bits(in_month)))
+
+
+def _bits(values: NDArray[np.int64]) -> int:
+    return sum(1 << int(value) for value in np.unique(values))
+
+
+def _look_at_texts(before: Tally, cells: Cells, decimal: str) -> Tally:
+    import pyarrow as pa
+
+    texts, codes, first = cells.texts, cells.codes, before.rows
+    assert codes is not None
+    times = np.bincount(codes[codes >= 0], minlength=len(texts))
+    array = pa.array(texts, type=pa.large_string())
+    numbers = numbers_in(array, decimal)
+    is_number = ~np.isnan(numbers)
+    missing, among_numbers, others = np.zeros_like(is_number), np.zeros_like(is_number), np.flatnonzero(~is_number)
+    missing[others] = is_missing([texts[place] for place in others])
+    among_numbers[others] = is_missing([texts[place] for place in others], among_numbers=True)
+    odd = ~(is_number | among_numbers)
+    there = numbers[is_number & (times > 0)]
+    fractions = there[there != np.floor(there)]
+    return Tally(
+        len(codes), int((codes < 0).sum() + times[missing].sum()), int(times[among_numbers & ~missing].sum()),
+        int(times[is_number].sum()), int(times[is_number & is_padded(array)].sum()),
+        _first(cells, is_number & ~is_plain(array, decimal), first), _first(cells, odd, first),
+        _first(cells, np.isinf(numbers), first), float(fractions[0]) if len(fractions) else None,
+        bool((times[is_number] > 1).any()), None, _dates_of_texts(before, cells, times, odd, among_numbers),
+        {text: int(count) for text, count, gone in zip(texts, times, missing, strict=True) if count and not gone},
+        cells.nominal,
+    )  # fmt: skip
+
+
+def _first(cells: Cells, chosen: NDArray[np.bool_], before: int) -> Cell | None:
+    """The first cell whose text is chosen."""
+    if not chosen.any():
+        return None
+    rows = cells.by_row(chosen, False)
+    row = int(np.argmax(rows))
+    assert cells.codes is not None
+    return Cell(before + row, cells.texts[cells.codes[row]]) if rows[row] else None
+
+
+def _dates_of_texts(
+    before: Tally, cells: Cells, times: NDArray[np.int64], odd: NDArray[np.bool_], missing: NDArray[np.bool_]
+) -> dict[str, Dates]:
+    places = np.flatnonzero(odd & (times > 0))
+    texts = [cells.texts[place] for place in places]
+    found = {}
+    for form in formats_in(texts, before.dates):
+        moments = np.full(len(cells.texts), np.datetime64("NaT"), dtype="datetime64[us]")
+        moments[places] = dates_in(texts, form)
+        found[form] = _dates(moments, times)._replace(odd=_first(cells, np.isnat(moments) & ~missing, before.rows))
+    return found
+
+
+# --- deciding ----------------------------------------------------------------------------------------------------
+
+
+class Decision(NamedTuple):
+    """What a column is taken for.
+
+    kind: "number", "truth", "date", "categories", "nothing".
+    column: how it is encoded; None if it is left out.
+    why: the rest of a sentence that begins with the column: why it is left out, or how it is read; "" if that is plain.
+    """
+
+    kind: str
+    column: Column | None
+    why: str = ""
+
+
+_COUNTERS = re.compile(
+    r"(|unnamed: ?\d+|index|idx|level_0|rownames?|row[ _.]?(names?|id|number|num|no|nr|index)|id|ids|uid|uuid|guid|key"
+    r"|.*[ _.-]id|id[ _.-].*|.*[a-z]I[Dd]|nr\.?|no\.?|s\.?no\.?|sl[ _.]?no\.?|obs|obsno|observation|serial|record|#|x1)"
+)
+
+
+def _names_a_counter(name: str) -> bool:
+    """Whether a column of this name is likely to number the rows: '', 'Unnamed: 0', 'id', 'PassengerId', 'rownames'."""
+    return _COUNTERS.fullmatch(name) is not None or _COUNTERS.fullmatch(name.lower()) is not None
+
+
+class Held(NamedTuple):
+    """What a column holds: ``kind`` is "number", "truth", "date" or "text"; numbers have a mark, dates some forms."""
+
+    kind: str
+    decimal: str = ""
+    forms: tuple[str, ...] = ()
+
+
+def held_by(where: str, name: str, tally: Tally, decimal: str = ".") -> Held:
+    """What the column ``name`` holds.
+
+    Args:
+        where: the name of the data in an error.
+        name: the column.
+        tally: of all its rows.
+        decimal: the decimal mark of the file.
+
+    Raises:
+        ValueError: for text among numbers or dates, and for infinity.
+    """
+    values = tally.values
+    if values and set(keys_of(values)) <= set(TRUTHS):
+        return Held("truth")
+    if tally.nominal:
+        return Held("text")
+    # whole numbers that begin with a zero, such as 007, are codes
+    if tally.numbers > _MAIN_SHARE * tally.known and tally.padded <= _CODES_SHARE * tally.numbers:
+        _refuse_odd(where, name, tally.odd, "must be a number")
+        if tally.infinite is not None:
+            row, value = tally.infinite
+            raise ValueError(f"{where}: row {row + 1}, column {name!r} must be finite, got {value}")
+        return Held("number")
+    if forms := _date_forms(tally):
+        dates = tally.dates[forms[0]]
+        if dates.rows < tally.known:
+            _refuse_odd(where, name, dates.odd or tally.odd, f"must be a date of the form {forms[0]}")
+        return Held("date", forms=forms)
+    mark = _other_mark(tally, decimal)
+    return Held("number", mark) if mark else Held("text")
+
+
+def decide(where: str, name: str, tally: Tally, manner: "Asked") -> Decision:
+    """What the column ``name`` is taken for, a feature.
+
+    Args:
+        where: the name of the data in an error.
+        name: the column.
+        tally: of all its rows.
+        manner: what the user asks for.
+
+    Raises:
+        ValueError: as ``held_by`` does.
+    """
+    if tally.missing == tally.rows:
+        return Decision("nothing", None, "is missing in every row")
+    if is_constant(tally):
+        (value,) = spellings(tally).values()
+        return Decision("nothing", None, f"holds the same value in every row, {value!r}")
+    if name in manner.categories:
+        return _categories(name, tally, manner.levels, forced=True)
+    held = held_by(where, name, tally, manner.decimal)
+    missing = manner.levels and tally.missing + tally.dashes > 0
+    if held.kind == "truth":
+        return Decision("truth", Column(name, None, "truth", missing=missing), "holds true and false, read as 1 and 0")
+    if held.kind == "number":
+        return _number(name, tally, held, missing)
+    if held.kind == "date":
+        return _date(name, tally, held.forms, missing)
+    return _categories(name, tally, manner.levels)
+
+
+class Asked(NamedTuple):
+    """What the user asks for: ``categories``, a column of X for missing values (``levels``), and the decimal mark."""
+
+    categories: tuple[str, ...] = ()
+    levels: bool = False
+    decimal: str = "."
+
+
+def is_constant(tally: Tally) -> bool:
+    """Whether the same value is in every row."""
+    return tally.distinct == 1 and not tally.missing
+
+
+def _refuse_odd(where: str, name: str, odd: Cell | None, expected: str) -> None:
+    if odd is not None:
+        place = f"{where}: row {odd.row + 1}, column {name!r}"
+        raise ValueError(f"{place} {expected}, got {sentence_end(name, odd.value)}")
+
+
+def keys_of(values: Mapping[str | float, int]) -> dict[str, list[str]]:
+    """Category -> its spellings, in the order in which they came."""
+    found: dict[str, list[str]] = {}
+    for value in values:
+        text = plain_text(value)
+        found.setdefault(category_key(text), []).append(text)
+    return found
+
+
+# --- numbers and dates -------------------------------------------------------------------------------------------
+
+
+def _number(name: str, tally: Tally, held: Held, missing: bool) -> Decision:
+    repeated = tally.repeated if tally.values is None else len(tally.values) < tally.known
+    counts = tally.start in (0.0, 1.0)
+    if tally.fraction is None and not repeated and not held.decimal and _names_a_counter(name):
+        what = "counts the rows" if counts else "holds a number of its own in every row"
+        return Decision("nothing", None, f"{what}, as an identifier does; --category {name!r} takes it for categories")
+    column, why = Column(name, None, decimal=held.decimal, missing=missing), ""
+    if held.decimal:
+        why = f"is read as numbers with {'a comma' if held.decimal == ',' else 'a point'} as decimal mark"
+    elif tally.dressed is not None:
+        why = f"is read as numbers, such as {tally.dressed.value!r}"
+    elif counts and tally.rows > _MANY:
+        why = "counts the rows; if it is no more than the number of a row, leave it out with --drop"
+    return Decision("number", column, why)
+
+
+def _other_mark(tally: Tally, decimal: str) -> str:
+    """The decimal mark that the file does not have elsewhere, if all texts are numbers with it; else ""."""
+    texts = [value for value in tally.values or () if isinstance(value, str)]
+    texts = [text for text, gone in zip(texts, is_missing(texts, among_numbers=True), strict=True) if not gone]
+    mark = "." if decimal == "," else ","
+    return mark if texts and not np.isnan(numbers_in(texts, mark)).any() and not tally.padded else ""
+
+
+def _date_forms(tally: Tally) -> tuple[str, ...]:
+    """The forms that read as many of the values as the best one, if it reads more than half of them."""
+    most = max((dates.rows for dates in tally.dates.values()), default=0)
+    if most <= _MAIN_SHARE * tally.known:
+        return ()
+    return tuple(form for form, dates in tally.dates.items() if dates.rows == most)
+
+
+_OTHER_ORDER = {"%m/%d/%Y": "%d/%m/%Y", "%m/%d/%y": "%d/%m/%y", "%d-%m-%Y": "%m-%d-%Y"}
+
+
+def _date(name: str, tally: Tally, forms: tuple[str, ...], missing: bool) -> Decision:
+    form = forms[0]
+    dates = tally.dates[form]
+    months, weekdays, hours, days = (bits.bit_count() for bits in dates.parts)
+    # the first of every month has no day of the week that says anything; a part that hardly varies says nothing
+    varies = {"month": months > 2, "weekday": weekdays > 2 and days > 4, "hour": hours > 2}
+    chosen = tuple(part for part in CYCLES if varies[part])
+    column = Column(name, None, "date", form, "", dates.low, chosen, (), missing)
+    besides = "".join(f", {part}" for part in chosen)
+    why = f"holds dates, read as days since {np.datetime64(dates.low, 'D')}{besides}"
+    if _OTHER_ORDER.get(form[:8], "none") + form[8:] in forms:
+        order = "month" if form.startswith("%m") else "day"
+        why += f"; the {order} is taken to stand first, which these dates leave open"
+    return Decision("date", column, why)
+
+
+# --- categories --------------------------------------------------------------------------------------------------
+
+
+def counted(tally: Tally) -> Counter[str] | None:
+    """Category -> in how many rows it is; None if there are too many."""
+    if tally.values is None:
+        return None
+    counts: Counter[str] = Counter()
+    for value, times in tally.values.items():
+        counts[category_key(plain_text(value))] += times
+    return counts
+
+
+def spellings(tally: Tally) -> dict[str, str]:
+    """Category -> its first spelling."""
+    return {key: texts[0] for key, texts in keys_of(tally.values or {}).items()}
+
+
+def _categories(name: str, tally: Tally, levels: bool, forced: bool = False) -> Decision:
+    """Categories, unless most of the texts are seen too rarely to be learned from."""
+    counts, spelled = counted(tally), spellings(tally)
+    if counts is None:
+        return Decision("nothing", None, "holds too many different values to be categories")
+    if not forced and mostly_distinct(counts):
+        words = sum(len(text.split()) for text in spelled.values()) / len(spelled)
+        what = "free text" if words >= _WORDS else f"{len(counts):,} different texts in {counts.total():,} rows"
+        return Decision("nothing", None, f"holds {what}; --category {name!r} takes it for categories")
+    kept, rare = _kept(counts)
+    column = Column(
+        name, tuple(sorted((spelled[key] for key in kept), key=_natural)),
+        rare=tuple(sorted(spelled[key] for key in rare)), missing=levels and tally.missing > 0,
+    )  # fmt: skip
+    times = sum(counts[key] for key in rare)
+    why = f"holds {len(rare):,} categories in {times:,} rows that are rare and share one column of X" if rare else ""
+    return Decision("categories", column, why)
+
+
+def _natural(text: str) -> tuple[float, str]:
+    """Sorts 2 before 10, and numbers before other texts."""
+    try:
+        return float(text), text
+    except ValueError:
+        return math.inf, text
+
+
+def mostly_distinct(counts: Mapping[str, int]) -> bool:
+    """Whether most rows hold a text that is seen only once or twice, so that there is nothing to learn from it."""
+    rarely = sum(times for times in counts.values() if times <= _RARE)
+    return len(counts) >= _FEW and rarely > _MAIN_SHARE * sum(counts.values())
+
+
+def _kept(counts: Counter[str]) -> tuple[list[str], list[str]]:
+    """The categories that get a column of X each, and those that share one."""
+    if len(counts) <= _MANY:
+        return list(counts), []
+    order = [key for key, _ in counts.most_common()]
+    kept = [key for key in order[:_MOST_CATEGORIES] if counts[key] > _RARE]
+    rest = order[len(kept) :]
+    return (order, []) if len(rest) < 2 or not kept else (kept, rest)
+
+
+def listed_names(names: Iterable[Any], most: int = 8) -> str:
+    """``column 'a'``, or ``columns 'a', 'b' and 3 others``."""
+    known = [repr(str(name)) for name in names]
+    if len(known) == 1:
+        return f"column {known[0]}"
+    more = len(known) - most
+    shown = ", ".join(known[:most])
+    return f"columns {shown} and {more:,} others" if more > 0 else f"columns {', '.join(known[:-1])} and {known[-1]}"

@@ -1,0 +1,317 @@
+"""How a text table is written, found by looking at its first lines: separator, header, row names, decimal mark.
+
+Pure functions from lines or rows to an answer. ``csv`` of the standard library splits the lines.
+
+Next: ``text`` reads the whole file so.
+"""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+CANDIDATES = ",\t;| "  # the earlier wins a draw
+ROWS_LOOKED_AT = 1000
+_SCORED = 200  # rows that decide the separator
+_NUMBER = re.compile(r"[-+(]?\s*[$€£¥]?\s*[-+]?(\d+([.,' \u00a0]\d{3})*[.,]?\d*|[.,]\d+)([eE][-+]?\d+)?\s*[%$€£¥]?\)?")
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d{1,2}:\d\d(:\d\d(\.\d+)?)?")
+_MISSING = frozenset(("", "?", "-", "--", ".", "*", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing"))
+_CLEAR_COMMA = re.compile(r"[-+]?(0,\d+|\d{4,},\d*|\d+,(\d{1,2}|\d{4,})|,\d+|\d{1,3}([. ]\d{3})+,\d*)([eE][-+]?\d+)?%?")
+_CLEAR_POINT = re.compile(
+    r"[-+]?(0\.\d+|\d{4,}\.\d*|\d+\.(\d{1,2}|\d{4,})|\.\d+|\d{1,3}([, ]\d{3})+\.\d*)([eE][-+]?\d+)?%?"
+)
+_MIXED = "the first column without a name may be one of row names, or a name may be missing"
+
+
+class Row(NamedTuple):
+    """The fields of a row, and the numbers of its first and its last line."""
+
+    fields: list[str]
+    first: int
+    line: int
+
+
+class Layout(NamedTuple):
+    """Where the rows of a text table are, and what its columns are called.
+
+    names: of the columns that are read.
+    chosen: their positions in a row.
+    width: the number of fields of a row.
+    skip: the number of lines before the first row.
+    header: whether a line names the columns.
+    notes: sentences that say what was found.
+    """
+
+    names: tuple[str, ...]
+    chosen: tuple[int, ...]
+    width: int
+    skip: int
+    header: bool
+    notes: tuple[str, ...]
+
+
+def split(lines: Iterable[str], separator: str) -> Iterator[Row]:
+    """The rows of ``lines``; blanks after a separator count for nothing, and lines that are empty are left out.
+
+    Raises:
+        csv.Error: for a field of more than 128 KiB.
+    """
+    stripped = (line.rstrip(" \t\r\n") + "\n" for line in lines) if separator == " " else lines
+    rows = csv.reader(stripped, delimiter=separator, skipinitialspace=True)
+    before = 0
+    for fields in rows:
+        if len(fields) > 1 or any(field.strip() for field in fields):
+            yield Row(fields, before + 1, rows.line_num)
+        before = rows.line_num
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number, an amount, a share or a date: what a column holds and seldom a name.
+
+    >>> [is_number(each) for each in ("-1.5e3", "12,345", "$1,234.50", "12 %", "2024-05-01", "x1", "")]
+    [True, True, True, True, True, False, False]
+    """
+    text = text.strip()
+    return bool(_NUMBER.fullmatch(text) or _DATE.fullmatch(text)) or text.lower().lstrip("+-") in ("inf", "infinity")
+
+
+def is_missing(text: str) -> bool:
+    """Whether a text stands for a missing value."""
+    return text.strip().lower() in _MISSING
+
+
+# --- the separator -----------------------------------------------------------------------------------------------
+
+
+def find_separator(lines: Sequence[str]) -> str:
+    """What stands between two fields: the one of ``, tab ; |`` and blanks that splits the lines most alike.
+
+    >>> find_separator(["a;b", "1,5;2,25", "3,5;4,0"]), find_separator(["a,b", "'x;y',2"])
+    (';', ',')
+    """
+    scores = {each: _score(lines, each) for each in CANDIDATES}
+    best = max(scores.values())
+    return next(each for each, score in scores.items() if score == best)
+
+
+def _score(lines: Sequence[str], separator: str) -> tuple[float, float]:
+    """How alike the rows are and how clean their fields; then the share of numbers."""
+    try:
+        rows = [row.fields for row, _ in zip(split(lines, separator), range(_SCORED), strict=False)]
+    except csv.Error:
+        return (0.0, 0.0)
+    widths = Counter(len(fields) for fields in rows if len(fields) > 1)
+    if not widths:
+        return (0.0, 0.0)
+    ((width, alike),) = widths.most_common(1)
+    fields = [field for row in rows if len(row) == width for field in row[:50]]
+    numbers = sum(map(is_number, fields)) / len(fields)
+    others = [each for each in ",;\t|" if each != separator]
+    clean = sum(is_number(field) or not any(each in field for each in others) for field in fields) / len(fields)
+    if separator == " " and (alike < len(rows) - 1 or not _numeric(rows, width)):
+        return (0.0, 0.0)  # text with blanks in it
+    return round(alike / len(rows) * clean, 2), round(numbers, 2)
+
+
+def _numeric(rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The positions of the columns that hold numbers."""
+    alike = [row for row in rows if len(row) == width]
+    found = []
+    for position in range(width):
+        known = [row[position] for row in alike if not is_missing(row[position])]
+        if known and sum(map(is_number, known)) > 0.9 * len(known):
+            found.append(position)
+    return found
+
+
+# --- header and rows ---------------------------------------------------------------------------------------------
+
+
+def lay_out(where: str, lines: Sequence[str], separator: str, header: bool | None) -> Layout:
+    """Where the rows begin in the first lines of a table, and what its columns are called.
+
+    Args:
+        where: the name of the data in an error.
+        lines: the first lines, comments among them.
+        separator: between two fields.
+        header: whether a line names the columns; None to find it.
+
+    Raises:
+        ValueError: when the header has another number of fields than the rows.
+    """
+    comments = comments_in(lines)
+    rows = [row for row, _ in zip(split(lines[comments:], separator), range(ROWS_LOOKED_AT), strict=False)]
+    rows = [Row(fields, first + comments, line + comments) for fields, first, line in rows]
+    if not rows:
+        raise ValueError(f"{where} must hold a table, got nothing but {'comments' if comments else 'empty lines'}")
+    width = Counter(len(row.fields) for row in reversed(rows)).most_common(1)[0][0]
+    notes: list[str] = []
+    start = comments
+    while len(rows) > 1 and _is_title(rows[0].fields, width):
+        notes.append(f"line {rows[0].line} is a title and is left out: {_shown(rows[0].fields)}")
+        start = rows.pop(0).line
+    first, below = rows[0].fields, [row.fields for row in rows[1:] if len(row.fields) == width]
+    if header is not True and _counts(first, width):
+        notes.append(f"line {rows[0].line} counts rows and columns, as scikit-learn's files do, and is left out")
+        return _numbered(width, rows[0].line, notes)
+    named = _named_in_comment(lines[:comments], separator, width)
+    if header is None:
+        header = is_header(first, below)
+        if not header and named:
+            return _called(where, named, below, width, start, notes)
+    if not header:
+        if len(first) != width:
+            notes.append(f"line {rows[0].line} has {len(first)} fields, the others {width}, and is left out")
+            start = rows[0].line
+        return _numbered(width, start, notes)
+    return _called(where, first, below, width, rows[0].line, notes)
+
+
+def comments_in(lines: Sequence[str]) -> int:
+    """How many of the first lines are comments, ``sep=;`` of a spreadsheet, or empty; a header may begin with ``#``."""
+    count = 0
+    for line in lines:
+        if line.strip() and not line.startswith("#") and not re.fullmatch(r'"?sep=."?', line.strip()):
+            break
+        count += 1
+    return count
+
+
+def _named_in_comment(comments: Sequence[str], separator: str, width: int) -> list[str] | None:
+    """The fields of the last comment where they may be names, as NumPy writes them."""
+    last = next((line for line in reversed(comments) if line.startswith("#")), "")
+    fields = next((row.fields for row in split([last.lstrip("# ")], separator)), [])
+    return fields if len(fields) == width else None
+
+
+def _is_title(fields: Sequence[str], width: int) -> bool:
+    return width > 2 and len([field for field in fields if field.strip()]) == 1 and len(fields) != width - 1
+
+
+def _counts(fields: Sequence[str], width: int) -> bool:
+    """Whether fields are those of the first line of scikit-learn's files: rows, columns, and names of classes."""
+    whole = [bool(re.fullmatch(r"\d+", field.strip())) for field in fields]
+    return len(fields) > 2 and whole[:2] == [True, True] and not any(whole[2:]) and int(fields[1]) == width - 1
+
+
+def is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row names the columns: it has texts above numbers, or texts that no row below has.
+
+    >>> is_header(["area", "kind"], [["1.5", "x"]]), is_header(["2.5", "x"], [["1.5", "x"], ["3", "y"]])
+    (True, False)
+    """
+    if _is_range(first):
+        return True
+    if not below:
+        return not any(map(is_number, first))
+    numeric = [position for position in _numeric(below, len(below[0])) if position < len(first)]
+    if len(first) == len(below[0]):
+        if any(not is_number(first[position]) and not is_missing(first[position]) for position in numeric):
+            return True
+        if any(is_number(first[position]) for position in numeric):
+            return False
+        texts = [position for position in range(len(first)) if position not in numeric]
+        known = sum(any(row[position] == first[position] for row in below) for position in texts)
+        return known <= len(texts) / 2
+    return not all(map(is_number, first))
+
+
+def _is_range(fields: Sequence[str]) -> bool:
+    """Whether fields are 0, 1, 2, ... as of a data frame without names, or years after a name."""
+    whole = [int(field) if re.fullmatch(r"\d+", field.strip()) else None for field in fields]
+    if whole[:1] == [None]:
+        whole = whole[1:]
+        years = len(whole) > 1 and all(each is not None and 1000 <= each < 3000 for each in whole)
+        if years and len({b - a for a, b in pairwise(whole)}) == 1:  # type: ignore[operator]
+            return whole[0] != whole[1]
+    return len(whole) > 2 and whole == list(range(len(whole)))
+
+
+def _numbered(width: int, skip: int, notes: list[str]) -> Layout:
+    names = tuple(f"column_{position}" for position in range(1, width + 1))
+    called = "column_1" if width == 1 else f"column_1 to column_{width}"
+    said = (*notes, f"no line names the columns, so they are called {called}; --header takes the first line for names")
+    return Layout(names, tuple(range(width)), width, skip, False, said)
+
+
+def _called(
+    where: str, header: Sequence[str], below: Sequence[Sequence[str]], width: int, skip: int, notes: list[str]
+) -> Layout:
+    """The layout with the names in ``header``; row names and an empty last column are left out."""
+    names, chosen = [name.strip() for name in header], list(range(width))
+    if not below:
+        width, chosen = len(names), list(range(len(names)))
+    last_empty = bool(below) and all(not row[-1].strip() for row in below)
+    if len(names) == width - 1 and last_empty and width > 2:
+        chosen.pop()  # each row ends with a separator
+    elif len(names) == width and not names[-1] and last_empty and width > 2:
+        chosen.pop()  # the header does too
+        names.pop()
+    elif len(names) == width - 1:
+        if not _are_row_names([row[0].strip() for row in below]):
+            raise ValueError(f"{_other_width(where, len(names), width, skip)}; {_MIXED}")
+        chosen.pop(0)
+        notes.append("the first column has no name and is left out as row names, as R writes them")
+    elif len(names) == width + 1 and not names[-1]:
+        names.pop()
+    elif len(names) != width:
+        raise ValueError(_other_width(where, len(names), width, skip))
+    return Layout(distinct(names, notes), tuple(chosen), width, skip, True, tuple(notes))
+
+
+def _other_width(where: str, names: int, width: int, line: int) -> str:
+    have = f"line {line} must name the {width} fields that the rows have, got {names} names"
+    return f"{where}: {have}; --no-header leaves that line out and numbers the columns"
+
+
+def _are_row_names(column: Sequence[str]) -> bool:
+    """Whether a first column without a name holds row names: 1, 2, 3, ... or texts, each once."""
+    if len(column) < 2 or len(set(column)) < len(column):
+        return False
+    counted = [str(number) for number in range(1, len(column) + 1)]
+    return column == counted or (not any(map(is_number, column)) and not any(map(is_missing, column)))
+
+
+def distinct(names: Sequence[str], notes: list[str]) -> tuple[str, ...]:
+    """Each name once: an empty one becomes "Unnamed: 0", a second "a" becomes "a.1", as in pandas."""
+    found: list[str] = []
+    for position, name in enumerate(names):
+        plain = name or f"Unnamed: {position}"
+        new, number = plain, 0
+        while new in found or (number and new in names):
+            number += 1
+            new = f"{plain}.{number}"
+        if number:
+            notes.append(f"two columns are called {plain!r}; column {position + 1} is read as {new!r}")
+        found.append(new)
+    return tuple(found)
+
+
+def _shown(fields: Sequence[str]) -> str:
+    text = " ".join(field.strip() for field in fields if field.strip())
+    return repr(text if len(text) <= 40 else f"{text[:37]}...")
+
+
+# --- the decimal mark --------------------------------------------------------------------------------------------
+
+
+def find_decimal(rows: Sequence[Sequence[str]]) -> str | None:
+    """The decimal mark of a table, "." or ","; None where no number shows it.
+
+    ``12,345`` shows nothing: its comma may part thousands. A column shows a mark where most of its values do.
+
+    >>> find_decimal([["1,5"], ["12,345"]]), find_decimal([["12,345"]]), find_decimal([["1.5"]])
+    (',', None, '.')
+    """
+    commas = points = 0
+    for column in zip(*rows, strict=False):
+        known = [text for each in column if not is_missing(text := each.strip().strip("$€£¥% "))]
+        numbers = [text for text in known if is_number(text)]
+        if len(numbers) <= len(known) / 2:
+            continue
+        comma, point = (sum(bool(clear.fullmatch(text)) for text in numbers) for clear in (_CLEAR_COMMA, _CLEAR_POINT))
+        commas += comma > point
+        points += point > comma
+    return None if commas == points == 0 else "," if commas > points else "."

@@ -1,0 +1,325 @@
+"""Text tables, read a batch at a time: every column is text, exactly as it stands in the file.
+
+``dialect`` looks at the first lines; the encoding, and a decimal mark that these do not show, are looked for in the
+whole file. Arrow reads the rows, except where fields are parted by blanks or a quote follows a blank: there ``csv`` of
+the standard library does, five times slower.
+
+Before: ``files`` finds the file. Next: ``columns`` decides what each column holds.
+"""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, BinaryIO, NamedTuple, TextIO
+
+from mlp_xp._lib.arguments import did_you_mean
+from mlp_xp.data import dialect
+from mlp_xp.data.dialect import Layout
+from mlp_xp.data.files import Found
+from mlp_xp.data.source import Reading, Source, table
+
+_MOST_COLUMNS = 100_000
+_HEAD = 2**20  # characters that are looked at
+_LONGEST_LINE = 2**26
+_BLOCK = 2**24  # bytes that Arrow parses at a time; a row must fit
+_FIELDS = 2**20  # that csv parses at a time
+_NAMED = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'", " ": "blanks"}
+
+
+class _File(NamedTuple):
+    """A text file, and how it is read.
+
+    spaced: whether ``csv`` must read it, since blanks count for nothing.
+    empty: whether it has no rows.
+    """
+
+    found: Found
+    encoding: str
+    separator: str
+    layout: Layout
+    spaced: bool
+    empty: bool
+
+
+def open_text(found: Found, reading: Reading) -> Source:
+    """The table in a text file, read as ``reading`` says; what that leaves open is found by looking.
+
+    Raises:
+        ValueError: when it is no text, or no table.
+    """
+    _check(reading)
+    encoding = reading.encoding or find_encoding(found)
+    lines, whole = _head(found, encoding)
+    _refuse(found, lines[0], reading.separator or dialect.CANDIDATES)
+    separator = reading.separator or dialect.find_separator(lines)
+    try:
+        layout = dialect.lay_out(found.where, lines, separator, reading.header)
+    except csv.Error as error:
+        raise ValueError(f"{found.where} can't be read as a table: {error}; a quote may be open") from None
+    spaced = separator == " " or any(f'{separator} "' in line for line in lines)
+    empty = whole and not any(line.strip() for line in lines[layout.skip :])
+    file = _File(found, encoding, separator, layout, spaced, empty)
+    decimal = reading.decimal or _decimal(file)
+    source = table(found.title, found.where, layout.names, lambda rows: _frames(file, rows))
+    resolved = Reading(separator, decimal, encoding, layout.header, reading.missing)
+    return source._replace(reading=resolved, notes=_notes(file, decimal, reading))
+
+
+def _check(reading: Reading) -> None:
+    """Raise unless what the user says can be."""
+    if reading.separator is not None and (len(reading.separator) != 1 or not reading.separator.isascii()):
+        raise ValueError(f"--sep must be one character, such as ';', or tab, got {reading.separator!r}")
+    if reading.separator is not None and reading.separator in '"\r\n':
+        raise ValueError(f"--sep must be no quote and no end of a line, got {reading.separator!r}")
+    if reading.decimal not in (None, ".", ","):
+        raise ValueError(f"--decimal must be '.' or ',', got {reading.decimal!r}")
+    if reading.decimal is not None and reading.decimal == reading.separator == ".":
+        raise ValueError("--sep and --decimal must differ, got '.' for both")
+    if reading.encoding is not None:
+        try:
+            text = codecs.lookup(reading.encoding)._is_text_encoding
+        except LookupError:
+            text = False
+        if not text:
+            known = ("utf-8", "utf-16", "latin-1", "cp1252", "cp1250", "cp1251", "shift_jis", "gb18030", "big5")
+            near = did_you_mean(reading.encoding, known)
+            raise ValueError(f"--encoding must name an encoding such as utf-8, got {reading.encoding!r}{near}")
+
+
+def _notes(file: _File, decimal: str, reading: Reading) -> tuple[str, ...]:
+    """A sentence about how the text is read, where that is not plain, and those of the layout."""
+    plain = "\t" if file.found.suffix in (".tsv", ".tab") else ","
+    marks = []
+    if reading.separator is None and file.separator != plain and file.layout.width > 1:
+        marks.append(f"{_NAMED[file.separator]} between fields")
+    if reading.decimal is None and decimal != ".":
+        marks.append(f"{decimal!r} as decimal mark")
+    foreign = reading.encoding is None and file.encoding not in ("utf-8", "utf-8-sig")
+    said = " ".join(
+        filter(None, (f"as {file.encoding}," if foreign else "", f"with {' and '.join(marks)}" if marks else ""))
+    )
+    return (*((f"read {said.rstrip(',')}",) if said else ()), *file.layout.notes)
+
+
+# --- bytes to text -----------------------------------------------------------------------------------------------
+
+
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+def find_encoding(found: Found) -> str:
+    """The encoding of a text file: by its first bytes, else UTF-8 if all of it is, else latin-1 or cp1252.
+
+    Raises:
+        ValueError: when it is none of these.
+    """
+    with found.open() as file:
+        start = file.read(1000)
+    for mark, encoding in _MARKS.items():
+        if start.startswith(mark):
+            return encoding
+    if b"\0" in start:
+        even, odd = start[::2].count(0), start[1::2].count(0)
+        if max(even, odd) < len(start) / 4 or min(even, odd) > max(even, odd) / 4:
+            raise ValueError(f"{found.where} must be text, got other bytes; --encoding names that of a text")
+        return "utf-16-le" if odd > even else "utf-16-be"
+    broken = _first_break(found, "utf-8")
+    if broken is None:
+        return "utf-8"
+    if broken.beyond_ascii:  # so it is damaged rather than of another encoding
+        expected = "must be UTF-8, as the lines before it are"
+        raise ValueError(f"{found.where}: line {broken.line} {expected}; --encoding names another")
+    with found.open() as file:
+        found_controls = {code for block in _blocks(file) for code in _CONTROLS if bytes((code,)) in block}
+    if found_controls & _NOT_CP1252:
+        raise ValueError(f"{found.where}: line {broken.line} must be UTF-8 or cp1252; --encoding names another")
+    return "cp1252" if found_controls else "latin-1"
+
+
+_CONTROLS = frozenset(range(0x80, 0xA0))  # letters and signs in cp1252, controls in latin-1
+_NOT_CP1252 = frozenset((0x81, 0x8D, 0x8F, 0x90, 0x9D))
+
+
+class _Break(NamedTuple):
+    """Where a file is not of an encoding: the line, and whether what stands before is more than ASCII."""
+
+    line: int
+    beyond_ascii: bool
+
+
+def _first_break(found: Found, encoding: str) -> _Break | None:
+    decoder, lines, beyond = codecs.getincrementaldecoder(encoding)(), 1, False
+    with found.open() as file:
+        for block in (*_blocks(file), b""):
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeError as error:
+                good = error.object[: error.start] if isinstance(error, UnicodeDecodeError) else b""
+                return _Break(lines + good.count(b"\n"), beyond or not good.isascii())
+            lines += text.count("\n")
+            beyond = beyond or not text.isascii()
+    return None
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    while block := file.read(2**20):
+        yield block
+
+
+@contextmanager
+def _lines(found: Found, encoding: str) -> Iterator[TextIO]:
+    """The file as text; its lines keep their ends."""
+    with found.open() as file:
+        start = file.read(3)
+    with found.open() as file:
+        if start == codecs.BOM_UTF8:
+            file.read(3)
+        with io.TextIOWrapper(file, encoding, newline="") as text:
+            yield text
+
+
+def _head(found: Found, encoding: str) -> tuple[list[str], bool]:
+    """The first lines, and whether they are all."""
+    try:
+        with _lines(found, encoding) as file:
+            text = file.read(_HEAD)
+            text += file.readline(_LONGEST_LINE)
+            whole = not file.read(1)
+    except UnicodeError:
+        raise _wrong_encoding(found, encoding) from None
+    lines = list(io.StringIO(text, newline=""))
+    if not any(line.strip() for line in lines):
+        raise ValueError(f"{found.where} must hold a table, got nothing but empty lines")
+    return lines, whole
+
+
+def _wrong_encoding(found: Found, encoding: str) -> ValueError:
+    broken = _first_break(found, encoding)
+    line = f": line {broken.line}" if broken else ""
+    return ValueError(f"{found.where}{line} must be {encoding}, got other bytes; --encoding names another")
+
+
+def _refuse(found: Found, line: str, separators: str) -> None:
+    """Raise for a web page, and for too many columns."""
+    if line.lstrip().lower().startswith(("<!doctype html", "<html")):
+        raise ValueError(f"{found.where} must hold a table, got a web page")
+    columns = max(map(line.count, separators)) + 1
+    if columns > _MOST_COLUMNS:
+        raise ValueError(f"{found.where} must have at most {_MOST_COLUMNS:,} columns, got {columns:,}")
+
+
+# --- rows --------------------------------------------------------------------------------------------------------
+
+
+def _frames(file: _File, rows: int) -> Iterator[Any]:
+    """Data frames of at most so many rows, all text."""
+    if not file.empty:
+        yield from _frames_by_csv(file, rows) if file.spaced else _frames_by_arrow(file, rows)
+
+
+def _frames_by_arrow(file: _File, rows: int) -> Iterator[Any]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import csv as arrow
+
+    names = list(map(str, range(file.layout.width)))
+    chosen = [names[position] for position in file.layout.chosen]
+    reading = arrow.ReadOptions(block_size=_BLOCK, skip_rows=file.layout.skip, column_names=names, use_threads=False,
+                                encoding=file.encoding)  # fmt: skip
+    ragged = lambda row: "error" if row.text.strip() else "skip"  # noqa: E731
+    parsing = arrow.ParseOptions(delimiter=file.separator, newlines_in_values=True, invalid_row_handler=ragged)
+    types = dict.fromkeys(names, pa.string())
+    texts = arrow.ConvertOptions(column_types=types, include_columns=chosen, strings_can_be_null=False)
+    last = ""
+    try:
+        with file.found.open() as opened, arrow.open_csv(opened, reading, parsing, texts) as reader:
+            for batch in reader:
+                last = batch.column(batch.num_columns - 1)[-1].as_py() if batch.num_rows else last
+                stripped = [pc.utf8_trim_whitespace(column) for column in batch.columns]
+                whole = pa.record_batch(stripped, names=chosen)
+                for low in range(0, whole.num_rows, rows):
+                    yield whole.slice(low, rows).to_pandas().set_axis(list(file.layout.names), axis=1)
+    except (pa.ArrowInvalid, UnicodeError) as error:
+        raise _explained(file, error) from None
+    _check_last(file, last)
+
+
+def _frames_by_csv(file: _File, rows: int) -> Iterator[Any]:
+    import pandas as pd
+
+    layout, last = file.layout, ""
+    step = max(min(rows, _FIELDS // layout.width), 1)
+    try:
+        with _lines(file.found, file.encoding) as lines:
+            found = (row for row in dialect.split(lines, file.separator) if row.line > layout.skip)
+            while part := list(islice(found, step)):
+                wrong = next((row for row in part if len(row.fields) != layout.width), None)
+                if wrong is not None:
+                    raise _ragged(file, wrong)
+                last = part[-1].fields[layout.chosen[-1]]
+                texts = [[row.fields[position].strip() for position in layout.chosen] for row in part]
+                yield pd.DataFrame(texts, columns=list(layout.names), dtype="str")
+    except (csv.Error, UnicodeError) as error:
+        raise _explained(file, error) from None
+    _check_last(file, last)
+
+
+def _explained(file: _File, error: Exception) -> ValueError:
+    """One sentence about what neither Arrow nor ``csv`` can read."""
+    if _first_break(file.found, file.encoding):
+        return _wrong_encoding(file.found, file.encoding)
+    line = 0
+    try:
+        with _lines(file.found, file.encoding) as lines:
+            for row in dialect.split(lines, file.separator):
+                if row.line > file.layout.skip and len(row.fields) != file.layout.width:
+                    return _ragged(file, row)
+                line = row.line
+    except csv.Error:
+        pass
+    where = file.found.where
+    return ValueError(f"{where}: the row at line {line + 1} is longer than any row of a table; a quote may be open")
+
+
+def _ragged(file: _File, row: dialect.Row) -> ValueError:
+    alike = "the header has" if file.layout.header else "the other rows have"
+    fields = f"must have {file.layout.width} fields as {alike}, got {len(row.fields)}"
+    parted = _NAMED.get(file.separator, repr(file.separator))
+    cure = f"a field with {parted} in it must be quoted, --sep names another separator"
+    return ValueError(f"{file.found.where}: line {row.first} {fields}; {cure}")
+
+
+def _check_last(file: _File, last: str) -> None:
+    """Raise when the last field, which holds an end of a line, is that of a quote that is never closed."""
+    if "\n" not in last:
+        return
+    line = 0
+    try:
+        with _lines(file.found, file.encoding) as lines:
+            rows = csv.reader(lines, delimiter=file.separator, skipinitialspace=file.spaced, strict=True)
+            for _ in rows:
+                line = rows.line_num
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            raise ValueError(f"{file.found.where}: line {line + 1} opens a quote that is never closed") from None
+
+
+def _decimal(file: _File) -> str:
+    """The decimal mark that the first numbers show which show one; "." where none does."""
+    hint = re.compile(r'"[^",\n]*\d?,\d' if file.separator == "," else r",\d")
+    try:
+        with _lines(file.found, file.encoding) as text:
+            for _ in islice(text, file.layout.skip):
+                pass
+            fields = (row.fields for row in dialect.split(text.readlines(2**20), file.separator))
+            mark = dialect.find_decimal(list(islice(fields, dialect.ROWS_LOOKED_AT)))
+            while mark is None and (lines := text.readlines(2**20)):
+                if hint.search("".join(lines)):
+                    mark = dialect.find_decimal([row.fields for row in dialect.split(lines, file.separator)])
+    except (csv.Error, UnicodeError):
+        return "."  # what is wrong is said where the rows are read
+    return mark or "."

@@ -1,0 +1,181 @@
+"""The methods that ``presets`` compares, one in a process: ``python scripts/presets_methods.py METHOD``.
+
+A line on standard input names a file with a table and a split, see ``presets``; the answer is a line of JSON. What the
+libraries print goes to standard error. TabM and RealMLP need pytabkit alone, the others mlp_xp and scikit-learn.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SMALLEST = 1e-7  # a probability that counts: what is 0 in float32 would make a mean infinite
+
+
+class Cell(NamedTuple):
+    """A table and a split.
+
+    numbers: (n, p), NaN where they are missing.
+    categories: (n, q) whole numbers from 0; a missing value is a category of its own.
+    y: (n,), classes 0, 1, 2, ..., or numbers.
+    known, test: which rows are learned from, and which are predicted.
+    classes: how many there are; 0 for numbers.
+    seed: of the method.
+    """
+
+    numbers: Any
+    categories: Any
+    y: Any
+    known: Any
+    test: Any
+    classes: int
+    seed: int
+
+
+def read(path: str) -> Cell:
+    """The cell in a file."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in Cell._fields}
+    return Cell(**{**arrays, "classes": int(arrays["classes"]), "seed": int(arrays["seed"])})
+
+
+# --- columns ---------------------------------------------------------------------------------------------------------
+
+
+def filled(cell: Cell) -> Any:
+    """Numbers without a gap: the median, and a column that says where it is."""
+    numbers = cell.numbers
+    known = numbers[cell.known]
+    kept = ~np.isnan(known).all(axis=0)
+    numbers, known = numbers[:, kept], known[:, kept]
+    gaps = np.isnan(numbers)
+    median = np.nanmedian(known, axis=0) if known.shape[1] else np.zeros(0)
+    return np.concatenate([np.where(gaps, median, numbers), gaps[:, gaps[cell.known].any(axis=0)]], axis=1)
+
+
+def one_hot(cell: Cell) -> Any:
+    """A column of 0 and 1 for each category that is known."""
+    columns = [np.zeros((len(cell.y), 0))]
+    for column in cell.categories.T:
+        columns.append((column[:, None] == np.unique(column[cell.known])).astype(float))
+    return np.concatenate(columns, axis=1)
+
+
+# --- methods: (cell) -> (predictions for the test rows, classes of their columns or None) ----------------------------
+
+
+def preset(name: str) -> Callable[[Cell], tuple[Any, Any]]:
+    """A network of this library."""
+
+    def learn(cell: Cell) -> tuple[Any, Any]:
+        from mlp_xp.estimators import PRESETS, MLPClassifier, MLPRegressor
+
+        kind = MLPClassifier if cell.classes else MLPRegressor
+        return fitted(cell, kind(**PRESETS[name], random_state=cell.seed))
+
+    return learn
+
+
+def fitted(cell: Cell, model: Any, scale: bool = False) -> tuple[Any, Any]:
+    """What a model with scikit-learn's contract predicts from numbers without a gap and columns of 0 and 1."""
+    numbers, binary = filled(cell), one_hot(cell)
+    if scale:
+        from sklearn.preprocessing import StandardScaler
+
+        numbers = StandardScaler().fit(numbers[cell.known]).transform(numbers) if numbers.shape[1] else numbers
+    X = np.concatenate([numbers, binary], axis=1)
+    model.fit(X[cell.known], cell.y[cell.known])
+    if cell.classes:
+        return model.predict_proba(X[cell.test]), model.classes_
+    return model.predict(X[cell.test]), None
+
+
+def mlp(cell: Cell) -> tuple[Any, Any]:
+    """scikit-learn's network with its defaults; the numbers and the target of a regression are scaled."""
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+    from sklearn.preprocessing import StandardScaler
+
+    if cell.classes:
+        return fitted(cell, MLPClassifier(random_state=cell.seed), scale=True)
+    model = TransformedTargetRegressor(MLPRegressor(random_state=cell.seed), transformer=StandardScaler())
+    return fitted(cell, model, scale=True)
+
+
+def hgb(cell: Cell) -> tuple[Any, Any]:
+    """scikit-learn's HistGradientBoosting with its defaults, which takes gaps and categories as they are."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    count = cell.categories.max(axis=0) + 1 if cell.categories.shape[1] else np.zeros(0)
+    taken = [False] * cell.numbers.shape[1] + [bool(each <= 255) for each in count]  # it takes at most so many
+    X = np.concatenate([cell.numbers, cell.categories.astype(float)], axis=1)
+    kind = HistGradientBoostingClassifier if cell.classes else HistGradientBoostingRegressor
+    model = kind(random_state=cell.seed, categorical_features=taken).fit(X[cell.known], cell.y[cell.known])
+    return (model.predict_proba(X[cell.test]), model.classes_) if cell.classes else (model.predict(X[cell.test]), None)
+
+
+def peer(name: str) -> Callable[[Cell], tuple[Any, Any]]:
+    """A model of pytabkit with the defaults that it calls tuned."""
+
+    def learn(cell: Cell) -> tuple[Any, Any]:
+        import pandas as pd
+
+        library: Any = importlib.import_module("pytabkit")
+        X = pd.DataFrame(filled(cell)).rename(columns=lambda position: f"n{position}")
+        for position, column in enumerate(cell.categories.T):
+            X[f"c{position}"] = pd.Series(column).astype(str).astype("category")
+        kind = getattr(library, f"{name}_{'Classifier' if cell.classes else 'Regressor'}")
+        model = kind(random_state=cell.seed, device="cpu", verbosity=0)
+        model.fit(X.iloc[cell.known], cell.y[cell.known])
+        X = X.iloc[cell.test]
+        return (model.predict_proba(X), model.classes_) if cell.classes else (np.ravel(model.predict(X)), None)
+
+    return learn
+
+
+METHODS: dict[str, Callable[[Cell], tuple[Any, Any]]] = {
+    "quick": preset("quick"), "best": preset("best"), "mlp": mlp, "hgb": hgb, "tabm": peer("TabM_D"),
+    "realmlp": peer("RealMLP_TD"),
+}  # fmt: skip
+PEERS = ("tabm", "realmlp")
+
+
+# --- an answer -------------------------------------------------------------------------------------------------------
+
+
+def judged(cell: Cell, learn: Callable[[Cell], tuple[Any, Any]]) -> dict[str, float]:
+    """``loss``, the log-loss or the root of the mean square on the test rows; accuracy or R^2; and the seconds."""
+    began = time.perf_counter()
+    predicted, classes = learn(cell)
+    seconds = time.perf_counter() - began
+    y, predicted = cell.y[cell.test], np.asarray(predicted, dtype=float)
+    if not cell.classes:
+        squares = float(np.mean((y - predicted) ** 2))
+        return {"loss": squares**0.5, "score": 1.0 - squares / float(np.var(y)), "seconds": seconds}
+    p = np.zeros((len(y), cell.classes))
+    p[:, np.asarray(classes, dtype=int)] = predicted
+    loss = -float(np.mean(np.log(np.maximum(p[np.arange(len(y)), y], SMALLEST))))
+    return {"loss": loss, "score": float(np.mean(np.argmax(p, axis=1) == y)), "seconds": seconds}
+
+
+def main() -> None:
+    """Answer."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
+    warnings.simplefilter("ignore")
+    learn = METHODS[sys.argv[1]]
+    for line in sys.stdin:
+        answers.write(json.dumps(judged(read(line.strip()), learn)) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
