@@ -44,11 +44,6 @@ TEST_SHARE = 0.25
 LIBRARIES = ("mlp_xp", "scikit-learn", *(name.replace("_", "-") for name in tables.PACKAGES if name != "sklearn"))
 METHODS = {"ours": "mlp-xp train", "mlp": "scikit-learn's MLP", "trees": "HistGradientBoosting"}
 PRELOADED = ["__main__", "sklearn.ensemble", "sklearn.neural_network", "mlp_xp.estimators", "mlp_xp.cli._training"]
-REFUSED_RIGHTLY = {  # table -> why no program could name its columns
-    "sklearn/breast_cancer": "its first line has the counts of rows, columns and the names of the classes",
-    "sklearn/wine_data": "its first line has the counts of rows, columns and the names of the classes",
-    "sklearn/iris": "its first line has the counts of rows, columns and the names of the classes",
-}
 
 # --- the two files ---------------------------------------------------------------------------------------------------
 
@@ -83,6 +78,9 @@ def _lines(table: tables.Table, content: bytes, chosen: Sequence[int], hidden: s
     first = table.reading.get("skiprows", 0) + ("header" not in table.reading)
     if len(records) - first != len(table.frame()):
         raise ValueError(f"{table.name} has {len(records) - first} records, pandas reads {len(table.frame())} rows")
+    if first and table.reading.get("skiprows"):  # scikit-learn's first line begins with the number of rows
+        records[0][0] = str(len(chosen))
+        lines[0] = b",".join([records[0][0].encode(), *lines[0].split(b",")[1:]])
     if hidden is None and len(lines) == len(records):
         return b"".join([*lines[:first], *(lines[first + i] for i in chosen)])
     kept = [*records[:first], *(list(records[first + i]) for i in chosen)]
@@ -323,11 +321,8 @@ def summary(rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         return
     refused = [row["name"] for row in rows if not row["read"]]
-    right = [name for name in refused if name in REFUSED_RIGHTLY]
     share = (len(rows) - len(refused)) / len(rows)
     print(f"\nread at the first try: {len(rows) - len(refused)} of {len(rows)} tables, {share:.1%}")
-    for name in right:
-        print(f"    rightly refused: {name}, {REFUSED_RIGHTLY[name]}")
     ranked = np.asarray([row["ranks"] for row in rows if "ranks" in row])
     for method, ranks in zip(METHODS.values(), ranked.T, strict=False):
         print(f"rank of {method}: median {np.median(ranks):g}, mean {np.mean(ranks):.2f} on {len(ranks)} tables")
