@@ -276,11 +276,12 @@ class RegressorParameters(SharedParameters, _Loss):  # ``loss`` comes first: the
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
-        "standardise": True, "early_stopping": True, "scoring": "loss", "n_iter_no_change": 20, "max_iter": 300,
+        "standardise": True, "early_stopping": True, "scoring": "loss", "n_iter_no_change": 40, "max_iter": 400,
+        "batch_size": 32,
     },
     "best": {
         "standardise": True, "early_stopping": True, "scoring": "loss", "n_iter_no_change": 16, "max_iter": 200,
-        "ensemble": 5, "folds": True, "hidden_layer_sizes": (256, 256), "dropout": 0.15, "batch_size": 128,
+        "batch_size": 32, "ensemble": 5, "folds": True, "hidden_layer_sizes": (256, 256), "dropout": 0.15,
     },
 }  # fmt: skip
 """Name -> parameters of both estimators that were chosen together, on real tables (``scripts/presets.py``).

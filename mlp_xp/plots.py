@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from mlp_xp._lib.files import write_whole
@@ -31,6 +32,76 @@ _DIVERGING = "PuOr_r"
 _LOGARITHMIC = 30  # the scale is logarithmic if the largest loss is more than so many times the smallest
 _MOST_TILES = 64
 _MOST_NAMES = 30  # beside an axis
+_MOST_CHARACTERS = 24  # of a name
+_LARGEST_TEXT, _SMALLEST_TEXT = 10.0, 5.0  # points
+_WIDTH = 0.65  # of a character, in the size of the text
+_PITCH = 1.3  # from line to line, in the size of the text
+_LONG_NUMBERS = 1e4  # from here on a number is written with a prefix, such as "1.2 M"
+
+
+# --- names and numbers -------------------------------------------------------------------------------------------
+
+
+def short(name: str, most: int = _MOST_CHARACTERS) -> str:
+    """A name on one line, without its middle where it is long; drawn as it is, dollars included.
+
+    Beginning and end stay, since names are often told apart by their ends.
+
+    >>> short("customers who left in the first year", 15)
+    'customer…t year'
+    """
+    line = " ".join(str(name).split())
+    if len(line) > most:
+        end = (most - 1) * 3 // 7
+        line = f"{line[: most - 1 - end]}…{line[len(line) - end :]}"
+    return line.replace("$", r"\$")  # two dollars would make mathematics of what stands between them
+
+
+def room(axes: Axes) -> tuple[float, float]:
+    """About how wide and how high the axes will be, in points: most of what they are before the layout."""
+    box, points = axes.get_window_extent(), 72.0 / axes.figure.dpi
+    if axes.get_aspect() == "auto":
+        return 0.85 * points * box.width, 0.85 * points * box.height
+    side = 0.75 * points * min(box.width, box.height)
+    return side, side
+
+
+def size_of_text(room: float, characters: int) -> float:
+    """The size, in points, in which so many characters fit into a width."""
+    return min(_LARGEST_TEXT, room / (_WIDTH * max(characters, 1)))
+
+
+def label_names(axis: Axis, names: Sequence[str], most: int = _MOST_NAMES, characters: int = _MOST_CHARACTERS) -> None:
+    """Label 0, 1, 2, ... on an axis with names that do not overlap: smaller, upright, or only every so many of them.
+
+    Args:
+        axis: of axes that already have their aspect.
+        names: one for each place.
+        most: how many names are shown at most.
+        characters: how long a name is at most.
+
+    >>> from matplotlib.figure import Figure
+    >>> axes = Figure().subplots()
+    >>> label_names(axes.xaxis, ["a name", "another"])
+    >>> [text.get_text() for text in axes.get_xticklabels()]
+    ['a name', 'another']
+    """
+    across = axis is axis.axes.xaxis
+    space = room(axis.axes)[0 if across else 1]
+    every = math.ceil(len(names) / min(most, space / (_PITCH * _SMALLEST_TEXT)))
+    pitch = space * every / len(names)
+    shown = [short(name, characters) for name in names[::every]]
+    size = min(_LARGEST_TEXT, max(_SMALLEST_TEXT, pitch / _PITCH))
+    upright = across and max(map(len, shown)) * _WIDTH * size > 0.9 * pitch
+    axis.set_ticks(range(0, len(names), every), labels=shown, fontsize=size, rotation=90.0 if upright else 0.0)
+
+
+def label_numbers(axis: Axis, low: float, high: float) -> None:
+    """Label an axis from ``low`` to ``high`` with few numbers, long ones with a prefix of the SI: ``1.2 M``."""
+    axis.set_major_locator(MaxNLocator(nbins=5))
+    largest = max(abs(low), abs(high))
+    if largest >= _LONG_NUMBERS and high - low > 0.01 * largest:  # else all would read the same
+        axis.set_major_formatter(EngFormatter())
 
 
 # --- curves ------------------------------------------------------------------------------------------------------
@@ -144,9 +215,8 @@ def draw_weights(
     for axis, names in ((axes.xaxis, columns), (axes.yaxis, inputs)):
         if names is None:
             axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        else:  # as many as can be read
-            every = math.ceil(len(names) / _MOST_NAMES)
-            axis.set_ticks(range(0, len(names), every), labels=names[::every])
+        else:
+            label_names(axis, names)
     return _draw_image(axes, weight, "auto", per)
 
 
@@ -169,11 +239,13 @@ def _tiles(
     mosaic = np.full((math.ceil(len(shown) / columns) * down, columns * across - gap), np.nan)
     plural = f"{kind}es" if kind.endswith("s") else f"{kind}s"
     axes.set_title(f"first-layer weights: {which} {plural}{ordered}", fontsize="medium")
+    characters = max(3, int(room(axes)[0] / columns / (_WIDTH * _LARGEST_TEXT * 0.8)))
     for position, unit in enumerate(shown):
         top, left = position // columns * down + above, position % columns * across
         mosaic[top : top + height, left : left + width] = weight[:, unit].reshape(image_shape)
         if names is not None:
-            axes.text(left + width / 2, top - above / 4, names[unit], ha="center", va="bottom", fontsize="small")
+            name = short(names[unit], characters)
+            axes.text(left + width / 2, top - above / 4, name, ha="center", va="bottom", fontsize=0.8 * _LARGEST_TEXT)
     axes.set_axis_off()
     return mosaic
 
@@ -190,8 +262,9 @@ def _draw_image(axes: Axes, values: NDArray[Any], aspect: Literal["equal", "auto
 
 
 def draw_importances(
-    axes: Axes, importances: NDArray[Any], name: str, inputs: Sequence[str] | None = None
-) -> BarContainer:
+    axes: Axes, importances: NDArray[Any], name: str, inputs: Sequence[str] | None = None,
+    spread: NDArray[Any] | None = None,
+) -> BarContainer:  # fmt: skip
     """Draw a bar for each input, the largest above, as many as have room for their names.
 
     Args:
@@ -199,6 +272,7 @@ def draw_importances(
         importances: (d_in,), on the host.
         name: of the number, with its unit.
         inputs: names of the inputs; None for their numbers.
+        spread: (d_in,), drawn to both sides of the end of each bar; None for none.
 
     >>> from matplotlib.figure import Figure
     >>> axes = Figure().subplots()
@@ -208,8 +282,9 @@ def draw_importances(
     """
     shown = np.argsort(-importances, kind="stable")[:_MOST_NAMES]
     names = [str(number) if inputs is None else str(inputs[number]) for number in shown]
-    bars = axes.barh(range(len(shown)), importances[shown], color=TRAINING)
-    axes.set_yticks(range(len(shown)), labels=names)
+    wide = None if spread is None else spread[shown]
+    bars = axes.barh(range(len(shown)), importances[shown], xerr=wide, color=TRAINING, ecolor="0.3")
+    label_names(axes.yaxis, names)
     axes.invert_yaxis()
     axes.set_xlabel(name)
     axes.set_ylabel(

@@ -18,6 +18,7 @@ except ModuleNotFoundError:
 from mlp_xp._lib.version import __version__
 from mlp_xp.cli import _help
 from mlp_xp.cli._output import Status, to_stderr
+from mlp_xp.cli._streams import on_screen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 when all went well, 1 when a gradient is wrong, 2 for bad input, which is one line on stderr, 130 for Ctrl-C.
     """
+    with on_screen() as lost:
+        status = _status_of(arguments)
+        if status == Status.OK and (reason := lost()):
+            to_stderr(f"error: standard output can't be written: {reason}")
+            status = Status.BAD_INPUT
+        return status
+
+
+def _status_of(arguments: Sequence[str] | None) -> int:
     try:
         return commands.main(arguments, prog_name="mlp-xp", standalone_mode=False) or Status.OK
     except (click.Abort, KeyboardInterrupt):
@@ -37,12 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # array libraries raise RuntimeError and MemoryError when a device fails or is full
     except (ValueError, TypeError, OSError, ArithmeticError, RuntimeError, MemoryError) as error:
         message = str(error).strip().partition("\n")[0] or type(error).__name__
+        if isinstance(error, OSError) and error.strerror:  # without Python's "[Errno 28]"
+            message = f"{error.filename or 'standard output'} can't be read or written: {error.strerror}"
     to_stderr(f"error: {' '.join(message.split())}")
     return Status.BAD_INPUT
 
 
 _MODULES = {
     "train": "Train on a table, on images, or on data that is built in.",
+    "tune": "Search settings for a table, and write the best.",
     "predict": "Predict the rows of a table with a saved model.",
     "evaluate": "Score a saved model on rows whose target is known.",
     "inspect": "Show a saved model: network, training, data, versions.",

@@ -30,9 +30,11 @@ def check_model(model: Model, data: str, **how: Any) -> Report:
     ``how`` has the options ``seed`` and ``mode`` of ``gradcheck``, here and below.
     """
     source = open_for(model, data)
-    X, y = next(model.chunks(source, _MODEL_ROWS, why="to check the gradients of a model"))
+    _, (X, y, kept, *_) = next(model.chunks(source, _MODEL_ROWS, why="to check the gradients of a model"))
+    assert y is not None
     estimator = model.estimator
-    targets = np.searchsorted(model.classes, model.known(source.where, y)) if model.is_classifier else y[:, None]
+    known = model.is_classifier and model.known(source.where, y, kept)
+    targets = np.searchsorted(model.classes, known) if model.is_classifier else y[:, None]
     rows = Dataset(model.put(X), model.place.put(targets))
     rows = estimator.scaling_.dataset(rows) if estimator.scaling_ else rows
     return check_gradients(rows.X, rows.y, *estimator._first_network(), **estimator._options(), **how)

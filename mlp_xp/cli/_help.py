@@ -52,10 +52,26 @@ class Command(click.Command):
                 formatter.write(f"{'':{formatter.current_indent}}mlp-xp {example}\n")
 
 
+DATA_KINDS = (
+    "a table (text such as .csv, or .parquet, .arrow, .json, .xlsx, .sqlite, .arff, .npy, .npz; also packed), a folder "
+    "of IDX files, a URL, openml:NAME, - for standard input, or one of digits, iris, wine, breast_cancer, diabetes"
+)
+"""What DATA may be, for people; ``data.KINDS`` has all of it, which --help has no time to import."""
+
+
 def command_of(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a function a command, which is called as the first word of its examples; its help shows the defaults."""
+    """Make a function a command, which is called as the first word of its examples; its help shows the defaults.
+
+    ``{data}`` in the docstring of the function becomes what DATA may be.
+    """
     name = examples[0].split()[0]
-    return click.command(name, cls=Command, examples=examples, context_settings={"show_default": True})
+
+    def made(function: Callable[..., Any]) -> click.Command:
+        text = (function.__doc__ or "").replace("{data}", DATA_KINDS)
+        settings = {"show_default": True}
+        return click.command(name, cls=Command, examples=examples, context_settings=settings, help=text)(function)
+
+    return made
 
 
 class Group(Command, click.Group):
@@ -124,6 +140,33 @@ class Names(click.types.StringParamType):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         before, comma, last = incomplete.rpartition(",") if self.several else ("", "", incomplete)
         return [CompletionItem(f"{before}{comma}{name}") for name in self.names if name.startswith(last)]
+
+
+class FileName(click.types.StringParamType):
+    """The name of a file that ends in one of ``suffixes``; a shell completes those, and folders."""
+
+    name = "file"
+
+    def __init__(self, *suffixes: str) -> None:
+        self.suffixes = suffixes
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem("|".join(self.suffixes), type="file")]
+
+
+class DataName(FileName):
+    """The name of data: a file of a kind that is read, a folder, or data that is built in."""
+
+    name = "data"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from mlp_xp.data import BUILT_IN, TABLES  # imported here: --help must stay fast
+
+        names = [CompletionItem(name) for name in BUILT_IN if name.startswith(incomplete)]
+        return [*names, CompletionItem("|".join((*self.suffixes, *TABLES, ".npz")), type="file")]
+
+
+MODEL = FileName(".safetensors")
 
 
 def name_option(flag: str, names: Iterable[str], default: str, **more: Any) -> Callable[[_Function], _Function]:

@@ -1,7 +1,9 @@
 """A model opened from its file: it reads data and predicts on any backend. Used by every command that takes a MODEL."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +13,13 @@ from numpy.typing import NDArray
 from mlp_xp._lib.namespace import is_numpy, to_host
 from mlp_xp.backends import Placement, load
 from mlp_xp.cli._options import ROWS
-from mlp_xp.data import Source, open_data
-from mlp_xp.data.recipe import Recipe, plain_recipe, scales_in
+from mlp_xp.cli._output import listed
+from mlp_xp.data import Chunk, Source, open_data
+from mlp_xp.data.cells import cells_of
+from mlp_xp.data.files import title_of
+from mlp_xp.data.recipe import Encoded, Recipe, plain_recipe, scales_in
 from mlp_xp.data.source import BY_LOOKING, Reading, no_rows
+from mlp_xp.data.values import category_key, is_missing
 
 
 class Model(NamedTuple):
@@ -68,34 +74,104 @@ class Model(NamedTuple):
             said += [quantiles[:, position] for position in range(len(levels))]
         return [to_host(each).astype(np.float64) for each in said]
 
-    def chunks(self, source: Source, rows: int | None = ROWS, why: str = "") -> Iterator[tuple[Any, Any]]:
-        """X as the recipe reads it, and the targets if ``why`` says what they are for, so many rows at a time.
+    def chunks(self, source: Source, rows: int | None = ROWS, why: str = "") -> Iterator[tuple[Chunk, Encoded]]:
+        """So many rows at a time, as they are and as numbers; with targets if ``why`` says what they are for.
 
         Raises:
             ValueError: when there are no rows, or targets are needed and there are none.
         """
-        empty, labelled = True, bool(why)
+        recipe, empty, labelled = self.recipe, True, bool(why)
+        if source.reading.decimal is not None:  # what is found in this file goes before what was found in training
+            recipe = recipe._replace(reading=source.reading)
         for chunk in source.chunks(rows):
-            empty = empty and not len(chunk.X)
-            encoded = self.recipe.rows(source.where, chunk, dropping=labelled, labelled=labelled)
+            encoded = recipe.rows(source.where, chunk, dropping=labelled, labelled=labelled)
             if labelled and encoded.y is None:
                 raise ValueError(f"{source.where} must hold targets, {why}")
-            yield encoded.X, encoded.y
+            empty = empty and not len(encoded.X)
+            yield chunk, encoded
         if empty:
             raise no_rows(source.where)
 
-    def known(self, where: str, y: NDArray[Any]) -> NDArray[Any]:
-        """Labels in the dtype of the classes; raise for a label that is not a class."""
+    def known(self, where: str, y: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Labels in the dtype of the classes; raise for one that is no class, in one of these ``rows`` of the data."""
         if (y.dtype.kind == "U") != (self.classes.dtype.kind == "U"):
             y = y.astype(self.classes.dtype)
         unknown = ~np.isin(y, self.classes)
         if unknown.any():
             known = ", ".join(map(str, self.classes[:8]))
             raise ValueError(
-                f"{where}: row {int(np.argmax(unknown)) + 1} must be of a class that the model knows, {known}, "
+                f"{where}: row {rows[np.argmax(unknown)] + 1} must be of a class that the model knows, {known}, "
                 f"got {y[unknown][0]}"
             )
         return y
+
+
+class Counts:
+    """How many rows of some data are not as those of the training were.
+
+    unknown: column -> rows with a category that the training did not have.
+    missing: column -> rows with a missing value that was filled in.
+    dropped: rows that were left out, since they have no target or a missing value.
+    """
+
+    def __init__(self) -> None:
+        self.unknown: Counter[str] = Counter()
+        self.missing: Counter[str] = Counter()
+        self.dropped = 0
+        self._examples: dict[str, list[str]] = {}
+
+    def add(self, recipe: Recipe, chunk: Chunk, encoded: Encoded) -> None:
+        """Count some rows."""
+        self.unknown.update(encoded.unknown)
+        self.missing.update(encoded.missing)
+        self.dropped += len(chunk.X) - len(encoded.X)
+        for name in encoded.unknown:
+            examples = self._examples.setdefault(name, [])
+            if len(examples) < _MOST_EXAMPLES:
+                more = (text for text in _unknown_texts(recipe, chunk, name) if text not in examples)
+                examples.extend(islice(more, _MOST_EXAMPLES - len(examples)))
+
+    def as_record(self) -> dict[str, Any]:
+        """What there is of it, as JSON takes it."""
+        found = {"unknown": dict(self.unknown), "missing": dict(self.missing), "dropped": self.dropped}
+        return {name: each for name, each in found.items() if each}
+
+    def __str__(self) -> str:
+        """One sentence, without a full stop; "" where all rows are as those of the training."""
+        parts = []
+        if self.unknown:
+            each = [f"{name!r} ({_rows(n)}: {_quoted(self._examples[name])})" for name, n in self.unknown.items()]
+            parts.append(f"categories that the training did not have are in {listed(each, _MOST_NAMED)}")
+        if self.missing:
+            each = [f"{name!r} ({_rows(n)})" for name, n in self.missing.items()]
+            parts.append(f"missing values were filled in, in {listed(each, _MOST_NAMED)}")
+        if self.dropped:
+            parts.append(f"{_rows(self.dropped)} without a target or with a missing value left out")
+        return "; ".join(parts)
+
+
+_MOST_EXAMPLES, _MOST_NAMED = 3, 6
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' if count > 1 else ''}"
+
+
+def _quoted(texts: list[str]) -> str:
+    """The first texts of a column, more of which there may be."""
+    shown = ", ".join(map(repr, texts[: _MOST_EXAMPLES - 1]))
+    return f"{shown}, ..." if len(texts) == _MOST_EXAMPLES else shown
+
+
+def _unknown_texts(recipe: Recipe, chunk: Chunk, name: str) -> list[str]:
+    """The categories of a column that the training did not have, each once."""
+    column = next(each for each in recipe.columns or () if each.name == name)
+    cells = cells_of(name, chunk.X[name], recipe.reading.decimal or ".", recipe.reading.missing).as_texts()
+    known = {category_key(each) for each in (*column.categories, *column.rare)}
+    missing = is_missing(cells.texts)
+    return [
+        text for text, gone in zip(cells.texts, missing, strict=True) if not gone and category_key(text) not in known
+    ]
 
 
 def open_model(path: str, backend: str = "numpy", device: str | None = None) -> Model:
@@ -125,7 +201,7 @@ def open_model(path: str, backend: str = "numpy", device: str | None = None) -> 
 
 def open_for(model: Model, data: str, reading: Reading = BY_LOOKING) -> Source:
     """The data called ``data``, or its test set if it has one; what ``reading`` leaves open is as in training."""
-    source = open_data(data, reading.over(getattr(model.recipe, "reading", BY_LOOKING)))
+    source = open_data(data, reading.over(model.recipe.reading))
     return source.test or source
 
 
@@ -137,4 +213,6 @@ def digest(y: NDArray[Any]) -> str:
 
 def stem_of(data: str) -> str:
     """The name for files made from ``data``: that of its file or folder."""
-    return Path(data.removeprefix("openml:")).resolve().stem if data not in ("", ".") else "model"
+    if Path(data).is_dir() or not data:
+        return Path(data).resolve().stem if data not in ("", ".") else "model"
+    return title_of(data)

@@ -31,10 +31,16 @@ def activation_names(text: str) -> str | list[str]:
     return names if len(names) > 1 else names[0]
 
 
-class Listed(click.types.StringParamType):
-    """A text with commas between its parts; a list or a table in a file of settings becomes such a text."""
+class Listed(Names):
+    """A text with commas between its parts; a list or a table in a file of settings becomes such a text.
+
+    names: those of the parts that a shell completes.
+    """
 
     name = "text"
+
+    def __init__(self, *names: str) -> None:
+        super().__init__(names, several=True)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The text."""
@@ -123,7 +129,7 @@ def _kind(entry: Parameter) -> Any:
             return OneOf(*names)
         case [type() as kind]:
             return kind
-    return Listed()
+    return Listed(*(name for each in entry.allowed if type(each) is tuple for name in each))
 
 
 def estimator_settings(values: dict[str, Any], task: str, labels: list[Any]) -> dict[str, Any]:

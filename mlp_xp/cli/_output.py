@@ -6,6 +6,7 @@ refuses a file that can't be written before the work begins.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -15,15 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
-
 try:
     import fcntl
 except ModuleNotFoundError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions
 
 
 class Status(IntEnum):
@@ -36,26 +35,58 @@ class Status(IntEnum):
 
 
 class Table(NamedTuple):
-    """A table to print: cells in rich's markup; the columns numbered ``right`` are flush right."""
+    """A table to print: cells in rich's markup; the columns numbered ``right`` are flush right.
+
+    What is wider than the terminal is printed in parts, one below the other, each with the first column.
+    """
 
     title: str
     columns: Sequence[str]
     rows: Iterable[Sequence[str]]
     right: Container[int] = ()
 
-    def __rich__(self) -> Any:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         """The table as rich draws it."""
-        from rich import box
-        from rich.table import Table
         from rich.text import Text
 
-        heading = Text(self.title, no_wrap=True, overflow="ignore")  # however narrow the table
-        drawn = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
-        for position, column in enumerate(self.columns):
-            drawn.add_column(column, justify="right" if position in self.right else "left")
-        for row in self.rows:
-            drawn.add_row(*row)
+        rows = [tuple(row) for row in self.rows]
+        heading: Any = Text(self.title, no_wrap=True, overflow="ignore")  # however narrow the terminal
+        unbounded = options.update(width=10_000)
+
+        def fits(part: Sequence[int]) -> bool:
+            return console.measure(self._drawn(rows, part), options=unbounded).maximum <= options.max_width
+
+        for part in _parts(len(self.columns), fits):
+            drawn = self._drawn(rows, part)
+            drawn.title, heading = heading, None
+            yield drawn
+
+    def _drawn(self, rows: Sequence[Sequence[str]], part: Sequence[int]) -> Any:
+        """Some of the columns."""
+        from rich import box
+        from rich.table import Table
+
+        drawn = Table(title_justify="left", box=box.SIMPLE_HEAD)
+        for position in part:
+            justify: Any = "right" if position in self.right else "left"
+            drawn.add_column(self.columns[position], justify=justify, overflow="fold")
+        for row in rows:
+            drawn.add_row(*(row[position] for position in part))
         return drawn
+
+
+def _parts(count: int, fits: Callable[[Sequence[int]], bool]) -> Iterator[list[int]]:
+    """Columns 0 ... count - 1 in groups that fit, each with column 0; a text in two columns is wrapped, not parted."""
+    if count < 3 or fits(range(count)):
+        yield [*range(count)]
+        return
+    part = [0, 1]
+    for position in range(2, count):
+        if not fits([*part, position]):
+            yield part
+            part = [0]
+        part.append(position)
+    yield part
 
 
 class Screen:
@@ -77,19 +108,19 @@ class Screen:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether lines can be replaced by newer ones."""
-        return not self.silent and self.console.is_terminal
+        """Whether lines can be replaced by newer ones; colours may be forced upon a pipe, which is none."""
+        return not self.silent and self.console.is_interactive and sys.stdout.isatty()
 
     def say(self, text: str) -> None:
         """Print a line; in a terminal above a progress bar, if there is one."""
         if "console" in vars(self) and self.is_terminal:
             self.console.out(text, highlight=False)
         elif not self.silent:  # without rich, which not every command needs
-            click.echo(text)
+            print(text, flush=True)
 
     def insist(self, text: str) -> None:
         """Print a line in any case: on stderr where text is not wanted."""
-        click.echo(text, err=self.silent)
+        (to_stderr if self.silent else self.say)(text)
 
     def show(self, drawn: Any) -> None:
         """Print what rich can draw, such as a ``Table``."""
@@ -101,7 +132,7 @@ class Screen:
         if self.as_json:
             import json  # imported here: --help must stay fast
 
-            click.echo(json.dumps(values))
+            print(json.dumps(_in_json(values)), flush=True)
 
     @contextmanager
     def status(self, text: str) -> Iterator[Callable[[str], None]]:
@@ -115,7 +146,16 @@ class Screen:
 
 def to_stderr(text: str) -> None:
     """Print a line on stderr."""
-    click.echo(text, err=True)
+    print(text, file=sys.stderr, flush=True)
+
+
+def _in_json(value: Any) -> Any:
+    """``value`` with null for NaN and the infinities, which JSON has not."""
+    if isinstance(value, Mapping):
+        return {key: _in_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def readable(value: float, unit: str) -> str:
@@ -125,6 +165,12 @@ def readable(value: float, unit: str) -> str:
             break
         value /= 1000.0
     return f"{value:.3g} {prefix}{unit}".rstrip()
+
+
+def figure(value: float) -> str:
+    """Four digits: ``0.01235``, ``123.5``, ``1,235,000``."""
+    rounded = float(f"{value:.4g}")
+    return f"{rounded:,.0f}" if 1e3 <= abs(rounded) < 1e15 else f"{rounded:.4g}"
 
 
 def listed(names: Sequence[Any], most: int) -> str:
@@ -143,21 +189,34 @@ def network(sizes: Sequence[int], activation: str | Sequence[str], ensemble: int
 
 
 @contextmanager
-def claimed(*paths: str | Path | None, force: bool) -> Iterator[None]:
+def claimed(*paths: str | Path | None, force: bool, inputs: Iterable[str] = ()) -> Iterator[None]:
     """Reserve files for this process to write.
 
     Args:
         paths: the files; None is skipped.
         force: whether an existing file may be overwritten.
+        inputs: names of what the process reads, which is never overwritten.
 
     Raises:
-        ValueError: for a file that exists without ``force``, can't be written, or is reserved by another process.
+        ValueError: for a file that exists without ``force``, is an input, can't be written, or is reserved by another
+            process.
     """
     with ExitStack() as stack:
         for path in paths:
             if path is not None:
+                _refuse_inputs(Path(path), inputs)
                 stack.enter_context(_claim(Path(path), force))
         yield
+
+
+def _refuse_inputs(path: Path, inputs: Iterable[str]) -> None:
+    for name in inputs:
+        try:
+            same = path.samefile(name.partition("::")[0])  # a table of a database is FILE::TABLE
+        except (OSError, ValueError):  # one of them is not there, or no file
+            continue
+        if same:
+            raise ValueError(f"{path} is what is read ({name}): write to another file, --force or not")
 
 
 @contextmanager

@@ -1,135 +1,281 @@
-"""The data of ``mlp-xp train``: rows as numbers, split into rows to train, to validate and to test on."""
+"""The data of ``mlp-xp train``: looked at, then read as numbers and split: rows to learn from, to watch, to test on.
 
+``look`` learns how each column becomes numbers; ``prepare`` reads the rows by that.
+"""
+
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp_xp.cli import _memory
 from mlp_xp.cli._model import digest
-from mlp_xp.cli._options import reading_of
 from mlp_xp.cli._output import listed
-from mlp_xp.data import Source, hold_out, open_data
+from mlp_xp.data import Reading, Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
+from mlp_xp.data.piecewise import BINS
 from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.train import Dataset
 
 
+class Look(NamedTuple):
+    """Data before it is read as numbers: where it is from, and what was learned of its columns."""
+
+    source: Source
+    learned: recipes.Learned
+
+    @property
+    def notes(self) -> list[str]:
+        """What was found, a sentence each."""
+        return [*self.source.notes, *self.learned.notes]
+
+
 class Rows(NamedTuple):
-    """Rows X (n, d_in) and their targets y (n,) as a recipe reads them."""
+    """Rows X (n, d_in) and their targets y (n,) as a recipe reads them: NaN where a value is to be filled in."""
 
     X: NDArray[Any]
     y: NDArray[Any]
 
 
+class Split(NamedTuple):
+    """The rows of one fit, by their numbers: to learn from, to watch each epoch on, to test on."""
+
+    trained: NDArray[Any]
+    validated: NDArray[Any]
+    tested: NDArray[Any]
+
+
 class Data(NamedTuple):
     """The rows of a training run, on the host.
 
-    recipe: how rows become numbers.
-    classes: the labels in the training rows; None for a regression.
-    training, validation: datasets to learn from and to evaluate each epoch on, X in the dtype of the run.
-    test: rows to score the model on.
+    recipe: how rows become numbers; what is filled in is learned by each fit, from its own rows.
+    classes: the labels; None for a regression.
+    rows: all that a fit may learn from, X in the dtype of the run.
+    splits: one, or one for each fold of a cross-validation.
+    test: the rows that are tested, those of all folds one after the other; or a test set that the data brings along.
     reason: why the task is a classification or a regression.
-    notes: sentences about columns of no use.
+    notes: sentences about how rows were split and numbers were rounded.
     about: what the model's file says about the data.
     """
 
     recipe: recipes.Recipe
     classes: NDArray[Any] | None
-    training: Dataset
-    validation: Dataset | None
+    rows: Rows
+    splits: tuple[Split, ...]
     test: Rows
     reason: str
-    notes: list[str]
+    notes: tuple[str, ...]
     about: dict[str, Any]
 
     @property
-    def rows(self) -> str:
+    def counts(self) -> str:
         """How many rows there are of each kind."""
         about = self.about
-        return f"{about['trained']:,} rows to train on, {about['validated']:,} to validate, {about['tested']:,} to test"
+        if folds := about.get("folds"):
+            return f"{about['rows']:,} rows in {folds} folds, each of which tests what the others teach"
+        watched = f"{about['validated']:,} to validate, " if about["validated"] else ""
+        return f"{about['trained']:,} rows to train on, {watched}{about['tested']:,} to test"
 
     @property
     def outputs(self) -> int:
         """How many outputs a network for the target has; two classes take one."""
         return 1 if self.classes is None or len(self.classes) == 2 else len(self.classes)
 
+    def tested_by(self, number: int) -> Rows:
+        """The rows that the fit of this number is tested on."""
+        if "own_test_set" in self.about:
+            return self.test
+        rows = self.splits[number].tested
+        return Rows(self.rows.X[rows], self.rows.y[rows])
 
-def prepare(options: dict[str, Any]) -> Data:
-    """Read the data that the options name, learn its recipe, and split its rows."""
-    source = open_data(options["data"], reading_of(options))
-    wanted = recipes.Wanted(*(options[name] for name in ("target", "task", "missing", "drop", "category")))
-    learned = recipes.learn(source, wanted)
-    recipe, reason = learned.recipe, learned.reason
-    X, y = _rows(recipe, source)
-    if len(X) < 2:
-        raise ValueError(f"{source.where} must have at least 2 rows, to train on some and test on others, got {len(X)}")
-    labels = y if recipe.task == "classification" else None
-    if source.test is None:
-        kept, out = hold_out(options["test_fraction"], options["seed"], len(X), labels)
-        test = Rows(X[out], y[out])
-        split = {"share": options["test_fraction"], "seed": options["seed"], "digest": digest(y)}
-        about: dict[str, Any] = {"split": split}
-    else:
-        kept, test = np.arange(len(X)), _own_test_rows(recipe, source.test, labels)
-        about = {"own_test_set": True}
-    trained, validated = _split_validation(options, labels, kept)
-    recipe = recipe.learn_fill(X[trained])
-    about |= {"name": options["data"], "rows": len(X) + (len(test.X) if source.test else 0)}
-    about |= {"trained": len(trained), "validated": len(validated), "tested": len(test.X)}
+    def recipe_of(self, number: int) -> recipes.Recipe:
+        """The recipe with what the fit of this number learns from its rows: what is filled in, and bins."""
+        return self.recipe.learn_fill(self.rows.X[self.splits[number].trained])
 
-    def dataset(chosen: NDArray[Any]) -> Dataset:
-        return Dataset(recipe.filled(X[chosen]).astype(options["dtype"]), y[chosen])
+    def filled(self, recipe: recipes.Recipe, rows: NDArray[Any] | None = None) -> Dataset:
+        """Some of the rows, by default all, with what ``recipe`` has learned to fill in."""
+        if rows is None:  # without a copy
+            return Dataset(recipe.filled(self.rows.X), self.rows.y)
+        return Dataset(recipe.filled(self.rows.X[rows]), self.rows.y[rows])
 
-    validation = dataset(validated) if len(validated) else None
-    return Data(
-        recipe, None if labels is None else np.unique(labels[trained]), dataset(trained), validation, test,
-        reason, [*learned.notes, *_notes(recipe, X[trained], options["dtype"])], about,
+
+def look(data: str, wanted: recipes.Wanted, reading: Reading) -> Look:
+    """Open the data of this name, and learn how its columns become numbers."""
+    source = open_data(data, reading)
+    return Look(source, recipes.learn(source, wanted))
+
+
+def wanted_of(options: dict[str, Any]) -> recipes.Wanted:
+    """What the options of ``train`` say about the data."""
+    return recipes.Wanted(
+        options["target"], options["task"], options["missing"], options["drop"], options["category"],
+        options["unknown"], "plain" if options["numbers"] == "auto" else options["numbers"],
     )  # fmt: skip
 
 
-def _rows(recipe: recipes.Recipe, source: Source) -> Rows:
-    encoded = recipes.read(source, recipe)
+def prepare(found: Look, options: dict[str, Any]) -> Data:
+    """Read the rows as numbers, and split them.
+
+    Raises:
+        ValueError: for rows that do not fit in memory, for too few, and for what a recipe refuses.
+    """
+    (source, learned), dtype, cv = found, options["dtype"], options["cv"]
+    recipe = learned.recipe
+    _memory.check_rows(source.where, learned.rows, _most_columns(recipe), dtype)
+    rows = _read(source, recipe, dtype)
+    n = len(rows.X)
+    if n < 2:
+        raise ValueError(f"{source.where} must have at least 2 rows, to train on some and test on others, got {n}")
+    labels = rows.y if recipe.task == "classification" else None
+    about: dict[str, Any] = {"name": options["data"], "rows": n}
+    about |= {"left_out": {each.name: each.why for each in learned.columns if each.taken_for == "left out"}}
+    if cv and source.test is not None:
+        raise ValueError(f"{source.where} has test rows of its own: --cv, which splits the rows itself, goes without")
+    if cv:
+        kept_and_out = _folds(cv, options["seed"], n, labels)
+        about |= {"split": {"share": 0.0, "seed": options["seed"], "digest": digest(rows.y)}, "folds": cv}
+        test = Rows(*(each[np.concatenate([out for _, out in kept_and_out])] for each in rows))
+    elif source.test is not None:
+        kept_and_out, test = [(np.arange(n), np.arange(0))], _own_test_rows(recipe, source.test, labels, dtype)
+        about |= {"own_test_set": True, "rows": n + len(test.X)}
+    else:
+        kept_and_out = [hold_out(options["test_fraction"], options["seed"], n, labels)]
+        about |= {"split": {"share": options["test_fraction"], "seed": options["seed"], "digest": digest(rows.y)}}
+        test = Rows(*(each[kept_and_out[0][1]] for each in rows))
+    splits = tuple([Split(*_split_validation(options, labels, kept), out) for kept, out in kept_and_out])
+    first = splits[0]
+    about |= {"trained": len(first.trained), "validated": len(first.validated), "tested": len(test.X)}
+    notes = [*_notes_of_validation(options, first), *_notes_of_numbers(recipe, rows.X, first.trained, dtype)]
+    classes = None if labels is None else np.unique(labels)
+    return Data(recipe, classes, rows, splits, test, learned.reason, tuple(notes), about)
+
+
+def in_folds(data: Data, count: int, options: dict[str, Any]) -> Data:
+    """The same data, whose rows but the test rows are split into folds, each of which tests what the others teach."""
+    first, labels = data.splits[0], None if data.classes is None else data.rows.y
+    kept = np.concatenate([first.trained, first.validated])
+    of_kept = _folds(count, options["seed"], len(kept), None if labels is None else labels[kept])
+    splits = (Split(*_split_validation(options, labels, kept[inner]), kept[outer]) for inner, outer in of_kept)
+    about = {name: value for name, value in data.about.items() if name != "own_test_set"}
+    return data._replace(splits=tuple(splits), about=about)
+
+
+def _most_columns(recipe: recipes.Recipe) -> int:
+    """How many columns X has at most, once the bins of numbers are learned."""
+    if recipe.numbers == "plain":
+        return recipe.width
+    if recipe.columns is None:
+        return BINS * recipe.width
+    return sum((1 if column.categories else BINS) * len(column.names) for column in recipe.columns)
+
+
+def _read(source: Source, recipe: recipes.Recipe, dtype: str) -> Rows:
+    encoded = recipes.read(source, recipe, np.dtype(dtype))
     assert encoded.y is not None  # a recipe with a target raises where a source has none
     return Rows(encoded.X, encoded.y)
 
 
-def _own_test_rows(recipe: recipes.Recipe, source: Source, labels: NDArray[Any] | None) -> Rows:
+def _own_test_rows(recipe: recipes.Recipe, source: Source, labels: NDArray[Any] | None, dtype: str) -> Rows:
     """The test rows that the data brings along."""
-    test = _rows(recipe, source)
+    test = _read(source, recipe, dtype)
     if labels is not None and len(unknown := np.setdiff1d(test.y, labels)):
         raise ValueError(f"{source.where} must hold classes of the training set, got {unknown[0]} besides")
     return test
 
 
+# --- splits ------------------------------------------------------------------------------------------------------
+
+
+def watches(options: dict[str, Any]) -> bool:
+    """Whether rows are held out from the whole fit, for early stopping to watch.
+
+    Folds of an ensemble are held out from one member each, and a solver of all rows has no epochs to watch.
+    """
+    return bool(
+        options["early_stopping"]
+        and options["validation_fraction"]
+        and options["solver"] not in FULL_BATCH
+        and not options.get("folds")
+    )
+
+
 def _split_validation(
     options: dict[str, Any], labels: NDArray[Any] | None, kept: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Split the rows ``kept`` into those to train on and those to evaluate each epoch on, if some can be spared."""
+    """Split the rows ``kept`` into those to train on and those to watch each epoch on, if some can be spared."""
     share, labels = options["validation_fraction"], None if labels is None else labels[kept]
     needed = 2 if labels is None else len(np.unique(labels))
-    if not share or options["solver"] in FULL_BATCH or len(kept) <= needed:  # without epochs to evaluate
-        return kept, kept[:0]
     if not 0.0 <= share < 1.0:
         raise ValueError(f"validation_fraction must be at least 0 and below 1, got {share}")
+    if not watches(options) or len(kept) <= needed:
+        return kept, kept[:0]
     inner, outer = hold_out(share, options["seed"] + 1, len(kept), labels)
     return kept[inner], kept[outer]
+
+
+def _folds(count: int, seed: int, n: int, labels: NDArray[Any] | None) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """For each fold which rows the others have, and which it has: about the same share of each label."""
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    most = n if labels is None else int(np.unique(labels, return_counts=True)[1].max())
+    if count > most:
+        of = "" if labels is None else " of one class"
+        raise ValueError(f"--cv must be at most {most}, as many rows{of} as there are, got {count}")
+    if labels is None:
+        return list(KFold(count, shuffle=True, random_state=seed).split(np.empty(n)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class with fewer rows than folds is not in each fold
+        folds = StratifiedKFold(count, shuffle=True, random_state=seed).split(np.empty(n), labels)
+        parts = [out[~_alone(labels)[out]] for _, out in folds]
+    return [(np.setdiff1d(np.arange(n), out), out) for out in parts]
+
+
+def _alone(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows are the only ones of their class: every fit must learn from these."""
+    _, place, times = np.unique(labels, return_inverse=True, return_counts=True)
+    alone: NDArray[np.bool_] = times[place] == 1
+    return alone
+
+
+# --- notes -------------------------------------------------------------------------------------------------------
+
+_FEW = 30  # rows, on which the score of an epoch says little
+
+
+def _notes_of_validation(options: dict[str, Any], split: Split) -> list[str]:
+    """A sentence where early stopping was wanted and too few rows can be watched, or none."""
+    if not watches(options):
+        return []
+    if not len(split.validated):
+        return ["too few rows to hold some out for validation: the training loss decides when to stop"]
+    if len(split.validated) < _FEW:
+        count = len(split.validated)
+        few = f"only {count} row{'s tell' if count > 1 else ' tells'} when to stop"
+        return [f"{few}: --validation-fraction holds out more, --no-early-stopping none"]
+    return []
 
 
 # How much of a column's deviation may be lost in the dtype of the run before it is worth a sentence.
 _NOTICED = 1e-3
 
 
-def _notes(recipe: recipes.Recipe, X: NDArray[Any], dtype: str) -> list[str]:
-    """A sentence about the columns that are the same in every row, and one about those that the dtype rounds."""
+def _notes_of_numbers(recipe: recipes.Recipe, X: NDArray[Any], trained: NDArray[Any], dtype: str) -> list[str]:
+    """A sentence about the columns that the dtype rounds, and of arrays about those that are the same in every row.
+
+    Of a table, ``recipe`` leaves such columns out, and says so.
+    """
     if recipe.image_shape:
         return []
     notes = []
-    same = np.nanmin(X, axis=0) == np.nanmax(X, axis=0)
-    if found := _columns(recipe, same):
+    with warnings.catch_warnings(), np.errstate(over="ignore"):
+        warnings.simplefilter("ignore")  # a column without a value in these rows
+        low, high = np.nanmin(X[trained], axis=0), np.nanmax(X[trained], axis=0)
+        gap = np.spacing(np.maximum(np.abs(low), np.abs(high)))
+        spread = np.nanstd(X[trained], axis=0, dtype=np.float64)
+    if recipe.columns is None and (found := _columns(recipe, low == high)):
         notes.append(f"the same in every training row, so of no use: {found}")
-    with np.errstate(over="ignore"):  # what overflows is refused later
-        lost = np.nanmax(np.abs(X - X.astype(dtype)), axis=0)
-    if found := _columns(recipe, ~same & (lost > _NOTICED * np.nanstd(X, axis=0))):
+    if dtype == "float32" and (found := _columns(recipe, (low != high) & (0.5 * gap > _NOTICED * spread))):
         notes.append(f"varies too little beside its size for {dtype}, so is rounded: {found}; --dtype float64 keeps it")
     return notes
 

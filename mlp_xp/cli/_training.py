@@ -1,33 +1,35 @@
-"""What ``mlp-xp train`` does: choose -> fit -> test -> write -> report, five steps over one record, a ``Run``.
+"""What ``mlp-xp train`` does: choose -> fit -> judge -> refit -> write -> report, six steps over one record, a ``Run``.
 
-``train`` is the story; each step follows in a section of its own, with its helpers after it.
+``train`` is the story; ``_fit`` has fit and refit, ``_report`` the last step, the others follow here. The model is
+written before anything is said about it: what can't be printed loses nothing.
 """
 
-import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import click
 import numpy as np
 
+from mlp_xp._lib.arguments import first_line
 from mlp_xp._lib.files import write_whole
 from mlp_xp._lib.version import __version__
 from mlp_xp.backends import compiler, fastest, installed, load
+from mlp_xp.cli import _memory
+from mlp_xp.cli._ending import own_records
+from mlp_xp.cli._fit import fit, refit
+from mlp_xp.cli._importance import importance
 from mlp_xp.cli._model import Model
-from mlp_xp.cli._options import ROWS, estimator_settings
-from mlp_xp.cli._output import Screen, Status, claimed, network, to_stderr
-from mlp_xp.cli._prepare import prepare
+from mlp_xp.cli._options import ROWS, estimator_settings, reading_of
+from mlp_xp.cli._output import Screen, Status, claimed, network
+from mlp_xp.cli._prepare import Look, look, prepare, wanted_of, watches
+from mlp_xp.cli._report import report
 from mlp_xp.cli._run import Run, as_toml, command_line, result_files
-from mlp_xp.cli._scores import score, score_table
-from mlp_xp.cost import step_cost
+from mlp_xp.cli._scores import Said, judged, said_of
+from mlp_xp.cli._survey import show_columns, show_cost
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
 from mlp_xp.estimators import files as estimator_files
-from mlp_xp.estimators.base import WrongGradients
-from mlp_xp.estimators.reporting import NOT_FINITE, progress_bar
-from mlp_xp.train import Epoch, Record
+from mlp_xp.parameters import FULL_BATCH
 
 
 def train(command: click.Command, options: dict[str, Any], settings: dict[str, Any], began: float) -> Status:
@@ -36,22 +38,59 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
     Args:
         command: ``mlp-xp train``.
         options: their values by name.
-        settings: those of them that decide the result.
+        settings: those of them that decide the result and differ from their defaults.
         began: when the command began, by ``time.perf_counter``.
     """
-    files = result_files(options)
+    _check_together(options)
     screen = Screen(options["as_json"], options["quiet"])
-    run = Run(options, files, as_toml(settings), command_line(command, settings), screen, began)
+    run = Run(options, result_files(options), settings, command_line(command, settings), screen, began)
+    if options["dry_run"]:
+        return look_only(run)
+    files = run.files
     with (
         claimed(files.model, files.picture, files.config, force=options["force"]),
         claimed(files.checkpoint, force=options["force"] or options["resume"]),
     ):
-        choose(run)
-        if not fit(run):
-            return Status.WRONG_GRADIENT
-        test(run)
+        run.look = _look(options)
+        for note in run.look.notes:
+            screen.say(f"note: {note}")
+        if options["numbers"] == "auto":
+            if not _fit_either(run):
+                return Status.WRONG_GRADIENT
+        else:
+            choose(run)
+            if not fit(run):
+                return Status.WRONG_GRADIENT
+        judge(run)
+        refit(run)
         write(run)
         return report(run)
+
+
+def look_only(run: Run) -> Status:
+    """Show what each column is taken for, the network, and what it costs to train; nothing is trained or written."""
+    run.look = _look(run.options)
+    columns = show_columns(run.screen, run.look)
+    choose(run)
+    cost = show_cost(run)
+    run.screen.record({**columns, **cost})
+    return Status.OK
+
+
+def _look(options: dict[str, Any]) -> Look:
+    """The data that the options name, read as they say."""
+    return look(options["data"], wanted_of(options), reading_of(options))
+
+
+def _check_together(options: dict[str, Any]) -> None:
+    """Raise for options that exclude each other."""
+    several = "--cv fits several networks" if options["cv"] else "--numbers auto fits two networks"
+    if options["checkpoint"] and (options["cv"] or options["numbers"] == "auto"):
+        raise ValueError(f"{several}, and --checkpoint keeps the state of one; leave one of them out")
+    if options["cv"] and not options["refit"]:
+        raise ValueError("--cv saves a model that is fitted to all rows, so --no-refit does not go with it")
+    if options["numbers"] == "auto" and not (watches(options) or options.get("folds")):
+        raise ValueError("--numbers auto is decided by rows held out for validation: it needs --early-stopping")
 
 
 # --- choose ------------------------------------------------------------------------------------------------------
@@ -67,20 +106,14 @@ def choose(run: Run) -> None:
     """
     options, say = run.options, run.screen.say
     run.backend, dtype = options["backend"], options["dtype"]
-    # a backend that can't be used is refused before the data is read
+    # a backend that can't be used is refused before the data is read as numbers
     place = None if run.backend == "auto" else load(run.backend, dtype, options["device"])
-    run.data = prepare(options)
-    kind, labels = (MLPRegressor, []) if run.data.classes is None else (MLPClassifier, run.data.classes.tolist())
-    settings = estimator_settings(options, run.data.recipe.task, labels)
-    together = "together" if run.data.recipe.image_shape else True
-    estimator = kind(
-        **settings, random_state=options["seed"], check_gradients=options["check_gradients"],
-        standardise=options["standardise"] and together,
-    )  # fmt: skip
+    run.data = prepare(run.look, options)
+    estimator = estimator_of(run)
     run.lap("loading libraries and data")
-    n, d_in = run.data.training.X.shape
-    run.sizes = (d_in, *estimator.hidden_layer_sizes, run.data.outputs * estimator._outputs_per_target())
-    _check_memory(run.sizes, estimator.solver, dtype, estimator.ensemble)
+    n, recipe = len(run.data.splits[0].trained), run.data.recipe_of(0)
+    run.sizes = (recipe.width, *estimator.hidden_layer_sizes, run.data.outputs * estimator._outputs_per_target())
+    _memory.check_network(run.sizes, estimator.solver, dtype, estimator.ensemble)
     if place is None:
         choice = fastest(run.sizes, min(_TIMED_ROWS, n), dtype)
         run.backend = choice.backend
@@ -89,190 +122,111 @@ def choose(run: Run) -> None:
         run.lap("choosing the backend")
     if options["compile"]:
         estimator.set_params(compile=compiler(run.backend))
-    run.model = Model(estimator, place, run.data.recipe, {})
+    run.model = Model(estimator, place, recipe, {})
     run.network = f"{network(run.sizes, estimator.activation, estimator.ensemble)}, {estimator.solver}"
     task = run.data.recipe.task
-    say(f"{run.name}: {run.data.rows}")
+    say(f"{run.name}: {run.data.counts}")
     say(task if options["task"] else f"{task}, since {run.data.reason}; --task decides otherwise")
     for note in run.data.notes:
-        say(note)
+        say(f"note: {note}")
     say(f"network {run.network}, on {run.backend} in {dtype}")
 
 
-def _check_memory(sizes: tuple[int, ...], solver: str, dtype: str, networks: int) -> None:
-    """Raise unless parameters, their initial values in float64, gradients and the optimizer's state fit in memory."""
-    cost = step_cost(
-        sizes, 1, dtype, optimizer={"sgd": "momentum", "lbfgs": "adam", "newton-cg": "adam"}.get(solver, solver)
-    )
-    needed = networks * (2 * cost.parameter_bytes + 8 * cost.parameters + cost.optimizer_bytes)
-    try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows does not say
-        return
-    if needed > there:
-        raise ValueError(
-            f"{f'{networks} networks' if networks > 1 else 'a network'} of {'-'.join(map(str, sizes))} must fit in "
-            f"memory: it takes {needed / 1e9:,.0f} GB to train, this machine has {there / 1e9:,.0f} GB"
-        )
+def estimator_of(run: Run) -> Any:
+    """The estimator that the options describe, for the data of ``run``; it stops early where it has rows to watch."""
+    options, data = run.options, run.data
+    kind, labels = (MLPRegressor, []) if data.classes is None else (MLPClassifier, data.classes.tolist())
+    settings = estimator_settings(options, data.recipe.task, labels)
+    together = "together" if data.recipe.image_shape else True
+    if options["solver"] not in FULL_BATCH and not options.get("folds"):
+        settings["early_stopping"] = bool(len(data.splits[0].validated))
+    return kind(
+        **settings, random_state=options["seed"], check_gradients=options["check_gradients"],
+        standardise=options["standardise"] and together,
+    )  # fmt: skip
 
 
-# --- fit ---------------------------------------------------------------------------------------------------------
-
-_INTERRUPTED = "interrupted by user"  # the warning with which ``fit`` ends after Ctrl-C
-
-
-def fit(run: Run) -> bool:
-    """Train the estimator of ``run``; whether its gradients are right, without which nothing is trained.
-
-    After Ctrl-C the estimator keeps the best parameters so far.
-
-    Raises:
-        ValueError: for what the estimator refuses.
-        KeyboardInterrupt: for Ctrl-C before the end of the first epoch.
-    """
-    estimator, data, put = run.model.estimator, run.data, run.model.place.put
-    with warnings.catch_warnings(record=True) as caught, _shown(run) as show:
-        warnings.simplefilter("always")
-        if run.options["compile"]:  # a compiler warns about its own code, which no user can change
-            warnings.filterwarnings("ignore", module=r"torch\b")
-        held = data.validation and (put(data.validation.X), data.validation.y)
-        try:
-            estimator.fit(
-                put(data.training.X), data.training.y, eval_set=held, callbacks=(show,),
-                checkpoint=run.files.checkpoint, resume=run.options["resume"],
-            )  # fmt: skip
-        except WrongGradients as error:
-            run.screen.insist(f"{error.report}\nnothing was trained")
+def _fit_either(run: Run) -> bool:
+    """Fit with numbers as they are and with numbers in pieces; ``run`` goes on with the lower validation loss."""
+    tried: dict[str, Run] = {}
+    for numbers in ("plain", "piecewise"):
+        tried[numbers] = one = copy(run)
+        one.options = {**run.options, "numbers": numbers}
+        one.fits, one.notes, one.seconds, one.epoch = [], [], dict(run.seconds), None
+        one.screen.say(f"numbers {numbers}:")
+        one.look = _look(one.options)
+        choose(one)
+        if not fit(one):
             return False
-        except ValueError as error:
-            # the prefix is for users of scikit-learn, who know this sentence
-            raise ValueError(str(error).removeprefix(f"{NOT_FINITE} Here ")) from None
-    warned = dict.fromkeys(str(warning.message) for warning in caught)
-    run.interrupted = any(_INTERRUPTED in text for text in warned)
-    if run.interrupted:
-        if run.epoch is None:
-            raise KeyboardInterrupt
-        estimator._learned(run.epoch.best)
-    seconds, history = run.lap("training"), estimator._history
-    checking = max(seconds - history[-1].seconds, 0.0) if history else 0.0
-    run.seconds |= {"training": seconds - checking, "checking the gradients": checking}
-    for text in warned:
-        if "Maximum iterations" in text:
-            text = f"stopped after {estimator.max_iter} epochs, and was still improving: --max-iter gives it more"
-        if _INTERRUPTED not in text:
-            run.screen.say(f"note: {' '.join(text.split())}")
+        run.seconds |= one.seconds
+    losses = {numbers: _validation_loss(one) for numbers, one in tried.items()}
+    chosen = min(losses, key=lambda numbers: losses[numbers])
+    vars(run).update({**vars(tried[chosen]), "seconds": run.seconds})
+    other = max(losses, key=lambda numbers: numbers != chosen)
+    run.notes.append(
+        f"numbers {chosen}: validation loss {losses[chosen]:.4f}, {losses[other]:.4f} with numbers {other}"
+    )
     return True
 
 
-@contextmanager
-def _shown(run: Run) -> Iterator[Callable[[Epoch], None]]:
-    """A callback of ``fit`` that shows each epoch: on a bar in a terminal, as a line elsewhere, and as JSON."""
-    screen, epochs, rows = run.screen, run.model.estimator.max_iter, run.data.training.X.shape[0]
-    console = screen.console if screen.is_terminal else None
-    line = ""  # about the last epoch
-    with progress_bar(console is not None, epochs, lambda _: line, console, "checking the gradients") as show_bar:
-
-        def show(epoch: Epoch) -> None:
-            nonlocal line
-            if run.epoch is None and run.options["check_gradients"]:
-                _say_checked(run)
-            run.epoch, last = epoch, epoch.last
-            before = epoch.history[-2].seconds if len(epoch.history) > 1 else 0.0
-            speed = rows / max(last.seconds - before, 1e-9)
-            line = _in_a_line(last, run.model.score_name, speed)
-            screen.record({
-                "epoch": last.number, "loss": last.loss, "validation_loss": last.val_loss,
-                "validation_score": last.val_score, "learning_rate": last.lr, "seconds": last.seconds,
-                "rows_per_second": round(speed),
-            })  # fmt: skip
-            show_bar(epoch)
-            if console is None:
-                screen.say(f"epoch {last.number}/{epochs}: {line}")
-
-        yield show
+def _validation_loss(run: Run) -> float:
+    """The mean over all networks of the loss on rows held out, after the epoch that each has kept."""
+    estimators = [each.model.estimator for each in run.fits]
+    kept = [
+        min(records, key=estimator._watch) for estimator in estimators for records in own_records(estimator._history)
+    ]
+    return float(np.mean([np.nan if record.val_loss is None else record.val_loss for record in kept]))
 
 
-def _say_checked(run: Run) -> None:
-    """``checked in float64: pass, relative errors above 1.2e-09 would have been seen (87 evaluations)``."""
-    checked = run.model.estimator.gradient_report_
-    resolution = max(row.resolution for row in checked.tensors)
-    why = next((f"; {row.name}: {row.diagnosis}" for row in checked.tensors if row.diagnosis), "")
-    run.screen.say(
-        f"gradients on some rows, checked in {checked.reference}: {checked.verdict}, relative errors above "
-        f"{resolution:.1e} would have been seen ({checked.evaluations:,} evaluations){why}"
-    )
+# --- judge, write ------------------------------------------------------------------------------------------------
 
 
-def _in_a_line(last: Record, score_name: str, speed: float) -> str:
-    """``loss 0.4321, validation accuracy 91.20%, 12,345 rows/s``."""
-    scored = ""
-    if last.val_score is not None:
-        scored = f", validation {score_name} {last.val_score:{'.2%' if score_name == 'accuracy' else '.4f'}}"
-    return f"loss {last.loss:.4f}{scored}, " + (
-        f"{speed:,.0f} rows/s" if speed < 1e6 else f"{speed / 1e6:.1f} M rows/s"
-    )
-
-
-# --- test, write, report -----------------------------------------------------------------------------------------
-
-
-def test(run: Run) -> None:
-    """Predict the test rows, and show how good the predictions are."""
-    model, (X, y) = run.model, run.data.test
-    run.predicted = np.concatenate([model.predict(X[low : low + ROWS]) for low in range(0, len(X), ROWS)])
-    run.score = score(y, run.predicted, model.is_classifier, run.options["seed"])
+def judge(run: Run) -> None:
+    """Predict the rows that were held out, and judge the predictions."""
+    seed, data, said = run.options["seed"], run.data, []
+    for number, each in enumerate(run.fits):
+        X, y = data.tested_by(number)
+        said.append(said_of(each.model, (X[low : low + ROWS] for low in range(0, len(X), ROWS))))
+        split = data.splits[number]
+        known = data.rows.y[np.concatenate([split.trained, split.validated])]
+        run.folds.append(judged(each.model, y, said[-1], known, seed))
+    run.judged = run.folds[0]
+    if len(said) > 1:
+        parts: Any = zip(*said, strict=True)  # of each array one for each fold
+        together = Said._make([None if part[0] is None else np.concatenate(part) for part in parts])
+        run.judged = judged(run.model, data.test.y, together, data.rows.y, seed)
+    run.predicted, run.score = run.judged.predicted, run.judged.headline
     run.lap("testing")
-    run.screen.show(score_table(model, y, run.predicted, "test set"))
-    run.screen.say(f"test {run.score}")
 
 
 def write(run: Run) -> None:
-    """Write the model, the picture of the run and its settings."""
+    """Write the model, the settings of the run, and its picture; what fails after the model loses nothing but itself.
+
+    Raises:
+        ValueError: the model can't be written.
+    """
     versions = {"mlp_xp": __version__, "python": sys.version.partition(" ")[0], "numpy": np.__version__}
+    refitted = run.refitted and run.refitted._asdict()
     notes = {
-        "recipe": run.data.recipe.as_notes(), "data": run.data.about, "command": run.command,
+        "recipe": run.saved.recipe.as_notes(), "data": {**run.data.about, "refitted": refitted},
+        "command": run.command,
         "versions": versions | {run.backend: installed(run.backend).version or ""}, "backend": run.backend,
-        "interrupted": run.interrupted, "test": run.score._asdict(),
+        "interrupted": bool(run.interrupted), "test": run.judged.as_record(),
     }  # fmt: skip
-    estimator_files.save(run.model.estimator, run.files.model, notes)
-    if run.files.picture is not None and run.model.estimator._history:
-        from mlp_xp.cli._picture import draw  # imported here: matplotlib takes a third of a second
-
-        draw(run, run.files.picture)
-        run.pictured = True
-    if run.files.config is not None:
-        write_whole(run.files.config, run.settings.encode())
-    run.lap("saving and drawing")
-
-
-def report(run: Run) -> Status:
-    """Show what was written, how long it took, and how to do it again; the exit status."""
-    history, total, memory = run.model.estimator._history, run.total, _peak_memory()
-    slowest, seconds = max(run.seconds.items(), key=lambda pair: pair[1])
-    picture = {"picture": str(run.files.picture)} if run.pictured else {}
-    run.screen.record({
-        "final": True, "task": run.data.recipe.task, "epochs": len(history), "interrupted": run.interrupted,
-        "test": run.score._asdict(), "model": str(run.files.model), **picture, "seconds": total, "slowest": slowest,
-        "slowest_seconds": seconds, "peak_memory": memory, "command": run.command,
-    })  # fmt: skip
-    say = run.screen.say
-    say(f"{total:.1f} s in all, {seconds:.1f} s of them {slowest}"
-        f"{f', at most {memory / 1e6:,.0f} MB of memory' if memory else ''}")  # fmt: skip
-    say(f"wrote {' and '.join([str(run.files.model), *picture.values()])}")
-    say(f"again: {run.command}")
-    if not run.interrupted:
-        return Status.OK
-    best = min(history, key=lambda record: record.watched).number
-    go_on = f"; go on with: {run.command} --resume --force" if run.files.checkpoint else ""
-    saved = f"the best model so far, of epoch {best}, is in {run.files.model}"
-    to_stderr(f"interrupted after epoch {len(history)}: {saved}{go_on}")
-    return Status.INTERRUPTED
-
-
-def _peak_memory() -> int:
-    """Bytes; 0 where the system does not say."""
+    if len(run.folds) > 1:
+        notes["folds"] = [each.as_record() for each in run.folds]
+    estimator_files.save(run.saved.estimator, run.files.model, notes)
     try:
-        import resource
-    except ModuleNotFoundError:  # on Windows
-        return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        if run.files.config is not None:
+            write_whole(run.files.config, as_toml(run.settings).encode())
+        if run.options["importance"]:
+            tested, last = run.data.tested_by(len(run.fits) - 1), run.fits[-1].model
+            run.importance = importance(last, tested.X, tested.y, run.folds[-1], run.options["seed"])
+        if run.files.picture is not None and run.model.estimator._history:
+            from mlp_xp.cli._picture import draw  # imported here: matplotlib takes a third of a second
+
+            draw(run, run.files.picture)
+            run.pictured = True
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        run.failed = first_line(error)
+    run.lap("saving and drawing")

@@ -1,48 +1,122 @@
 """``mlp-xp evaluate``: how good a model is on rows whose targets are known."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from mlp_xp.cli._help import command_of
+from mlp_xp.cli._help import MODEL, DataName, command_of
 from mlp_xp.cli._options import backend_option, device_option, json_option, reading_of, reading_options
 from mlp_xp.cli._output import Screen
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mlp_xp.cli._model import Counts, Model
+    from mlp_xp.cli._scores import Said
+    from mlp_xp.data import Source
+
 
 @command_of("evaluate houses.safetensors houses.csv")
-@click.argument("model")
-@click.argument("data")
+@click.argument("model", type=MODEL)
+@click.argument("data", type=DataName())
+@click.option("--importance", is_flag=True, help="Show which columns matter: how much the score falls without each.")
 @reading_options
 @backend_option
 @device_option
 @json_option
-def command(model: str, data: str, backend: str, device: str | None, as_json: bool, **reading: Any) -> None:
+def command(
+    model: str, data: str, importance: bool, backend: str, device: str | None, as_json: bool, **reading: Any
+) -> None:  # fmt: skip
     """Score MODEL on DATA, whose targets are known: accuracy or R^2 with an interval, confusions or residuals.
 
-    If DATA is what the model was trained on, only the test rows of the training are scored. For example: mlp-xp
-    evaluate houses.safetensors sold_since.csv
+    If DATA is what the model was trained on, only the rows that it has not learned from are scored; where there are
+    none, that is said. For example: mlp-xp evaluate houses.safetensors sold_since.csv
     """
     # imported here: --help must stay fast
+    from mlp_xp.cli._importance import importance as importance_of
+    from mlp_xp.cli._importance import importance_table
+    from mlp_xp.cli._model import open_for, open_model
+    from mlp_xp.cli._score_tables import score_table
+    from mlp_xp.cli._scores import judged, lines_of, score_in
+
+    opened, screen = open_model(model, backend, device), Screen(as_json)
+    source = open_for(opened, data, reading_of(reading))
+    rows, counts = _read(opened, source, with_X=importance)
+    tested, usual = _of_the_training(opened, rows.y)
+    where = data
+    if tested is not None:
+        where = f"{data}, {'the test rows of its training' if len(tested) else 'which the model has learned from'}"
+    if tested is not None and len(tested):
+        rows = _Rows(rows.X if rows.X is None else rows.X[tested], rows.y[tested], rows.said.of(tested))
+    found = judged(opened, rows.y, rows.said, usual)
+    notes = [*source.notes, *filter(None, (str(counts),))]
+    record = {"rows_of": where, **found.as_record(), **counts.as_record(), **({"notes": notes} if notes else {})}
+    for note in notes:
+        screen.say(f"note: {note}")
+    screen.show(score_table(opened, rows.y, found.predicted, where))
+    if rows.X is not None:
+        needed = importance_of(opened, rows.X, rows.y, found)
+        record["importance"] = {"score": needed.score, "columns": needed.as_records()}
+        screen.show(importance_table(needed, where))
+    for line in lines_of(found):
+        screen.say(line)
+    if tested is not None and not len(tested):
+        record["learned_from"] = True
+        screen.say(f"note: the model has learned from every row of {data}, so this says little about new rows")
+        if test := opened.header["notes"].get("test"):
+            record["test"] = test
+            screen.say(f"its test rows, before it was fitted to all rows: {score_in(test)}")
+    screen.record(record)
+
+
+class _Rows(NamedTuple):
+    """Rows whose targets are known, as the recipe reads them; X is None where nobody needs it."""
+
+    X: NDArray[Any] | None
+    y: NDArray[Any]
+    said: Said
+
+
+def _read(model: Model, source: Source, with_X: bool) -> tuple[_Rows, Counts]:
     import numpy as np
 
-    from mlp_xp.cli._model import digest, open_for, open_model
-    from mlp_xp.cli._scores import score, score_table
+    from mlp_xp.cli._model import Counts
+    from mlp_xp.cli._scores import said_of
+
+    parts, counts = [], Counts()
+
+    def inputs() -> Iterator[Any]:
+        for chunk, encoded in model.chunks(source, why="to judge a model by"):
+            counts.add(model.recipe, chunk, encoded)
+            parts.append(encoded if with_X else encoded._replace(X=encoded.X[:0]))
+            if len(encoded.X):
+                yield encoded.X
+
+    said = said_of(model, inputs())
+    X, y, kept = (np.concatenate([each[place] for each in parts]) for place in range(3))
+    y = model.known(source.where, y, kept) if model.is_classifier else y.astype(np.float64)
+    return _Rows(X if with_X else None, y, said), counts
+
+
+def _of_the_training(model: Model, y: NDArray[Any]) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """The test rows of the training, if these are its targets: none of them if all were learned from; else None.
+
+    Returns them, and the targets, or the baseline alone, that the baseline predicts from; None where not known.
+    """
+    import numpy as np
+
+    from mlp_xp.cli._model import digest
     from mlp_xp.data import hold_out
 
-    opened = open_model(model, backend, device)
-    source = open_for(opened, data, reading_of(reading))
-    truths, predictions = [], []
-    for X, y in opened.chunks(source, why="to judge a model by"):
-        truths.append(y)
-        predictions.append(opened.predict(X))
-    y, predicted = np.concatenate(truths), np.concatenate(predictions)
-    y = opened.known(source.where, y) if opened.is_classifier else y.astype(np.float64)
-    where, split = data, opened.header["notes"].get("data", {}).get("split")
-    if split is not None and split["digest"] == digest(y):
-        _, rows = hold_out(split["share"], split["seed"], len(y), y if opened.is_classifier else None)
-        if len(rows):
-            y, predicted, where = y[rows], predicted[rows], f"{data}, the test rows of its training"
-    found, screen = score(y, predicted, opened.is_classifier), Screen(as_json)
-    screen.record({"rows_of": where, **found._asdict()})
-    screen.show(score_table(opened, y, predicted, where))
-    screen.say(str(found))
+    notes = model.header["notes"]
+    about = notes.get("data", {})
+    baseline = notes.get("test", {}).get("baseline")
+    usual = None if baseline is None else np.asarray([baseline["predicts"]])
+    split = about.get("split")
+    if split is None or split["digest"] != digest(y):
+        return None, usual
+    kept, out = hold_out(split["share"], split["seed"], len(y), y if model.is_classifier else None)
+    return (out[:0] if about.get("refitted") else out), (y[kept] if usual is None else usual)

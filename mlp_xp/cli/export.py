@@ -4,14 +4,14 @@ from typing import Any
 
 import click
 
-from mlp_xp.cli._help import command_of
+from mlp_xp.cli._help import MODEL, FileName, command_of
 from mlp_xp.cli._options import force_option
 from mlp_xp.cli._output import Screen, claimed, listed, with_suffix
 
 
 @command_of("export houses.safetensors houses.onnx")
-@click.argument("model")
-@click.argument("output")
+@click.argument("model", type=MODEL)
+@click.argument("output", type=FileName(".onnx"))
 @force_option
 def command(model: str, output: str, force: bool) -> None:
     """Write MODEL to OUTPUT, an .onnx file that takes the columns as they are and computes in float64.
@@ -26,7 +26,7 @@ def command(model: str, output: str, force: bool) -> None:
     from mlp_xp.export import model_of
 
     path = with_suffix(output, ".onnx")
-    with claimed(path, force=force):
+    with claimed(path, force=force, inputs=(model,)):
         opened = open_model(model)
         constants: list[Any] = [to_host(each).astype(np.float64) for each in opened.estimator._constants()]
         model_of(path, tuple(constants), opened.estimator._computed)

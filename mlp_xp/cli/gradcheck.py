@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from mlp_xp.backends import BACKENDS, DTYPES
-from mlp_xp.cli._help import Names, Option, command_of, name_option
+from mlp_xp.cli._help import DataName, FileName, Names, Option, command_of, name_option
 from mlp_xp.cli._options import DEVICE, seed_option
 from mlp_xp.cli._output import Screen, Status
 
@@ -25,8 +25,8 @@ _OWN: dict[str, Any] = {"cls": Option, "group": "Without PROBLEM"}
     "gradcheck my_layer.py:problem --full",
     "gradcheck model.safetensors table.csv",
 )
-@click.argument("problem", type=click.Path(), required=False, metavar="[FILE.py:NAME | MODEL DATA]")
-@click.argument("data", metavar="", required=False)
+@click.argument("problem", type=FileName(".py", ".safetensors"), required=False, metavar="[FILE.py:NAME | MODEL DATA]")
+@click.argument("data", type=DataName(), metavar="", required=False)
 @click.option("--full", is_flag=True, help="Compare every entry with its own finite difference too: slower.")
 @click.option("--allow-inconclusive", is_flag=True, help="Exit with 0 for gradients that can't be resolved, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")

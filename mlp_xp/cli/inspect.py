@@ -1,13 +1,14 @@
-"""``mlp-xp inspect``: the architecture of a model, how it was trained, and what a step costs."""
+"""``mlp-xp inspect``: architecture, training and columns of a model, and what a step costs; or the columns of data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlp_xp.cli._help import command_of
+from mlp_xp.cli._help import DataName, command_of
+from mlp_xp.cli._options import reading_of, reading_options
 from mlp_xp.cli._output import Screen, Table, listed, network, readable
 from mlp_xp.cost import step_cost
 from mlp_xp.criterion import criterion_named
@@ -17,22 +18,33 @@ if TYPE_CHECKING:
     from mlp_xp.train import Record
 
 
-@command_of("inspect houses.safetensors")
-@click.argument("model")
+@command_of("inspect houses.safetensors", "inspect houses.csv --target price")
+@click.argument("file", type=DataName(".safetensors"))
+@click.option("--target", help="The column of data that is to be learned; by default the last.")
+@reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print all that the file says, as JSON.")
-def command(model: str, as_json: bool) -> None:
-    """Show what is in MODEL: architecture, training, cost, data, versions.
+def command(file: str, target: str | None, as_json: bool, **reading: Any) -> None:
+    """Show what is in FILE, a model: architecture, training, cost, data, versions. Or data: each column, what it holds.
 
-    For example: mlp-xp inspect houses.safetensors
+    What `train` would take the columns of data for, and why, is shown as by `mlp-xp train FILE --dry-run`.
     """
     # imported here: --help must stay fast
     from rich.markup import escape
 
+    if not file.endswith(".safetensors"):
+        from mlp_xp.cli._survey import inspect_data
+
+        inspect_data(Screen(as_json), file, target, reading_of(reading))
+        return
+    from mlp_xp.cli._columns import uses, uses_table
     from mlp_xp.cli._model import open_model
 
-    opened, screen = open_model(model), Screen(as_json)
-    screen.record({**opened.header, "sizes": _sizes(opened)})
-    screen.show(Table(model, ("", ""), [(escape(name), escape(value)) for name, value in _facts(opened) if value]))
+    opened, screen = open_model(file), Screen(as_json)
+    columns = uses(opened.recipe, opened.header["notes"].get("data", {}).get("left_out", {}))
+    screen.record({**opened.header, "sizes": _sizes(opened), "columns": [each._asdict() for each in columns]})
+    screen.show(Table(file, ("", ""), [(escape(name), escape(value)) for name, value in _facts(opened) if value]))
+    if columns:
+        screen.show(uses_table(columns))
 
 
 def _sizes(model: Model) -> list[int]:
@@ -42,6 +54,9 @@ def _sizes(model: Model) -> list[int]:
 
 def _facts(model: Model) -> Iterator[tuple[str, str]]:
     """Names and texts, in the order in which they are shown; an empty text is left out."""
+    from mlp_xp.cli._columns import reading_line
+    from mlp_xp.cli._scores import baseline_in, score_in
+
     estimator, notes, recipe = model.estimator, model.header["notes"], model.recipe
     yield (
         "network",
@@ -57,14 +72,24 @@ def _facts(model: Model) -> Iterator[tuple[str, str]]:
     if estimator._history:
         yield from _training(estimator._history, model.score_name)
     if found := notes.get("test"):
-        interval = f"({found['low']:.4f} to {found['high']:.4f})"
-        yield "test", f"{found['name']} {found['value']:.4f} {interval}, {found['rows']:,} rows"
+        yield "test", str(score_in(found))
+        yield "baseline", baseline_in(found)
     yield "a step", _cost_of_a_step(model)
     if about := notes.get("data"):
         counts = f"{about['trained']:,} trained on, {about['validated']:,} to validate, {about['tested']:,} to test"
         yield "data", f"{about['name']}: {about['rows']:,} rows, {counts}"
+        yield "refitted", _refitted(about.get("refitted"))
+    yield "text", reading_line(recipe.reading)
     yield "versions", ", ".join(f"{name} {version}" for name, version in notes.get("versions", {}).items())
     yield "again", notes.get("command", "")
+
+
+def _refitted(refitted: dict[str, int] | None) -> str:
+    """What a model learned from after its test; "" where that is what it was tested with."""
+    if not refitted:
+        return ""
+    epochs = f" for {refitted['epochs']:,} epochs" if refitted["epochs"] else ""
+    return f"on all {refitted['rows']:,} rows{epochs}; the test is of the model before"
 
 
 _SHOWN = ("activation", "hidden_layer_sizes", "random_state", "check_gradients")  # elsewhere in the table

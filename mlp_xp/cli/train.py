@@ -8,8 +8,9 @@ import click
 
 from mlp_xp._lib.arguments import one_of
 from mlp_xp.backends import BACKENDS, DTYPES
-from mlp_xp.cli._help import Names, command_of
+from mlp_xp.cli._help import MODEL, DataName, FileName, Names, command_of
 from mlp_xp.cli._options import (
+    SETTINGS,
     TASKS,
     OneOf,
     device_option,
@@ -19,9 +20,16 @@ from mlp_xp.cli._options import (
     seed_option,
     setting_options,
 )
+from mlp_xp.parameters import PRESETS
 
-_NOT_SAVED = ("config", "save_config", "quiet", "as_json", "show", "force", "resume")
+_NOT_SAVED = ("config", "save_config", "quiet", "as_json", "show", "force", "resume", "dry_run")
 """Options that do not change the result."""
+
+_PRESETS = {
+    "quick": "a network that stops early, within seconds",
+    "best": "five wider networks with dropout, each of which stops by rows of its own, for a few times as long",
+}
+_QUICK = "quick"
 
 
 def _read_config(context: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
@@ -35,12 +43,54 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
         raise ValueError(f"{path} can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} must be TOML: {error}") from None
-    known = {str(p.name) for p in context.command.params} - set(_NOT_SAVED)
+    known = _names_in_file(context.command)
     for name in found:
         if name not in known:
-            raise ValueError(f"{path}: a setting must be {one_of(known, name, most=8)}")
-    context.default_map = {**(context.default_map or {}), **found}
+            raise ValueError(f"{path}: a setting must be {one_of({*known.values()}, name, most=8)}")
+    several = {str(parameter.name) for parameter in context.command.params if getattr(parameter, "multiple", False)}
+    settings = {known[name]: value for name, value in found.items()}
+    for name in several & settings.keys():
+        if isinstance(settings[name], str):  # one column need not be a list
+            settings[name] = [settings[name]]
+    context.default_map = {**(context.default_map or {}), **settings}
     return path
+
+
+def _names_in_file(command: click.Command) -> dict[str, str]:
+    """What a file of settings may call an option, its spellings on the command line included -> its name."""
+    names: dict[str, str] = {}
+    for parameter in command.params:
+        if (name := str(parameter.name)) not in _NOT_SAVED:
+            spellings = (each.lstrip("-") for each in parameter.opts if each.startswith("--"))
+            names |= dict.fromkeys((name, *(s for each in spellings for s in (each, each.replace("-", "_")))), name)
+    return names
+
+
+def _use_preset(context: click.Context, parameter: click.Parameter, preset: str) -> str:
+    """Let the settings of a preset be the defaults, which a file of settings and the command line override."""
+    if preset != _QUICK:  # the settings of the first preset are the defaults of the options
+        context.default_map = {**settings_of(preset), **(context.default_map or {})}
+    return preset
+
+
+def settings_of(preset: str) -> dict[str, Any]:
+    """The options that a preset sets, and those that only the first sets, which are as in the estimators."""
+    plain = {name: SETTINGS[name].default for name in PRESETS[_QUICK] if name in SETTINGS}
+    settings = {**plain, **PRESETS[preset]} if preset != _QUICK else PRESETS[preset]
+    types = {str(parameter.name): parameter.type for parameter in command.params}
+    return {name: types[name].convert(value, None, None) for name, value in settings.items() if name in types}
+
+
+def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
+    """The options that decide the result and differ from the defaults of their preset."""
+    usual = {str(p.name): p.default is True if getattr(p, "is_flag", False) else p.default for p in command.params}
+    usual |= settings_of(values["preset"])
+    kept = ("data", *(("preset",) if values["preset"] != _QUICK else ()))
+    return {
+        name: value
+        for name, value in values.items()
+        if name in kept or (name not in _NOT_SAVED and value not in (None, ()) and value != usual[name])
+    }
 
 
 @command_of(
@@ -48,15 +98,44 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
     "train houses.csv --target price --hidden 64,32 --epochs 50",
     "train mnist/ --backend torch --device cuda --early-stopping",
 )
-@click.argument("data", default="digits", required=False)
+@click.argument("data", type=DataName(), default="digits", required=False)
 @click.option("--target", help="The column to learn; by default the last.")
 @click.option("--task", type=OneOf(*TASKS), help="By default inferred from the target.")
 @click.option("--drop", multiple=True, help="A column to leave out; can be repeated.")
 @click.option("--category", multiple=True, help="A column of numbers that are categories; can be repeated.")
-@click.option("--missing", type=OneOf("refuse", "drop", "fill"), default="refuse", help="Way to treat missing values.")
+@click.option(
+    "--missing",
+    type=OneOf("auto", "refuse", "drop", "fill"),
+    default="auto",
+    help="Way to treat missing values; auto: the median and a column that says so, categories a level of their own.",
+)
+@click.option(
+    "--unknown",
+    type=OneOf("level", "refuse"),
+    default="level",
+    help="Way to treat categories of new data that the training did not have; level: one of their own.",
+)
+@click.option(
+    "--numbers",
+    type=OneOf("plain", "piecewise", "auto"),
+    default="plain",
+    help="Way to encode numbers: as they are, in pieces, or what has the lower validation loss.",
+)
 @reading_options
 @click.option("--standardise/--no-standardise", default=True, help="Scale each column to mean 0 and deviation 1.")
 @click.option("--test-fraction", type=click.FloatRange(0, 1, True, True), default=0.2, help="Share of test rows.")
+@click.option("--cv", type=click.IntRange(2), metavar="K", help="Score by cross-validation in K folds of all rows.")
+@click.option(
+    "--refit/--no-refit", default=True, help="After the test, fit again to all rows, for as many epochs as were best."
+)
+@click.option(
+    "--preset",
+    type=OneOf(*_PRESETS),
+    default=_QUICK,
+    is_eager=True,
+    callback=_use_preset,
+    help=f"Settings to start from; {'; '.join(f'{name}: {text}' for name, text in _PRESETS.items())}.",
+)
 @setting_options
 @click.option(
     "--backend", type=Names(("auto", *BACKENDS)), default="numpy",
@@ -66,13 +145,22 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
 @click.option("--dtype", type=OneOf(*DTYPES), default="float32", help="Floating-point type of all computations.")
 @click.option("--compile", is_flag=True, help="Compile the training step (backends jax and torch); that takes seconds.")
 @seed_option
+@click.option("--importance", is_flag=True, help="Show which columns matter: how much the score falls without each.")
 @click.option("--check-gradients/--no-check-gradients", default=True, help="Check the gradients before training.")
-@click.option("--checkpoint", help="A .safetensors file for the state of the training, written after every epoch.")
+@click.option(
+    "--checkpoint", type=MODEL, help="A .safetensors file for the state of the training, written after every epoch."
+)
 @click.option("--resume", is_flag=True, help="Continue from the checkpoint.")
-@click.option("--output", "-o", help="The .safetensors file of the model; by default named after the data.")
-@click.option("--picture", help="A .png file, by default named after the model; none for no picture.")
-@click.option("--config", is_eager=True, callback=_read_config, help="A TOML file of defaults for these options.")
-@click.option("--save-config", help="A TOML file to write the options of this run to.")
+@click.option("--output", "-o", type=MODEL, help="The .safetensors file of the model; by default named after the data.")
+@click.option(
+    "--picture", type=FileName(".png"), help="A .png file, by default named after the model; none for no picture."
+)
+@click.option(
+    "--config", type=FileName(".toml"), is_eager=True, callback=_read_config,
+    help="A TOML file of defaults for these options.",
+)  # fmt: skip
+@click.option("--save-config", type=FileName(".toml"), help="A TOML file to write the options of this run to.")
+@click.option("--dry-run", is_flag=True, help="Show columns, network and cost; nothing is trained or written.")
 @click.option("--show", is_flag=True, help="Show the picture in the terminal too.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 @json_option
@@ -81,11 +169,14 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
 def command(context: click.Context, /, **values: Any) -> int:
     """Train a network on DATA, save it with all that is needed to use it, and draw what was learned.
 
-    DATA is a .csv, .tsv, .parquet, .arrow or .npz file, a folder of IDX files, openml:NAME, or one of digits, iris,
-    wine, breast_cancer, diabetes.
+    DATA is {data}.
     """
     began = time.perf_counter()  # loading libraries takes much of a short run
     from mlp_xp.cli._training import train  # imported here: --help must stay fast
 
-    settings = {name: value for name, value in values.items() if name not in _NOT_SAVED}
-    return train(context.command, values, settings, began)
+    return train(context.command, values, chosen_of(context.command, values), began)
+
+
+for _parameter in command.params:  # the help shows what a run without a preset takes
+    if _parameter.name in settings_of(_QUICK):
+        _parameter.default = settings_of(_QUICK)[_parameter.name]

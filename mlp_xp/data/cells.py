@@ -112,7 +112,8 @@ def _texts(column: Any, decimal: str, missing: frozenset[str]) -> Cells:
     array = pa.array(column, type=pa.large_string(), from_pandas=True)
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     absent = compute.is_in(array, pa.array(["", *missing], type=pa.large_string()))
-    array = compute.if_else(absent, pa.scalar(None, pa.large_string()), array)
+    if absent.true_count:
+        array = compute.if_else(absent, pa.scalar(None, pa.large_string()), array)
     numbers = _plain_numbers(array, decimal)
     if numbers is not None:
         return Cells(numbers=numbers)

@@ -35,6 +35,7 @@ _FEW = 10  # fewer different texts are categories, however few rows there are
 _MANY = 20  # of more categories those that are rare share a column
 _RARE = 2  # a category seen so often cannot be learned from
 _MOST_CATEGORIES = 1000  # the most frequent ones; the others share a column
+_SPELLINGS = 2**4 + 2**5  # of true and false in small and capital letters
 _WORDS = 4  # texts of so many words on average are free text
 
 
@@ -103,7 +104,9 @@ class Tally(NamedTuple):
     @property
     def distinct(self) -> int | None:
         """How many different categories there are; None if there are more than the limit."""
-        return None if self.values is None else len(keys_of(self.values))
+        if self.values is None or all(isinstance(value, float) for value in self.values):
+            return None if self.values is None else len(self.values)
+        return len(keys_of(self.values))
 
 
 # --- looking -----------------------------------------------------------------------------------------------------
@@ -121,7 +124,7 @@ def look(before: Tally, cells: Cells, decimal: str = ".", limit: int = 10_000) -
     if cells.numbers is not None:
         found = _look_at_numbers(before, cells.numbers, limit)
     elif cells.moments is not None:
-        found = _look_at_moments(before.rows, cells.moments)
+        found = _look_at_moments(before, cells.moments, limit)
     else:
         found = _look_at_texts(before, cells, decimal)
     return _together(before, found, limit)
@@ -179,15 +182,20 @@ def _look_at_numbers(before: Tally, numbers: NDArray[np.float64], limit: int) ->
     )  # fmt: skip
 
 
-def _look_at_moments(first: int, moments: NDArray[np.datetime64]) -> Tally:
+def _look_at_moments(before: Tally, moments: NDArray[np.datetime64], limit: int) -> Tally:
+    import pandas as pd
+
     absent = np.isnat(moments)
-    cells = Cells(moments=moments).as_texts()
-    assert cells.codes is not None
-    times = np.bincount(cells.codes[~absent], minlength=len(cells.texts))
+    known, row = moments[~absent], int(np.argmin(absent))
+    values: dict[str | float, int] | None = None
+    if before.values is not None:
+        codes, different = pd.factorize(known)
+        if len(different) <= limit:
+            texts = Cells(moments=different).as_texts().texts
+            values = dict(zip(texts, np.bincount(codes, minlength=len(different)).tolist(), strict=True))
     return Tally(
-        len(moments), int(absent.sum()), odd=_first(cells, np.ones(len(cells.texts), dtype=bool), first),
-        dates={ISO: _dates(moments[~absent], np.ones(int((~absent).sum()), dtype=np.int64))},
-        values=dict(zip(cells.texts, times.tolist(), strict=True)),
+        len(moments), int(absent.sum()), odd=Cell(before.rows + row, str(moments[row])) if len(known) else None,
+        dates={ISO: _dates(known, np.ones(len(known), dtype=np.int64))}, values=values,
     )  # fmt: skip
 
 
@@ -304,10 +312,12 @@ def held_by(where: str, name: str, tally: Tally, decimal: str = ".") -> Held:
         ValueError: for text among numbers or dates, and for infinity.
     """
     values = tally.values
-    if values and set(keys_of(values)) <= set(TRUTHS):
+    if values and len(values) <= _SPELLINGS and set(keys_of(values)) <= set(TRUTHS):
         return Held("truth")
     if tally.nominal:
         return Held("text")
+    if tally.odd is not None and (mark := _other_mark(tally, decimal)):
+        return Held("number", mark)
     # whole numbers that begin with a zero, such as 007, are codes
     if tally.numbers > _MAIN_SHARE * tally.known and tally.padded <= _CODES_SHARE * tally.numbers:
         _refuse_odd(where, name, tally.odd, "must be a number")
@@ -320,8 +330,7 @@ def held_by(where: str, name: str, tally: Tally, decimal: str = ".") -> Held:
         if dates.rows < tally.known:
             _refuse_odd(where, name, dates.odd or tally.odd, f"must be a date of the form {forms[0]}")
         return Held("date", forms=forms)
-    mark = _other_mark(tally, decimal)
-    return Held("number", mark) if mark else Held("text")
+    return Held("text")
 
 
 def decide(where: str, name: str, tally: Tally, manner: "Asked") -> Decision:
@@ -339,8 +348,7 @@ def decide(where: str, name: str, tally: Tally, manner: "Asked") -> Decision:
     if tally.missing == tally.rows:
         return Decision("nothing", None, "is missing in every row")
     if is_constant(tally):
-        (value,) = spellings(tally).values()
-        return Decision("nothing", None, f"holds the same value in every row, {value!r}")
+        return Decision("nothing", None, "holds the same value in every row")
     if name in manner.categories:
         return _categories(name, tally, manner.levels, forced=True)
     held = held_by(where, name, tally, manner.decimal)

@@ -6,16 +6,21 @@ Next: ``text`` reads the whole file so.
 """
 
 import csv
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
 CANDIDATES = ",\t;| "  # the earlier wins a draw
 ROWS_LOOKED_AT = 1000
 _SCORED = 200  # rows that decide the separator
-_NUMBER = re.compile(r"[-+(]?\s*[$€£¥]?\s*[-+]?(\d+([.,' \u00a0]\d{3})*[.,]?\d*|[.,]\d+)([eE][-+]?\d+)?\s*[%$€£¥]?\)?")
+_SIGN, _CURRENCY = r"[-+]?", r"\s*[$€£¥]?\s*"
+_NUMBER = re.compile(
+    rf"[-+(]?{_CURRENCY}{_SIGN}(\d+([.,' \u00a0]\d{{3}})*(\.|[.,]\d+)?|[.,]\d+)([eE]{_SIGN}\d+)?\s*[%$€£¥]?\)?"
+)
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d{1,2}:\d\d(:\d\d(\.\d+)?)?")
 _MISSING = frozenset(("", "?", "-", "--", ".", "*", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing"))
 _CLEAR_COMMA = re.compile(r"[-+]?(0,\d+|\d{4,},\d*|\d+,(\d{1,2}|\d{4,})|,\d+|\d{1,3}([. ]\d{3})+,\d*)([eE][-+]?\d+)?%?")
@@ -74,6 +79,9 @@ def is_number(text: str) -> bool:
     [True, True, True, True, True, False, False]
     """
     text = text.strip()
+    if text[-1:].isdigit():
+        with suppress(ValueError):  # most numbers, and faster than a pattern
+            return math.isfinite(float(text))
     return bool(_NUMBER.fullmatch(text) or _DATE.fullmatch(text)) or text.lower().lstrip("+-") in ("inf", "infinity")
 
 
@@ -88,12 +96,19 @@ def is_missing(text: str) -> bool:
 def find_separator(lines: Sequence[str]) -> str:
     """What stands between two fields: the one of ``, tab ; |`` and blanks that splits the lines most alike.
 
-    >>> find_separator(["a;b", "1,5;2,25", "3,5;4,0"]), find_separator(["a,b", "'x;y',2"])
+    Lines that nothing splits alike are one column: the answer is then a character that none of them has.
+
+    >>> find_separator(["a;b", "1,5;2,25", "3,5;4,0"]), find_separator(["a,b", "x;y,2"])
     (';', ',')
     """
     scores = {each: _score(lines, each) for each in CANDIDATES}
     best = max(scores.values())
+    if best == _NOT_AT_ALL:
+        return next((each for each in ",\t;|" if not any(each in line for line in lines)), "\x1f")
     return next(each for each, score in scores.items() if score == best)
+
+
+_NOT_AT_ALL = (0.0, 0.0)
 
 
 def _score(lines: Sequence[str], separator: str) -> tuple[float, float]:
@@ -101,23 +116,25 @@ def _score(lines: Sequence[str], separator: str) -> tuple[float, float]:
     try:
         rows = [row.fields for row, _ in zip(split(lines, separator), range(_SCORED), strict=False)]
     except csv.Error:
-        return (0.0, 0.0)
+        return _NOT_AT_ALL
+    while len(rows) > 2 and len(rows[0]) == 1 and separator != " ":
+        rows.pop(0)  # a title
     widths = Counter(len(fields) for fields in rows if len(fields) > 1)
-    if not widths:
-        return (0.0, 0.0)
-    ((width, alike),) = widths.most_common(1)
+    ((width, alike),) = widths.most_common(1) or [(0, 0)]
+    if alike < min(2, len(rows)) or not alike:
+        return _NOT_AT_ALL
+    if separator == " " and (alike < len(rows) - 1 or not _numeric(rows[1:] or rows, width)):
+        return _NOT_AT_ALL  # text with blanks in it
     fields = [field for row in rows if len(row) == width for field in row[:50]]
     numbers = sum(map(is_number, fields)) / len(fields)
     others = [each for each in ",;\t|" if each != separator]
     clean = sum(is_number(field) or not any(each in field for each in others) for field in fields) / len(fields)
-    if separator == " " and (alike < len(rows) - 1 or not _numeric(rows, width)):
-        return (0.0, 0.0)  # text with blanks in it
     return round(alike / len(rows) * clean, 2), round(numbers, 2)
 
 
 def _numeric(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """The positions of the columns that hold numbers."""
-    alike = [row for row in rows if len(row) == width]
+    alike = [row for row in rows[:_SCORED] if len(row) == width]
     found = []
     for position in range(width):
         known = [row[position] for row in alike if not is_missing(row[position])]
@@ -142,52 +159,61 @@ def lay_out(where: str, lines: Sequence[str], separator: str, header: bool | Non
         ValueError: when the header has another number of fields than the rows.
     """
     comments = comments_in(lines)
-    rows = [row for row, _ in zip(split(lines[comments:], separator), range(ROWS_LOOKED_AT), strict=False)]
-    rows = [Row(fields, first + comments, line + comments) for fields, first, line in rows]
-    if not rows:
-        raise ValueError(f"{where} must hold a table, got nothing but {'comments' if comments else 'empty lines'}")
+    found = (row for row, _ in zip(split(lines[comments:], separator), range(ROWS_LOOKED_AT), strict=False))
+    rows = [Row(fields, first + comments, line + comments) for fields, first, line in found]
     width = Counter(len(row.fields) for row in reversed(rows)).most_common(1)[0][0]
     notes: list[str] = []
     start = comments
-    while len(rows) > 1 and _is_title(rows[0].fields, width):
-        notes.append(f"line {rows[0].line} is a title and is left out: {_shown(rows[0].fields)}")
+    for title in rows[: _titles(rows, width)]:
+        notes.append(f"line {title.first} is a title and is left out: {_shown(title.fields)}")
         start = rows.pop(0).line
     first, below = rows[0].fields, [row.fields for row in rows[1:] if len(row.fields) == width]
-    if header is not True and _counts(first, width):
-        notes.append(f"line {rows[0].line} counts rows and columns, as scikit-learn's files do, and is left out")
+    if header is None and _counts(first, width):
+        notes.append(f"line {rows[0].first} counts rows and columns, as scikit-learn's files do, and is left out")
         return _numbered(width, rows[0].line, notes)
     named = _named_in_comment(lines[:comments], separator, width)
-    if header is None:
-        header = is_header(first, below)
-        if not header and named:
-            return _called(where, named, below, width, start, notes)
-    if not header:
-        if len(first) != width:
-            notes.append(f"line {rows[0].line} has {len(first)} fields, the others {width}, and is left out")
-            start = rows[0].line
-        return _numbered(width, start, notes)
-    return _called(where, first, below, width, rows[0].line, notes)
+    if header is not False and named and not (below and _texts_above_numbers(first, below)):
+        notes.append(f"line {comments} names the columns, a comment")
+        return _called(where, named, [first, *below], width, start, notes)
+    if is_header(first, below) if header is None else header:
+        return _called(where, first, below, width, rows[0].line, notes)
+    if len(first) != width:
+        notes.append(f"line {rows[0].first} has {len(first)} fields, the others {width}, and is left out")
+        start = rows[0].line
+    return _numbered(width, start, notes)
 
 
 def comments_in(lines: Sequence[str]) -> int:
-    """How many of the first lines are comments, ``sep=;`` of a spreadsheet, or empty; a header may begin with ``#``."""
-    count = 0
-    for line in lines:
+    """How many of the first lines are comments, empty, or ``sep=;`` of a spreadsheet; 0 where all lines are."""
+    for count, line in enumerate(lines):
         if line.strip() and not line.startswith("#") and not re.fullmatch(r'"?sep=."?', line.strip()):
-            break
-        count += 1
-    return count
+            return count
+    return 0
 
 
 def _named_in_comment(comments: Sequence[str], separator: str, width: int) -> list[str] | None:
-    """The fields of the last comment where they may be names, as NumPy writes them."""
-    last = next((line for line in reversed(comments) if line.startswith("#")), "")
-    fields = next((row.fields for row in split([last.lstrip("# ")], separator)), [])
-    return fields if len(fields) == width else None
+    """The fields of the last comment where they may be names: ``# x y`` of NumPy, ``#,name,type`` of a spreadsheet."""
+    line = comments[-1] if comments else ""
+    fields = next((row.fields for row in split([line.removeprefix("# ")], separator)), [])
+    if len(fields) != width or width == 1 or not line.startswith("#"):
+        return None
+    return [fields[0].lstrip("#").strip() or "#", *fields[1:]]
 
 
-def _is_title(fields: Sequence[str], width: int) -> bool:
-    return width > 2 and len([field for field in fields if field.strip()]) == 1 and len(fields) != width - 1
+def _titles(rows: Sequence[Row], width: int) -> int:
+    """How many of the first rows are titles above a table of this width."""
+    leading = next(place for place, row in enumerate(rows) if len(row.fields) == width)
+    while leading < len(rows) - 1 and width > 2 and _is_single(rows[leading].fields):
+        leading += 1
+    below = [row.fields for row in rows[leading + 1 :] if len(row.fields) == width]
+    as_in_r = leading == 1 and len(rows[0].fields) == width - 1 > 1  # a header without a name for the row names
+    if below and not as_in_r and _texts_above_numbers(rows[leading].fields, below):
+        return leading
+    return leading if width > 2 and all(_is_single(row.fields) for row in rows[:leading]) else 0
+
+
+def _is_single(fields: Sequence[str]) -> bool:
+    return sum(bool(field.strip()) for field in fields) == 1
 
 
 def _counts(fields: Sequence[str], width: int) -> bool:
@@ -202,31 +228,46 @@ def is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     >>> is_header(["area", "kind"], [["1.5", "x"]]), is_header(["2.5", "x"], [["1.5", "x"], ["3", "y"]])
     (True, False)
     """
-    if _is_range(first):
+    if _is_range(first) or _are_years(first, below):
         return True
     if not below:
         return not any(map(is_number, first))
-    numeric = [position for position in _numeric(below, len(below[0])) if position < len(first)]
-    if len(first) == len(below[0]):
-        if any(not is_number(first[position]) and not is_missing(first[position]) for position in numeric):
-            return True
-        if any(is_number(first[position]) for position in numeric):
-            return False
-        texts = [position for position in range(len(first)) if position not in numeric]
-        known = sum(any(row[position] == first[position] for row in below) for position in texts)
-        return known <= len(texts) / 2
-    return not all(map(is_number, first))
+    if len(first) != len(below[0]):
+        return not all(map(is_number, first))
+    if _texts_above_numbers(first, below):
+        return True
+    column = [row[0].strip() for row in below]
+    if not first[0].strip() and all(column) and len(set(column)) == len(column) > 1:
+        return True  # no name above row names, as R and pandas write them
+    numeric = _numeric(below, len(first))
+    if any(is_number(first[position]) for position in numeric):
+        return False
+    texts = [position for position in range(len(first)) if position not in numeric]
+    known = sum(any(row[position] == first[position] for row in below) for position in texts)
+    return known <= len(texts) / 2
+
+
+def _texts_above_numbers(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    numeric = _numeric(below, len(first))
+    return any(not is_number(first[position]) and not is_missing(first[position]) for position in numeric)
 
 
 def _is_range(fields: Sequence[str]) -> bool:
-    """Whether fields are 0, 1, 2, ... as of a data frame without names, or years after a name."""
-    whole = [int(field) if re.fullmatch(r"\d+", field.strip()) else None for field in fields]
-    if whole[:1] == [None]:
-        whole = whole[1:]
-        years = len(whole) > 1 and all(each is not None and 1000 <= each < 3000 for each in whole)
-        if years and len({b - a for a, b in pairwise(whole)}) == 1:  # type: ignore[operator]
-            return whole[0] != whole[1]
-    return len(whole) > 2 and whole == list(range(len(whole)))
+    """Whether fields are 0, 1, 2, ..., as of a data frame without names, perhaps after an empty name of its index."""
+    numbers = [field.strip() for field in fields]
+    numbers = numbers[1:] if numbers[:1] == [""] else numbers
+    return len(numbers) > 2 and numbers == list(map(str, range(len(numbers))))
+
+
+def _are_years(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Whether fields are names and then years, above what is not years."""
+    start = next((place for place, field in enumerate(first) if is_number(field)), len(first))
+    years = [field.strip() for field in first[start:]]
+    if start == 0 or len(years) < 2 or not all(re.fullmatch("[12]\\d{3}", year) for year in years):
+        return False
+    steps = {int(later) - int(year) for year, later in pairwise(years)}
+    column = [row[start].strip() for row in below if len(row) > start]
+    return len(steps) == 1 and steps != {0} and not all(re.fullmatch("[12]\\d{3}", each) for each in column)
 
 
 def _numbered(width: int, skip: int, notes: list[str]) -> Layout:
@@ -277,15 +318,18 @@ def _are_row_names(column: Sequence[str]) -> bool:
 def distinct(names: Sequence[str], notes: list[str]) -> tuple[str, ...]:
     """Each name once: an empty one becomes "Unnamed: 0", a second "a" becomes "a.1", as in pandas."""
     found: list[str] = []
+    again: list[str] = []
     for position, name in enumerate(names):
         plain = name or f"Unnamed: {position}"
         new, number = plain, 0
         while new in found or (number and new in names):
             number += 1
             new = f"{plain}.{number}"
-        if number:
-            notes.append(f"two columns are called {plain!r}; column {position + 1} is read as {new!r}")
+        again += [repr(new)] if number else []
         found.append(new)
+    if again:
+        listed = ", ".join(again[:4]) + (f" ... {len(again)} in all" if len(again) > 4 else "")
+        notes.append(f"names that stand twice are read as {listed}")
     return tuple(found)
 
 
@@ -295,6 +339,13 @@ def _shown(fields: Sequence[str]) -> str:
 
 
 # --- the decimal mark --------------------------------------------------------------------------------------------
+
+
+def decimal_comma(separator: str) -> str:
+    """The pattern, in lines, of a field whose comma can be nothing but a decimal mark."""
+    quote = '"' if separator == "," else '"?'
+    start, end = (f"(?:^|{re.escape(separator)})[ ]*{quote}", f"{quote}[ \\r\\n]*(?:$|{re.escape(separator)})")
+    return f"{start}{_CLEAR_COMMA.pattern}{end}"
 
 
 def find_decimal(rows: Sequence[Sequence[str]]) -> str | None:
@@ -307,6 +358,8 @@ def find_decimal(rows: Sequence[Sequence[str]]) -> str | None:
     """
     commas = points = 0
     for column in zip(*rows, strict=False):
+        if not any("," in text or "." in text for text in column):
+            continue  # whole numbers show no mark
         known = [text for each in column if not is_missing(text := each.strip().strip("$€£¥% "))]
         numbers = [text for text in known if is_number(text)]
         if len(numbers) <= len(known) / 2:

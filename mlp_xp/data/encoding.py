@@ -138,8 +138,10 @@ def encode_into(
     Raises:
         ValueError: as ``encode`` does.
     """
+    there = set(map(str, frame.columns))
     for column in columns:
-        check_named("what the model was trained on", where, frame.columns, column.name)
+        if column.name not in there:
+            check_named("what the model was trained on", where, frame.columns, column.name)
     found, low = {}, 0
     for column in columns:
         place, decimal = Place(where, column.name, rows), column.decimal or manner.decimal

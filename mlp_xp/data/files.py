@@ -244,14 +244,20 @@ def _unpacked(path: Path, where: str, packing: str, part: str) -> Iterator[Binar
     try:
         with ExitStack() as stack:
             yield stack.enter_context(_opened(path, packing, part, stack))
-    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        if not packing:
+    except zipfile.BadZipFile:
+        raise _damaged(where, packing) from None
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        if not packing or getattr(error, "errno", None) is not None:  # the disk, rather than the bytes
             raise
-        raise ValueError(f"{where} must be a whole {packing} file: {first_line(error)}") from None
-    except OSError as error:
-        if not packing or error.errno is not None:
+        raise _damaged(where, packing) from None
+    except (RuntimeError, NotImplementedError) as error:
+        if packing != "zip":
             raise
-        raise ValueError(f"{where} must be a whole {packing} file: {first_line(error)}") from None
+        raise ValueError(f"{where}: {part} can't be unpacked: {first_line(error)}") from None  # a password, a method
+
+
+def _damaged(where: str, packing: str) -> ValueError:
+    return ValueError(f"{where} must be a whole {packing} file, got a truncated or damaged one")
 
 
 def _opened(path: Path, packing: str, part: str, stack: ExitStack) -> Any:

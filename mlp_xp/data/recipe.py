@@ -150,7 +150,7 @@ class Recipe(NamedTuple):
         decimal = self.target_decimal or manner.decimal
         cells = cells_of(f"{where}: the target {self.target!r}", frame[self.target], decimal, manner.missing)
         if self.labels is None:
-            y: NDArray[Any] = numbers_of(place, cells, decimal)
+            y: NDArray[Any] = numbers_of(place, cells, decimal).copy()  # a view would keep the data frame alive
             absent = np.isnan(y)
             if self.task == "classification":
                 y = _as_labels(place, np.where(absent, 0.0, y))
@@ -293,7 +293,7 @@ def read(source: Source, recipe: Recipe, dtype: Any = np.float64) -> Encoded:
         # the system moves a large array to a larger place without copying it
         X.resize((n + len(part.X), part.X.shape[1]), refcheck=False)
         X[n:] = part.X
-        parts.append(part._replace(X=part.X[:0]))
+        parts.append(part._replace(X=X[:0]))
     if not parts:
         raise no_rows(source.where)
     targets = [part.y for part in parts if part.y is not None]
@@ -410,6 +410,9 @@ def _learn_arrays(source: Source, wanted: Wanted) -> Learned:
 
 def _learn_table(source: Source, wanted: Wanted) -> Learned:
     where, names = source.where, tuple(map(str, source.columns or ()))
+    if len(names) < 2:
+        only = f"got {names[0]!r} alone; --sep says what stands between columns" if names else "got none"
+        raise ValueError(f"{where} must have a column besides the target, {only}")
     target = wanted.target or source.target or names[-1]
     for option, chosen in (("the target", (target,)), ("--drop", wanted.drop), ("--category", wanted.categories)):
         for name in chosen:
@@ -502,8 +505,8 @@ def _missing_note(
     lost = next(each.missing for each in abouts if each.name == target)
     said = []
     if used:
-        shown = ", ".join(f"{each.name!r} ({each.missing:,} rows)" for each in used[:4])
-        more = f" and {len(used) - 4:,} others" if len(used) > 4 else ""
+        shown = ", ".join(f"{each.name!r} ({each.missing:,} row{'s' * (each.missing > 1)})" for each in used[:4])
+        more = f" and {len(used) - 4:,} more" if len(used) > 4 else ""
         kinds = {decisions[each.name].kind == "categories" for each in used}
         numbers = "numbers get the median and a column that says so" if False in kinds else ""
         levels = "categories a level of their own" if True in kinds else ""
@@ -536,7 +539,7 @@ def _answer(where: str, target: str, tallies: Mapping[str, Tally], wanted: Wante
     if tally.missing == tally.rows:
         raise ValueError(f"{where}: {what} must have a value, it is missing in all rows")
     others = [name for name in tallies if name != target and name not in wanted.drop]
-    another = f"--target names another column, {listed_names(others, 8).partition(' ')[2]}" if others else "--target"
+    another = f"--target names another column, such as {listed_names(others).partition(' ')[2]}"
     forced = target in wanted.categories
     held = looking.Held("text") if forced else looking.held_by(where, target, tally, decimal)
     if held.kind == "date":
@@ -544,9 +547,9 @@ def _answer(where: str, target: str, tallies: Mapping[str, Tally], wanted: Wante
     if held.kind == "number":
         seen = _numbers_seen(tally, held.decimal or decimal)
         first = plain_text(next(iter(seen))) if seen else ""
-        rows = tally.known
-        found = _Targets(None if seen is None else len(seen), rows, "f" if tally.fraction is not None else "i", first,
-                         tally.fraction)  # fmt: skip
+        fraction = tally.fraction if seen is None else next((each for each in seen if each != np.floor(each)), None)
+        form = "i" if fraction is None else "f"
+        found = _Targets(None if seen is None else len(seen), tally.known, form, first, fraction)
         task, reason = _task_of(what, found, wanted.task)
         return _Answer(task, reason, None, held.decimal, found.kinds or 0)
     counts = looking.counted(tally)
@@ -562,13 +565,14 @@ def _answer(where: str, target: str, tallies: Mapping[str, Tally], wanted: Wante
     return _Answer(task, reason, tuple(labels.values()), "", len(labels))
 
 
-def _numbers_seen(tally: Tally, decimal: str) -> set[float] | None:
-    """The different numbers of a column; None if they are not kept."""
+def _numbers_seen(tally: Tally, decimal: str) -> list[float] | None:
+    """The different numbers of a column, in the order in which they came; None if they are not kept."""
     if tally.values is None:
         return None
     texts = [value for value in tally.values if isinstance(value, str)]
     said = numbers_in(texts, decimal) if texts else np.zeros(0)
-    return {*said[~np.isnan(said)].tolist(), *(value for value in tally.values if not isinstance(value, str))}
+    others = (value for value in tally.values if not isinstance(value, str))
+    return list(dict.fromkeys([*others, *said[~np.isnan(said)].tolist()]))
 
 
 class _Targets(NamedTuple):

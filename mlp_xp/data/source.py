@@ -44,7 +44,7 @@ class Reading(NamedTuple):
         >>> Reading(separator=";").over(Reading(separator=",", decimal=","))[:2]
         (';', ',')
         """
-        return Reading(*(theirs if mine in (None, ()) else mine for mine, theirs in zip(self, other, strict=True)))
+        return other._replace(**{name: each for name, each in self._asdict().items() if each not in (None, ())})
 
 
 BY_LOOKING = Reading()

@@ -55,7 +55,7 @@ def open_text(found: Found, reading: Reading) -> Source:
     encoding = reading.encoding or find_encoding(found)
     lines, whole = _head(found, encoding)
     _refuse(found, lines[0], reading.separator or dialect.CANDIDATES)
-    separator = reading.separator or dialect.find_separator(lines)
+    separator = reading.separator or dialect.find_separator(lines[dialect.comments_in(lines) :])
     try:
         layout = dialect.lay_out(found.where, lines, separator, reading.header)
     except csv.Error as error:
@@ -289,7 +289,8 @@ def _ragged(file: _File, row: dialect.Row) -> ValueError:
     alike = "the header has" if file.layout.header else "the other rows have"
     fields = f"must have {file.layout.width} fields as {alike}, got {len(row.fields)}"
     parted = _NAMED.get(file.separator, repr(file.separator))
-    cure = f"a field with {parted} in it must be quoted, --sep names another separator"
+    quoted = f"a field with {parted} in it must be quoted, " if len(row.fields) > file.layout.width else ""
+    cure = f"{quoted}--sep names another separator than {parted}"
     return ValueError(f"{file.found.where}: line {row.first} {fields}; {cure}")
 
 
@@ -310,16 +311,21 @@ def _check_last(file: _File, last: str) -> None:
 
 def _decimal(file: _File) -> str:
     """The decimal mark that the first numbers show which show one; "." where none does."""
-    hint = re.compile(r'"[^",\n]*\d?,\d' if file.separator == "," else r",\d")
+    hint = re.compile(dialect.decimal_comma(file.separator), re.MULTILINE)
     try:
         with _lines(file.found, file.encoding) as text:
             for _ in islice(text, file.layout.skip):
                 pass
-            fields = (row.fields for row in dialect.split(text.readlines(2**20), file.separator))
-            mark = dialect.find_decimal(list(islice(fields, dialect.ROWS_LOOKED_AT)))
-            while mark is None and (lines := text.readlines(2**20)):
-                if hint.search("".join(lines)):
-                    mark = dialect.find_decimal([row.fields for row in dialect.split(lines, file.separator)])
+            lines = text.readlines(2**20)
+            rows = dialect.split(lines, file.separator)
+            mark = dialect.find_decimal([row.fields for row in islice(rows, dialect.ROWS_LOOKED_AT)])
+            while mark is None and lines:
+                text_of = "".join(lines)
+                if ("," if file.separator != "," else '"') in text_of and hint.search(text_of):
+                    hits = filter(hint.search, lines)
+                    sample = [*lines[: dialect.ROWS_LOOKED_AT], *islice(hits, dialect.ROWS_LOOKED_AT)]
+                    mark = dialect.find_decimal([row.fields for row in dialect.split(sample, file.separator)])
+                lines = text.readlines(2**20)
     except (csv.Error, UnicodeError):
         return "."  # what is wrong is said where the rows are read
     return mark or "."

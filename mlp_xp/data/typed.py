@@ -47,8 +47,8 @@ def parquet(found: Found) -> Source:
     try:
         with parquet.ParquetFile(found.path) as file:
             schema = file.schema_arrow
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{found.where} must be a whole Parquet file: {first_line(error)}") from None
+    except (pa.ArrowException, OSError):
+        raise ValueError(f"{found.where} must be a whole Parquet file, got a damaged one or another kind") from None
 
     def batches(rows: int) -> Iterator[Any]:
         with parquet.ParquetFile(found.path) as file:
@@ -73,8 +73,8 @@ def arrow(found: Found) -> Source:
 
     try:
         first = next(batches(ROWS), None)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{found.where} must be a whole Arrow file: {first_line(error)}") from None
+    except (pa.ArrowException, OSError):
+        raise ValueError(f"{found.where} must be a whole Arrow file, got a damaged one or another kind") from None
     if first is None:
         raise ValueError(f"{found.where} must have at least one row, got none")
     return _of_arrow(found, first.schema, batches)
@@ -100,8 +100,8 @@ def _of_arrow(found: Found, schema: Any, batches: Callable[[int], Iterator[Any]]
                         ignore_metadata=True, integer_object_nulls=True, date_as_object=False
                     )
                     yield frame.set_axis(names, axis=1)
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{found.where} must be a whole file: {first_line(error)}") from None
+        except (pa.ArrowException, OSError):
+            raise ValueError(f"{found.where} must be a whole file, got a damaged one") from None
 
     said = [repr(renamed.get(name, name)) for name in index]
     notes = [f"the index of the data frame in the file is read as column {' and '.join(said)}"] if said else []
@@ -193,14 +193,14 @@ def excel(found: Found) -> Source:
     except ImportError:
         raise ValueError(f"{found.where} needs openpyxl to be read: pip install 'mlp_xp[excel]'") from None
     try:
-        with warnings.catch_warnings():
+        with found.path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of what is no value: styles, checks of input
-            with closing(openpyxl.load_workbook(found.path, read_only=True, data_only=True)) as book:
+            with closing(openpyxl.load_workbook(file, read_only=True, data_only=True)) as book:
                 sheets = [sheet.title for sheet in book.worksheets]
                 name = found.part or sheets[0]
                 rows = [list(row) for row in book[name].iter_rows(values_only=True)] if name in sheets else []
-    except Exception as error:  # zip, XML and the library itself fail in many ways
-        raise ValueError(f"{found.where} must be a whole Excel file: {first_line(error)}") from None
+    except Exception:  # zip, XML and the library itself fail in many ways
+        raise ValueError(f"{found.where} must be a whole Excel file, got a damaged one or another kind") from None
     if name not in sheets:
         raise ValueError(f"{found.where}: the part after :: must be a sheet, {one_of(sheets, name, most=8)}")
     header, rows = _sheet(found.where, rows)
@@ -243,15 +243,15 @@ def sqlite(found: Found) -> Source:
                 raise ValueError(_not_a_table(found, tables))
             query = f"SELECT * FROM {_quoted(name)}"
             columns = [column[0] for column in database.execute(f"{query} LIMIT 0").description]
-    except sqlite3.Error as error:
-        raise ValueError(f"{found.where} must be a whole SQLite file: {error}") from None
+    except sqlite3.Error:
+        raise ValueError(f"{found.where} must be a whole SQLite file, got a damaged one or another kind") from None
 
     def frames(step: int) -> Iterator[Any]:
         try:
             with closing(_connected(found)) as database:
                 yield from _frames(columns, database.execute(query), step)
-        except sqlite3.Error as error:
-            raise ValueError(f"{found.where} must be a whole SQLite file: {error}") from None
+        except sqlite3.Error:
+            raise ValueError(f"{found.where} must be a whole SQLite file, got a damaged one") from None
 
     return _table(found._replace(title=name), columns, frames)
 
@@ -302,8 +302,8 @@ def npy(found: Found) -> Source:
 
     try:
         array = np.load(found.path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{found.where} must be a whole .npy file: {first_line(error)}") from None
+    except (ValueError, OSError, EOFError):
+        raise ValueError(f"{found.where} must be a whole .npy file of numbers or texts, got another one") from None
     if array.ndim == 1 and array.dtype.names:
         names, notes = list(array.dtype.names), []
     elif array.ndim == 2 and array.dtype.kind in "buifUS":

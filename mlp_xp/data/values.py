@@ -189,13 +189,15 @@ _ISO = re.compile(
     r"[0-9]{4}-[0-9]{1,2}(-[0-9]{1,2}([T ][0-9]{1,2}(:?[0-9]{2}(:?[0-9]{2}([.,][0-9]+)?)?)?"
     r"( ?(Z|[+-][0-9]{2}(:?[0-9]{2})?))?)?)?"
 )
+QUARTER = "YYYYQq"
+_QUARTER = re.compile("([0-9]{4})[- ]?Q([1-4])", re.IGNORECASE)
 _DAYS = (
     "%d.%m.%Y", "%d.%m.%y", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y",
     "%Y.%m.%d", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y", "%d %b %Y", "%d %B %Y", "%d. %B %Y", "%d-%b-%Y",
     "%d-%b-%y", "%b %Y", "%B %Y", "%b-%Y", "%m/%Y", "%a, %d %b %Y", "%a %b %d %Y", "%A, %B %d, %Y",
 )  # fmt: skip
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S %z", "T%H:%M:%S")
-FORMATS = (ISO, *(day + time for day in _DAYS for time in _TIMES))
+FORMATS = (ISO, QUARTER, *(day + time for day in _DAYS for time in _TIMES))
 """The forms of dates that are tried; of two that read a column alike, the one that stands first is taken."""
 
 _SAMPLE = 20  # texts on which all forms are tried before a few of them are on all texts
@@ -208,7 +210,7 @@ def formats_in(texts: Sequence[str], known: Iterable[str] = ()) -> list[str]:
     return [form for form in FORMATS if sample and (form in known or not np.isnat(dates_in(sample, form)).all())]
 
 
-_DATE = re.compile(r"(?=.*[0-9])[0-9A-Za-z,.+/: -]*[-/.: ][0-9A-Za-z,.+/: -]*")
+_DATE = re.compile(r"(?=.*[0-9])[0-9A-Za-z,.+/: -]*[-/.: ][0-9A-Za-z,.+/: -]*|[0-9]{4}[Qq][1-4]")
 
 
 def _may_be_date(text: str) -> bool:
@@ -225,8 +227,15 @@ def dates_in(texts: Sequence[str], form: str) -> NDArray[np.datetime64]:
 
     if form == ISO:
         texts = [text if _ISO.fullmatch(text) else "" for text in texts]
-    found = pd.to_datetime(pd.Series(list(texts), dtype=object), format=form, errors="coerce", utc=True)
-    return naive(found)
+    if form == QUARTER:
+        found_in = (_QUARTER.fullmatch(text) for text in texts)
+        texts = [f"{each[1]}-{3 * int(each[2]) - 2:02}" if each else "" for each in found_in]
+        form = ISO
+    moments = naive(pd.to_datetime(pd.Series(list(texts), dtype=object), format=form, errors="coerce", utc=True))
+    if "%y" in form:  # 30 is 1930, as spreadsheets take it: a birthday of 1968 is not in 2068
+        months = moments.astype("datetime64[M]")
+        moments = np.where(months < np.datetime64("2030-01"), moments, months - 1200 + (moments - months))
+    return moments
 
 
 def naive(moments: Any) -> NDArray[np.datetime64]:

@@ -82,10 +82,15 @@ def progress_bar(
     if not wanted:
         yield lambda epoch: None
         return
+    from rich import get_console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = [TextColumn("epoch"), MofNCompleteColumn(), BarColumn(bar_width=24), TextColumn("{task.description}")]
-    with Progress(*columns, TimeRemainingColumn(), TextColumn("left"), console=console) as progress:
+    console = console or get_console()
+    text, left = "{task.description}", [TimeRemainingColumn(), TextColumn("left")]
+    columns: list[Any] = [TextColumn("epoch"), MofNCompleteColumn(), BarColumn(bar_width=24), TextColumn(text), *left]
+    if console.width < 100:  # which has room for one text alone
+        columns = [TextColumn(f"epoch {{task.completed:.0f}}/{epochs} {text}")]
+    with Progress(*columns, console=console) as progress:
         task = progress.add_task(at_first, total=epochs)
 
         def show(epoch: Epoch) -> None:

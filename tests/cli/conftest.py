@@ -24,6 +24,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs.write_table(here)
     before = Path.cwd()
     os.chdir(here)
-    runs.train_quickly("houses.csv", "--target", "district", "--max-iter", "50")
+    runs.train_quickly("houses.csv", "--target", "district", "--max-iter", "50", "--no-early-stopping", "--no-refit")
     os.chdir(before)
     return here

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
+import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -14,6 +19,9 @@ from shell import ENVIRONMENT, run
 pytest.importorskip("click", reason="the command needs click, which the extra 'cli' installs")
 
 cli = import_module("mlp_xp.cli")
+
+DATA = "|".join((*import_module("mlp_xp.data").TABLES, ".npz"))
+"""How the names of files with data end."""
 
 pytestmark = pytest.mark.only("numpy")
 
@@ -38,6 +46,12 @@ def completed(line: str) -> list[str]:
         ("mlp-xp gradcheck --backend a", ["all", "array_api_strict"]),
         ("mlp-xp backends --dtype float", ["float32", "float64"]),
         ("mlp-xp completion ", ["bash", "zsh", "fish"]),
+        ("mlp-xp train --activation relu,ge", ["relu,gelu"]),
+        ("mlp-xp train --class-weight ", ["balanced"]),
+        ("mlp-xp train wi", ["wine", DATA]),
+        ("mlp-xp evaluate m.safetensors di", ["digits", "diabetes", DATA]),
+        ("mlp-xp tune x --config ", [".toml"]),
+        ("mlp-xp inspect ", ["digits", "iris", "wine", "breast_cancer", "diabetes", f".safetensors|{DATA}"]),
     ],
 )
 def test_a_shell_is_offered_commands_options_and_names(line: str, offered: list[str]) -> None:
@@ -52,14 +66,104 @@ def test_completion_prints_the_script_of_a_shell(shell: str, capsys: pytest.Capt
     assert "mlp-xp" in printed
 
 
-@pytest.mark.skipif(not Path("/bin/bash").exists(), reason="there is no bash")
-def test_bash_completes_with_that_script(tmp_path: Path) -> None:
-    program = tmp_path / "mlp-xp"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mlp_xp "$@"\n')
-    program.chmod(0o755)
-    script = run("completion", "bash").stdout + (
-        "COMP_WORDS=(mlp-xp cost --optimizer ada); COMP_CWORD=3; _mlp_xp_completion mlp-xp; echo ${COMPREPLY[@]}\n"
+TEXTS = {
+    "target", "drop", "category", "device", "sizes", "quantiles", "quantile", "hidden_layer_sizes", "scoring", "keep",
+    "sep", "decimal", "encoding", "na", "separator",
+}  # fmt: skip
+"""Options that take any text, such as the name of a column."""
+
+
+@pytest.mark.parametrize("command", cli._MODULES)
+def test_every_option_with_names_or_files_is_completed(command: str) -> None:
+    click = import_module("click")
+    shown = import_module(f"mlp_xp.cli.{command}").command
+    context = click.Context(shown)
+    for parameter in shown.params:
+        if getattr(parameter, "is_flag", False) or isinstance(
+            parameter.type, click.types.IntParamType | click.types.FloatParamType
+        ):
+            continue
+        offered = parameter.shell_complete(context, "")
+        assert offered or parameter.name in TEXTS, parameter.name
+
+
+# --- in real shells ----------------------------------------------------------------------------------------------
+
+PROGRAM = f"""#!/bin/sh
+if [ -n "$_MLP_XP_COMPLETE" ] || [ "$1" = completion ]; then exec "{sys.executable}" -m mlp_xp "$@"; fi
+printf '<%s>' "$@"; echo .
+"""
+"""The command, which prints its arguments instead of doing what they say."""
+
+SHELLS = {
+    "bash": ("bash --norc --noprofile -i", 'eval "$(mlp-xp completion bash)"'),
+    "zsh": ("zsh -f -i", 'autoload -Uz compinit; compinit -u -D; eval "$(mlp-xp completion zsh)"'),
+    "fish": ("fish --no-config -i", "mlp-xp completion fish | source"),
+}
+
+TYPED = [
+    ("train hou\t", "<train><houses.csv>"),
+    ("train my\t", "<train><my table.tsv>"),
+    ("train ./my\\ \t", "<train><./my table.tsv>"),
+    ("predict m\t brea\t", "<predict><m.safetensors><breast_cancer>"),
+    ("tune --class\t bal\t --activation=gel\t", "<tune><--class-weight><balanced><--activation=gelu>"),
+    ("train --config=r\t", "<train><--config=r.toml>"),
+]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals on Windows")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_shell_completes_with_its_script(shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    for name in ("houses.csv", "my table.tsv", "m.safetensors", "r.toml", "readme.md", "bin/mlp-xp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(PROGRAM)
+    (tmp_path / "bin" / "mlp-xp").chmod(0o755)
+    (tmp_path / "home").mkdir()
+    paths = {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path / "home")}
+    command, load = SHELLS[shell]
+    with typing(command.split(), tmp_path, {**ENVIRONMENT, **paths, "TERM": "xterm", "PS1": "> "}) as send:
+        send(f"{load}; echo loa''ded.", "loaded.")
+        for typed, arguments in TYPED:
+            assert arguments in send(f"mlp-xp {typed}", ">.")
+
+
+IN_A_TERMINAL_OF_ITS_OWN = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+@contextmanager
+def typing(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[Callable[[str, str], str]]:
+    """A shell in a terminal: ``send(line, until)`` types a line and returns what is shown until that text comes."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        (sys.executable, "-c", IN_A_TERMINAL_OF_ITS_OWN, *command),
+        cwd=folder,
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
     )
-    environment = {**ENVIRONMENT, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-    ended = subprocess.run(("/bin/bash", "-c", script), env=environment, capture_output=True, text=True, timeout=60)
-    assert ended.stdout.split() == ["adam", "adamw"]
+    os.close(theirs)
+
+    def send(line: str, until: str) -> str:
+        os.write(ours, f"{line}\n".encode())
+        shown, end = b"", time.monotonic() + 30
+        while until.encode() not in shown.replace(b"\r", b"") and time.monotonic() < end:
+            if select.select([ours], [], [], 0.1)[0]:
+                shown += os.read(ours, 65536)
+        return shown.decode(errors="replace")
+
+    try:
+        yield send
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)

@@ -102,8 +102,6 @@ BAD_TABLES = {
     "one class": (b"a,b\n1,x\n2,x\n3,x\n", "the target 'b' must have at least 2 different classes, got only x"),
     "one row a class": (b"a,b\n1,x\n2,y\n3,z\n", "at least 2 rows of one class to hold some of them out, got 3"),
     "text": (b"a,b\n1,x\n2,y\nthree,x\n4,y\n", r"data.csv: row 3, column 'a' must be a number, got 'three'"),
-    "missing": (b"a,b\n1,x\n2,y\n,x\n,y\n", r"data.csv: row 3, column 'a' is missing \(in 2 rows of this column\)"),
-    "missing target": (b"a,b\n1,x\n2,\n3,y\n", "data.csv: row 2, column 'b', the target, is missing"),
     "infinite": (b"a,b\n1,x\n2,y\ninf,x\n4,y\n", "data.csv: row 3, column 'a' must be finite, got inf"),
     "too long a row": (b"a,b\n1,x\n2,y,3\n", "data.csv: line 3 must have 2 fields as the header has, got 3"),
     "no text": (b"a,b\n\x81\xfe,x\n", "data.csv: line 2 must be UTF-8 or cp1252; --encoding names another"),

@@ -49,7 +49,7 @@ def test_the_help_of_a_command_fits_the_terminal(command: str, columns: int) -> 
     assert [line for line in plain(run(command, "--help", COLUMNS=str(columns)).stdout) if len(line) > columns] == []
 
 
-@pytest.mark.parametrize("command", ["gradcheck", "cost", "backends", "completion"])
+@pytest.mark.parametrize("command", ["gradcheck", "cost", "backends", "completion", "tune"])
 def test_the_examples_of_a_help_are_commands_that_parse(command: str) -> None:
     click = import_module("click")
     shown = import_module(f"mlp_xp.cli.{command}").command
@@ -71,6 +71,17 @@ def test_options_are_under_headings_with_their_defaults_and_arguments_are_none(
     printed = capsys.readouterr().out
     assert printed.index("Without PROBLEM:") < printed.index("Options:")
     assert "\n  [FILE.py:NAME]" not in printed
+
+
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_the_help_says_what_data_may_be(command: str) -> None:
+    data, files = import_module("mlp_xp.data"), import_module("mlp_xp.data.files")
+    click, shown = import_module("click"), import_module(f"mlp_xp.cli.{command}").command
+    text = " ".join(shown.get_help(click.Context(shown)).partition("Network and learning")[0].split())
+    kinds = text[text.index("DATA is ") :].partition(". ")[0]
+    assert all(name in kinds for name in (*data.BUILT_IN, "openml:NAME", "IDX", "URL", "standard input"))
+    named = re.findall(r"\.[a-z]+", kinds)
+    assert {files.SUFFIXES[suffix] for suffix in named} == {*files.SUFFIXES.values()}
 
 
 # --- start-up ----------------------------------------------------------------------------------------------------

@@ -62,3 +62,108 @@ def test_a_model_whose_scales_are_in_its_recipe_predicts_what_it_did(folder: Pat
     else:
         # 12 rounded steps in float32, and a price of a million is 0.06 from its neighbour
         np.testing.assert_allclose(now, then, rtol=12 * np.finfo(np.float32).eps)
+
+
+def test_columns_of_the_data_are_kept_as_they_are(model: Path, folder: Path) -> None:
+    path, ids = str(model / "houses.safetensors"), [f"{number:05}" for number in range(120)]
+    data = runs.write_table(folder, id=ids)
+    for name in ("out.csv", "out.parquet", "out.npz"):
+        assert cli.main(["predict", path, data, "--keep", "id", "--keep", "rooms", "-o", name, "--rows", "50"]) == 0
+    csv, parquet = pandas.read_csv("out.csv", dtype=str), pandas.read_parquet("out.parquet")
+    there = pandas.read_csv(data, dtype=str)
+    assert list(csv.columns) == list(parquet.columns) == ["id", "rooms", "predicted_district"]
+    assert csv["id"].tolist() == there["id"].tolist() == ids
+    assert csv["rooms"].tolist() == parquet["rooms"].astype(str).tolist() == there["rooms"].tolist()
+    with np.load("out.npz") as arrays:
+        assert arrays["rooms"].astype(str).tolist() == there["rooms"].tolist()
+        assert (arrays["prediction"] == parquet["predicted_district"]).all()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_all_columns_are_kept_with_a_gap_where_a_value_is_missing(model: Path, folder: Path, suffix: str) -> None:
+    data = runs.write_table(folder, f"houses{suffix}", remark=["good, quiet", None] * 60)
+    path = str(model / "houses.safetensors")
+    assert cli.main(["predict", path, data, "--keep", "all", "--proba", "-o", "out.csv"]) == 0
+    text = {"dtype": str, "keep_default_na": False}  # as it is in a text file
+    there = pandas.read_csv(data, **text) if suffix == ".csv" else pandas.read_parquet(data)
+    kept = pandas.read_csv("out.csv", **(text if suffix == ".csv" else {}))
+    assert list(kept.columns[:6]) == [*there.columns, "predicted_district"]
+    pandas.testing.assert_frame_equal(kept[there.columns], there, check_dtype=False)
+    assert cli.main(["predict", path, data, "--keep", "all", "-o", "out.parquet"]) == 0
+    again = pandas.read_parquet("out.parquet")
+    pandas.testing.assert_frame_equal(again[there.columns], there, check_dtype=False)
+
+
+def test_columns_of_arrays_with_names_are_kept(folder: Path) -> None:
+    runs.train_quickly("iris")
+    assert cli.main(["predict", "iris.safetensors", "iris", "--keep", "petal width (cm)", "-o", "out.csv"]) == 0
+    assert pandas.read_csv("out.csv")["petal width (cm)"].tolist()[:2] == [0.2, 0.2]
+
+
+def test_a_column_that_cannot_be_kept_is_named(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, data = str(model / "houses.safetensors"), runs.write_table(folder, predicted_district=["north"] * 120)
+    sentence = runs.refused(capsys, "predict", path, data, "--keep", "romos")
+    assert sentence.startswith("houses.csv: --keep must be a column, ")
+    assert sentence.endswith("got 'romos'; did you mean 'rooms'?")
+    sentence = runs.refused(capsys, "predict", path, data, "--keep", "all")
+    assert sentence == "houses.csv has a column 'predicted_district', as the predictions are called: --keep others"
+    runs.train_quickly(runs.write_classes(folder))
+    sentence = runs.refused(capsys, "predict", "small.safetensors", "small.npz", "--keep", "id")
+    assert sentence == "--keep names columns of a table, small.npz has none"
+
+
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+@pytest.mark.parametrize("kind", ["data", "model"])
+def test_what_is_read_is_never_overwritten(
+    model: Path, folder: Path, kind: str, link: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = runs.write_table(folder)
+    (folder / "model.csv").write_bytes((model / "houses.safetensors").read_bytes())  # a model of any name is read
+    read = folder / (data if kind == "data" else "model.csv")
+    before, output = read.read_bytes(), folder / "out.csv"
+    if link is None:
+        output = read
+    else:
+        getattr(output, link)(read)
+    sentence = runs.refused(capsys, "predict", "model.csv", data, "-o", str(output), "--force")
+    assert sentence == f"{output} is what is read ({read.name}): write to another file, --force or not"
+    assert read.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def priced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the price of houses, whose training had two districts and some rooms missing."""
+    folder = tmp_path_factory.mktemp("priced")
+    runs.write_table(folder, rooms=[None, 2, 3] * 40)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        runs.train_quickly("houses.csv", "--target", "price", "--missing", "auto")
+    return folder / "houses.safetensors"
+
+
+STRANGE = "area,rooms,district\n50,2,north\n60,,east\n,3,west\n,3,far east\n70,2,east\n"
+
+
+def test_categories_and_missing_values_that_are_new_are_counted(
+    priced: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "new.csv").write_text(STRANGE)
+    assert cli.main(["predict", str(priced), "new.csv", "-o", "out.csv", "--rows", "3"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "wrote 5 rows to out.csv\n"
+    assert printed.err == (
+        "note: categories that the training did not have are in 'district' (4 rows: 'east', 'west', ...); "
+        "missing values were filled in, in 'area' (2 rows), 'rooms' (1 row)\n"
+    )
+    assert len(pandas.read_csv("out.csv")) == 5
+    sentence = runs.refused(capsys, "predict", str(priced), "new.csv", "--unknown", "refuse", "-o", "never.csv")
+    assert sentence.startswith("new.csv: row 2, column 'district' must be 'north' or 'south', got 'east'")
+    assert not (folder / "never.csv").exists()
+
+
+def test_counts_go_to_stderr_and_leave_the_printed_table_alone(priced: Path, folder: Path) -> None:
+    (folder / "new.csv").write_text(STRANGE)
+    ended = runs.run(folder, "predict", str(priced), "new.csv", "--keep", "district")
+    assert len(ended.stdout.splitlines()) == 6
+    assert ended.stdout.splitlines()[4].startswith("far east,")
+    assert ended.stderr.startswith("note: categories that the training did not have")

@@ -42,7 +42,7 @@ def test_the_options_decide_for_every_command(folder: Path, capsys: pytest.Captu
     assert cli.main(["predict", "odd.safetensors", "new.csv", "--sep", ":", "-o", "out.csv"]) == 0
     assert cli.main(["evaluate", "odd.safetensors", "new.csv", "--sep", ":"]) == 0
     capsys.readouterr()
-    for command in (["train", "odd.csv"], ["predict", "odd.safetensors", "odd.csv"]):
+    for command in (["train", "odd.csv", "-o", "b.safetensors"], ["predict", "odd.safetensors", "odd.csv"]):
         sentence = runs.refused(capsys, *command, "--sep", "::")
         assert sentence == "--sep must be one character, such as ';', or tab, got '::'"
 

@@ -1,0 +1,84 @@
+"""A run is repeated by the line that it prints and by the file of settings that it writes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+
+runs_of, train = import_module("mlp_xp.cli._run"), import_module("mlp_xp.cli.train")
+
+pytestmark = pytest.mark.only("numpy")
+
+AWKWARD = (
+    "my table.csv", "it's.csv", 'say "x".csv', "$HOME.csv", "a\nb.csv", "`id`.csv", "back\\slash.csv", "*.csv",
+    "-x.csv",    "Köln \N{GRINNING FACE}.csv", "#1.csv", "~.csv", "a\x7f\x01.csv", "-",
+)  # fmt: skip
+SETTINGS = [
+    *({"data": name, "target": name, "drop": (name, "b")} for name in AWKWARD),
+    {"data": "a.csv", "standardise": False, "early_stopping": False, "nesterovs_momentum": False, "seed": 3},
+    {"data": "a.csv", "learning_rate_init": 1e-05, "class_weight": "-1=2.0,1=3"},
+    {"data": "a.csv", "category": ("-1", ""), "hidden_layer_sizes": "64,32", "dropout": 0.25},
+]
+PRINT_WORDS = "import json, sys; print(json.dumps(sys.argv[1:]))"
+
+
+def asked(words: list[str]) -> dict[str, Any]:
+    """What ``train`` takes these words of the command line for."""
+    values: dict[str, Any] = train.command.make_context("train", list(words)).params
+    return values
+
+
+@pytest.mark.skipif(not Path("/bin/bash").exists(), reason="there is no bash")
+def test_the_line_that_a_run_prints_repeats_it_in_a_shell() -> None:
+    lines = [runs_of.command_line(train.command, settings) for settings in SETTINGS]
+    printer = f"mlp-xp() {{ '{sys.executable}' -c '{PRINT_WORDS}' \"$@\"; }}\n"
+    ended = subprocess.run(
+        ("/bin/bash", "-c", printer + "\n".join(lines)), capture_output=True, text=True, check=True, timeout=60
+    )
+    shown = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert len(shown) == len(SETTINGS)
+    for words, settings in zip(shown, SETTINGS, strict=True):
+        assert words[0] == "train"
+        values = asked(words[1:])
+        assert {name: values[name] for name in settings} == settings
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: repr(settings)[:40])
+def test_the_file_that_a_run_writes_repeats_it(settings: dict[str, Any], folder: Path) -> None:
+    text = runs_of.as_toml(settings)
+    assert tomllib.loads(text) == {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
+    Path("run.toml").write_text(text, encoding="utf-8")
+    values = asked(["--config", "run.toml"])
+    assert {name: values[name] for name in settings} == settings
+
+
+def test_one_text_in_a_file_of_settings_is_one_column(folder: Path) -> None:
+    Path("run.toml").write_text('drop = "name"\ncategory = ["a", "b"]\nhidden = [64, 32]\nlr = 0.1\nepochs = 7\n')
+    values = asked(["a.csv", "--config", "run.toml"])
+    assert (values["drop"], values["category"]) == (("name",), ("a", "b"))
+    assert (values["hidden_layer_sizes"], values["learning_rate_init"], values["max_iter"]) == ("64,32", 0.1, 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("dropuot = 0.1", "run.toml: a setting must be .* got 'dropuot'; did you mean 'dropout'"),
+        ("max-itre = 3", "did you mean 'max_iter'"),
+        ("lr = [", "run.toml must be TOML"),
+        ("lr = 'fast'", "'fast' is not a valid float"),
+    ],
+)
+def test_a_wrong_setting_in_a_file_is_one_sentence(
+    text: str, sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("run.toml").write_text(text)
+    assert re.search(sentence, runs.refused(capsys, "train", "iris", "--config", "run.toml"))
