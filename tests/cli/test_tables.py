@@ -293,7 +293,7 @@ def test_a_falling_validation_score_is_not_called_improving(folder: Path, comman
     random = np.random.default_rng(1)
     columns = {f"x{i}": x for i, x in enumerate(random.normal(size=(12, 150)).round(3))}
     written("noise.csv", **columns, y=random.integers(0, 2, 150))
-    watching = ("--early-stopping", "--n-iter-no-change", "1000", "--lr", "0.02", "--max-iter", "40")
+    watching = ("--early-stopping", "--n-iter-no-change", "1000", "--lr", "0.05", "--max-iter", "40", "--hidden", "64")
     ran = command("train", "noise.csv", *NETWORK, *watching)
     assert ran.status == 0, ran.said
     assert "was still improving" not in ran.said
@@ -468,6 +468,60 @@ def test_a_pandas_index_in_parquet_does_not_vanish_without_a_word(
     frame.to_parquet("a.parquet")
     ran = trained("a.parquet")
     assert (named in inputs() if named else False) or ran.note_of("index"), ran.said
+
+
+INDEXES = {
+    "with a name": pandas.Index(AREA / 2, name="half"),
+    "of rows that were chosen": pandas.Index(np.arange(N) * 2),
+    "of dates": pandas.date_range("2019-01-01", periods=N, name="when"),
+    "of two levels": pandas.MultiIndex.from_arrays([DISTRICT, np.arange(N)]),
+    "of names": pandas.Index([f"house {i}" for i in range(N)]),
+}
+
+
+@pytest.mark.parametrize("index", INDEXES.values(), ids=INDEXES)
+def test_a_pandas_index_in_parquet_is_never_the_target(
+    index: Any,
+    folder: Path,
+    trained: Callable[..., Ran],
+    inputs: Callable[[], tuple[str, ...]],
+    r2: Callable[..., float],
+) -> None:
+    pandas.DataFrame({"area": AREA, "price": 3 * AREA}, index=index).to_parquet("a.parquet")
+    assert "target 'price'" in trained("a.parquet").out
+    assert "area" in inputs()
+    assert "price" not in inputs()
+    assert r2("a.parquet", 3 * AREA) > 0.99
+
+
+def test_a_new_file_with_another_decimal_mark_is_not_misread(
+    folder: Path, trained: Callable[..., Ran], command: Callable[..., Ran], predictions: Callable[..., list[str]]
+) -> None:
+    shown = [f"{a / 10:.3f}" for a in AREA]  # three decimals could be a group of thousands
+    trained(
+        written(
+            "a.csv",
+            ";",
+            area=[each.replace(".", ",") for each in shown],
+            y=[f"{a:.1f}".replace(".", ",") for a in AREA],
+        )
+    )
+    once = np.asarray(predictions("a.csv"), dtype=float)
+    written("b.csv", area=shown, other=range(N))
+    ran = command("predict", "m.safetensors", "b.csv", "-o", "q.csv")
+    if ran.status:
+        refused(ran, "b.csv", "--decimal")
+    else:
+        np.testing.assert_allclose(np.asarray(predictions("b.csv"), dtype=float), once, rtol=1e-4)
+
+
+def test_a_refusal_of_predict_names_no_option_of_train(folder: Path, command: Callable[..., Ran]) -> None:
+    command("train", written("a.csv", **houses(day=DATES["ISO"])), *QUICK)
+    for column, value in (("area", "138,3"), ("area", "many"), ("day", "soon")):
+        columns = {"area": ["50"], "district": ["north"], "day": ["2020-01-01"], column: [value]}
+        ran = command("predict", "m.safetensors", written("b.csv", **columns), "-o", "p.csv")
+        refused(ran, "row 1", column, value)
+        assert not re.search("--(category|drop|missing)", ran.err), ran.err
 
 
 # --- 6: the interval of a proportion ---------------------------------------------------------------------------------
