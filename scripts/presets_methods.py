@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import sys
 import time
@@ -73,29 +74,30 @@ def one_hot(cell: Cell) -> Any:
 
 
 def preset(name: str) -> Callable[[Cell], tuple[Any, Any]]:
-    """A network of this library."""
+    """A network of this library, in float32.
+
+    Without folds it learns a second time as ``mlp-xp train`` does: from all rows, for as many epochs as were best.
+    """
 
     def learn(cell: Cell) -> tuple[Any, Any]:
         from mlp_xp.estimators import PRESETS, MLPClassifier, MLPRegressor
 
         kind = MLPClassifier if cell.classes else MLPRegressor
-        return fitted(cell, kind(**PRESETS[name], random_state=cell.seed))
+        model: Any = kind(**PRESETS[name], random_state=cell.seed)
+        X = np.concatenate([filled(cell), one_hot(cell)], axis=1).astype(np.float32)
+        model.fit(X[cell.known], cell.y[cell.known])
+        if not model.folds:
+            best = int(np.argmax(model.validation_scores_)) + 1
+            model.set_params(early_stopping=False, max_iter=best, n_iter_no_change=math.inf)
+            model.fit(X[cell.known], cell.y[cell.known])
+        return predicted(model, X[cell.test], cell)
 
     return learn
 
 
-def fitted(cell: Cell, model: Any, scale: bool = False) -> tuple[Any, Any]:
-    """What a model with scikit-learn's contract predicts from numbers without a gap and columns of 0 and 1."""
-    numbers, binary = filled(cell), one_hot(cell)
-    if scale:
-        from sklearn.preprocessing import StandardScaler
-
-        numbers = StandardScaler().fit(numbers[cell.known]).transform(numbers) if numbers.shape[1] else numbers
-    X = np.concatenate([numbers, binary], axis=1)
-    model.fit(X[cell.known], cell.y[cell.known])
-    if cell.classes:
-        return model.predict_proba(X[cell.test]), model.classes_
-    return model.predict(X[cell.test]), None
+def predicted(model: Any, X: Any, cell: Cell) -> tuple[Any, Any]:
+    """Probabilities and their classes, or numbers and None."""
+    return (model.predict_proba(X), model.classes_) if cell.classes else (np.ravel(model.predict(X)), None)
 
 
 def mlp(cell: Cell) -> tuple[Any, Any]:
@@ -104,10 +106,14 @@ def mlp(cell: Cell) -> tuple[Any, Any]:
     from sklearn.neural_network import MLPClassifier, MLPRegressor
     from sklearn.preprocessing import StandardScaler
 
-    if cell.classes:
-        return fitted(cell, MLPClassifier(random_state=cell.seed), scale=True)
-    model = TransformedTargetRegressor(MLPRegressor(random_state=cell.seed), transformer=StandardScaler())
-    return fitted(cell, model, scale=True)
+    numbers = filled(cell)
+    if numbers.shape[1]:
+        numbers = StandardScaler().fit(numbers[cell.known]).transform(numbers)
+    X = np.concatenate([numbers, one_hot(cell)], axis=1)
+    model: Any = MLPClassifier(random_state=cell.seed)
+    if not cell.classes:
+        model = TransformedTargetRegressor(MLPRegressor(random_state=cell.seed), transformer=StandardScaler())
+    return predicted(model.fit(X[cell.known], cell.y[cell.known]), X[cell.test], cell)
 
 
 def hgb(cell: Cell) -> tuple[Any, Any]:
@@ -119,7 +125,7 @@ def hgb(cell: Cell) -> tuple[Any, Any]:
     X = np.concatenate([cell.numbers, cell.categories.astype(float)], axis=1)
     kind = HistGradientBoostingClassifier if cell.classes else HistGradientBoostingRegressor
     model = kind(random_state=cell.seed, categorical_features=taken).fit(X[cell.known], cell.y[cell.known])
-    return (model.predict_proba(X[cell.test]), model.classes_) if cell.classes else (model.predict(X[cell.test]), None)
+    return predicted(model, X[cell.test], cell)
 
 
 def peer(name: str) -> Callable[[Cell], tuple[Any, Any]]:
@@ -135,8 +141,7 @@ def peer(name: str) -> Callable[[Cell], tuple[Any, Any]]:
         kind = getattr(library, f"{name}_{'Classifier' if cell.classes else 'Regressor'}")
         model = kind(random_state=cell.seed, device="cpu", verbosity=0)
         model.fit(X.iloc[cell.known], cell.y[cell.known])
-        X = X.iloc[cell.test]
-        return (model.predict_proba(X), model.classes_) if cell.classes else (np.ravel(model.predict(X)), None)
+        return predicted(model, X.iloc[cell.test], cell)
 
     return learn
 
@@ -154,14 +159,14 @@ PEERS = ("tabm", "realmlp")
 def judged(cell: Cell, learn: Callable[[Cell], tuple[Any, Any]]) -> dict[str, float]:
     """``loss``, the log-loss or the root of the mean square on the test rows; accuracy or R^2; and the seconds."""
     began = time.perf_counter()
-    predicted, classes = learn(cell)
+    outputs, classes = learn(cell)
     seconds = time.perf_counter() - began
-    y, predicted = cell.y[cell.test], np.asarray(predicted, dtype=float)
+    y, outputs = cell.y[cell.test], np.asarray(outputs, dtype=float)
     if not cell.classes:
-        squares = float(np.mean((y - predicted) ** 2))
+        squares = float(np.mean((y - outputs) ** 2))
         return {"loss": squares**0.5, "score": 1.0 - squares / float(np.var(y)), "seconds": seconds}
     p = np.zeros((len(y), cell.classes))
-    p[:, np.asarray(classes, dtype=int)] = predicted
+    p[:, np.asarray(classes, dtype=int)] = outputs
     loss = -float(np.mean(np.log(np.maximum(p[np.arange(len(y)), y], SMALLEST))))
     return {"loss": loss, "score": float(np.mean(np.argmax(p, axis=1) == y)), "seconds": seconds}
 

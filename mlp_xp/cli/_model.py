@@ -201,7 +201,7 @@ def open_model(path: str, backend: str = "numpy", device: str | None = None) -> 
 
 def open_for(model: Model, data: str, reading: Reading = BY_LOOKING) -> Source:
     """The data called ``data``, or its test set if it has one; what ``reading`` leaves open is as in training."""
-    source = open_data(data, reading.over(model.recipe.reading))
+    source = open_data(data, reading, model.recipe.reading)
     return source.test or source
 
 

@@ -46,10 +46,10 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
     run = Run(options, result_files(options), settings, command_line(command, settings), screen, began)
     if options["dry_run"]:
         return look_only(run)
-    files = run.files
+    files, read = run.files, (options["data"],)
     with (
-        claimed(files.model, files.picture, files.config, force=options["force"]),
-        claimed(files.checkpoint, force=options["force"] or options["resume"]),
+        claimed(files.model, files.picture, files.config, force=options["force"], inputs=read),
+        claimed(files.checkpoint, force=options["force"] or options["resume"], inputs=read),
     ):
         run.look = _look(options)
         for note in run.look.notes:

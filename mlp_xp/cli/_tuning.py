@@ -95,7 +95,7 @@ def tune(command: click.Command, chosen_of: ChosenOf, options: dict[str, Any], g
     path = with_suffix(options["output"] or f"{stem_of(options['data'])}.toml", ".toml")
     search = Search(options["tries"], options["seconds"], options["cv"], frozenset(given))
     screen, options = Screen(options["as_json"], options["quiet"]), _as_of(command, options)
-    with claimed(path, force=options["force"]):
+    with claimed(path, force=options["force"], inputs=(options["data"],)):
         data, place = _prepared(screen, options, search.folds)
         tries: list[Try] = []
         interrupted = False

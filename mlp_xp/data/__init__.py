@@ -1,13 +1,18 @@
 """Rows to learn from, opened by name: a table in any common form, arrays, images, or built-in data; read in chunks.
 
-source   rows in chunks, and which of them are held out
-files    from a name to a file on this machine: standard input, URLs, packed files
-dialect  how a text table is written, found by looking
-text     text tables
-typed    tables that say the types of their columns: Parquet, Excel, SQLite, JSON and others
-arrays   data that is built in, .npz files, folders of IDX files
-tables   what a column holds
-recipe   how a model turns rows into numbers, saved with the model
+source     rows in chunks, and which of them are held out
+files      from a name to a file on this machine: standard input, URLs, packed files
+dialect    how a text table is written, found by looking
+text       text tables
+typed      tables that say the types of their columns: Parquet, Excel, SQLite, JSON and others
+arrays     data that is built in, .npz files, folders of IDX files
+values     what a text says: a number, a date, a missing value, a category
+cells      a column of some rows in one of three forms
+encoding   how a column becomes columns of X
+columns    what a column holds, decided once over all rows
+piecewise  numbers as bins between quantiles
+tables     names of version 0.1.0
+recipe     how a model turns rows into numbers, saved with the model
 """
 
 import weakref
@@ -37,13 +42,15 @@ _READERS = {
 }
 
 
-def open_data(name: str | Path, reading: Reading | Iterable[str] = BY_LOOKING) -> Source:
+def open_data(name: str | Path, reading: Reading | Iterable[str] = BY_LOOKING, usual: Reading = BY_LOOKING) -> Source:
     """Open the data called ``name``; its rows are read and checked later, by ``Source.chunks`` or ``Source.read``.
 
     Args:
         name: one of ``BUILT_IN``, ``openml:NAME``, the path of a file or a folder, ``FILE::PART`` for a table of a
             database, a sheet or a file in an archive, a URL, or ``-`` for standard input.
         reading: how a text file is read; what it leaves open is found by looking, and said in ``Source.notes``.
+        usual: how such data is read: whether a line names the columns, what is missing, and the decimal mark where no
+            number shows it; for new data, what was found in training.
 
     Returns:
         The source. In a text file all columns are text, as in the file; other files say their types.
@@ -70,15 +77,15 @@ def open_data(name: str | Path, reading: Reading | Iterable[str] = BY_LOOKING) -
         if name and name == path.name and not path.suffix and not path.exists() and name != "-":
             built_in = f"built in are {', '.join(BUILT_IN)}"
             raise ValueError(f"{name} can't be read: No such file or directory; {built_in}")
-        return _opened(files.find(name), reading)
+        return _opened(files.find(name), reading, usual)
     except OSError as error:
         raise ValueError(f"{name} can't be read: {error.strerror or error}") from None
 
 
-def _opened(found: Found, reading: Reading) -> Source:
+def _opened(found: Found, reading: Reading, usual: Reading) -> Source:
     """The source of a file; what is temporary goes with it."""
     try:
-        source = text.open_text(found, reading) if found.kind == "text" else _READERS[found.kind](found)
+        source = text.open_text(found, reading, usual) if found.kind == "text" else _READERS[found.kind](found)
     except BaseException:
         found.remove()
         raise

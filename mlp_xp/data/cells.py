@@ -111,10 +111,12 @@ def _texts(column: Any, decimal: str, missing: frozenset[str]) -> Cells:
 
     array = pa.array(column, type=pa.large_string(), from_pandas=True)
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-    absent = compute.is_in(array, pa.array(["", *missing], type=pa.large_string()))
-    if absent.true_count:
-        array = compute.if_else(absent, pa.scalar(None, pa.large_string()), array)
-    numbers = _plain_numbers(array, decimal)
+    numbers = None if missing else _plain_numbers(array, decimal)  # most columns have no empty field: they go first
+    if numbers is None:
+        absent = compute.is_in(array, pa.array(["", *missing], type=pa.large_string()))
+        if absent.true_count or missing:
+            array = compute.if_else(absent, pa.scalar(None, pa.large_string()), array)
+            numbers = _plain_numbers(array, decimal)
     if numbers is not None:
         return Cells(numbers=numbers)
     array = array.dictionary_encode()

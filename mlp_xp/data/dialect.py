@@ -168,7 +168,7 @@ def lay_out(where: str, lines: Sequence[str], separator: str, header: bool | Non
         notes.append(f"line {title.first} is a title and is left out: {_shown(title.fields)}")
         start = rows.pop(0).line
     first, below = rows[0].fields, [row.fields for row in rows[1:] if len(row.fields) == width]
-    if header is None and _counts(first, width):
+    if header is not True and _counts(first, width):
         notes.append(f"line {rows[0].first} counts rows and columns, as scikit-learn's files do, and is left out")
         return _numbered(width, rows[0].line, notes)
     named = _named_in_comment(lines[:comments], separator, width)

@@ -263,7 +263,7 @@ def _write_categories(X: NDArray[Any], column: Column, place: Place, cells: Cell
         row = int(np.argmax(rows))
         assert cells.codes is not None
         known = one_of(column.categories, cells.texts[cells.codes[row]], most=_MOST_LISTED)
-        raise ValueError(f"{place.cell(row)} must be {known}")
+        raise ValueError(f"{place.cell(row)} must be {known}; --unknown level takes it for none of them")
     absent = cells.by_row(missing, True)
     if column.rare:
         codes = np.where(unknown, width, codes)

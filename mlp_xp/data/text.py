@@ -20,7 +20,7 @@ from mlp_xp._lib.arguments import did_you_mean
 from mlp_xp.data import dialect
 from mlp_xp.data.dialect import Layout
 from mlp_xp.data.files import Found
-from mlp_xp.data.source import Reading, Source, table
+from mlp_xp.data.source import BY_LOOKING, Reading, Source, table
 
 _MOST_COLUMNS = 100_000
 _HEAD = 2**20  # characters that are looked at
@@ -45,13 +45,17 @@ class _File(NamedTuple):
     empty: bool
 
 
-def open_text(found: Found, reading: Reading) -> Source:
+def open_text(found: Found, reading: Reading, usual: Reading = BY_LOOKING) -> Source:
     """The table in a text file, read as ``reading`` says; what that leaves open is found by looking.
+
+    ``usual`` says whether there is a header and what is missing where ``reading`` does not, and the decimal mark where
+    no number shows it.
 
     Raises:
         ValueError: when it is no text, or no table.
     """
     _check(reading)
+    reading = reading.over(Reading(header=usual.header, missing=usual.missing))
     encoding = reading.encoding or find_encoding(found)
     lines, whole = _head(found, encoding)
     _refuse(found, lines[0], reading.separator or dialect.CANDIDATES)
@@ -63,7 +67,7 @@ def open_text(found: Found, reading: Reading) -> Source:
     spaced = separator == " " or any(f'{separator} "' in line for line in lines)
     empty = whole and not any(line.strip() for line in lines[layout.skip :])
     file = _File(found, encoding, separator, layout, spaced, empty)
-    decimal = reading.decimal or _decimal(file)
+    decimal = reading.decimal or _decimal(file) or usual.decimal or "."
     source = table(found.title, found.where, layout.names, lambda rows: _frames(file, rows))
     resolved = Reading(separator, decimal, encoding, layout.header, reading.missing)
     return source._replace(reading=resolved, notes=_notes(file, decimal, reading))
@@ -309,8 +313,8 @@ def _check_last(file: _File, last: str) -> None:
             raise ValueError(f"{file.found.where}: line {line + 1} opens a quote that is never closed") from None
 
 
-def _decimal(file: _File) -> str:
-    """The decimal mark that the first numbers show which show one; "." where none does."""
+def _decimal(file: _File) -> str | None:
+    """The decimal mark that the first numbers show which show one; None where none does."""
     hint = re.compile(dialect.decimal_comma(file.separator), re.MULTILINE)
     try:
         with _lines(file.found, file.encoding) as text:
@@ -327,5 +331,5 @@ def _decimal(file: _File) -> str:
                     mark = dialect.find_decimal([row.fields for row in dialect.split(sample, file.separator)])
                 lines = text.readlines(2**20)
     except (csv.Error, UnicodeError):
-        return "."  # what is wrong is said where the rows are read
-    return mark or "."
+        return None  # what is wrong is said where the rows are read
+    return mark

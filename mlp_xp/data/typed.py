@@ -85,7 +85,8 @@ def _of_arrow(found: Found, schema: Any, batches: Callable[[int], Iterator[Any]]
 
     index = [each for each in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(each, str)]
     renamed = {name: "index" for name in index if name.startswith("__index_level_") and "index" not in schema.names}
-    names = [renamed.get(name, name) for name in schema.names]
+    order = [*index, *(name for name in schema.names if name not in index)]  # the last column stays the last
+    names = [renamed.get(name, name) for name in order]
     decimals = [position for position, field in enumerate(schema) if pa.types.is_decimal(field.type)]
 
     def frames(rows: int) -> Iterator[Any]:
@@ -99,7 +100,7 @@ def _of_arrow(found: Found, schema: Any, batches: Callable[[int], Iterator[Any]]
                     frame = batch.slice(low, rows).to_pandas(
                         ignore_metadata=True, integer_object_nulls=True, date_as_object=False
                     )
-                    yield frame.set_axis(names, axis=1)
+                    yield (frame[order] if index else frame).set_axis(names, axis=1)
         except (pa.ArrowException, OSError):
             raise ValueError(f"{found.where} must be a whole file, got a damaged one") from None
 

@@ -102,8 +102,6 @@ SHELLS = {
 }
 
 TYPED = [
-    ("train hou\t", "<train><houses.csv>"),
-    ("train my\t", "<train><my table.tsv>"),
     ("train ./my\\ \t", "<train><./my table.tsv>"),
     ("predict m\t brea\t", "<predict><m.safetensors><breast_cancer>"),
     ("tune --class\t bal\t --activation=gel\t", "<tune><--class-weight><balanced><--activation=gelu>"),

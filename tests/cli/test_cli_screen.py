@@ -57,28 +57,6 @@ def test_text_that_the_terminal_cannot_encode_is_replaced(
     assert json.loads(printed.splitlines()[-1])["rows"] == 8
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full, a disk that is full")
-@pytest.mark.parametrize(
-    ("ending", "status", "said"),
-    [
-        (" | true; exit ${PIPESTATUS[0]}", 0, b""),  # nobody reads
-        (" >&- 2>&-", 0, b""),
-        (" --json > /dev/full", 2, b"error: standard output can't be written: No space left on device\n"),
-    ],
-)
-def test_a_model_is_saved_whatever_becomes_of_what_is_printed(
-    cities: Path, ending: str, status: int, said: bytes
-) -> None:
-    ended = in_shell(cities, f"$MLP_XP {' '.join(TRAIN)}{ending}")
-    assert (ended.returncode, ended.stderr) == (status, said)
-    assert (cities / "cities.safetensors").exists()
-
-
-def test_help_that_nobody_reads_is_no_failure(folder: Path) -> None:
-    ended = in_shell(folder, "$MLP_XP train --help | true; exit ${PIPESTATUS[0]}")
-    assert (ended.returncode, ended.stderr) == (0, b"")
-
-
 class Failing(io.RawIOBase):
     """A stream that takes ``room`` bytes, and then raises."""
 
@@ -93,6 +71,43 @@ class Failing(io.RawIOBase):
             raise OSError(self.error, "No space left on device")
         self.taken += bytes(data)
         return len(data)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+@pytest.mark.parametrize(
+    ("error", "room", "status", "said"),
+    [
+        (28, 0, 2, "error: standard output can't be written: No space left on device\n"),
+        (28, 200, 2, "error: standard output can't be written: No space left on device\n"),
+        (32, 100, 0, ""),  # nobody reads any more
+    ],
+)
+def test_a_model_is_saved_whatever_becomes_of_what_is_printed(
+    error: int, room: int, status: int, said: str, arguments: tuple[str, ...], cities: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    raw = Failing(room, error)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8"))
+    assert cli.main([*TRAIN, *arguments]) == status
+    assert capsys.readouterr().err == said
+    assert (cities / "cities.safetensors").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full, a disk that is full")
+@pytest.mark.parametrize(
+    ("line", "status", "said"),
+    [
+        ("$MLP_XP cost 3 2 | true; exit ${PIPESTATUS[0]}", 0, b""),
+        ("$MLP_XP train --help | true; exit ${PIPESTATUS[0]}", 0, b""),
+        ("$MLP_XP cost 3 2 >&- 2>&-", 0, b""),
+        ("$MLP_XP cost 3 2 > /dev/full", 2, b"error: standard output can't be written: No space left on device\n"),
+    ],
+)
+def test_a_process_whose_output_goes_nowhere_ends_as_it_would(
+    line: str, status: int, said: bytes, folder: Path
+) -> None:
+    ended = in_shell(folder, line)
+    assert (ended.returncode, ended.stderr) == (status, said)
 
 
 @pytest.mark.parametrize(("error", "lost"), [(28, "No space left on device"), (32, None)])
@@ -139,13 +154,12 @@ def test_a_long_text_in_a_narrow_terminal_is_broken_into_lines() -> None:
 
 def test_what_is_said_stands_on_lines_of_its_own_beside_a_bar(folder: Path) -> None:
     data = runs.write_classes(folder)
-    for columns in (140, 70):
-        text = shell.in_terminal(columns, "train", data, *TRAIN[2:6], "--picture", "none", "--force", folder=folder)
-        left = [line.rpartition("\r\x1b[2K")[2] for line in text.split("\r\n")]  # a line that is drawn anew is erased
-        lines = [line.strip() for line in shell.plain("\n".join(left)) if line.strip()]
-        assert re.fullmatch(r"epoch 2/2 .*loss .*rows/s.*", next(line for line in lines if "2/2" in line))
-        for begins in ("gradients on", "note: best", "test set", "test accuracy", "wrote ", "again: "):
-            assert sum(begins in line for line in lines) == sum(line.startswith(begins) for line in lines) == 1, begins
+    text = shell.in_terminal(70, "train", data, *TRAIN[2:6], "--picture", "none", folder=folder)
+    left = [line.rpartition("\r\x1b[2K")[2] for line in text.split("\r\n")]  # a line that is drawn anew is erased
+    lines = [line.strip() for line in shell.plain("\n".join(left)) if line.strip()]
+    assert re.fullmatch(r"epoch 2/2 .*loss .*rows/s.*", next(line for line in lines if "2/2" in line))
+    for begins in ("gradients on", "note: best", "test set", "test accuracy", "wrote ", "again: "):
+        assert sum(begins in line for line in lines) == sum(line.startswith(begins) for line in lines) == 1, begins
 
 
 def test_numbers_that_json_has_not_are_null(capsys: pytest.CaptureFixture[str]) -> None:

@@ -155,7 +155,7 @@ def test_the_index_of_a_data_frame_is_a_column_and_said(tmp_path: Path) -> None:
     frame.to_parquet(path)
     source = data.open_data(path)
     assert listed(source.read().X) == {"size": [1.5, 2.5], "key": ["x", "y"]}
-    assert source.columns == ("size", "key")
+    assert source.columns == ("key", "size")  # the last column, by default the target, stays the last
     assert source.notes == ("the index of the data frame in the file is read as column 'key'",)
     frame.rename_axis(index=None).to_parquet(path)
     assert listed(frame_of(path)) == {"size": [1.5, 2.5], "index": ["x", "y"]}

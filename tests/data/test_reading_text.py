@@ -245,7 +245,7 @@ def test_how_a_table_is_written_is_found(
     assert list(source.notes) == notes
     assert (source.name, source.file, source.is_table) == ("data", tmp_path / "data.csv", True)
     again = data.open_data(str(tmp_path / "data.csv"), source.reading)  # what was found, said
-    assert (again.columns, again.reading) == (source.columns, source.reading)
+    assert (again.columns, again.reading, rows_of(again)) == (source.columns, source.reading, rows)
     assert not [note for note in again.notes if note.startswith("read ")]
 
 
@@ -278,6 +278,15 @@ def test_a_decimal_mark_and_an_encoding_that_are_said_decide(tmp_path: Path) -> 
     assert (source.reading.decimal, source.notes) == (",", ("read with ';' between fields",))
     raw = "stadt,b\nŁódź,x\n".encode("cp1250")
     assert rows_of(opened(tmp_path, raw, encoding="cp1250")) == [["Łódź", "x"]]
+
+
+def test_new_data_is_read_as_that_of_the_training_where_it_shows_nothing(tmp_path: Path) -> None:
+    usual = Reading(decimal=",", header=False, missing=("-9",))
+    (tmp_path / "data.csv").write_text("a;12,345\nb;7\n")
+    assert data.open_data(tmp_path / "data.csv", usual=usual).reading == Reading(";", ",", "utf-8", False, ("-9",))
+    (tmp_path / "data.csv").write_text("a;b\nc;12.5\nd;7\n")
+    source = data.open_data(tmp_path / "data.csv", Reading(header=True), usual)
+    assert source.reading == Reading(";", ".", "utf-8", True, ("-9",))
 
 
 def test_a_resolved_reading_is_not_said_again(tmp_path: Path) -> None:

@@ -128,10 +128,9 @@ def test_the_commands_options_are_those_of_the_table():
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("kind", OWNERS)
 def test_a_preset_is_settings_of_both_estimators(name, kind):
-    X, y = iris()
+    X, y = (each[::3] for each in iris())
     settings = {**PRESETS[name], "max_iter": 2}
     model = kind(**settings, random_state=0).fit(X, y)
-    assert model.score(X, y) == clone(model).fit(X, y).score(X, y)
     assert len(model.validation_scores_) == 2
     assert len(pickle.dumps(PRESETS)) < 1000
     assert PRESETS is parameters.PRESETS
