@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp.data.cells import Cells, plain_text
-from mlp_xp.data.encoding import CYCLES, Column, calendar_part, sentence_end
+from mlp_xp.data.encoding import CYCLES, Column, as_missing, calendar_part
 from mlp_xp.data.values import (
     ISO,
     TRUTHS,
     category_key,
     dates_in,
+    example_of,
     formats_in,
     is_missing,
     is_padded,
@@ -291,6 +292,27 @@ def _names_a_counter(name: str) -> bool:
     return _COUNTERS.fullmatch(name) is not None or _COUNTERS.fullmatch(name.lower()) is not None
 
 
+class Wanted(NamedTuple):
+    """The user's choices about the data; the data decides the rest.
+
+    target: the column to learn; by default the one that the data names, else the last.
+    task: "classification" or "regression"; by default inferred from the target.
+    missing: what to do with a missing value: "auto", "refuse", "drop" or "fill", see ``Recipe``.
+    drop: columns to leave out.
+    categories: columns whose values are categories, whatever they look like.
+    unknown: what to do with a category that the training did not have: "level" or "refuse".
+    numbers: "plain", or "piecewise" for bins between quantiles.
+    """
+
+    target: str | None = None
+    task: str | None = None
+    missing: str = "auto"
+    drop: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    unknown: str = "level"
+    numbers: str = "plain"
+
+
 class Held(NamedTuple):
     """What a column holds: ``kind`` is "number", "truth", "date" or "text"; numbers have a mark, dates some forms."""
 
@@ -323,24 +345,27 @@ def held_by(where: str, name: str, tally: Tally, decimal: str = ".") -> Held:
         _refuse_odd(where, name, tally.odd, "must be a number")
         if tally.infinite is not None:
             row, value = tally.infinite
-            raise ValueError(f"{where}: row {row + 1}, column {name!r} must be finite, got {value}")
+            raise ValueError(
+                f"{where}: row {row + 1}, column {name!r} must be finite, got {value}; {as_missing(value)}"
+            )
         return Held("number")
     if forms := _date_forms(tally):
         dates = tally.dates[forms[0]]
         if dates.rows < tally.known:
-            _refuse_odd(where, name, dates.odd or tally.odd, f"must be a date of the form {forms[0]}")
+            _refuse_odd(where, name, dates.odd or tally.odd, f"must be a date such as {example_of(forms[0])}")
         return Held("date", forms=forms)
     return Held("text")
 
 
-def decide(where: str, name: str, tally: Tally, manner: "Asked") -> Decision:
+def decide(where: str, name: str, tally: Tally, wanted: Wanted, decimal: str = ".") -> Decision:
     """What the column ``name`` is taken for, a feature.
 
     Args:
         where: the name of the data in an error.
         name: the column.
         tally: of all its rows.
-        manner: what the user asks for.
+        wanted: what the user says about columns and missing values.
+        decimal: the decimal mark of the file.
 
     Raises:
         ValueError: as ``held_by`` does.
@@ -349,25 +374,18 @@ def decide(where: str, name: str, tally: Tally, manner: "Asked") -> Decision:
         return Decision("nothing", None, "is missing in every row")
     if is_constant(tally):
         return Decision("nothing", None, "holds the same value in every row")
-    if name in manner.categories:
-        return _categories(name, tally, manner.levels, forced=True)
-    held = held_by(where, name, tally, manner.decimal)
-    missing = manner.levels and tally.missing + tally.dashes > 0
+    levels = wanted.missing == "auto"  # a missing value gets a column of X
+    if name in wanted.categories:
+        return _categories(name, tally, levels, forced=True)
+    held = held_by(where, name, tally, decimal)
+    missing = levels and tally.missing + tally.dashes > 0
     if held.kind == "truth":
         return Decision("truth", Column(name, None, "truth", missing=missing), "holds true and false, read as 1 and 0")
     if held.kind == "number":
         return _number(name, tally, held, missing)
     if held.kind == "date":
         return _date(name, tally, held.forms, missing)
-    return _categories(name, tally, manner.levels)
-
-
-class Asked(NamedTuple):
-    """What the user asks for: ``categories``, a column of X for missing values (``levels``), and the decimal mark."""
-
-    categories: tuple[str, ...] = ()
-    levels: bool = False
-    decimal: str = "."
+    return _categories(name, tally, levels)
 
 
 def is_constant(tally: Tally) -> bool:
@@ -378,7 +396,8 @@ def is_constant(tally: Tally) -> bool:
 def _refuse_odd(where: str, name: str, odd: Cell | None, expected: str) -> None:
     if odd is not None:
         place = f"{where}: row {odd.row + 1}, column {name!r}"
-        raise ValueError(f"{place} {expected}, got {sentence_end(name, odd.value)}")
+        cures = f"--category {name!r} takes all of it for categories, {as_missing(odd.value)}"
+        raise ValueError(f"{place} {expected}, got {odd.value!r}; {cures}")
 
 
 def keys_of(values: Mapping[str | float, int]) -> dict[str, list[str]]:
@@ -398,7 +417,7 @@ def _number(name: str, tally: Tally, held: Held, missing: bool) -> Decision:
     counts = tally.start in (0.0, 1.0)
     if tally.fraction is None and not repeated and not held.decimal and _names_a_counter(name):
         what = "counts the rows" if counts else "holds a number of its own in every row"
-        return Decision("nothing", None, f"{what}, as an identifier does; --category {name!r} takes it for categories")
+        return Decision("nothing", None, f"{what}, as an identifier does")
     column, why = Column(name, None, decimal=held.decimal, missing=missing), ""
     if held.decimal:
         why = f"is read as numbers with {'a comma' if held.decimal == ',' else 'a point'} as decimal mark"
@@ -510,6 +529,6 @@ def listed_names(names: Iterable[Any], most: int = 8) -> str:
     known = [repr(str(name)) for name in names]
     if len(known) == 1:
         return f"column {known[0]}"
-    more = len(known) - most
-    shown = ", ".join(known[:most])
-    return f"columns {shown} and {more:,} others" if more > 0 else f"columns {', '.join(known[:-1])} and {known[-1]}"
+    if len(known) <= most + 1:  # "and 1 others" is no shorter than its name
+        return f"columns {', '.join(known[:-1])} and {known[-1]}"
+    return f"columns {', '.join(known[:most])} and {len(known) - most:,} others"

@@ -303,7 +303,8 @@ def _called(
 
 
 def _other_width(where: str, names: int, width: int, line: int) -> str:
-    have = f"line {line} must name the {width} fields that the rows have, got {names} names"
+    fields, got = (f"{n} {word}{'s' * (n != 1)}" for n, word in ((width, "field"), (names, "name")))
+    have = f"line {line} must name the {fields} that the rows have, got {got}"
     return f"{where}: {have}; --no-header leaves that line out and numbers the columns"
 
 

@@ -7,6 +7,7 @@ Next: ``cells`` finds the different texts of a column, ``columns`` decides what 
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -236,6 +237,16 @@ def dates_in(texts: Sequence[str], form: str) -> NDArray[np.datetime64]:
         months = moments.astype("datetime64[M]")
         moments = np.where(months < np.datetime64("2030-01"), moments, months - 1200 + (moments - months))
     return moments
+
+
+def example_of(form: str) -> str:
+    """A date in one form of ``FORMATS``, in quotes, for a sentence.
+
+    >>> example_of("%d.%m.%Y"), example_of(ISO)
+    ("'31.12.2020'", "'2020-12-31'")
+    """
+    known = {ISO: "2020-12-31", QUARTER: "2020Q4"}
+    return repr(known.get(form) or datetime(2020, 12, 31, 13, 5, tzinfo=UTC).strftime(form))
 
 
 def naive(moments: Any) -> NDArray[np.datetime64]:
