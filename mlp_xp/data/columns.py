@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mlp_xp.data.cells import Cells, plain_text
 from mlp_xp.data.encoding import CYCLES, Column, as_missing, calendar_part
 from mlp_xp.data.values import (
+    COMPACT,
     ISO,
     TRUTHS,
     category_key,
@@ -31,6 +32,8 @@ from mlp_xp.data.values import (
 )
 
 _MAIN_SHARE = 0.5  # a column holds numbers, or dates, with mistakes among them if more of its values are such
+_SLIPS, _SLIPS_SHARE = 2, 0.02  # so many texts among numbers, or so large a share, are mistakes
+_DAYS = (1900_01_01, 2100_12_31)  # whole numbers between may be dates
 _CODES_SHARE = 0.01  # whole numbers are codes if more of them begin with a needless zero
 _FEW = 10  # fewer different texts are categories, however few rows there are
 _MANY = 20  # of more categories those that are rare share a column
@@ -179,8 +182,21 @@ def _look_at_numbers(before: Tally, numbers: NDArray[np.float64], limit: int) ->
         n, missing, numbers=len(known), fraction=float(fractions[0]) if len(fractions) else None,
         repeated=repeated, values=values,
         infinite=Cell(first + row, str(numbers[row])) if infinite.any() else None,
-        start=float(numbers[0]) - first if counts else None,
+        start=float(numbers[0]) - first if counts else None, dates={} if len(fractions) else _compact(known),
     )  # fmt: skip
+
+
+def _compact(numbers: NDArray[np.float64], times: NDArray[np.int64] | None = None) -> dict[str, Dates]:
+    """What whole numbers such as 20200131 are as dates, if all of them are; each is there so many ``times``."""
+    import pandas as pd
+
+    if not len(numbers) or numbers.min() < _DAYS[0] or numbers.max() > _DAYS[1]:
+        return {}
+    codes, different = pd.factorize(numbers)
+    moments = dates_in(list(map(plain_text, different.tolist())), COMPACT)
+    if np.isnat(moments).any():
+        return {}
+    return {COMPACT: _dates(moments[codes], np.ones_like(codes) if times is None else times)}
 
 
 def _look_at_moments(before: Tally, moments: NDArray[np.datetime64], limit: int) -> Tally:
@@ -231,12 +247,15 @@ def _look_at_texts(before: Tally, cells: Cells, decimal: str) -> Tally:
     odd = ~(is_number | among_numbers)
     there = numbers[is_number & (times > 0)]
     fractions = there[there != np.floor(there)]
+    dates = _dates_of_texts(before, cells, times, odd, among_numbers)
+    if not len(fractions):
+        dates |= _compact(there, times[is_number & (times > 0)])
     return Tally(
         len(codes), int((codes < 0).sum() + times[missing].sum()), int(times[among_numbers & ~missing].sum()),
         int(times[is_number].sum()), int(times[is_number & is_padded(array)].sum()),
         _first(cells, is_number & ~is_plain(array, decimal), first), _first(cells, odd, first),
         _first(cells, np.isinf(numbers), first), float(fractions[0]) if len(fractions) else None,
-        bool((times[is_number] > 1).any()), None, _dates_of_texts(before, cells, times, odd, among_numbers),
+        bool((times[is_number] > 1).any()), None, dates,
         {text: int(count) for text, count, gone in zip(texts, times, missing, strict=True) if count and not gone},
         cells.nominal,
     )  # fmt: skip
@@ -314,7 +333,9 @@ class Wanted(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What a column holds: ``kind`` is "number", "truth", "date" or "text"; numbers have a mark, dates some forms."""
+    """What a column holds: ``kind`` is "number", "truth", "date", "text" or "codes"; "codes" are texts, most of which
+    are whole numbers. Numbers have a mark, dates some forms.
+    """
 
     kind: str
     decimal: str = ""
@@ -340,8 +361,12 @@ def held_by(where: str, name: str, tally: Tally, decimal: str = ".") -> Held:
         return Held("text")
     if tally.odd is not None and (mark := _other_mark(tally, decimal)):
         return Held("number", mark)
+    if (compact := tally.dates.get(COMPACT, Dates())).rows == tally.known > 0 and compact.low < compact.high:
+        return Held("date", forms=(COMPACT,))
     # whole numbers that begin with a zero, such as 007, are codes
     if tally.numbers > _MAIN_SHARE * tally.known and tally.padded <= _CODES_SHARE * tally.numbers:
+        if _are_codes(tally):
+            return Held("codes")
         _refuse_odd(where, name, tally.odd, "must be a number")
         if tally.infinite is not None:
             row, value = tally.infinite
@@ -355,6 +380,24 @@ def held_by(where: str, name: str, tally: Tally, decimal: str = ".") -> Held:
             _refuse_odd(where, name, dates.odd or tally.odd, f"must be a date such as {example_of(forms[0])}")
         return Held("date", forms=forms)
     return Held("text")
+
+
+def _are_codes(tally: Tally) -> bool:
+    """Whether texts among whole numbers make codes of all, such as ``12, 207a, c168``, or ``2, 3, 4, 5more``.
+
+    One or two texts, or a share that is small, are mistakes in a column of numbers, and so is a word or two among many
+    different numbers, such as "unknown": those are refused, since a model of the numbers was wanted, and --na says
+    what is missing. Numbers with fractions are measured, no codes.
+    """
+    slips = tally.known - tally.numbers
+    if slips <= max(_SLIPS, _SLIPS_SHARE * tally.known) or tally.fraction is not None or tally.dressed is not None:
+        return False
+    if tally.values is None:  # the texts are not known but for the first
+        return tally.odd is not None and any(map(str.isdigit, tally.odd.value))
+    texts = [value for value in tally.values if isinstance(value, str)]
+    missing = is_missing(texts, among_numbers=True)
+    odd = np.isnan(numbers_in(texts)) & ~missing
+    return int(odd.sum()) > _SLIPS or len(tally.values) <= _MANY
 
 
 def decide(where: str, name: str, tally: Tally, wanted: Wanted, decimal: str = ".") -> Decision:
@@ -385,7 +428,10 @@ def decide(where: str, name: str, tally: Tally, wanted: Wanted, decimal: str = "
         return _number(name, tally, held, missing)
     if held.kind == "date":
         return _date(name, tally, held.forms, missing)
-    return _categories(name, tally, levels)
+    found = _categories(name, tally, levels)
+    if held.kind == "codes" and found.column is not None and tally.odd is not None:
+        return found._replace(why=f"holds codes such as {tally.odd.value!r} among whole numbers, read as categories")
+    return found
 
 
 def is_constant(tally: Tally) -> bool:

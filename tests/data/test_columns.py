@@ -173,6 +173,19 @@ def test_the_same_dates_are_the_same_numbers_from_any_file() -> None:
         np.testing.assert_array_equal(read(typed(pd.DataFrame({"a": values, "y": y})), learned).X, expected)
 
 
+def test_whole_numbers_that_are_all_dates_are_dates_from_any_file() -> None:
+    stamps = pd.to_datetime(pd.Series(DAYS))
+    compact = [f"{each:%Y%m%d}" for each in stamps]
+    about, X, learned = column(compact)
+    assert (about.taken_for, about.why) == ("date", "holds dates, read as days since 2020-01-01, month, weekday")
+    np.testing.assert_array_equal(X[:, 0], (stamps - stamps[0]).dt.days)
+    new = typed(pd.DataFrame({"a": np.asarray(compact, dtype=int), "b": "u", "y": 1.0}))
+    np.testing.assert_array_equal(read(new, learned.recipe).X[:, 0], X[:, 0])
+    assert column([*compact, "NA"])[0].taken_for == "date"
+    for other in ("20201301", "18991231", "20200101.5", "2020"):
+        assert column([*compact, other])[0].taken_for == "number"
+
+
 # --- what is left out --------------------------------------------------------------------------------------------
 
 MANY = 24
@@ -282,6 +295,41 @@ def test_a_value_that_does_not_fit_its_column_is_named_with_its_row(
 ) -> None:
     monkeypatch.setattr(recipes, "ROWS", rows)
     with pytest.raises(ValueError, match=sentence):
+        column(values)
+
+
+CODES = "holds codes such as {!r} among whole numbers, read as categories"
+
+
+@pytest.mark.parametrize(
+    ("values", "taken_for", "why"),
+    [
+        (["2", "3", "4", "5more"] * 6, "4 categories", CODES.format("5more")),
+        ((["12", "13", "207", "14"] * 4 + ["207a", "c168", "c12"]) * 3, "7 categories", CODES.format("207a")),
+        ([*map(str, range(1000, 1040)), *(f"PC {n}" for n in range(9))], "left out", "holds 49 different texts in "
+         "49 rows; --category 'a' takes it for categories"),
+    ],
+)  # fmt: skip
+def test_codes_most_of_which_are_whole_numbers_are_texts_said_aloud(
+    values: list[str], taken_for: str, why: str
+) -> None:
+    about, _, learned = column(values)
+    assert (about.taken_for, about.why) == (taken_for, why)
+    assert len(learned.notes) == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [*map(str, range(1000)), "n.a.x"],
+        [*map(str, range(30)), "12O", "l5"],
+        [*map(str, range(60)), *["unknown"] * 20],
+        [*(f"{n}.25" for n in range(40)), "low", "lower", "high", "higher"],
+    ],
+    ids=["one in a thousand", "two slips", "a word that says nothing", "measured"],
+)
+def test_a_few_texts_among_numbers_are_mistakes(values: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"column 'a' must be a number, got '.*'; --category 'a' takes all of it"):
         column(values)
 
 
