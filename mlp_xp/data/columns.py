@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp.data.cells import Cells, plain_text
+from mlp_xp.data.dialect import open_mark
 from mlp_xp.data.encoding import CYCLES, Column, as_missing, calendar_part
 from mlp_xp.data.values import (
     COMPACT,
@@ -469,6 +470,8 @@ def _number(name: str, tally: Tally, held: Held, missing: bool) -> Decision:
         why = f"is read as numbers with {'a comma' if held.decimal == ',' else 'a point'} as decimal mark"
     elif tally.dressed is not None:
         why = f"is read as numbers, such as {tally.dressed.value!r}"
+        if (mark := "," if "," in tally.dressed.value else ".") and open_mark([[tally.dressed.value]], mark):
+            why += f"; --decimal {mark} reads that as {numbers_in([tally.dressed.value], mark)[0]:g}"
     elif counts and tally.rows > _MANY:
         why = "counts the rows; if it is no more than the number of a row, leave it out with --drop"
     return Decision("number", column, why)

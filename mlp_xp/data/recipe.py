@@ -395,7 +395,7 @@ def _learn_table(source: Source, wanted: Wanted) -> Learned:
     recipe = Recipe(
         answer.task, target, columns, made, len(made), wanted.missing, unknown=wanted.unknown, labels=answer.labels,
         target_decimal=answer.decimal, numbers=wanted.numbers,
-        reading=Reading(decimal=given.decimal, header=given.header, missing=given.missing),
+        reading=Reading(given.separator, given.decimal, header=given.header, missing=given.missing),
     )  # fmt: skip
     abouts = tuple(_about(name, tallies[name], decisions.get(name), answer) for name in names)
     notes = (*_notes(decisions, wanted), *_missing_note(decisions, abouts, target, wanted))

@@ -52,6 +52,9 @@ def test_what_is_more_than_a_plain_number_is_said_aloud() -> None:
     assert column(SIX["a comma as decimal mark"][0])[2].notes == (
         "column 'a' is read as numbers with a comma as decimal mark",
     )
+    assert column(["13,830", "20,475", "7,125", "1,000", "2,250", "6,500"])[2].notes == (
+        "column 'a' is read as numbers, such as '13,830'; --decimal , reads that as 13.83",
+    )
     assert column(SIX["plain"][0])[2].notes == ()
 
 

@@ -335,7 +335,7 @@ def test_a_recipe_survives_its_notes() -> None:
     recipe = recipe.learn_fill(read(source, recipe).X)
     back = Recipe.from_notes(json.loads(json.dumps(recipe.as_notes())))
     assert back == recipe
-    assert back.reading == Reading(decimal=".", header=True, missing=("nix",))
+    assert back.reading == Reading(",", ".", header=True, missing=("nix",))
     np.testing.assert_array_equal(read(source, back).X, read(source, recipe).X)
 
 
