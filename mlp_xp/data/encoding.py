@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_xp._lib.arguments import one_of
+from mlp_xp._lib.arguments import did_you_mean, one_of
 from mlp_xp.data.cells import Cells, cells_of
-from mlp_xp.data.values import ISO, TRUTHS, category_key, dates_in, is_missing, numbers_in
+from mlp_xp.data.values import ISO, TRUTHS, category_key, dates_in, example_of, is_missing, numbers_in
 
 _MOST_LISTED = 8  # names in an error
 
@@ -141,7 +141,10 @@ def encode_into(
     there = set(map(str, frame.columns))
     for column in columns:
         if column.name not in there:
-            check_named("what the model was trained on", where, frame.columns, column.name)
+            shown = ", ".join(map(repr, list(frame.columns)[:_MOST_LISTED]))
+            more = ", ..." if len(there) > _MOST_LISTED else did_you_mean(column.name, there)
+            trained = f"the column {column.name!r}, which the model was trained on"
+            raise ValueError(f"{where} must have {trained}; it has {shown}{more}")
     found, low = {}, 0
     for column in columns:
         place, decimal = Place(where, column.name, rows), column.decimal or manner.decimal
@@ -178,15 +181,16 @@ def numbers_of(place: Place, cells: Cells, decimal: str) -> NDArray[np.float64]:
             if cells.texts[position].lower() in TRUTHS:
                 values[position] = TRUTHS.index(cells.texts[position].lower())
         wrong = np.isnan(values) & ~is_missing(cells.texts, among_numbers=True)
-        _refuse(place, cells, wrong, "must be a number")
+        _refuse(place, cells, wrong, "must be a number", decimal)
         numbers = cells.by_row(values, np.nan)
     if np.isinf(numbers).any():
         row = int(np.argmax(np.isinf(numbers)))
-        raise ValueError(f"{place.cell(row)} must be finite, got {numbers[row]}")
+        text = str(numbers[row]) if cells.codes is None else cells.texts[cells.codes[row]]
+        raise ValueError(f"{place.cell(row)} must be finite, got {text}; {as_missing(text)}")
     return numbers
 
 
-def _refuse(place: Place, cells: Cells, wrong: NDArray[np.bool_], expected: str) -> None:
+def _refuse(place: Place, cells: Cells, wrong: NDArray[np.bool_], expected: str, decimal: str = "") -> None:
     """Raise for the first row whose text is ``wrong``, if there is one."""
     if not wrong.any():
         return
@@ -194,12 +198,15 @@ def _refuse(place: Place, cells: Cells, wrong: NDArray[np.bool_], expected: str)
     if rows.any():
         row = int(np.argmax(rows))
         assert cells.codes is not None
-        raise ValueError(f"{place.cell(row)} {expected}, got {sentence_end(place.name, cells.texts[cells.codes[row]])}")
+        text, mark = cells.texts[cells.codes[row]], "." if decimal == "," else ","
+        said = numbers_in([text], mark)[0] if decimal else np.nan
+        cure = as_missing(text) if np.isnan(said) else f"--decimal {mark} reads it as {said:g}"
+        raise ValueError(f"{place.cell(row)} {expected}, got {text!r}; {cure}")
 
 
-def sentence_end(name: str, text: str) -> str:
-    """``'three'; --category 'a' takes all of it for categories, --na 'three' takes it for a missing value``."""
-    return f"{text!r}; --category {name!r} takes all of it for categories, --na {text!r} takes it for a missing value"
+def as_missing(text: str) -> str:
+    """The end of a sentence about a value that does not fit: ``--na 'three' takes it for a missing value``."""
+    return f"--na {text!r} takes it for a missing value"
 
 
 def _write_date(X: NDArray[Any], column: Column, place: Place, cells: Cells, manner: Manner) -> Filled:
@@ -230,7 +237,7 @@ def moments_of(place: Place, cells: Cells, form: str) -> NDArray[np.datetime64]:
     if form != ISO and np.isnat(moments).any():
         moments = np.where(np.isnat(moments), dates_in(cells.texts, ISO), moments)
     wrong = np.isnat(moments) & ~is_missing(cells.texts, among_numbers=True)
-    _refuse(place, cells, wrong, f"must be a date of the form {form}")
+    _refuse(place, cells, wrong, f"must be a date such as {example_of(form)}")
     return cells.by_row(moments, np.datetime64("NaT"))
 
 
@@ -263,7 +270,9 @@ def _write_categories(X: NDArray[Any], column: Column, place: Place, cells: Cell
         row = int(np.argmax(rows))
         assert cells.codes is not None
         known = one_of(column.categories, cells.texts[cells.codes[row]], most=_MOST_LISTED)
-        raise ValueError(f"{place.cell(row)} must be {known}; --unknown level takes it for none of them")
+        raise ValueError(
+            f"{place.cell(row)} must be {known}; train or predict with --unknown level takes it for none of them"
+        )
     absent = cells.by_row(missing, True)
     if column.rare:
         codes = np.where(unknown, width, codes)

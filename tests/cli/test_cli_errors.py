@@ -98,7 +98,7 @@ BAD_TABLES = {
     "header alone": (b"a,b\n", "data.csv must have at least one row, got none"),
     "another header": (b"a,b\n1,2,3,4\n5,6,7,8\n",
                        "data.csv: line 1 must name the 4 fields that the rows have, got 2 names; --no-header leaves "),
-    "one row": (b"a,b\n1,2\n", "the target 'b' must have at least 2 different .*, got only 2 in all 1 rows"),
+    "one row": (b"a,b\n1,2\n", "the target 'b' must have at least 2 different .*, got only 2 in one row"),
     "one class": (b"a,b\n1,x\n2,x\n3,x\n", "the target 'b' must have at least 2 different classes, got only x"),
     "one row a class": (b"a,b\n1,x\n2,y\n3,z\n", "at least 2 rows of one class to hold some of them out, got 3"),
     "text": (b"a,b\n1,x\n2,y\nthree,x\n4,y\n", r"data.csv: row 3, column 'a' must be a number, got 'three'"),
