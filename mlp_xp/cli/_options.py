@@ -1,6 +1,7 @@
 """The options that several commands share, and those of ``train`` that are parameters of an estimator."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,25 @@ def estimator_settings(values: dict[str, Any], task: str, labels: list[Any]) -> 
     if chosen.get("class_weight") not in (None, "balanced"):
         chosen["class_weight"] = _class_weights(values["class_weight"], labels)
     return chosen
+
+
+def in_options(text: str) -> str:
+    """A sentence about parameters of an estimator, in the names of the options.
+
+    A parameter that is also a word, such as dropout, is taken for one only with its value.
+
+    >>> in_options("folds needs early_stopping=True; increase max_iter")
+    'folds needs --early-stopping; increase --max-iter'
+    """
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found["name"], found["value"]
+        if name not in SETTINGS or not (value or "_" in name):
+            return found[0]
+        flag = name.replace("_", "-")
+        return {None: f"--{flag}", "True": f"--{flag}", "False": f"--no-{flag}"}.get(value, f"--{flag} {value}")
+
+    return re.sub(r"\b(?P<name>[a-z]\w*)(?:=(?P<value>[\w.'-]*\w))?", option, text)
 
 
 def numbers_in(name: str, text: str | None) -> tuple[float, ...]:
