@@ -160,6 +160,9 @@ def estimator_settings(values: dict[str, Any], task: str, labels: list[Any]) -> 
     return chosen
 
 
+_OF_SKLEARN = re.compile(r"The '(\w+)' parameter of \w+ must be (.*)\. Got (.*) instead\.")
+
+
 def in_options(text: str) -> str:
     """A sentence about parameters of an estimator, in the names of the options.
 
@@ -167,7 +170,12 @@ def in_options(text: str) -> str:
 
     >>> in_options("folds needs early_stopping=True; increase max_iter")
     'folds needs --early-stopping; increase --max-iter'
+    >>> in_options("The 'alpha' parameter of MLPClassifier must be a float in the range [0.0, inf). Got -3.0 instead.")
+    '--alpha must be a float in the range [0.0, inf), got -3.0'
     """
+    if refused := _OF_SKLEARN.fullmatch(text):
+        name, allowed, value = refused.groups()
+        return f"--{name.replace('_', '-')} must be {allowed}, got {value}"
 
     def option(found: re.Match[str]) -> str:
         name, value = found["name"], found["value"]
