@@ -12,6 +12,7 @@ encoding   how a column becomes columns of X
 columns    what a column holds, decided once over all rows
 piecewise  numbers as bins between quantiles
 tables     names of version 0.1.0
+target     whether the target is learned as classes or as numbers
 recipe     how a model turns rows into numbers, saved with the model
 """
 

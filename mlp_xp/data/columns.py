@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp.data.cells import Cells, plain_text
-from mlp_xp.data.encoding import CYCLES, Column, calendar_part
+from mlp_xp.data.dialect import open_mark
+from mlp_xp.data.encoding import CYCLES, Column, as_missing, calendar_part
 from mlp_xp.data.values import (
+    COMPACT,
     ISO,
     TRUTHS,
     category_key,
@@ -31,6 +33,8 @@ from mlp_xp.data.values import (
 )
 
 _MAIN_SHARE = 0.5  # a column holds numbers, or dates, with mistakes among them if more of its values are such
+_SLIPS, _SLIPS_SHARE = 2, 0.02  # so many texts among numbers, or so large a share, are mistakes
+_DAYS = (1900_01_01, 2100_12_31)  # whole numbers between may be dates
 _CODES_SHARE = 0.01  # whole numbers are codes if more of them begin with a needless zero
 _FEW = 10  # fewer different texts are categories, however few rows there are
 _MANY = 20  # of more categories those that are rare share a column
@@ -179,8 +183,21 @@ def _look_at_numbers(before: Tally, numbers: NDArray[np.float64], limit: int) ->
         n, missing, numbers=len(known), fraction=float(fractions[0]) if len(fractions) else None,
         repeated=repeated, values=values,
         infinite=Cell(first + row, str(numbers[row])) if infinite.any() else None,
-        start=float(numbers[0]) - first if counts else None,
+        start=float(numbers[0]) - first if counts else None, dates={} if len(fractions) else _compact(known),
     )  # fmt: skip
+
+
+def _compact(numbers: NDArray[np.float64], times: NDArray[np.int64] | None = None) -> dict[str, Dates]:
+    """What whole numbers such as 20200131 are as dates, if all of them are; each is there so many ``times``."""
+    import pandas as pd
+
+    if not len(numbers) or numbers.min() < _DAYS[0] or numbers.max() > _DAYS[1]:
+        return {}
+    codes, different = pd.factorize(numbers)
+    moments = dates_in(list(map(plain_text, different.tolist())), COMPACT)
+    if np.isnat(moments).any():
+        return {}
+    return {COMPACT: _dates(moments[codes], np.ones_like(codes) if times is None else times)}
 
 
 def _look_at_moments(before: Tally, moments: NDArray[np.datetime64], limit: int) -> Tally:
@@ -231,12 +248,15 @@ def _look_at_texts(before: Tally, cells: Cells, decimal: str) -> Tally:
     odd = ~(is_number | among_numbers)
     there = numbers[is_number & (times > 0)]
     fractions = there[there != np.floor(there)]
+    dates = _dates_of_texts(before, cells, times, odd, among_numbers)
+    if not len(fractions):
+        dates |= _compact(there, times[is_number & (times > 0)])
     return Tally(
         len(codes), int((codes < 0).sum() + times[missing].sum()), int(times[among_numbers & ~missing].sum()),
         int(times[is_number].sum()), int(times[is_number & is_padded(array)].sum()),
         _first(cells, is_number & ~is_plain(array, decimal), first), _first(cells, odd, first),
         _first(cells, np.isinf(numbers), first), float(fractions[0]) if len(fractions) else None,
-        bool((times[is_number] > 1).any()), None, _dates_of_texts(before, cells, times, odd, among_numbers),
+        bool((times[is_number] > 1).any()), None, dates,
         {text: int(count) for text, count, gone in zip(texts, times, missing, strict=True) if count and not gone},
         cells.nominal,
     )  # fmt: skip
@@ -292,8 +312,31 @@ def _names_a_counter(name: str) -> bool:
     return _COUNTERS.fullmatch(name) is not None or _COUNTERS.fullmatch(name.lower()) is not None
 
 
+class Wanted(NamedTuple):
+    """The user's choices about the data; the data decides the rest.
+
+    target: the column to learn; by default the one that the data names, else the last.
+    task: "classification" or "regression"; by default inferred from the target.
+    missing: what to do with a missing value: "auto", "refuse", "drop" or "fill", see ``Recipe``.
+    drop: columns to leave out.
+    categories: columns whose values are categories, whatever they look like.
+    unknown: what to do with a category that the training did not have: "level" or "refuse".
+    numbers: "plain", or "piecewise" for bins between quantiles.
+    """
+
+    target: str | None = None
+    task: str | None = None
+    missing: str = "auto"
+    drop: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    unknown: str = "level"
+    numbers: str = "plain"
+
+
 class Held(NamedTuple):
-    """What a column holds: ``kind`` is "number", "truth", "date" or "text"; numbers have a mark, dates some forms."""
+    """What a column holds: ``kind`` is "number", "truth", "date", "text" or "codes"; "codes" are texts, most of which
+    are whole numbers. Numbers have a mark, dates some forms.
+    """
 
     kind: str
     decimal: str = ""
@@ -319,12 +362,18 @@ def held_by(where: str, name: str, tally: Tally, decimal: str = ".") -> Held:
         return Held("text")
     if tally.odd is not None and (mark := _other_mark(tally, decimal)):
         return Held("number", mark)
+    if (compact := tally.dates.get(COMPACT, Dates())).rows == tally.known > 0 and compact.low < compact.high:
+        return Held("date", forms=(COMPACT,))
     # whole numbers that begin with a zero, such as 007, are codes
     if tally.numbers > _MAIN_SHARE * tally.known and tally.padded <= _CODES_SHARE * tally.numbers:
+        if _are_codes(tally):
+            return Held("codes")
         _refuse_odd(where, name, tally.odd, "must be a number")
         if tally.infinite is not None:
             row, value = tally.infinite
-            raise ValueError(f"{where}: row {row + 1}, column {name!r} must be finite, got {value}")
+            raise ValueError(
+                f"{where}: row {row + 1}, column {name!r} must be finite, got {value}; {as_missing(value)}"
+            )
         return Held("number")
     if forms := _date_forms(tally):
         dates = tally.dates[forms[0]]
@@ -334,14 +383,33 @@ def held_by(where: str, name: str, tally: Tally, decimal: str = ".") -> Held:
     return Held("text")
 
 
-def decide(where: str, name: str, tally: Tally, manner: "Asked") -> Decision:
+def _are_codes(tally: Tally) -> bool:
+    """Whether texts among whole numbers make codes of all, such as ``12, 207a, c168``, or ``2, 3, 4, 5more``.
+
+    One or two texts, or a share that is small, are mistakes in a column of numbers, and so is a word or two among many
+    different numbers, such as "unknown": those are refused, since a model of the numbers was wanted, and --na says
+    what is missing. Numbers with fractions are measured, no codes.
+    """
+    slips = tally.known - tally.numbers
+    if slips <= max(_SLIPS, _SLIPS_SHARE * tally.known) or tally.fraction is not None or tally.dressed is not None:
+        return False
+    if tally.values is None:  # the texts are not known but for the first
+        return tally.odd is not None and any(map(str.isdigit, tally.odd.value))
+    texts = [value for value in tally.values if isinstance(value, str)]
+    missing = is_missing(texts, among_numbers=True)
+    odd = np.isnan(numbers_in(texts)) & ~missing
+    return int(odd.sum()) > _SLIPS or len(tally.values) <= _MANY
+
+
+def decide(where: str, name: str, tally: Tally, wanted: Wanted, decimal: str = ".") -> Decision:
     """What the column ``name`` is taken for, a feature.
 
     Args:
         where: the name of the data in an error.
         name: the column.
         tally: of all its rows.
-        manner: what the user asks for.
+        wanted: what the user says about columns and missing values.
+        decimal: the decimal mark of the file.
 
     Raises:
         ValueError: as ``held_by`` does.
@@ -350,25 +418,21 @@ def decide(where: str, name: str, tally: Tally, manner: "Asked") -> Decision:
         return Decision("nothing", None, "is missing in every row")
     if is_constant(tally):
         return Decision("nothing", None, "holds the same value in every row")
-    if name in manner.categories:
-        return _categories(name, tally, manner.levels, forced=True)
-    held = held_by(where, name, tally, manner.decimal)
-    missing = manner.levels and tally.missing + tally.dashes > 0
+    levels = wanted.missing == "auto"  # a missing value gets a column of X
+    if name in wanted.categories:
+        return _categories(name, tally, levels, forced=True)
+    held = held_by(where, name, tally, decimal)
+    missing = levels and tally.missing + tally.dashes > 0
     if held.kind == "truth":
         return Decision("truth", Column(name, None, "truth", missing=missing), "holds true and false, read as 1 and 0")
     if held.kind == "number":
         return _number(name, tally, held, missing)
     if held.kind == "date":
         return _date(name, tally, held.forms, missing)
-    return _categories(name, tally, manner.levels)
-
-
-class Asked(NamedTuple):
-    """What the user asks for: ``categories``, a column of X for missing values (``levels``), and the decimal mark."""
-
-    categories: tuple[str, ...] = ()
-    levels: bool = False
-    decimal: str = "."
+    found = _categories(name, tally, levels)
+    if held.kind == "codes" and found.column is not None and tally.odd is not None:
+        return found._replace(why=f"holds codes such as {tally.odd.value!r} among whole numbers, read as categories")
+    return found
 
 
 def is_constant(tally: Tally) -> bool:
@@ -379,7 +443,7 @@ def is_constant(tally: Tally) -> bool:
 def _refuse_odd(where: str, name: str, odd: Cell | None, expected: str) -> None:
     if odd is not None:
         place = f"{where}: row {odd.row + 1}, column {name!r}"
-        cures = f"--category {name!r} takes all of it for categories, --na {odd.value!r} takes it for a missing value"
+        cures = f"--category {name!r} takes all of it for categories, {as_missing(odd.value)}"
         raise ValueError(f"{place} {expected}, got {odd.value!r}; {cures}")
 
 
@@ -400,12 +464,14 @@ def _number(name: str, tally: Tally, held: Held, missing: bool) -> Decision:
     counts = tally.start in (0.0, 1.0)
     if tally.fraction is None and not repeated and not held.decimal and _names_a_counter(name):
         what = "counts the rows" if counts else "holds a number of its own in every row"
-        return Decision("nothing", None, f"{what}, as an identifier does; --category {name!r} takes it for categories")
+        return Decision("nothing", None, f"{what}, as an identifier does")
     column, why = Column(name, None, decimal=held.decimal, missing=missing), ""
     if held.decimal:
         why = f"is read as numbers with {'a comma' if held.decimal == ',' else 'a point'} as decimal mark"
     elif tally.dressed is not None:
         why = f"is read as numbers, such as {tally.dressed.value!r}"
+        if (mark := "," if "," in tally.dressed.value else ".") and open_mark([[tally.dressed.value]], mark):
+            why += f"; --decimal {mark} reads that as {numbers_in([tally.dressed.value], mark)[0]:g}"
     elif counts and tally.rows > _MANY:
         why = "counts the rows; if it is no more than the number of a row, leave it out with --drop"
     return Decision("number", column, why)
@@ -512,6 +578,6 @@ def listed_names(names: Iterable[Any], most: int = 8) -> str:
     known = [repr(str(name)) for name in names]
     if len(known) == 1:
         return f"column {known[0]}"
-    more = len(known) - most
-    shown = ", ".join(known[:most])
-    return f"columns {shown} and {more:,} others" if more > 0 else f"columns {', '.join(known[:-1])} and {known[-1]}"
+    if len(known) <= most + 1:  # "and 1 others" is no shorter than its name
+        return f"columns {', '.join(known[:-1])} and {known[-1]}"
+    return f"columns {', '.join(known[:most])} and {len(known) - most:,} others"

@@ -123,13 +123,21 @@ def _score(lines: Sequence[str], separator: str) -> tuple[float, float]:
     ((width, alike),) = widths.most_common(1) or [(0, 0)]
     if alike < min(2, len(rows)) or not alike:
         return _NOT_AT_ALL
-    if separator == " " and (alike < len(rows) - 1 or not _numeric(rows[1:] or rows, width)):
+    if separator == " " and (alike < len(rows) - 1 or not _numeric(rows[1:] or rows, width) or _is_one_name(rows)):
         return _NOT_AT_ALL  # text with blanks in it
     fields = [field for row in rows if len(row) == width for field in row[:50]]
     numbers = sum(map(is_number, fields)) / len(fields)
     others = [each for each in ",;\t|" if each != separator]
     clean = sum(is_number(field) or not any(each in field for each in others) for field in fields) / len(fields)
     return round(alike / len(rows) * clean, 2), round(numbers, 2)
+
+
+def _is_one_name(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row is the name of one column, such as that of days with times, rather than a title."""
+    first, below = rows[0], rows[1:]
+    if len(first) > 1 or not below or _texts_above_numbers(below[0], below[1:]):
+        return False
+    return len(below[0]) > 2 or not _are_row_names([row[0] for row in below])
 
 
 def _numeric(rows: Sequence[Sequence[str]], width: int) -> list[int]:
@@ -303,7 +311,8 @@ def _called(
 
 
 def _other_width(where: str, names: int, width: int, line: int) -> str:
-    have = f"line {line} must name the {width} fields that the rows have, got {names} names"
+    fields, got = (f"{n} {word}{'s' * (n != 1)}" for n, word in ((width, "field"), (names, "name")))
+    have = f"line {line} must name the {fields} that the rows have, got {got}"
     return f"{where}: {have}; --no-header leaves that line out and numbers the columns"
 
 
@@ -346,6 +355,12 @@ def decimal_comma(separator: str) -> str:
     quote = '"' if separator == "," else '"?'
     start, end = (f"(?:^|{re.escape(separator)})[ ]*{quote}", f"{quote}[ \\r\\n]*(?:$|{re.escape(separator)})")
     return f"{start}{_CLEAR_COMMA.pattern}{end}"
+
+
+def open_mark(rows: Iterable[Sequence[str]], mark: str) -> str | None:
+    """The first number whose ``mark`` may part thousands as well as a fraction, such as 13.830; None if none does."""
+    pattern = re.compile(rf"[-+]?[1-9]\d{{0,2}}{re.escape(mark)}\d{{3}}")
+    return next((field.strip() for row in rows for field in row if pattern.fullmatch(field.strip())), None)
 
 
 def find_decimal(rows: Sequence[Sequence[str]]) -> str | None:

@@ -141,7 +141,10 @@ def encode_into(
     there = set(map(str, frame.columns))
     for column in columns:
         if column.name not in there:
-            raise _lacking(where, column.name, sorted(there))
+            shown = ", ".join(map(repr, list(frame.columns)[:_MOST_LISTED]))
+            more = ", ..." if len(there) > _MOST_LISTED else did_you_mean(column.name, there)
+            trained = f"the column {column.name!r}, which the model was trained on"
+            raise ValueError(f"{where} must have {trained}; it has {shown}{more}")
     found, low = {}, 0
     for column in columns:
         place, decimal = Place(where, column.name, rows), column.decimal or manner.decimal
@@ -151,13 +154,6 @@ def encode_into(
         found[column.name] = write(part, column, place, cells, manner)
         low += len(column.names)
     return found
-
-
-def _lacking(where: str, name: str, there: list[str]) -> ValueError:
-    more = f" and {len(there) - _MOST_LISTED:,} others" if len(there) > _MOST_LISTED else ""
-    listed = f"{', '.join(map(repr, there[:_MOST_LISTED]))}{more}"
-    lacks = f"must have the column {name!r}, which the model was trained on, got only {listed}"
-    return ValueError(f"{where} {lacks}{did_you_mean(name, there)}")
 
 
 def _write_numbers(X: NDArray[Any], column: Column, place: Place, cells: Cells, manner: Manner) -> Filled:
@@ -185,15 +181,16 @@ def numbers_of(place: Place, cells: Cells, decimal: str) -> NDArray[np.float64]:
             if cells.texts[position].lower() in TRUTHS:
                 values[position] = TRUTHS.index(cells.texts[position].lower())
         wrong = np.isnan(values) & ~is_missing(cells.texts, among_numbers=True)
-        _refuse(place, cells, wrong, "must be a number")
+        _refuse(place, cells, wrong, "must be a number", decimal)
         numbers = cells.by_row(values, np.nan)
     if np.isinf(numbers).any():
         row = int(np.argmax(np.isinf(numbers)))
-        raise ValueError(f"{place.cell(row)} must be finite, got {numbers[row]}")
+        text = str(numbers[row]) if cells.codes is None else cells.texts[cells.codes[row]]
+        raise ValueError(f"{place.cell(row)} must be finite, got {text}; {as_missing(text)}")
     return numbers
 
 
-def _refuse(place: Place, cells: Cells, wrong: NDArray[np.bool_], expected: str) -> None:
+def _refuse(place: Place, cells: Cells, wrong: NDArray[np.bool_], expected: str, decimal: str = "") -> None:
     """Raise for the first row whose text is ``wrong``, if there is one."""
     if not wrong.any():
         return
@@ -201,8 +198,15 @@ def _refuse(place: Place, cells: Cells, wrong: NDArray[np.bool_], expected: str)
     if rows.any():
         row = int(np.argmax(rows))
         assert cells.codes is not None
-        text = cells.texts[cells.codes[row]]
-        raise ValueError(f"{place.cell(row)} {expected}, got {text!r}; --na {text!r} takes it for a missing value")
+        text, mark = cells.texts[cells.codes[row]], "." if decimal == "," else ","
+        said = numbers_in([text], mark)[0] if decimal else np.nan
+        cure = as_missing(text) if np.isnan(said) else f"--decimal {mark} reads it as {said:g}"
+        raise ValueError(f"{place.cell(row)} {expected}, got {text!r}; {cure}")
+
+
+def as_missing(text: str) -> str:
+    """The end of a sentence about a value that does not fit: ``--na 'three' takes it for a missing value``."""
+    return f"--na {text!r} takes it for a missing value"
 
 
 def _write_date(X: NDArray[Any], column: Column, place: Place, cells: Cells, manner: Manner) -> Filled:
@@ -266,7 +270,9 @@ def _write_categories(X: NDArray[Any], column: Column, place: Place, cells: Cell
         row = int(np.argmax(rows))
         assert cells.codes is not None
         known = one_of(column.categories, cells.texts[cells.codes[row]], most=_MOST_LISTED)
-        raise ValueError(f"{place.cell(row)} must be {known}; --unknown level takes it for none of them")
+        raise ValueError(
+            f"{place.cell(row)} must be {known}; train or predict with --unknown level takes it for none of them"
+        )
     absent = cells.by_row(missing, True)
     if column.rare:
         codes = np.where(unknown, width, codes)

@@ -5,7 +5,6 @@ A ``Recipe`` is learned from all rows of a source and applied to these and all l
 Before: ``columns`` decides what each column holds. Next: ``cli`` saves a recipe with each model.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
@@ -13,14 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp.data import columns as looking
-from mlp_xp.data.cells import Cells, cells_of, plain_text
-from mlp_xp.data.columns import Decision, Tally, listed_names
+from mlp_xp.data.cells import cells_of
+from mlp_xp.data.columns import Decision, Tally, Wanted, listed_names
 from mlp_xp.data.encoding import Column, Manner, Place, check_named, encode_into, numbers_of
 from mlp_xp.data.piecewise import edges_of, filled_bins, names_of
 from mlp_xp.data.source import Chunk, Reading, Source, no_rows
-from mlp_xp.data.values import category_key, is_missing, numbers_in
+from mlp_xp.data.target import Answer, answer_of, as_floats, as_labels, infer_task, spelled_as, tidy
 
-_FEW = 20  # up to so many different whole numbers are classes, however few rows there are
+__all__ = [
+    "About", "Encoded", "Learned", "Recipe", "Wanted", "infer_task", "learn", "plain_recipe", "read", "scales_in",
+    "survey", "tidy",
+]  # fmt: skip
 
 ROWS = 2**16
 """Rows to look at or to encode at a time, fewer where there are many columns."""
@@ -129,7 +131,7 @@ class Recipe(NamedTuple):
         y = None
         if labelled and chunk.y is not None:
             y = tidy(where, chunk.y)
-            y = y if self.task == "classification" else _as_floats(where, y)
+            y = y if self.task == "classification" else as_floats(where, y)
         return Encoded(chunk.X.astype(dtype), y, np.arange(chunk.first, chunk.first + len(chunk.X)), {}, {})
 
     def _refuse_missing(self, where: str, X: NDArray[Any], kept: NDArray[np.int64]) -> None:
@@ -137,8 +139,8 @@ class Recipe(NamedTuple):
         names = [column.name for column in self.columns or () for _ in column.names]
         times = int(np.isnan(X[:, position]).sum())
         missing = f"row {kept[row] + 1}, column {names[position]!r} is missing (in {times:,} rows of this column)"
-        remedy = "in training --missing fill puts the mean there, --missing drop leaves such rows out"
-        raise ValueError(f"{where}: {missing}; {remedy}, --missing auto takes it for a value of its own")
+        remedy = "train with --missing auto takes it for a value of its own, --missing fill puts the mean there"
+        raise ValueError(f"{where}: {missing}; {remedy}, --missing drop leaves such rows out")
 
     def _targets(
         self, where: str, frame: Any, rows: NDArray[np.int64], dropping: bool
@@ -153,12 +155,12 @@ class Recipe(NamedTuple):
             y: NDArray[Any] = numbers_of(place, cells, decimal).copy()  # a view would keep the data frame alive
             absent = np.isnan(y)
             if self.task == "classification":
-                y = _as_labels(place, np.where(absent, 0.0, y))
+                y = as_labels(place, np.where(absent, 0.0, y))
         else:
-            y, absent = _spelled(cells, self.labels)
+            y, absent = spelled_as(cells, self.labels)
         if absent.any() and not (self.missing == "auto" or (dropping and self.missing == "drop")):
             cell = place.cell(int(np.argmax(absent)))
-            raise ValueError(f"{cell}, the target, is missing; --missing drop leaves such rows out")
+            raise ValueError(f"{cell}, the target, is missing; train with --missing drop leaves such rows out")
         return y, absent
 
     def learn_fill(self, X: NDArray[Any]) -> Self:
@@ -223,31 +225,6 @@ def _median(x: NDArray[Any]) -> float:
     """The median of the numbers that are there; 0 if there are none."""
     known = x[~np.isnan(x)]
     return float(np.median(known)) if len(known) else 0.0
-
-
-def _as_labels(place: Place, y: NDArray[np.float64]) -> NDArray[np.int64]:
-    fractions = y != np.floor(y)
-    if fractions.any():
-        row = int(np.argmax(fractions))
-        raise ValueError(f"{place.cell(row)}, the target, must be a whole number, got {y[row]:g}")
-    return y.astype(np.int64)
-
-
-def _as_floats(where: str, y: NDArray[Any]) -> NDArray[np.float64]:
-    if y.dtype.kind == "U":
-        raise ValueError(f"{where}: the target must hold numbers for a regression, got {str(y[0])!r}")
-    return y.astype(np.float64)
-
-
-def _spelled(cells: Cells, labels: tuple[str, ...]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Labels in the spelling of the training, others as they are; and which rows have none."""
-    cells = cells.as_texts()
-    by_key: dict[str, str] = {}
-    for label in labels:
-        by_key.setdefault(category_key(label), label)
-    spelled = [text if text in labels else by_key.get(category_key(text), text) for text in cells.texts]
-    missing = is_missing(cells.texts) & ~np.isin(cells.texts, labels) if cells.texts else np.zeros(0, dtype=bool)
-    return cells.by_row(np.asarray(spelled, dtype=str), ""), cells.by_row(missing, True)
 
 
 def scales_in(notes: Mapping[str, Any]) -> tuple[NDArray[Any], ...] | None:
@@ -315,27 +292,6 @@ def _rows_at_a_time(source: Source) -> int:
 
 
 # --- learning ----------------------------------------------------------------------------------------------------
-
-
-class Wanted(NamedTuple):
-    """The user's choices about the data; the data decides the rest.
-
-    target: the column to learn; by default the one that the data names, else the last.
-    task: "classification" or "regression"; by default inferred from the target.
-    missing: what to do with a missing value: "auto", "refuse", "drop" or "fill", see ``Recipe``.
-    drop: columns to leave out.
-    categories: columns whose values are categories, whatever they look like.
-    unknown: what to do with a category that the training did not have: "level" or "refuse".
-    numbers: "plain", or "piecewise" for bins between quantiles.
-    """
-
-    target: str | None = None
-    task: str | None = None
-    missing: str = "auto"
-    drop: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
-    unknown: str = "level"
-    numbers: str = "plain"
 
 
 class About(NamedTuple):
@@ -418,12 +374,12 @@ def _learn_table(source: Source, wanted: Wanted) -> Learned:
         for name in chosen:
             check_named(option, where, names, name)
     tallies, decimal = survey(source), source.reading.decimal or "."
-    rows, asked = tallies[target].rows, looking.Asked(wanted.categories, wanted.missing == "auto", decimal)
-    answer = _answer(where, target, tallies, wanted, decimal)
+    rows = tallies[target].rows
+    answer = answer_of(where, target, tallies, wanted, decimal)
     decisions = {
         name: Decision("nothing", None, "--drop says so")
         if name in wanted.drop
-        else looking.decide(where, name, tallies[name], asked)
+        else looking.decide(where, name, tallies[name], wanted, decimal)
         for name in names
         if name != target
     }
@@ -439,7 +395,7 @@ def _learn_table(source: Source, wanted: Wanted) -> Learned:
     recipe = Recipe(
         answer.task, target, columns, made, len(made), wanted.missing, unknown=wanted.unknown, labels=answer.labels,
         target_decimal=answer.decimal, numbers=wanted.numbers,
-        reading=Reading(decimal=given.decimal, header=given.header, missing=given.missing),
+        reading=Reading(given.separator, given.decimal, header=given.header, missing=given.missing),
     )  # fmt: skip
     abouts = tuple(_about(name, tallies[name], decisions.get(name), answer) for name in names)
     notes = (*_notes(decisions, wanted), *_missing_note(decisions, abouts, target, wanted))
@@ -465,7 +421,7 @@ def survey(source: Source) -> dict[str, Tally]:
     return tallies
 
 
-def _about(name: str, tally: Tally, decision: Decision | None, answer: "_Answer") -> About:
+def _about(name: str, tally: Tally, decision: Decision | None, answer: Answer) -> About:
     numeric = answer.labels is None if decision is None else decision.kind in ("number", "date")
     missing = tally.missing + (tally.dashes if numeric else 0)
     counts = (tally.rows - missing, tally.distinct, missing)
@@ -514,128 +470,3 @@ def _missing_note(
     if lost:
         said.append(f"{lost:,} row{'s' if lost > 1 else ''} without a target {'are' if lost > 1 else 'is'} dropped")
     return [f"{'; '.join(said)}; --missing decides otherwise"] if said else []
-
-
-# --- the target --------------------------------------------------------------------------------------------------
-
-
-class _Answer(NamedTuple):
-    """How the target is read: task and reason, labels in their spelling or None for numbers, their decimal mark."""
-
-    task: str
-    reason: str
-    labels: tuple[str, ...] | None
-    decimal: str
-    kinds: int
-
-
-def _answer(where: str, target: str, tallies: Mapping[str, Tally], wanted: Wanted, decimal: str) -> _Answer:
-    """How the column ``target`` is learned.
-
-    Raises:
-        ValueError: for a target without a value, with dates, with texts that are mostly different, or not of the task.
-    """
-    tally, what = tallies[target], f"the target {target!r}"
-    if tally.missing == tally.rows:
-        raise ValueError(f"{where}: {what} must have a value, it is missing in all rows")
-    others = [name for name in tallies if name != target and name not in wanted.drop]
-    another = f"--target names another column, such as {listed_names(others).partition(' ')[2]}"
-    forced = target in wanted.categories
-    held = looking.Held("text") if forced else looking.held_by(where, target, tally, decimal)
-    if held.kind == "date":
-        raise ValueError(f"{where}: {what} holds dates, which can't be learned; {another}")
-    if held.kind == "number":
-        seen = _numbers_seen(tally, held.decimal or decimal)
-        first = plain_text(next(iter(seen))) if seen else ""
-        fraction = tally.fraction if seen is None else next((each for each in seen if each != np.floor(each)), None)
-        form = "i" if fraction is None else "f"
-        found = _Targets(None if seen is None else len(seen), tally.known, form, first, fraction)
-        task, reason = _task_of(what, found, wanted.task)
-        return _Answer(task, reason, None, held.decimal, found.kinds or 0)
-    counts = looking.counted(tally)
-    rare = counts is None or looking.mostly_distinct(counts)
-    if rare and not (counts and (forced or wanted.task == "classification")):
-        many = "too many different texts to be classes" if counts is None else (
-            f"{len(counts):,} different texts in {counts.total():,} rows, most of them seen once or twice")  # fmt: skip
-        learned = "" if counts is None else ", --task classification learns it all the same"
-        raise ValueError(f"{where}: {what} holds {many}; {another}{learned}")
-    labels = looking.spellings(tally)
-    first = next(iter(labels.values()))
-    task, reason = _task_of(what, _Targets(len(labels), tally.rows - tally.missing, "U", first, None), wanted.task)
-    return _Answer(task, reason, tuple(labels.values()), "", len(labels))
-
-
-def _numbers_seen(tally: Tally, decimal: str) -> list[float] | None:
-    """The different numbers of a column, in the order in which they came; None if they are not kept."""
-    if tally.values is None:
-        return None
-    texts = [value for value in tally.values if isinstance(value, str)]
-    said = numbers_in(texts, decimal) if texts else np.zeros(0)
-    others = (value for value in tally.values if not isinstance(value, str))
-    return list(dict.fromkeys([*others, *said[~np.isnan(said)].tolist()]))
-
-
-class _Targets(NamedTuple):
-    """Targets, summed up: how many different ones in how many rows, texts (U), whole (i) or other numbers (f)."""
-
-    kinds: int | None
-    rows: int
-    form: str
-    first: Any
-    fraction: float | None
-
-
-def _task_of(what: str, y: _Targets, task: str | None) -> tuple[str, str]:
-    """The task for targets, and the reason, as ``infer_task`` says."""
-    kinds = "many" if y.kinds is None else f"{y.kinds:,}"
-    if y.form == "U":
-        found, why = "classification", f"{what} holds {kinds} different texts"
-    elif y.form == "f":
-        found, why = "regression", f"{what} holds numbers with fractions"
-    elif y.kinds is not None and y.kinds <= max(_FEW, math.isqrt(y.rows)):
-        found, why = "classification", f"{what} holds {kinds} different whole numbers"
-    else:
-        found, why = "regression", f"{what} holds {kinds} different numbers"
-    if task is not None:
-        found, why = task, f"{what}, as --task says"
-    if found == "regression" and y.form == "U":
-        raise ValueError(f"{what} must hold numbers for a regression, got {y.first!r}")
-    if y.kinds is not None and y.kinds < 2:
-        of = "classes" if found == "classification" else "values"
-        raise ValueError(f"{what} must have at least 2 different {of}, got only {y.first} in all {y.rows:,} rows")
-    if found == "classification" and y.form == "f":
-        raise ValueError(f"{what} must hold whole numbers or texts for a classification, got {y.fraction}")
-    return found, why
-
-
-def infer_task(what: str, y: NDArray[Any], task: str | None) -> tuple[str, str]:
-    """The task for targets ``y`` (n,), and the reason.
-
-    Args:
-        what: the name of the target in a sentence.
-        y: as ``tidy`` returns them.
-        task: the task that the user wants; None to infer it.
-
-    Raises:
-        ValueError: for targets that don't fit the task, and for fewer than two different ones.
-    """
-    fraction = next(iter(y[y != np.floor(y)]), None) if y.dtype.kind == "f" else None
-    return _task_of(what, _Targets(len(np.unique(y)), len(y), y.dtype.kind, y[0] if len(y) else "", fraction), task)
-
-
-def tidy(where: str, y: NDArray[Any]) -> NDArray[Any]:
-    """Targets (n,) as int64 if all are whole numbers, as float64 if they are other numbers, else as texts.
-
-    Raises:
-        ValueError: for complex numbers, NaN and infinities.
-    """
-    if y.dtype.kind == "c":
-        raise ValueError(f"{where}: the target must be numbers or texts, got {y.dtype}")
-    if y.dtype.kind not in "iuf":
-        return np.asarray([str(value) for value in y])
-    if y.dtype.kind in "iu":
-        return y.astype(np.int64)
-    if not np.isfinite(y).all():
-        row = int(np.argmin(np.isfinite(y)))
-        raise ValueError(f"{where}: the target must be finite, got {y[row]} in row {row + 1}")
-    return y.astype(np.int64) if (y == np.floor(y)).all() and np.abs(y).max(initial=0) < 2**53 else y.astype(np.float64)

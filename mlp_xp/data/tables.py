@@ -5,7 +5,7 @@ from typing import Any
 
 from mlp_xp._lib.moved import renamed
 from mlp_xp.data.cells import cells_of
-from mlp_xp.data.columns import Asked, Tally, decide, look
+from mlp_xp.data.columns import Tally, Wanted, decide, look
 from mlp_xp.data.encoding import Column, as_numbers, check_named, encode
 
 __all__ = ["Column", "as_numbers", "check_named", "encode", "learn_columns"]
@@ -32,11 +32,11 @@ def learn_columns(where: str, frame: Any, target: str, drop: Iterable[str], cate
     Raises:
         ValueError: for text among numbers, and for no column at all.
     """
-    asked, found = Asked(tuple(categories)), []
+    wanted, found = Wanted(missing="refuse", categories=tuple(categories)), []
     for name in frame.columns:
         if name != target and name not in drop:
             tally = look(Tally(), cells_of(f"{where}: column {name!r}", frame[name]))
-            found.append(decide(where, str(name), tally, asked).column)
+            found.append(decide(where, str(name), tally, wanted).column)
     columns = [column for column in found if column is not None]
     if not columns:
         raise ValueError(f"{where} must have a column besides the target {target!r}, got none with a value")

@@ -49,7 +49,7 @@ def open_text(found: Found, reading: Reading, usual: Reading = BY_LOOKING) -> So
     """The table in a text file, read as ``reading`` says; what that leaves open is found by looking.
 
     ``usual`` says whether there is a header and what is missing where ``reading`` does not, and the decimal mark where
-    no number shows it.
+    no number shows it; a file with other separators must show its own where that makes a difference.
 
     Raises:
         ValueError: when it is no text, or no table.
@@ -68,6 +68,8 @@ def open_text(found: Found, reading: Reading, usual: Reading = BY_LOOKING) -> So
     empty = whole and not any(line.strip() for line in lines[layout.skip :])
     file = _File(found, encoding, separator, layout, spaced, empty)
     decimal = reading.decimal or _decimal(file, usual) or "."
+    if reading.decimal is None and usual.decimal == decimal and (separator != usual.separator or layout.width == 1):
+        _refuse_open_mark(file, decimal)
     source = table(found.title, found.where, layout.names, lambda rows: _frames(file, rows))
     resolved = Reading(separator, decimal, encoding, layout.header, reading.missing)
     return source._replace(reading=resolved, notes=_notes(file, decimal, reading))
@@ -311,6 +313,21 @@ def _check_last(file: _File, last: str) -> None:
     except csv.Error as error:
         if "unexpected end" in str(error):
             raise ValueError(f"{file.found.where}: line {line + 1} opens a quote that is never closed") from None
+
+
+def _refuse_open_mark(file: _File, decimal: str) -> None:
+    """Raise for a number such as 13.830, a thousand times as large with the decimal mark of the training as without.
+
+    Nothing is said where a number of the file shows the mark.
+    """
+    mark = "." if decimal == "," else ","
+    with _lines(file.found, file.encoding) as text:
+        rows = dialect.split(islice(text, file.layout.skip, file.layout.skip + dialect.ROWS_LOOKED_AT), file.separator)
+        rows_as_read = [row.fields for row in rows]
+    if dialect.find_decimal(rows_as_read) is None and (found := dialect.open_mark(rows_as_read, mark)):
+        number, _, rest = found.partition(mark)
+        may_be = f"{found!r} may be {number}{rest} or {float(f'{number}.{rest}'):g}"
+        raise ValueError(f"{file.found.where} must show its decimal mark, {may_be}; --decimal , or --decimal . says it")
 
 
 def _decimal(file: _File, usual: Reading) -> str | None:

@@ -9,10 +9,10 @@ import json
 import re
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -84,8 +84,11 @@ def _of_arrow(found: Found, schema: Any, batches: Callable[[int], Iterator[Any]]
     import pyarrow as pa
 
     index = [each for each in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(each, str)]
-    renamed = {name: "index" for name in index if name.startswith("__index_level_") and "index" not in schema.names}
-    order = [*index, *(name for name in schema.names if name not in index)]  # the last column stays the last
+    unnamed = [name for name in index if name.startswith("__index_level_")]
+    new = ["index"] if len(unnamed) == 1 else [f"index_{level}" for level in range(len(unnamed))]
+    renamed = dict(zip(unnamed, new, strict=True)) if not {*new} & {*schema.names} else {}
+    nested = _nested(schema)
+    order = [*index, *(name for name in nested.names if name not in index)]  # the last column stays the last
     names = [renamed.get(name, name) for name in order]
     decimals = [position for position, field in enumerate(schema) if pa.types.is_decimal(field.type)]
 
@@ -95,18 +98,58 @@ def _of_arrow(found: Found, schema: Any, batches: Callable[[int], Iterator[Any]]
                 for position in decimals:
                     numbers = batch.column(position).cast(pa.float64())
                     batch = batch.set_column(position, schema.names[position], numbers)
+                batch = nested.apply(batch)
                 for low in range(0, batch.num_rows, rows):
                     # an index stays a column; whole numbers beside missing ones stay whole
                     frame = batch.slice(low, rows).to_pandas(
                         ignore_metadata=True, integer_object_nulls=True, date_as_object=False
                     )
-                    yield (frame[order] if index else frame).set_axis(names, axis=1)
+                    yield frame[order].set_axis(names, axis=1)
         except (pa.ArrowException, OSError):
             raise ValueError(f"{found.where} must be a whole file, got a damaged one") from None
 
     said = [repr(renamed.get(name, name)) for name in index]
     notes = [f"the index of the data frame in the file is read as column {' and '.join(said)}"] if said else []
-    return _table(found, names, frames, *notes)
+    return _table(found, names, frames, *notes, *_lists_note(nested.lists))
+
+
+class _Nested(NamedTuple):
+    """The columns of an Arrow table that are read: those of records are taken apart, and those of lists left out.
+
+    names: of the columns, ``o.b`` for the part b of o.
+    lists: of those that are left out.
+    """
+
+    names: tuple[str, ...]
+    lists: tuple[str, ...]
+
+    def apply(self, batch: Any) -> Any:
+        """A batch as a table with these columns alone."""
+        import pyarrow as pa
+
+        return _flattened(pa.Table.from_batches([batch])).select(list(self.names))
+
+
+def _flattened(table: Any) -> Any:
+    import pyarrow as pa
+
+    while any(pa.types.is_struct(field.type) for field in table.schema):
+        table = table.flatten()
+    return table
+
+
+def _nested(schema: Any) -> _Nested:
+    import pyarrow as pa
+
+    fields = list(_flattened(schema.empty_table()).schema)
+    lists = tuple(field.name for field in fields if pa.types.is_nested(field.type))
+    return _Nested(tuple(field.name for field in fields if field.name not in lists), lists)
+
+
+def _lists_note(names: Sequence[str]) -> list[str]:
+    """A sentence about columns that hold lists."""
+    each = [f"column {name!r} holds lists" for name in names]
+    return [f"{', '.join(each)}: left out"] if each else []
 
 
 # --- JSON --------------------------------------------------------------------------------------------------------
@@ -127,14 +170,42 @@ def read_json(found: Found) -> Source:
         held = _json_lines(found.where, raw, error)
     records, note = _records(found.where, held)
     if all(isinstance(each, dict) for each in records):
-        columns: list[Any] = list(dict.fromkeys(chain.from_iterable(records)))
-        rows: list[Any] = [[each.get(name) for name in columns] for each in records]
-        return _table(found, columns, lambda step: _frames(list(map(str, columns)), rows, step), *note)
+        flat = [_flat(each) for each in records]
+        names = _in_order(flat)
+        lists = [name for name in names if any(isinstance(each.get(name), list) for each in flat)]
+        columns = [name for name in names if name not in lists]
+        rows: list[Any] = [[each.get(name) for name in columns] for each in flat]
+        return _table(found, columns, lambda step: _frames(columns, rows, step), *note, *_lists_note(lists))
     width = max((len(each) for each in records if isinstance(each, list)), default=0)
     if any(not isinstance(each, list) or len(each) != width for each in records):
         raise ValueError(f"{found.where} must hold {_SHAPES}, got rows of other kinds")
     columns = [f"column_{position}" for position in range(1, width + 1)]
     return _table(found, columns, lambda step: _frames(columns, records, step), _unnamed(width))
+
+
+def _flat(record: Mapping[Any, Any], before: str = "") -> dict[str, Any]:
+    """A record without records in it: ``{"o": {"b": 1}}`` becomes ``{"o.b": 1}``, as pandas does."""
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        flat |= _flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
+    return flat
+
+
+def _in_order(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys of all records, each before those that follow it where it first stands.
+
+    >>> _in_order([{"a": 1, "y": 2}, {"a": 1, "b": 3, "y": 2}])
+    ['a', 'b', 'y']
+    """
+    order: list[str] = []
+    for keys in dict.fromkeys(map(tuple, records)):
+        place = len(order)
+        for key in reversed(keys):
+            if key in order:
+                place = order.index(key)
+            else:
+                order.insert(place, key)
+    return order
 
 
 def _json_lines(where: str, raw: str, error: json.JSONDecodeError) -> list[Any]:

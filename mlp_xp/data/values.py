@@ -7,7 +7,7 @@ Next: ``cells`` finds the different texts of a column, ``columns`` decides what 
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -198,20 +198,12 @@ _DAYS = (
     "%d-%b-%y", "%b %Y", "%B %Y", "%b-%Y", "%m/%Y", "%a, %d %b %Y", "%a %b %d %Y", "%A, %B %d, %Y",
 )  # fmt: skip
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S %z", "T%H:%M:%S")
+COMPACT = "%Y%m%d"  # whole numbers: no form to try on texts
 FORMATS = (ISO, QUARTER, *(day + time for day in _DAYS for time in _TIMES))
 """The forms of dates that are tried; of two that read a column alike, the one that stands first is taken."""
 
 _SAMPLE = 20  # texts on which all forms are tried before a few of them are on all texts
 _LONGEST = 40  # no date has more letters
-
-
-def example_of(form: str) -> str:
-    """A day written in one form of ``FORMATS``, for a sentence.
-
-    >>> example_of("%d.%m.%Y"), example_of(ISO), example_of(QUARTER)
-    ('31.05.2024', '2024-05-31', '2024Q2')
-    """
-    return {ISO: "2024-05-31", QUARTER: "2024Q2"}.get(form) or datetime(2024, 5, 31, 14, 30).strftime(form)
 
 
 def formats_in(texts: Sequence[str], known: Iterable[str] = ()) -> list[str]:
@@ -242,10 +234,20 @@ def dates_in(texts: Sequence[str], form: str) -> NDArray[np.datetime64]:
         texts = [f"{each[1]}-{3 * int(each[2]) - 2:02}" if each else "" for each in found_in]
         form = ISO
     moments = naive(pd.to_datetime(pd.Series(list(texts), dtype=object), format=form, errors="coerce", utc=True))
-    if "%y" in form:  # 30 is 1930, as spreadsheets take it: a birthday of 1968 is not in 2068
+    if "%y" in form:  # 30 is 1930, as spreadsheets take it; a pivot that moves with today would change a saved model
         months = moments.astype("datetime64[M]")
         moments = np.where(months < np.datetime64("2030-01"), moments, months - 1200 + (moments - months))
     return moments
+
+
+def example_of(form: str) -> str:
+    """A date in one form of ``FORMATS``, in quotes, for a sentence.
+
+    >>> example_of("%d.%m.%Y"), example_of(ISO)
+    ("'31.12.2020'", "'2020-12-31'")
+    """
+    known = {ISO: "2020-12-31", QUARTER: "2020Q4"}
+    return repr(known.get(form) or datetime(2020, 12, 31, 13, 5, tzinfo=UTC).strftime(form))
 
 
 def naive(moments: Any) -> NDArray[np.datetime64]:

@@ -52,6 +52,9 @@ def test_what_is_more_than_a_plain_number_is_said_aloud() -> None:
     assert column(SIX["a comma as decimal mark"][0])[2].notes == (
         "column 'a' is read as numbers with a comma as decimal mark",
     )
+    assert column(["13,830", "20,475", "7,125", "1,000", "2,250", "6,500"])[2].notes == (
+        "column 'a' is read as numbers, such as '13,830'; --decimal , reads that as 13.83",
+    )
     assert column(SIX["plain"][0])[2].notes == ()
 
 
@@ -173,6 +176,19 @@ def test_the_same_dates_are_the_same_numbers_from_any_file() -> None:
         np.testing.assert_array_equal(read(typed(pd.DataFrame({"a": values, "y": y})), learned).X, expected)
 
 
+def test_whole_numbers_that_are_all_dates_are_dates_from_any_file() -> None:
+    stamps = pd.to_datetime(pd.Series(DAYS))
+    compact = [f"{each:%Y%m%d}" for each in stamps]
+    about, X, learned = column(compact)
+    assert (about.taken_for, about.why) == ("date", "holds dates, read as days since 2020-01-01, month, weekday")
+    np.testing.assert_array_equal(X[:, 0], (stamps - stamps[0]).dt.days)
+    new = typed(pd.DataFrame({"a": np.asarray(compact, dtype=int), "b": "u", "y": 1.0}))
+    np.testing.assert_array_equal(read(new, learned.recipe).X[:, 0], X[:, 0])
+    assert column([*compact, "NA"])[0].taken_for == "date"
+    for other in ("20201301", "18991231", "20200101.5", "2020"):
+        assert column([*compact, other])[0].taken_for == "number"
+
+
 # --- what is left out --------------------------------------------------------------------------------------------
 
 MANY = 24
@@ -205,15 +221,13 @@ def test_texts_that_are_mostly_different_are_left_out_aloud() -> None:
 @pytest.mark.parametrize("start", [0, 1])
 def test_a_column_that_counts_the_rows_is_left_out_aloud(name: str, start: int) -> None:
     assert left_out(name, [str(start + number) for number in range(MANY)]) == (
-        f"column {name!r} counts the rows, as an identifier does: left out; --category {name!r} takes it for "
-        "categories",
+        f"column {name!r} counts the rows, as an identifier does: left out",
     )
 
 
 def test_numbers_that_are_all_different_in_a_column_called_an_id_are_left_out_aloud() -> None:
     assert left_out("id", [str(842302 + 17 * (number * 5 % MANY)) for number in range(MANY)]) == (
-        "column 'id' holds a number of its own in every row, as an identifier does: left out; --category 'id' takes "
-        "it for categories",
+        "column 'id' holds a number of its own in every row, as an identifier does: left out",
     )
 
 
@@ -247,6 +261,8 @@ def test_the_same_is_said_of_several_columns_in_one_sentence() -> None:
     (note,) = learn(texts({**columns, "x": Y, "y": Y[::-1]}), Wanted()).notes
     listed = ", ".join(f"'c{number}'" for number in range(8))
     assert note == f"columns {listed} and 4 others hold the same value in every row: left out"
+    (note,) = learn(texts({**dict(list(columns.items())[:9]), "x": Y, "y": Y[::-1]}), Wanted()).notes
+    assert note == f"columns {listed} and 'c8' hold the same value in every row: left out"
 
 
 def test_the_user_wins_with_drop_and_category() -> None:
@@ -266,10 +282,12 @@ REFUSED = {
         r"^data.csv: row 3, column 'a' must be a number, got 'three'; --category 'a' takes all of it for categories, "
         r"--na 'three' takes it for a missing value$"),
     "text among dates": (["2020-01-01", "2020-01-02", "soon", "2020-01-04", "2020-01-05", "2020-01-06"],
-        r"^data.csv: row 3, column 'a' must be a date such as 2024-05-31, got 'soon'; --category 'a' takes .*, --na "
+        r"^data.csv: row 3, column 'a' must be a date such as '2020-12-31', got 'soon'; --category 'a' takes .*, --na "
         r"'soon' takes it for a missing value$"),
-    "infinity": (["1", "2", "3", "inf", "5", "6"], r"^data.csv: row 4, column 'a' must be finite, got inf$"),
-    "an overflow": (["1", "2", "3", "4", "1e999", "6"], r"^data.csv: row 5, column 'a' must be finite, got 1e999$"),
+    "infinity": (["1", "2", "3", "inf", "5", "6"], r"^data.csv: row 4, column 'a' must be finite, got "
+        r"inf; --na 'inf' takes it for a missing value$"),
+    "an overflow": (["1", "2", "3", "4", "1e999", "6"], r"^data.csv: row 5, column 'a' must be finite, got "
+        r"1e999; --na '1e999' takes it for a missing value$"),
 }  # fmt: skip
 
 
@@ -280,6 +298,41 @@ def test_a_value_that_does_not_fit_its_column_is_named_with_its_row(
 ) -> None:
     monkeypatch.setattr(recipes, "ROWS", rows)
     with pytest.raises(ValueError, match=sentence):
+        column(values)
+
+
+CODES = "holds codes such as {!r} among whole numbers, read as categories"
+
+
+@pytest.mark.parametrize(
+    ("values", "taken_for", "why"),
+    [
+        (["2", "3", "4", "5more"] * 6, "4 categories", CODES.format("5more")),
+        ((["12", "13", "207", "14"] * 4 + ["207a", "c168", "c12"]) * 3, "7 categories", CODES.format("207a")),
+        ([*map(str, range(1000, 1040)), *(f"PC {n}" for n in range(9))], "left out", "holds 49 different texts in "
+         "49 rows; --category 'a' takes it for categories"),
+    ],
+)  # fmt: skip
+def test_codes_most_of_which_are_whole_numbers_are_texts_said_aloud(
+    values: list[str], taken_for: str, why: str
+) -> None:
+    about, _, learned = column(values)
+    assert (about.taken_for, about.why) == (taken_for, why)
+    assert len(learned.notes) == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [*map(str, range(1000)), "n.a.x"],
+        [*map(str, range(30)), "12O", "l5"],
+        [*map(str, range(60)), *["unknown"] * 20],
+        [*(f"{n}.25" for n in range(40)), "low", "lower", "high", "higher"],
+    ],
+    ids=["one in a thousand", "two slips", "a word that says nothing", "measured"],
+)
+def test_a_few_texts_among_numbers_are_mistakes(values: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"column 'a' must be a number, got '.*'; --category 'a' takes all of it"):
         column(values)
 
 

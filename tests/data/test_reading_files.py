@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from mlp_xp import data
+from mlp_xp.data import recipe
 from mlp_xp.data.files import title_of
 
 pytestmark = pytest.mark.only("numpy")
@@ -162,6 +163,54 @@ def test_the_index_of_a_data_frame_is_a_column_and_said(tmp_path: Path) -> None:
     assert data.open_data(path).notes == ("the index of the data frame in the file is read as column 'index'",)
     frame.reset_index(drop=True).to_parquet(path)
     assert (data.open_data(path).columns, data.open_data(path).notes) == (("size",), ())
+
+
+def test_an_index_of_several_levels_without_names_is_read_as_columns_before_the_others(tmp_path: Path) -> None:
+    path, levels = tmp_path / "a.parquet", pandas.MultiIndex.from_product([["u", "v"], [1, 2]])
+    pandas.DataFrame({"y": [1.5, 2.5, 3.5, 4.5]}, index=levels).to_parquet(path)
+    source = data.open_data(path)
+    assert source.columns == ("index_0", "index_1", "y")
+    assert listed(source.read().X)["index_1"] == [1, 2, 1, 2]
+    assert source.notes == ("the index of the data frame in the file is read as column 'index_0' and 'index_1'",)
+
+
+def test_an_index_with_gaps_numbers_the_rows_and_is_left_out_aloud(tmp_path: Path) -> None:
+    frame = pandas.DataFrame({"a": [1.5, 2.5, 0.5, 3.5, 9.5, 8.5], "y": [2.5, 1.5, 3.5, 4.5, 0.5, 9.5]})
+    frame[frame.a > 1].to_parquet(tmp_path / "a.parquet")
+    learned = recipe.learn(data.open_data(tmp_path / "a.parquet"), recipe.Wanted())
+    assert (learned.recipe.target, learned.recipe.names) == ("y", ("a",))
+    assert learned.notes == ("column 'index' holds a number of its own in every row, as an identifier does: left out",)
+
+
+NESTED = [{"a": 1.5, "o": {"b": 0, "p": {"c": "x"}}, "tags": ["u"], "y": 2.5},
+          {"a": 2.5, "o": {"b": 1, "p": {"c": "z"}}, "tags": [], "y": 0.5}]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.parquet", "a.feather"])
+def test_records_in_cells_are_taken_apart_and_lists_left_out_aloud(tmp_path: Path, name: str) -> None:
+    path, frame = tmp_path / name, pandas.DataFrame(NESTED)
+    if name == "a.json":
+        path.write_text(json.dumps(NESTED))
+    else:
+        frame.to_parquet(path) if name == "a.parquet" else frame.to_feather(path)
+    source = data.open_data(path)
+    assert source.columns == ("a", "o.b", "o.p.c", "y")
+    assert listed(source.read().X) == {"a": [1.5, 2.5], "o.b": [0, 1], "o.p.c": ["x", "z"], "y": [2.5, 0.5]}
+    assert source.notes == ("column 'tags' holds lists: left out",)
+
+
+@pytest.mark.parametrize(
+    ("records", "columns"),
+    [([{"a": 1, "y": 2}, {"a": 1, "b": 3, "y": 2}], ("a", "b", "y")),
+     ([{"y": 2}, {"b": 3, "y": 2}, {"a": 1, "b": 3}], ("a", "b", "y")),
+     ([{"a": 1, "b": 3}, {"a": 1, "b": 3, "y": 2}], ("a", "b", "y")),
+     ([{"a": 1, "y": 3}, {"a": 1, "b": 3, "c": 2, "y": 2}], ("a", "b", "c", "y"))],
+)  # fmt: skip
+def test_a_key_that_some_records_lack_stands_where_its_record_has_it(
+    tmp_path: Path, records: list[dict[str, int]], columns: tuple[str, ...]
+) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(records))
+    assert data.open_data(tmp_path / "a.json").columns == columns
 
 
 def test_the_types_of_parquet_are_kept(tmp_path: Path) -> None:

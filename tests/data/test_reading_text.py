@@ -65,6 +65,14 @@ FOUND: dict[str, tuple[str, list[str], list[list[str]], list[str]]] = {
     "tabs": ("a\tb\n1.5\tx\n2.5\ty\n", ["a", "b"], ROWS, ["read with a tab between fields"]),
     "pipes": ("a|b\n1.5|x\n2.5|y\n", ["a", "b"], ROWS, ["read with '|' between fields"]),
     "blanks": ("  a  b\n1.5  x\n  2.5 y  \n", ["a", "b"], ROWS, ["read with blanks between fields"]),
+    "one column of days with times": (
+        "day\n2019-01-01 00:00:00\n2019-01-02 00:00:00\n", ["day"],
+        [["2019-01-01 00:00:00"], ["2019-01-02 00:00:00"]], [],
+    ),
+    "one column of numbers in groups": ("n\n1 234\n1 567\n", ["n"], [["1 234"], ["1 567"]], []),
+    "one column of words": (
+        "city\nNew York\nLos Angeles\nOslo\n", ["city"], [["New York"], ["Los Angeles"], ["Oslo"]], []
+    ),
     "decimal commas": (
         "a;b\n1,5;x\n2,5;y\n", ["a", "b"], [["1,5", "x"], ["2,5", "y"]],
         ["read with ';' between fields and ',' as decimal mark"],
@@ -296,6 +304,19 @@ def test_new_data_is_read_as_that_of_the_training_where_it_shows_nothing(tmp_pat
     (tmp_path / "data.csv").write_text("a;b\nc;12.5\nd;7\n")
     source = data.open_data(tmp_path / "data.csv", Reading(header=True), usual)
     assert source.reading == Reading(";", ".", "utf-8", True, ("-9",))
+
+
+def test_new_data_with_other_separators_must_show_its_decimal_mark_where_that_matters(tmp_path: Path) -> None:
+    path, usual = tmp_path / "data.csv", Reading(";", ",")
+    for text, mark in (("a\n13.830\n20.475\n", "."), ("a,b\n13.830,x\n20.475,y\n", ",")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"data.csv must show its decimal mark, '13.830' may be 13830 or 13.83; "
+                           r"--decimal , or --decimal . says it$"):  # fmt: skip
+            data.open_data(path, usual=usual)
+        assert data.open_data(path, Reading(decimal=mark), usual).reading.decimal == mark
+    for text, mark in (("a;b\n13.830;x\n20.475;y\n", ","), ("a\n13.83\n20.475\n", "."), ("a\n13\n20\n", ",")):
+        path.write_text(text)
+        assert data.open_data(path, usual=usual).reading.decimal == mark
 
 
 def test_a_resolved_reading_is_not_said_again(tmp_path: Path) -> None:
