@@ -173,7 +173,8 @@ def lay_out(where: str, lines: Sequence[str], separator: str, header: bool | Non
     notes: list[str] = []
     start = comments
     for title in rows[: _titles(rows, width)]:
-        notes.append(f"line {title.first} is a title and is left out: {_shown(title.fields)}")
+        if any(field.strip() for field in title.fields):  # nothing is lost with a line of separators alone
+            notes.append(f"line {title.first} is a title and is left out: {_shown(title.fields)}")
         start = rows.pop(0).line
     first, below = rows[0].fields, [row.fields for row in rows[1:] if len(row.fields) == width]
     if header is not True and _counts(first, width):
@@ -221,7 +222,8 @@ def _titles(rows: Sequence[Row], width: int) -> int:
 
 
 def _is_single(fields: Sequence[str]) -> bool:
-    return sum(bool(field.strip()) for field in fields) == 1
+    """Whether there is one field at most; a spreadsheet writes the separators of those that are empty."""
+    return sum(bool(field.strip()) for field in fields) <= 1
 
 
 def _counts(fields: Sequence[str], width: int) -> bool:

@@ -295,8 +295,9 @@ def _ragged(file: _File, row: dialect.Row) -> ValueError:
     alike = "the header has" if file.layout.header else "the other rows have"
     fields = f"must have {file.layout.width} fields as {alike}, got {len(row.fields)}"
     parted = _NAMED.get(file.separator, repr(file.separator))
-    quoted = f"a field with {parted} in it must be quoted, " if len(row.fields) > file.layout.width else ""
-    cure = f"{quoted}--sep names another separator than {parted}"
+    many = len(row.fields) > file.layout.width
+    first = f"a field with {parted} in it must be quoted" if many else "a line that is no row of the table must go"
+    cure = f"{first}, --sep names another separator than {parted}"
     return ValueError(f"{file.found.where}: line {row.first} {fields}; {cure}")
 
 

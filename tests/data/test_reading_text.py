@@ -166,6 +166,10 @@ FOUND: dict[str, tuple[str, list[str], list[list[str]], list[str]]] = {
         [["x", "1", "2", "3"], ["y", "4", "5", "6"]],
         ["line 1 is a title and is left out: 'Source Bank'", "line 3 is a title and is left out: 'Updated 2020-01-01'"],
     ),
+    "a title of a spreadsheet, with all its separators": (
+        "Taken in May,,\n,,\na,b,c\n1.5,x,2\n2.5,y,3\n", ["a", "b", "c"], [["1.5", "x", "2"], ["2.5", "y", "3"]],
+        ["line 1 is a title and is left out: 'Taken in May'"],
+    ),
     "a title above two columns": (
         "Weights\na,b\n1.5,x\n2.5,y\n", ["a", "b"], ROWS, ["line 1 is a title and is left out: 'Weights'"],
     ),
@@ -383,6 +387,7 @@ def test_rows_are_the_same_in_parts_of_any_size(tmp_path: Path) -> None:
 LINE_3 = "data.csv: line 3 must have 2 fields as the header has,"
 OPEN = "data.csv: line 3 opens a quote that is never closed"
 SEP = "--sep names another separator than ','"
+GO = f"a line that is no row of the table must go, {SEP}"
 RAGGED = f"a field with ',' in it must be quoted, {SEP}"
 NO_HEADER = "--no-header leaves that line out and numbers the columns"
 BOTH = "the first column without a name may be one of row names, or a name may be missing"
@@ -391,12 +396,12 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "data.csv must hold a table, got an empty file"),
     "empty lines alone": ("\n \n\n", "data.csv must hold a table, got nothing but empty lines"),
     "too long a row": ("a,b\n1,x\n2,y,3\n", f"{LINE_3} got 3; {RAGGED}"),
-    "too short a row": ("a,b\n1,x\n2\n3,y\n", f"{LINE_3} got 1; {SEP}"),
+    "too short a row": ("a,b\n1,x\n2\n3,y\n", f"{LINE_3} got 1; {GO}"),
     "without a header": (
         "1,2\n3,4\n5,6,7\n", f"data.csv: line 3 must have 2 fields as the other rows have, got 3; {RAGGED}"
     ),
     "after lines in quotes": (
-        'a,b\n1,"x\ny\nz"\n\n2,y\n3\n', f"data.csv: line 7 must have 2 fields as the header has, got 1; {SEP}"
+        'a,b\n1,"x\ny\nz"\n\n2,y\n3\n', f"data.csv: line 7 must have 2 fields as the header has, got 1; {GO}"
     ),
     "between blanks": (
         "a b\n1 2\n3 4\n5 6 7\n",
