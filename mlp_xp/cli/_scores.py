@@ -21,13 +21,14 @@ from mlp_xp.cli._output import figure
 from mlp_xp.criterion import Criterion, criterion_named
 
 _RESAMPLES, _FEWEST, _MOST_DRAWN = 1000, 100, 2_000_000  # of the bootstrap: times, and rows in all
+_TO_DRAW_FROM = 5  # rows: of fewer, the same ones are drawn again and again
 _UNEVEN = 0.9  # a share of the most frequent class that makes accuracy say little
 _POOR = 0.5  # a recall below which the rare rows are as good as not learned
 MOST_CURVES = 100  # classes whose ROC curves are averaged
 
 
 class Score(NamedTuple):
-    """A score on some rows, and its 95 % interval."""
+    """A score on some rows, and its 95 % interval; NaN where there is none."""
 
     name: str
     value: float
@@ -38,6 +39,8 @@ class Score(NamedTuple):
     def __str__(self) -> str:
         if math.isnan(self.value):
             return f"{self.name} says nothing here, since the target is the same in all {self.rows:,} rows"
+        if math.isnan(self.low):
+            return f"{self.name} {self.value:.4f} on {self.rows:,} rows, too few for an interval"
         three = (self.value, self.low, self.high)
         value, low, high = _apart(three, ".{}f") if _of_numbers(self.name) else _apart(three, ".{}%")
         found = round(self.value * self.rows)
@@ -263,7 +266,7 @@ def _beside_baseline(headline: Score, baseline: Baseline, always: str) -> str:
     """A sentence where a model is no better than its baseline, or not clearly."""
     if headline.value <= baseline.value:
         return f"the model is no better than the baseline, {always}: it has learned nothing that helps on these rows"
-    if headline.low <= baseline.value:
+    if not headline.low > baseline.value:
         return f"the model is not clearly better than the baseline, {always}: more rows would tell"
     return ""
 
@@ -332,11 +335,13 @@ def _r_squared(y: NDArray[Any], predicted: NDArray[Any]) -> float:
 def _bootstrap(
     y: NDArray[Any], predicted: NDArray[Any], measure: Callable[..., float], seed: int
 ) -> tuple[float, float]:  # fmt: skip
-    """The middle 95 % of a score's values on rows drawn anew from these.
+    """The middle 95 % of a score's values on rows drawn anew from these; NaN where these are too few to differ.
 
     Source: Efron, Bootstrap methods: another look at the jackknife, Annals of Statistics 7 (1979).
     """
     random, n = np.random.default_rng(seed), len(y)
+    if n < _TO_DRAW_FROM:
+        return math.nan, math.nan
     times = max(_FEWEST, min(_RESAMPLES, _MOST_DRAWN // n))
     drawn = [measure(y[rows], predicted[rows]) for rows in (random.integers(0, n, n) for _ in range(times))]
     finite = np.asarray([value for value in drawn if math.isfinite(value)])

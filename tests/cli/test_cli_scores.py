@@ -130,6 +130,12 @@ def test_a_model_whose_interval_holds_the_baseline_is_not_clearly_better() -> No
     assert found.hint == "the model is not clearly better than the baseline, always 'no': more rows would tell"
 
 
+def test_a_few_rows_have_no_interval_rather_than_one_of_no_width() -> None:
+    y = np.asarray([3.5, 4.5])
+    score = scores.judge(regressor([3.25, 4.5]), rows(2), y).headline
+    assert str(score) == "R^2 0.8750 on 2 rows, too few for an interval"  # 1 - 0.25^2 / (2 * 0.5^2)
+
+
 def test_fraud_that_is_not_found_is_the_headline() -> None:
     y, proba = sure(984, 0, rare=16)
     model = classifier(["no", "yes"], proba)
