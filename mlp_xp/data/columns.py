@@ -469,7 +469,8 @@ def _number(name: str, tally: Tally, held: Held, missing: bool) -> Decision:
     if held.decimal:
         why = f"is read as numbers with {'a comma' if held.decimal == ',' else 'a point'} as decimal mark"
     elif tally.dressed is not None:
-        why = f"is read as numbers, such as {tally.dressed.value!r}"
+        shown = " ".join(tally.dressed.value.split())  # repr spells out the spaces that don't break
+        why = f"is read as numbers, such as {shown!r}"
         if (mark := "," if "," in tally.dressed.value else ".") and open_mark([[tally.dressed.value]], mark):
             why += f"; --decimal {mark} reads that as {numbers_in([tally.dressed.value], mark)[0]:g}"
     elif counts and tally.rows > _MANY:

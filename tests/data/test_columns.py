@@ -56,6 +56,8 @@ def test_what_is_more_than_a_plain_number_is_said_aloud() -> None:
         "column 'a' is read as numbers, such as '13,830'; --decimal , reads that as 13.83",
     )
     assert column(SIX["plain"][0])[2].notes == ()
+    french = [f"{number}\u202f381" for number in range(1, 7)]
+    assert column(french)[2].notes == ("column 'a' is read as numbers, such as '1 381'",)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 100])
