@@ -81,12 +81,14 @@ class Model(NamedTuple):
             ValueError: when there are no rows, or targets are needed and there are none.
         """
         recipe, empty, dropped, labelled = self.recipe, True, 0, bool(why)
+        dtype = str(to_host(self.estimator.coefs_[0]).dtype)
         if source.reading.decimal is not None:  # what is found in this file goes before what was found in training
             recipe = recipe._replace(reading=source.reading)
         for chunk in source.chunks(rows):
             encoded = recipe.rows(source.where, chunk, dropping=labelled, labelled=labelled)
             if labelled and encoded.y is None:
                 raise ValueError(f"{source.where} must hold targets, {why}")
+            check_range(source.where, recipe, encoded, dtype)
             empty = empty and not len(encoded.X)
             dropped += len(chunk.X) - len(encoded.X)
             yield chunk, encoded
@@ -207,6 +209,23 @@ def open_for(model: Model, data: str, reading: Reading = BY_LOOKING) -> Source:
     """The data called ``data``, or its test set if it has one; what ``reading`` leaves open is as in training."""
     source = open_data(data, reading, model.recipe.reading)
     return source.test or source
+
+
+def check_range(where: str, recipe: Recipe, encoded: Encoded, dtype: str) -> None:
+    """Raise for a number that the dtype does not reach; that a file holds an infinity is refused before."""
+    X, y, most = encoded.X, encoded.y, np.finfo(dtype).max
+    if (far := np.abs(X) > most).any():
+        row, place = np.argwhere(far)[0]
+        names = [column.name for column in recipe.columns or () for _ in column.names]
+        number = encoded.kept[row]
+        cell = f"{where}: row {number + 1}, column {names[place]!r}" if names else f"{where}[{number}, {place}]"
+    elif y is not None and y.dtype.kind == "f" and (far := np.abs(y) > most).any():
+        cell = f"{where}: row {encoded.kept[np.argmax(far)] + 1}, the target"
+        cell += f" {recipe.target!r}" if recipe.target else ""
+    else:
+        return
+    reached = f"at most {most:.1e} in size, as far as {dtype} reaches"
+    raise ValueError(f"{cell} must be {reached}: training with --dtype float64 reaches further")
 
 
 def digest(y: NDArray[Any]) -> str:

@@ -149,7 +149,7 @@ def test_a_number_that_float32_does_not_reach_is_named(
     column, said = HUGE[name]
     data = runs.write_table(folder, cell=(3, column, 1e300))
     sentence = runs.refused(capsys, "train", data)
-    assert re.fullmatch(f"houses.csv: row 4, {said}: --dtype float64 reaches further", sentence)
+    assert re.fullmatch(f"houses.csv: row 4, {said}: training with --dtype float64 reaches further", sentence)
     np.savez("huge.npz", X=np.asarray([[1.0, 2.0], [3.0, -1e300], [0.0, 0.0]]), y=np.asarray([0, 1, 0]))
     assert runs.refused(capsys, "train", "huge.npz").startswith("huge.npz[1, 1] must be at most 3.4e+38 in size")
 

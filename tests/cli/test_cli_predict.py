@@ -40,6 +40,9 @@ def test_data_to_predict_must_have_the_columns_of_the_training(
     data = runs.write_table(folder, cell=(5, "rooms", "many"))
     sentence = runs.refused(capsys, "predict", path, data, "-o", "out.csv")
     assert "houses.csv: row 6, column 'rooms' must be a number, got 'many'" in sentence
+    data = runs.write_table(folder, cell=(5, "rooms", 1e300))
+    sentence = runs.refused(capsys, "predict", path, data, "-o", "out.csv")
+    assert sentence.startswith("houses.csv: row 6, column 'rooms' must be at most 3.4e+38 in size, as far as float32")
     (folder / "other.csv").write_text("aera,rooms,price\n1,2,3\n")
     sentence = runs.refused(capsys, "predict", path, "other.csv", "-o", "out.csv")
     assert sentence.startswith("other.csv must have the column ")
