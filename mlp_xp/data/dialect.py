@@ -289,7 +289,7 @@ def _called(
     where: str, header: Sequence[str], below: Sequence[Sequence[str]], width: int, skip: int, notes: list[str]
 ) -> Layout:
     """The layout with the names in ``header``; row names and an empty last column are left out."""
-    names, chosen = [name.strip() for name in header], list(range(width))
+    names, chosen = _unquoted([name.strip() for name in header]), list(range(width))
     if not below:
         width, chosen = len(names), list(range(len(names)))
     last_empty = bool(below) and all(not row[-1].strip() for row in below)
@@ -308,6 +308,12 @@ def _called(
     elif len(names) != width:
         raise ValueError(_other_width(where, len(names), width, skip))
     return Layout(distinct(names, notes), tuple(chosen), width, skip, True, tuple(notes))
+
+
+def _unquoted(names: list[str]) -> list[str]:
+    """The names without single quotes, where all of them stand in such."""
+    quoted = [len(name) > 2 and name[0] == name[-1] == "'" for name in names]
+    return [name[1:-1] for name in names] if names and all(quoted) else names
 
 
 def _other_width(where: str, names: int, width: int, line: int) -> str:

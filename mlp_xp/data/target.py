@@ -16,7 +16,7 @@ from mlp_xp.data.columns import Tally, Wanted, listed_names
 from mlp_xp.data.encoding import Place
 from mlp_xp.data.values import category_key, is_missing, numbers_in
 
-_FEW = 20  # up to so many different whole numbers are classes, however few rows there are
+_FEW = 20  # up to so many different whole numbers are classes, however few rows there are, if one is there twice
 
 
 class Answer(NamedTuple):
@@ -95,7 +95,7 @@ def _task_of(what: str, y: _Targets, task: str | None) -> tuple[str, str]:
         found, why = "classification", f"{what} holds {kinds} different texts"
     elif y.form == "f":
         found, why = "regression", f"{what} holds numbers with fractions"
-    elif y.kinds is not None and y.kinds <= max(_FEW, math.isqrt(y.rows)):
+    elif y.kinds is not None and y.kinds <= max(_FEW, math.isqrt(y.rows)) and (y.kinds < y.rows or y.kinds < 2):
         found, why = "classification", f"{what} holds {kinds} different whole numbers"
     else:
         found, why = "regression", f"{what} holds {kinds} different numbers"
