@@ -1,13 +1,15 @@
 """How the training of a network ended: when it was best, whether it was still getting better, and what to do about it.
 
-The training loop and the estimators keep a record of each epoch; the sentences here are made from these alone.
+The training loop and the estimators keep a record of each epoch; ``end_of`` decides by these alone what ended it, and
+``ending`` puts that into a sentence.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlp_xp.parameters import FULL_BATCH
+from mlp_xp.schedules import stalls
 from mlp_xp.train import Record
 from mlp_xp.train.epoch import is_good
 
@@ -27,13 +29,51 @@ def best_epochs(estimator: Any) -> list[int]:
     """For each network the number of the epoch whose parameters it has kept."""
     if not estimator.early_stopping or estimator.solver in FULL_BATCH:
         return [len(records) for records in own_records(estimator._history)]
-    return [_best(estimator, records) for records in own_records(estimator._history)]
+    return [end.best for end in _ends(estimator)]
 
 
-def _best(estimator: Any, records: Sequence[Record]) -> int:
-    watched = [estimator._watch(record) for record in records]
-    watched = [math.inf if math.isnan(number) else number for number in watched]
-    return watched.index(min(watched)) + 1 if watched else 0
+class End(NamedTuple):
+    """What ended the training of a network.
+
+    best: the number of the epoch in which the watched number was lowest.
+    last: that of the last epoch.
+    why: "limit": there were no more epochs, and it was best in one of the last; "past": it was best long before;
+        "small": it got better, by less than the tolerance; "stalled": it got no better; "": something else ended it.
+    """
+
+    best: int
+    last: int
+    why: str
+
+
+def end_of(watched: Sequence[float], max_iter: int, patience: float, tol: float) -> End:
+    """What ended the training of a network.
+
+    Args:
+        watched: a number for each epoch, which was to fall; NaN is never the best.
+        max_iter: the largest number of epochs.
+        patience: the number of epochs in a row that need not improve.
+        tol: the least improvement that counts.
+
+    >>> end_of([3.0, 1.0, 2.0, 2.0, 2.0], max_iter=9, patience=2, tol=0.1)
+    End(best=2, last=5, why='stalled')
+    >>> end_of([3.0, 1.0, 0.99, 0.98, 0.97], max_iter=9, patience=2, tol=0.1)
+    End(best=5, last=5, why='small')
+    """
+    watched, last = [math.inf if math.isnan(number) else number for number in watched], len(watched)
+    best = watched.index(min(watched)) + 1 if watched else 0
+    is_late = last - best <= _LATE * last
+    if last - 1 in stalls(watched, patience, tol):
+        return End(best, last, "small" if is_late and last - best < patience else "stalled")
+    if last < max_iter:
+        return End(best, last, "")
+    return End(best, last, "limit" if is_late else "past")
+
+
+def _ends(estimator: Any) -> list[End]:
+    """What ended the training of each network."""
+    rules = estimator.max_iter, estimator.n_iter_no_change, estimator.tol
+    return [end_of([*map(estimator._watch, records)], *rules) for records in own_records(estimator._history)]
 
 
 def scored(record: Record, name: str) -> str:
@@ -51,43 +91,58 @@ def ending(estimator: Any, name: str, diverged: bool = False) -> list[str]:
         name: of its score on validation rows.
         diverged: whether training ended because the loss was no longer finite.
     """
-    history = estimator._history
-    if not history or estimator.solver in FULL_BATCH:
+    if not estimator._history or estimator.solver in FULL_BATCH:
         return []  # such a solver says itself where it has not converged
-    own = own_records(history)
-    at_limit = any(len(records) >= estimator.max_iter for records in own)
+    ends = _ends(estimator)
     if not estimator.early_stopping:
-        return [_without_validation(len(history), at_limit)]
-    bests, lasts = best_epochs(estimator), [len(records) for records in own]
-    if len(own) > 1:
-        return [_of_ensemble(estimator, bests, lasts, at_limit)]
-    (best,), (last,) = bests, lasts
-    at_best, at_last = (scored(own[0][number - 1], name) for number in (best, last))
-    when = f"best in epoch {best} of {last}, {at_best}"
-    if diverged:
+        return [_without_validation(estimator, max(ends, key=lambda end: end.last))]
+    if len(ends) > 1:
+        return [_of_ensemble(estimator, ends)]
+    (end,), (records,) = ends, own_records(estimator._history)
+    at_best, at_last = (scored(records[number - 1], name) for number in (end.best, end.last))
+    when = f"best in epoch {end.best} of {end.last}, {at_best}"
+    if diverged or not end.why:
         return [f"{when}, which is kept"]
-    if at_limit and _is_late(best, last):
+    if end.why == "limit":
         return [f"{when}, and was still improving: --max-iter gives it more"]
-    if at_limit:
+    if end.why == "past":
         cure = "more epochs do not help, --dropout or a larger --alpha may"
         return [f"{when}, which is kept; then it got no better, {at_last.split()[-1]} in the last: {cure}"]
-    return [f"{when}, which is kept; then nothing improved for {estimator.n_iter_no_change:g} epochs"]
+    if end.why == "small":
+        return [f"{when}, which is kept; {_in_small_steps(estimator)}"]
+    return [f"{when}, which is kept; then nothing improved for {_epochs(end.last - end.best)}"]
 
 
-def _is_late(best: int, last: int) -> bool:
-    return last - best <= _LATE * last
-
-
-def _without_validation(last: int, at_limit: bool) -> str:
-    if at_limit:
+def _without_validation(estimator: Any, end: End) -> str:
+    """About a network that was to lower its training loss; the parameters of its last epoch are kept."""
+    stopped = f"stopped after {_epochs(end.last)}"
+    if end.why == "limit":
         more = "--max-iter gives it more, --early-stopping sees by held-out rows whether that helps"
-        return f"stopped after {last} epochs, while the training loss was still falling: {more}"
-    return f"stopped after {last} epochs, since the training loss fell no more"
+        return f"{stopped}, while the training loss was still falling: {more}"
+    if end.why == "small":
+        return f"{stopped}; {_in_small_steps(estimator, 'the training loss')}"
+    if end.why == "past":
+        return f"{stopped}; the training loss was lowest in epoch {end.best}: a smaller --learning-rate-init may help"
+    return f"{stopped}, since the training loss fell no more" if end.why else stopped
 
 
-def _of_ensemble(estimator: Any, bests: Sequence[int], lasts: Sequence[int], at_limit: bool) -> str:
-    when = f"the {len(bests)} networks were best in epochs {min(bests)} to {max(bests)} of {max(lasts)}, which are kept"
-    late = sum(_is_late(*each) for each in zip(bests, lasts, strict=True) if each[1] >= estimator.max_iter)
-    if at_limit and late:
-        return f"{when}; {late} of them {'was' if late == 1 else 'were'} still improving: --max-iter gives them more"
-    return when
+def _in_small_steps(estimator: Any, what: str = "it") -> str:
+    tol, epochs = f"--tol {estimator.tol:g}", _epochs(estimator.n_iter_no_change)
+    return f"{what} was still improving, by less than {tol} an epoch for {epochs}: a smaller --tol goes on"
+
+
+def _of_ensemble(estimator: Any, ends: Sequence[End]) -> str:
+    bests, last = [end.best for end in ends], max(end.last for end in ends)
+    said = [f"the {len(ends)} networks were best in epochs {min(bests)} to {max(bests)} of {last}, which are kept"]
+    cures = {
+        "limit": "still improving: --max-iter gives them more",
+        "small": f"still improving, by less than --tol {estimator.tol:g} an epoch: a smaller --tol goes on",
+    }
+    for why, cure in cures.items():
+        if count := sum(end.why == why for end in ends):
+            said.append(f"{count} of them {'was' if count == 1 else 'were'} {cure}")
+    return "; ".join(said)
+
+
+def _epochs(count: float) -> str:
+    return f"{count:g} epoch{'' if count == 1 else 's'}"

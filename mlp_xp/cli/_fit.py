@@ -14,6 +14,7 @@ from sklearn.base import clone
 from mlp_xp._lib.arguments import first_line
 from mlp_xp.cli._ending import best_epochs, ending, scored
 from mlp_xp.cli._model import Model
+from mlp_xp.cli._options import in_options
 from mlp_xp.cli._prepare import Split
 from mlp_xp.cli._run import Fit, Refit, Run
 from mlp_xp.estimators.base import WrongGradients
@@ -72,7 +73,7 @@ def _fit_split(run: Run, split: Split, of_fold: str) -> list[str]:
             raise
         except ValueError as error:
             # the prefix is for users of scikit-learn, who know this sentence
-            raise ValueError(str(error).removeprefix(f"{NOT_FINITE} Here ")) from None
+            raise ValueError(in_options(str(error).removeprefix(f"{NOT_FINITE} Here "))) from None
     if any(_INTERRUPTED in text for text in warned):
         if run.epoch is None or of_fold:
             raise KeyboardInterrupt
@@ -80,7 +81,9 @@ def _fit_split(run: Run, split: Split, of_fold: str) -> list[str]:
         estimator._learned(run.epoch.best)
     # of the first two ``ending`` and the report have sentences; that a batch has no more rows than there are is plain
     unsaid = ("Maximum iterations", _INTERRUPTED, "`batch_size`")
-    said = [" ".join(text.split()) for text in warned if not any(each in text for each in unsaid)]
+    said = [
+        in_options(" ".join(text.split())).rstrip(".") for text in warned if not any(each in text for each in unsaid)
+    ]
     diverged = next((text for text in said if text.startswith(_DIVERGED)), "")
     if diverged and max(best_epochs(estimator)) == 1:  # it has learned nothing that is worth a file
         raise ValueError(diverged.removeprefix(f"{_DIVERGED} "))

@@ -11,7 +11,7 @@ from sklearn.inspection import permutation_importance
 
 from mlp_xp.cli._model import Model
 from mlp_xp.cli._output import Table
-from mlp_xp.cli._scores import Judged, measure_of, predict
+from mlp_xp.cli._scores import MOST_CURVES, Judged, in_parts, measure_of, roc_auc
 from mlp_xp.data.recipe import Recipe
 
 _TIMES = 5  # each column is shuffled, as in scikit-learn
@@ -43,7 +43,7 @@ class Importance(NamedTuple):
 def importance(model: Model, X: NDArray[Any], y: NDArray[Any], found: Judged, seed: int = 0) -> Importance:
     """How much the score of ``found`` falls when a column of the table is shuffled, with all that it became in X.
 
-    Where nearly all rows are of one class the score is balanced accuracy.
+    Where nearly all rows are of one class, so that labels hardly change, the score is the area under the ROC curve.
 
     Args:
         model: the model.
@@ -59,15 +59,15 @@ def importance(model: Model, X: NDArray[Any], y: NDArray[Any], found: Judged, se
         drawn = np.sort(random.choice(n, _MOST_ROWS, replace=False))
         X, y, n = X[drawn], y[drawn], _MOST_ROWS
     groups = _groups(model.recipe, X.shape[1])
-    name, measure = _measure(model, found)
+    name, measure = _measure(model, found, y)
     own = np.arange(n)
 
-    def scorer(_: Any, rows: NDArray[Any], y: NDArray[Any]) -> float:
+    def scorer(_: Any, rows: NDArray[Any], __: Any) -> float:
         mixed = X.copy()
         for j, places in enumerate(groups.values()):
             if not np.array_equal(rows[:, j], own):
                 mixed[:, places] = X[np.ix_(rows[:, j], places)]
-        return measure(y, predict(model, mixed))
+        return measure(mixed)
 
     # scikit-learn shuffles a column of row numbers; ``scorer`` takes the values of the table's column from there
     numbers = np.repeat(own[:, None], len(groups), axis=1)
@@ -80,7 +80,8 @@ def importance(model: Model, X: NDArray[Any], y: NDArray[Any], found: Judged, se
 def _groups(recipe: Recipe, width: int) -> dict[str, NDArray[Any]]:
     """The columns of X, by the column of the table that they come from."""
     if recipe.columns is None:
-        names = recipe.names or tuple(f"column {j}" for j in range(width))
+        named = len(recipe.names) == width  # else they are the names of bins
+        names = recipe.names if named else tuple(f"column {j}" for j in range(width))
         return {name: np.asarray([j]) for j, name in enumerate(names)}
     groups, low = {}, 0
     for column in recipe.columns:
@@ -90,14 +91,13 @@ def _groups(recipe: Recipe, width: int) -> dict[str, NDArray[Any]]:
     return groups
 
 
-def _measure(model: Model, found: Judged) -> tuple[str, Callable[[NDArray[Any], NDArray[Any]], float]]:
-    """The score whose fall counts, and its name."""
-    name = found.headline.name
-    if not model.is_classifier:
-        return name, measure_of(model)[1]
-    if name == "accuracy":
-        return name, known.accuracy_score
-    return "balanced accuracy", known.balanced_accuracy_score
+def _measure(model: Model, found: Judged, y: NDArray[Any]) -> tuple[str, Callable[[NDArray[Any]], float]]:
+    """The score whose fall counts: its name, and its value on rows X whose targets are ``y``."""
+    name, classified = found.headline.name, model.is_classifier
+    if classified and name != "accuracy" and len(model.classes) <= MOST_CURVES and len(np.unique(y)) > 1:
+        return "ROC AUC", lambda X: roc_auc(y, in_parts(model.predict_proba, X), model.classes)
+    measure: Any = known.accuracy_score if classified else measure_of(model)[1]
+    return "accuracy" if classified else name, lambda X: measure(y, in_parts(model.predict, X))
 
 
 def importance_table(found: Importance, where: str) -> Table:

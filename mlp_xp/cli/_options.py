@@ -1,6 +1,7 @@
 """The options that several commands share, and those of ``train`` that are parameters of an estimator."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,33 @@ def estimator_settings(values: dict[str, Any], task: str, labels: list[Any]) -> 
     if chosen.get("class_weight") not in (None, "balanced"):
         chosen["class_weight"] = _class_weights(values["class_weight"], labels)
     return chosen
+
+
+_OF_SKLEARN = re.compile(r"The '(\w+)' parameter of \w+ must be (.*)\. Got (.*) instead\.")
+
+
+def in_options(text: str) -> str:
+    """A sentence about parameters of an estimator, in the names of the options.
+
+    A parameter that is also a word, such as dropout, is taken for one only with its value.
+
+    >>> in_options("folds needs early_stopping=True; increase max_iter")
+    'folds needs --early-stopping; increase --max-iter'
+    >>> in_options("The 'alpha' parameter of MLPClassifier must be a float in the range [0.0, inf). Got -3.0 instead.")
+    '--alpha must be a float in the range [0.0, inf), got -3.0'
+    """
+    if refused := _OF_SKLEARN.fullmatch(text):
+        name, allowed, value = refused.groups()
+        return f"--{name.replace('_', '-')} must be {allowed}, got {value}"
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found["name"], found["value"]
+        if name not in SETTINGS or not (value or "_" in name):
+            return found[0]
+        flag = name.replace("_", "-")
+        return {None: f"--{flag}", "True": f"--{flag}", "False": f"--no-{flag}"}.get(value, f"--{flag} {value}")
+
+    return re.sub(r"\b(?P<name>[a-z]\w*)(?:=(?P<value>[\w.'-]*\w))?", option, text)
 
 
 def numbers_in(name: str, text: str | None) -> tuple[float, ...]:

@@ -171,9 +171,29 @@ def _most_columns(recipe: recipes.Recipe) -> int:
 
 
 def _read(source: Source, recipe: recipes.Recipe, dtype: str) -> Rows:
-    encoded = recipes.read(source, recipe, np.dtype(dtype))
+    with np.errstate(over="ignore"):  # what overflows has a sentence
+        encoded = recipes.read(source, recipe, np.dtype(dtype))
     assert encoded.y is not None  # a recipe with a target raises where a source has none
+    _check_range(source.where, recipe, encoded, dtype)
     return Rows(encoded.X, encoded.y)
+
+
+def _check_range(where: str, recipe: recipes.Recipe, encoded: recipes.Encoded, dtype: str) -> None:
+    """Raise for a number that the dtype does not reach; that a file holds an infinity is refused before."""
+    X, y, most = encoded.X, encoded.y, np.finfo(dtype).max
+    if np.isinf(X).any():
+        row, place = np.argwhere(np.isinf(X))[0]
+        names = [column.name for column in recipe.columns or () for _ in column.names]
+        number = encoded.kept[row]
+        cell = f"{where}: row {number + 1}, column {names[place]!r}" if names else f"{where}[{number}, {place}]"
+    elif y is not None and y.dtype.kind == "f" and (far := np.abs(y) > most).any():
+        cell = f"{where}: row {encoded.kept[np.argmax(far)] + 1}, the target"
+        cell += f" {recipe.target!r}" if recipe.target else ""
+    else:
+        return
+    raise ValueError(
+        f"{cell} must be at most {most:.1e} in size, as far as {dtype} reaches: --dtype float64 reaches further"
+    )
 
 
 def _own_test_rows(recipe: recipes.Recipe, source: Source, labels: NDArray[Any] | None, dtype: str) -> Rows:

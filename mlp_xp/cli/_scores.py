@@ -23,7 +23,7 @@ from mlp_xp.criterion import Criterion, criterion_named
 _RESAMPLES, _FEWEST, _MOST_DRAWN = 1000, 100, 2_000_000  # of the bootstrap: times, and rows in all
 _UNEVEN = 0.9  # a share of the most frequent class that makes accuracy say little
 _POOR = 0.5  # a recall below which the rare rows are as good as not learned
-_MOST_CURVES = 100  # classes whose ROC curves are averaged
+MOST_CURVES = 100  # classes whose ROC curves are averaged
 
 
 class Score(NamedTuple):
@@ -159,9 +159,9 @@ def judge(
     return judged(model, y, said_of(model, (X[low : low + ROWS] for low in range(0, len(X), ROWS))), training_y, seed)
 
 
-def predict(model: Model, X: NDArray[Any]) -> NDArray[Any]:
-    """Labels or numbers (n,) for rows that the recipe has read, predicted in parts."""
-    return np.concatenate([model.predict(X[low : low + ROWS]) for low in range(0, len(X), ROWS)])
+def in_parts(predict: Callable[[NDArray[Any]], NDArray[Any]], X: NDArray[Any]) -> NDArray[Any]:
+    """What a method of a model says of rows that its recipe has read, asked in parts."""
+    return np.concatenate([predict(X[low : low + ROWS]) for low in range(0, len(X), ROWS)])
 
 
 def said_of(model: Model, parts: Iterable[NDArray[Any]]) -> Said:
@@ -209,7 +209,7 @@ def _labels(model: Model, y: NDArray[Any], said: Said, usual: NDArray[Any]) -> J
     others = {
         "balanced accuracy": float(known.balanced_accuracy_score(y, predicted)),
         "F1": float(known.f1_score(y, predicted, zero_division=0.0, **f1)),
-        "ROC AUC": _area(y, proba, classes),
+        "ROC AUC": roc_auc(y, proba, classes),
         "log-loss": float(known.log_loss(y, proba, labels=classes)) if len(classes) > 1 else 0.0,
     }
     baseline = Baseline(common.item(), "accuracy", float(np.mean(~rare_rows)))
@@ -232,12 +232,12 @@ def _share(name: str, right: NDArray[np.bool_]) -> Score:
     return Score(name, count / n, float(interval.low), float(interval.high), n)
 
 
-def _area(y: NDArray[Any], proba: NDArray[Any], classes: NDArray[Any]) -> float:
+def roc_auc(y: NDArray[Any], proba: NDArray[Any], classes: NDArray[Any]) -> float:
     """The area under the ROC curve; of more than two classes the mean of each against all others.
 
     NaN where the rows are all of one class; and of very many classes, whose mean takes long and says little.
     """
-    if len(classes) > _MOST_CURVES:
+    if len(classes) > MOST_CURVES:
         return math.nan
     chosen = [len(classes) - 1] if len(classes) == 2 else range(len(classes))
     there = [(y == classes[k], proba[:, k]) for k in chosen]

@@ -63,10 +63,19 @@ def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Call
     estimator.n_iter_ = min(int(result.nit), int(estimator.max_iter))
     estimator.loss_ = reported(params, float(result.fun))
     if result.status != 0 and not stopped:
-        after_so_many = f"after {result.nit} iteration(s) (status={result.status}): {result.message.rstrip('.')}"
-        more = "max_iter or max_fun" if estimator.solver == "lbfgs" else "max_iter"
-        failed = f"{estimator.solver} failed to converge {after_so_many}."
-        warn(f"{failed} Increase {more}, or scale the data.", ConvergenceWarning)
+        warn(_not_converged(estimator, result), ConvergenceWarning)
+
+
+_LIMIT = 1  # the status of SciPy's solvers where iterations or evaluations are used up
+
+
+def _not_converged(estimator: Any, result: Any) -> str:
+    """What ended the search, and what to do; SciPy's own message speaks of its own options."""
+    iterations = f"{result.nit} iteration{'' if result.nit == 1 else 's'}"
+    failed = f"{estimator.solver} failed to converge after {iterations}"
+    if result.status != _LIMIT:
+        return f"{failed}: rounding hides which step lowers the loss. Scale the data, or learn in float64."
+    return f"{failed}. Increase {'max_iter' if result.nit >= estimator.max_iter else 'max_fun'}, or scale the data."
 
 
 class _Share(NamedTuple):

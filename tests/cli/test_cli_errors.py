@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import runs
 from runs import cli
@@ -23,10 +24,10 @@ BAD = [
     ("train --batch-size -1", "batch_size must be auto or a positive whole number, got '-1'"),
     ("train --seed -1", "Invalid value for '--seed'"),
     ("train --lr fast", "Invalid value for '--learning-rate-init'.*: 'fast' is not a valid float"),
-    ("train iris --lr -1", "learning_rate_init"),
+    ("train iris --lr -1", "--learning-rate-init must be"),
     ("train iris --alpha -3", "alpha"),
     ("train iris --dropout 1", "dropout"),
-    ("train iris --label-smoothing 2", "label_smoothing"),
+    ("train iris --label-smoothing 2", "--label-smoothing must be"),
     ("train iris --class-weight heavy", "class_weight must be balanced or CLASS=WEIGHT, comma separated, got 'heavy'"),
     ("train iris --class-weight setossa=2", "a class of class_weight must be .*; did you mean 'setosa'?"),
     ("train diabetes --label-smoothing 0.1", "label_smoothing belongs to a classification, and this is a regression"),
@@ -133,3 +134,35 @@ def test_a_missing_extra_is_named(missing: str, tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == f"error: the command needs {missing}: pip install 'mlp_xp[cli]'\n"
     assert list(tmp_path.iterdir()) == []
+
+
+HUGE = {
+    "a number": ("area", r"column 'area' must be at most 3.4e\+38 in size, as far as float32 reaches"),
+    "a target": ("price", r"the target 'price' must be at most 3.4e\+38 in size, as far as float32 reaches"),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_a_number_that_float32_does_not_reach_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    column, said = HUGE[name]
+    data = runs.write_table(folder, cell=(3, column, 1e300))
+    sentence = runs.refused(capsys, "train", data)
+    assert re.fullmatch(f"houses.csv: row 4, {said}: --dtype float64 reaches further", sentence)
+    np.savez("huge.npz", X=np.asarray([[1.0, 2.0], [3.0, -1e300], [0.0, 0.0]]), y=np.asarray([0, 1, 0]))
+    assert runs.refused(capsys, "train", "huge.npz").startswith("huge.npz[1, 1] must be at most 3.4e+38 in size")
+
+
+def test_a_solver_of_all_rows_that_has_not_converged_names_the_option_that_goes_on(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = runs.write_table(folder)
+    for limit, others in (("--max-iter", ()), ("--max-fun", ("--max-iter", "50"))):
+        assert (
+            cli.main(["train", data, "--force", *runs.QUICK, "--no-refit", "--solver", "lbfgs", *others, limit, "3"])
+            == 0
+        )
+        printed = capsys.readouterr().out
+        said = rf"note: lbfgs failed to converge after \d iterations. Increase {limit}, or scale the data\n"
+        assert re.search(said, printed), printed

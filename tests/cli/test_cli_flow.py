@@ -154,13 +154,13 @@ def test_an_ensemble_with_folds_holds_out_no_row_and_is_fitted_again_to_all_as_i
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = runs.write_classes(folder)
-    printed = trained(capsys, data, "--preset", "best", "--hidden", "8", "--max-iter", "4")
+    printed = trained(capsys, data, "--preset", "best", "--hidden", "8", "--max-iter", "4", "--batch-size", "20")
     assert "small: 48 rows to train on, 12 to test\n" in printed
     assert re.search(r"note: the 5 networks were best in epochs \d to \d of \d", printed)
     assert "refitted on all 60 rows; the test score is that of the model before\n" in printed
     saved = estimators.load("small.safetensors")
     X, y = (np.load("small.npz")[name] for name in "Xy")
-    again = estimators.MLPClassifier(**saved.get_params()).set_params(batch_size=60)
+    again = estimators.MLPClassifier(**saved.get_params())
     with pytest.warns(match="Maximum iterations"):
         again.fit(X.astype(np.float32), y)
     for one, other in zip(saved.coefs_, again.coefs_, strict=True):
@@ -387,40 +387,100 @@ def test_the_help_says_what_the_presets_are(capsys: pytest.CaptureFixture[str]) 
 # --- how training ended ------------------------------------------------------------------------------------------
 
 
-def estimator(scores: list[float], max_iter: int, early_stopping: bool = True) -> Any:
+def estimator(scores: list[float], max_iter: int, early_stopping: bool = True, **settings: Any) -> Any:
     """An estimator that was fitted for as many epochs as there are scores."""
-    made = estimators.MLPClassifier(early_stopping=early_stopping, max_iter=max_iter)
+    made = estimators.MLPClassifier(early_stopping=early_stopping, max_iter=max_iter, **settings)
     made.out_activation_ = "softmax"
     made._history = tuple(
-        Record(number, 1.0 / number, 0.0, 1.0 - score, score if early_stopping else None, 0.1, number, 0.1)
+        Record(number, 1.0 - score, 0.0, 1.0 - score, score if early_stopping else None, 0.1, number, 0.1)
         for number, score in enumerate(scores, 1)
     )
     return made
+
+
+EARLY = [0.1, 0.3] + [0.3 - i / 100 for i in range(1, 9)]
+RISING = [0.1 * i for i in range(10)]
+FLAT = [0.1, 0.3] + [0.2] * 11
+SMALL = [0.1, 0.3] + [0.3 + i * 1e-5 for i in range(1, 12)]  # better in each epoch, by less than the tolerance
+SMALL_THEN_WORSE = [*SMALL[:6], *[0.2] * 7]
 
 
 @pytest.mark.parametrize(
     ("scores", "max_iter", "sentence"),
     [
         # the best epoch was long ago: more epochs are not the cure
-        ([0.1, 0.3] + [0.3 - i / 100 for i in range(1, 9)], 10, "best in epoch 2 of 10, validation accuracy 30.00%, "
-         "which is kept; then it got no better, 22.00% in the last: more epochs do not help, --dropout or a larger "
-         "--alpha may"),
-        ([0.1 * i for i in range(10)], 10, "best in epoch 10 of 10, validation accuracy 90.00%, and was still "
-         "improving: --max-iter gives it more"),
-        ([0.1, 0.3] + [0.2] * 10, 200, "best in epoch 2 of 12, validation accuracy 30.00%, which is kept; then nothing "
-         "improved for 10 epochs"),
+        (EARLY, 10, "best in epoch 2 of 10, validation accuracy 30.00%, which is kept; then it got no better, 22.00% "
+         "in the last: more epochs do not help, --dropout or a larger --alpha may"),
+        (RISING, 10, "best in epoch 10 of 10, validation accuracy 90.00%, and was still improving: --max-iter gives it "
+         "more"),
+        (FLAT, 200, "best in epoch 2 of 13, validation accuracy 30.00%, which is kept; then nothing improved for 11 "
+         "epochs"),
+        (SMALL, 200, "best in epoch 13 of 13, validation accuracy 30.01%, which is kept; it was still improving, by "
+         "less than --tol 0.0001 an epoch for 10 epochs: a smaller --tol goes on"),
+        # the tolerance ended it in the epoch that was the last anyway: more epochs would not have gone on
+        (SMALL, 13, "best in epoch 13 of 13, validation accuracy 30.01%, which is kept; it was still improving, by "
+         "less than --tol 0.0001 an epoch for 10 epochs: a smaller --tol goes on"),
+        (SMALL_THEN_WORSE, 200, "best in epoch 6 of 13, validation accuracy 30.00%, which is kept; then nothing "
+         "improved for 7 epochs"),
+        (RISING, 200, "best in epoch 10 of 10, validation accuracy 90.00%, which is kept"),  # something else ended it
     ],
 )  # fmt: skip
 def test_it_is_said_when_training_was_best_and_what_to_do(scores: list[float], max_iter: int, sentence: str) -> None:
     assert ending.ending(estimator(scores, max_iter), "accuracy") == [sentence]
 
 
-def test_without_validation_rows_nobody_says_that_more_epochs_help() -> None:
-    said = ending.ending(estimator([0.0] * 10, 10, early_stopping=False), "accuracy")
-    assert said == ["stopped after 10 epochs, while the training loss was still falling: --max-iter gives it more, "
-                    "--early-stopping sees by held-out rows whether that helps"]  # fmt: skip
-    said = ending.ending(estimator([0.0] * 10, 200, early_stopping=False), "accuracy")
-    assert said == ["stopped after 10 epochs, since the training loss fell no more"]
+def test_a_run_that_diverged_says_which_epoch_is_kept() -> None:
+    said = ending.ending(estimator([*RISING, float("nan")], 11), "accuracy", diverged=True)
+    assert said == ["best in epoch 10 of 11, validation accuracy 90.00%, which is kept"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "max_iter", "sentence"),
+    [
+        (RISING, 10, "stopped after 10 epochs, while the training loss was still falling: --max-iter gives it more, "
+         "--early-stopping sees by held-out rows whether that helps"),
+        (EARLY, 10, "stopped after 10 epochs; the training loss was lowest in epoch 2: a smaller --learning-rate-init "
+         "may help"),
+        (FLAT, 200, "stopped after 13 epochs, since the training loss fell no more"),
+        (SMALL, 200, "stopped after 13 epochs; the training loss was still improving, by less than --tol 0.0001 an "
+         "epoch for 10 epochs: a smaller --tol goes on"),
+    ],
+)  # fmt: skip
+def test_without_validation_rows_the_training_loss_says_why_it_ended(
+    scores: list[float], max_iter: int, sentence: str
+) -> None:
+    assert ending.ending(estimator(scores, max_iter, early_stopping=False), "accuracy") == [sentence]
+
+
+def ensemble(*members: list[float], max_iter: int) -> Any:
+    """An ensemble whose members ended after as many epochs as they have scores; the others kept their last record."""
+    made = estimator([], max_iter)
+    own = [estimator(scores, max_iter)._history for scores in members]
+    made._history = tuple(
+        records[0]._replace(number=number, members=records)
+        for number in range(1, max(map(len, own)) + 1)
+        for records in [tuple(each[min(number, len(each)) - 1] for each in own)]
+    )
+    return made
+
+
+@pytest.mark.parametrize(
+    ("members", "max_iter", "sentence"),
+    [
+        ((FLAT, FLAT), 200, "the 2 networks were best in epochs 2 to 2 of 13, which are kept"),
+        ((EARLY, RISING), 10, "the 2 networks were best in epochs 2 to 10 of 10, which are kept; 1 of them was still "
+         "improving: --max-iter gives them more"),
+        ((SMALL, FLAT, SMALL), 200, "the 3 networks were best in epochs 2 to 13 of 13, which are kept; 2 of them were "
+         "still improving, by less than --tol 0.0001 an epoch: a smaller --tol goes on"),
+    ],
+)  # fmt: skip
+def test_of_an_ensemble_it_is_said_how_many_were_still_improving(
+    members: tuple[list[float], ...], max_iter: int, sentence: str
+) -> None:
+    made = ensemble(*members, max_iter=max_iter)
+    assert ending.ending(made, "accuracy") == [sentence]
+    made.folds = True  # each of which stops by rows of its own: nothing else is said
+    assert ending.ending(made, "accuracy") == [sentence]
 
 
 # --- memory ------------------------------------------------------------------------------------------------------
@@ -461,14 +521,15 @@ def test_a_dry_run_shows_columns_network_and_cost_and_writes_nothing(
 ) -> None:
     data = runs.write_table(folder, cell=(3, "area", np.nan))
     before = sorted(path.name for path in folder.iterdir())
-    assert cli.main(["train", data, "--dry-run"]) == 0
+    options = ("--batch-size", "50", "--max-iter", "70")  # whatever the preset has
+    assert cli.main(["train", data, "--dry-run", *options]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"area +number +119 +1 +\d+ +\d", printed)
     assert re.search(r"district +2 categories +120 +0 +2 +\d", printed)
     assert "regression, since the target 'price' holds numbers with fractions" in printed
     assert re.search(r"network \d-100-1, relu, adam, on numpy in float32", printed)
-    assert re.search(r"a step on 86 rows: [\d,]+ parameters, [\d.]+ kFLOP, [\d.]+ kB", printed)
-    assert re.search(r"an epoch: 1 steps, about [\d.e-]+ s with numpy; at most 300 epochs", printed)
+    assert re.search(r"a step on 50 rows: [\d,]+ parameters, [\d.]+ kFLOP, [\d.]+ kB", printed)
+    assert re.search(r"an epoch: 2 steps, about [\d.e-]+ s with numpy; at most 70 epochs", printed)
     assert printed.endswith("nothing was trained or written\n")
     assert cli.main(["train", data, "--dry-run", "--json"]) == 0
     (line,) = capsys.readouterr().out.splitlines()

@@ -70,19 +70,19 @@ def test_of_many_rows_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.columns[0] == "a"
 
 
-def test_where_accuracy_says_little_the_balanced_one_falls() -> None:
+def test_where_accuracy_says_little_the_area_under_the_roc_curve_falls() -> None:
     X = np.r_[np.zeros(95), np.ones(5)][:, None] @ np.ones((1, 2))
     y = np.where(X[:, 0] > 0, "yes", "no")
     estimator = LinearRegression()
     estimator._criterion = lambda: "softmax_cross_entropy"
     model = SimpleNamespace(
         estimator=estimator, is_classifier=True, classes=np.asarray(["no", "yes"]),
-        predict=lambda X: np.where(X[:, 0] > 0, "yes", "no"),
-        predict_proba=lambda X: np.stack([1 - X[:, 0], X[:, 0]], axis=1),
+        predict=lambda X: np.repeat("no", len(X)),  # no row is taken for fraud, but some for more likely than others
+        predict_proba=lambda X: np.stack([1 - 0.3 * X[:, 0], 0.3 * X[:, 0]], axis=1),
         recipe=SimpleNamespace(columns=None, names=("used", "unused")),
     )  # fmt: skip
     found = importances.importance(model, X, y, scores.judge(model, X, y))
-    assert (found.score, found.columns) == ("balanced accuracy", ("used", "unused"))
+    assert (found.score, found.columns) == ("ROC AUC", ("used", "unused"))
     assert found.mean[0] > 0.3
     assert found.mean[1] == found.std[1] == 0.0
 
