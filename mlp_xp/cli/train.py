@@ -1,7 +1,9 @@
 """``mlp-xp train``: its options, from the command line or a file of settings. Next: ``_training`` does the work."""
 
+import re
 import time
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +15,7 @@ from mlp_xp.cli._options import (
     SETTINGS,
     TASKS,
     OneOf,
+    Whole,
     device_option,
     force_option,
     json_option,
@@ -36,24 +39,45 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
     """Let the settings in the file be the defaults, which options on the command line override."""
     if path is None:
         return None
-    try:
-        with open(path, "rb") as file:
-            found = tomllib.load(file)
-    except OSError as error:
-        raise ValueError(f"{path} can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must be TOML: {error}") from None
+    lines, found = _in_toml(path)
     known = _names_in_file(context.command)
-    for name in found:
+    parameters = {str(parameter.name): parameter for parameter in context.command.params}
+    settings = {}
+    for name, value in found.items():
         if name not in known:
             raise ValueError(f"{path}: a setting must be {one_of({*known.values()}, name, most=8)}")
-    several = {str(parameter.name) for parameter in context.command.params if getattr(parameter, "multiple", False)}
-    settings = {known[name]: value for name, value in found.items()}
-    for name in several & settings.keys():
-        if isinstance(settings[name], str):  # one column need not be a list
-            settings[name] = [settings[name]]
+        parameter = parameters[known[name]]
+        if getattr(parameter, "multiple", False) and isinstance(value, str):  # one column need not be a list
+            value = [value]
+        try:
+            parameter.type_cast_value(context, value)
+        except (click.BadParameter, ValueError, TypeError) as error:
+            where = next((f", line {number}" for number, line in lines if re.match(rf"[\s\"']*{name}\b", line)), "")
+            said = getattr(error, "message", str(error)).removesuffix(".")
+            raise ValueError(f"{path}{where}: {name} can't be {value!r}: {said}") from None
+        settings[known[name]] = value
     context.default_map = {**(context.default_map or {}), **settings}
     return path
+
+
+def _in_toml(path: str) -> tuple[list[tuple[int, str]], dict[str, Any]]:
+    """The lines of a TOML file with their numbers, and the settings in it."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} can't be read: {error.strerror}") from None
+    lines = [*enumerate(data.decode("utf-8", "replace").splitlines(), 1)]
+    try:
+        return lines, tomllib.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        number = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {number}, must be text in UTF-8") from None
+    except tomllib.TOMLDecodeError as error:  # which says "(at line 3, column 8)" or "(at end of document)"
+        found = re.search(r"at line (\d+)", str(error))
+        number = min(int(found[1]) if found else len(lines), len(lines))
+        line = lines[number - 1][1].strip() if lines else ""
+    example = "NAME = VALUE, each name once, such as lr = 0.01 or hidden = [64, 32]"
+    raise ValueError(f"{path}, line {number}, must be TOML, {example}, got {line!r}")
 
 
 def _names_in_file(command: click.Command) -> dict[str, str]:
@@ -124,7 +148,7 @@ def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
 @reading_options
 @click.option("--standardise/--no-standardise", default=True, help="Scale each column to mean 0 and deviation 1.")
 @click.option("--test-fraction", type=click.FloatRange(0, 1, True, True), default=0.2, help="Share of test rows.")
-@click.option("--cv", type=click.IntRange(2), metavar="K", help="Score by cross-validation in K folds of all rows.")
+@click.option("--cv", type=Whole(2), metavar="K", help="Score by cross-validation in K folds of all rows.")
 @click.option(
     "--refit/--no-refit", default=True, help="After the test, fit again to all rows, for as many epochs as were best."
 )
