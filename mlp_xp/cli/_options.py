@@ -16,6 +16,7 @@ from mlp_xp.parameters import ClassifierParameters, Numbers, Parameter, Regresso
 if TYPE_CHECKING:
     from mlp_xp.data import Reading
 
+COMPUTING = "Computing"  # the heading of options that do not change the result but for rounding
 DEVICE = "A device that `mlp-xp backends` lists; by default the library's own choice."
 ROWS = 2**14  # at a time, so that data larger than memory can be read
 
@@ -37,8 +38,8 @@ class Whole(click.IntRange):
 
 
 seed_option = click.option("--seed", type=Whole(0, 2**31 - 1), default=0, help="Seed of all random numbers.")
-backend_option = name_option("--backend", BACKENDS, "numpy")
-device_option = click.option("--device", help=DEVICE)
+backend_option = name_option("--backend", BACKENDS, "numpy", cls=Option, group=COMPUTING)
+device_option = click.option("--device", cls=Option, group=COMPUTING, help=DEVICE)
 force_option = click.option("--force", is_flag=True, help="Overwrite existing files.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one record a line, and nothing else.")
 
