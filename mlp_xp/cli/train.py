@@ -34,7 +34,7 @@ _NOT_SAVED = ("config", "save_config", "quiet", "as_json", "show", "force", "res
 _PRESETS = {
     "quick": "a network that stops early",
     "best": "five networks of two wider layers with dropout, each of which stops by a fifth of the rows that it does "
-    "not learn from, for ten times as long or more",
+    "not learn from, in seven times as long or more",
 }
 _QUICK = "quick"
 

@@ -527,8 +527,8 @@ def test_a_dry_run_shows_columns_network_and_cost_and_writes_nothing(
     assert re.search(r"district +2 categories +120 +0 +2 +\d", printed)
     assert "regression, since the target 'price' holds numbers with fractions" in printed
     assert re.search(r"network \d-100-1, relu, adam, on numpy in float32", printed)
-    assert re.search(r"a step on 86 rows: [\d,]+ parameters, [\d.]+ kFLOP, [\d.]+ kB", printed)
-    assert re.search(r"an epoch: 1 steps, about [\d.e-]+ s with numpy; at most 300 epochs", printed)
+    assert re.search(r"a step on 32 rows: [\d,]+ parameters, [\d.]+ kFLOP, [\d.]+ kB", printed)
+    assert re.search(r"an epoch: 3 steps, about [\d.e-]+ s with numpy; at most 400 epochs", printed)
     assert printed.endswith("nothing was trained or written\n")
     assert cli.main(["train", data, "--dry-run", "--json"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
