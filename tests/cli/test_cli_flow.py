@@ -160,7 +160,7 @@ def test_an_ensemble_with_folds_holds_out_no_row_and_is_fitted_again_to_all_as_i
     assert "refitted on all 60 rows; the test score is that of the model before\n" in printed
     saved = estimators.load("small.safetensors")
     X, y = (np.load("small.npz")[name] for name in "Xy")
-    again = estimators.MLPClassifier(**saved.get_params()).set_params(batch_size=60)
+    again = estimators.MLPClassifier(**saved.get_params())
     with pytest.warns(match="Maximum iterations"):
         again.fit(X.astype(np.float32), y)
     for one, other in zip(saved.coefs_, again.coefs_, strict=True):
