@@ -121,7 +121,7 @@ def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _heading(group: str) -> Callable[..., Any]:
+def _heading(group: str) -> Callable[..., Callable[[Any], Any]]:
     """``click.option`` for the options below this heading of the help."""
     return partial(click.option, cls=Option, group=group)
 
