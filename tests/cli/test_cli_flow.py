@@ -420,8 +420,8 @@ SMALL_THEN_WORSE = [*SMALL[:6], *[0.2] * 7]
         # the tolerance ended it in the epoch that was the last anyway: more epochs would not have gone on
         (SMALL, 13, "best in epoch 13 of 13, validation accuracy 30.01%, which is kept; it was still improving, by "
          "less than --tol 0.0001 an epoch for 10 epochs: a smaller --tol goes on"),
-        (SMALL_THEN_WORSE, 200, "best in epoch 6 of 13, validation accuracy 30.00%, which is kept; then nothing "
-         "improved for 7 epochs"),
+        (SMALL_THEN_WORSE, 200, "best in epoch 6 of 13, validation accuracy 30.00%, which is kept; nothing "
+         "improved by --tol 0.0001 or more for 10 epochs"),
         (RISING, 200, "best in epoch 10 of 10, validation accuracy 90.00%, which is kept"),  # something else ended it
     ],
 )  # fmt: skip
