@@ -80,7 +80,7 @@ class Model(NamedTuple):
         Raises:
             ValueError: when there are no rows, or targets are needed and there are none.
         """
-        recipe, empty, labelled = self.recipe, True, bool(why)
+        recipe, empty, dropped, labelled = self.recipe, True, 0, bool(why)
         if source.reading.decimal is not None:  # what is found in this file goes before what was found in training
             recipe = recipe._replace(reading=source.reading)
         for chunk in source.chunks(rows):
@@ -88,7 +88,11 @@ class Model(NamedTuple):
             if labelled and encoded.y is None:
                 raise ValueError(f"{source.where} must hold targets, {why}")
             empty = empty and not len(encoded.X)
+            dropped += len(chunk.X) - len(encoded.X)
             yield chunk, encoded
+        if empty and dropped:
+            expected = f"{recipe.target!r}, the target, must have a value in a row that is read"
+            raise ValueError(f"{source.where}: {expected}, got none in {dropped:,} rows")
         if empty:
             raise no_rows(source.where)
 

@@ -145,8 +145,12 @@ def prepare(found: Look, options: dict[str, Any]) -> Data:
         test = Rows(*(each[kept_and_out[0][1]] for each in rows))
     splits = tuple([Split(*_split_validation(options, labels, kept), out) for kept, out in kept_and_out])
     first = splits[0]
+    if options.get("folds") and len(first.trained) < 2 * options["ensemble"]:
+        needed = f"at least {2 * options['ensemble']} rows to train on, 2 for each of {options['ensemble']} networks"
+        raise ValueError(f"--folds needs {needed}, got {len(first.trained)}; --no-folds or --preset quick goes without")
     about |= {"trained": len(first.trained), "validated": len(first.validated), "tested": len(test.X)}
     notes = [*_notes_of_validation(options, first), *_notes_of_numbers(recipe, rows.X, first.trained, dtype)]
+    notes += _notes_of_folds(labels) if cv else []
     classes = None if labels is None else np.unique(labels)
     return Data(recipe, classes, rows, splits, test, learned.reason, tuple(notes), about)
 
@@ -239,8 +243,10 @@ def _folds(count: int, seed: int, n: int, labels: NDArray[Any] | None) -> list[t
     from sklearn.model_selection import KFold, StratifiedKFold
 
     most = n if labels is None else int(np.unique(labels, return_counts=True)[1].max())
+    of = "" if labels is None else " of one class"
+    if most < 2:
+        raise ValueError(f"cross-validation needs at least 2 rows{of} to learn from and to test, got {most}")
     if count > most:
-        of = "" if labels is None else " of one class"
         raise ValueError(f"--cv must be at most {most}, as many rows{of} as there are, got {count}")
     if labels is None:
         return list(KFold(count, shuffle=True, random_state=seed).split(np.empty(n)))
@@ -274,6 +280,16 @@ def _notes_of_validation(options: dict[str, Any], split: Split) -> list[str]:
         few = f"only {count} row{'s tell' if count > 1 else ' tells'} when to stop"
         return [f"{few}: --validation-fraction holds out more, --no-early-stopping none"]
     return []
+
+
+def _notes_of_folds(labels: NDArray[Any] | None) -> list[str]:
+    """A sentence where cross-validation can't test a class, or none."""
+    if labels is None or not _alone(labels).any():
+        return []
+    alone = labels[_alone(labels)]
+    classes = f"class{'es' if len(alone) > 1 else ''} {listed([repr(each.item()) for each in alone], 4)}"
+    ha, it = ("have", "they are") if len(alone) > 1 else ("has", "it is")
+    return [f"{classes} {ha} one row: {it} learned from in each fold, and never tested"]
 
 
 # How much of a column's deviation may be lost in the dtype of the run before it is worth a sentence.

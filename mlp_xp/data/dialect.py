@@ -175,7 +175,8 @@ def lay_out(where: str, lines: Sequence[str], separator: str, header: bool | Non
     notes: list[str] = []
     start = comments
     for title in rows[: _titles(rows, width)]:
-        notes.append(f"line {title.first} is a title and is left out: {_shown(title.fields)}")
+        if any(field.strip() for field in title.fields):  # nothing is lost with a line of separators alone
+            notes.append(f"line {title.first} is a title and is left out: {_shown(title.fields)}")
         start = rows.pop(0).line
     first, below = rows[0].fields, [row.fields for row in rows[1:] if len(row.fields) == width]
     if header is not True and _counts(first, width):
@@ -223,7 +224,8 @@ def _titles(rows: Sequence[Row], width: int) -> int:
 
 
 def _is_single(fields: Sequence[str]) -> bool:
-    return sum(bool(field.strip()) for field in fields) == 1
+    """Whether there is one field at most; a spreadsheet writes the separators of those that are empty."""
+    return sum(bool(field.strip()) for field in fields) <= 1
 
 
 def _counts(fields: Sequence[str], width: int) -> bool:
@@ -385,3 +387,29 @@ def find_decimal(rows: Sequence[Sequence[str]]) -> str | None:
         commas += comma > point
         points += point > comma
     return None if commas == points == 0 else "," if commas > points else "."
+
+
+_PARTED = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+")
+_BELOW_1000 = re.compile(r"[-+]?\d{1,3}")
+_MOST_OFTEN = 3  # so many amounts with a point show what it stands for; a number of digits is chance in one or two
+
+
+def points_part_thousands(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the points of a table in which no number shows its decimal mark can only part thousands.
+
+    They do where a column has whole numbers below 1000 and otherwise points before exactly three digits: decimals
+    would be 1.5 now and then.
+
+    >>> points_part_thousands([["950"], ["1.200"], ["2.086"], ["3.100"]])
+    True
+    >>> points_part_thousands([["1.200"], ["2.086"], ["3.100"], ["4.000"]])
+    False
+    """
+    for column in zip(*rows, strict=False):
+        known = [text for each in column if not is_missing(text := each.strip().strip("$€£¥% "))]
+        numbers = [text for text in known if is_number(text)]
+        parted, below = (sum(bool(each.fullmatch(text)) for text in numbers) for each in (_PARTED, _BELOW_1000))
+        mostly = parted + below == len(numbers) > len(known) / 2  # a name above them is no number
+        if mostly and below and parted >= _MOST_OFTEN:
+            return True
+    return False

@@ -202,13 +202,17 @@ def _packing(path: Path) -> str:
     return "" if workbook or all(name.endswith(".npy") for name in names) else "zip"
 
 
+_OF_WORKBOOKS = (b"[Content_Types].xml", b"docProps/", b"xl/")  # which of them is first depends on who wrote it
+
+
 def _kind(head: bytes, suffix: str, anything: bool) -> str | None:
     """The kind of a file that begins with ``head``; ``anything``: whether text is a table whatever its suffix."""
     for start, kind in _FIRST_BYTES.items():
         if head.startswith(start):
             return kind
     if head.startswith(b"PK\3\4"):
-        return "excel" if b"[Content_Types].xml" in head or SUFFIXES.get(suffix) == "excel" else "npz"
+        workbook = any(name in head for name in _OF_WORKBOOKS) or SUFFIXES.get(suffix) == "excel"
+        return "excel" if workbook else "npz"
     if suffix in SUFFIXES and suffix not in _ANY_TEXT:
         return SUFFIXES[suffix]
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()

@@ -68,7 +68,7 @@ def open_text(found: Found, reading: Reading, usual: Reading = BY_LOOKING) -> So
     spaced = separator == " " or any(f'{separator} "' in line for line in lines)
     empty = whole and not any(line.strip() for line in lines[layout.skip :])
     file = _File(found, encoding, separator, layout, spaced, empty)
-    decimal = reading.decimal or _decimal(file) or usual.decimal or "."
+    decimal = reading.decimal or _decimal(file, usual) or "."
     if reading.decimal is None and usual.decimal == decimal and (separator != usual.separator or layout.width == 1):
         _refuse_open_mark(file, decimal)
     source = table(found.title, found.where, layout.names, lambda rows: _frames(file, rows))
@@ -296,8 +296,9 @@ def _ragged(file: _File, row: dialect.Row) -> ValueError:
     alike = "the header has" if file.layout.header else "the other rows have"
     fields = f"must have {file.layout.width} fields as {alike}, got {len(row.fields)}"
     parted = _NAMED.get(file.separator, repr(file.separator))
-    quoted = f"a field with {parted} in it must be quoted, " if len(row.fields) > file.layout.width else ""
-    cure = f"{quoted}--sep names another separator than {parted}"
+    many = len(row.fields) > file.layout.width
+    first = f"a field with {parted} in it must be quoted" if many else "a line that is no row of the table must go"
+    cure = f"{first}, --sep names another separator than {parted}"
     return ValueError(f"{file.found.where}: line {row.first} {fields}; {cure}")
 
 
@@ -332,8 +333,8 @@ def _refuse_open_mark(file: _File, decimal: str) -> None:
         raise ValueError(f"{file.found.where} must show its decimal mark, {may_be}; --decimal , or --decimal . says it")
 
 
-def _decimal(file: _File) -> str | None:
-    """The decimal mark that the first numbers show which show one; None where none does."""
+def _decimal(file: _File, usual: Reading) -> str | None:
+    """The decimal mark that the first numbers show which show one, else the usual one; None where nothing tells."""
     hint = re.compile(dialect.decimal_comma(file.separator), re.MULTILINE)
     try:
         with _lines(file.found, file.encoding) as text:
@@ -341,7 +342,8 @@ def _decimal(file: _File) -> str | None:
                 pass
             lines = text.readlines(2**20)
             rows = dialect.split(lines, file.separator)
-            mark = dialect.find_decimal([row.fields for row in islice(rows, dialect.ROWS_LOOKED_AT)])
+            first = [row.fields for row in islice(rows, dialect.ROWS_LOOKED_AT)]
+            mark = dialect.find_decimal(first)
             while mark is None and lines:
                 text_of = "".join(lines)
                 if ("," if file.separator != "," else '"') in text_of and hint.search(text_of):
@@ -350,5 +352,7 @@ def _decimal(file: _File) -> str | None:
                     mark = dialect.find_decimal([row.fields for row in dialect.split(sample, file.separator)])
                 lines = text.readlines(2**20)
     except (csv.Error, UnicodeError):
-        return None  # what is wrong is said where the rows are read
-    return mark
+        return usual.decimal  # what is wrong is said where the rows are read
+    if mark or usual.decimal or file.separator == ",":  # between commas a comma is no decimal mark
+        return mark or usual.decimal
+    return "," if dialect.points_part_thousands(first) else None

@@ -120,6 +120,16 @@ def test_rows_that_a_model_has_learned_from_are_scored_and_called_so(
     assert (record["rows"], "learned_from" in record) == (50, False)
 
 
+def test_data_without_a_target_in_any_row_is_not_called_empty(
+    model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = runs.pandas.read_csv(runs.write_table(folder), dtype=str).assign(district="")
+    table.to_csv("new.csv", index=False)
+    assert runs.refused(capsys, "evaluate", str(model / "houses.safetensors"), "new.csv") == (
+        f"new.csv: 'district', the target, must have a value in a row that is read, got none in {len(table)} rows"
+    )
+
+
 def test_evaluate_counts_what_the_training_did_not_have(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs.train_quickly(runs.write_table(folder), "--target", "price", "--missing", "auto")
     (folder / "new.csv").write_text(

@@ -284,6 +284,8 @@ def test_the_only_row_of_a_class_is_learned_from_in_each_fold(folder: Path, caps
     (folder / "data.csv").write_text("\n".join(["x,y", *rows, "9.5,alone"]))
     record = final(capsys, "data.csv", "--cv", "3")
     assert [each["rows"] for each in record["folds"]] == [10, 10, 10]
+    said = "note: class 'alone' has one row: it is learned from in each fold, and never tested\n"
+    assert said in trained(capsys, "data.csv", "--cv", "3")
     assert estimators.load("data.safetensors").classes_.tolist() == ["a", "alone", "b", "c"]
 
 
@@ -550,3 +552,20 @@ def test_inspect_shows_the_columns_of_data(folder: Path, capsys: pytest.CaptureF
     assert cli.main(["inspect", data, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["target"] == "price"
     assert cli.main(["inspect", "none.safetensors"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "sentence"),
+    [
+        ("tune", ("--tries", "2"),
+         "cross-validation needs at least 2 rows of one class to learn from and to test, got 1"),
+        ("train", ("--preset", "best"), "--folds needs at least 10 rows to train on, 2 for each of 5 networks, got 2; "
+                                        "--no-folds or --preset quick goes without"),
+    ],
+)  # fmt: skip
+def test_too_few_rows_are_refused_with_an_option_that_goes_without(
+    folder: Path, command: str, options: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "three.csv").write_text("a,b,y\n1,2,no\n2,3,yes\n4,4,no\n")
+    assert cli.main([command, "three.csv", "--quiet", *options]) == 2
+    assert capsys.readouterr().err == f"error: {sentence}\n"

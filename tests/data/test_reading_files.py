@@ -147,6 +147,17 @@ def test_the_kind_is_found_by_looking(tmp_path: Path, name: str, monkeypatch: py
     assert listed(frame_of(tmp_path / f"{name}.gz")) == TABLE
 
 
+def test_a_workbook_is_known_whatever_part_of_it_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    openpyxl = pytest.importorskip("openpyxl", reason="openpyxl reads Excel")
+    book = openpyxl.Workbook()
+    for row in (["a", "b"], *np.random.default_rng(0).normal(size=(1000, 2)).tolist()):
+        book.active.append(row)
+    book.save(tmp_path / "a.xlsx")  # openpyxl writes the list of parts behind all of them
+    raw = (tmp_path / "a.xlsx").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+    assert frame_of("-").shape == (1000, 2)
+
+
 # --- Parquet ---------------------------------------------------------------------------------------------------------
 
 

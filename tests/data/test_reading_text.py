@@ -89,6 +89,15 @@ FOUND: dict[str, tuple[str, list[str], list[list[str]], list[str]]] = {
         "a;b\n1.234,5;x\n12.000;y\n", ["a", "b"], [["1.234,5", "x"], ["12.000", "y"]],
         ["read with ';' between fields and ',' as decimal mark"],
     ),
+    "thousands with points, beside numbers below 1000": (
+        "a;b\n950;x\n1.200;y\n2.086;x\n3.100;y\n", ["a", "b"],
+        [["950", "x"], ["1.200", "y"], ["2.086", "x"], ["3.100", "y"]],
+        ["read with ';' between fields and ',' as decimal mark"],
+    ),
+    "three decimals": (
+        "a;b\n1.200;x\n2.086;y\n3.100;x\n", ["a", "b"], [["1.200", "x"], ["2.086", "y"], ["3.100", "x"]],
+        ["read with ';' between fields"],
+    ),
     "decimal commas between blanks": (
         "1,5 2,5\n3,5 4,5\n", ["column_1", "column_2"], [["1,5", "2,5"], ["3,5", "4,5"]],
         ["read with blanks between fields and ',' as decimal mark", NUMBERED.format(2)],
@@ -158,6 +167,10 @@ FOUND: dict[str, tuple[str, list[str], list[list[str]], list[str]]] = {
         'Source,Bank,\n\nUpdated,2020-01-01\na,b,c,d\nx,1,2,3\ny,4,5,6\n', ["a", "b", "c", "d"],
         [["x", "1", "2", "3"], ["y", "4", "5", "6"]],
         ["line 1 is a title and is left out: 'Source Bank'", "line 3 is a title and is left out: 'Updated 2020-01-01'"],
+    ),
+    "a title of a spreadsheet, with all its separators": (
+        "Taken in May,,\n,,\na,b,c\n1.5,x,2\n2.5,y,3\n", ["a", "b", "c"], [["1.5", "x", "2"], ["2.5", "y", "3"]],
+        ["line 1 is a title and is left out: 'Taken in May'"],
     ),
     "a title above two columns": (
         "Weights\na,b\n1.5,x\n2.5,y\n", ["a", "b"], ROWS, ["line 1 is a title and is left out: 'Weights'"],
@@ -376,6 +389,7 @@ def test_rows_are_the_same_in_parts_of_any_size(tmp_path: Path) -> None:
 LINE_3 = "data.csv: line 3 must have 2 fields as the header has,"
 OPEN = "data.csv: line 3 opens a quote that is never closed"
 SEP = "--sep names another separator than ','"
+GO = f"a line that is no row of the table must go, {SEP}"
 RAGGED = f"a field with ',' in it must be quoted, {SEP}"
 NO_HEADER = "--no-header leaves that line out and numbers the columns"
 BOTH = "the first column without a name may be one of row names, or a name may be missing"
@@ -384,12 +398,12 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "data.csv must hold a table, got an empty file"),
     "empty lines alone": ("\n \n\n", "data.csv must hold a table, got nothing but empty lines"),
     "too long a row": ("a,b\n1,x\n2,y,3\n", f"{LINE_3} got 3; {RAGGED}"),
-    "too short a row": ("a,b\n1,x\n2\n3,y\n", f"{LINE_3} got 1; {SEP}"),
+    "too short a row": ("a,b\n1,x\n2\n3,y\n", f"{LINE_3} got 1; {GO}"),
     "without a header": (
         "1,2\n3,4\n5,6,7\n", f"data.csv: line 3 must have 2 fields as the other rows have, got 3; {RAGGED}"
     ),
     "after lines in quotes": (
-        'a,b\n1,"x\ny\nz"\n\n2,y\n3\n', f"data.csv: line 7 must have 2 fields as the header has, got 1; {SEP}"
+        'a,b\n1,"x\ny\nz"\n\n2,y\n3\n', f"data.csv: line 7 must have 2 fields as the header has, got 1; {GO}"
     ),
     "between blanks": (
         "a b\n1 2\n3 4\n5 6 7\n",
@@ -524,3 +538,24 @@ def test_what_looks_like_a_value_rather_than_a_name(text: str, number: bool) -> 
 )  # fmt: skip
 def test_which_numbers_show_a_decimal_mark(column: list[str], mark: str | None) -> None:
     assert dialect.find_decimal([[each] for each in column]) == mark
+
+
+@pytest.mark.parametrize(
+    ("column", "thousands"),
+    [(["n", "950", "1.200", "2.086", "3.100"], True), (["€ 950", "1.200 €", "2.086", "1.003.100"], True),
+     (["-950", "", "-1.200", "2.086", "3.100"], True), (["1.200", "2.086", "3.100"], False),
+     (["5", "1.200", "2.086"], False), (["5", "0.125", "1.200", "2.086", "3.100"], False),
+     (["1200", "1.200", "2.086", "3.100"], False), (["5", "1.25", "1.200", "2.086", "3.100"], False),
+     (["5", "1.200", "2.086", "3.100", "a", "b", "c", "d"], False)],
+)  # fmt: skip
+def test_points_part_thousands_where_they_cannot_be_decimal_marks(column: list[str], thousands: bool) -> None:
+    assert dialect.points_part_thousands([[each] for each in column]) == thousands
+
+
+def test_new_data_is_read_with_the_decimal_mark_of_the_training_before_points_are_taken_for_thousands(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "new.csv"
+    file.write_text("a;b\n950;x\n1.200;y\n2.086;x\n3.100;y\n")
+    assert data.open_data(str(file), usual=Reading(decimal=".")).reading.decimal == "."
+    assert data.open_data(str(file)).reading.decimal == ","
