@@ -33,8 +33,8 @@ gradcheck
 mistakes
 train.dataset train.stream train.step train.epoch train.members train.evaluate train.loop train
 checkpoint convert export plots
-data.source data.files data.arrays data.dialect data.text data.typed data.values data.cells data.encoding data.columns
-data.piecewise data.tables data data.target data.recipe
+data.source data.files data.arrays data.values data.dialect data.text data.typed data.cells data.encoding data.tally
+data.columns data.piecewise data.tables data data.target data.recipe
 backends.usable backends.timing backends
 parameters
 estimators.reporting estimators.data estimators.folds estimators.targets estimators.scaling estimators.predictions

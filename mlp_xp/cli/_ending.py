@@ -110,6 +110,9 @@ def ending(estimator: Any, name: str, diverged: bool = False) -> list[str]:
         return [f"{when}, which is kept; then it got no better, {at_last.split()[-1]} in the last: {cure}"]
     if end.why == "small":
         return [f"{when}, which is kept; {_in_small_steps(estimator)}"]
+    if end.last - end.best < estimator.n_iter_no_change:  # what improved meanwhile did so by too little to count
+        counts, patience = f"by --tol {estimator.tol:g} or more", _epochs(estimator.n_iter_no_change)
+        return [f"{when}, which is kept; nothing improved {counts} for {patience}"]
     return [f"{when}, which is kept; then nothing improved for {_epochs(end.last - end.best)}"]
 
 

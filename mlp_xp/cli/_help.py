@@ -68,7 +68,8 @@ def command_of(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
 
     def made(function: Callable[..., Any]) -> click.Command:
         text = (function.__doc__ or "").replace("{data}", DATA_KINDS)
-        settings = {"show_default": True}
+        # its help option is made once: with these names, whichever group or test asks first
+        settings = {**_CONTEXT, "show_default": True}
         return click.command(name, cls=Command, examples=examples, context_settings=settings, help=text)(function)
 
     return made

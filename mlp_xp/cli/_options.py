@@ -16,12 +16,30 @@ from mlp_xp.parameters import ClassifierParameters, Numbers, Parameter, Regresso
 if TYPE_CHECKING:
     from mlp_xp.data import Reading
 
+COMPUTING = "Computing"  # the heading of options that do not change the result but for rounding
 DEVICE = "A device that `mlp-xp backends` lists; by default the library's own choice."
-seed_option = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Seed of all random numbers.")
 ROWS = 2**14  # at a time, so that data larger than memory can be read
 
-backend_option = name_option("--backend", BACKENDS, "numpy")
-device_option = click.option("--device", help=DEVICE)
+
+class Whole(click.IntRange):
+    """A whole number; with ``infinite`` also inf, for no limit. A file of settings may hold any number."""
+
+    def __init__(self, low: int, high: int | None = None, infinite: bool = False) -> None:
+        super().__init__(low, high)
+        self.infinite = infinite
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number."""
+        if self.infinite and value in (math.inf, "inf"):
+            return math.inf
+        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+            self.fail(f"{value!r} is not a whole number", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+seed_option = click.option("--seed", type=Whole(0, 2**31 - 1), default=0, help="Seed of all random numbers.")
+backend_option = name_option("--backend", BACKENDS, "numpy", cls=Option, group=COMPUTING)
+device_option = click.option("--device", cls=Option, group=COMPUTING, help=DEVICE)
 force_option = click.option("--force", is_flag=True, help="Overwrite existing files.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one record a line, and nothing else.")
 
@@ -125,7 +143,7 @@ def _kind(entry: Parameter) -> Any:
     """The type of an option, in click's terms; bool for a flag."""
     match [each for each in entry.allowed if each not in (None, callable, math.inf)]:
         case [Numbers(kind=kind, low=low)]:
-            return click.IntRange(low) if kind is int else float
+            return Whole(low, infinite=math.inf in entry.allowed) if kind is int else float
         case [tuple() as names]:
             return OneOf(*names)
         case [type() as kind]:

@@ -145,9 +145,6 @@ def prepare(found: Look, options: dict[str, Any]) -> Data:
         test = Rows(*(each[kept_and_out[0][1]] for each in rows))
     splits = tuple([Split(*_split_validation(options, labels, kept), out) for kept, out in kept_and_out])
     first = splits[0]
-    if options.get("folds") and len(first.trained) < 2 * options["ensemble"]:
-        needed = f"at least {2 * options['ensemble']} rows to train on, 2 for each of {options['ensemble']} networks"
-        raise ValueError(f"--folds needs {needed}, got {len(first.trained)}; --no-folds or --preset quick goes without")
     about |= {"trained": len(first.trained), "validated": len(first.validated), "tested": len(test.X)}
     notes = [*_notes_of_validation(options, first), *_notes_of_numbers(recipe, rows.X, first.trained, dtype)]
     notes += _notes_of_folds(labels) if cv else []

@@ -1,6 +1,7 @@
 """``Run``, the record of a training run: what was asked, then what the steps of ``_training`` find out, one by one."""
 
 import json
+import math
 import shlex
 import time
 from collections.abc import Mapping
@@ -53,9 +54,9 @@ def as_toml(settings: Mapping[str, Any]) -> str:
 
 
 def _in_toml(value: Any) -> str:
-    """A text, a number, a flag, or several texts; JSON's are TOML's too, but for one character."""
+    """A text, a number, a flag, or several texts; JSON's are TOML's too, but for inf and one character."""
     text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
-    return text.replace("\x7f", "\\u007f")
+    return "inf" if value == math.inf else text.replace("\x7f", "\\u007f")
 
 
 def command_line(command: click.Command, settings: Mapping[str, Any]) -> str:

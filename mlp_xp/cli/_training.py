@@ -29,7 +29,7 @@ from mlp_xp.cli._scores import Said, judged, said_of
 from mlp_xp.cli._survey import show_columns, show_cost
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
 from mlp_xp.estimators import files as estimator_files
-from mlp_xp.parameters import FULL_BATCH
+from mlp_xp.parameters import FULL_BATCH, PRESETS
 
 
 def train(command: click.Command, options: dict[str, Any], settings: dict[str, Any], began: float) -> Status:
@@ -91,6 +91,34 @@ def _check_together(options: dict[str, Any]) -> None:
         raise ValueError("--cv saves a model that is fitted to all rows, so --no-refit does not go with it")
     if options["numbers"] == "auto" and not (watches(options) or options.get("folds")):
         raise ValueError("--numbers auto is decided by rows held out for validation: it needs --early-stopping")
+    _check_settings(options)
+
+
+def _check_settings(options: dict[str, Any]) -> None:
+    """Raise for settings of the network that exclude each other, those of a preset among them."""
+    preset = PRESETS[options["preset"]] if options["preset"] != "quick" else {}
+
+    def named(*texts: str) -> str:
+        """``--dropout 0.15 and --folds, which --preset best sets,``."""
+        names = [text.split()[0].removeprefix("--") for text in texts]
+        ours = all(name in preset and options[name] == preset[name] for name in names)
+        said = " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
+        return f"{said}, which --preset {options['preset']} sets," if ours else said
+
+    folds, many, dropout = options["folds"], options["ensemble"], options["dropout"]
+    if options["solver"] in FULL_BATCH and (folds or many > 1 or dropout):
+        has = {
+            f"--ensemble {many}": many > 1 and "--ensemble 1", "--folds": folds and "--no-folds",
+            f"--dropout {dropout:g}": dropout and "--dropout 0",
+        }  # fmt: skip
+        cures = [cure for cure in has.values() if cure]
+        alone = f"--solver {options['solver']} lowers one loss that is the same in every step"
+        taken = named(*(text for text, cure in has.items() if cure))
+        raise ValueError(f"{alone}, without {taken.rstrip(',')}: it needs {' '.join(cures)}")
+    if folds and many < 2:
+        raise ValueError(f"{named('--folds')} needs --ensemble 2 or more, got {many}; --no-folds goes without")
+    if folds and not options["early_stopping"]:
+        raise ValueError(f"{named('--folds')} needs --early-stopping, by the rows held out; --no-folds goes without")
 
 
 # --- choose ------------------------------------------------------------------------------------------------------
@@ -109,6 +137,13 @@ def choose(run: Run) -> None:
     # a backend that can't be used is refused before the data is read as numbers
     place = None if run.backend == "auto" else load(run.backend, dtype, options["device"])
     run.data = prepare(run.look, options)
+    fewest, many = min(len(split.trained) for split in run.data.splits), options["ensemble"]
+    if options["folds"] and fewest < 2 * many:
+        few = f"{fewest:,} row{'' if fewest == 1 else 's'}"
+        raise ValueError(
+            f"{run.look.source.where}: --folds deals at least 2 rows to each of {many} networks, and there are {few} "
+            "to train on: --preset quick needs fewer"
+        )
     estimator = estimator_of(run)
     run.lap("loading libraries and data")
     n, recipe = len(run.data.splits[0].trained), run.data.recipe_of(0)

@@ -2,13 +2,14 @@
 
 source     rows in chunks, and which of them are held out
 files      from a name to a file on this machine: standard input, URLs, packed files
+values     what a text says: a number, a date, a missing value, a category
 dialect    how a text table is written, found by looking
 text       text tables
 typed      tables that say the types of their columns: Parquet, Excel, SQLite, JSON and others
 arrays     data that is built in, .npz files, folders of IDX files
-values     what a text says: a number, a date, a missing value, a category
 cells      a column of some rows in one of three forms
 encoding   how a column becomes columns of X
+tally      a column summed up, a chunk at a time
 columns    what a column holds, decided once over all rows
 piecewise  numbers as bins between quantiles
 tables     names of version 0.1.0

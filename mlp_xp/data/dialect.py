@@ -14,6 +14,8 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
+from mlp_xp.data.values import AMONG_NUMBERS, MISSING
+
 CANDIDATES = ",\t;| "  # the earlier wins a draw
 ROWS_LOOKED_AT = 1000
 _SCORED = 200  # rows that decide the separator
@@ -22,7 +24,7 @@ _NUMBER = re.compile(
     rf"[-+(]?{_CURRENCY}{_SIGN}(\d+([.,' \u00a0]\d{{3}})*(\.|[.,]\d+)?|[.,]\d+)([eE]{_SIGN}\d+)?\s*[%$€£¥]?\)?"
 )
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d{1,2}:\d\d(:\d\d(\.\d+)?)?")
-_MISSING = frozenset(("", "?", "-", "--", ".", "*", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing"))
+_MISSING = MISSING | AMONG_NUMBERS | {"missing"}
 _CLEAR_COMMA = re.compile(r"[-+]?(0,\d+|\d{4,},\d*|\d+,(\d{1,2}|\d{4,})|,\d+|\d{1,3}([. ]\d{3})+,\d*)([eE][-+]?\d+)?%?")
 _CLEAR_POINT = re.compile(
     r"[-+]?(0\.\d+|\d{4,}\.\d*|\d+\.(\d{1,2}|\d{4,})|\.\d+|\d{1,3}([, ]\d{3})+\.\d*)([eE][-+]?\d+)?%?"
@@ -86,7 +88,7 @@ def is_number(text: str) -> bool:
 
 
 def is_missing(text: str) -> bool:
-    """Whether a text stands for a missing value."""
+    """Whether a text is likely to stand for a missing value: no number, and no name of a column."""
     return text.strip().lower() in _MISSING
 
 
@@ -291,7 +293,7 @@ def _called(
     where: str, header: Sequence[str], below: Sequence[Sequence[str]], width: int, skip: int, notes: list[str]
 ) -> Layout:
     """The layout with the names in ``header``; row names and an empty last column are left out."""
-    names, chosen = [name.strip() for name in header], list(range(width))
+    names, chosen = _unquoted([name.strip() for name in header]), list(range(width))
     if not below:
         width, chosen = len(names), list(range(len(names)))
     last_empty = bool(below) and all(not row[-1].strip() for row in below)
@@ -310,6 +312,12 @@ def _called(
     elif len(names) != width:
         raise ValueError(_other_width(where, len(names), width, skip))
     return Layout(distinct(names, notes), tuple(chosen), width, skip, True, tuple(notes))
+
+
+def _unquoted(names: list[str]) -> list[str]:
+    """The names without single quotes, where all of them stand in such."""
+    quoted = [len(name) > 2 and name[0] == name[-1] == "'" for name in names]
+    return [name[1:-1] for name in names] if names and all(quoted) else names
 
 
 def _other_width(where: str, names: int, width: int, line: int) -> str:
@@ -357,12 +365,6 @@ def decimal_comma(separator: str) -> str:
     quote = '"' if separator == "," else '"?'
     start, end = (f"(?:^|{re.escape(separator)})[ ]*{quote}", f"{quote}[ \\r\\n]*(?:$|{re.escape(separator)})")
     return f"{start}{_CLEAR_COMMA.pattern}{end}"
-
-
-def open_mark(rows: Iterable[Sequence[str]], mark: str) -> str | None:
-    """The first number whose ``mark`` may part thousands as well as a fraction, such as 13.830; None if none does."""
-    pattern = re.compile(rf"[-+]?[1-9]\d{{0,2}}{re.escape(mark)}\d{{3}}")
-    return next((field.strip() for row in rows for field in row if pattern.fullmatch(field.strip())), None)
 
 
 def find_decimal(rows: Sequence[Sequence[str]]) -> str | None:

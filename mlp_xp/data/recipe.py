@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_xp.data import columns as looking
 from mlp_xp.data.cells import cells_of
-from mlp_xp.data.columns import Decision, Tally, Wanted, listed_names
+from mlp_xp.data.columns import Decision, Wanted, decide, listed_names
 from mlp_xp.data.encoding import Column, Manner, Place, check_named, encode_into, numbers_of
 from mlp_xp.data.piecewise import edges_of, filled_bins, names_of
 from mlp_xp.data.source import Chunk, Reading, Source, no_rows
+from mlp_xp.data.tally import Tally, look
 from mlp_xp.data.target import Answer, answer_of, as_floats, as_labels, infer_task, spelled_as, tidy
 
 __all__ = [
@@ -379,7 +379,7 @@ def _learn_table(source: Source, wanted: Wanted) -> Learned:
     decisions = {
         name: Decision("nothing", None, "--drop says so")
         if name in wanted.drop
-        else looking.decide(where, name, tallies[name], wanted, decimal)
+        else decide(where, name, tallies[name], wanted, decimal)
         for name in names
         if name != target
     }
@@ -415,7 +415,7 @@ def survey(source: Source) -> dict[str, Tally]:
     for chunk in source.chunks(_rows_at_a_time(source)):
         for position, name in enumerate(names):
             cells = cells_of(f"{source.where}: column {name!r}", chunk.X.iloc[:, position], decimal, missing)
-            tallies[name] = looking.look(tallies[name], cells, decimal, limit)
+            tallies[name] = look(tallies[name], cells, decimal, limit)
     if not names or not tallies[names[0]].rows:
         raise no_rows(source.where)
     return tallies

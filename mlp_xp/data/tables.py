@@ -5,8 +5,9 @@ from typing import Any
 
 from mlp_xp._lib.moved import renamed
 from mlp_xp.data.cells import cells_of
-from mlp_xp.data.columns import Tally, Wanted, decide, look
+from mlp_xp.data.columns import Wanted, decide
 from mlp_xp.data.encoding import Column, as_numbers, check_named, encode
+from mlp_xp.data.tally import Tally, look
 
 __all__ = ["Column", "as_numbers", "check_named", "encode", "learn_columns"]
 

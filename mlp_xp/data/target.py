@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_xp.data import columns as looking
 from mlp_xp.data.cells import Cells, plain_text
-from mlp_xp.data.columns import Tally, Wanted, listed_names
+from mlp_xp.data.columns import Held, Wanted, held_by, listed_names, mostly_distinct
 from mlp_xp.data.encoding import Place
+from mlp_xp.data.tally import Tally, counted, spellings
 from mlp_xp.data.values import category_key, is_missing, numbers_in
 
-_FEW = 20  # up to so many different whole numbers are classes, however few rows there are
+_FEW = 20  # up to so many different whole numbers are classes, however few rows there are, if one is there twice
 
 
 class Answer(NamedTuple):
@@ -41,7 +41,7 @@ def answer_of(where: str, target: str, tallies: Mapping[str, Tally], wanted: Wan
     others = [name for name in tallies if name != target and name not in wanted.drop]
     another = f"--target names another column, such as {listed_names(others).partition(' ')[2]}"
     forced = target in wanted.categories
-    held = looking.Held("text") if forced else looking.held_by(where, target, tally, decimal)
+    held = Held("text") if forced else held_by(where, target, tally, decimal)
     if held.kind == "date":
         raise ValueError(f"{where}: {what} holds dates, which can't be learned; {another}")
     if held.kind == "number":
@@ -53,14 +53,14 @@ def answer_of(where: str, target: str, tallies: Mapping[str, Tally], wanted: Wan
         task, reason = _task_of(what, found, wanted.task)
         _check(f"{where}: {what}", found, task, another, wanted.task is not None)
         return Answer(task, reason, None, held.decimal, found.kinds or 0)
-    counts = looking.counted(tally)
-    rare = counts is None or looking.mostly_distinct(counts)
+    counts = counted(tally)
+    rare = counts is None or mostly_distinct(counts)
     if rare and not (counts and (forced or wanted.task == "classification")):
         many = "too many different texts to be classes" if counts is None else (
             f"{len(counts):,} different texts in {counts.total():,} rows, most of them seen once or twice")  # fmt: skip
         learned = "" if counts is None else ", --task classification learns it all the same"
         raise ValueError(f"{where}: {what} holds {many}; {another}{learned}")
-    labels = looking.spellings(tally)
+    labels = spellings(tally)
     first = next(iter(labels.values()))
     found = _Targets(len(labels), tally.rows - tally.missing, "U", first, None)
     task, reason = _task_of(what, found, wanted.task)
@@ -95,7 +95,7 @@ def _task_of(what: str, y: _Targets, task: str | None) -> tuple[str, str]:
         found, why = "classification", f"{what} holds {kinds} different texts"
     elif y.form == "f":
         found, why = "regression", f"{what} holds numbers with fractions"
-    elif y.kinds is not None and y.kinds <= max(_FEW, math.isqrt(y.rows)):
+    elif y.kinds is not None and y.kinds <= max(_FEW, math.isqrt(y.rows)) and (y.kinds < y.rows or y.kinds < 2):
         found, why = "classification", f"{what} holds {kinds} different whole numbers"
     else:
         found, why = "regression", f"{what} holds {kinds} different numbers"

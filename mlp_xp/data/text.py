@@ -21,6 +21,7 @@ from mlp_xp.data import dialect
 from mlp_xp.data.dialect import Layout
 from mlp_xp.data.files import Found
 from mlp_xp.data.source import BY_LOOKING, Reading, Source, table
+from mlp_xp.data.values import open_mark
 
 _MOST_COLUMNS = 100_000
 _HEAD = 2**20  # characters that are looked at
@@ -325,7 +326,8 @@ def _refuse_open_mark(file: _File, decimal: str) -> None:
     with _lines(file.found, file.encoding) as text:
         rows = dialect.split(islice(text, file.layout.skip, file.layout.skip + dialect.ROWS_LOOKED_AT), file.separator)
         rows_as_read = [row.fields for row in rows]
-    if dialect.find_decimal(rows_as_read) is None and (found := dialect.open_mark(rows_as_read, mark)):
+    texts = (field.strip() for row in rows_as_read for field in row)
+    if dialect.find_decimal(rows_as_read) is None and (found := open_mark(texts, mark)):
         number, _, rest = found.partition(mark)
         may_be = f"{found!r} may be {number}{rest} or {float(f'{number}.{rest}'):g}"
         raise ValueError(f"{file.found.where} must show its decimal mark, {may_be}; --decimal , or --decimal . says it")

@@ -183,6 +183,16 @@ def is_padded(texts: Any) -> NDArray[np.bool_]:
     return np.asarray(compute.match_substring_regex(texts, "^[+-]?0[0-9]+$"), dtype=bool)
 
 
+def open_mark(texts: Iterable[str], mark: str) -> str | None:
+    """The first number whose ``mark`` may part thousands as well as a fraction, such as 13.830; None if none does.
+
+    >>> open_mark(["5", "1.5", "13.830"], "."), open_mark(["0,125", "1,234,567"], ",")
+    ('13.830', None)
+    """
+    pattern = re.compile(rf"[-+]?[1-9][0-9]{{0,2}}{re.escape(mark)}[0-9]{{3}}")
+    return next((text for text in texts if pattern.fullmatch(text)), None)
+
+
 # --- dates -------------------------------------------------------------------------------------------------------
 
 ISO = "ISO8601"

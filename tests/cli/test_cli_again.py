@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -73,7 +74,15 @@ def test_one_text_in_a_file_of_settings_is_one_column(folder: Path) -> None:
     [
         ("dropuot = 0.1", "run.toml: a setting must be .* got 'dropuot'; did you mean 'dropout'"),
         ("max-itre = 3", "did you mean 'max_iter'"),
-        ("lr = [", "run.toml must be TOML"),
+        (
+            "seed = 1\nlr = [",
+            r"run.toml, line 2, must be TOML, .* such as lr = 0.01 or hidden = \[64, 32\], got 'lr = \['$",
+        ),
+        ("lr = 1\nlr = 2", "run.toml, line 2, must be TOML, NAME = VALUE, each name once, .* got 'lr = 2'$"),
+        ("lr = 1\nepochs = 3.7", "run.toml, line 2: epochs can't be 3.7: 3.7 is not a whole number$"),
+        ("max_iter = inf", "run.toml, line 1: max_iter can't be inf: inf is not a whole number$"),
+        ("seed = true", "run.toml, line 1: seed can't be True: True is not a whole number$"),
+        ("dropout = 'much'", "run.toml, line 1: dropout can't be 'much': 'much' is not a valid float$"),
         ("lr = 'fast'", "'fast' is not a valid float"),
     ],
 )
@@ -82,3 +91,19 @@ def test_a_wrong_setting_in_a_file_is_one_sentence(
 ) -> None:
     Path("run.toml").write_text(text)
     assert re.search(sentence, runs.refused(capsys, "train", "iris", "--config", "run.toml"))
+
+
+def test_a_file_of_settings_in_another_encoding_names_the_line(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("run.toml").write_bytes(b"seed = 1\ntarget = '\xff'\n")
+    sentence = runs.refused(capsys, "train", "iris", "--config", "run.toml")
+    assert sentence == "run.toml, line 2, must be text in UTF-8"
+
+
+def test_a_number_without_limit_is_inf_in_a_file_and_on_the_command_line(folder: Path) -> None:
+    Path("run.toml").write_text("n_iter_no_change = inf\n")
+    for values in (asked(["a.csv", "--config", "run.toml"]), asked(["a.csv", "--patience", "inf"])):
+        settings = train.chosen_of(train.command, values)
+        assert settings["n_iter_no_change"] == math.inf
+        assert tomllib.loads(runs_of.as_toml(settings))["n_iter_no_change"] == math.inf

@@ -39,6 +39,27 @@ BAD = [
     ("train --solver adem", "solver must be .* got 'adem'; did you mean 'adam'"),
     ("train --task clasification", "task must be .*; did you mean 'classification'"),
     ("train iris --solver lbfgs --checkpoint c.safetensors", "checkpoint needs a stochastic solver"),
+    (
+        "train iris --preset best --solver lbfgs",
+        "--solver lbfgs lowers one loss that is the same in every step, without "
+        "--ensemble 5, --folds and --dropout 0.15, which --preset best sets: it needs --ensemble 1 --no-folds "
+        "--dropout 0",
+    ),
+    ("train iris --solver newton-cg --dropout 0.2", "step, without --dropout 0.2: it needs --dropout 0"),
+    (
+        "train iris --preset best --ensemble 1",
+        "--folds, which --preset best sets, needs --ensemble 2 or more, got 1; --no-folds goes without",
+    ),
+    (
+        "train iris --preset best --no-early-stopping",
+        "--folds, which --preset best sets, needs --early-stopping, .*; --no-folds goes without",
+    ),
+    ("train iris --folds", "^error: --folds needs --ensemble 2 or more"),
+    (
+        "train iris --preset best --ensemble 100",
+        "iris: --folds deals at least 2 rows to each of 100 networks, and "
+        "there are 120 rows to train on: --preset quick needs fewer",
+    ),
     ("train iris --resume", "--resume needs a --checkpoint that is there, got none"),
     ("train iris --dtype float23", "dtype must be 'float32' or 'float64', got 'float23'; did you mean 'float32'"),
     ("train iris --backend nunpy", "backend must be .* got 'nunpy'; did you mean 'numpy'"),

@@ -422,8 +422,8 @@ SMALL_THEN_WORSE = [*SMALL[:6], *[0.2] * 7]
         # the tolerance ended it in the epoch that was the last anyway: more epochs would not have gone on
         (SMALL, 13, "best in epoch 13 of 13, validation accuracy 30.01%, which is kept; it was still improving, by "
          "less than --tol 0.0001 an epoch for 10 epochs: a smaller --tol goes on"),
-        (SMALL_THEN_WORSE, 200, "best in epoch 6 of 13, validation accuracy 30.00%, which is kept; then nothing "
-         "improved for 7 epochs"),
+        (SMALL_THEN_WORSE, 200, "best in epoch 6 of 13, validation accuracy 30.00%, which is kept; nothing "
+         "improved by --tol 0.0001 or more for 10 epochs"),
         (RISING, 200, "best in epoch 10 of 10, validation accuracy 90.00%, which is kept"),  # something else ended it
     ],
 )  # fmt: skip
@@ -559,8 +559,9 @@ def test_inspect_shows_the_columns_of_data(folder: Path, capsys: pytest.CaptureF
     [
         ("tune", ("--tries", "2"),
          "cross-validation needs at least 2 rows of one class to learn from and to test, got 1"),
-        ("train", ("--preset", "best"), "--folds needs at least 10 rows to train on, 2 for each of 5 networks, got 2; "
-                                        "--no-folds or --preset quick goes without"),
+        ("train", ("--preset", "best"),
+         "three.csv: --folds deals at least 2 rows to each of 5 networks, and there are 2 rows to train on: --preset "
+         "quick needs fewer"),
     ],
 )  # fmt: skip
 def test_too_few_rows_are_refused_with_an_option_that_goes_without(

@@ -162,3 +162,14 @@ def test_a_misspelt_command_in_a_process_of_its_own() -> None:
     ended = run("trian")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == "error: No such command 'trian'; did you mean 'train'?\n"
+
+
+def test_the_options_of_train_stand_under_a_heading_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "--help"]) == 0
+    printed = capsys.readouterr().out
+    headings = {"Data": "--target", "Reading text (by default found by looking)": "--sep", "Training and test": "--cv",
+                "Network and learning": "--solver", "Computing": "--backend", "Files": "--checkpoint",
+                "Options": "--json"}  # fmt: skip
+    assert re.findall(r"^(\w[^\n]*):$", printed, re.MULTILINE) == [*headings, "Examples"]
+    for heading, option in headings.items():
+        assert option in printed.partition(f"\n{heading}:\n")[2].partition("\n\n")[0]

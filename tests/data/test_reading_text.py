@@ -65,6 +65,8 @@ FOUND: dict[str, tuple[str, list[str], list[list[str]], list[str]]] = {
     "tabs": ("a\tb\n1.5\tx\n2.5\ty\n", ["a", "b"], ROWS, ["read with a tab between fields"]),
     "pipes": ("a|b\n1.5|x\n2.5|y\n", ["a", "b"], ROWS, ["read with '|' between fields"]),
     "blanks": ("  a  b\n1.5  x\n  2.5 y  \n", ["a", "b"], ROWS, ["read with blanks between fields"]),
+    "names in single quotes": ("'a','b'\n1.5,x\n2.5,y\n", ["a", "b"], ROWS, []),
+    "a name with a single quote": ("a','b'\n1.5,x\n2.5,y\n", ["a'", "'b'"], ROWS, []),
     "one column of days with times": (
         "day\n2019-01-01 00:00:00\n2019-01-02 00:00:00\n", ["day"],
         [["2019-01-01 00:00:00"], ["2019-01-02 00:00:00"]], [],

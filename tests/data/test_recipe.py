@@ -215,13 +215,15 @@ TARGETS = {
     "truth values": (["TRUE", "FALSE"] * 12, None, "classification", "the target 'y' holds 2 different texts"),
     "whole numbers, many": ([str(n) for n in range(24)], None, "regression",
                             "the target 'y' holds 24 different numbers"),
+    "whole numbers, each once": (["58", "59", "60", "61"], None, "regression",
+                                 "the target 'y' holds 4 different numbers"),
     "as asked": ([str(n) for n in range(24)], "classification", "classification", "the target 'y', as --task says"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("values", "task", "found", "reason"), TARGETS.values(), ids=TARGETS)
 def test_the_task_is_inferred_with_a_reason(values: list[str], task: str | None, found: str, reason: str) -> None:
-    x = [str(number * 0.5) for number in range(24)]
+    x = [str(number * 0.5) for number in range(len(values))]
     learned = learn(texts({"x": x, "y": values}), Wanted(task=task))
     assert (learned.recipe.task, learned.reason) == (found, reason)
 
