@@ -136,7 +136,8 @@ def _in_small_steps(estimator: Any, what: str = "it") -> str:
 
 def _of_ensemble(estimator: Any, ends: Sequence[End]) -> str:
     bests, last = [end.best for end in ends], max(end.last for end in ends)
-    said = [f"the {len(ends)} networks were best in epochs {min(bests)} to {max(bests)} of {last}, which are kept"]
+    which = f"epochs {min(bests)} to {max(bests)}" if min(bests) < max(bests) else f"epoch {bests[0]}"
+    said = [f"the {len(ends)} networks were best in {which} of {last}, which {'are' if ' to ' in which else 'is'} kept"]
     cures = {
         "limit": "still improving: --max-iter gives them more",
         "small": f"still improving, by less than --tol {estimator.tol:g} an epoch: a smaller --tol goes on",

@@ -136,14 +136,24 @@ def test_a_rate_that_fell_falls_at_the_same_epochs_again(folder: Path) -> None:
     assert again.learning_rate == "adaptive"
 
 
+OWN_ENDS = (
+    "--max-iter",
+    "60",
+    "--patience",
+    "3",
+    "--lr",
+    "0.05",
+)  # with which each network has a best epoch of its own
+
+
 def test_an_ensemble_is_refitted_for_the_mean_of_its_best_epochs(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = runs.write_classes(folder)
-    record = final(capsys, data, "--ensemble", "3", "--max-iter", "30", "--patience", "3", "--lr", "0.01")
-    trained(capsys, data, "--ensemble", "3", "--max-iter", "30", "--patience", "3", "--lr", "0.01", "--no-refit")
+    record = final(capsys, data, "--ensemble", "3", *OWN_ENDS)
+    trained(capsys, data, "--ensemble", "3", *OWN_ENDS, "--no-refit")
     bests = ending.best_epochs(estimators.load("small.safetensors"))
-    assert len(bests) == 3
+    assert len(set(bests)) > 1
     assert record["refitted"]["epochs"] == round(np.mean(bests))
     assert re.search(
         r"note: the 3 networks were best in epochs \d+ to \d+ of \d+", " ".join(["note:", *record["notes"]])
@@ -156,7 +166,7 @@ def test_an_ensemble_with_folds_holds_out_no_row_and_is_fitted_again_to_all_as_i
     data = runs.write_classes(folder)
     printed = trained(capsys, data, "--preset", "best", "--hidden", "8", "--max-iter", "4", "--batch-size", "20")
     assert "small: 48 rows to train on, 12 to test\n" in printed
-    assert re.search(r"note: the 5 networks were best in epochs \d to \d of \d", printed)
+    assert re.search(r"note: the 5 networks were best in epochs? \d( to \d)? of \d", printed)
     assert "refitted on all 60 rows; the test score is that of the model before\n" in printed
     saved = estimators.load("small.safetensors")
     X, y = (np.load("small.npz")[name] for name in "Xy")
@@ -469,7 +479,7 @@ def ensemble(*members: list[float], max_iter: int) -> Any:
 @pytest.mark.parametrize(
     ("members", "max_iter", "sentence"),
     [
-        ((FLAT, FLAT), 200, "the 2 networks were best in epochs 2 to 2 of 13, which are kept"),
+        ((FLAT, FLAT), 200, "the 2 networks were best in epoch 2 of 13, which is kept"),
         ((EARLY, RISING), 10, "the 2 networks were best in epochs 2 to 10 of 10, which are kept; 1 of them was still "
          "improving: --max-iter gives them more"),
         ((SMALL, FLAT, SMALL), 200, "the 3 networks were best in epochs 2 to 13 of 13, which are kept; 2 of them were "
