@@ -73,7 +73,7 @@ function %(complete_func)s
     set -l word (commandline -ct)
     set -l option (string match -r -- '^--[^=]+=' $word)
     set -l path (string replace -r -- '^--[^=]+=' '' $word)
-    set -lx COMP_WORDS (commandline -cp)
+    set -lx COMP_WORDS (string escape -- (commandline -cpo) | string join ' ')  # the words before this one
     set -lx COMP_CWORD $word
     for item in (%(complete_var)s=fish_complete %(prog_name)s 2> /dev/null)
         set -l parts (string split -m 1 , -- $item)

@@ -148,16 +148,17 @@ def _undressed(texts: Any, marks: _Marks) -> NDArray[np.float64]:
     spaced = compute.replace_substring_regex(texts, "[\u00a0\u2009\u202f\u2007]", " ")  # spaces that don't break
     straight = compute.replace_substring_regex(compute.replace_substring(spaced, "\u2212", "-"), "[\u2019\u02bc]", "'")
     parts = compute.extract_regex(straight, marks.dressed)
-    found = np.asarray(compute.is_valid(parts), dtype=bool)
+    valid = compute.is_valid(parts)
+    found = np.asarray(valid, dtype=bool)
 
     def part(name: str) -> NDArray[Any]:
-        return np.asarray(compute.struct_field(parts.filter(found), name).to_pylist(), dtype=object)
+        return np.asarray(compute.struct_field(parts.filter(valid), name).to_pylist(), dtype=object)
 
     numbers = np.full(len(found), np.nan)
     if not found.any():
         return numbers
     bare = compute.replace_substring_regex(
-        compute.struct_field(parts.filter(found), "digits"), rf"[^0-9{marks.decimal}]", ""
+        compute.struct_field(parts.filter(valid), "digits"), rf"[^0-9{marks.decimal}]", ""
     )
     values = np.asarray(_cast(compute.replace_substring(bare, marks.decimal, ".")))
     opened, closed = part("opened") == "(", part("closed") == ")"

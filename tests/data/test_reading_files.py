@@ -35,7 +35,9 @@ TABLE = {"size": [1.5, None, 2.5], "count": [1, 2, 3], "code": ["007", "x", None
 def frame_of(name: str | Path, rows: int | None = None) -> Any:
     """All rows of the data called ``name``, missing values as None."""
     parts = [chunk.X for chunk in data.open_data(name).chunks(rows)]
-    return pandas.concat(parts, ignore_index=True)
+    if len(parts) == 1:
+        return parts[0].reset_index(drop=True)
+    return pandas.DataFrame({each: [value for part in parts for value in part[each]] for each in parts[0].columns})
 
 
 def listed(frame: Any) -> dict[str, list[Any]]:
