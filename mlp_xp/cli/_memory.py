@@ -8,8 +8,10 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from mlp_xp.cost import step_cost
+from mlp_xp.cost import StepCost, step_cost
+from mlp_xp.parameters import FULL_BATCH
 
 _COPIES = 6
 """Of the rows as numbers, at most: as they were read, filled in, standardised, and what standardising takes meanwhile.
@@ -32,8 +34,7 @@ def check_rows(where: str, rows: int, columns: int, dtype: str) -> None:
 
 def check_network(sizes: Sequence[int], solver: str, dtype: str, networks: int) -> None:
     """Raise unless parameters, their initial values in float64, gradients and the optimizer's state fit in memory."""
-    optimizer = {"sgd": "momentum", "lbfgs": "adam", "newton-cg": "adam"}.get(solver, solver)
-    cost, there = step_cost(sizes, 1, dtype, optimizer=optimizer), available()
+    cost, there = step_cost(sizes, 1, dtype, optimizer=_optimizer(solver, "adam")), available()
     needed = networks * (2 * cost.parameter_bytes + 8 * cost.parameters + cost.optimizer_bytes)
     if there is not None and needed > there:
         what = f"{networks} networks" if networks > 1 else "a network"
@@ -41,6 +42,18 @@ def check_network(sizes: Sequence[int], solver: str, dtype: str, networks: int) 
             f"{what} of {'-'.join(map(str, sizes))} must fit in memory: it takes {_gigabytes(needed)} to train, "
             f"{_gigabytes(there)} are free; --hidden with smaller widths makes it smaller"
         )
+
+
+def cost_of_step(estimator: Any, sizes: Sequence[int], batch: int, dtype: str, criterion: str) -> tuple[StepCost, int]:
+    """What a step of each network of ``estimator`` costs on ``batch`` rows, and the bytes that it keeps."""
+    optimizer = _optimizer(estimator.solver, "sgd")
+    cost = step_cost(sizes, batch, dtype, activation=estimator.activation, criterion=criterion, optimizer=optimizer)
+    return cost, cost.activation_bytes + 2 * cost.parameter_bytes + cost.optimizer_bytes
+
+
+def _optimizer(solver: str, of_all_rows: str) -> str:
+    """The optimizer that a solver steps with; that of a solver that takes all rows at once is named."""
+    return "momentum" if solver == "sgd" else of_all_rows if solver in FULL_BATCH else solver
 
 
 def _gigabytes(count: float) -> str:

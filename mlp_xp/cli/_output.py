@@ -132,7 +132,7 @@ class Screen:
         if self.as_json:
             import json  # imported here: --help must stay fast
 
-            print(json.dumps(_in_json(values)), flush=True)
+            print(json.dumps(in_json(values)), flush=True)
 
     @contextmanager
     def status(self, text: str) -> Iterator[Callable[[str], None]]:
@@ -149,12 +149,12 @@ def to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _in_json(value: Any) -> Any:
+def in_json(value: Any) -> Any:
     """``value`` with null for NaN and the infinities, which JSON has not."""
     if isinstance(value, Mapping):
-        return {key: _in_json(each) for key, each in value.items()}
+        return {key: in_json(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_in_json(each) for each in value]
+        return [in_json(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

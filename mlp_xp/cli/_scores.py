@@ -17,7 +17,7 @@ from mlp_xp import metrics
 from mlp_xp._lib.namespace import namespace
 from mlp_xp.cli._model import Model
 from mlp_xp.cli._options import ROWS
-from mlp_xp.cli._output import figure
+from mlp_xp.cli._output import figure, in_json
 from mlp_xp.criterion import Criterion, criterion_named
 
 _RESAMPLES, _FEWEST, _MOST_DRAWN = 1000, 100, 2_000_000  # of the bootstrap: times, and rows in all
@@ -107,16 +107,8 @@ class Judged(NamedTuple):
         baseline = {name: value for name, value in self.baseline._asdict().items() if value is not None}
         more = {"rare": self.rare} if self.rare is not None else {}
         record = {**self.headline._asdict(), "others": self.others, "baseline": baseline, **more}
-        return without_nan(record | ({"hint": self.hint} if self.hint else {}))
-
-
-def without_nan(values: dict[str, Any]) -> dict[str, Any]:
-    """A record in which None stands for NaN and infinities, which JSON does not know."""
-    found = {}
-    for name, value in values.items():
-        finite = None if isinstance(value, float) and not math.isfinite(value) else value
-        found[name] = without_nan(value) if isinstance(value, dict) else finite
-    return found
+        found: dict[str, Any] = in_json(record | ({"hint": self.hint} if self.hint else {}))
+        return found
 
 
 class Said(NamedTuple):

@@ -7,13 +7,14 @@ from typing import Any
 from rich.markup import escape
 
 from mlp_xp.backends.timing import Task, time_step
+from mlp_xp.cli._memory import cost_of_step
 from mlp_xp.cli._output import Screen, Table, readable
 from mlp_xp.cli._prepare import Look, look
 from mlp_xp.cli._run import Run
-from mlp_xp.cost import step_cost
 from mlp_xp.criterion import criterion_named
 from mlp_xp.data import Reading
 from mlp_xp.data.recipe import Wanted
+from mlp_xp.parameters import FULL_BATCH
 
 _TIMED = 2e10  # FLOP: a step of more is not timed, for one takes a second or more
 _SECONDS = 0.1  # of timing
@@ -64,16 +65,15 @@ def show_cost(run: Run) -> dict[str, Any]:
     """Show what it costs to train the network of ``run``; the same as a record."""
     estimator, dtype = run.model.estimator, run.options["dtype"]
     n = len(run.data.splits[0].trained)
-    batch = n if not estimator.early_stopping and estimator.solver in ("lbfgs", "newton-cg") else _batch(estimator, n)
-    optimizer = {"sgd": "momentum", "lbfgs": "sgd", "newton-cg": "sgd"}.get(estimator.solver, estimator.solver)
+    batch = n if not estimator.early_stopping and estimator.solver in FULL_BATCH else _batch(estimator, n)
     loss = "softmax_cross_entropy" if run.sizes[-1] > 1 else "sigmoid_cross_entropy"
     criterion = criterion_named(loss if run.model.is_classifier else "squared_error").family
-    cost = step_cost(run.sizes, batch, dtype, activation=estimator.activation, criterion=criterion, optimizer=optimizer)
+    cost, kept = cost_of_step(estimator, run.sizes, batch, dtype, criterion)
     steps, flops = math.ceil(n / batch), cost.forward_flops + cost.backward_flops
     facts: dict[str, Any] = {
         "network": run.network, "backend": run.backend, "dtype": dtype, "networks": estimator.ensemble,
         "parameters": cost.parameters, "rows_of_a_step": batch, "steps_of_an_epoch": steps, "flop_of_a_step": flops,
-        "bytes": cost.activation_bytes + 2 * cost.parameter_bytes + cost.optimizer_bytes,
+        "bytes": kept,
     }  # fmt: skip
     if flops * estimator.ensemble < _TIMED:
         task = Task(run.backend, run.options["device"], run.sizes, batch, dtype, _SECONDS)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlp_xp.cli._help import DataName, command_of
+from mlp_xp.cli._memory import cost_of_step
 from mlp_xp.cli._options import reading_of, reading_options
 from mlp_xp.cli._output import Screen, Table, listed, network, readable
-from mlp_xp.cost import step_cost
 from mlp_xp.criterion import criterion_named
 
 if TYPE_CHECKING:
@@ -99,11 +99,9 @@ def _cost_of_a_step(model: Model) -> str:
     estimator, batch = model.estimator, model.estimator.batch_size
     if batch == "auto":
         batch = min(200, model.header["notes"].get("data", {}).get("trained", 200))
-    optimizer = {"sgd": "momentum", "lbfgs": "sgd", "newton-cg": "sgd"}.get(estimator.solver, estimator.solver)
-    cost = step_cost(_sizes(model), batch, str(estimator.coefs_[0].dtype), activation=estimator.activation,
-                     criterion=criterion_named(estimator._criterion()).family, optimizer=optimizer)  # fmt: skip
+    dtype, family = str(estimator.coefs_[0].dtype), criterion_named(estimator._criterion()).family
+    cost, kept = cost_of_step(estimator, _sizes(model), batch, dtype, family)
     flops = readable(cost.forward_flops + cost.backward_flops, "FLOP")
-    kept = cost.activation_bytes + 2 * cost.parameter_bytes + cost.optimizer_bytes
     each = "each network " if estimator.ensemble > 1 else ""
     return f"{each}on {batch} rows: {cost.parameters:,} parameters, {flops}, {readable(kept, 'B')}"
 

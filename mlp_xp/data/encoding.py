@@ -160,7 +160,11 @@ def _write_numbers(X: NDArray[Any], column: Column, place: Place, cells: Cells, 
     numbers = numbers_of(place, cells, column.decimal or manner.decimal)
     with np.errstate(over="ignore"):  # what overflows in the dtype of X is refused later, with the other values
         X[:, 0] = numbers
-    missing = np.isnan(numbers)
+    return _mark_missing(X, column, np.isnan(numbers))
+
+
+def _mark_missing(X: NDArray[Any], column: Column, missing: NDArray[np.bool_]) -> Filled:
+    """Write the column of X that says which values are missing, if there is one; and count them."""
     if column.missing:
         X[:, -1] = missing
     return Filled(missing=int(missing.sum()))
@@ -218,10 +222,7 @@ def _write_date(X: NDArray[Any], column: Column, place: Place, cells: Cells, man
     for position, part in enumerate(column.parts):
         angle = calendar_part(moments, part) * (2.0 * np.pi / CYCLES[part])
         X[:, 1 + 2 * position], X[:, 2 + 2 * position] = np.sin(angle), np.cos(angle)
-    missing = np.isnat(moments)
-    if column.missing:
-        X[:, -1] = missing
-    return Filled(missing=int(missing.sum()))
+    return _mark_missing(X, column, np.isnat(moments))
 
 
 def moments_of(place: Place, cells: Cells, form: str) -> NDArray[np.datetime64]:
