@@ -73,17 +73,17 @@ def one_hot(cell: Cell) -> Any:
 # --- methods: (cell) -> (predictions for the test rows, classes of their columns or None) ----------------------------
 
 
-def preset(name: str) -> Callable[[Cell], tuple[Any, Any]]:
-    """A network of this library, in float32.
+def preset(name: str | None = None) -> Callable[[Cell], tuple[Any, Any]]:
+    """A network of this library, in float32, with a preset, by default the one for so many rows.
 
     Without folds it learns a second time as ``mlp-xp train`` does: from all rows, for as many epochs as were best.
     """
 
     def learn(cell: Cell) -> tuple[Any, Any]:
-        from mlp_xp.estimators import PRESETS, MLPClassifier, MLPRegressor
+        from mlp_xp.estimators import PRESETS, MLPClassifier, MLPRegressor, preset_for
 
         kind = MLPClassifier if cell.classes else MLPRegressor
-        model: Any = kind(**PRESETS[name], random_state=cell.seed)
+        model: Any = kind(**PRESETS[name or preset_for(len(cell.known))], random_state=cell.seed)
         X = np.concatenate([filled(cell), one_hot(cell)], axis=1).astype(np.float32)
         model.fit(X[cell.known], cell.y[cell.known])
         if not model.folds:
@@ -147,7 +147,7 @@ def peer(name: str) -> Callable[[Cell], tuple[Any, Any]]:
 
 
 METHODS: dict[str, Callable[[Cell], tuple[Any, Any]]] = {
-    "quick": preset("quick"), "best": preset("best"), "mlp": mlp, "hgb": hgb, "tabm": peer("TabM_D"),
+    "auto": preset(), "best": preset("best"), "mlp": mlp, "hgb": hgb, "tabm": peer("TabM_D"),
     "realmlp": peer("RealMLP_TD"),
 }  # fmt: skip
 PEERS = ("tabm", "realmlp")

@@ -11,9 +11,10 @@ Two checkouts are compared by running it twice. What is counted:
 - The way of ``X``: ``MLPClassifier((5,)).fit`` on 60 rows of NumPy, one step an epoch, up to the first ``@`` that the
   package evaluates. The operator is found by tracing the bytecode, since NumPy's products are no calls.
 - The way of ``f``: the loss of a two-layer network in plain NumPy, from the call of ``gradcheck`` to its return.
-- The way of the learning rate: ``mlp-xp train iris --lr RATE``, up to the first function of ``optim.py`` that is given
-  RATE, a number that occurs nowhere else. A file counts if a variable in it holds that number, alone or in a list, or
-  if it is the first to see a dict or a record that holds the number: files that pass the same object on do not count.
+- The way of the learning rate: ``mlp-xp train iris --preset medium --lr RATE``, up to the first function of
+  ``optim.py`` that is given RATE, a number that occurs nowhere else. A file counts if a variable in it holds that
+  number, alone or in a list, or if it is the first to see a dict or a record that holds the number: files that pass the
+  same object on do not count.
 - A body is a function without its signature and docstring. Lines of code are without blanks, comments and docstrings.
 - Functions called once: by name, so that a name that is defined twice is left out. This is an estimate.
 """
@@ -169,7 +170,7 @@ def way_of_rate(package: Path) -> list[tuple[str, str]]:
         model = ["--output", f"{folder}/model.safetensors", "--picture", "none", "--quiet"]
         sys.setprofile(profile)
         try:
-            status = main(["train", "iris", "--lr", str(RATE), "--max-iter", "1", *model])
+            status = main(["train", "iris", "--preset", "medium", "--lr", str(RATE), "--max-iter", "1", *model])
         finally:
             sys.setprofile(None)
     assert status == 0, "mlp-xp train failed"

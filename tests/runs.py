@@ -55,7 +55,7 @@ def write_classes(folder: Path, classes: int = 3, name: str = "small.npz") -> st
     return name
 
 
-QUICK = ("--max-iter", "3", "--hidden", "8", "--no-check-gradients", "--picture", "none")
+QUICK = ("--preset", "medium", "--max-iter", "3", "--hidden", "8", "--no-check-gradients", "--picture", "none")
 
 
 def train_quickly(data: str, *options: str) -> None:

@@ -3,13 +3,17 @@
 ``fit`` learns once, or once for each fold; ``refit`` learns from all rows for as many epochs as were best.
 """
 
+import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_numpy_namespace
 from sklearn.base import clone
+from threadpoolctl import threadpool_limits  # scikit-learn needs it too
 
 from mlp_xp._lib.arguments import first_line
 from mlp_xp.cli._ending import best_epochs, ending, scored
@@ -63,7 +67,8 @@ def _fit_split(run: Run, split: Split, of_fold: str) -> list[str]:
     if len(split.validated):
         validation = run.data.filled(recipe, split.validated)
         held = put(validation.X), validation.y
-    with _warnings(run) as warned, _shown(run, len(split.trained), of_fold) as show:
+    rows = len(split.trained)
+    with _warnings(run) as warned, _shown(run, rows, of_fold) as show, _threads(run, rows):
         try:
             estimator.fit(
                 put(training.X), training.y, eval_set=held, callbacks=(show,),
@@ -88,6 +93,29 @@ def _fit_split(run: Run, split: Split, of_fold: str) -> list[str]:
     if diverged and max(best_epochs(estimator)) == 1:  # it has learned nothing that is worth a file
         raise ValueError(diverged.removeprefix(f"{_DIVERGED} "))
     return said + ([] if run.interrupted else ending(estimator, run.model.score_name, bool(diverged)))
+
+
+_SMALL_STEP = 3e7  # FLOP of a network
+
+
+def _threads(run: Run, rows: int) -> Any:
+    """One thread for NumPy's matrix products where a step is small, unless the environment says how many.
+
+    A second thread saves an eighth of such a step while the machine is idle. The threads of BLAS wait for each other by
+    spinning, so on a busy machine a step with two of them took 30 times as long as with one.
+    """
+    estimator, set_by_user = run.model.estimator, any(name in os.environ for name in _THREADS)
+    if estimator.solver not in FULL_BATCH:
+        rows = min(rows, 200 if estimator.batch_size == "auto" else int(estimator.batch_size))
+    weights = sum(d_in * d_out for d_in, d_out in pairwise(run.sizes))
+    flops = 6 * rows * weights  # forward, and backward by the weights and by the inputs
+    xp: Any = run.model.place.xp
+    if not is_numpy_namespace(xp) or set_by_user or flops > _SMALL_STEP:
+        return nullcontext()
+    return threadpool_limits(1, user_api="blas")
+
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 
 
 @contextmanager
@@ -188,7 +216,8 @@ def refit(run: Run) -> None:
                 return ends is not None and epoch.last.number >= ends
 
             data = run.data.filled(recipe)
-            estimator.fit(run.model.place.put(data.X), data.y, callbacks=(after,))
+            with _threads(run, len(rows.X)):
+                estimator.fit(run.model.place.put(data.X), data.y, callbacks=(after,))
         if any(_INTERRUPTED in text for text in warned):
             raise KeyboardInterrupt
     except KeyboardInterrupt:

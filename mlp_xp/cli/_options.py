@@ -20,6 +20,15 @@ COMPUTING = "Computing"  # the heading of options that do not change the result 
 DEVICE = "A device that `mlp-xp backends` lists; by default the library's own choice."
 ROWS = 2**14  # at a time, so that data larger than memory can be read
 
+AUTO, USUAL = "auto", "medium"  # the preset that is chosen by the number of rows, and what is known before
+PRESET_TEXTS = {
+    AUTO: "small, medium or large, by the number of rows",
+    "small": "five networks, each of which holds out a fifth of the rows to tell when to stop",
+    USUAL: "a network that stops early, in batches of 32 rows",
+    "large": "a network that stops early, in batches of 200 rows",
+    "best": "as small, with two wider layers and dropout, in seven times as long as medium or more",
+}
+
 
 class Whole(click.IntRange):
     """A whole number; with ``infinite`` also inf, for no limit. A file of settings may hold any number."""
@@ -166,7 +175,7 @@ def estimator_settings(values: dict[str, Any], task: str, labels: list[Any]) -> 
     chosen["hidden_layer_sizes"] = _widths(values["hidden_layer_sizes"])
     chosen["activation"] = activation_names(values["activation"])
     activations_of(chosen["activation"], len(chosen["hidden_layer_sizes"]))  # raises unless these are activations
-    if (size := values["batch_size"]) != "auto":
+    if (size := str(values["batch_size"])) != "auto":
         if not size.isdigit() or int(size) < 1:
             raise ValueError(f"batch_size must be auto or a positive whole number, got {size!r}")
         chosen["batch_size"] = int(size)

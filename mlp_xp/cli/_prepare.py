@@ -4,6 +4,7 @@
 """
 
 import warnings
+from collections.abc import Container
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 
 from mlp_xp.cli import _memory
 from mlp_xp.cli._model import check_range, digest
+from mlp_xp.cli._options import AUTO, PRESET_TEXTS, USUAL
 from mlp_xp.cli._output import listed
 from mlp_xp.data import Reading, Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
 from mlp_xp.data.piecewise import BINS
-from mlp_xp.parameters import FULL_BATCH
+from mlp_xp.parameters import FULL_BATCH, PRESETS, preset_for
 from mlp_xp.train import Dataset
 
 
@@ -112,6 +114,32 @@ def wanted_of(options: dict[str, Any]) -> recipes.Wanted:
         options["target"], options["task"], options["missing"], options["drop"], options["category"],
         options["unknown"], "plain" if options["numbers"] == "auto" else options["numbers"],
     )  # fmt: skip
+
+
+def with_preset(found: Look, options: dict[str, Any], given: Container[str]) -> tuple[dict[str, Any], list[str]]:
+    """The options with those of the preset that fits the number of rows, where none was chosen; a sentence about it.
+
+    Args:
+        found: the data.
+        options: of ``train``, by their names.
+        given: the names of those that the user gave, which stay.
+    """
+    if options["preset"] != AUTO:
+        return options, []
+    tested = 1.0 / options["cv"] if options["cv"] else options["test_fraction"]
+    learned_from = round(found.learned.rows * (1.0 - (tested if found.source.test is None else 0.0)))
+    preset = preset_for(learned_from)
+    if PRESETS[preset].get("folds") and (
+        any(name in given for name in ("ensemble", "folds", "early_stopping", "validation_fraction"))
+        or options["solver"] in FULL_BATCH
+    ):
+        preset = USUAL
+    if preset == USUAL:
+        return options, []
+    of_preset = {name: value for name, value in PRESETS[preset].items() if value != PRESETS[USUAL].get(name)}
+    options = {**options, "preset": preset, **{name: of_preset[name] for name in of_preset if name not in given}}
+    chosen = f"preset {preset}, for about {learned_from:,} rows to learn from"
+    return options, [f"{chosen}: {PRESET_TEXTS[preset]}; --preset decides otherwise"]
 
 
 def prepare(found: Look, options: dict[str, Any]) -> Data:

@@ -20,13 +20,14 @@ from mlp_xp.cli._ending import own_records
 from mlp_xp.cli._fit import fit, refit
 from mlp_xp.cli._importance import importance
 from mlp_xp.cli._model import Model
-from mlp_xp.cli._options import ROWS, estimator_settings, reading_of
+from mlp_xp.cli._options import ROWS, USUAL, estimator_settings, reading_of
 from mlp_xp.cli._output import Screen, Status, claimed, network
-from mlp_xp.cli._prepare import Look, look, prepare, wanted_of, watches
+from mlp_xp.cli._prepare import Look, look, prepare, wanted_of, watches, with_preset
 from mlp_xp.cli._report import report
 from mlp_xp.cli._run import Run, as_toml, command_line, result_files
 from mlp_xp.cli._scores import Said, judged, said_of
 from mlp_xp.cli._survey import show_columns, show_cost
+from mlp_xp.data.recipe import Recipe
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
 from mlp_xp.estimators import files as estimator_files
 from mlp_xp.parameters import FULL_BATCH, PRESETS
@@ -51,8 +52,7 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
         claimed(files.model, files.picture, files.config, force=options["force"], inputs=read),
         claimed(files.checkpoint, force=options["force"] or options["resume"], inputs=read),
     ):
-        run.look = _look(options)
-        for note in run.look.notes:
+        for note in (*_look(run).notes, *_take_preset(run)):
             screen.say(f"note: {note}")
         if options["numbers"] == "auto":
             if not _fit_either(run):
@@ -69,17 +69,25 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
 
 def look_only(run: Run) -> Status:
     """Show what each column is taken for, the network, and what it costs to train; nothing is trained or written."""
-    run.look = _look(run.options)
-    columns = show_columns(run.screen, run.look)
+    columns = show_columns(run.screen, _look(run))
+    for note in _take_preset(run):
+        run.screen.say(f"note: {note}")
     choose(run)
     cost = show_cost(run)
     run.screen.record({**columns, **cost})
     return Status.OK
 
 
-def _look(options: dict[str, Any]) -> Look:
-    """The data that the options name, read as they say."""
-    return look(options["data"], wanted_of(options), reading_of(options))
+def _look(run: Run) -> Look:
+    """Look at the data that the options of ``run`` name."""
+    run.look = look(run.options["data"], wanted_of(run.options), reading_of(run.options))
+    return run.look
+
+
+def _take_preset(run: Run) -> list[str]:
+    """Take the preset that fits the number of rows, where none was chosen; a sentence where that is worth one."""
+    run.options, notes = with_preset(run.look, run.options, run.settings)
+    return notes
 
 
 def _check_together(options: dict[str, Any]) -> None:
@@ -96,7 +104,7 @@ def _check_together(options: dict[str, Any]) -> None:
 
 def _check_settings(options: dict[str, Any]) -> None:
     """Raise for settings of the network that exclude each other, those of a preset among them."""
-    preset = PRESETS[options["preset"]] if options["preset"] != "quick" else {}
+    preset = PRESETS.get(options["preset"], {})
 
     def named(*texts: str) -> str:
         """``--dropout 0.15 and --folds, which --preset best sets,``."""
@@ -142,13 +150,11 @@ def choose(run: Run) -> None:
         few = f"{fewest:,} row{'' if fewest == 1 else 's'}"
         raise ValueError(
             f"{run.look.source.where}: --folds deals at least 2 rows to each of {many} networks, and there are {few} "
-            "to train on: --preset quick needs fewer"
+            f"to train on: --preset {USUAL} needs fewer"
         )
-    estimator = estimator_of(run)
-    run.lap("loading libraries and data")
     n, recipe = len(run.data.splits[0].trained), run.data.recipe_of(0)
-    run.sizes = (recipe.width, *estimator.hidden_layer_sizes, run.data.outputs * estimator._outputs_per_target())
-    _memory.check_network(run.sizes, estimator.solver, dtype, estimator.ensemble)
+    estimator = estimator_of(run, recipe)
+    run.lap("loading libraries and data")
     if place is None:
         choice = fastest(run.sizes, min(_TIMED_ROWS, n), dtype)
         run.backend = choice.backend
@@ -167,18 +173,27 @@ def choose(run: Run) -> None:
     say(f"network {run.network}, on {run.backend} in {dtype}")
 
 
-def estimator_of(run: Run) -> Any:
-    """The estimator that the options describe, for the data of ``run``; it stops early where it has rows to watch."""
+def estimator_of(run: Run, recipe: Recipe) -> Any:
+    """The estimator that the options describe, for the data of ``run`` as ``recipe`` reads it; ``run.sizes`` is set.
+
+    It stops early where it has rows to watch.
+
+    Raises:
+        ValueError: for settings that it refuses, and for a network larger than the memory.
+    """
     options, data = run.options, run.data
     kind, labels = (MLPRegressor, []) if data.classes is None else (MLPClassifier, data.classes.tolist())
     settings = estimator_settings(options, data.recipe.task, labels)
     together = "together" if data.recipe.image_shape else True
     if options["solver"] not in FULL_BATCH and not options.get("folds"):
         settings["early_stopping"] = bool(len(data.splits[0].validated))
-    return kind(
+    estimator = kind(
         **settings, random_state=options["seed"], check_gradients=options["check_gradients"],
         standardise=options["standardise"] and together,
     )  # fmt: skip
+    run.sizes = (recipe.width, *estimator.hidden_layer_sizes, data.outputs * estimator._outputs_per_target())
+    _memory.check_network(run.sizes, estimator.solver, options["dtype"], estimator.ensemble)
+    return estimator
 
 
 def _fit_either(run: Run) -> bool:
@@ -189,7 +204,7 @@ def _fit_either(run: Run) -> bool:
         one.options = {**run.options, "numbers": numbers}
         one.fits, one.notes, one.seconds, one.epoch = [], [], dict(run.seconds), None
         one.screen.say(f"numbers {numbers}:")
-        one.look = _look(one.options)
+        _look(one)
         choose(one)
         if not fit(one):
             return False

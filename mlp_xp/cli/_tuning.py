@@ -19,17 +19,16 @@ from rich.markup import escape
 from mlp_xp._lib.arguments import first_line
 from mlp_xp._lib.files import write_whole
 from mlp_xp.backends import fastest, load
-from mlp_xp.cli import _memory
 from mlp_xp.cli._fit import fit
 from mlp_xp.cli._model import Model, stem_of
 from mlp_xp.cli._options import ROWS, reading_of
 from mlp_xp.cli._output import Screen, Status, Table, claimed, to_stderr, with_suffix
-from mlp_xp.cli._prepare import Data, in_folds, look, prepare, wanted_of
+from mlp_xp.cli._prepare import Data, in_folds, look, prepare, wanted_of, with_preset
 from mlp_xp.cli._run import Files, Run, as_toml, command_line
 from mlp_xp.cli._training import estimator_of
 from mlp_xp.parameters import FULL_BATCH
 
-ChosenOf: TypeAlias = Callable[[click.Command, dict[str, Any]], dict[str, Any]]
+ChosenOf: TypeAlias = Callable[[dict[str, Any], set[str]], dict[str, Any]]
 
 _SHORT = {"hidden_layer_sizes": "hidden", "learning_rate_init": "lr", "batch_size": "batch"}
 """Names of settings where there is little room; the others are short."""
@@ -87,16 +86,16 @@ def tune(command: click.Command, chosen_of: ChosenOf, options: dict[str, Any], g
 
     Args:
         command: ``mlp-xp train``.
-        chosen_of: gives those of its options that decide the result and differ from their defaults.
+        chosen_of: gives those of its options that decide the result.
         options: of ``mlp-xp tune``, by their names.
-        given: names of those that are not as by default; they are not searched.
+        given: names of those that the user gave; they are not searched.
         began: when the command began, by ``time.perf_counter``.
     """
     path = with_suffix(options["output"] or f"{stem_of(options['data'])}.toml", ".toml")
     search = Search(options["tries"], options["seconds"], options["cv"], frozenset(given))
     screen, options = Screen(options["as_json"], options["quiet"]), _as_of(command, options)
     with claimed(path, force=options["force"], inputs=(options["data"],)):
-        data, place = _prepared(screen, options, search.folds)
+        options, data, place = _prepared(screen, options, search)
         tries: list[Try] = []
         interrupted = False
         try:
@@ -109,7 +108,7 @@ def tune(command: click.Command, chosen_of: ChosenOf, options: dict[str, Any], g
                 raise KeyboardInterrupt
             raise ValueError(tries[0].error)
         best = min(tries, key=lambda each: each.rank_key)
-        settings = chosen_of(command, {**options, **best.settings})
+        settings = chosen_of({**options, **best.settings}, {*given, *best.settings})
         return _report(screen, command, settings, path, tries, interrupted, began)
 
 
@@ -119,13 +118,14 @@ def _as_of(command: click.Command, options: Mapping[str, Any]) -> dict[str, Any]
     return {**usual, **{name: value for name, value in options.items() if name in usual and name not in _OWN}}
 
 
-def _prepared(screen: Screen, options: dict[str, Any], folds: int) -> tuple[Data, Any]:
-    """The data in folds, and where networks are computed."""
+def _prepared(screen: Screen, options: dict[str, Any], search: Search) -> tuple[dict[str, Any], Data, Any]:
+    """The options with those of the preset that fits the data, the data in folds, and where networks are computed."""
     dtype, backend = options["dtype"], options["backend"]
     place = None if backend == "auto" else load(backend, dtype, options["device"])
     found = look(options["data"], wanted_of(options), reading_of(options))
-    data = prepare(found, options)
-    for note in (*found.notes, *data.notes):
+    options, preset = with_preset(found, options, search.given)
+    data, folds = prepare(found, options), search.folds
+    for note in (*found.notes, *preset, *data.notes):
         screen.say(f"note: {note}")
     rows = len(data.rows.X) - len(data.splits[0].tested)
     kept = f", {len(data.test.X):,} are kept for the test of `mlp-xp train`" if len(data.test.X) else ""
@@ -134,7 +134,7 @@ def _prepared(screen: Screen, options: dict[str, Any], folds: int) -> tuple[Data
         choice = fastest((data.recipe.width, 100, data.outputs), min(200, rows), dtype)
         screen.say(f"{choice.backend} computes: {choice.reason}")
         place = load(choice.backend, dtype, choice.device)
-    return in_folds(data, folds, options), place
+    return options, in_folds(data, folds, options), place
 
 
 # --- tries -------------------------------------------------------------------------------------------------------
@@ -201,9 +201,7 @@ def _try(options: dict[str, Any], settings: dict[str, Any], data: Data, place: A
     run = Run({**options, **settings, "check_gradients": False}, nowhere, {}, "", silent, began)
     run.data, start = data, time.perf_counter()
     try:
-        estimator = estimator_of(run)
-        sizes = (data.recipe.width, *estimator.hidden_layer_sizes, data.outputs * estimator._outputs_per_target())
-        _memory.check_network(sizes, estimator.solver, options["dtype"], estimator.ensemble)
+        estimator = estimator_of(run, data.recipe)
         run.model = Model(estimator, place, data.recipe, {})
         fit(run)
         scores = [_scores(each.model, data, number) for number, each in enumerate(run.fits)]

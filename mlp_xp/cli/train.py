@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from mlp_xp._lib.arguments import one_of
 from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.cli._help import MODEL, DataName, FileName, Names, Option, command_of
 from mlp_xp.cli._options import (
+    AUTO,
     COMPUTING,
-    SETTINGS,
+    PRESET_TEXTS,
     TASKS,
+    USUAL,
     OneOf,
     Whole,
     device_option,
@@ -31,12 +34,7 @@ from mlp_xp.parameters import PRESETS
 _NOT_SAVED = ("config", "save_config", "quiet", "as_json", "show", "force", "resume", "dry_run")
 """Options that do not change the result."""
 
-_PRESETS = {
-    "quick": "a network that stops early",
-    "best": "five networks of two wider layers with dropout, each of which stops by a fifth of the rows that it does "
-    "not learn from, in seven times as long or more",
-}
-_QUICK = "quick"
+_IN_FILE = "mlp_xp.settings_in_file"  # names of options, kept with a context
 
 
 def _read_config(context: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
@@ -61,6 +59,7 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
             raise ValueError(f"{path}{where}: {name} can't be {value!r}: {said}") from None
         settings[known[name]] = value
     context.default_map = {**(context.default_map or {}), **settings}
+    context.meta[_IN_FILE] = {*settings}
     return path
 
 
@@ -96,29 +95,27 @@ def _names_in_file(command: click.Command) -> dict[str, str]:
 
 def _use_preset(context: click.Context, parameter: click.Parameter, preset: str) -> str:
     """Let the settings of a preset be the defaults, which a file of settings and the command line override."""
-    if preset != _QUICK:  # the settings of the first preset are the defaults of the options
+    if preset != AUTO:  # which is chosen when the rows are counted
         context.default_map = {**settings_of(preset), **(context.default_map or {})}
     return preset
 
 
 def settings_of(preset: str) -> dict[str, Any]:
-    """The options that a preset sets, and those that only the first sets, which are as in the estimators."""
-    plain = {name: SETTINGS[name].default for name in PRESETS[_QUICK] if name in SETTINGS}
-    settings = {**plain, **PRESETS[preset]} if preset != _QUICK else PRESETS[preset]
+    """The options that a preset sets."""
     types = {str(parameter.name): parameter.type for parameter in command.params}
-    return {name: types[name].convert(value, None, None) for name, value in settings.items() if name in types}
+    return {name: types[name].convert(value, None, None) for name, value in PRESETS[preset].items() if name in types}
 
 
-def chosen_of(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:
-    """The options that decide the result and differ from the defaults of their preset."""
-    usual = {str(p.name): p.default is True if getattr(p, "is_flag", False) else p.default for p in command.params}
-    usual |= settings_of(values["preset"])
-    kept = ("data", *(("preset",) if values["preset"] != _QUICK else ()))
-    return {
-        name: value
-        for name, value in values.items()
-        if name in kept or (name not in _NOT_SAVED and value not in (None, ()) and value != usual[name])
-    }
+def given_of(context: click.Context) -> set[str]:
+    """The names of the options that the command line or a file of settings gives, and not a preset."""
+    on_line = (name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE)
+    return {*on_line, *context.meta.get(_IN_FILE, ())}
+
+
+def chosen_of(values: dict[str, Any], given: set[str]) -> dict[str, Any]:
+    """Those of the options that were given and decide the result."""
+    kept = {"data", *given, *(() if values["preset"] == AUTO else ("preset",))} - {*_NOT_SAVED}
+    return {name: value for name, value in values.items() if name in kept and value not in (None, ())}
 
 
 def _heading(group: str) -> Callable[..., Callable[[Any], Any]]:
@@ -167,11 +164,11 @@ _computing, _files = _heading(COMPUTING), _heading("Files")
 )
 @_training(
     "--preset",
-    type=OneOf(*_PRESETS),
-    default=_QUICK,
+    type=OneOf(*PRESET_TEXTS),
+    default=AUTO,
     is_eager=True,
     callback=_use_preset,
-    help=f"Settings to start from; {'; '.join(f'{name}: {text}' for name, text in _PRESETS.items())}.",
+    help=f"Settings to start from; {'; '.join(f'{name}: {text}' for name, text in PRESET_TEXTS.items())}.",
 )
 @setting_options
 @_computing(
@@ -209,9 +206,9 @@ def command(context: click.Context, /, **values: Any) -> int:
     began = time.perf_counter()  # loading libraries takes much of a short run
     from mlp_xp.cli._training import train  # imported here: --help must stay fast
 
-    return train(context.command, values, chosen_of(context.command, values), began)
+    return train(context.command, values, chosen_of(values, given_of(context)), began)
 
 
-for _parameter in command.params:  # the help shows what a run without a preset takes
-    if _parameter.name in settings_of(_QUICK):
-        _parameter.default = settings_of(_QUICK)[_parameter.name]
+for _parameter in command.params:  # the help shows what most runs take
+    if _parameter.name in settings_of(USUAL):
+        _parameter.default = settings_of(USUAL)[_parameter.name]

@@ -4,7 +4,6 @@ import time
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from mlp_xp.cli import train
 from mlp_xp.cli._help import Command, FileName, Option, command_of
@@ -44,13 +43,7 @@ def command(context: click.Context, /, **values: Any) -> int:
     began = time.perf_counter()  # loading libraries takes much of a short run
     from mlp_xp.cli._tuning import tune  # imported here: --help must stay fast
 
-    given = {name for name in values if context.get_parameter_source(name) in _GIVEN}
-    of_preset = train.settings_of(values["preset"])  # which is where the search begins
-    given = {name for name in given if name not in of_preset or values[name] != of_preset[name]}
-    return tune(train.command, train.chosen_of, values, given, began)
-
-
-_GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
+    return tune(train.command, train.chosen_of, values, train.given_of(context), began)
 
 
 assert isinstance(command, Command)

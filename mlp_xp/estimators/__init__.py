@@ -24,7 +24,7 @@ from mlp_xp.estimators.converters import register_converters
 from mlp_xp.estimators.displays import ImportanceDisplay, LossCurveDisplay, WeightsDisplay
 from mlp_xp.estimators.files import load
 from mlp_xp.estimators.regressor import MLPRegressor
-from mlp_xp.parameters import PRESETS
+from mlp_xp.parameters import PRESETS, preset_for
 
 __all__ = [
     "PRESETS",
@@ -34,5 +34,6 @@ __all__ = [
     "MLPRegressor",
     "WeightsDisplay",
     "load",
+    "preset_for",
     "register_converters",
 ]

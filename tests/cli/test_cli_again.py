@@ -104,6 +104,6 @@ def test_a_file_of_settings_in_another_encoding_names_the_line(
 def test_a_number_without_limit_is_inf_in_a_file_and_on_the_command_line(folder: Path) -> None:
     Path("run.toml").write_text("n_iter_no_change = inf\n")
     for values in (asked(["a.csv", "--config", "run.toml"]), asked(["a.csv", "--patience", "inf"])):
-        settings = train.chosen_of(train.command, values)
+        settings = train.chosen_of(values, {"n_iter_no_change"})
         assert settings["n_iter_no_change"] == math.inf
         assert tomllib.loads(runs_of.as_toml(settings))["n_iter_no_change"] == math.inf

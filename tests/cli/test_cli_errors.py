@@ -33,7 +33,7 @@ BAD = [
     ("train diabetes --label-smoothing 0.1", "label_smoothing belongs to a classification, and this is a regression"),
     ("train iris --hidden 12,x", "hidden_layer_sizes must be positive whole numbers, .*, got '12,x'"),
     ("train iris --hidden 12,-3", "hidden_layer_sizes must be positive whole numbers"),
-    ("train iris --hidden 10000000,10000000", "a network of 4-10000000-10000000-3 must fit in memory: it takes .* GB"),
+    ("train iris --hidden 10000000,10000000", "5 networks of 4-10000000-10000000-3 must fit in memory: it takes .* GB"),
     ("train iris --activation reluu", "activation must be .* got 'reluu'; did you mean 'relu'"),
     ("train iris --activation relu,tanh", r"activation must be one or one per hidden layer \(1\), got 2"),
     ("train --solver adem", "solver must be .* got 'adem'; did you mean 'adam'"),
@@ -58,7 +58,7 @@ BAD = [
     (
         "train iris --preset best --ensemble 100",
         "iris: --folds deals at least 2 rows to each of 100 networks, and "
-        "there are 120 rows to train on: --preset quick needs fewer",
+        "there are 120 rows to train on: --preset medium needs fewer",
     ),
     ("train iris --resume", "--resume needs a --checkpoint that is there, got none"),
     ("train iris --dtype float23", "dtype must be 'float32' or 'float64', got 'float23'; did you mean 'float32'"),

@@ -7,6 +7,7 @@ import re
 import tomllib
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -326,7 +327,10 @@ def test_numbers_are_encoded_as_the_held_out_rows_say(
         (("--cv", "3", "--no-refit"), "--cv saves a model that is fitted to all rows, so --no-refit does not go with"),
         (("--cv", "3", "--checkpoint", "a.safetensors"), "--cv fits several networks, and --checkpoint keeps the sta"),
         (("--numbers", "auto", "--no-early-stopping"), "--numbers auto is decided by rows held out for validation"),
-        (("--preset", "bset"), "preset must be 'best' or 'quick', got 'bset'; did you mean 'best'"),
+        (
+            ("--preset", "bset"),
+            "preset must be 'auto', 'best', 'large', 'medium' or 'small', got 'bset'; did you mean 'best'?",
+        ),
     ],
     ids=lambda part: " ".join(part) if isinstance(part, tuple) else None,
 )
@@ -368,6 +372,60 @@ def test_the_again_line_gives_the_same_model(folder: Path, capsys: pytest.Captur
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize(
+    ("rows", "options", "preset", "batch"),
+    [
+        (1200, (), "small", "32"),  # 960 to learn from
+        (1300, (), "medium", "32"),
+        (1300, ("--cv", "2"), "small", "32"),
+        (24, (), "medium", "32"),  # each network would hold out three
+        (30_000, (), "large", 200),
+        (30_000, ("--batch-size", "64"), "large", "64"),
+        (60, ("--ensemble", "1"), "medium", "32"),  # as by default, and yet given
+        (60, ("--validation-fraction", "0.1"), "medium", "32"),
+        (60, ("--no-early-stopping",), "medium", "32"),
+        (60, ("--solver", "lbfgs"), "medium", "32"),
+        (60, ("--preset", "medium"), "medium", "32"),
+    ],
+)
+def test_the_preset_is_chosen_by_the_rows_unless_what_it_sets_was_given(
+    rows: int, options: tuple[str, ...], preset: str, batch: Any
+) -> None:
+    train = import_module("mlp_xp.cli.train")
+    context = train.command.make_context("train", ["a.csv", *options])
+    found = SimpleNamespace(learned=SimpleNamespace(rows=rows), source=SimpleNamespace(test=None))
+    chosen, notes = prepare.with_preset(found, context.params, train.given_of(context))
+    folds = (5, True) if preset == "small" else (1, False)
+    assert (chosen["ensemble"], chosen["folds"], chosen["batch_size"]) == (*folds, batch)
+    assert chosen["preset"] == (preset if preset != "medium" or "--preset" in options else "auto")
+    assert all(note.startswith(f"preset {preset}, for about ") for note in notes)
+    assert len(notes) == (preset != "medium")
+
+
+@pytest.mark.parametrize(("width", "threads"), [("8", 1), ("1200", 2)])
+def test_small_products_take_one_thread_unless_the_environment_says_how_many(
+    width: str, threads: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = import_module("threadpoolctl").ThreadpoolController
+    if not controller().select(user_api="blas", internal_api="openblas"):
+        pytest.skip("the number of threads is seen where NumPy has OpenBLAS")
+    fit, seen = estimators.MLPClassifier.fit, []
+
+    def threads_of_fit(*arguments: Any, **more: Any) -> Any:
+        seen.append({each["num_threads"] for each in controller().select(internal_api="openblas").info()})
+        return fit(*arguments, **more)
+
+    monkeypatch.setattr(estimators.MLPClassifier, "fit", threads_of_fit)
+    data, limits = runs.write_classes(folder), import_module("threadpoolctl").threadpool_limits
+    for name in fitting._THREADS:
+        monkeypatch.delenv(name, raising=False)
+    with limits(2, user_api="blas"):
+        runs.train_quickly(data, "--hidden", f"{width},{width}", "--max-iter", "1")
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        runs.train_quickly(data, "--force", "--max-iter", "1")
+    assert seen == [{threads}, {threads}, {2}, {2}]
+
+
 def test_the_command_line_wins_over_the_file_and_the_file_over_the_preset(folder: Path) -> None:
     data = runs.write_classes(folder)
     Path("a.toml").write_text('preset = "best"\ndropout = 0.3\nensemble = 2\nhidden_layer_sizes = "4"\n')
@@ -377,7 +435,7 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_preset(folder
         assert cli.main(["train", data, *once, *order]) == 0
         model = estimators.load("small.safetensors")
         assert (model.dropout, model.ensemble, model.hidden_layer_sizes) == (0.2, 2, (4,))
-    runs.train_quickly(data, "--config", "a.toml", "--preset", "quick", "--force")
+    runs.train_quickly(data, "--config", "a.toml", "--preset", "medium", "--force")
     model = estimators.load("small.safetensors")
     assert (model.dropout, model.ensemble) == (0.3, 2)
 
@@ -393,7 +451,7 @@ def test_a_file_of_settings_takes_the_names_of_the_options(folder: Path) -> None
 def test_the_help_says_what_the_presets_are(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["train", "--help"])
     words = " ".join(capsys.readouterr().out.split())
-    assert re.search(r"--preset \[quick\|best\] Settings to start from; quick: [a-z ,]+; best: [a-z ,]+\.", words)
+    assert "--preset [auto|small|medium|large|best] Settings to start from; auto: small, medium or large, by" in words
 
 
 # --- how training ended ------------------------------------------------------------------------------------------
@@ -539,8 +597,8 @@ def test_a_dry_run_shows_columns_network_and_cost_and_writes_nothing(
     assert re.search(r"area +number +119 +1 +\d+ +\d", printed)
     assert re.search(r"district +2 categories +120 +0 +2 +\d", printed)
     assert "regression, since the target 'price' holds numbers with fractions" in printed
-    assert re.search(r"network \d-100-1, relu, adam, on numpy in float32", printed)
-    assert re.search(r"a step on 50 rows: [\d,]+ parameters, [\d.]+ kFLOP, [\d.]+ kB", printed)
+    assert re.search(r"network 5 times \d-100-1, relu, adam, on numpy in float32", printed)
+    assert re.search(r"a step on 50 rows: 5 times [\d,]+ parameters, [\d.]+ kFLOP, [\d.]+ kB", printed)
     assert re.search(r"an epoch: 2 steps, about [\d.e-]+ s with numpy; at most 70 epochs", printed)
     assert printed.endswith("nothing was trained or written\n")
     assert cli.main(["train", data, "--dry-run", "--json"]) == 0
@@ -571,7 +629,7 @@ def test_inspect_shows_the_columns_of_data(folder: Path, capsys: pytest.CaptureF
          "cross-validation needs at least 2 rows of one class to learn from and to test, got 1"),
         ("train", ("--preset", "best"),
          "three.csv: --folds deals at least 2 rows to each of 5 networks, and there are 2 rows to train on: --preset "
-         "quick needs fewer"),
+         "medium needs fewer"),
     ],
 )  # fmt: skip
 def test_too_few_rows_are_refused_with_an_option_that_goes_without(

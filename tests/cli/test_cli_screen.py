@@ -158,7 +158,7 @@ def test_what_is_said_stands_on_lines_of_its_own_beside_a_bar(folder: Path) -> N
     left = [line.rpartition("\r\x1b[2K")[2] for line in text.split("\r\n")]  # a line that is drawn anew is erased
     lines = [line.strip() for line in shell.plain("\n".join(left)) if line.strip()]
     assert re.fullmatch(r"epoch 2/2 .*loss .*rows/s.*", next(line for line in lines if "2/2" in line))
-    for begins in ("gradients on", "note: best", "test set", "test accuracy", "wrote ", "again: "):
+    for begins in ("gradients on", "note: the 5 networks", "test set", "test accuracy", "wrote ", "again: "):
         assert sum(begins in line for line in lines) == sum(line.startswith(begins) for line in lines) == 1, begins
 
 

@@ -154,7 +154,7 @@ def test_backend_auto_takes_the_fastest_and_says_why(
     monkeypatch.setattr(training, "fastest", lambda *task: asked.append(task) or choice)
     assert cli.main(["train", "iris", "--epochs", "2", "--backend", "auto", "--hidden", "5"]) == 0
     assert "numpy computes: a step takes 1 ms with numpy on cpu" in capsys.readouterr().out
-    assert asked == [((4, 5, 3), 108, "float32")]
+    assert asked == [((4, 5, 3), 120, "float32")]
 
 
 def test_compile_needs_a_backend_with_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -236,7 +236,7 @@ def test_a_wrong_gradient_stops_before_training(
         return loss, (2.0 * grads[0], *grads[1:])
 
     monkeypatch.setattr(mistakes, "loss_and_grads", doubled)
-    assert cli.main(["train", runs.write_classes(folder)]) == 1
+    assert cli.main(["train", runs.write_classes(folder), "--preset", "medium"]) == 1
     printed = capsys.readouterr().out
     assert "W1: the gradient is 2 times the true one" in printed
     assert printed.endswith("nothing was trained\n")

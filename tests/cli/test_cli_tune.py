@@ -42,7 +42,7 @@ def test_train_takes_the_best_settings(folder: Path, capsys: pytest.CaptureFixtu
     assert printed == f"again: {final['command']} --picture none"
     estimator, best = estimators.load("houses.safetensors"), final["best"]["settings"]
     assert (estimator.alpha, estimator.dropout) == (best["alpha"], best["dropout"])
-    assert ",".join(str(W.shape[1]) for W in estimator.coefs_[:-1]) == best["hidden_layer_sizes"]
+    assert ",".join(str(W.shape[-1]) for W in estimator.coefs_[:-1]) == best["hidden_layer_sizes"]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

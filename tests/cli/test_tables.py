@@ -955,7 +955,7 @@ def test_a_table_is_looked_at_without_training(line: str, folder: Path, command:
 def test_accuracy_that_the_commonest_class_has_too_is_not_praised(folder: Path, command: Callable[..., Ran]) -> None:
     fraud = np.where(np.arange(400) % 50 == 0, "fraud", "fair")
     written("a.csv", noise=np.random.default_rng(2).normal(size=400).round(3), fraud=fraud)
-    ran = command("train", "a.csv", *NETWORK, "--max-iter", "3")
+    ran = command("train", "a.csv", *NETWORK, "--preset", "medium", "--max-iter", "3")
     assert ran.status == 0, ran.said
     assert ran.note_of("--class-weight balanced")
     assert ran.note_of("recall")
