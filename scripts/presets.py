@@ -3,9 +3,10 @@
     python scripts/presets.py [--peers PYTHON] [--half choosing|judging] [--seeds 5] [--only NAME] [--save FILE.json]
 
 Compared: the preset for so many rows, the preset best, scikit-learn's network with scaled numbers and one-hot
-categories, HistGradientBoosting, and with ``--peers`` TabM and RealMLP with the defaults that pytabkit calls tuned.
-PYTHON is the interpreter of an environment of their own: ``pip install torch==2.13.0 pytabkit``. Each method has a
-process of its own (``presets_methods``), and the methods take turns on each split.
+categories, HistGradientBoosting, and with ``--peers`` TabM (of width 128: the default of 512 takes ten times as long)
+and RealMLP, with the defaults of pytabkit, which were tuned on many tables. PYTHON is the interpreter of an environment
+of their own: ``pip install torch==2.13.0 pytabkit``. Each method has a process of its own (``presets_methods``), and
+the methods take turns on each split.
 
 The settings of the presets were chosen on the tables of ``CHOOSING`` alone; both halves were written down before the
 first run. A quarter of the rows is held out. ``--save`` keeps each finished cell in the file, and a later call with the

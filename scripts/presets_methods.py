@@ -128,8 +128,8 @@ def hgb(cell: Cell) -> tuple[Any, Any]:
     return predicted(model, X[cell.test], cell)
 
 
-def peer(name: str) -> Callable[[Cell], tuple[Any, Any]]:
-    """A model of pytabkit with the defaults that it calls tuned."""
+def peer(name: str, **settings: Any) -> Callable[[Cell], tuple[Any, Any]]:
+    """A model of pytabkit with its defaults, which were tuned on many tables, but for ``settings``."""
 
     def learn(cell: Cell) -> tuple[Any, Any]:
         import pandas as pd
@@ -139,7 +139,7 @@ def peer(name: str) -> Callable[[Cell], tuple[Any, Any]]:
         for position, column in enumerate(cell.categories.T):
             X[f"c{position}"] = pd.Series(column).astype(str).astype("category")
         kind = getattr(library, f"{name}_{'Classifier' if cell.classes else 'Regressor'}")
-        model = kind(random_state=cell.seed, device="cpu", verbosity=0)
+        model = kind(random_state=cell.seed, device="cpu", verbosity=0, **settings)
         model.fit(X.iloc[cell.known], cell.y[cell.known])
         return predicted(model, X.iloc[cell.test], cell)
 
@@ -147,7 +147,7 @@ def peer(name: str) -> Callable[[Cell], tuple[Any, Any]]:
 
 
 METHODS: dict[str, Callable[[Cell], tuple[Any, Any]]] = {
-    "auto": preset(), "best": preset("best"), "mlp": mlp, "hgb": hgb, "tabm": peer("TabM_D"),
+    "auto": preset(), "best": preset("best"), "mlp": mlp, "hgb": hgb, "tabm": peer("TabM_D", d_block=128),
     "realmlp": peer("RealMLP_TD"),
 }  # fmt: skip
 PEERS = ("tabm", "realmlp")
