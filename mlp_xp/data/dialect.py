@@ -379,7 +379,7 @@ def find_decimal(rows: Sequence[Sequence[str]]) -> str | None:
     for column in zip(*rows, strict=False):
         if not any("," in text or "." in text for text in column):
             continue  # whole numbers show no mark
-        known = [text for each in column if not is_missing(text := each.strip().strip("$€£¥% "))]
+        known = _amounts(column)
         numbers = [text for text in known if is_number(text)]
         if len(numbers) <= len(known) / 2:
             continue
@@ -389,9 +389,16 @@ def find_decimal(rows: Sequence[Sequence[str]]) -> str | None:
     return None if commas == points == 0 else "," if commas > points else "."
 
 
+_OPEN_POINT = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")
 _PARTED = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+")
 _BELOW_1000 = re.compile(r"[-+]?\d{1,3}")
 _MOST_OFTEN = 3  # so many amounts with a point show what it stands for; a number of digits is chance in one or two
+_ROWS_THAT_TELL = 5  # fewer numbers with three digits behind the point are chance
+
+
+def _amounts(column: Iterable[str]) -> list[str]:
+    """The fields of a column that have a value, without a currency or a percent sign."""
+    return [text for each in column if not is_missing(text := each.strip().strip("$€£¥% "))]
 
 
 def points_part_thousands(rows: Sequence[Sequence[str]]) -> bool:
@@ -406,10 +413,24 @@ def points_part_thousands(rows: Sequence[Sequence[str]]) -> bool:
     False
     """
     for column in zip(*rows, strict=False):
-        known = [text for each in column if not is_missing(text := each.strip().strip("$€£¥% "))]
+        known = _amounts(column)
         numbers = [text for text in known if is_number(text)]
         parted, below = (sum(bool(each.fullmatch(text)) for text in numbers) for each in (_PARTED, _BELOW_1000))
         mostly = parted + below == len(numbers) > len(known) / 2  # a name above them is no number
         if mostly and below and parted >= _MOST_OFTEN:
             return True
     return False
+
+
+def columns_with_an_open_point(rows: Sequence[Sequence[str]]) -> dict[int, str]:
+    """Position -> first number, of the columns all of whose numbers are as 1.500, which may be 1.5 or 1500.
+
+    >>> columns_with_an_open_point([["1.500", "1.5"], ["2.250", "1.500"], *[["3.900", "7.250"]] * 3])
+    {0: '1.500'}
+    """
+    found = {}
+    for position, column in enumerate(zip(*rows, strict=False)):
+        known = _amounts(column) if any("." in field for field in column) else []
+        if len(known) >= _ROWS_THAT_TELL and all(map(_OPEN_POINT.fullmatch, known)):
+            found[position] = known[0]
+    return found

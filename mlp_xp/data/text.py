@@ -12,7 +12,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
@@ -68,12 +68,14 @@ def open_text(found: Found, reading: Reading, usual: Reading = BY_LOOKING) -> So
     spaced = separator == " " or any(f'{separator} "' in line for line in lines)
     empty = whole and not any(line.strip() for line in lines[layout.skip :])
     file = _File(found, encoding, separator, layout, spaced, empty)
-    decimal = reading.decimal or _decimal(file, usual) or "."
+    found_mark = reading.decimal or _decimal(file, usual)
+    decimal = found_mark or "."
     if reading.decimal is None and usual.decimal == decimal and (separator != usual.separator or layout.width == 1):
         _refuse_open_mark(file, decimal)
     source = table(found.title, found.where, layout.names, lambda rows: _frames(file, rows))
     resolved = Reading(separator, decimal, encoding, layout.header, reading.missing)
-    return source._replace(reading=resolved, notes=_notes(file, decimal, reading))
+    notes = (*_notes(file, decimal, reading), *(() if found_mark else _open_points(file)))
+    return source._replace(reading=resolved, notes=notes)
 
 
 def _check(reading: Reading) -> None:
@@ -322,15 +324,33 @@ def _refuse_open_mark(file: _File, decimal: str) -> None:
 
     Nothing is said where a number of the file shows the mark.
     """
-    mark = "." if decimal == "," else ","
-    with _lines(file.found, file.encoding) as text:
-        rows = dialect.split(islice(text, file.layout.skip, file.layout.skip + dialect.ROWS_LOOKED_AT), file.separator)
-        rows_as_read = [row.fields for row in rows]
-    texts = (field.strip() for row in rows_as_read for field in row)
-    if dialect.find_decimal(rows_as_read) is None and (found := open_mark(texts, mark)):
+    mark, rows = "." if decimal == "," else ",", _first_rows(file)
+    texts = (field.strip() for row in rows for field in row)
+    if dialect.find_decimal(rows) is None and (found := open_mark(texts, mark)):
         number, _, rest = found.partition(mark)
         may_be = f"{found!r} may be {number}{rest} or {float(f'{number}.{rest}'):g}"
         raise ValueError(f"{file.found.where} must show its decimal mark, {may_be}; --decimal , or --decimal . says it")
+
+
+def _open_points(file: _File) -> tuple[str, ...]:
+    """A sentence about the columns whose numbers may be a thousand times as large as they are read."""
+    found = dialect.columns_with_an_open_point(_first_rows(file))
+    named = [name for name, place in zip(file.layout.names, file.layout.chosen, strict=True) if place in found]
+    if not named:
+        return ()
+    text = next(each for place, each in found.items() if place in file.layout.chosen)
+    small, large = f"{float(text):g}", text.replace(".", "")
+    others = f" and {len(named) - 1} more" if len(named) > 1 else ""
+    where = f"in column {named[0]!r}{others}"
+    return (f"{text!r} {where} may be {small} or {large}, and is read as {small}; --decimal , reads it as {large}",)
+
+
+def _first_rows(file: _File) -> list[list[str]]:
+    """The fields of the first rows below the header; none where ``csv`` can't read them."""
+    with _lines(file.found, file.encoding) as text, suppress(csv.Error, UnicodeError):  # said where rows are read
+        rows = dialect.split(islice(text, file.layout.skip, file.layout.skip + dialect.ROWS_LOOKED_AT), file.separator)
+        return [row.fields for row in rows]
+    return []
 
 
 def _decimal(file: _File, usual: Reading) -> str | None:

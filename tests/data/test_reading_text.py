@@ -98,6 +98,13 @@ FOUND: dict[str, tuple[str, list[str], list[list[str]], list[str]]] = {
         "a;b\n1.200;x\n2.086;y\n3.100;x\n", ["a", "b"], [["1.200", "x"], ["2.086", "y"], ["3.100", "x"]],
         ["read with ';' between fields"],
     ),
+    "three decimals in every one of many rows": (
+        "a;b;c\n" + "1.500;10;\n2.250;x;7.125\n3.900;y;9.000\n" * 5, ["a", "b", "c"],
+        [["1.500", "10", ""], ["2.250", "x", "7.125"], ["3.900", "y", "9.000"]] * 5,
+        ["read with ';' between fields", "'1.500' in column 'a' and 1 more may be 1.5 or 1500, and is read as 1.5; "
+         "--decimal , reads it as 1500"],
+    ),
+    "three decimals beside others": ("a,b\n" + "1.500,2.5\n" * 9, ["a", "b"], [["1.500", "2.5"]] * 9, []),
     "decimal commas between blanks": (
         "1,5 2,5\n3,5 4,5\n", ["column_1", "column_2"], [["1,5", "2,5"], ["3,5", "4,5"]],
         ["read with blanks between fields and ',' as decimal mark", NUMBERED.format(2)],
@@ -269,7 +276,7 @@ def test_how_a_table_is_written_is_found(
     assert (source.name, source.file, source.is_table) == ("data", tmp_path / "data.csv", True)
     again = data.open_data(str(tmp_path / "data.csv"), source.reading)  # what was found, said
     assert (again.columns, again.reading, rows_of(again)) == (source.columns, source.reading, rows)
-    assert not [note for note in again.notes if note.startswith("read ")]
+    assert not [note for note in again.notes if note.startswith("read ") or "--decimal" in note]
 
 
 # --- what is said decides ----------------------------------------------------------------------------------------
