@@ -6,23 +6,17 @@ Next: ``text`` reads the whole file so.
 """
 
 import csv
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
-from mlp_xp.data.values import AMONG_NUMBERS, MISSING
+from mlp_xp.data.values import AMONG_NUMBERS, MISSING, is_number
 
 CANDIDATES = ",\t;| "  # the earlier wins a draw
 ROWS_LOOKED_AT = 1000
 _SCORED = 200  # rows that decide the separator
-_SIGN, _CURRENCY = r"[-+]?", r"\s*[$€£¥]?\s*"
-_NUMBER = re.compile(
-    rf"[-+(]?{_CURRENCY}{_SIGN}(\d+([.,' \u00a0]\d{{3}})*(\.|[.,]\d+)?|[.,]\d+)([eE]{_SIGN}\d+)?\s*[%$€£¥]?\)?"
-)
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d{1,2}:\d\d(:\d\d(\.\d+)?)?")
 _MISSING = MISSING | AMONG_NUMBERS | {"missing"}
 _CLEAR_COMMA = re.compile(r"[-+]?(0,\d+|\d{4,},\d*|\d+,(\d{1,2}|\d{4,})|,\d+|\d{1,3}([. ]\d{3})+,\d*)([eE][-+]?\d+)?%?")
@@ -74,17 +68,14 @@ def split(lines: Iterable[str], separator: str) -> Iterator[Row]:
         before = rows.line_num
 
 
-def is_number(text: str) -> bool:
+def is_value(text: str) -> bool:
     """Whether a text is a number, an amount, a share or a date: what a column holds and seldom a name.
 
-    >>> [is_number(each) for each in ("-1.5e3", "12,345", "$1,234.50", "12 %", "2024-05-01", "x1", "")]
+    >>> [is_value(each) for each in ("-1.5e3", "12,345", "$1,234.50", "12 %", "2024-05-01", "x1", "")]
     [True, True, True, True, True, False, False]
     """
     text = text.strip()
-    if text[-1:].isdigit():
-        with suppress(ValueError):  # most numbers, and faster than a pattern
-            return math.isfinite(float(text))
-    return bool(_NUMBER.fullmatch(text) or _DATE.fullmatch(text)) or text.lower().lstrip("+-") in ("inf", "infinity")
+    return is_number(text) or _DATE.fullmatch(text) is not None
 
 
 def is_missing(text: str) -> bool:
@@ -128,9 +119,9 @@ def _score(lines: Sequence[str], separator: str) -> tuple[float, float]:
     if separator == " " and (alike < len(rows) - 1 or not _numeric(rows[1:] or rows, width) or _is_one_name(rows)):
         return _NOT_AT_ALL  # text with blanks in it
     fields = [field for row in rows if len(row) == width for field in row[:50]]
-    numbers = sum(map(is_number, fields)) / len(fields)
+    numbers = sum(map(is_value, fields)) / len(fields)
     others = [each for each in ",;\t|" if each != separator]
-    clean = sum(is_number(field) or not any(each in field for each in others) for field in fields) / len(fields)
+    clean = sum(is_value(field) or not any(each in field for each in others) for field in fields) / len(fields)
     return round(alike / len(rows) * clean, 2), round(numbers, 2)
 
 
@@ -148,7 +139,7 @@ def _numeric(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     found = []
     for position in range(width):
         known = [row[position] for row in alike if not is_missing(row[position])]
-        if known and sum(map(is_number, known)) > 0.9 * len(known):
+        if known and sum(map(is_value, known)) > 0.9 * len(known):
             found.append(position)
     return found
 
@@ -243,16 +234,16 @@ def is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     if _is_range(first) or _are_years(first, below):
         return True
     if not below:
-        return not any(map(is_number, first))
+        return not any(map(is_value, first))
     if len(first) != len(below[0]):
-        return not all(map(is_number, first))
+        return not all(map(is_value, first))
     if _texts_above_numbers(first, below):
         return True
     column = [row[0].strip() for row in below]
     if not first[0].strip() and all(column) and len(set(column)) == len(column) > 1:
         return True  # no name above row names, as R and pandas write them
     numeric = _numeric(below, len(first))
-    if any(is_number(first[position]) for position in numeric):
+    if any(is_value(first[position]) for position in numeric):
         return False
     texts = [position for position in range(len(first)) if position not in numeric]
     known = sum(any(row[position] == first[position] for row in below) for position in texts)
@@ -261,7 +252,7 @@ def is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
 
 def _texts_above_numbers(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     numeric = _numeric(below, len(first))
-    return any(not is_number(first[position]) and not is_missing(first[position]) for position in numeric)
+    return any(not is_value(first[position]) and not is_missing(first[position]) for position in numeric)
 
 
 def _is_range(fields: Sequence[str]) -> bool:
@@ -273,7 +264,7 @@ def _is_range(fields: Sequence[str]) -> bool:
 
 def _are_years(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     """Whether fields are names and then years, above what is not years."""
-    start = next((place for place, field in enumerate(first) if is_number(field)), len(first))
+    start = next((place for place, field in enumerate(first) if is_value(field)), len(first))
     years = [field.strip() for field in first[start:]]
     if start == 0 or len(years) < 2 or not all(re.fullmatch("[12]\\d{3}", year) for year in years):
         return False
@@ -331,7 +322,7 @@ def _are_row_names(column: Sequence[str]) -> bool:
     if len(column) < 2 or len(set(column)) < len(column):
         return False
     counted = [str(number) for number in range(1, len(column) + 1)]
-    return column == counted or (not any(map(is_number, column)) and not any(map(is_missing, column)))
+    return column == counted or (not any(map(is_value, column)) and not any(map(is_missing, column)))
 
 
 def distinct(names: Sequence[str], notes: list[str]) -> tuple[str, ...]:

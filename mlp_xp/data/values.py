@@ -5,8 +5,10 @@ The texts are those of one column, each different text once, without surrounding
 Next: ``cells`` finds the different texts of a column, ``columns`` decides what the column holds.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -79,6 +81,10 @@ _GROUPED = (  # a mark between groups of three digits, or of two in India; the f
 )
 
 
+_UNUSUAL = {"[\u00a0\u2009\u202f\u2007]": " ", "\u2212": "-", "[\u2019\u02bc]": "'"}
+"""Spaces that don't break, a minus sign and apostrophes -> those of a keyboard."""
+
+
 class _Marks(NamedTuple):
     """The patterns for one decimal mark: ``dressed`` is a number with a currency, groups, a percent sign, brackets."""
 
@@ -92,7 +98,7 @@ def _marks(decimal: str) -> _Marks:
     digits = rf"(?P<digits>(?:{grouped}|[0-9]+)(?:{point}[0-9]*)?|{point}[0-9]+)"
     sign = "(?P<{}>[+-]?) ?"
     signs = sign.format("before") + f"(?:{_CURRENCY} ?)?" + sign.format("after")
-    dressed = rf"^(?P<opened>\(?) ?{signs}{digits} ?(?:{_CURRENCY}|%)? ?(?P<closed>\)?)$"
+    dressed = rf"^(?P<opened>\(?) ?{signs}{digits} ?(?:{_CURRENCY}|%)? ?(?P<behind>-?)(?P<closed>\)?)$"
     return _Marks(decimal, dressed)
 
 
@@ -103,7 +109,7 @@ def numbers_in(texts: Any, decimal: str = ".") -> NDArray[np.float64]:
     """The number that each text says, NaN where it says none.
 
     Besides plain numbers such as ``-1.5e3`` these are read: ``12,345``, ``1 234``, ``1'234``, ``$1,234.50``, ``5 €``,
-    ``12 %`` (as 12), ``(3.5)`` (as -3.5, as accountants write it).
+    ``12 %`` (as 12), ``(3.5)`` and ``3.5-`` (as -3.5, as accountants write it).
 
     Args:
         texts: a sequence of texts, or a pyarrow array of them.
@@ -145,9 +151,9 @@ def _undressed(texts: Any, marks: _Marks) -> NDArray[np.float64]:
     """The numbers that texts say without their currency, groups, percent sign or brackets; NaN for other texts."""
     from pyarrow import compute
 
-    spaced = compute.replace_substring_regex(texts, "[\u00a0\u2009\u202f\u2007]", " ")  # spaces that don't break
-    straight = compute.replace_substring_regex(compute.replace_substring(spaced, "\u2212", "-"), "[\u2019\u02bc]", "'")
-    parts = compute.extract_regex(straight, marks.dressed)
+    for pattern, plain in _UNUSUAL.items():
+        texts = compute.replace_substring_regex(texts, pattern, plain)
+    parts = compute.extract_regex(texts, marks.dressed)
     valid = compute.is_valid(parts)
     found = np.asarray(valid, dtype=bool)
 
@@ -162,11 +168,32 @@ def _undressed(texts: Any, marks: _Marks) -> NDArray[np.float64]:
     )
     values = np.asarray(_cast(compute.replace_substring(bare, marks.decimal, ".")))
     opened, closed = part("opened") == "(", part("closed") == ")"
-    signs = part("before") + part("after")
+    signs = part("before") + part("after") + part("behind")
     values = np.where(opened | (signs == "-"), -values, values)
     values[(opened != closed) | np.asarray([len(sign) > 1 for sign in signs]) | (opened & (signs != ""))] = np.nan
     numbers[found] = values
     return numbers
+
+
+_EITHER = re.compile(
+    "|".join(
+        (_PLAIN, _PLAIN.replace(r"\.", ","), *(re.sub(r"\?P<\w+>", "?:", each.dressed) for each in _MARKS.values()))
+    )
+)
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number for ``numbers_in`` with one decimal mark or the other, whatever its signs are.
+
+    >>> [is_number(each) for each in ("-1.5e3", "12,345", "1.234,5", "$1,234.50", "12 %", "x1", "")]
+    [True, True, True, True, True, False, False]
+    """
+    if text[-1:].isdigit() and text.isascii() and "_" not in text:
+        with suppress(ValueError):  # most numbers, and faster than a pattern
+            return not math.isnan(float(text))
+    for pattern, plain in _UNUSUAL.items():
+        text = re.sub(pattern, plain, text)
+    return _EITHER.match(text) is not None
 
 
 def is_plain(texts: Any, decimal: str = ".") -> NDArray[np.bool_]:

@@ -533,7 +533,7 @@ def test_the_table_of_an_archive(tmp_path: Path) -> None:
      ("1a", False), ("12-34-x", False), ("1.2.3.4", False), ("Q1 2024", False)],
 )  # fmt: skip
 def test_what_looks_like_a_value_rather_than_a_name(text: str, number: bool) -> None:
-    assert dialect.is_number(text) == number
+    assert dialect.is_value(text) == number
 
 
 @pytest.mark.parametrize(
