@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mlp_xp._lib.arguments import did_you_mean, one_of
 from mlp_xp.data.cells import Cells, cells_of
-from mlp_xp.data.values import ISO, TRUTHS, category_key, dates_in, example_of, is_missing, numbers_in
+from mlp_xp.data.values import ISO, TRUTHS, category_key, dates_in, example_of, is_missing, numbers_in, without_unit
 
 _MOST_LISTED = 8  # names in an error
 
@@ -32,6 +32,7 @@ class Column(NamedTuple):
     parts: the parts of ``CYCLES`` that a date becomes besides.
     rare: categories that were seen too rarely to be learned from and share one column of 0 and 1.
     missing: whether a column of 0 and 1 says that the value is missing.
+    unit: what stands behind its numbers, such as "kg"; "" for nothing.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Column(NamedTuple):
     parts: tuple[str, ...] = ()
     rare: tuple[str, ...] = ()
     missing: bool = False
+    unit: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -157,7 +159,7 @@ def encode_into(
 
 
 def _write_numbers(X: NDArray[Any], column: Column, place: Place, cells: Cells, manner: Manner) -> Filled:
-    numbers = numbers_of(place, cells, column.decimal or manner.decimal)
+    numbers = numbers_of(place, cells, column.decimal or manner.decimal, column.unit)
     with np.errstate(over="ignore"):  # what overflows in the dtype of X is refused later, with the other values
         X[:, 0] = numbers
     return _mark_missing(X, column, np.isnan(numbers))
@@ -170,8 +172,8 @@ def _mark_missing(X: NDArray[Any], column: Column, missing: NDArray[np.bool_]) -
     return Filled(missing=int(missing.sum()))
 
 
-def numbers_of(place: Place, cells: Cells, decimal: str) -> NDArray[np.float64]:
-    """Cells as finite numbers (n,), NaN for a missing value; TRUE is 1 and FALSE is 0.
+def numbers_of(place: Place, cells: Cells, decimal: str, unit: str = "") -> NDArray[np.float64]:
+    """Cells as finite numbers (n,), NaN for a missing value; TRUE is 1 and FALSE is 0, and 70.1 kg is 70.1.
 
     Raises:
         ValueError: for a text that says neither a number nor that there is none, and for infinity.
@@ -180,7 +182,7 @@ def numbers_of(place: Place, cells: Cells, decimal: str) -> NDArray[np.float64]:
         numbers = cells.numbers
     else:
         cells = cells.as_texts()
-        values = numbers_in(cells.texts, decimal)
+        values = numbers_in(without_unit(cells.texts, unit), decimal)
         for position in np.flatnonzero(np.isnan(values)):
             if cells.texts[position].lower() in TRUTHS:
                 values[position] = TRUTHS.index(cells.texts[position].lower())

@@ -66,6 +66,7 @@ class Recipe(NamedTuple):
     reading: how files are read that don't say it themselves.
     numbers: "plain", or "piecewise" for bins between quantiles.
     bins: their edges for each column of X that ``rows`` returns, () for one without; empty before ``learn_fill``.
+    target_unit: what stands behind the numbers of the target, such as "kg"; "" for nothing.
     """
 
     task: str
@@ -82,6 +83,7 @@ class Recipe(NamedTuple):
     reading: Reading = Reading()
     numbers: str = "plain"
     bins: tuple[tuple[float, ...], ...] = ()
+    target_unit: str = ""
 
     def rows(
         self, where: str, chunk: Chunk, dropping: bool = False, labelled: bool = True, dtype: Any = np.float64
@@ -152,7 +154,8 @@ class Recipe(NamedTuple):
         decimal = self.target_decimal or manner.decimal
         cells = cells_of(f"{where}: the target {self.target!r}", frame[self.target], decimal, manner.missing)
         if self.labels is None:
-            y: NDArray[Any] = numbers_of(place, cells, decimal).copy()  # a view would keep the data frame alive
+            numbers = numbers_of(place, cells, decimal, self.target_unit)
+            y: NDArray[Any] = numbers.copy()  # a view would keep the data frame alive
             absent = np.isnan(y)
             if self.task == "classification":
                 y = as_labels(place, np.where(absent, 0.0, y))
@@ -394,12 +397,12 @@ def _learn_table(source: Source, wanted: Wanted) -> Learned:
     given = source.reading
     recipe = Recipe(
         answer.task, target, columns, made, len(made), wanted.missing, unknown=wanted.unknown, labels=answer.labels,
-        target_decimal=answer.decimal, numbers=wanted.numbers,
+        target_decimal=answer.decimal, target_unit=answer.unit, numbers=wanted.numbers,
         reading=Reading(given.separator, given.decimal, header=given.header, missing=given.missing),
     )  # fmt: skip
     abouts = tuple(_about(name, tallies[name], decisions.get(name), answer) for name in names)
-    notes = (*_notes(decisions, wanted), *_missing_note(decisions, abouts, target, wanted))
-    return Learned(recipe, answer.reason, notes, abouts, rows)
+    notes = (answer.note, *_notes(decisions, wanted), *_missing_note(decisions, abouts, target, wanted))
+    return Learned(recipe, answer.reason, tuple(filter(None, notes)), abouts, rows)
 
 
 def survey(source: Source) -> dict[str, Tally]:
@@ -424,7 +427,7 @@ def survey(source: Source) -> dict[str, Tally]:
 def _about(name: str, tally: Tally, decision: Decision | None, answer: Answer) -> About:
     numeric = answer.labels is None if decision is None else decision.kind in ("number", "date")
     missing = tally.missing + (tally.dashes if numeric else 0)
-    counts = (tally.rows - missing, tally.distinct, missing)
+    counts = (tally.rows - missing, tally.distinct_numbers if numeric else tally.distinct, missing)
     if decision is None:
         taken_for = f"target: {answer.kinds:,} classes" if answer.task == "classification" else "target: number"
         return About(name, taken_for, *counts, 0, answer.reason)

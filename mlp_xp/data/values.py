@@ -204,6 +204,32 @@ def is_plain(texts: Any, decimal: str = ".") -> NDArray[np.bool_]:
     return np.asarray(compute.match_substring_regex(texts, pattern), dtype=bool)
 
 
+_BEHIND = re.compile("([^A-Za-zµμ°Ω]*[0-9][.,]?)([ \u00a0]?)([A-Za-zµμ°Ω][A-Za-zµμ°Ω/0-9²³]{0,9})")
+_SIGNS = re.compile(r"[-+\u22120-9.,'\u2019\u02bc_()\s]+")  # all that a number may have but its currency
+_SAME = {"EUR": "€", "USD": "$", "US$": "$", "GBP": "£", "JPY": "¥", "INR": "₹", "Rs": "₹"}
+
+
+def currency_of(text: str) -> str:
+    """What stands before or behind a number such as ``$1,234.50``; "" for nothing."""
+    found = _SIGNS.sub("", text)
+    return _SAME.get(found, found)
+
+
+def measured(text: str) -> tuple[str, str] | None:
+    """The number in a text such as ``70.1 kg``, with the blank behind it, and its unit; None for another text.
+
+    >>> measured("70.1 kg"), measured("1.5K"), measured("70 square metres")
+    (('70.1 ', 'kg'), ('1.5', 'K'), None)
+    """
+    found = _BEHIND.fullmatch(text)
+    return (found[1] + found[2], found[3]) if found and is_number(found[1]) else None
+
+
+def without_unit(texts: Iterable[str], unit: str) -> list[str]:
+    """The texts without the unit behind them."""
+    return [text.removesuffix(unit).rstrip() if unit else text for text in texts]
+
+
 def is_padded(texts: Any) -> NDArray[np.bool_]:
     """Which of a pyarrow array's texts are whole numbers that begin with a needless zero, such as 007: (n,)."""
     from pyarrow import compute

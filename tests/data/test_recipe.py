@@ -27,6 +27,8 @@ def rows(recipe: Recipe, frame: dict[str, list[Any]], **options: Any) -> recipes
     return recipe.rows("new.parquet", Chunk(pd.DataFrame(frame), None, 0), **{"labelled": False, **options})
 
 
+Y = ["1.5", "2.5", "0.5", "3.5", "4.5", "2.25"]
+
 # --- missing values ----------------------------------------------------------------------------------------------
 
 HOLES = {"n": ["1", "", "3", "8", "?", "2"], "c": ["u", "v", "", "u", "v", "u"], "w": ["1", "2", "3", "5", "8", "9"],
@@ -48,6 +50,12 @@ def test_missing_numbers_get_the_median_and_a_column_categories_a_level_and_rows
     expected = [[1, 0, 1, 0, 0, 1], [2, 1, 0, 1, 0, 2], [3, 0, 0, 0, 1, 3], [2, 1, 0, 1, 0, 8], [2, 0, 1, 0, 0, 9]]
     np.testing.assert_array_equal(recipe.filled(encoded.X), expected)
     np.testing.assert_array_equal(encoded.y, [1.5, 2.5, 0.5, 4.5, 2.25])
+
+
+def test_a_mark_for_a_missing_number_is_no_value_of_its_own() -> None:
+    columns = learn(texts({"n": ["1", "-", "3", "4", ".", "4"], "c": ["u", "-", "v", "u", "v", "-"], "y": Y}), Wanted())
+    counts = [(each.values, each.missing, each.distinct) for each in columns.columns]
+    assert counts == [(4, 2, 3), (6, 0, 3), (6, 0, 6)]
 
 
 def test_a_value_missing_for_the_first_time_gets_the_median_and_is_counted() -> None:
@@ -95,7 +103,9 @@ def many_cities() -> dict[str, list[str]]:
 def test_rare_categories_share_a_level_and_unknown_ones_go_to_it() -> None:
     learned = learn(texts(many_cities()), Wanted())
     recipe = learned.recipe
-    assert learned.notes == ("column 'city' holds 2 categories in 2 rows that are rare and share one column of X",)
+    assert learned.notes == (
+        "column 'city' holds 27 categories, the 2 rarest of which, in 2 rows, are taken together for one, 'other'",
+    )
     assert learned.columns[0].taken_for == "27 categories"
     assert recipe.names[-1] == "city other"
     assert len(recipe.names) == 26
@@ -201,7 +211,8 @@ def test_a_label_that_is_not_known_is_handed_on_as_it_is() -> None:
 
 def test_a_target_with_currency_or_a_decimal_comma_is_a_number() -> None:
     for values, decimal in ((["$1,234.50", "$2", "$3.25"] * 2, "."), (["1.234,5", "2", "3,25"] * 2, ","),
-                            (["1234,5", "2", "3,25"] * 2, ".")):  # fmt: skip
+                            (["1234,5", "2", "3,25"] * 2, "."),
+                            (["1,234.5 km", "2 km", "3.25km"] * 2, ".")):  # fmt: skip
         source = texts({"x": X, "y": values}, decimal)
         learned = learn(source, Wanted())
         assert (learned.recipe.task, learned.columns[1].taken_for) == ("regression", "target: number")
