@@ -376,7 +376,7 @@ def _learn_table(source: Source, wanted: Wanted) -> Learned:
     for option, chosen in (("the target", (target,)), ("--drop", wanted.drop), ("--category", wanted.categories)):
         for name in chosen:
             check_named(option, where, names, name)
-    tallies, decimal = survey(source), source.reading.decimal or "."
+    tallies, decimal = survey(source, target), source.reading.decimal or "."
     rows = tallies[target].rows
     answer = answer_of(where, target, tallies, wanted, decimal)
     decisions = {
@@ -405,8 +405,8 @@ def _learn_table(source: Source, wanted: Wanted) -> Learned:
     return Learned(recipe, answer.reason, tuple(filter(None, notes)), abouts, rows)
 
 
-def survey(source: Source) -> dict[str, Tally]:
-    """The tally of each column of a table, from one pass over all of its rows.
+def survey(source: Source, target: str | None = None) -> dict[str, Tally]:
+    """The tally of each column of a table, from one pass over all of its rows; that of the target keeps spellings.
 
     Raises:
         ValueError: for a table without rows.
@@ -417,7 +417,8 @@ def survey(source: Source) -> dict[str, Tally]:
     decimal, missing = source.reading.decimal or ".", source.reading.missing
     for chunk in source.chunks(_rows_at_a_time(source)):
         for position, name in enumerate(names):
-            cells = cells_of(f"{source.where}: column {name!r}", chunk.X.iloc[:, position], decimal, missing)
+            where, column = f"{source.where}: column {name!r}", chunk.X.iloc[:, position]
+            cells = cells_of(where, column, decimal, missing, spelled=name == target)
             tallies[name] = look(tallies[name], cells, decimal, limit)
     if not names or not tallies[names[0]].rows:
         raise no_rows(source.where)

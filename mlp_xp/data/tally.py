@@ -199,14 +199,19 @@ def _look_at_numbers(before: Tally, numbers: NDArray[np.float64], limit: int) ->
         repeated = len(different) < len(known)
         if len(different) <= limit:
             values = dict(zip(different.tolist(), np.bincount(codes, minlength=len(different)).tolist(), strict=True))
-    counts = not missing and n and bool((numbers - numbers[0] == np.arange(n)).all())
     row = int(np.argmax(infinite))
     return Tally(
         n, missing, numbers=len(known), fraction=float(fractions[0]) if len(fractions) else None,
         repeated=repeated, values=values,
         infinite=Cell(first + row, str(numbers[row])) if infinite.any() else None,
-        start=float(numbers[0]) - first if counts else None, dates={} if len(fractions) else _compact(known),
+        start=_start(numbers, first), dates={} if len(fractions) else _compact(known),
     )  # fmt: skip
+
+
+def _start(numbers: NDArray[np.float64], first: int) -> float | None:
+    """The number of row 0 if numbers (n,), the first of which is in row ``first``, count the rows; else None."""
+    counts = len(numbers) and bool((numbers == numbers[0] + np.arange(len(numbers))).all())
+    return float(numbers[0]) - first if counts else None
 
 
 def _compact(numbers: NDArray[np.float64], times: NDArray[np.int64] | None = None) -> dict[str, Dates]:
@@ -279,7 +284,8 @@ def _look_at_texts(before: Tally, cells: Cells, decimal: str) -> Tally:
         int(times[is_number].sum()), int(times[is_number & is_padded(array)].sum()),
         _first(cells, dressed, first), _first(cells, odd, first),
         _first(cells, np.isinf(numbers), first), float(fractions[0]) if len(fractions) else None,
-        bool((times[is_number] > 1).any()), None, dates,
+        bool((times[is_number] > 1).any()),
+        _start(cells.by_row(numbers, np.nan), first) if is_number.all() else None, dates,
         {text: int(count) for text, count, gone in zip(texts, times, missing, strict=True) if count and not gone},
         cells.nominal, _units(texts, times, dressed, odd, decimal),
     )  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp.data.cells import Cells, plain_text
-from mlp_xp.data.columns import Held, Wanted, held_by, listed_names, mostly_distinct, read_as
+from mlp_xp.data.columns import Held, Wanted, counts_rows, held_by, listed_names, mostly_distinct, read_as
 from mlp_xp.data.encoding import Place
 from mlp_xp.data.tally import Tally, counted, spellings
 from mlp_xp.data.values import category_key, is_missing, numbers_in, without_unit
@@ -61,8 +61,13 @@ def answer_of(where: str, target: str, tallies: Mapping[str, Tally], wanted: Wan
         found = _Targets(None if seen is None else len(seen), tally.known, form, first, fraction)
         task, reason = _task_of(what, found, wanted.task)
         _check(f"{where}: {what}", found, task, another, wanted.task is not None)
-        said = read_as(tally, held).replace("--drop leaves it out", another)
-        return Answer(task, reason, None, held.decimal, held.unit, found.kinds or 0, f"{what} {said}" if said else "")
+        counting = counts_rows(target, tally, held)
+        if counting and wanted.target is None:
+            raise ValueError(f"{where}: {what}, the last column, {counting}; {another}, or this one if it is meant")
+        said = counting or read_as(tally, held).replace("--drop leaves it out", another)
+        spelled = None if task == "regression" else _spelled(tally, seen)
+        note = f"{what} {said}" if said else ""
+        return Answer(task, reason, spelled, held.decimal, held.unit, found.kinds or 0, note)
     counts = counted(tally)
     rare = counts is None or mostly_distinct(counts)
     if rare and not (counts and (forced or wanted.task == "classification")):
@@ -86,6 +91,13 @@ def _numbers_seen(tally: Tally, decimal: str, unit: str) -> list[float] | None:
     said = numbers_in(without_unit(texts, unit), decimal) if texts else np.zeros(0)
     others = (value for value in tally.values if not isinstance(value, str))
     return list(dict.fromkeys([*others, *said[~np.isnan(said)].tolist()]))
+
+
+def _spelled(tally: Tally, seen: list[float] | None) -> tuple[str, ...] | None:
+    """The spellings of whole numbers that the file does not write as such, as 1.0 or +1; None where it does."""
+    labels = spellings(tally)
+    plain = seen is not None and not tally.dashes and list(labels) == list(map(plain_text, seen))
+    return tuple(labels.values()) if plain and any(key != label for key, label in labels.items()) else None
 
 
 class _Targets(NamedTuple):

@@ -46,14 +46,15 @@ def is_missing(texts: Sequence[str], also: Iterable[str] = (), among_numbers: bo
 
 # --- categories --------------------------------------------------------------------------------------------------
 
-_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0*")
+_WHOLE = re.compile(r"\+?(-?(?:0|[1-9][0-9]*))(?:\.0*)?")
 
 
 def category_key(text: str) -> str:
     """What decides whether two texts are the same category, whatever kind of file they are from.
 
-    A whole number is the same with and without a point: Parquet turns whole numbers with a missing value into numbers
-    with a point. A truth value is the same in small and capital letters. A leading zero makes a difference.
+    A whole number is the same with and without a point or a plus sign: Parquet turns whole numbers with a missing
+    value into numbers with a point. A truth value is the same in small and capital letters. A leading zero makes a
+    difference.
 
     >>> category_key("6.0") == category_key("6"), category_key("00001") == category_key("1")
     (True, False)

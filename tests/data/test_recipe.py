@@ -182,7 +182,8 @@ X = [str(number + 0.5) for number in range(6)]
         (["00001", "1"], ["00001", "1"], ["00001", "1"]),
         (["x", "y"], ["x", "y"], ["x", "y"]),
         (["1", "2"], [1.0, 2.0], [1, 2]),
-        (["1.0", "2.0"], [1, 2], [1, 2]),
+        (["1.0", "2.0"], [1, 2], ["1.0", "2.0"]),
+        (["+1", "-1"], [1.0, -1.0], ["+1", "-1"]),
         (["$1", "$2"], ["1", "2"], [1, 2]),
     ],
     ids=lambda values: " ".join(map(str, values)),
@@ -274,6 +275,25 @@ def test_a_target_that_cannot_be_learned_is_refused(values: list[str], task: str
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - compared below
         learn(texts({"x": x, "z": x[::-1], "y": values}), Wanted(task=task))
     assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        ([str(n) for n in range(1000, 1080)], "counts the rows"),
+        ([f"{n}.0" for n in range(80)], "counts the rows"),
+        ([str(842302 + 17 * (n * 7 % 80)) for n in range(80)], "holds a number of its own in every row"),
+    ],
+)
+def test_a_target_that_counts_the_rows_is_refused_unless_it_is_named(values: list[str], what: str) -> None:
+    source = texts({"x": [str(n % 7 + 0.5) for n in range(80)], "id": values})
+    with pytest.raises(ValueError, match="the last column") as caught:
+        learn(source, Wanted())
+    assert str(caught.value) == (
+        f"data.csv: the target 'id', the last column, {what}, as an identifier does; --target names another column, "
+        "such as 'x', or this one if it is meant"
+    )
+    assert learn(source, Wanted(target="id")).notes == (f"the target 'id' {what}, as an identifier does",)
 
 
 def test_names_are_classes_where_the_user_insists() -> None:
