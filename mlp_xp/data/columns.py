@@ -17,7 +17,7 @@ import numpy as np
 from mlp_xp.data.cells import plain_text
 from mlp_xp.data.encoding import CYCLES, Column, as_missing
 from mlp_xp.data.tally import Cell, Dates, Tally, Unit, counted, keys_of, spellings
-from mlp_xp.data.values import COMPACT, TRUTHS, example_of, is_missing, is_number, numbers_in, open_mark
+from mlp_xp.data.values import COMPACT, TRUTHS, example_of, is_missing, is_number, numbers_in, open_mark, other_order
 
 _MAIN_SHARE = 0.5  # a column holds numbers, or dates, with mistakes among them if more of its values are such
 _SLIPS, _SLIPS_SHARE = 2, 0.02  # so many texts among numbers, or so large a share, are mistakes
@@ -305,9 +305,6 @@ def _date_forms(tally: Tally) -> tuple[str, ...]:
     return tuple(form for form, dates in tally.dates.items() if dates.rows == most)
 
 
-_OTHER_ORDER = {"%m/%d/%Y": "%d/%m/%Y", "%m/%d/%y": "%d/%m/%y", "%d-%m-%Y": "%m-%d-%Y"}
-
-
 def _date(name: str, tally: Tally, forms: tuple[str, ...], missing: bool) -> Decision:
     form = forms[0]
     dates = tally.dates[form]
@@ -318,7 +315,7 @@ def _date(name: str, tally: Tally, forms: tuple[str, ...], missing: bool) -> Dec
     column = Column(name, None, "date", form, "", dates.low, chosen, (), missing)
     besides = "".join(f", {part}" for part in chosen)
     why = f"holds dates, read as days since {np.datetime64(dates.low, 'D')}{besides}"
-    if _OTHER_ORDER.get(form[:8], "none") + form[8:] in forms:
+    if other_order(form) in forms:
         order = "month" if form.startswith("%m") else "day"
         why += f"; the {order} is taken to stand first, which these dates leave open"
     return Decision("date", column, why)

@@ -147,7 +147,9 @@ def _numeric(rows: Sequence[Sequence[str]], width: int) -> list[int]:
 # --- header and rows ---------------------------------------------------------------------------------------------
 
 
-def lay_out(where: str, lines: Sequence[str], separator: str, header: bool | None) -> Layout:
+def lay_out(
+    where: str, lines: Sequence[str], separator: str, header: bool | None, usual: Sequence[tuple[str, ...]] = ()
+) -> Layout:
     """Where the rows begin in the first lines of a table, and what its columns are called.
 
     Args:
@@ -155,6 +157,7 @@ def lay_out(where: str, lines: Sequence[str], separator: str, header: bool | Non
         lines: the first lines, comments among them.
         separator: between two fields.
         header: whether a line names the columns; None to find it.
+        usual: what as many columns are called where no line names them.
 
     Raises:
         ValueError: when the header has another number of fields than the rows.
@@ -172,7 +175,7 @@ def lay_out(where: str, lines: Sequence[str], separator: str, header: bool | Non
     first, below = rows[0].fields, [row.fields for row in rows[1:] if len(row.fields) == width]
     if header is not True and _counts(first, width):
         notes.append(f"line {rows[0].first} counts rows and columns, as scikit-learn's files do, and is left out")
-        return _numbered(width, rows[0].line, notes)
+        return _numbered(width, rows[0].line, notes, usual)
     named = _named_in_comment(lines[:comments], separator, width)
     if header is not False and named and not (below and _texts_above_numbers(first, below)):
         notes.append(f"line {comments} names the columns, a comment")
@@ -182,7 +185,7 @@ def lay_out(where: str, lines: Sequence[str], separator: str, header: bool | Non
     if len(first) != width:
         notes.append(f"line {rows[0].first} has {len(first)} fields, the others {width}, and is left out")
         start = rows[0].line
-    return _numbered(width, start, notes)
+    return _numbered(width, start, notes, usual)
 
 
 def comments_in(lines: Sequence[str]) -> int:
@@ -273,11 +276,15 @@ def _are_years(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     return len(steps) == 1 and steps != {0} and not all(re.fullmatch("[12]\\d{3}", each) for each in column)
 
 
-def _numbered(width: int, skip: int, notes: list[str]) -> Layout:
+def _numbered(width: int, skip: int, notes: list[str], usual: Sequence[tuple[str, ...]]) -> Layout:
+    for names in usual:
+        if len(names) == width:
+            said = f"no line names the columns, so they are called as in training, {names[0]!r} to {names[-1]!r}"
+            return Layout(names, tuple(range(width)), width, skip, False, (*notes, said))
     names = tuple(f"column_{position}" for position in range(1, width + 1))
     called = "column_1" if width == 1 else f"column_1 to column_{width}"
-    said = (*notes, f"no line names the columns, so they are called {called}; --header takes the first line for names")
-    return Layout(names, tuple(range(width)), width, skip, False, said)
+    said = f"no line names the columns, so they are called {called}; --header takes the first line for names"
+    return Layout(names, tuple(range(width)), width, skip, False, (*notes, said))
 
 
 def _called(

@@ -39,6 +39,7 @@ class Encoded(NamedTuple):
     kept: the number of each row in the data, from 0.
     unknown: column -> in how many rows it has a category that the training did not have.
     missing: column -> in how many rows a missing value is filled in.
+    styles: column -> how one of its dates is read, where they are written in another style than in training.
     """
 
     X: NDArray[Any]
@@ -46,6 +47,7 @@ class Encoded(NamedTuple):
     kept: NDArray[np.int64]
     unknown: dict[str, int]
     missing: dict[str, int]
+    styles: Mapping[str, str] = {}
 
 
 class Recipe(NamedTuple):
@@ -67,6 +69,7 @@ class Recipe(NamedTuple):
     numbers: "plain", or "piecewise" for bins between quantiles.
     bins: their edges for each column of X that ``rows`` returns, () for one without; empty before ``learn_fill``.
     target_unit: what stands behind the numbers of the target, such as "kg"; "" for nothing.
+    given: the names of all columns of the data, in its order; empty for arrays and for models up to 0.1.0.
     """
 
     task: str
@@ -84,6 +87,12 @@ class Recipe(NamedTuple):
     numbers: str = "plain"
     bins: tuple[tuple[float, ...], ...] = ()
     target_unit: str = ""
+    given: tuple[str, ...] = ()
+
+    @property
+    def orders(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the columns of data that does not name them: as in training, and without the target."""
+        return self.given, tuple(name for name in self.given if name != self.target)
 
     def rows(
         self, where: str, chunk: Chunk, dropping: bool = False, labelled: bool = True, dtype: Any = np.float64
@@ -119,7 +128,9 @@ class Recipe(NamedTuple):
             X, kept, y = X[~gone], kept[~gone], None if y is None else y[~gone]
             found = {name: each._replace(missing=0) for name, each in found.items()}
         unknown = {name: each.unknown for name, each in found.items() if each.unknown}
-        return Encoded(X, y, kept, unknown, {name: each.missing for name, each in found.items() if each.missing})
+        missing = {name: each.missing for name, each in found.items() if each.missing}
+        styles = {name: each.style for name, each in found.items() if each.style}
+        return Encoded(X, y, kept, unknown, missing, styles)
 
     @property
     def _manner(self) -> Manner:
@@ -398,7 +409,7 @@ def _learn_table(source: Source, wanted: Wanted) -> Learned:
     recipe = Recipe(
         answer.task, target, columns, made, len(made), wanted.missing, unknown=wanted.unknown, labels=answer.labels,
         target_decimal=answer.decimal, target_unit=answer.unit, numbers=wanted.numbers,
-        reading=Reading(given.separator, given.decimal, header=given.header, missing=given.missing),
+        reading=Reading(given.separator, given.decimal, header=given.header, missing=given.missing), given=names,
     )  # fmt: skip
     abouts = tuple(_about(name, tallies[name], decisions.get(name), answer) for name in names)
     notes = (answer.note, *_notes(decisions, wanted), *_missing_note(decisions, abouts, target, wanted))

@@ -11,7 +11,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple, TextIO
@@ -46,11 +46,14 @@ class _File(NamedTuple):
     empty: bool
 
 
-def open_text(found: Found, reading: Reading, usual: Reading = BY_LOOKING) -> Source:
+def open_text(
+    found: Found, reading: Reading, usual: Reading = BY_LOOKING, names: Sequence[tuple[str, ...]] = ()
+) -> Source:
     """The table in a text file, read as ``reading`` says; what that leaves open is found by looking.
 
     ``usual`` says whether there is a header and what is missing where ``reading`` does not, and the decimal mark where
-    no number shows it; a file with other separators must show its own where that makes a difference.
+    no number shows it; a file with other separators must show its own where that makes a difference. As many columns as
+    there are in one of ``names`` are called so where no line names them.
 
     Raises:
         ValueError: when it is no text, or no table.
@@ -62,7 +65,7 @@ def open_text(found: Found, reading: Reading, usual: Reading = BY_LOOKING) -> So
     _refuse(found, lines[0], reading.separator or dialect.CANDIDATES)
     separator = reading.separator or dialect.find_separator(lines[dialect.comments_in(lines) :])
     try:
-        layout = dialect.lay_out(found.where, lines, separator, reading.header)
+        layout = dialect.lay_out(found.where, lines, separator, reading.header, names)
     except csv.Error as error:
         raise ValueError(f"{found.where} can't be read as a table: {error}; a quote may be open") from None
     spaced = separator == " " or any(f'{separator} "' in line for line in lines)

@@ -284,6 +284,18 @@ def _may_be_date(text: str) -> bool:
     return 6 <= len(text) <= _LONGEST and _DATE.fullmatch(text) is not None
 
 
+_OTHER_ORDER = {"%m/%d/": "%d/%m/", "%d/%m/": "%m/%d/", "%d-%m-": "%m-%d-", "%m-%d-": "%d-%m-"}
+
+
+def other_order(form: str) -> str:
+    """The form of ``FORMATS`` in which month and day change their places; "" if there is none.
+
+    >>> other_order("%m/%d/%Y %H:%M"), other_order("%d.%m.%Y")
+    ('%d/%m/%Y %H:%M', '')
+    """
+    return _OTHER_ORDER[form[:6]] + form[6:] if form[:6] in _OTHER_ORDER else ""
+
+
 def dates_in(texts: Sequence[str], form: str) -> NDArray[np.datetime64]:
     """The moment (UTC) that each text says in one form of ``FORMATS``; NaT where it says none.
 

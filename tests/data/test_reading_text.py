@@ -332,6 +332,18 @@ def test_new_data_with_other_separators_must_show_its_decimal_mark_where_that_ma
         assert data.open_data(path, usual=usual).reading.decimal == mark
 
 
+@pytest.mark.parametrize(("raw", "names"), [("1.5;x\n2.5;y\n", ("a", "b")), ("1.5;x;7\n2.5;y;8\n", ("a", "b", "t"))])
+def test_new_data_without_a_header_has_the_names_of_the_training(
+    tmp_path: Path, raw: str, names: tuple[str, ...]
+) -> None:
+    (tmp_path / "data.csv").write_text(raw)
+    orders = (("a", "b", "t"), ("a", "b"))
+    source = data.open_data(tmp_path / "data.csv", Reading(header=False), Reading(header=True), orders)
+    assert (source.columns, [row[:2] for row in rows_of(source)]) == (names, ROWS)
+    said = f"no line names the columns, so they are called as in training, 'a' to {names[-1]!r}"
+    assert source.notes == ("read with ';' between fields", said)
+
+
 def test_a_resolved_reading_is_not_said_again(tmp_path: Path) -> None:
     source = opened(tmp_path, "a;b\n1,5;x\n2,5;y\n", missing=("-9",))
     assert source.reading == Reading(";", ",", "utf-8", True, ("-9",))

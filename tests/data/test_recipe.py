@@ -167,6 +167,9 @@ def test_a_column_of_the_training_that_is_not_there_is_named() -> None:
         rows(recipe, {"b": [1], "aera": [1]})
     with pytest.raises(ValueError, match=f"{trained} 'd'$"):
         rows(recipe, {"d": [1]})
+    values = "'70.5'; --no-header takes that for a row, and the columns for those of the training in order$"
+    with pytest.raises(ValueError, match=f"{trained} {values}"):
+        rows(recipe, {"70.5": [1]})
 
 
 # --- targets -----------------------------------------------------------------------------------------------------
@@ -445,6 +448,49 @@ def test_a_table_without_rows_is_refused() -> None:
     for use in (lambda source: learn(source, Wanted()), lambda source: read(source, Recipe.from_notes(OLD))):
         with pytest.raises(ValueError, match=r"^data.csv must have at least one row, got none$"):
             use(texts({"a": [], "y": []}))
+
+
+STYLES = {
+    "dots": (["11.05.2023", "", "03.04.2023"], ["2023-05-11", "", "2023-04-03"], "'11.05.2023' is read as 2023-05-11"),
+    "slashes, a day above 12": (["3/4/2023", "NA", "25/12/2023"], ["2023-04-03", "", "2023-12-25"],
+                                "'25/12/2023' is read as 2023-12-25"),
+    "whole numbers": (["20230511", "", "20230403"], ["2023-05-11", "", "2023-04-03"],
+                      "'20230511' is read as 2023-05-11"),
+    "a time": (["May 1, 2023", "May 3, 2023", ""], ["2023-05-01", "2023-05-03", ""],
+               "'May 3, 2023' is read as 2023-05-03"),
+    "as in training": (["2023-05-11", "", "2023-04-03"], ["2023-05-11", "", "2023-04-03"], None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("new", "meant", "said"), STYLES.values(), ids=STYLES)
+def test_new_dates_in_another_style_are_read_where_it_leaves_no_doubt(
+    new: list[str], meant: list[str], said: str | None
+) -> None:
+    days = ["2020-01-05", "2020-02-17", "2020-12-31"]
+    recipe = learn(texts({"day": days, "y": ["1.5", "2.5", "0.5"]}), Wanted()).recipe
+    encoded, expected = (rows(recipe, {"day": pd.Series(each, dtype="str")}) for each in (new, meant))
+    np.testing.assert_array_equal(encoded.X, expected.X)
+    assert encoded.styles.get("day") == said
+
+
+@pytest.mark.parametrize(
+    ("trained", "new", "sentence"),
+    [
+        ("2020-12-31", "03/04/2023", "column 'day' has the date '03/04/2023', which may be 2023-03-04 or 2023-04-03; "
+         "dates in 'day' that are written as '2020-12-31' leave no doubt"),
+        ("12/31/2020", "25/12/2023", "row 1, column 'day' must be a date such as '12/31/2020', got '25/12/2023'; --na "
+         "'25/12/2023' takes it for a missing value"),
+        ("2020-12-31", "31.12.23", "row 1, column 'day' must be a date such as '2020-12-31', got '31.12.23'; --na "
+         "'31.12.23' takes it for a missing value"),
+    ],
+    ids=["month or day", "the other order", "two digits of a year"],
+)  # fmt: skip
+def test_new_dates_that_leave_a_doubt_are_refused(trained: str, new: str, sentence: str) -> None:
+    other = trained.replace("31", "30")
+    recipe = learn(texts({"day": [trained, other, trained], "y": ["1.5", "2.5", "0.5"]}), Wanted()).recipe
+    with pytest.raises(ValueError, match="column 'day'") as caught:
+        rows(recipe, {"day": [new, new]})
+    assert str(caught.value) == f"new.parquet: {sentence}"
 
 
 def test_sentences_about_new_data_name_only_what_predict_and_evaluate_have() -> None:
