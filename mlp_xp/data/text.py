@@ -1,8 +1,8 @@
 """Text tables, read a batch at a time: every column is text, exactly as it stands in the file.
 
 ``dialect`` looks at the first lines; the encoding, and a decimal mark that these do not show, are looked for in the
-whole file. Arrow reads the rows, except where fields are parted by blanks or a quote follows a blank: there ``csv`` of
-the standard library does, five times slower.
+whole file. Arrow reads the rows, except where fields are parted by blanks and some are quoted, or a quote follows a
+blank: there ``csv`` of the standard library does, five times slower.
 
 Before: ``files`` finds the file. Next: ``columns`` decides what each column holds.
 """
@@ -68,7 +68,7 @@ def open_text(
         layout = dialect.lay_out(found.where, lines, separator, reading.header, names)
     except csv.Error as error:
         raise ValueError(f"{found.where} can't be read as a table: {error}; a quote may be open") from None
-    spaced = separator == " " or any(f'{separator} "' in line for line in lines)
+    spaced = _is_quoted(found) if separator == " " else any(f'{separator} "' in line for line in lines)
     empty = whole and not any(line.strip() for line in lines[layout.skip :])
     file = _File(found, encoding, separator, layout, spaced, empty)
     found_mark = reading.decimal or _decimal(file, usual)
@@ -241,14 +241,14 @@ def _frames_by_arrow(file: _File, rows: int) -> Iterator[Any]:
     names = list(map(str, range(file.layout.width)))
     chosen = [names[position] for position in file.layout.chosen]
     reading = arrow.ReadOptions(block_size=_BLOCK, skip_rows=file.layout.skip, column_names=names, use_threads=False,
-                                encoding=file.encoding)  # fmt: skip
+                                encoding="utf-8" if file.separator == " " else file.encoding)  # fmt: skip
     ragged = lambda row: "error" if row.text.strip() else "skip"  # noqa: E731
     parsing = arrow.ParseOptions(delimiter=file.separator, newlines_in_values=True, invalid_row_handler=ragged)
     types = dict.fromkeys(names, pa.string())
     texts = arrow.ConvertOptions(column_types=types, include_columns=chosen, strings_can_be_null=False)
     last = ""
     try:
-        with file.found.open() as opened, arrow.open_csv(opened, reading, parsing, texts) as reader:
+        with _bytes(file) as opened, arrow.open_csv(opened, reading, parsing, texts) as reader:
             for batch in reader:
                 last = batch.column(batch.num_columns - 1)[-1].as_py() if batch.num_rows else last
                 stripped = [pc.utf8_trim_whitespace(column) for column in batch.columns]
@@ -258,6 +258,62 @@ def _frames_by_arrow(file: _File, rows: int) -> Iterator[Any]:
     except (pa.ArrowInvalid, UnicodeError) as error:
         raise _explained(file, error) from None
     _check_last(file, last)
+
+
+@contextmanager
+def _bytes(file: _File) -> Iterator[Any]:
+    """The bytes for Arrow: those of the file, but that one blank stands for several, and none at an end of a line."""
+    if file.separator != " ":
+        with file.found.open() as opened:
+            yield opened
+        return
+    import pyarrow as pa
+
+    with _lines(file.found, file.encoding) as text:
+        yield pa.PythonFile(_SingleBlanks(text), mode="r")
+
+
+class _SingleBlanks(io.RawIOBase):
+    """A text in UTF-8 whose fields are parted by one blank each, for a reader that knows no others."""
+
+    def __init__(self, text: TextIO) -> None:
+        super().__init__()
+        self._text, self._left = text, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes, or fewer at the end; all for -1."""
+        parts, length = [self._left], len(self._left)
+        while (size < 0 or length < size) and (lines := self._text.read(_HEAD)):
+            lines += self._text.readline()  # a run of blanks never ends with a part
+            parts.append(_with_single_blanks(lines).encode())
+            length += len(parts[-1])
+        whole = b"".join(parts)
+        self._left = whole[size:] if size >= 0 else b""
+        return whole[:size] if size >= 0 else whole
+
+
+def _with_single_blanks(lines: str) -> str:
+    r"""Whole lines, with one blank for several, and none at the ends.
+
+    >>> _with_single_blanks("  1  2\n   3 4 \t\r\n\n5    6 ")
+    '1 2\n3 4\r\n\n5 6'
+    """
+    if "\t" in lines:
+        lines = re.sub("[ \t]+(?=[\r\n]|$)", "", lines)
+    while "  " in lines:
+        lines = lines.replace("  ", " ")
+    for at_end, end in ((" \n", "\n"), (" \r", "\r"), ("\n ", "\n"), ("\r ", "\r")):
+        lines = lines.replace(at_end, end)
+    return lines.strip(" \t")
+
+
+def _is_quoted(found: Found) -> bool:
+    """Whether there may be a quoted field."""
+    with found.open() as file:
+        return any(b'"' in block for block in _blocks(file))
 
 
 def _frames_by_csv(file: _File, rows: int) -> Iterator[Any]:

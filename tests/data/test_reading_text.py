@@ -403,6 +403,18 @@ def test_rows_are_the_same_in_parts_of_any_size(tmp_path: Path) -> None:
     assert max(len(chunk.X) for chunk in source.chunks(7)) == 7
 
 
+def test_blanks_between_fields_are_the_same_wherever_a_part_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [[str(number), "x" * (number % 5 + 1), f"{number / 8}"] for number in range(300)]
+    lines = [f"{' ' * (number % 3)}{'   '.join(row)}{' ' * (number % 2)}\r\n" for number, row in enumerate(rows)]
+    source = opened(tmp_path, "n k y\n" + "".join(lines))
+    monkeypatch.setattr("mlp_xp.data.text._HEAD", 37)
+    assert rows_of(source) == rows
+    quoted = opened(tmp_path, 'n k y\n"0"  x 0.0\n' + "".join(lines[1:]))  # read by the standard library
+    assert rows_of(quoted) == rows
+
+
 # --- what is refused ---------------------------------------------------------------------------------------------
 
 LINE_3 = "data.csv: line 3 must have 2 fields as the header has,"
