@@ -144,18 +144,22 @@ def _plain_numbers(array: Any, decimal: str) -> NDArray[np.float64] | None:
         return None
     if np.nanmax(np.abs(numbers), initial=0.0) >= _EXACT:  # digits would be lost, infinity has a spelling to show
         return None
-    return None if _has_needless_zero(array, numbers) else numbers
+    return None if _has_needless_zero(array) else numbers
 
 
-def _has_needless_zero(array: Any, numbers: NDArray[np.float64]) -> bool:
-    """Whether a number begins with a zero before another digit, which may make a code of it."""
+def _has_needless_zero(numbers: Any) -> bool:
+    """Whether one of some plain numbers begins with a zero before another digit, which may make a code of it."""
+    import pyarrow as pa
     from pyarrow import compute
 
-    if not np.signbit(numbers).any() and not compute.any(compute.starts_with(array, "+")).as_py():
-        # a pattern takes longer than the numbers do, so few texts are compared with it
-        zeros = compute.and_(compute.starts_with(array, "0"), compute.greater(compute.binary_length(array), 1))
-        array = array.filter(zeros)
-    return bool(compute.any(compute.match_substring_regex(array, "^[+-]?0[0-9]")).as_py())
+    # a pattern takes longer than all the rest, so only what begins with a zero or a sign is compared with it
+    _, ends, letters = numbers.buffers()
+    ends = np.frombuffer(ends, np.int64)[numbers.offset : numbers.offset + len(numbers) + 1]
+    longer = np.flatnonzero(np.diff(ends) > 1)
+    first = np.frombuffer(letters, np.uint8)[ends[longer]]
+    doubtful = longer[(first == ord("0")) | (first == ord("-")) | (first == ord("+"))]
+    found = compute.match_substring_regex(numbers.take(pa.array(doubtful)), "^[+-]?0[0-9]")
+    return bool(compute.any(found).as_py())
 
 
 def _stripped(texts: tuple[str, ...], codes: NDArray[np.int64], nominal: bool = False) -> Cells:
