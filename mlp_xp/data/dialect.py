@@ -53,8 +53,13 @@ class Layout(NamedTuple):
     notes: tuple[str, ...]
 
 
+def is_empty(text: str) -> bool:
+    """Whether a line has no more than blanks, and the mark of DOS for the end of a file."""
+    return not text.replace("\x1a", "").strip()
+
+
 def split(lines: Iterable[str], separator: str) -> Iterator[Row]:
-    """The rows of ``lines``; blanks after a separator count for nothing, and lines that are empty are left out.
+    """The rows of ``lines``; blanks after a separator count for nothing, and lines without a text are left out.
 
     Raises:
         csv.Error: for a field of more than 128 KiB.
@@ -63,7 +68,7 @@ def split(lines: Iterable[str], separator: str) -> Iterator[Row]:
     rows = csv.reader(stripped, delimiter=separator, skipinitialspace=True)
     before = 0
     for fields in rows:
-        if len(fields) > 1 or any(field.strip() for field in fields):
+        if len(fields) > 1 or not is_empty(fields[0] if fields else ""):
             yield Row(fields, before + 1, rows.line_num)
         before = rows.line_num
 
@@ -177,7 +182,9 @@ def lay_out(
         notes.append(f"line {rows[0].first} counts rows and columns, as scikit-learn's files do, and is left out")
         return _numbered(width, rows[0].line, notes, usual)
     named = _named_in_comment(lines[:comments], separator, width)
-    if header is not False and named and not (below and _texts_above_numbers(first, below)):
+    by_comment = header is not False and named and not (below and _texts_above_numbers(first, below))
+    notes[:0] = _comments_note(lines[: comments - bool(by_comment)])
+    if by_comment and named:
         notes.append(f"line {comments} names the columns, a comment")
         return _called(where, named, [first, *below], width, start, notes)
     if is_header(first, below) if header is None else header:
@@ -194,6 +201,16 @@ def comments_in(lines: Sequence[str]) -> int:
         if line.strip() and not line.startswith("#") and not re.fullmatch(r'"?sep=."?', line.strip()):
             return count
     return 0
+
+
+def _comments_note(lines: Sequence[str]) -> list[str]:
+    """A sentence about comments that are left out."""
+    found = [(number, line) for number, line in enumerate(lines, 1) if line.startswith("#")]
+    if not found:
+        return []
+    (first, text), (last, _) = found[0], found[-1]
+    which = f"line {first} is a comment and is" if first == last else f"lines {first} to {last} are comments and are"
+    return [f"{which} left out: {_shown([text])}"]
 
 
 def _named_in_comment(comments: Sequence[str], separator: str, width: int) -> list[str] | None:

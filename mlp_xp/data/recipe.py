@@ -203,8 +203,11 @@ class Recipe(NamedTuple):
         return self._replace(bins=bins, names=tuple(names), width=width)
 
     def filled(self, X: NDArray[Any]) -> NDArray[Any]:
-        """X as a model takes it: what is learned in place of a missing value, and numbers in bins if that is wanted."""
-        if self.fill:
+        """X as a model takes it: what is learned in place of a missing value, and numbers in bins if that is wanted.
+
+        X itself where nothing is to be done.
+        """
+        if self.fill and np.isnan(X.max(initial=0.0)):  # a copy of a large X may be too much
             X = np.where(np.isnan(X), np.asarray(self.fill, dtype=X.dtype), X)
         if not any(self.bins):
             return X

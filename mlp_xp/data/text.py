@@ -242,7 +242,7 @@ def _frames_by_arrow(file: _File, rows: int) -> Iterator[Any]:
     chosen = [names[position] for position in file.layout.chosen]
     reading = arrow.ReadOptions(block_size=_BLOCK, skip_rows=file.layout.skip, column_names=names, use_threads=False,
                                 encoding="utf-8" if file.separator == " " else file.encoding)  # fmt: skip
-    ragged = lambda row: "error" if row.text.strip() else "skip"  # noqa: E731
+    ragged = lambda row: "skip" if dialect.is_empty(row.text) else "error"  # noqa: E731
     parsing = arrow.ParseOptions(delimiter=file.separator, newlines_in_values=True, invalid_row_handler=ragged)
     types = dict.fromkeys(names, pa.string())
     texts = arrow.ConvertOptions(column_types=types, include_columns=chosen, strings_can_be_null=False)
@@ -253,6 +253,8 @@ def _frames_by_arrow(file: _File, rows: int) -> Iterator[Any]:
                 last = batch.column(batch.num_columns - 1)[-1].as_py() if batch.num_rows else last
                 stripped = [pc.utf8_trim_whitespace(column) for column in batch.columns]
                 whole = pa.record_batch(stripped, names=chosen)
+                if file.layout.width == 1:  # no line of one column is ragged
+                    whole = whole.filter(pc.not_equal(whole.column(0), "\x1a"))
                 for low in range(0, whole.num_rows, rows):
                     yield whole.slice(low, rows).to_pandas().set_axis(list(file.layout.names), axis=1)
     except (pa.ArrowInvalid, UnicodeError) as error:

@@ -155,7 +155,20 @@ FOUND: dict[str, tuple[str, list[str], list[list[str]], list[str]]] = {
     "nothing becomes a number": (
         "a,b\n00001,TRUE\n1,True\n1.0,1e3\n", ["a", "b"], [["00001", "TRUE"], ["1", "True"], ["1.0", "1e3"]], [],
     ),
-    "comments": ("# made by us\n# on a Monday\na,b\n1.5,x\n2.5,y\n", ["a", "b"], ROWS, []),
+    "comments": (
+        "# made by us\n# on a Monday\na,b\n1.5,x\n2.5,y\n", ["a", "b"], ROWS,
+        ["lines 1 to 2 are comments and are left out: '# made by us'"],
+    ),
+    "a comment above names in a comment": (
+        "# made by us\n# a b\n1.5 2.5\n3.5 4.5\n", ["a", "b"], [["1.5", "2.5"], ["3.5", "4.5"]],
+        ["read with blanks between fields", "line 1 is a comment and is left out: '# made by us'",
+         "line 2 names the columns, a comment"],
+    ),
+    "the end of a file of DOS": ("a,b\r\n1.5,x\r\n2.5,y\r\n\x1a", ["a", "b"], ROWS, []),
+    "the end of a file of DOS, one column": ("a\r\n1.5\r\n2.5\r\n\x1a", ["a"], [["1.5"], ["2.5"]], []),
+    "the end of a file of DOS, between blanks": (
+        "a b\r\n1.5  x\r\n2.5 y\r\n\x1a", ["a", "b"], ROWS, ["read with blanks between fields"],
+    ),
     "sep= of a spreadsheet": ("sep=;\na;b\n1.5;x\n2.5;y\n", ["a", "b"], ROWS, ["read with ';' between fields"]),
     "names in a comment": (
         "# a b\n1.5 2.5\n3.5 4.5\n", ["a", "b"], [["1.5", "2.5"], ["3.5", "4.5"]],

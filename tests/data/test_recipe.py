@@ -50,6 +50,8 @@ def test_missing_numbers_get_the_median_and_a_column_categories_a_level_and_rows
     expected = [[1, 0, 1, 0, 0, 1], [2, 1, 0, 1, 0, 2], [3, 0, 0, 0, 1, 3], [2, 1, 0, 1, 0, 8], [2, 0, 1, 0, 0, 9]]
     np.testing.assert_array_equal(recipe.filled(encoded.X), expected)
     np.testing.assert_array_equal(encoded.y, [1.5, 2.5, 0.5, 4.5, 2.25])
+    whole = encoded.X[:1]
+    assert recipe.filled(whole) is whole
 
 
 def test_a_mark_for_a_missing_number_is_no_value_of_its_own() -> None:
