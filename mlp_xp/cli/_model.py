@@ -118,12 +118,14 @@ class Counts:
     unknown: column -> rows with a category that the training did not have.
     missing: column -> rows with a missing value that was filled in.
     dropped: rows that were left out, since they have no target or a missing value.
+    styles: column -> how one of its dates is read, where they are written in another style than in training.
     """
 
     def __init__(self) -> None:
         self.unknown: Counter[str] = Counter()
         self.missing: Counter[str] = Counter()
         self.dropped = 0
+        self.styles: dict[str, str] = {}
         self._examples: dict[str, list[str]] = {}
 
     def add(self, recipe: Recipe, chunk: Chunk, encoded: Encoded) -> None:
@@ -131,6 +133,7 @@ class Counts:
         self.unknown.update(encoded.unknown)
         self.missing.update(encoded.missing)
         self.dropped += len(chunk.X) - len(encoded.X)
+        self.styles = {**encoded.styles, **self.styles}
         for name in encoded.unknown:
             examples = self._examples.setdefault(name, [])
             if len(examples) < _MOST_EXAMPLES:
@@ -139,7 +142,8 @@ class Counts:
 
     def as_record(self) -> dict[str, Any]:
         """What there is of it, as JSON takes it."""
-        found = {"unknown": dict(self.unknown), "missing": dict(self.missing), "dropped": self.dropped}
+        found = {"unknown": dict(self.unknown), "missing": dict(self.missing), "dropped": self.dropped,
+                 "styles": self.styles}  # fmt: skip
         return {name: each for name, each in found.items() if each}
 
     def __str__(self) -> str:
@@ -153,6 +157,9 @@ class Counts:
             parts.append(f"missing values were filled in, in {listed(each, _MOST_NAMED)}")
         if self.dropped:
             parts.append(f"{_rows(self.dropped)} without a target or with a missing value left out")
+        if self.styles:
+            each = [f"{name!r} ({said})" for name, said in self.styles.items()]
+            parts.append(f"dates are written in another style than in training, in {listed(each, _MOST_NAMED)}")
         return "; ".join(parts)
 
 
@@ -207,7 +214,7 @@ def open_model(path: str, backend: str = "numpy", device: str | None = None) -> 
 
 def open_for(model: Model, data: str, reading: Reading = BY_LOOKING) -> Source:
     """The data called ``data``, or its test set if it has one; what ``reading`` leaves open is as in training."""
-    source = open_data(data, reading, model.recipe.reading)
+    source = open_data(data, reading, model.recipe.reading, model.recipe.orders)
     return source.test or source
 
 

@@ -168,7 +168,7 @@ def prepare(found: Look, options: dict[str, Any]) -> Data:
         kept_and_out, test = [(np.arange(n), np.arange(0))], _own_test_rows(recipe, source.test, labels, dtype)
         about |= {"own_test_set": True, "rows": n + len(test.X)}
     else:
-        kept_and_out = [hold_out(options["test_fraction"], options["seed"], n, labels)]
+        kept_and_out = [hold_out(options["test_fraction"], options["seed"], n, labels, source.where)]
         about |= {"split": {"share": options["test_fraction"], "seed": options["seed"], "digest": digest(rows.y)}}
         test = Rows(*(each[kept_and_out[0][1]] for each in rows))
     splits = tuple([Split(*_split_validation(options, labels, kept), out) for kept, out in kept_and_out])

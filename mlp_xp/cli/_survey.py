@@ -34,16 +34,20 @@ def show_columns(screen: Screen, look: Look) -> dict[str, Any]:
         screen.say(f"note: {note}")
     recipe = learned.recipe
     left_out = sum(not column.becomes and column.name != recipe.target for column in learned.columns)
-    made = f"{recipe.width:,} numbers a row"
+    made = f"{_counted(recipe.width, 'number')} a row"
     if learned.columns:
-        made += f", of {len(learned.columns) - left_out - (recipe.target is not None):,} columns"
-    screen.say(f"{learned.rows:,} rows; {made}{f'; {left_out:,} left out' if left_out else ''}")
+        made += f", of {_counted(len(learned.columns) - left_out - (recipe.target is not None), 'column')}"
+    screen.say(f"{_counted(learned.rows, 'row')}; {made}{f'; {left_out:,} left out' if left_out else ''}")
     screen.say(f"{recipe.task}, since {learned.reason}")
     return {
         "data": source.where, "rows": learned.rows, "numbers_a_row": recipe.width, "task": recipe.task,
         "reason": learned.reason, "target": recipe.target, "reading": source.reading._asdict(),
         "columns": [column._asdict() for column in learned.columns], "notes": look.notes,
     }  # fmt: skip
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}{'s' * (count != 1)}"
 
 
 def _table(look: Look) -> Table:

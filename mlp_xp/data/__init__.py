@@ -18,7 +18,7 @@ recipe     how a model turns rows into numbers, saved with the model
 """
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mlp_xp._lib.files import HostArray
@@ -44,7 +44,10 @@ _READERS = {
 }
 
 
-def open_data(name: str | Path, reading: Reading | Iterable[str] = BY_LOOKING, usual: Reading = BY_LOOKING) -> Source:
+def open_data(
+    name: str | Path, reading: Reading | Iterable[str] = BY_LOOKING, usual: Reading = BY_LOOKING,
+    names: Sequence[tuple[str, ...]] = (),
+) -> Source:  # fmt: skip
     """Open the data called ``name``; its rows are read and checked later, by ``Source.chunks`` or ``Source.read``.
 
     Args:
@@ -53,6 +56,7 @@ def open_data(name: str | Path, reading: Reading | Iterable[str] = BY_LOOKING, u
         reading: how a text file is read; what it leaves open is found by looking, and said in ``Source.notes``.
         usual: how such data is read: whether a line names the columns, what is missing, and the decimal mark where no
             number shows it; for new data, what was found in training.
+        names: what the columns of a text file are called where no line names them, if one of these has as many names.
 
     Returns:
         The source. In a text file all columns are text, as in the file; other files say their types.
@@ -79,15 +83,16 @@ def open_data(name: str | Path, reading: Reading | Iterable[str] = BY_LOOKING, u
         if name and name == path.name and not path.suffix and not path.exists() and name != "-":
             built_in = f"built in are {', '.join(BUILT_IN)}"
             raise ValueError(f"{name} can't be read: No such file or directory; {built_in}")
-        return _opened(files.find(name), reading, usual)
+        return _opened(files.find(name), reading, usual, names)
     except OSError as error:
         raise ValueError(f"{name} can't be read: {error.strerror or error}") from None
 
 
-def _opened(found: Found, reading: Reading, usual: Reading) -> Source:
+def _opened(found: Found, reading: Reading, usual: Reading, names: Sequence[tuple[str, ...]]) -> Source:
     """The source of a file; what is temporary goes with it."""
     try:
-        source = text.open_text(found, reading, usual) if found.kind == "text" else _READERS[found.kind](found)
+        is_text = found.kind == "text"
+        source = text.open_text(found, reading, usual, names) if is_text else _READERS[found.kind](found)
     except BaseException:
         found.remove()
         raise

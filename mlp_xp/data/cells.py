@@ -48,7 +48,7 @@ class Cells(NamedTuple):
         return Cells(texts=tuple(map(plain_text, values.tolist())), codes=codes.astype(np.int64))
 
 
-def cells_of(where: str, column: Any, decimal: str = ".", missing: Iterable[str] = ()) -> Cells:
+def cells_of(where: str, column: Any, decimal: str = ".", missing: Iterable[str] = (), spelled: bool = False) -> Cells:
     """The cells of a column of a data frame; texts that are numbers in all rows become numbers.
 
     Args:
@@ -56,6 +56,7 @@ def cells_of(where: str, column: Any, decimal: str = ".", missing: Iterable[str]
         column: a pandas series of any dtype.
         decimal: the decimal mark of numbers in texts.
         missing: texts that stand for a missing value.
+        spelled: whether texts stay as they are spelled.
 
     Raises:
         ValueError: for complex numbers.
@@ -76,7 +77,7 @@ def cells_of(where: str, column: Any, decimal: str = ".", missing: Iterable[str]
         codes = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return Cells(texts=("False", "True"), codes=np.where(np.isnan(codes), -1, codes).astype(np.int64))
     if isinstance(dtype, pd.StringDtype):
-        return _texts(column, decimal, frozenset(missing))
+        return _texts(column, decimal, frozenset(missing), spelled)
     if kinds.is_datetime64_any_dtype(dtype):
         return Cells(moments=naive(column))
     if isinstance(dtype, pd.PeriodDtype):
@@ -104,19 +105,21 @@ def _python_values(column: Any, decimal: str, missing: frozenset[str]) -> Cells:
     return _texts(pd.Series(texts, dtype="str"), decimal, missing)
 
 
-def _texts(column: Any, decimal: str, missing: frozenset[str]) -> Cells:
-    """Numbers if all texts are plain numbers that float64 holds exactly, else texts."""
+def _texts(column: Any, decimal: str, missing: frozenset[str], spelled: bool = False) -> Cells:
+    """Numbers if all texts are plain numbers that float64 holds exactly, unless spellings matter; else texts."""
     import pyarrow as pa
     from pyarrow import compute
 
     array = pa.array(column, type=pa.large_string(), from_pandas=True)
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-    numbers = None if missing else _plain_numbers(array, decimal)  # most columns have no empty field: they go first
+    numbers = (
+        None if missing or spelled else _plain_numbers(array, decimal)
+    )  # most columns have no empty field: they go first
     if numbers is None:
         absent = compute.is_in(array, pa.array(["", *missing], type=pa.large_string()))
         if absent.true_count or missing:
             array = compute.if_else(absent, pa.scalar(None, pa.large_string()), array)
-            numbers = _plain_numbers(array, decimal)
+            numbers = None if spelled else _plain_numbers(array, decimal)
     if numbers is not None:
         return Cells(numbers=numbers)
     array = array.dictionary_encode()
@@ -141,8 +144,22 @@ def _plain_numbers(array: Any, decimal: str) -> NDArray[np.float64] | None:
         return None
     if np.nanmax(np.abs(numbers), initial=0.0) >= _EXACT:  # digits would be lost, infinity has a spelling to show
         return None
-    # a leading zero may make a code of it
-    return None if compute.any(compute.match_substring_regex(array, "^[+-]?0[0-9]")).as_py() else numbers
+    return None if _has_needless_zero(array) else numbers
+
+
+def _has_needless_zero(numbers: Any) -> bool:
+    """Whether one of some plain numbers begins with a zero before another digit, which may make a code of it."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    # a pattern takes longer than all the rest, so only what begins with a zero or a sign is compared with it
+    _, ends, letters = numbers.buffers()
+    ends = np.frombuffer(ends, np.int64)[numbers.offset : numbers.offset + len(numbers) + 1]
+    longer = np.flatnonzero(np.diff(ends) > 1)
+    first = np.frombuffer(letters, np.uint8)[ends[longer]]
+    doubtful = longer[(first == ord("0")) | (first == ord("-")) | (first == ord("+"))]
+    found = compute.match_substring_regex(numbers.take(pa.array(doubtful)), "^[+-]?0[0-9]")
+    return bool(compute.any(found).as_py())
 
 
 def _stripped(texts: tuple[str, ...], codes: NDArray[np.int64], nominal: bool = False) -> Cells:

@@ -8,17 +8,20 @@ Before: ``tally`` sums up a column. Next: ``recipe`` learns from the decisions h
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import combinations, islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp.data.cells import plain_text
 from mlp_xp.data.encoding import CYCLES, Column, as_missing
-from mlp_xp.data.tally import Cell, Dates, Tally, counted, keys_of, spellings
-from mlp_xp.data.values import COMPACT, TRUTHS, example_of, is_missing, numbers_in, open_mark
+from mlp_xp.data.tally import Cell, Dates, Tally, Unit, counted, keys_of, spellings
+from mlp_xp.data.values import COMPACT, TRUTHS, example_of, is_missing, is_number, numbers_in, open_mark, other_order
 
 _MAIN_SHARE = 0.5  # a column holds numbers, or dates, with mistakes among them if more of its values are such
 _SLIPS, _SLIPS_SHARE = 2, 0.02  # so many texts among numbers, or so large a share, are mistakes
+_SHARE_OF_NUMBERS = 0.2  # of less the texts are no exceptions
 _CODES_SHARE = 0.01  # whole numbers are codes if more of them begin with a needless zero
 _FEW = 10  # fewer different texts are categories, however few rows there are
 _MANY = 20  # of more categories those that are rare share a column
@@ -75,12 +78,13 @@ class Wanted(NamedTuple):
 
 class Held(NamedTuple):
     """What a column holds: ``kind`` is "number", "truth", "date", "text" or "codes"; "codes" are texts, most of which
-    are whole numbers. Numbers have a mark, dates some forms.
+    are whole numbers. Numbers have a mark and a unit, dates some forms.
     """
 
     kind: str
     decimal: str = ""
     forms: tuple[str, ...] = ()
+    unit: str = ""
 
 
 def held_by(where: str, name: str, tally: Tally, decimal: str = ".") -> Held:
@@ -98,8 +102,10 @@ def held_by(where: str, name: str, tally: Tally, decimal: str = ".") -> Held:
     values = tally.values
     if values and len(values) <= _SPELLINGS and set(keys_of(values)) <= set(TRUTHS):
         return Held("truth")
-    if tally.nominal:
+    if tally.nominal or differ_in_unit(tally):
         return Held("text")
+    if tally.numbers == 0 and (unit := next(iter(_of_units(tally)), "")):
+        return Held("number", unit=unit)
     if tally.odd is not None and (mark := _other_mark(tally, decimal)):
         return Held("number", mark)
     if (compact := tally.dates.get(COMPACT, Dates())).rows == tally.known > 0 and compact.low < compact.high:
@@ -115,12 +121,33 @@ def held_by(where: str, name: str, tally: Tally, decimal: str = ".") -> Held:
                 f"{where}: row {row + 1}, column {name!r} must be finite, got {value}; {as_missing(value)}"
             )
         return Held("number")
-    if forms := _date_forms(tally):
+    if (forms := _date_forms(tally)) and not _date_styles(tally):
         dates = tally.dates[forms[0]]
         if dates.rows < tally.known:
             _refuse_odd(where, name, dates.odd or tally.odd, f"must be a date such as {example_of(forms[0])}")
         return Held("date", forms=forms)
     return Held("text")
+
+
+def _of_units(tally: Tally) -> Mapping[str, Unit]:
+    """The units of a column whose values are all numbers, with a unit or without, of which some are measured.
+
+    A number with a fraction, or one parted from its unit, is measured: ``13T`` and ``207a`` are codes.
+    """
+    units = tally.units or {}
+    if not any(each.fraction is not None or each.spaced for each in units.values()):
+        return {}
+    return units if 0 < sum(each.rows for each in units.values()) == tally.known - tally.numbers else {}
+
+
+def differ_in_unit(tally: Tally) -> bool:
+    """Whether a column has numbers with several units, such as 1.5K and 2M, or with one and without any."""
+    return not _is_little(tally, tally.known - tally.numbers) and len(_of_units(tally)) + (tally.numbers > 0) > 1
+
+
+def _is_little(tally: Tally, rows: int) -> bool:
+    """Whether so few rows do not hold what the others hold that they are mistakes."""
+    return rows <= max(_SLIPS, _SLIPS_SHARE * tally.known)
 
 
 def _are_codes(tally: Tally) -> bool:
@@ -130,11 +157,11 @@ def _are_codes(tally: Tally) -> bool:
     different numbers, such as "unknown": those are refused, since a model of the numbers was wanted, and --na says
     what is missing. Numbers with fractions are measured, no codes.
     """
-    slips = tally.known - tally.numbers
-    if slips <= max(_SLIPS, _SLIPS_SHARE * tally.known) or tally.fraction is not None or tally.dressed is not None:
+    measured = tally.fraction is not None or tally.dressed is not None
+    if measured or tally.odd is None or _is_bound(tally.odd.value) or _is_little(tally, tally.known - tally.numbers):
         return False
     if tally.values is None:  # the texts are not known but for the first
-        return tally.odd is not None and any(map(str.isdigit, tally.odd.value))
+        return any(map(str.isdigit, tally.odd.value))
     texts = [value for value in tally.values if isinstance(value, str)]
     missing = is_missing(texts, among_numbers=True)
     odd = np.isnan(numbers_in(texts)) & ~missing
@@ -170,8 +197,11 @@ def decide(where: str, name: str, tally: Tally, wanted: Wanted, decimal: str = "
     if held.kind == "date":
         return _date(name, tally, held.forms, missing)
     found = _categories(name, tally, levels)
-    if held.kind == "codes" and found.column is not None and tally.odd is not None:
-        return found._replace(why=f"holds codes such as {tally.odd.value!r} among whole numbers, read as categories")
+    for what, cure in _nearly_numbers(tally, held):
+        if found.column is not None:
+            return found._replace(why=f"{what}, read as categories; {cure}".removesuffix("; "))
+        if cure:
+            return found._replace(why=f"{what}; {cure}, --category {name!r} takes it for categories")
     return found
 
 
@@ -187,26 +217,76 @@ def _refuse_odd(where: str, name: str, odd: Cell | None, expected: str) -> None:
         raise ValueError(f"{place} {expected}, got {odd.value!r}; {cures}")
 
 
+def _nearly_numbers(tally: Tally, held: Held) -> Iterator[tuple[str, str]]:
+    """Why a column of texts is none of numbers or dates, though much in it is one; and the cure."""
+    if differ_in_unit(tally):
+        plain = (text for text in map(plain_text, tally.values or ()) if is_number(text))
+        shown = [*(each.first for each in (tally.units or {}).values() if each.rows), *islice(plain, 1)][:2]
+        what = f"holds numbers with different units, such as {' and '.join(map(repr, shown))}"
+        yield what, "plain numbers of one unit in the file make it a number"
+    elif styles := _date_styles(tally):
+        what = f"holds dates in different styles, such as {' and '.join(map(example_of, styles))}"
+        yield what, "one style in the whole column makes it a date"
+    elif tally.odd is not None and held.kind == "codes":
+        yield f"holds codes such as {tally.odd.value!r} among whole numbers", ""
+    elif tally.odd is None or tally.numbers < _SHARE_OF_NUMBERS * tally.known:
+        return
+    elif tally.fraction is not None or _is_bound(tally.odd.value):
+        yield f"holds texts such as {tally.odd.value!r} among numbers", as_missing(tally.odd.value)
+
+
+def _is_bound(text: str) -> bool:
+    """Whether a text is as ``<0.1``, of what could not be measured."""
+    return text[:1] in ("<", ">", "≤", "≥") and is_number(text[1:].lstrip("= "))
+
+
+def _date_styles(tally: Tally) -> tuple[str, ...]:
+    """Two forms of dates that together read all of a column, none of which reads almost all; () if there are none."""
+    pairs = combinations(((form, dates.rows) for form, dates in tally.dates.items()), 2)
+    enough = (tuple(form for form, _ in pair) for pair in pairs
+              if sum(rows for _, rows in pair) >= tally.known
+              and not any(_is_little(tally, tally.known - rows) for _, rows in pair))  # fmt: skip
+    return next(enough, ())
+
+
 # --- numbers and dates -------------------------------------------------------------------------------------------
 
 
 def _number(name: str, tally: Tally, held: Held, missing: bool) -> Decision:
-    repeated = tally.repeated if tally.values is None else len(tally.values) < tally.known
-    counts = tally.start in (0.0, 1.0)
-    if tally.fraction is None and not repeated and not held.decimal and _names_a_counter(name):
-        what = "counts the rows" if counts else "holds a number of its own in every row"
-        return Decision("nothing", None, f"{what}, as an identifier does")
-    column, why = Column(name, None, decimal=held.decimal, missing=missing), ""
-    if held.decimal:
-        why = f"is read as numbers with {'a comma' if held.decimal == ',' else 'a point'} as decimal mark"
-    elif tally.dressed is not None:
-        shown = " ".join(tally.dressed.value.split())  # repr spells out the spaces that don't break
-        why = f"is read as numbers, such as {shown!r}"
-        if (mark := "," if "," in tally.dressed.value else ".") and open_mark([tally.dressed.value], mark):
-            why += f"; --decimal {mark} reads that as {numbers_in([tally.dressed.value], mark)[0]:g}"
-    elif counts and tally.rows > _MANY:
+    if why := counts_rows(name, tally, held):
+        return Decision("nothing", None, why)
+    why = read_as(tally, held)
+    if not why and tally.start in (0.0, 1.0) and tally.rows > _MANY:
         why = "counts the rows; if it is no more than the number of a row, leave it out with --drop"
-    return Decision("number", column, why)
+    return Decision("number", Column(name, None, decimal=held.decimal, missing=missing, unit=held.unit), why)
+
+
+def counts_rows(name: str, tally: Tally, held: Held) -> str:
+    """That a column of numbers is an identifier, if its name and its values say so; else ""."""
+    distinct = tally.distinct_numbers
+    repeated = tally.repeated if distinct is None else distinct < tally.known
+    if tally.fraction is not None or repeated or held.decimal or held.unit or not _names_a_counter(name):
+        return ""
+    what = "holds a number of its own in every row" if tally.start is None else "counts the rows"
+    return f"{what}, as an identifier does"
+
+
+def read_as(tally: Tally, held: Held) -> str:
+    """How the numbers of a column are read, if they are more than plain ones; else ""."""
+    if held.decimal:
+        return f"is read as numbers with {'a comma' if held.decimal == ',' else 'a point'} as decimal mark"
+    if held.unit:
+        return f"is read as numbers, each with {held.unit!r} behind it"
+    if len(tally.units or {}) > 1:
+        signs = listed_names(tally.units or {}).partition(" ")[2]
+        return f"is read as numbers, though {signs} are not one unit; --drop leaves it out"
+    if tally.dressed is None:
+        return ""
+    text = tally.dressed.value
+    why = f"is read as numbers, such as {' '.join(text.split())!r}"  # repr spells out the spaces that don't break
+    if open_mark([text], mark := "," if "," in text else "."):
+        why += f"; --decimal {mark} reads that as {numbers_in([text], mark)[0]:g}"
+    return why
 
 
 def _other_mark(tally: Tally, decimal: str) -> str:
@@ -225,9 +305,6 @@ def _date_forms(tally: Tally) -> tuple[str, ...]:
     return tuple(form for form, dates in tally.dates.items() if dates.rows == most)
 
 
-_OTHER_ORDER = {"%m/%d/%Y": "%d/%m/%Y", "%m/%d/%y": "%d/%m/%y", "%d-%m-%Y": "%m-%d-%Y"}
-
-
 def _date(name: str, tally: Tally, forms: tuple[str, ...], missing: bool) -> Decision:
     form = forms[0]
     dates = tally.dates[form]
@@ -238,7 +315,7 @@ def _date(name: str, tally: Tally, forms: tuple[str, ...], missing: bool) -> Dec
     column = Column(name, None, "date", form, "", dates.low, chosen, (), missing)
     besides = "".join(f", {part}" for part in chosen)
     why = f"holds dates, read as days since {np.datetime64(dates.low, 'D')}{besides}"
-    if _OTHER_ORDER.get(form[:8], "none") + form[8:] in forms:
+    if other_order(form) in forms:
         order = "month" if form.startswith("%m") else "day"
         why += f"; the {order} is taken to stand first, which these dates leave open"
     return Decision("date", column, why)
@@ -262,7 +339,8 @@ def _categories(name: str, tally: Tally, levels: bool, forced: bool = False) -> 
         rare=tuple(sorted(spelled[key] for key in rare)), missing=levels and tally.missing > 0,
     )  # fmt: skip
     times = sum(counts[key] for key in rare)
-    why = f"holds {len(rare):,} categories in {times:,} rows that are rare and share one column of X" if rare else ""
+    shared = f"the {len(rare):,} rarest of which, in {times:,} rows, are taken together for one, 'other'"
+    why = f"holds {len(counts):,} categories, {shared}" if rare else ""
     return Decision("categories", column, why)
 
 

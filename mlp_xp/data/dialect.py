@@ -6,23 +6,17 @@ Next: ``text`` reads the whole file so.
 """
 
 import csv
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
-from mlp_xp.data.values import AMONG_NUMBERS, MISSING
+from mlp_xp.data.values import AMONG_NUMBERS, MISSING, is_number
 
 CANDIDATES = ",\t;| "  # the earlier wins a draw
 ROWS_LOOKED_AT = 1000
 _SCORED = 200  # rows that decide the separator
-_SIGN, _CURRENCY = r"[-+]?", r"\s*[$€£¥]?\s*"
-_NUMBER = re.compile(
-    rf"[-+(]?{_CURRENCY}{_SIGN}(\d+([.,' \u00a0]\d{{3}})*(\.|[.,]\d+)?|[.,]\d+)([eE]{_SIGN}\d+)?\s*[%$€£¥]?\)?"
-)
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d{1,2}:\d\d(:\d\d(\.\d+)?)?")
 _MISSING = MISSING | AMONG_NUMBERS | {"missing"}
 _CLEAR_COMMA = re.compile(r"[-+]?(0,\d+|\d{4,},\d*|\d+,(\d{1,2}|\d{4,})|,\d+|\d{1,3}([. ]\d{3})+,\d*)([eE][-+]?\d+)?%?")
@@ -59,8 +53,13 @@ class Layout(NamedTuple):
     notes: tuple[str, ...]
 
 
+def is_empty(text: str) -> bool:
+    """Whether a line has no more than blanks, and the mark of DOS for the end of a file."""
+    return not text.replace("\x1a", "").strip()
+
+
 def split(lines: Iterable[str], separator: str) -> Iterator[Row]:
-    """The rows of ``lines``; blanks after a separator count for nothing, and lines that are empty are left out.
+    """The rows of ``lines``; blanks after a separator count for nothing, and lines without a text are left out.
 
     Raises:
         csv.Error: for a field of more than 128 KiB.
@@ -69,22 +68,19 @@ def split(lines: Iterable[str], separator: str) -> Iterator[Row]:
     rows = csv.reader(stripped, delimiter=separator, skipinitialspace=True)
     before = 0
     for fields in rows:
-        if len(fields) > 1 or any(field.strip() for field in fields):
+        if len(fields) > 1 or not is_empty(fields[0] if fields else ""):
             yield Row(fields, before + 1, rows.line_num)
         before = rows.line_num
 
 
-def is_number(text: str) -> bool:
+def is_value(text: str) -> bool:
     """Whether a text is a number, an amount, a share or a date: what a column holds and seldom a name.
 
-    >>> [is_number(each) for each in ("-1.5e3", "12,345", "$1,234.50", "12 %", "2024-05-01", "x1", "")]
+    >>> [is_value(each) for each in ("-1.5e3", "12,345", "$1,234.50", "12 %", "2024-05-01", "x1", "")]
     [True, True, True, True, True, False, False]
     """
     text = text.strip()
-    if text[-1:].isdigit():
-        with suppress(ValueError):  # most numbers, and faster than a pattern
-            return math.isfinite(float(text))
-    return bool(_NUMBER.fullmatch(text) or _DATE.fullmatch(text)) or text.lower().lstrip("+-") in ("inf", "infinity")
+    return is_number(text) or _DATE.fullmatch(text) is not None
 
 
 def is_missing(text: str) -> bool:
@@ -128,9 +124,9 @@ def _score(lines: Sequence[str], separator: str) -> tuple[float, float]:
     if separator == " " and (alike < len(rows) - 1 or not _numeric(rows[1:] or rows, width) or _is_one_name(rows)):
         return _NOT_AT_ALL  # text with blanks in it
     fields = [field for row in rows if len(row) == width for field in row[:50]]
-    numbers = sum(map(is_number, fields)) / len(fields)
+    numbers = sum(map(is_value, fields)) / len(fields)
     others = [each for each in ",;\t|" if each != separator]
-    clean = sum(is_number(field) or not any(each in field for each in others) for field in fields) / len(fields)
+    clean = sum(is_value(field) or not any(each in field for each in others) for field in fields) / len(fields)
     return round(alike / len(rows) * clean, 2), round(numbers, 2)
 
 
@@ -148,7 +144,7 @@ def _numeric(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     found = []
     for position in range(width):
         known = [row[position] for row in alike if not is_missing(row[position])]
-        if known and sum(map(is_number, known)) > 0.9 * len(known):
+        if known and sum(map(is_value, known)) > 0.9 * len(known):
             found.append(position)
     return found
 
@@ -156,7 +152,9 @@ def _numeric(rows: Sequence[Sequence[str]], width: int) -> list[int]:
 # --- header and rows ---------------------------------------------------------------------------------------------
 
 
-def lay_out(where: str, lines: Sequence[str], separator: str, header: bool | None) -> Layout:
+def lay_out(
+    where: str, lines: Sequence[str], separator: str, header: bool | None, usual: Sequence[tuple[str, ...]] = ()
+) -> Layout:
     """Where the rows begin in the first lines of a table, and what its columns are called.
 
     Args:
@@ -164,6 +162,7 @@ def lay_out(where: str, lines: Sequence[str], separator: str, header: bool | Non
         lines: the first lines, comments among them.
         separator: between two fields.
         header: whether a line names the columns; None to find it.
+        usual: what as many columns are called where no line names them.
 
     Raises:
         ValueError: when the header has another number of fields than the rows.
@@ -181,9 +180,11 @@ def lay_out(where: str, lines: Sequence[str], separator: str, header: bool | Non
     first, below = rows[0].fields, [row.fields for row in rows[1:] if len(row.fields) == width]
     if header is not True and _counts(first, width):
         notes.append(f"line {rows[0].first} counts rows and columns, as scikit-learn's files do, and is left out")
-        return _numbered(width, rows[0].line, notes)
+        return _numbered(width, rows[0].line, notes, usual)
     named = _named_in_comment(lines[:comments], separator, width)
-    if header is not False and named and not (below and _texts_above_numbers(first, below)):
+    by_comment = header is not False and named and not (below and _texts_above_numbers(first, below))
+    notes[:0] = _comments_note(lines[: comments - bool(by_comment)])
+    if by_comment and named:
         notes.append(f"line {comments} names the columns, a comment")
         return _called(where, named, [first, *below], width, start, notes)
     if is_header(first, below) if header is None else header:
@@ -191,7 +192,7 @@ def lay_out(where: str, lines: Sequence[str], separator: str, header: bool | Non
     if len(first) != width:
         notes.append(f"line {rows[0].first} has {len(first)} fields, the others {width}, and is left out")
         start = rows[0].line
-    return _numbered(width, start, notes)
+    return _numbered(width, start, notes, usual)
 
 
 def comments_in(lines: Sequence[str]) -> int:
@@ -200,6 +201,16 @@ def comments_in(lines: Sequence[str]) -> int:
         if line.strip() and not line.startswith("#") and not re.fullmatch(r'"?sep=."?', line.strip()):
             return count
     return 0
+
+
+def _comments_note(lines: Sequence[str]) -> list[str]:
+    """A sentence about comments that are left out."""
+    found = [(number, line) for number, line in enumerate(lines, 1) if line.startswith("#")]
+    if not found:
+        return []
+    (first, text), (last, _) = found[0], found[-1]
+    which = f"line {first} is a comment and is" if first == last else f"lines {first} to {last} are comments and are"
+    return [f"{which} left out: {_shown([text])}"]
 
 
 def _named_in_comment(comments: Sequence[str], separator: str, width: int) -> list[str] | None:
@@ -243,16 +254,16 @@ def is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     if _is_range(first) or _are_years(first, below):
         return True
     if not below:
-        return not any(map(is_number, first))
+        return not any(map(is_value, first))
     if len(first) != len(below[0]):
-        return not all(map(is_number, first))
+        return not all(map(is_value, first))
     if _texts_above_numbers(first, below):
         return True
     column = [row[0].strip() for row in below]
     if not first[0].strip() and all(column) and len(set(column)) == len(column) > 1:
         return True  # no name above row names, as R and pandas write them
     numeric = _numeric(below, len(first))
-    if any(is_number(first[position]) for position in numeric):
+    if any(is_value(first[position]) for position in numeric):
         return False
     texts = [position for position in range(len(first)) if position not in numeric]
     known = sum(any(row[position] == first[position] for row in below) for position in texts)
@@ -261,7 +272,7 @@ def is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
 
 def _texts_above_numbers(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     numeric = _numeric(below, len(first))
-    return any(not is_number(first[position]) and not is_missing(first[position]) for position in numeric)
+    return any(not is_value(first[position]) and not is_missing(first[position]) for position in numeric)
 
 
 def _is_range(fields: Sequence[str]) -> bool:
@@ -273,7 +284,7 @@ def _is_range(fields: Sequence[str]) -> bool:
 
 def _are_years(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     """Whether fields are names and then years, above what is not years."""
-    start = next((place for place, field in enumerate(first) if is_number(field)), len(first))
+    start = next((place for place, field in enumerate(first) if is_value(field)), len(first))
     years = [field.strip() for field in first[start:]]
     if start == 0 or len(years) < 2 or not all(re.fullmatch("[12]\\d{3}", year) for year in years):
         return False
@@ -282,11 +293,15 @@ def _are_years(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     return len(steps) == 1 and steps != {0} and not all(re.fullmatch("[12]\\d{3}", each) for each in column)
 
 
-def _numbered(width: int, skip: int, notes: list[str]) -> Layout:
+def _numbered(width: int, skip: int, notes: list[str], usual: Sequence[tuple[str, ...]]) -> Layout:
+    for names in usual:
+        if len(names) == width:
+            said = f"no line names the columns, so they are called as in training, {names[0]!r} to {names[-1]!r}"
+            return Layout(names, tuple(range(width)), width, skip, False, (*notes, said))
     names = tuple(f"column_{position}" for position in range(1, width + 1))
     called = "column_1" if width == 1 else f"column_1 to column_{width}"
-    said = (*notes, f"no line names the columns, so they are called {called}; --header takes the first line for names")
-    return Layout(names, tuple(range(width)), width, skip, False, said)
+    said = f"no line names the columns, so they are called {called}; --header takes the first line for names"
+    return Layout(names, tuple(range(width)), width, skip, False, (*notes, said))
 
 
 def _called(
@@ -331,7 +346,7 @@ def _are_row_names(column: Sequence[str]) -> bool:
     if len(column) < 2 or len(set(column)) < len(column):
         return False
     counted = [str(number) for number in range(1, len(column) + 1)]
-    return column == counted or (not any(map(is_number, column)) and not any(map(is_missing, column)))
+    return column == counted or (not any(map(is_value, column)) and not any(map(is_missing, column)))
 
 
 def distinct(names: Sequence[str], notes: list[str]) -> tuple[str, ...]:
@@ -379,7 +394,7 @@ def find_decimal(rows: Sequence[Sequence[str]]) -> str | None:
     for column in zip(*rows, strict=False):
         if not any("," in text or "." in text for text in column):
             continue  # whole numbers show no mark
-        known = [text for each in column if not is_missing(text := each.strip().strip("$€£¥% "))]
+        known = _amounts(column)
         numbers = [text for text in known if is_number(text)]
         if len(numbers) <= len(known) / 2:
             continue
@@ -389,9 +404,16 @@ def find_decimal(rows: Sequence[Sequence[str]]) -> str | None:
     return None if commas == points == 0 else "," if commas > points else "."
 
 
+_OPEN_POINT = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")
 _PARTED = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+")
 _BELOW_1000 = re.compile(r"[-+]?\d{1,3}")
 _MOST_OFTEN = 3  # so many amounts with a point show what it stands for; a number of digits is chance in one or two
+_ROWS_THAT_TELL = 5  # fewer numbers with three digits behind the point are chance
+
+
+def _amounts(column: Iterable[str]) -> list[str]:
+    """The fields of a column that have a value, without a currency or a percent sign."""
+    return [text for each in column if not is_missing(text := each.strip().strip("$€£¥% "))]
 
 
 def points_part_thousands(rows: Sequence[Sequence[str]]) -> bool:
@@ -406,10 +428,24 @@ def points_part_thousands(rows: Sequence[Sequence[str]]) -> bool:
     False
     """
     for column in zip(*rows, strict=False):
-        known = [text for each in column if not is_missing(text := each.strip().strip("$€£¥% "))]
+        known = _amounts(column)
         numbers = [text for text in known if is_number(text)]
         parted, below = (sum(bool(each.fullmatch(text)) for text in numbers) for each in (_PARTED, _BELOW_1000))
         mostly = parted + below == len(numbers) > len(known) / 2  # a name above them is no number
         if mostly and below and parted >= _MOST_OFTEN:
             return True
     return False
+
+
+def columns_with_an_open_point(rows: Sequence[Sequence[str]]) -> dict[int, str]:
+    """Position -> first number, of the columns all of whose numbers are as 1.500, which may be 1.5 or 1500.
+
+    >>> columns_with_an_open_point([["1.500", "1.5"], ["2.250", "1.500"], *[["3.900", "7.250"]] * 3])
+    {0: '1.500'}
+    """
+    found = {}
+    for position, column in enumerate(zip(*rows, strict=False)):
+        known = _amounts(column) if any("." in field for field in column) else []
+        if len(known) >= _ROWS_THAT_TELL and all(map(_OPEN_POINT.fullmatch, known)):
+            found[position] = known[0]
+    return found

@@ -12,7 +12,20 @@ from numpy.typing import NDArray
 
 from mlp_xp._lib.arguments import did_you_mean, one_of
 from mlp_xp.data.cells import Cells, cells_of
-from mlp_xp.data.values import ISO, TRUTHS, category_key, dates_in, example_of, is_missing, numbers_in
+from mlp_xp.data.values import (
+    COMPACT,
+    ISO,
+    TRUTHS,
+    category_key,
+    dates_in,
+    example_of,
+    formats_in,
+    is_missing,
+    is_number,
+    numbers_in,
+    other_order,
+    without_unit,
+)
 
 _MOST_LISTED = 8  # names in an error
 
@@ -32,6 +45,7 @@ class Column(NamedTuple):
     parts: the parts of ``CYCLES`` that a date becomes besides.
     rare: categories that were seen too rarely to be learned from and share one column of 0 and 1.
     missing: whether a column of 0 and 1 says that the value is missing.
+    unit: what stands behind its numbers, such as "kg"; "" for nothing.
     """
 
     name: str
@@ -43,6 +57,7 @@ class Column(NamedTuple):
     parts: tuple[str, ...] = ()
     rare: tuple[str, ...] = ()
     missing: bool = False
+    unit: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -83,10 +98,16 @@ class Place(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """How many rows of a column had an unknown category, and a missing value that has no column of its own."""
+    """What rows of a column had that is not as in the training.
+
+    unknown: how many had an unknown category.
+    missing: how many had a missing value that has no column of its own.
+    style: how one of the dates is read, where they are written in another style; "" elsewhere.
+    """
 
     unknown: int = 0
     missing: int = 0
+    style: str = ""
 
 
 def check_named(kind: str, where: str, names: Iterable[str], name: str) -> None:
@@ -143,6 +164,8 @@ def encode_into(
         if column.name not in there:
             shown = ", ".join(map(repr, list(frame.columns)[:_MOST_LISTED]))
             more = ", ..." if len(there) > _MOST_LISTED else did_you_mean(column.name, there)
+            if any(map(is_number, there)) and not there & {each.name for each in columns}:
+                more = f"{more}; --no-header takes that for a row, and the columns for those of the training in order"
             trained = f"the column {column.name!r}, which the model was trained on"
             raise ValueError(f"{where} must have {trained}; it has {shown}{more}")
     found, low = {}, 0
@@ -157,7 +180,7 @@ def encode_into(
 
 
 def _write_numbers(X: NDArray[Any], column: Column, place: Place, cells: Cells, manner: Manner) -> Filled:
-    numbers = numbers_of(place, cells, column.decimal or manner.decimal)
+    numbers = numbers_of(place, cells, column.decimal or manner.decimal, column.unit)
     with np.errstate(over="ignore"):  # what overflows in the dtype of X is refused later, with the other values
         X[:, 0] = numbers
     return _mark_missing(X, column, np.isnan(numbers))
@@ -170,8 +193,8 @@ def _mark_missing(X: NDArray[Any], column: Column, missing: NDArray[np.bool_]) -
     return Filled(missing=int(missing.sum()))
 
 
-def numbers_of(place: Place, cells: Cells, decimal: str) -> NDArray[np.float64]:
-    """Cells as finite numbers (n,), NaN for a missing value; TRUE is 1 and FALSE is 0.
+def numbers_of(place: Place, cells: Cells, decimal: str, unit: str = "") -> NDArray[np.float64]:
+    """Cells as finite numbers (n,), NaN for a missing value; TRUE is 1 and FALSE is 0, and 70.1 kg is 70.1.
 
     Raises:
         ValueError: for a text that says neither a number nor that there is none, and for infinity.
@@ -180,7 +203,7 @@ def numbers_of(place: Place, cells: Cells, decimal: str) -> NDArray[np.float64]:
         numbers = cells.numbers
     else:
         cells = cells.as_texts()
-        values = numbers_in(cells.texts, decimal)
+        values = numbers_in(without_unit(cells.texts, unit), decimal)
         for position in np.flatnonzero(np.isnan(values)):
             if cells.texts[position].lower() in TRUTHS:
                 values[position] = TRUTHS.index(cells.texts[position].lower())
@@ -216,30 +239,63 @@ def as_missing(text: str) -> str:
 def _write_date(X: NDArray[Any], column: Column, place: Place, cells: Cells, manner: Manner) -> Filled:
     if column.kind == "truth":
         return _write_numbers(X, column, place, cells, manner)
-    moments = moments_of(place, cells, column.form)
+    moments, style = moments_of(place, cells, column.form)
     days = (moments - np.datetime64(column.origin, "D")) / np.timedelta64(1, "D")
     X[:, 0] = days
     for position, part in enumerate(column.parts):
         angle = calendar_part(moments, part) * (2.0 * np.pi / CYCLES[part])
         X[:, 1 + 2 * position], X[:, 2 + 2 * position] = np.sin(angle), np.cos(angle)
-    return _mark_missing(X, column, np.isnat(moments))
+    return _mark_missing(X, column, np.isnat(moments))._replace(style=style)
 
 
-def moments_of(place: Place, cells: Cells, form: str) -> NDArray[np.datetime64]:
-    """Cells as moments (n,), NaT for a missing value; texts are in one form, or as ISO 8601 has them.
+def moments_of(place: Place, cells: Cells, form: str) -> tuple[NDArray[np.datetime64], str]:
+    """Cells as moments (n,), NaT for a missing value; and how one is read, if that is in another style than ``form``.
+
+    Texts are in one form, or as ISO 8601 has them; or all are in another form, if it is the only one that reads them.
 
     Raises:
         ValueError: for a text that says neither a date nor that there is none.
     """
     if cells.moments is not None:
-        return cells.moments
+        return cells.moments, ""
     cells = cells.as_texts()
-    moments = dates_in(cells.texts, form)
+    moments, missing = dates_in(cells.texts, form), is_missing(cells.texts, among_numbers=True)
     if form != ISO and np.isnat(moments).any():
         moments = np.where(np.isnat(moments), dates_in(cells.texts, ISO), moments)
-    wrong = np.isnat(moments) & ~is_missing(cells.texts, among_numbers=True)
-    _refuse(place, cells, wrong, f"must be a date such as {example_of(form)}")
-    return cells.by_row(moments, np.datetime64("NaT"))
+    style = ""
+    if np.isnat(moments).all() and not missing.all():
+        moments, style = _in_another_style(place, cells, missing, form)
+    _refuse(place, cells, np.isnat(moments) & ~missing, f"must be a date such as {example_of(form)}")
+    return cells.by_row(moments, np.datetime64("NaT")), style
+
+
+def _in_another_style(
+    place: Place, cells: Cells, missing: NDArray[np.bool_], form: str
+) -> tuple[NDArray[np.datetime64], str]:
+    """The moments that texts say in the one form that reads all of them, and how one is read; NaT if none does.
+
+    Raises:
+        ValueError: when two forms read different dates. The other order of the training's own form is no other style:
+            in rows that were read before, a day below 13 would have been taken for a month.
+    """
+    texts = [text for text, gone in zip(cells.texts, missing, strict=True) if not gone]
+    moments = np.full(len(cells.texts), np.datetime64("NaT"), dtype="datetime64[us]")
+    read = {each: dates_in(texts, each) for each in (*formats_in(texts), COMPACT)
+            if "%y" not in each and each != other_order(form)}  # fmt: skip
+    one, *others = [each for each in read.values() if not np.isnat(each).any()] or [moments[~missing]]
+    last = int(np.argmax((one - one.astype("datetime64[M]")).astype(np.int64)))  # its day is no month
+    for other in others:
+        if (differs := one != other).any():
+            row = int(np.argmax(differs))
+            may_be = f"which may be {_day(one[row])} or {_day(other[row])}"
+            written = f"dates in {place.name!r} that are written as {example_of(form)} leave no doubt"
+            raise ValueError(f"{place.where}: column {place.name!r} has the date {texts[row]!r}, {may_be}; {written}")
+    moments[~missing] = one
+    return moments, "" if np.isnat(one).any() else f"{texts[last]!r} is read as {_day(one[last])}"
+
+
+def _day(moment: Any) -> str:
+    return str(moment.astype("datetime64[D]"))
 
 
 def calendar_part(moments: NDArray[np.datetime64], part: str) -> NDArray[np.float64]:

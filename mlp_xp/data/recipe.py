@@ -39,6 +39,7 @@ class Encoded(NamedTuple):
     kept: the number of each row in the data, from 0.
     unknown: column -> in how many rows it has a category that the training did not have.
     missing: column -> in how many rows a missing value is filled in.
+    styles: column -> how one of its dates is read, where they are written in another style than in training.
     """
 
     X: NDArray[Any]
@@ -46,6 +47,7 @@ class Encoded(NamedTuple):
     kept: NDArray[np.int64]
     unknown: dict[str, int]
     missing: dict[str, int]
+    styles: Mapping[str, str] = {}
 
 
 class Recipe(NamedTuple):
@@ -66,6 +68,8 @@ class Recipe(NamedTuple):
     reading: how files are read that don't say it themselves.
     numbers: "plain", or "piecewise" for bins between quantiles.
     bins: their edges for each column of X that ``rows`` returns, () for one without; empty before ``learn_fill``.
+    target_unit: what stands behind the numbers of the target, such as "kg"; "" for nothing.
+    given: the names of all columns of the data, in its order; empty for arrays and for models up to 0.1.0.
     """
 
     task: str
@@ -82,6 +86,13 @@ class Recipe(NamedTuple):
     reading: Reading = Reading()
     numbers: str = "plain"
     bins: tuple[tuple[float, ...], ...] = ()
+    target_unit: str = ""
+    given: tuple[str, ...] = ()
+
+    @property
+    def orders(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the columns of data that does not name them: as in training, and without the target."""
+        return self.given, tuple(name for name in self.given if name != self.target)
 
     def rows(
         self, where: str, chunk: Chunk, dropping: bool = False, labelled: bool = True, dtype: Any = np.float64
@@ -117,7 +128,9 @@ class Recipe(NamedTuple):
             X, kept, y = X[~gone], kept[~gone], None if y is None else y[~gone]
             found = {name: each._replace(missing=0) for name, each in found.items()}
         unknown = {name: each.unknown for name, each in found.items() if each.unknown}
-        return Encoded(X, y, kept, unknown, {name: each.missing for name, each in found.items() if each.missing})
+        missing = {name: each.missing for name, each in found.items() if each.missing}
+        styles = {name: each.style for name, each in found.items() if each.style}
+        return Encoded(X, y, kept, unknown, missing, styles)
 
     @property
     def _manner(self) -> Manner:
@@ -152,7 +165,8 @@ class Recipe(NamedTuple):
         decimal = self.target_decimal or manner.decimal
         cells = cells_of(f"{where}: the target {self.target!r}", frame[self.target], decimal, manner.missing)
         if self.labels is None:
-            y: NDArray[Any] = numbers_of(place, cells, decimal).copy()  # a view would keep the data frame alive
+            numbers = numbers_of(place, cells, decimal, self.target_unit)
+            y: NDArray[Any] = numbers.copy()  # a view would keep the data frame alive
             absent = np.isnan(y)
             if self.task == "classification":
                 y = as_labels(place, np.where(absent, 0.0, y))
@@ -189,8 +203,11 @@ class Recipe(NamedTuple):
         return self._replace(bins=bins, names=tuple(names), width=width)
 
     def filled(self, X: NDArray[Any]) -> NDArray[Any]:
-        """X as a model takes it: what is learned in place of a missing value, and numbers in bins if that is wanted."""
-        if self.fill:
+        """X as a model takes it: what is learned in place of a missing value, and numbers in bins if that is wanted.
+
+        X itself where nothing is to be done.
+        """
+        if self.fill and np.isnan(X.max(initial=0.0)):  # a copy of a large X may be too much
             X = np.where(np.isnan(X), np.asarray(self.fill, dtype=X.dtype), X)
         if not any(self.bins):
             return X
@@ -373,7 +390,7 @@ def _learn_table(source: Source, wanted: Wanted) -> Learned:
     for option, chosen in (("the target", (target,)), ("--drop", wanted.drop), ("--category", wanted.categories)):
         for name in chosen:
             check_named(option, where, names, name)
-    tallies, decimal = survey(source), source.reading.decimal or "."
+    tallies, decimal = survey(source, target), source.reading.decimal or "."
     rows = tallies[target].rows
     answer = answer_of(where, target, tallies, wanted, decimal)
     decisions = {
@@ -394,16 +411,16 @@ def _learn_table(source: Source, wanted: Wanted) -> Learned:
     given = source.reading
     recipe = Recipe(
         answer.task, target, columns, made, len(made), wanted.missing, unknown=wanted.unknown, labels=answer.labels,
-        target_decimal=answer.decimal, numbers=wanted.numbers,
-        reading=Reading(given.separator, given.decimal, header=given.header, missing=given.missing),
+        target_decimal=answer.decimal, target_unit=answer.unit, numbers=wanted.numbers,
+        reading=Reading(given.separator, given.decimal, header=given.header, missing=given.missing), given=names,
     )  # fmt: skip
     abouts = tuple(_about(name, tallies[name], decisions.get(name), answer) for name in names)
-    notes = (*_notes(decisions, wanted), *_missing_note(decisions, abouts, target, wanted))
-    return Learned(recipe, answer.reason, notes, abouts, rows)
+    notes = (answer.note, *_notes(decisions, wanted), *_missing_note(decisions, abouts, target, wanted))
+    return Learned(recipe, answer.reason, tuple(filter(None, notes)), abouts, rows)
 
 
-def survey(source: Source) -> dict[str, Tally]:
-    """The tally of each column of a table, from one pass over all of its rows.
+def survey(source: Source, target: str | None = None) -> dict[str, Tally]:
+    """The tally of each column of a table, from one pass over all of its rows; that of the target keeps spellings.
 
     Raises:
         ValueError: for a table without rows.
@@ -414,7 +431,8 @@ def survey(source: Source) -> dict[str, Tally]:
     decimal, missing = source.reading.decimal or ".", source.reading.missing
     for chunk in source.chunks(_rows_at_a_time(source)):
         for position, name in enumerate(names):
-            cells = cells_of(f"{source.where}: column {name!r}", chunk.X.iloc[:, position], decimal, missing)
+            where, column = f"{source.where}: column {name!r}", chunk.X.iloc[:, position]
+            cells = cells_of(where, column, decimal, missing, spelled=name == target)
             tallies[name] = look(tallies[name], cells, decimal, limit)
     if not names or not tallies[names[0]].rows:
         raise no_rows(source.where)
@@ -424,7 +442,7 @@ def survey(source: Source) -> dict[str, Tally]:
 def _about(name: str, tally: Tally, decision: Decision | None, answer: Answer) -> About:
     numeric = answer.labels is None if decision is None else decision.kind in ("number", "date")
     missing = tally.missing + (tally.dashes if numeric else 0)
-    counts = (tally.rows - missing, tally.distinct, missing)
+    counts = (tally.rows - missing, tally.distinct_numbers if numeric else tally.distinct, missing)
     if decision is None:
         taken_for = f"target: {answer.kinds:,} classes" if answer.task == "classification" else "target: number"
         return About(name, taken_for, *counts, 0, answer.reason)

@@ -124,7 +124,9 @@ def no_rows(where: str) -> ValueError:
     return ValueError(f"{where} must have at least one row, got none")
 
 
-def hold_out(share: float, seed: int, n: int, labels: HostArray | None = None) -> tuple[HostArray, HostArray]:
+def hold_out(
+    share: float, seed: int, n: int, labels: HostArray | None = None, where: str = "the data"
+) -> tuple[HostArray, HostArray]:
     """Which of ``n`` rows are kept and which are held out, both in random order.
 
     About the same share of each label is held out, but never its last row. At least one row is held out, unless
@@ -135,6 +137,7 @@ def hold_out(share: float, seed: int, n: int, labels: HostArray | None = None) -
         seed: of the random order.
         n: the number of rows.
         labels: (n,); None to draw from all rows alike.
+        where: the name of the data in an error.
 
     Returns:
         The indices of the rows that are kept, and of those held out.
@@ -159,7 +162,7 @@ def hold_out(share: float, seed: int, n: int, labels: HostArray | None = None) -
         largest = max(groups, key=len, default=order)
         if len(largest) < 2:
             of = "" if labels is None else " of one class"
-            raise ValueError(f"the data must have at least 2 rows{of} to hold some of them out, got {n} in all")
+            raise ValueError(f"{where} must have at least 2 rows{of} to hold some of them out, got {n} in all")
         held = list(largest[:1])
     chosen = np.isin(order, held)
     return order[~chosen], order[chosen]

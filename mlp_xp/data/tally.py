@@ -7,7 +7,7 @@ Before: ``cells`` gives a column one of three forms. Next: ``columns`` decides f
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,15 +19,18 @@ from mlp_xp.data.values import (
     COMPACT,
     ISO,
     category_key,
+    currency_of,
     dates_in,
     formats_in,
     is_missing,
     is_padded,
     is_plain,
+    measured,
     numbers_in,
 )
 
 _DAYS = (1900_01_01, 2100_12_31)  # whole numbers between may be dates
+_MOST_UNITS = 20  # more are no units
 
 
 class Cell(NamedTuple):
@@ -53,6 +56,21 @@ class Dates(NamedTuple):
     odd: Cell | None = None
 
 
+class Unit(NamedTuple):
+    """The values of a column that are numbers with one unit, such as ``70.1 kg``, or one currency.
+
+    rows: how many are no number but without the unit; 0 for a currency.
+    first: the first of the values.
+    fraction: the first of their numbers that is not whole.
+    spaced: whether a blank stands before the unit.
+    """
+
+    rows: int
+    first: str
+    fraction: float | None = None
+    spaced: bool = False
+
+
 class Tally(NamedTuple):
     """What is known of a column after some of its rows.
 
@@ -70,6 +88,7 @@ class Tally(NamedTuple):
     dates: what the column holds as dates, for each form that reads some of it.
     values: value -> how often, in the order in which they came; None if there are more than a limit.
     nominal: whether the file says that these are categories.
+    units: the currencies of the numbers, and the units of what reads as a number without them; None if there are many.
     """
 
     rows: int = 0
@@ -86,6 +105,7 @@ class Tally(NamedTuple):
     dates: Mapping[str, Dates] = {}
     values: Mapping[str | float, int] | None = {}
     nominal: bool = False
+    units: Mapping[str, Unit] | None = {}
 
     @property
     def known(self) -> int:
@@ -98,6 +118,13 @@ class Tally(NamedTuple):
         if self.values is None or all(isinstance(value, float) for value in self.values):
             return None if self.values is None else len(self.values)
         return len(keys_of(self.values))
+
+    @property
+    def distinct_numbers(self) -> int | None:
+        """How many different values there are if the column holds numbers or dates; None for more than the limit."""
+        if self.values is None or not self.dashes:
+            return self.distinct
+        return int((~is_missing([*keys_of(self.values)], among_numbers=True)).sum())
 
 
 def look(before: Tally, cells: Cells, decimal: str = ".", limit: int = 10_000) -> Tally:
@@ -134,7 +161,19 @@ def _together(a: Tally, b: Tally, limit: int) -> Tally:
         a.repeated or b.repeated, a.start if a.start == b.start else None,
         {form: _dates_together(a, b, form) for form in {**a.dates, **b.dates}},
         None if values is None or len(values) > limit else values, a.nominal or b.nominal,
+        _units_together(a.units, b.units),
     )  # fmt: skip
+
+
+def _units_together(a: Mapping[str, Unit] | None, b: Mapping[str, Unit] | None) -> Mapping[str, Unit] | None:
+    if a is None or b is None:
+        return None
+    units = {**a, **b}
+    for unit in a.keys() & b.keys():
+        x, y = a[unit], b[unit]
+        fraction = y.fraction if x.fraction is None else x.fraction
+        units[unit] = Unit(x.rows + y.rows, x.first, fraction, x.spaced or y.spaced)
+    return units if len(units) <= _MOST_UNITS else None
 
 
 def _dates_together(a: Tally, b: Tally, form: str) -> Dates:
@@ -160,14 +199,19 @@ def _look_at_numbers(before: Tally, numbers: NDArray[np.float64], limit: int) ->
         repeated = len(different) < len(known)
         if len(different) <= limit:
             values = dict(zip(different.tolist(), np.bincount(codes, minlength=len(different)).tolist(), strict=True))
-    counts = not missing and n and bool((numbers - numbers[0] == np.arange(n)).all())
     row = int(np.argmax(infinite))
     return Tally(
         n, missing, numbers=len(known), fraction=float(fractions[0]) if len(fractions) else None,
         repeated=repeated, values=values,
         infinite=Cell(first + row, str(numbers[row])) if infinite.any() else None,
-        start=float(numbers[0]) - first if counts else None, dates={} if len(fractions) else _compact(known),
+        start=_start(numbers, first), dates={} if len(fractions) else _compact(known),
     )  # fmt: skip
+
+
+def _start(numbers: NDArray[np.float64], first: int) -> float | None:
+    """The number of row 0 if numbers (n,), the first of which is in row ``first``, count the rows; else None."""
+    counts = len(numbers) and bool((numbers == numbers[0] + np.arange(len(numbers))).all())
+    return float(numbers[0]) - first if counts else None
 
 
 def _compact(numbers: NDArray[np.float64], times: NDArray[np.int64] | None = None) -> dict[str, Dates]:
@@ -229,6 +273,7 @@ def _look_at_texts(before: Tally, cells: Cells, decimal: str) -> Tally:
     missing[others] = is_missing([texts[place] for place in others])
     among_numbers[others] = is_missing([texts[place] for place in others], among_numbers=True)
     odd = ~(is_number | among_numbers)
+    dressed = is_number & ~is_plain(array, decimal)
     there = numbers[is_number & (times > 0)]
     fractions = there[there != np.floor(there)]
     dates = _dates_of_texts(before, cells, times, odd, among_numbers)
@@ -237,12 +282,35 @@ def _look_at_texts(before: Tally, cells: Cells, decimal: str) -> Tally:
     return Tally(
         len(codes), int((codes < 0).sum() + times[missing].sum()), int(times[among_numbers & ~missing].sum()),
         int(times[is_number].sum()), int(times[is_number & is_padded(array)].sum()),
-        _first(cells, is_number & ~is_plain(array, decimal), first), _first(cells, odd, first),
+        _first(cells, dressed, first), _first(cells, odd, first),
         _first(cells, np.isinf(numbers), first), float(fractions[0]) if len(fractions) else None,
-        bool((times[is_number] > 1).any()), None, dates,
+        bool((times[is_number] > 1).any()),
+        _start(cells.by_row(numbers, np.nan), first) if is_number.all() else None, dates,
         {text: int(count) for text, count, gone in zip(texts, times, missing, strict=True) if count and not gone},
-        cells.nominal,
+        cells.nominal, _units(texts, times, dressed, odd, decimal),
     )  # fmt: skip
+
+
+def _units(
+    texts: Sequence[str], times: NDArray[np.int64], dressed: NDArray[np.bool_], odd: NDArray[np.bool_], decimal: str
+) -> Mapping[str, Unit] | None:
+    """The currencies of numbers and the units behind others, in texts each of which is there so many ``times``."""
+    there = times > 0
+    each = [
+        (texts[place], "", currency_of(texts[place]), times[place])
+        for place in np.flatnonzero(dressed & there).tolist()
+    ]
+    for place in np.flatnonzero(odd & there).tolist():
+        if parts := measured(texts[place]):
+            each.append((texts[place], *parts, times[place]))
+    found: Mapping[str, Unit] | None = {}
+    numbers = numbers_in([number.strip() for _, number, _, _ in each], decimal)
+    for (text, number, unit, rows), value in zip(each, numbers.tolist(), strict=True):
+        if unit and (not number or not np.isnan(value)):
+            fraction = None if np.isnan(value) or value == np.floor(value) else value
+            spaced = number.endswith((" ", "\u00a0"))
+            found = _units_together(found, {unit: Unit(int(rows) if number else 0, text, fraction, spaced)})
+    return found
 
 
 def _first(cells: Cells, chosen: NDArray[np.bool_], before: int) -> Cell | None:

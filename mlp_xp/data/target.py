@@ -11,22 +11,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp.data.cells import Cells, plain_text
-from mlp_xp.data.columns import Held, Wanted, held_by, listed_names, mostly_distinct
+from mlp_xp.data.columns import Held, Wanted, counts_rows, held_by, listed_names, mostly_distinct, read_as
 from mlp_xp.data.encoding import Place
 from mlp_xp.data.tally import Tally, counted, spellings
-from mlp_xp.data.values import category_key, is_missing, numbers_in
+from mlp_xp.data.values import category_key, is_missing, numbers_in, without_unit
 
 _FEW = 20  # up to so many different whole numbers are classes, however few rows there are, if one is there twice
 
 
 class Answer(NamedTuple):
-    """How the target is read: task and reason, labels in their spelling or None for numbers, their decimal mark."""
+    """How the target is read.
+
+    task, reason: what it is learned as, and why.
+    labels: in their spelling; None for numbers.
+    decimal, unit: of numbers.
+    kinds: how many different targets there are; 0 for very many.
+    note: a sentence about what is not plain; "" for nothing.
+    """
 
     task: str
     reason: str
     labels: tuple[str, ...] | None
-    decimal: str
-    kinds: int
+    decimal: str = ""
+    unit: str = ""
+    kinds: int = 0
+    note: str = ""
 
 
 def answer_of(where: str, target: str, tallies: Mapping[str, Tally], wanted: Wanted, decimal: str) -> Answer:
@@ -45,14 +54,20 @@ def answer_of(where: str, target: str, tallies: Mapping[str, Tally], wanted: Wan
     if held.kind == "date":
         raise ValueError(f"{where}: {what} holds dates, which can't be learned; {another}")
     if held.kind == "number":
-        seen = _numbers_seen(tally, held.decimal or decimal)
+        seen = _numbers_seen(tally, held.decimal or decimal, held.unit)
         first = plain_text(next(iter(seen))) if seen else ""
         fraction = tally.fraction if seen is None else next((each for each in seen if each != np.floor(each)), None)
         form = "i" if fraction is None else "f"
         found = _Targets(None if seen is None else len(seen), tally.known, form, first, fraction)
         task, reason = _task_of(what, found, wanted.task)
         _check(f"{where}: {what}", found, task, another, wanted.task is not None)
-        return Answer(task, reason, None, held.decimal, found.kinds or 0)
+        counting = counts_rows(target, tally, held)
+        if counting and wanted.target is None:
+            raise ValueError(f"{where}: {what}, the last column, {counting}; {another}, or this one if it is meant")
+        said = counting or read_as(tally, held).replace("--drop leaves it out", another)
+        spelled = None if task == "regression" else _spelled(tally, seen)
+        note = f"{what} {said}" if said else ""
+        return Answer(task, reason, spelled, held.decimal, held.unit, found.kinds or 0, note)
     counts = counted(tally)
     rare = counts is None or mostly_distinct(counts)
     if rare and not (counts and (forced or wanted.task == "classification")):
@@ -65,17 +80,24 @@ def answer_of(where: str, target: str, tallies: Mapping[str, Tally], wanted: Wan
     found = _Targets(len(labels), tally.rows - tally.missing, "U", first, None)
     task, reason = _task_of(what, found, wanted.task)
     _check(f"{where}: {what}", found, task, another, forced or wanted.task is not None)
-    return Answer(task, reason, tuple(labels.values()), "", len(labels))
+    return Answer(task, reason, tuple(labels.values()), kinds=len(labels))
 
 
-def _numbers_seen(tally: Tally, decimal: str) -> list[float] | None:
+def _numbers_seen(tally: Tally, decimal: str, unit: str) -> list[float] | None:
     """The different numbers of a column, in the order in which they came; None if they are not kept."""
     if tally.values is None:
         return None
     texts = [value for value in tally.values if isinstance(value, str)]
-    said = numbers_in(texts, decimal) if texts else np.zeros(0)
+    said = numbers_in(without_unit(texts, unit), decimal) if texts else np.zeros(0)
     others = (value for value in tally.values if not isinstance(value, str))
     return list(dict.fromkeys([*others, *said[~np.isnan(said)].tolist()]))
+
+
+def _spelled(tally: Tally, seen: list[float] | None) -> tuple[str, ...] | None:
+    """The spellings of whole numbers that the file does not write as such, as 1.0 or +1; None where it does."""
+    labels = spellings(tally)
+    plain = seen is not None and not tally.dashes and list(labels) == list(map(plain_text, seen))
+    return tuple(labels.values()) if plain and any(key != label for key, label in labels.items()) else None
 
 
 class _Targets(NamedTuple):

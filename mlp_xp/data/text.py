@@ -1,8 +1,8 @@
 """Text tables, read a batch at a time: every column is text, exactly as it stands in the file.
 
 ``dialect`` looks at the first lines; the encoding, and a decimal mark that these do not show, are looked for in the
-whole file. Arrow reads the rows, except where fields are parted by blanks or a quote follows a blank: there ``csv`` of
-the standard library does, five times slower.
+whole file. Arrow reads the rows, except where fields are parted by blanks and some are quoted, or a quote follows a
+blank: there ``csv`` of the standard library does, five times slower.
 
 Before: ``files`` finds the file. Next: ``columns`` decides what each column holds.
 """
@@ -11,8 +11,8 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
@@ -46,11 +46,14 @@ class _File(NamedTuple):
     empty: bool
 
 
-def open_text(found: Found, reading: Reading, usual: Reading = BY_LOOKING) -> Source:
+def open_text(
+    found: Found, reading: Reading, usual: Reading = BY_LOOKING, names: Sequence[tuple[str, ...]] = ()
+) -> Source:
     """The table in a text file, read as ``reading`` says; what that leaves open is found by looking.
 
     ``usual`` says whether there is a header and what is missing where ``reading`` does not, and the decimal mark where
-    no number shows it; a file with other separators must show its own where that makes a difference.
+    no number shows it; a file with other separators must show its own where that makes a difference. As many columns as
+    there are in one of ``names`` are called so where no line names them.
 
     Raises:
         ValueError: when it is no text, or no table.
@@ -62,18 +65,20 @@ def open_text(found: Found, reading: Reading, usual: Reading = BY_LOOKING) -> So
     _refuse(found, lines[0], reading.separator or dialect.CANDIDATES)
     separator = reading.separator or dialect.find_separator(lines[dialect.comments_in(lines) :])
     try:
-        layout = dialect.lay_out(found.where, lines, separator, reading.header)
+        layout = dialect.lay_out(found.where, lines, separator, reading.header, names)
     except csv.Error as error:
         raise ValueError(f"{found.where} can't be read as a table: {error}; a quote may be open") from None
-    spaced = separator == " " or any(f'{separator} "' in line for line in lines)
+    spaced = _is_quoted(found) if separator == " " else any(f'{separator} "' in line for line in lines)
     empty = whole and not any(line.strip() for line in lines[layout.skip :])
     file = _File(found, encoding, separator, layout, spaced, empty)
-    decimal = reading.decimal or _decimal(file, usual) or "."
+    found_mark = reading.decimal or _decimal(file, usual)
+    decimal = found_mark or "."
     if reading.decimal is None and usual.decimal == decimal and (separator != usual.separator or layout.width == 1):
         _refuse_open_mark(file, decimal)
     source = table(found.title, found.where, layout.names, lambda rows: _frames(file, rows))
     resolved = Reading(separator, decimal, encoding, layout.header, reading.missing)
-    return source._replace(reading=resolved, notes=_notes(file, decimal, reading))
+    notes = (*_notes(file, decimal, reading), *(() if found_mark else _open_points(file)))
+    return source._replace(reading=resolved, notes=notes)
 
 
 def _check(reading: Reading) -> None:
@@ -236,23 +241,81 @@ def _frames_by_arrow(file: _File, rows: int) -> Iterator[Any]:
     names = list(map(str, range(file.layout.width)))
     chosen = [names[position] for position in file.layout.chosen]
     reading = arrow.ReadOptions(block_size=_BLOCK, skip_rows=file.layout.skip, column_names=names, use_threads=False,
-                                encoding=file.encoding)  # fmt: skip
-    ragged = lambda row: "error" if row.text.strip() else "skip"  # noqa: E731
+                                encoding="utf-8" if file.separator == " " else file.encoding)  # fmt: skip
+    ragged = lambda row: "skip" if dialect.is_empty(row.text) else "error"  # noqa: E731
     parsing = arrow.ParseOptions(delimiter=file.separator, newlines_in_values=True, invalid_row_handler=ragged)
     types = dict.fromkeys(names, pa.string())
     texts = arrow.ConvertOptions(column_types=types, include_columns=chosen, strings_can_be_null=False)
     last = ""
     try:
-        with file.found.open() as opened, arrow.open_csv(opened, reading, parsing, texts) as reader:
+        with _bytes(file) as opened, arrow.open_csv(opened, reading, parsing, texts) as reader:
             for batch in reader:
                 last = batch.column(batch.num_columns - 1)[-1].as_py() if batch.num_rows else last
                 stripped = [pc.utf8_trim_whitespace(column) for column in batch.columns]
                 whole = pa.record_batch(stripped, names=chosen)
+                if file.layout.width == 1:  # no line of one column is ragged
+                    whole = whole.filter(pc.not_equal(whole.column(0), "\x1a"))
                 for low in range(0, whole.num_rows, rows):
                     yield whole.slice(low, rows).to_pandas().set_axis(list(file.layout.names), axis=1)
     except (pa.ArrowInvalid, UnicodeError) as error:
         raise _explained(file, error) from None
     _check_last(file, last)
+
+
+@contextmanager
+def _bytes(file: _File) -> Iterator[Any]:
+    """The bytes for Arrow: those of the file, but that one blank stands for several, and none at an end of a line."""
+    if file.separator != " ":
+        with file.found.open() as opened:
+            yield opened
+        return
+    import pyarrow as pa
+
+    with _lines(file.found, file.encoding) as text:
+        yield pa.PythonFile(_SingleBlanks(text), mode="r")
+
+
+class _SingleBlanks(io.RawIOBase):
+    """A text in UTF-8 whose fields are parted by one blank each, for a reader that knows no others."""
+
+    def __init__(self, text: TextIO) -> None:
+        super().__init__()
+        self._text, self._left = text, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes, or fewer at the end; all for -1."""
+        parts, length = [self._left], len(self._left)
+        while (size < 0 or length < size) and (lines := self._text.read(_HEAD)):
+            lines += self._text.readline()  # a run of blanks never ends with a part
+            parts.append(_with_single_blanks(lines).encode())
+            length += len(parts[-1])
+        whole = b"".join(parts)
+        self._left = whole[size:] if size >= 0 else b""
+        return whole[:size] if size >= 0 else whole
+
+
+def _with_single_blanks(lines: str) -> str:
+    r"""Whole lines, with one blank for several, and none at the ends.
+
+    >>> _with_single_blanks("  1  2\n   3 4 \t\r\n\n5    6 ")
+    '1 2\n3 4\r\n\n5 6'
+    """
+    if "\t" in lines:
+        lines = re.sub("[ \t]+(?=[\r\n]|$)", "", lines)
+    while "  " in lines:
+        lines = lines.replace("  ", " ")
+    for at_end, end in ((" \n", "\n"), (" \r", "\r"), ("\n ", "\n"), ("\r ", "\r")):
+        lines = lines.replace(at_end, end)
+    return lines.strip(" \t")
+
+
+def _is_quoted(found: Found) -> bool:
+    """Whether there may be a quoted field."""
+    with found.open() as file:
+        return any(b'"' in block for block in _blocks(file))
 
 
 def _frames_by_csv(file: _File, rows: int) -> Iterator[Any]:
@@ -322,15 +385,33 @@ def _refuse_open_mark(file: _File, decimal: str) -> None:
 
     Nothing is said where a number of the file shows the mark.
     """
-    mark = "." if decimal == "," else ","
-    with _lines(file.found, file.encoding) as text:
-        rows = dialect.split(islice(text, file.layout.skip, file.layout.skip + dialect.ROWS_LOOKED_AT), file.separator)
-        rows_as_read = [row.fields for row in rows]
-    texts = (field.strip() for row in rows_as_read for field in row)
-    if dialect.find_decimal(rows_as_read) is None and (found := open_mark(texts, mark)):
+    mark, rows = "." if decimal == "," else ",", _first_rows(file)
+    texts = (field.strip() for row in rows for field in row)
+    if dialect.find_decimal(rows) is None and (found := open_mark(texts, mark)):
         number, _, rest = found.partition(mark)
         may_be = f"{found!r} may be {number}{rest} or {float(f'{number}.{rest}'):g}"
         raise ValueError(f"{file.found.where} must show its decimal mark, {may_be}; --decimal , or --decimal . says it")
+
+
+def _open_points(file: _File) -> tuple[str, ...]:
+    """A sentence about the columns whose numbers may be a thousand times as large as they are read."""
+    found = dialect.columns_with_an_open_point(_first_rows(file))
+    named = [name for name, place in zip(file.layout.names, file.layout.chosen, strict=True) if place in found]
+    if not named:
+        return ()
+    text = next(each for place, each in found.items() if place in file.layout.chosen)
+    small, large = f"{float(text):g}", text.replace(".", "")
+    others = f" and {len(named) - 1} more" if len(named) > 1 else ""
+    where = f"in column {named[0]!r}{others}"
+    return (f"{text!r} {where} may be {small} or {large}, and is read as {small}; --decimal , reads it as {large}",)
+
+
+def _first_rows(file: _File) -> list[list[str]]:
+    """The fields of the first rows below the header; none where ``csv`` can't read them."""
+    with _lines(file.found, file.encoding) as text, suppress(csv.Error, UnicodeError):  # said where rows are read
+        rows = dialect.split(islice(text, file.layout.skip, file.layout.skip + dialect.ROWS_LOOKED_AT), file.separator)
+        return [row.fields for row in rows]
+    return []
 
 
 def _decimal(file: _File, usual: Reading) -> str | None:

@@ -5,8 +5,10 @@ The texts are those of one column, each different text once, without surrounding
 Next: ``cells`` finds the different texts of a column, ``columns`` decides what the column holds.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -44,14 +46,15 @@ def is_missing(texts: Sequence[str], also: Iterable[str] = (), among_numbers: bo
 
 # --- categories --------------------------------------------------------------------------------------------------
 
-_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0*")
+_WHOLE = re.compile(r"\+?(-?(?:0|[1-9][0-9]*))(?:\.0*)?")
 
 
 def category_key(text: str) -> str:
     """What decides whether two texts are the same category, whatever kind of file they are from.
 
-    A whole number is the same with and without a point: Parquet turns whole numbers with a missing value into numbers
-    with a point. A truth value is the same in small and capital letters. A leading zero makes a difference.
+    A whole number is the same with and without a point or a plus sign: Parquet turns whole numbers with a missing
+    value into numbers with a point. A truth value is the same in small and capital letters. A leading zero makes a
+    difference.
 
     >>> category_key("6.0") == category_key("6"), category_key("00001") == category_key("1")
     (True, False)
@@ -79,6 +82,10 @@ _GROUPED = (  # a mark between groups of three digits, or of two in India; the f
 )
 
 
+_UNUSUAL = {"[\u00a0\u2009\u202f\u2007]": " ", "\u2212": "-", "[\u2019\u02bc]": "'"}
+"""Spaces that don't break, a minus sign and apostrophes -> those of a keyboard."""
+
+
 class _Marks(NamedTuple):
     """The patterns for one decimal mark: ``dressed`` is a number with a currency, groups, a percent sign, brackets."""
 
@@ -92,7 +99,7 @@ def _marks(decimal: str) -> _Marks:
     digits = rf"(?P<digits>(?:{grouped}|[0-9]+)(?:{point}[0-9]*)?|{point}[0-9]+)"
     sign = "(?P<{}>[+-]?) ?"
     signs = sign.format("before") + f"(?:{_CURRENCY} ?)?" + sign.format("after")
-    dressed = rf"^(?P<opened>\(?) ?{signs}{digits} ?(?:{_CURRENCY}|%)? ?(?P<closed>\)?)$"
+    dressed = rf"^(?P<opened>\(?) ?{signs}{digits} ?(?:{_CURRENCY}|%)? ?(?P<behind>-?)(?P<closed>\)?)$"
     return _Marks(decimal, dressed)
 
 
@@ -103,7 +110,7 @@ def numbers_in(texts: Any, decimal: str = ".") -> NDArray[np.float64]:
     """The number that each text says, NaN where it says none.
 
     Besides plain numbers such as ``-1.5e3`` these are read: ``12,345``, ``1 234``, ``1'234``, ``$1,234.50``, ``5 €``,
-    ``12 %`` (as 12), ``(3.5)`` (as -3.5, as accountants write it).
+    ``12 %`` (as 12), ``(3.5)`` and ``3.5-`` (as -3.5, as accountants write it).
 
     Args:
         texts: a sequence of texts, or a pyarrow array of them.
@@ -145,9 +152,9 @@ def _undressed(texts: Any, marks: _Marks) -> NDArray[np.float64]:
     """The numbers that texts say without their currency, groups, percent sign or brackets; NaN for other texts."""
     from pyarrow import compute
 
-    spaced = compute.replace_substring_regex(texts, "[\u00a0\u2009\u202f\u2007]", " ")  # spaces that don't break
-    straight = compute.replace_substring_regex(compute.replace_substring(spaced, "\u2212", "-"), "[\u2019\u02bc]", "'")
-    parts = compute.extract_regex(straight, marks.dressed)
+    for pattern, plain in _UNUSUAL.items():
+        texts = compute.replace_substring_regex(texts, pattern, plain)
+    parts = compute.extract_regex(texts, marks.dressed)
     valid = compute.is_valid(parts)
     found = np.asarray(valid, dtype=bool)
 
@@ -162,11 +169,32 @@ def _undressed(texts: Any, marks: _Marks) -> NDArray[np.float64]:
     )
     values = np.asarray(_cast(compute.replace_substring(bare, marks.decimal, ".")))
     opened, closed = part("opened") == "(", part("closed") == ")"
-    signs = part("before") + part("after")
+    signs = part("before") + part("after") + part("behind")
     values = np.where(opened | (signs == "-"), -values, values)
     values[(opened != closed) | np.asarray([len(sign) > 1 for sign in signs]) | (opened & (signs != ""))] = np.nan
     numbers[found] = values
     return numbers
+
+
+_EITHER = re.compile(
+    "|".join(
+        (_PLAIN, _PLAIN.replace(r"\.", ","), *(re.sub(r"\?P<\w+>", "?:", each.dressed) for each in _MARKS.values()))
+    )
+)
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number for ``numbers_in`` with one decimal mark or the other, whatever its signs are.
+
+    >>> [is_number(each) for each in ("-1.5e3", "12,345", "1.234,5", "$1,234.50", "12 %", "x1", "")]
+    [True, True, True, True, True, False, False]
+    """
+    if text[-1:].isdigit() and text.isascii() and "_" not in text:
+        with suppress(ValueError):  # most numbers, and faster than a pattern
+            return not math.isnan(float(text))
+    for pattern, plain in _UNUSUAL.items():
+        text = re.sub(pattern, plain, text)
+    return _EITHER.match(text) is not None
 
 
 def is_plain(texts: Any, decimal: str = ".") -> NDArray[np.bool_]:
@@ -175,6 +203,32 @@ def is_plain(texts: Any, decimal: str = ".") -> NDArray[np.bool_]:
 
     pattern = _PLAIN.replace(r"\.", ",") if decimal == "," else _PLAIN
     return np.asarray(compute.match_substring_regex(texts, pattern), dtype=bool)
+
+
+_BEHIND = re.compile("([^A-Za-zµμ°Ω]*[0-9][.,]?)([ \u00a0]?)([A-Za-zµμ°Ω][A-Za-zµμ°Ω/0-9²³]{0,9})")
+_SIGNS = re.compile(r"[-+\u22120-9.,'\u2019\u02bc_()\s]+")  # all that a number may have but its currency
+_SAME = {"EUR": "€", "USD": "$", "US$": "$", "GBP": "£", "JPY": "¥", "INR": "₹", "Rs": "₹"}
+
+
+def currency_of(text: str) -> str:
+    """What stands before or behind a number such as ``$1,234.50``; "" for nothing."""
+    found = _SIGNS.sub("", text)
+    return _SAME.get(found, found)
+
+
+def measured(text: str) -> tuple[str, str] | None:
+    """The number in a text such as ``70.1 kg``, with the blank behind it, and its unit; None for another text.
+
+    >>> measured("70.1 kg"), measured("1.5K"), measured("70 square metres")
+    (('70.1 ', 'kg'), ('1.5', 'K'), None)
+    """
+    found = _BEHIND.fullmatch(text)
+    return (found[1] + found[2], found[3]) if found and is_number(found[1]) else None
+
+
+def without_unit(texts: Iterable[str], unit: str) -> list[str]:
+    """The texts without the unit behind them."""
+    return [text.removesuffix(unit).rstrip() if unit else text for text in texts]
 
 
 def is_padded(texts: Any) -> NDArray[np.bool_]:
@@ -228,6 +282,18 @@ _DATE = re.compile(r"(?=.*[0-9])[0-9A-Za-z,.+/: -]*[-/.: ][0-9A-Za-z,.+/: -]*|[0
 
 def _may_be_date(text: str) -> bool:
     return 6 <= len(text) <= _LONGEST and _DATE.fullmatch(text) is not None
+
+
+_OTHER_ORDER = {"%m/%d/": "%d/%m/", "%d/%m/": "%m/%d/", "%d-%m-": "%m-%d-", "%m-%d-": "%d-%m-"}
+
+
+def other_order(form: str) -> str:
+    """The form of ``FORMATS`` in which month and day change their places; "" if there is none.
+
+    >>> other_order("%m/%d/%Y %H:%M"), other_order("%d.%m.%Y")
+    ('%d/%m/%Y %H:%M', '')
+    """
+    return _OTHER_ORDER[form[:6]] + form[6:] if form[:6] in _OTHER_ORDER else ""
 
 
 def dates_in(texts: Sequence[str], form: str) -> NDArray[np.datetime64]:

@@ -932,6 +932,30 @@ def test_a_column_to_keep_must_be_there(folder: Path, command: Callable[..., Ran
     refused(command("predict", "m.safetensors", "a.csv", "--keep", "aera"), "aera", "did you mean 'area'?")
 
 
+def test_new_rows_without_a_header_are_read_as_the_training_with_no_header(
+    folder: Path, trained: Callable[..., Ran], command: Callable[..., Ran], predictions: Callable[..., list[str]]
+) -> None:
+    first = {"price": PRICE, "area": AREA, "district": DISTRICT}
+    trained(written("a.csv", price=PRICE, area=AREA, district=DISTRICT), "--target", "price")
+    once = predictions("a.csv")
+    for columns in (first, {"area": AREA, "district": DISTRICT}):
+        rows = zip(*columns.values(), strict=True)
+        Path("b.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+        refused(command("predict", "m.safetensors", "b.csv", "-o", "q.csv"), "b.csv", "--no-header")
+        assert predictions("b.csv", "--no-header") == once
+
+
+def test_new_dates_in_another_style_are_read_aloud(
+    folder: Path, trained: Callable[..., Ran], command: Callable[..., Ran], predictions: Callable[..., list[str]]
+) -> None:
+    trained(written("a.csv", day=DATES["ISO"], y=AREA))
+    once = predictions("a.csv")
+    for style in ("%d.%m.%Y", "%d/%m/%Y"):
+        assert predictions(written("b.csv", day=DAYS.strftime(style))) == once
+    ran = command("predict", "m.safetensors", "b.csv", "-o", "q.csv")
+    assert ran.note_of("another style", "'day'", "is read as")
+
+
 # --- 15, 16, 17: looking before and after ----------------------------------------------------------------------------
 
 

@@ -36,6 +36,11 @@ SIX = {
     "a comma as decimal mark": (["1,5", "2,25", "3,0", "4", "5,5", "6,75"], [1.5, 2.25, 3, 4, 5.5, 6.75]),
     "a few commas as decimal mark": (["1,5", "2", "3", "4", "5", "6"], [1.5, 2, 3, 4, 5, 6]),
     "missing among numbers": (["1", "?", "-", ".", "null", "6"], [1, np.nan, np.nan, np.nan, np.nan, 6]),
+    "a unit behind every number": (
+        ["70.1 kg", "80kg", "-", "65.25 kg", "1,070 kg", "-3 kg"],
+        [70.1, 80, np.nan, 65.25, 1070, -3],
+    ),
+    "a minus sign behind": (["12.50-", "7.25", "1,200-", "3", "4", "5"], [-12.5, 7.25, -1200, 3, 4, 5]),
     "truth values of R": (["TRUE", "FALSE", "TRUE", "TRUE", "FALSE", "TRUE"], [1, 0, 1, 1, 0, 1]),
     "truth values of SQL": (["true", "false", "true", "true", "false", "true"], [1, 0, 1, 1, 0, 1]),
 }
@@ -56,6 +61,13 @@ def test_what_is_more_than_a_plain_number_is_said_aloud() -> None:
         "column 'a' is read as numbers, such as '13,830'; --decimal , reads that as 13.83",
     )
     assert column(SIX["plain"][0])[2].notes == ()
+    assert column(["$5", "4 EUR", "7", "\u20ac3", "9", "8"])[2].notes == (
+        "column 'a' is read as numbers, though '$' and '\u20ac' are not one unit; --drop leaves it out",
+    )
+    assert column(["$5", "4 USD", "7", "US$3", "9", "8"])[2].notes == ("column 'a' is read as numbers, such as '$5'",)
+    assert column(["70.1 kg", "80 kg", "", "65.25 kg", "?", "70 kg"])[2].notes[0] == (
+        "column 'a' is read as numbers, each with 'kg' behind it"
+    )
     french = [f"{number}\u202f381" for number in range(1, 7)]
     assert column(french)[2].notes == ("column 'a' is read as numbers, such as '1 381'",)
 
@@ -71,6 +83,9 @@ def test_what_is_more_than_a_plain_number_is_said_aloud() -> None:
         ["1/2/2020", "3/4/2020", "5/6/2020", "7/8/2020", "1/31/2020", "1/1/2020"],
         ["x", "y", "x", "", "NA", "y"],
         ["5", "6", "7", "8", "9", "10"],
+        ["5.5 kg", "6 kg", "", "8 kg", "9 kg", "?"],
+        ["$5", "6 EUR", "", "8", "8", "\u20ac6"],
+        ["5.5K", "6K", "7M", "8 kg", "9", "6K"],
     ],
     ids=lambda values: " ".join(values),
 )
@@ -303,6 +318,41 @@ def test_a_value_that_does_not_fit_its_column_is_named_with_its_row(
         column(values)
 
 
+UNITS, STYLES = "holds numbers with different units, such as", "holds dates in different styles, such as"
+ONE_UNIT, ONE_STYLE = "plain numbers of one unit in the file make it a number", "one style in the whole column makes it"
+NEARLY = {
+    "several units": ([f"{n}.5K" if n % 2 else f"{n}M" for n in range(30)], "left out",
+                      f"{UNITS} '0M' and '1.5K'; {ONE_UNIT}, --category 'a' takes it for categories"),
+    "a unit behind some": ([f"{n}.5 kg" if n % 2 else f"{n}" for n in range(30)], "left out",
+                           f"{UNITS} '1.5 kg' and '0'; {ONE_UNIT}, --category 'a' takes it for categories"),
+    "few with several units": (["2 km", "3 mi", "2 mi"] * 9, "3 categories",
+                               f"{UNITS} '2 km' and '3 mi', read as categories; {ONE_UNIT}"),
+    "codes, not units": ([f"{n % 9}T" for n in range(60)], "9 categories", ""),
+    "two styles of dates": ([f"2020-01-{n + 1:02}" if n % 3 else f"{n + 1}.01.2020" for n in range(30)], "left out",
+                            f"{STYLES} '2020-12-31' and '31.12.2020'; {ONE_STYLE} a date, --category 'a' takes it for "
+                            "categories"),
+    "bounds": ([*["<0.1"] * 30, *(f"{n}.5" for n in range(25))], "26 categories",
+               "holds texts such as '<0.1' among numbers, read as categories; --na '<0.1' takes it for a missing "
+               "value"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("values", "taken_for", "why"), NEARLY.values(), ids=NEARLY)
+def test_texts_that_are_nearly_numbers_or_dates_are_said_with_the_cure(
+    values: list[str], taken_for: str, why: str
+) -> None:
+    about, _, learned = column(values)
+    assert (about.taken_for, about.why) == (taken_for, why)
+    assert len(learned.notes) == bool(why)
+
+
+def test_a_unit_behind_a_number_may_be_missing_in_new_data() -> None:
+    _, X, learned = column(["70.1 kg", "80 kg", "65 kg", "75 kg", "90 kg", "60 kg"])
+    new = typed(pd.DataFrame({"a": [70.1, 80.0], "b": "u", "y": 1.0}))
+    np.testing.assert_array_equal(read(new, learned.recipe).X[:, 0], X[:2, 0])
+    assert learned.recipe == type(learned.recipe).from_notes(learned.recipe.as_notes())
+
+
 CODES = "holds codes such as {!r} among whole numbers, read as categories"
 
 
@@ -328,10 +378,12 @@ def test_codes_most_of_which_are_whole_numbers_are_texts_said_aloud(
     [
         [*map(str, range(1000)), "n.a.x"],
         [*map(str, range(30)), "12O", "l5"],
+        [*map(str, range(30)), "<5", "<10", "<15", "<20"],
+        [*map(str, range(30)), "12 kg", "12.5 kg"],
         [*map(str, range(60)), *["unknown"] * 20],
         [*(f"{n}.25" for n in range(40)), "low", "lower", "high", "higher"],
     ],
-    ids=["one in a thousand", "two slips", "a word that says nothing", "measured"],
+    ids=["one in a thousand", "two slips", "bounds", "units", "a word that says nothing", "measured"],
 )
 def test_a_few_texts_among_numbers_are_mistakes(values: list[str]) -> None:
     with pytest.raises(ValueError, match=r"column 'a' must be a number, got '.*'; --category 'a' takes all of it"):

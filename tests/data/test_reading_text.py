@@ -98,6 +98,13 @@ FOUND: dict[str, tuple[str, list[str], list[list[str]], list[str]]] = {
         "a;b\n1.200;x\n2.086;y\n3.100;x\n", ["a", "b"], [["1.200", "x"], ["2.086", "y"], ["3.100", "x"]],
         ["read with ';' between fields"],
     ),
+    "three decimals in every one of many rows": (
+        "a;b;c\n" + "1.500;10;\n2.250;x;7.125\n3.900;y;9.000\n" * 5, ["a", "b", "c"],
+        [["1.500", "10", ""], ["2.250", "x", "7.125"], ["3.900", "y", "9.000"]] * 5,
+        ["read with ';' between fields", "'1.500' in column 'a' and 1 more may be 1.5 or 1500, and is read as 1.5; "
+         "--decimal , reads it as 1500"],
+    ),
+    "three decimals beside others": ("a,b\n" + "1.500,2.5\n" * 9, ["a", "b"], [["1.500", "2.5"]] * 9, []),
     "decimal commas between blanks": (
         "1,5 2,5\n3,5 4,5\n", ["column_1", "column_2"], [["1,5", "2,5"], ["3,5", "4,5"]],
         ["read with blanks between fields and ',' as decimal mark", NUMBERED.format(2)],
@@ -148,7 +155,20 @@ FOUND: dict[str, tuple[str, list[str], list[list[str]], list[str]]] = {
     "nothing becomes a number": (
         "a,b\n00001,TRUE\n1,True\n1.0,1e3\n", ["a", "b"], [["00001", "TRUE"], ["1", "True"], ["1.0", "1e3"]], [],
     ),
-    "comments": ("# made by us\n# on a Monday\na,b\n1.5,x\n2.5,y\n", ["a", "b"], ROWS, []),
+    "comments": (
+        "# made by us\n# on a Monday\na,b\n1.5,x\n2.5,y\n", ["a", "b"], ROWS,
+        ["lines 1 to 2 are comments and are left out: '# made by us'"],
+    ),
+    "a comment above names in a comment": (
+        "# made by us\n# a b\n1.5 2.5\n3.5 4.5\n", ["a", "b"], [["1.5", "2.5"], ["3.5", "4.5"]],
+        ["read with blanks between fields", "line 1 is a comment and is left out: '# made by us'",
+         "line 2 names the columns, a comment"],
+    ),
+    "the end of a file of DOS": ("a,b\r\n1.5,x\r\n2.5,y\r\n\x1a", ["a", "b"], ROWS, []),
+    "the end of a file of DOS, one column": ("a\r\n1.5\r\n2.5\r\n\x1a", ["a"], [["1.5"], ["2.5"]], []),
+    "the end of a file of DOS, between blanks": (
+        "a b\r\n1.5  x\r\n2.5 y\r\n\x1a", ["a", "b"], ROWS, ["read with blanks between fields"],
+    ),
     "sep= of a spreadsheet": ("sep=;\na;b\n1.5;x\n2.5;y\n", ["a", "b"], ROWS, ["read with ';' between fields"]),
     "names in a comment": (
         "# a b\n1.5 2.5\n3.5 4.5\n", ["a", "b"], [["1.5", "2.5"], ["3.5", "4.5"]],
@@ -269,7 +289,7 @@ def test_how_a_table_is_written_is_found(
     assert (source.name, source.file, source.is_table) == ("data", tmp_path / "data.csv", True)
     again = data.open_data(str(tmp_path / "data.csv"), source.reading)  # what was found, said
     assert (again.columns, again.reading, rows_of(again)) == (source.columns, source.reading, rows)
-    assert not [note for note in again.notes if note.startswith("read ")]
+    assert not [note for note in again.notes if note.startswith("read ") or "--decimal" in note]
 
 
 # --- what is said decides ----------------------------------------------------------------------------------------
@@ -323,6 +343,18 @@ def test_new_data_with_other_separators_must_show_its_decimal_mark_where_that_ma
     for text, mark in (("a;b\n13.830;x\n20.475;y\n", ","), ("a\n13.83\n20.475\n", "."), ("a\n13\n20\n", ",")):
         path.write_text(text)
         assert data.open_data(path, usual=usual).reading.decimal == mark
+
+
+@pytest.mark.parametrize(("raw", "names"), [("1.5;x\n2.5;y\n", ("a", "b")), ("1.5;x;7\n2.5;y;8\n", ("a", "b", "t"))])
+def test_new_data_without_a_header_has_the_names_of_the_training(
+    tmp_path: Path, raw: str, names: tuple[str, ...]
+) -> None:
+    (tmp_path / "data.csv").write_text(raw)
+    orders = (("a", "b", "t"), ("a", "b"))
+    source = data.open_data(tmp_path / "data.csv", Reading(header=False), Reading(header=True), orders)
+    assert (source.columns, [row[:2] for row in rows_of(source)]) == (names, ROWS)
+    said = f"no line names the columns, so they are called as in training, 'a' to {names[-1]!r}"
+    assert source.notes == ("read with ';' between fields", said)
 
 
 def test_a_resolved_reading_is_not_said_again(tmp_path: Path) -> None:
@@ -382,6 +414,18 @@ def test_rows_are_the_same_in_parts_of_any_size(tmp_path: Path) -> None:
     for step in (None, 1, 7, 200, 5000):
         assert rows_of(source, step) == rows
     assert max(len(chunk.X) for chunk in source.chunks(7)) == 7
+
+
+def test_blanks_between_fields_are_the_same_wherever_a_part_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [[str(number), "x" * (number % 5 + 1), f"{number / 8}"] for number in range(300)]
+    lines = [f"{' ' * (number % 3)}{'   '.join(row)}{' ' * (number % 2)}\r\n" for number, row in enumerate(rows)]
+    source = opened(tmp_path, "n k y\n" + "".join(lines))
+    monkeypatch.setattr("mlp_xp.data.text._HEAD", 37)
+    assert rows_of(source) == rows
+    quoted = opened(tmp_path, 'n k y\n"0"  x 0.0\n' + "".join(lines[1:]))  # read by the standard library
+    assert rows_of(quoted) == rows
 
 
 # --- what is refused ---------------------------------------------------------------------------------------------
@@ -526,7 +570,7 @@ def test_the_table_of_an_archive(tmp_path: Path) -> None:
      ("1a", False), ("12-34-x", False), ("1.2.3.4", False), ("Q1 2024", False)],
 )  # fmt: skip
 def test_what_looks_like_a_value_rather_than_a_name(text: str, number: bool) -> None:
-    assert dialect.is_number(text) == number
+    assert dialect.is_value(text) == number
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ def rows(recipe: Recipe, frame: dict[str, list[Any]], **options: Any) -> recipes
     return recipe.rows("new.parquet", Chunk(pd.DataFrame(frame), None, 0), **{"labelled": False, **options})
 
 
+Y = ["1.5", "2.5", "0.5", "3.5", "4.5", "2.25"]
+
 # --- missing values ----------------------------------------------------------------------------------------------
 
 HOLES = {"n": ["1", "", "3", "8", "?", "2"], "c": ["u", "v", "", "u", "v", "u"], "w": ["1", "2", "3", "5", "8", "9"],
@@ -48,6 +50,14 @@ def test_missing_numbers_get_the_median_and_a_column_categories_a_level_and_rows
     expected = [[1, 0, 1, 0, 0, 1], [2, 1, 0, 1, 0, 2], [3, 0, 0, 0, 1, 3], [2, 1, 0, 1, 0, 8], [2, 0, 1, 0, 0, 9]]
     np.testing.assert_array_equal(recipe.filled(encoded.X), expected)
     np.testing.assert_array_equal(encoded.y, [1.5, 2.5, 0.5, 4.5, 2.25])
+    whole = encoded.X[:1]
+    assert recipe.filled(whole) is whole
+
+
+def test_a_mark_for_a_missing_number_is_no_value_of_its_own() -> None:
+    columns = learn(texts({"n": ["1", "-", "3", "4", ".", "4"], "c": ["u", "-", "v", "u", "v", "-"], "y": Y}), Wanted())
+    counts = [(each.values, each.missing, each.distinct) for each in columns.columns]
+    assert counts == [(4, 2, 3), (6, 0, 3), (6, 0, 6)]
 
 
 def test_a_value_missing_for_the_first_time_gets_the_median_and_is_counted() -> None:
@@ -95,7 +105,9 @@ def many_cities() -> dict[str, list[str]]:
 def test_rare_categories_share_a_level_and_unknown_ones_go_to_it() -> None:
     learned = learn(texts(many_cities()), Wanted())
     recipe = learned.recipe
-    assert learned.notes == ("column 'city' holds 2 categories in 2 rows that are rare and share one column of X",)
+    assert learned.notes == (
+        "column 'city' holds 27 categories, the 2 rarest of which, in 2 rows, are taken together for one, 'other'",
+    )
     assert learned.columns[0].taken_for == "27 categories"
     assert recipe.names[-1] == "city other"
     assert len(recipe.names) == 26
@@ -157,6 +169,9 @@ def test_a_column_of_the_training_that_is_not_there_is_named() -> None:
         rows(recipe, {"b": [1], "aera": [1]})
     with pytest.raises(ValueError, match=f"{trained} 'd'$"):
         rows(recipe, {"d": [1]})
+    values = "'70.5'; --no-header takes that for a row, and the columns for those of the training in order$"
+    with pytest.raises(ValueError, match=f"{trained} {values}"):
+        rows(recipe, {"70.5": [1]})
 
 
 # --- targets -----------------------------------------------------------------------------------------------------
@@ -172,7 +187,8 @@ X = [str(number + 0.5) for number in range(6)]
         (["00001", "1"], ["00001", "1"], ["00001", "1"]),
         (["x", "y"], ["x", "y"], ["x", "y"]),
         (["1", "2"], [1.0, 2.0], [1, 2]),
-        (["1.0", "2.0"], [1, 2], [1, 2]),
+        (["1.0", "2.0"], [1, 2], ["1.0", "2.0"]),
+        (["+1", "-1"], [1.0, -1.0], ["+1", "-1"]),
         (["$1", "$2"], ["1", "2"], [1, 2]),
     ],
     ids=lambda values: " ".join(map(str, values)),
@@ -201,7 +217,8 @@ def test_a_label_that_is_not_known_is_handed_on_as_it_is() -> None:
 
 def test_a_target_with_currency_or_a_decimal_comma_is_a_number() -> None:
     for values, decimal in ((["$1,234.50", "$2", "$3.25"] * 2, "."), (["1.234,5", "2", "3,25"] * 2, ","),
-                            (["1234,5", "2", "3,25"] * 2, ".")):  # fmt: skip
+                            (["1234,5", "2", "3,25"] * 2, "."),
+                            (["1,234.5 km", "2 km", "3.25km"] * 2, ".")):  # fmt: skip
         source = texts({"x": X, "y": values}, decimal)
         learned = learn(source, Wanted())
         assert (learned.recipe.task, learned.columns[1].taken_for) == ("regression", "target: number")
@@ -263,6 +280,25 @@ def test_a_target_that_cannot_be_learned_is_refused(values: list[str], task: str
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - compared below
         learn(texts({"x": x, "z": x[::-1], "y": values}), Wanted(task=task))
     assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        ([str(n) for n in range(1000, 1080)], "counts the rows"),
+        ([f"{n}.0" for n in range(80)], "counts the rows"),
+        ([str(842302 + 17 * (n * 7 % 80)) for n in range(80)], "holds a number of its own in every row"),
+    ],
+)
+def test_a_target_that_counts_the_rows_is_refused_unless_it_is_named(values: list[str], what: str) -> None:
+    source = texts({"x": [str(n % 7 + 0.5) for n in range(80)], "id": values})
+    with pytest.raises(ValueError, match="the last column") as caught:
+        learn(source, Wanted())
+    assert str(caught.value) == (
+        f"data.csv: the target 'id', the last column, {what}, as an identifier does; --target names another column, "
+        "such as 'x', or this one if it is meant"
+    )
+    assert learn(source, Wanted(target="id")).notes == (f"the target 'id' {what}, as an identifier does",)
 
 
 def test_names_are_classes_where_the_user_insists() -> None:
@@ -414,6 +450,49 @@ def test_a_table_without_rows_is_refused() -> None:
     for use in (lambda source: learn(source, Wanted()), lambda source: read(source, Recipe.from_notes(OLD))):
         with pytest.raises(ValueError, match=r"^data.csv must have at least one row, got none$"):
             use(texts({"a": [], "y": []}))
+
+
+STYLES = {
+    "dots": (["11.05.2023", "", "03.04.2023"], ["2023-05-11", "", "2023-04-03"], "'11.05.2023' is read as 2023-05-11"),
+    "slashes, a day above 12": (["3/4/2023", "NA", "25/12/2023"], ["2023-04-03", "", "2023-12-25"],
+                                "'25/12/2023' is read as 2023-12-25"),
+    "whole numbers": (["20230511", "", "20230403"], ["2023-05-11", "", "2023-04-03"],
+                      "'20230511' is read as 2023-05-11"),
+    "a time": (["May 1, 2023", "May 3, 2023", ""], ["2023-05-01", "2023-05-03", ""],
+               "'May 3, 2023' is read as 2023-05-03"),
+    "as in training": (["2023-05-11", "", "2023-04-03"], ["2023-05-11", "", "2023-04-03"], None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("new", "meant", "said"), STYLES.values(), ids=STYLES)
+def test_new_dates_in_another_style_are_read_where_it_leaves_no_doubt(
+    new: list[str], meant: list[str], said: str | None
+) -> None:
+    days = ["2020-01-05", "2020-02-17", "2020-12-31"]
+    recipe = learn(texts({"day": days, "y": ["1.5", "2.5", "0.5"]}), Wanted()).recipe
+    encoded, expected = (rows(recipe, {"day": pd.Series(each, dtype="str")}) for each in (new, meant))
+    np.testing.assert_array_equal(encoded.X, expected.X)
+    assert encoded.styles.get("day") == said
+
+
+@pytest.mark.parametrize(
+    ("trained", "new", "sentence"),
+    [
+        ("2020-12-31", "03/04/2023", "column 'day' has the date '03/04/2023', which may be 2023-03-04 or 2023-04-03; "
+         "dates in 'day' that are written as '2020-12-31' leave no doubt"),
+        ("12/31/2020", "25/12/2023", "row 1, column 'day' must be a date such as '12/31/2020', got '25/12/2023'; --na "
+         "'25/12/2023' takes it for a missing value"),
+        ("2020-12-31", "31.12.23", "row 1, column 'day' must be a date such as '2020-12-31', got '31.12.23'; --na "
+         "'31.12.23' takes it for a missing value"),
+    ],
+    ids=["month or day", "the other order", "two digits of a year"],
+)  # fmt: skip
+def test_new_dates_that_leave_a_doubt_are_refused(trained: str, new: str, sentence: str) -> None:
+    other = trained.replace("31", "30")
+    recipe = learn(texts({"day": [trained, other, trained], "y": ["1.5", "2.5", "0.5"]}), Wanted()).recipe
+    with pytest.raises(ValueError, match="column 'day'") as caught:
+        rows(recipe, {"day": [new, new]})
+    assert str(caught.value) == f"new.parquet: {sentence}"
 
 
 def test_sentences_about_new_data_name_only_what_predict_and_evaluate_have() -> None:

@@ -18,12 +18,13 @@ NUMBERS = {
     "12,345": 12345, "1,234,567.5": 1234567.5, "12,34,567": 1234567, "1 234": 1234, "1\u00a0234": 1234, "1'234": 1234,
     "1\u2019234": 1234, "\u22124": -4, "$1,234.50": 1234.5, "-$5": -5, "$-5": -5, "\u20ac 5": 5, "5 \u20ac": 5,
     "5 USD": 5, "USD 1,300": 1300, "R$ 10": 10, "5 000 000 kr": 5e6, "12 %": 12, "12%": 12, "(3.5)": -3.5,
-    "($1,200)": -1200, "inf": np.inf, "-Infinity": -np.inf, "1e999": np.inf,
+    "12.50-": -12.5, "1,200-": -1200, "$5-": -5, "($1,200)": -1200, "inf": np.inf, "-Infinity": -np.inf,
+    "1e999": np.inf,
 }  # fmt: skip
 
 NO_NUMBERS = [
     "", "abc", "1,2,4", "1,2,", "1,23,4", "0,234,567", "13T", "21N", "1_000", "41_10_1", "1-2", "1-1-1A", "(5", "5)",
-    "(-5)", "--5", "-$-5", "1.2.3", "1 2", "0x10", "12:30", "5 kg", "1e", "e5", "$", "%", "1/2", "[98]",
+    "(-5)", "(5-)", "-5-", "--5", "-$-5", "1.2.3", "1 2", "0x10", "12:30", "5 kg", "1e", "e5", "$", "%", "1/2", "[98]",
 ]  # fmt: skip
 
 
@@ -34,6 +35,13 @@ def test_numbers_are_read_as_people_write_them() -> None:
 def test_what_only_resembles_a_number_is_none() -> None:
     found = dict(zip(NO_NUMBERS, values.numbers_in(NO_NUMBERS), strict=True))
     assert [text for text, number in found.items() if not np.isnan(number)] == []
+
+
+def test_one_text_is_a_number_where_an_array_has_one() -> None:
+    of_commas = ["1,5", "-0,5 %", "1.234,5", "1 234,5"]
+    assert [text for text in [*NUMBERS, *of_commas] if not values.is_number(text)] == []
+    of_signs = {"(5", "5)", "(-5)", "(5-)", "-5-", "--5", "-$-5"}  # which it does not compare
+    assert {text for text in NO_NUMBERS if values.is_number(text)} == of_signs
 
 
 def test_the_decimal_mark_may_be_a_comma() -> None:
