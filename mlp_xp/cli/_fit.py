@@ -33,7 +33,8 @@ def fit(run: Run) -> bool:
 
     Raises:
         ValueError: for what the estimator refuses.
-        KeyboardInterrupt: for Ctrl-C before the end of the first epoch, and in a cross-validation.
+        KeyboardInterrupt: for Ctrl-C before the end of the first epoch, and in a cross-validation, whose finished folds
+            are in ``run.fits``.
     """
     estimator, splits = run.model.estimator, run.data.splits
     for number, split in enumerate(splits):

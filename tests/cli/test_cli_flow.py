@@ -177,6 +177,61 @@ def test_an_ensemble_with_folds_holds_out_no_row_and_is_fitted_again_to_all_as_i
         np.testing.assert_array_equal(one, other)
 
 
+def stopping_at(call: int, error: BaseException) -> Any:
+    """``fit`` of a regressor, which raises at its call of that number."""
+    fit, calls = estimators.MLPRegressor.fit, []
+
+    def stopped(self: Any, *arguments: Any, **more: Any) -> Any:
+        calls.append(self)
+        if len(calls) == call:
+            raise error
+        return fit(self, *arguments, **more)
+
+    return stopped
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "ended"),
+    [
+        (1, KeyboardInterrupt(), "interrupted"),
+        (2, KeyboardInterrupt(), "interrupted in fold 2 of 3: no model was saved, for it is"),
+        (3, KeyboardInterrupt(), "interrupted in fold 3 of 3: no model was saved, for it is"),
+        (4, KeyboardInterrupt(), "interrupted in the fit to all rows: no model was saved, for it is"),
+        (4, MemoryError("no room"), "error: in the fit to all rows: no room; no model was saved, for it is"),
+    ],
+)
+def test_the_scores_of_the_folds_that_are_done_are_said_when_a_cross_validation_ends_early(
+    folder: Path, call: int, error: BaseException, ended: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    options = (runs.write_table(folder), "--cv", "3", "--force")
+    whole = re.findall(r"^fold \d of 3: R.2 .*", trained(capsys, *options), re.MULTILINE)
+    assert len(whole) == 3
+    (folder / "houses.safetensors").unlink()
+    monkeypatch.setattr(estimators.MLPRegressor, "fit", stopping_at(call, error))
+    assert cli.main(["train", *runs.QUICK, *options]) == (130 if isinstance(error, KeyboardInterrupt) else 2)
+    printed = capsys.readouterr()
+    assert re.findall(r"^fold \d of 3: R.2 .*", printed.out, re.MULTILINE) == whole[: call - 1]
+    assert ("mean and spread over" in printed.out) == (call > 2)
+    assert printed.err.lstrip() == ended + (" fitted to all rows after the last fold\n" if call > 1 else "\n")
+    assert not (folder / "houses.safetensors").exists()
+
+
+@pytest.mark.parametrize(("call", "cross"), [(2, ()), (4, ("--cv", "3"))])
+def test_after_ctrl_c_numbers_that_were_fitted_already_are_not_lost(
+    folder: Path, call: int, cross: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(estimators.MLPRegressor, "fit", stopping_at(call, KeyboardInterrupt()))
+    arguments = ["train", runs.write_table(folder), *runs.QUICK, "--numbers", "auto", *cross]
+    assert cli.main(arguments) == 130
+    printed = capsys.readouterr().out
+    if cross:
+        assert "mean and spread over 3 of 3 folds" in printed
+    else:
+        assert "note: numbers plain: Ctrl-C came before numbers piecewise were tried\n" in printed
+        assert files.read_notes("houses.safetensors")["notes"]["recipe"]["numbers"] == "plain"
+
+
 def test_a_test_set_of_the_data_stays_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs.write_classes(folder)
     X, y = (np.load("small.npz")[name] for name in "Xy")
