@@ -111,7 +111,8 @@ def _shown(run: Run, rows: int, of_fold: str) -> Iterator[Callable[[Epoch], None
     """A callback of ``fit`` that shows each epoch: on a bar in a terminal, as a line elsewhere, and as JSON."""
     screen, epochs = run.screen, run.model.estimator.max_iter
     line = ""  # about the last epoch
-    with _bar(run, lambda _: line, "checking the gradients") as (console, show_bar):
+    at_first = "checking the gradients" if run.model.estimator.check_gradients else of_fold.rstrip(", ")
+    with _bar(run, lambda _: line, at_first) as (console, show_bar):
 
         def show(epoch: Epoch) -> None:
             nonlocal line

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from shell import ENVIRONMENT, run
+from shell import ENVIRONMENT, IN_A_TERMINAL_OF_ITS_OWN, run
 
 pytest.importorskip("click", reason="the command needs click, which the extra 'cli' installs")
 
@@ -125,13 +125,6 @@ def test_a_shell_completes_with_its_script(shell: str, tmp_path: Path) -> None:
         send(f"{load}; echo loa''ded.", "loaded.")
         for typed, arguments in TYPED:
             assert arguments in send(f"mlp-xp {typed}", ">.")
-
-
-IN_A_TERMINAL_OF_ITS_OWN = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execvp(sys.argv[1], sys.argv[1:])
-"""
 
 
 @contextmanager
