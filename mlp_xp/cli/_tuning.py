@@ -23,7 +23,7 @@ from mlp_xp.cli import _memory
 from mlp_xp.cli._fit import fit
 from mlp_xp.cli._model import Model, stem_of
 from mlp_xp.cli._options import ROWS, reading_of
-from mlp_xp.cli._output import Screen, Status, Table, claimed, to_stderr, with_suffix
+from mlp_xp.cli._output import Screen, Status, Table, claimed, decimals, to_stderr, with_suffix
 from mlp_xp.cli._prepare import Data, in_folds, look, prepare, wanted_of
 from mlp_xp.cli._run import Files, Run, as_toml, command_line
 from mlp_xp.cli._training import estimator_of
@@ -279,8 +279,9 @@ def _in_words(settings: Mapping[str, Any]) -> str:
 def _with_spread(name: str, values: NDArray[Any]) -> str:
     if name == "RMSE":  # in units of the target, so of any size
         return f"{values.mean():.4g} ± {_spread(values):.2g}"
-    form = ".2%" if name == "accuracy" else ".4f"
-    return f"{values.mean():{form}} ± {_spread(values):{form}}"
+    if name == "accuracy":
+        return f"{values.mean():.2%} ± {_spread(values):.2%}"
+    return f"{decimals(values.mean())} ± {decimals(_spread(values))}"
 
 
 def _spread(values: NDArray[Any]) -> float:
