@@ -21,7 +21,7 @@ from mlp_xp.cli._fit import fit, refit
 from mlp_xp.cli._importance import importance
 from mlp_xp.cli._model import Model
 from mlp_xp.cli._options import ROWS, estimator_settings, reading_of
-from mlp_xp.cli._output import Screen, Status, claimed, network
+from mlp_xp.cli._output import Screen, Status, claimed, decimals, network
 from mlp_xp.cli._prepare import Look, look, prepare, wanted_of, watches
 from mlp_xp.cli._report import report, report_folds
 from mlp_xp.cli._run import Run, as_toml, command_line, result_files
@@ -227,7 +227,7 @@ def _fit_either(run: Run) -> bool:
     vars(run).update({**vars(tried[chosen]), "seconds": run.seconds, "interrupted": one.interrupted})
     other = max(losses, key=lambda numbers: numbers != chosen)
     run.notes.append(
-        f"numbers {chosen}: validation loss {losses[chosen]:.4f}, {losses[other]:.4f} with numbers {other}"
+        f"numbers {chosen}: validation loss {decimals(losses[chosen])}, {decimals(losses[other])} with numbers {other}"
     )
     return True
 
