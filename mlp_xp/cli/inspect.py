@@ -9,7 +9,7 @@ import click
 
 from mlp_xp.cli._help import DataName, command_of
 from mlp_xp.cli._memory import cost_of_step
-from mlp_xp.cli._options import reading_of, reading_options
+from mlp_xp.cli._options import ColumnName, reading_of, reading_options
 from mlp_xp.cli._output import Screen, Table, decimals, listed, network, readable
 from mlp_xp.criterion import criterion_named
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @command_of("inspect houses.safetensors", "inspect houses.csv --target price")
 @click.argument("file", type=DataName(".safetensors"))
-@click.option("--target", help="The column of data that is to be learned; by default the last.")
+@click.option("--target", type=ColumnName(), help="The column of data that is to be learned; by default the last.")
 @reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print all that the file says, as JSON.")
 def command(file: str, target: str | None, as_json: bool, **reading: Any) -> None:

@@ -10,6 +10,7 @@ import click
 from mlp_xp.cli._help import MODEL, DataName, FileName, command_of
 from mlp_xp.cli._options import (
     ROWS,
+    ColumnName,
     OneOf,
     backend_option,
     device_option,
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     type=FileName(".csv", ".parquet", ".npz"),
     help="A .csv, .parquet or .npz file; by default CSV is printed.",
 )
-@click.option("--keep", multiple=True, help="A column of DATA to write too, or all; can be repeated.")
+@click.option(
+    "--keep", type=ColumnName("all"), multiple=True, help="A column of DATA to write too, or all; can be repeated."
+)
 @click.option("--proba", is_flag=True, help="Write the probability of each class too.")
 @click.option("--std", is_flag=True, help="Write a standard deviation too: of loss gaussian, or of an ensemble.")
 @click.option("--quantiles", help="Levels of quantiles to write too, comma separated: of loss gaussian, or quantile.")
