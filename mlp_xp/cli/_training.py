@@ -22,11 +22,12 @@ from mlp_xp.cli._importance import importance
 from mlp_xp.cli._model import Model
 from mlp_xp.cli._options import ROWS, estimator_settings, reading_of
 from mlp_xp.cli._output import Screen, Status, claimed, decimals, network
-from mlp_xp.cli._prepare import Look, look, prepare, wanted_of, watches
+from mlp_xp.cli._prepare import Data, Look, look, prepare, wanted_of, watches
 from mlp_xp.cli._report import report, report_folds
 from mlp_xp.cli._run import Run, as_toml, command_line, result_files
 from mlp_xp.cli._scores import Said, judged, said_of
 from mlp_xp.cli._survey import show_columns, show_cost
+from mlp_xp.data.recipe import Recipe
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
 from mlp_xp.estimators import files as estimator_files
 from mlp_xp.parameters import FULL_BATCH, PRESETS
@@ -41,7 +42,7 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
         settings: those of them that decide the result and differ from their defaults.
         began: when the command began, by ``time.perf_counter``.
     """
-    _check_together(options)
+    check_together(options)
     screen = Screen(options["as_json"], options["quiet"])
     run = Run(options, result_files(options), settings, command_line(command, settings), screen, began)
     if options["dry_run"]:
@@ -91,7 +92,7 @@ def _look(options: dict[str, Any]) -> Look:
     return look(options["data"], wanted_of(options), reading_of(options))
 
 
-def _check_together(options: dict[str, Any]) -> None:
+def check_together(options: dict[str, Any]) -> None:
     """Raise for options that exclude each other."""
     several = "--cv fits several networks" if options["cv"] else "--numbers auto fits two networks"
     if options["checkpoint"] and (options["cv"] or options["numbers"] == "auto"):
@@ -156,7 +157,7 @@ def choose(run: Run) -> None:
     estimator = estimator_of(run)
     run.lap("loading libraries and data")
     n, recipe = len(run.data.splits[0].trained), run.data.recipe_of(0)
-    run.sizes = (recipe.width, *estimator.hidden_layer_sizes, run.data.outputs * estimator._outputs_per_target())
+    run.sizes = sizes_of(estimator, run.data, recipe)
     _memory.check_network(run.sizes, estimator.solver, dtype, estimator.ensemble)
     if place is None:
         choice = fastest(run.sizes, min(_TIMED_ROWS, n), dtype)
@@ -174,6 +175,12 @@ def choose(run: Run) -> None:
     for note in run.data.notes:
         say(f"note: {note}")
     say(f"network {run.network}, on {run.backend} in {dtype}")
+
+
+def sizes_of(estimator: Any, data: Data, recipe: Recipe) -> tuple[int, ...]:
+    """(d_in, d_h, ..., d_out) of the network that an estimator fits to data which a recipe reads."""
+    share = estimator._planned_criterion(data.outputs).outputs_per_target
+    return (recipe.width, *estimator.hidden_layer_sizes, data.outputs * share)
 
 
 def estimator_of(run: Run) -> Any:

@@ -26,7 +26,7 @@ from mlp_xp.cli._options import ROWS, reading_of
 from mlp_xp.cli._output import Screen, Status, Table, claimed, decimals, to_stderr, with_suffix
 from mlp_xp.cli._prepare import Data, in_folds, look, prepare, wanted_of
 from mlp_xp.cli._run import Files, Run, as_toml, command_line
-from mlp_xp.cli._training import estimator_of
+from mlp_xp.cli._training import check_together, estimator_of, sizes_of
 from mlp_xp.parameters import FULL_BATCH
 
 ChosenOf: TypeAlias = Callable[[click.Command, dict[str, Any]], dict[str, Any]]
@@ -95,6 +95,7 @@ def tune(command: click.Command, chosen_of: ChosenOf, options: dict[str, Any], g
     path = with_suffix(options["output"] or f"{stem_of(options['data'])}.toml", ".toml")
     search = Search(options["tries"], options["seconds"], options["cv"], frozenset(given))
     screen, options = Screen(options["as_json"], options["quiet"]), _as_of(command, options)
+    check_together(options)
     with claimed(path, force=options["force"], inputs=(options["data"],)):
         data, place = _prepared(screen, options, search.folds)
         tries: list[Try] = []
@@ -202,7 +203,7 @@ def _try(options: dict[str, Any], settings: dict[str, Any], data: Data, place: A
     run.data, start = data, time.perf_counter()
     try:
         estimator = estimator_of(run)
-        sizes = (data.recipe.width, *estimator.hidden_layer_sizes, data.outputs * estimator._outputs_per_target())
+        sizes = sizes_of(estimator, data, data.recipe)
         _memory.check_network(sizes, estimator.solver, options["dtype"], estimator.ensemble)
         run.model = Model(estimator, place, data.recipe, {})
         fit(run)

@@ -391,6 +391,25 @@ def test_options_that_do_not_go_together_are_one_line(
     assert sentence in runs.refused(capsys, "train", runs.write_classes(folder), *options)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--solver", "lbfgs", "--ensemble", "3"),
+        ("--folds",),
+        ("--preset", "best", "--no-early-stopping"),
+        ("--preset", "best", "--solver", "lbfgs"),
+        ("--numbers", "auto", "--no-early-stopping"),
+    ],
+    ids=" ".join,
+)
+def test_settings_that_exclude_each_other_are_refused_by_tune_as_by_train(
+    folder: Path, options: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, tuning = runs.write_classes(folder), import_module("mlp_xp.cli._tuning")
+    monkeypatch.setattr(tuning, "fit", lambda run: pytest.fail("was fitted"))
+    assert runs.refused(capsys, "tune", data, *options) == runs.refused(capsys, "train", data, *options)
+
+
 # --- presets -----------------------------------------------------------------------------------------------------
 
 
@@ -604,6 +623,31 @@ def test_a_dry_run_shows_columns_network_and_cost_and_writes_nothing(
     assert {"columns", "task", "network", "parameters", "seconds_of_an_epoch"} <= record.keys()
     assert record["columns"][0]["missing"] == 1
     assert sorted(path.name for path in folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "criterion", "outputs"),
+    [
+        ("price", (), "squared_error", 1),
+        ("price", ("--loss", "huber"), "huber", 1),
+        ("price", ("--loss", "gaussian"), "gaussian", 2),
+        ("price", ("--loss", "quantile", "--quantile", "0.1,0.5,0.9"), "quantile", 3),
+        ("price", ("--loss", "poisson"), "poisson", 1),
+        ("district", (), "sigmoid_cross_entropy", 1),
+        ("rooms", ("--task", "classification"), "softmax_cross_entropy", 5),
+    ],
+)
+def test_the_cost_of_a_dry_run_is_that_of_the_loss(
+    folder: Path, target: str, options: tuple[str, ...], criterion: str, outputs: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    arguments = (runs.write_table(folder), "--target", target, "--hidden", "8", "--batch-size", "50", *options)
+    assert cli.main(["train", *arguments, "--dry-run", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    sizes = [int(width) for width in record["network"].partition(",")[0].split("-")]
+    cost = import_module("mlp_xp.cost").step_cost(sizes, 50, "float32", activation="relu", criterion=criterion)
+    assert sizes[1:] == [8, outputs]
+    assert record["flop_of_a_step"] == cost.forward_flops + cost.backward_flops
 
 
 def test_inspect_shows_the_columns_of_data(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
