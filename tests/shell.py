@@ -26,8 +26,17 @@ def run(*arguments: str, folder: Path | None = None, **environment: str) -> subp
     )  # fmt: skip
 
 
-def in_terminal(columns: int, *arguments: str, folder: Path | None = None) -> str:
-    """The output of the command in a terminal; its exit status must be 0."""
+IN_A_TERMINAL_OF_ITS_OWN = """
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell has what it runs in the background ignore Ctrl-C
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""A program that runs the command in its arguments, which Ctrl-C in the terminal of its input reaches."""
+
+
+def in_terminal(columns: int, *arguments: str, folder: Path | None = None, ctrl_c_at: str = "") -> str:
+    """The output of the command in a terminal; its exit status must be 0, or 130 where Ctrl-C is typed at this text."""
     if sys.platform == "win32":
         pytest.skip("there are no pseudo-terminals on Windows")
     import fcntl
@@ -38,18 +47,21 @@ def in_terminal(columns: int, *arguments: str, folder: Path | None = None) -> st
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environment = {key: value for key, value in ENVIRONMENT.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
     process = subprocess.Popen(
-        (*COMMAND, *arguments), cwd=folder, env={**environment, "TERM": "xterm"}, stdin=theirs, stdout=theirs,
-        stderr=theirs,
+        (sys.executable, "-c", IN_A_TERMINAL_OF_ITS_OWN, *COMMAND, *arguments), cwd=folder,
+        env={**environment, "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
     )  # fmt: skip
     os.close(theirs)
-    shown = b""
+    shown, awaited = b"", ctrl_c_at.encode()
     try:
         while chunk := os.read(ours, 65536):
             shown += chunk
+            if awaited and awaited in shown:
+                os.write(ours, b"\x03")
+                awaited = b""
     except OSError:  # on Linux: the other end of the pseudo-terminal is closed
         pass
     os.close(ours)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=60) == (130 if ctrl_c_at else 0)
     return shown.decode()
 
 

@@ -60,7 +60,7 @@ def _missing(recipe: Recipe, column: Column, fill: float) -> str:
     if recipe.missing == "refuse":
         return "refused"
     if recipe.missing == "drop":
-        return "refused, in training its row was left out"
+        return "its row is left out"
     if column.categories is not None:
         own = "a category of its own" if column.missing else "none of the categories"
         return own if recipe.missing == "auto" else "the share of each category"

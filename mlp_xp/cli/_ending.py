@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from mlp_xp.cli._output import decimals
 from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.schedules import stalls
 from mlp_xp.train import Record
@@ -79,8 +80,9 @@ def _ends(estimator: Any) -> list[End]:
 def scored(record: Record, name: str) -> str:
     """``validation accuracy 91.20%``: what early stopping watches; "" where it watches nothing."""
     if record.val_score is not None:
-        return f"validation {name} {record.val_score:{'.2%' if name == 'accuracy' else '.4f'}}"
-    return "" if record.val_loss is None else f"validation loss {record.val_loss:.4f}"
+        score = record.val_score
+        return f"validation {name} {f'{score:.2%}' if name == 'accuracy' else decimals(score)}"
+    return "" if record.val_loss is None else f"validation loss {decimals(record.val_loss)}"
 
 
 def ending(estimator: Any, name: str, diverged: bool = False) -> list[str]:

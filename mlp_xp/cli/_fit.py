@@ -19,6 +19,7 @@ from mlp_xp._lib.arguments import first_line
 from mlp_xp.cli._ending import best_epochs, ending, scored
 from mlp_xp.cli._model import Model
 from mlp_xp.cli._options import in_options
+from mlp_xp.cli._output import decimals
 from mlp_xp.cli._prepare import Split
 from mlp_xp.cli._run import Fit, Refit, Run
 from mlp_xp.estimators.base import WrongGradients
@@ -37,7 +38,8 @@ def fit(run: Run) -> bool:
 
     Raises:
         ValueError: for what the estimator refuses.
-        KeyboardInterrupt: for Ctrl-C before the end of the first epoch, and in a cross-validation.
+        KeyboardInterrupt: for Ctrl-C before the end of the first epoch, and in a cross-validation, whose finished folds
+            are in ``run.fits``.
     """
     estimator, splits = run.model.estimator, run.data.splits
     for number, split in enumerate(splits):
@@ -138,7 +140,8 @@ def _shown(run: Run, rows: int, of_fold: str) -> Iterator[Callable[[Epoch], None
     """A callback of ``fit`` that shows each epoch: on a bar in a terminal, as a line elsewhere, and as JSON."""
     screen, epochs = run.screen, run.model.estimator.max_iter
     line = ""  # about the last epoch
-    with _bar(run, lambda _: line, "checking the gradients") as (console, show_bar):
+    at_first = "checking the gradients" if run.model.estimator.check_gradients else of_fold.rstrip(", ")
+    with _bar(run, lambda _: line, at_first) as (console, show_bar):
 
         def show(epoch: Epoch) -> None:
             nonlocal line
@@ -183,7 +186,7 @@ def _in_a_line(last: Record, model: Model, speed: float) -> str:
     """``loss 0.4321, validation accuracy 91.20%, 12,345 rows/s``."""
     watched = scored(last, model.score_name)
     fast = f"{speed:,.0f} rows/s" if speed < 1e6 else f"{speed / 1e6:.1f} M rows/s"
-    return ", ".join(filter(None, (f"loss {last.loss:.4f}", watched, fast)))
+    return ", ".join(filter(None, (f"loss {decimals(last.loss)}", watched, fast)))
 
 
 # --- all rows ----------------------------------------------------------------------------------------------------
@@ -208,7 +211,7 @@ def refit(run: Run) -> None:
     ends = None if estimator.solver in FULL_BATCH or getattr(estimator, "folds", False) else epochs
     estimator.set_params(check_gradients=False, **_as_before(run.model.estimator, ends))
     try:
-        with _warnings(run) as warned, _bar(run, lambda record: f"again, on all rows, loss {record.loss:.4f}",
+        with _warnings(run) as warned, _bar(run, lambda record: f"again, on all rows, loss {decimals(record.loss)}",
                                             "again, on all rows") as (_, show_bar):  # fmt: skip
 
             def after(epoch: Epoch) -> bool:

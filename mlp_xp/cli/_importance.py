@@ -10,7 +10,7 @@ from sklearn import metrics as known
 from sklearn.inspection import permutation_importance
 
 from mlp_xp.cli._model import Model
-from mlp_xp.cli._output import Table
+from mlp_xp.cli._output import Table, decimals
 from mlp_xp.cli._scores import MOST_CURVES, Judged, in_parts, measure_of, roc_auc
 from mlp_xp.data.recipe import Recipe
 
@@ -103,7 +103,7 @@ def _measure(model: Model, found: Judged, y: NDArray[Any]) -> tuple[str, Callabl
 def importance_table(found: Importance, where: str) -> Table:
     """How much the score falls for each column of the table, those that matter most first."""
     shown = list(zip(found.columns, found.mean, found.std, strict=True))[:_MOST_SHOWN]
-    rows = [(escape(name), f"{mean:.4f}", f"{std:.4f}") for name, mean, std in shown]
+    rows = [(escape(name), decimals(mean), decimals(std)) for name, mean, std in shown]
     title = f"{where}: fall of {found.score} when a column is shuffled, {_TIMES} times, on {found.rows:,} rows"
     more = f" (the first {_MOST_SHOWN} of {len(found.columns)})" if len(found.columns) > len(shown) else ""
     return Table(title + more, ("column", "mean", "spread"), rows, (1, 2))

@@ -77,6 +77,8 @@ class Model(NamedTuple):
     def chunks(self, source: Source, rows: int | None = ROWS, why: str = "") -> Iterator[tuple[Chunk, Encoded]]:
         """So many rows at a time, as they are and as numbers; with targets if ``why`` says what they are for.
 
+        Rows that the training would have dropped are not among the numbers: ``Encoded.kept`` has those that are.
+
         Raises:
             ValueError: when there are no rows, or targets are needed and there are none.
         """
@@ -85,18 +87,19 @@ class Model(NamedTuple):
         if source.reading.decimal is not None:  # what is found in this file goes before what was found in training
             recipe = recipe._replace(reading=source.reading)
         for chunk in source.chunks(rows):
-            encoded = recipe.rows(source.where, chunk, dropping=labelled, labelled=labelled)
+            encoded = recipe.rows(source.where, chunk, dropping=True, labelled=labelled)
             if labelled and encoded.y is None:
                 raise ValueError(f"{source.where} must hold targets, {why}")
             check_range(source.where, recipe, encoded, dtype)
             empty = empty and not len(encoded.X)
             dropped += len(chunk.X) - len(encoded.X)
             yield chunk, encoded
-        if empty and dropped:
-            expected = f"{recipe.target!r}, the target, must have a value in a row that is read"
-            raise ValueError(f"{source.where}: {expected}, got none in {dropped:,} rows")
-        if empty:
+        if empty and not dropped:
             raise no_rows(source.where)
+        if empty and labelled:
+            value = "a value" if recipe.missing == "drop" else f"a value of the target {recipe.target!r}"
+            every = " in every column of the model" if recipe.missing == "drop" else ""
+            raise ValueError(f"{source.where} must have a row with {value}{every}, got {_rows(dropped)} without")
 
     def known(self, where: str, y: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
         """Labels in the dtype of the classes; raise for one that is no class, in one of these ``rows`` of the data."""
@@ -117,11 +120,13 @@ class Counts:
 
     unknown: column -> rows with a category that the training did not have.
     missing: column -> rows with a missing value that was filled in.
-    dropped: rows that were left out, since they have no target or a missing value.
+    dropped: rows without a target, or with a missing value that the training would have dropped.
+    fate: what became of those.
     styles: column -> how one of its dates is read, where they are written in another style than in training.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fate: str = "without a target or with a missing value left out") -> None:
+        self.fate = fate
         self.unknown: Counter[str] = Counter()
         self.missing: Counter[str] = Counter()
         self.dropped = 0
@@ -156,7 +161,7 @@ class Counts:
             each = [f"{name!r} ({_rows(n)})" for name, n in self.missing.items()]
             parts.append(f"missing values were filled in, in {listed(each, _MOST_NAMED)}")
         if self.dropped:
-            parts.append(f"{_rows(self.dropped)} without a target or with a missing value left out")
+            parts.append(f"{_rows(self.dropped)} {self.fate}")
         if self.styles:
             each = [f"{name!r} ({said})" for name, said in self.styles.items()]
             parts.append(f"dates are written in another style than in training, in {listed(each, _MOST_NAMED)}")

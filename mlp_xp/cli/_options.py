@@ -3,13 +3,15 @@
 import math
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from mlp_xp._lib.arguments import one_of
 from mlp_xp.backends import BACKENDS
-from mlp_xp.cli._help import Names, Option, name_option
+from mlp_xp.cli._help import DataName, Names, Option, name_option
 from mlp_xp.ops import activations_of
 from mlp_xp.parameters import ClassifierParameters, Numbers, Parameter, RegressorParameters, entries_of
 
@@ -119,6 +121,49 @@ def reading_of(values: Mapping[str, Any]) -> "Reading":
 
     separator = _SEPARATORS.get(values["sep"], values["sep"])
     return Reading(separator, values["decimal"], values["encoding"], values["header"], tuple(values["na"]))
+
+
+class ColumnName(click.types.StringParamType):
+    """The name of a column; a shell completes those of the data that is named before, and ``others``."""
+
+    name = "column"
+
+    def __init__(self, *others: str) -> None:
+        self.others = others
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """What the help shows."""
+        return "COLUMN"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The names that begin with ``incomplete``; whatever keeps them from being read is no concern of a shell."""
+        try:
+            names = (*_columns_named(ctx), *self.others)
+        except Exception:
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete) and name.isprintable()]
+
+
+_SMALL = 2**24  # bytes that are read while somebody waits for a name
+
+
+def _columns_named(ctx: click.Context) -> tuple[str, ...]:
+    """The columns of the file that a command line names, of which a large one must be text in UTF-8."""
+    from mlp_xp.data import Reading, open_data  # imported here: --help must stay fast
+
+    arguments = [each for each in ctx.command.params if isinstance(each, click.Argument)]
+    place = next(place for place, each in enumerate(arguments) if isinstance(each.type, DataName))
+    # click parses no argument where the last option has no value yet, as --target has, but --target= has
+    name = ctx.args[place] if ctx.args else str(ctx.params[str(arguments[place].name)])
+    file = Path(name if Path(name).exists() else name.partition("::")[0])
+    if not file.is_file():  # but built in, in a folder or from a server
+        return ()
+    large = file.stat().st_size > _SMALL
+    if large and file.suffix.lower() in (".json", ".jsonl", ".ndjson", ".xlsx", ".xlsm", ".arff", ".npy"):
+        return ()
+    # what is given is not looked for, in all of the file
+    known = Reading(decimal=".", encoding="utf-8" if large else None)
+    return open_data(name, reading_of(ctx.params).over(known)).columns or ()
 
 
 # --- the parameters of an estimator ------------------------------------------------------------------------------

@@ -173,6 +173,12 @@ def figure(value: float) -> str:
     return f"{rounded:,.0f}" if 1e3 <= abs(rounded) < 1e15 else f"{rounded:.4g}"
 
 
+def decimals(value: float, digits: int = 4) -> str:
+    """A score or a loss with so many decimals, four digits where it is large or tiny: ``0.9929``, ``-1.235e+52``."""
+    size = abs(value)
+    return f"{value:.4g}" if size >= 1e5 or 1e-9 < size < 10.0**-digits else f"{value:z.{digits}f}"
+
+
 def listed(names: Sequence[Any], most: int) -> str:
     """``a, b and 3 more``."""
     return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -21,7 +21,7 @@ from sklearn.metrics import confusion_matrix
 
 from mlp_xp import plots
 from mlp_xp._lib.namespace import to_host
-from mlp_xp.cli._output import readable
+from mlp_xp.cli._output import decimals, readable
 from mlp_xp.cli._run import Run
 from mlp_xp.criterion import criterion_named
 from mlp_xp.estimators.displays import name_of_loss
@@ -88,7 +88,7 @@ def run_figure(run: Run) -> Figure:
 
 def _title(run: Run) -> str:
     """``houses: 5-32-16-1, relu, adam, test R^2 0.993``."""
-    value = f"{run.score.value:.1%}" if run.model.is_classifier else f"{run.score.value:.3f}"
+    value = f"{run.score.value:.1%}" if run.model.is_classifier else decimals(run.score.value, 3)
     parts = (plots.short(run.name, 40), plots.short(run.network, 70), plots.short(run.score.name, 50))
     return "{}: {}, test {} ".format(*parts) + value
 

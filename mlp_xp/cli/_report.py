@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mlp_xp._lib.arguments import first_line
 from mlp_xp.cli._importance import importance_table
 from mlp_xp.cli._output import Status, to_stderr
 from mlp_xp.cli._run import Run
@@ -49,12 +50,39 @@ def _say_scores(run: Run) -> None:
     run.screen.show(score_table(run.model, run.data.test.y, run.predicted, where))
     if run.importance:
         run.screen.show(importance_table(run.importance, f"fold {folds}" if folds else where))
-    for number, each in enumerate(run.folds[:folds], 1):
-        say(f"fold {number} of {folds}: {each.headline}")
     if folds:
+        _say_folds(run)
         say(f"{folds}-fold cross-validation, mean and spread over the folds: {_over_folds(run.folds)}")
     for line in lines_of(run.judged, "all folds together:" if folds else "test"):
         say(line)
+
+
+def _say_folds(run: Run) -> None:
+    """How good the predictions are in each fold that was fitted."""
+    for number, each in enumerate(run.folds, 1):
+        run.screen.say(f"fold {number} of {len(run.data.splits)}: {each.headline}")
+
+
+def report_folds(run: Run, ended: Exception | KeyboardInterrupt) -> Status:
+    """Say how good a cross-validation was in the folds that were fitted before it ended so; the exit status.
+
+    There is no model to save: that is fitted to all rows, after the last fold.
+    """
+    done, count = len(run.folds), len(run.data.splits)
+    run.screen.record({
+        "final": True, "task": run.data.recipe.task, "interrupted": isinstance(ended, KeyboardInterrupt), "model": None,
+        "notes": run.notes, "folds": [each.as_record() for each in run.folds], "command": run.command,
+    })  # fmt: skip
+    _say_folds(run)
+    if done > 1:
+        run.screen.say(f"mean and spread over {done} of {count} folds: {_over_folds(run.folds)}")
+    when = f"in fold {done + 1} of {count}" if done < count else "in the fit to all rows"
+    lost = "no model was saved, for it is fitted to all rows after the last fold"
+    if isinstance(ended, KeyboardInterrupt):
+        to_stderr(f"interrupted {when}: {lost}")
+        return Status.INTERRUPTED
+    to_stderr(f"error: {when}: {first_line(ended)}; {lost}")
+    return Status.BAD_INPUT
 
 
 def _over_folds(folds: list[Judged]) -> str:

@@ -17,7 +17,7 @@ from mlp_xp import metrics
 from mlp_xp._lib.namespace import namespace
 from mlp_xp.cli._model import Model
 from mlp_xp.cli._options import ROWS
-from mlp_xp.cli._output import figure, in_json
+from mlp_xp.cli._output import decimals, figure, in_json
 from mlp_xp.criterion import Criterion, criterion_named
 
 _RESAMPLES, _FEWEST, _MOST_DRAWN = 1000, 100, 2_000_000  # of the bootstrap: times, and rows in all
@@ -40,9 +40,9 @@ class Score(NamedTuple):
         if math.isnan(self.value):
             return f"{self.name} says nothing here, since the target is the same in all {self.rows:,} rows"
         if math.isnan(self.low):
-            return f"{self.name} {self.value:.4f} on {self.rows:,} rows, too few for an interval"
+            return f"{self.name} {decimals(self.value)} on {self.rows:,} rows, too few for an interval"
         three = (self.value, self.low, self.high)
-        value, low, high = _apart(three, ".{}f") if _of_numbers(self.name) else _apart(three, ".{}%")
+        value, low, high = _apart(three, 4, decimals) if _of_numbers(self.name) else _apart(three, 2, _percent)
         found = round(self.value * self.rows)
         rows = f" on {self.rows:,} rows" if _of_numbers(self.name) else f", {found:,} of {self.rows:,} right"
         return f"{self.name} {value} (95 % interval {low} to {high}){rows}"
@@ -53,15 +53,18 @@ def _of_numbers(name: str) -> bool:
     return name.startswith(("R^2", "D^2"))
 
 
-def _apart(values: tuple[float, ...], form: str) -> list[str]:
+def _percent(value: float, digits: int) -> str:
+    return f"{value:.{digits}%}"
+
+
+def _apart(values: tuple[float, ...], first: int, text: Callable[[float, int], str]) -> list[str]:
     """Texts of some scores of at most 1, with so many digits that none but 1 reads as 1, and no interval is empty."""
-    first = 2 if "%" in form else 4
     for digits in range(first, 9):
-        texts = [format(value, form.format(digits)) for value in values]
-        one = format(1.0, form.format(digits))
+        texts = [text(value, digits) for value in values]
+        one = text(1.0, digits)
         if texts[1] != texts[2] and all(text != one or value == 1.0 for text, value in zip(texts, values, strict=True)):
             return texts
-    return [format(value, form.format(first)) for value in values]
+    return [text(value, first) for value in values]
 
 
 def score_in(record: dict[str, Any]) -> Score:
@@ -362,7 +365,7 @@ def lines_of(found: Judged, rows: str = "") -> list[str]:
 
 def _shown(name: str, value: float) -> str:
     if name in ("F1", "ROC AUC", "log-loss"):
-        return f"{value:.4f}"
+        return decimals(value)
     return f"{value:.2%}" if name.endswith("accuracy") or name.startswith("rows ") else figure(value)
 
 
@@ -379,6 +382,6 @@ def _in_words(baseline: Baseline) -> str:
     if baseline.name == "accuracy":
         return f"always {baseline.predicts!r}, accuracy {baseline.value:.2%}"
     what = "the mean" if baseline.name == "R^2" else f"the {baseline.name.removeprefix('D^2 of ')}"
-    score = "" if math.isnan(baseline.value) else f", {baseline.name} {baseline.value:.4f}"
+    score = "" if math.isnan(baseline.value) else f", {baseline.name} {decimals(baseline.value)}"
     error = "" if baseline.error is None else f", RMSE {figure(baseline.error)}"
     return f"always {what} {figure(baseline.predicts)}{score}{error}"

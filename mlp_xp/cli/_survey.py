@@ -11,7 +11,6 @@ from mlp_xp.cli._memory import cost_of_step
 from mlp_xp.cli._output import Screen, Table, readable
 from mlp_xp.cli._prepare import Look, look
 from mlp_xp.cli._run import Run
-from mlp_xp.criterion import criterion_named
 from mlp_xp.data import Reading
 from mlp_xp.data.recipe import Wanted
 from mlp_xp.parameters import FULL_BATCH
@@ -70,8 +69,7 @@ def show_cost(run: Run) -> dict[str, Any]:
     estimator, dtype = run.model.estimator, run.options["dtype"]
     n = len(run.data.splits[0].trained)
     batch = n if not estimator.early_stopping and estimator.solver in FULL_BATCH else _batch(estimator, n)
-    loss = "softmax_cross_entropy" if run.sizes[-1] > 1 else "sigmoid_cross_entropy"
-    criterion = criterion_named(loss if run.model.is_classifier else "squared_error").family
+    criterion = estimator._planned_criterion(run.data.outputs).family
     cost, kept = cost_of_step(estimator, run.sizes, batch, dtype, criterion)
     steps, flops = math.ceil(n / batch), cost.forward_flops + cost.backward_flops
     facts: dict[str, Any] = {

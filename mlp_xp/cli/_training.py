@@ -21,9 +21,9 @@ from mlp_xp.cli._fit import fit, refit
 from mlp_xp.cli._importance import importance
 from mlp_xp.cli._model import Model
 from mlp_xp.cli._options import ROWS, USUAL, estimator_settings, reading_of
-from mlp_xp.cli._output import Screen, Status, claimed, network
+from mlp_xp.cli._output import Screen, Status, claimed, decimals, network
 from mlp_xp.cli._prepare import Look, look, prepare, wanted_of, watches, with_preset
-from mlp_xp.cli._report import report
+from mlp_xp.cli._report import report, report_folds
 from mlp_xp.cli._run import Run, as_toml, command_line, result_files
 from mlp_xp.cli._scores import Said, judged, said_of
 from mlp_xp.cli._survey import show_columns, show_cost
@@ -42,7 +42,7 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
         settings: those of them that decide the result and differ from their defaults.
         began: when the command began, by ``time.perf_counter``.
     """
-    _check_together(options)
+    check_together(options)
     screen = Screen(options["as_json"], options["quiet"])
     run = Run(options, result_files(options), settings, command_line(command, settings), screen, began)
     if options["dry_run"]:
@@ -54,17 +54,26 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
     ):
         for note in (*_look(run).notes, *_take_preset(run)):
             screen.say(f"note: {note}")
-        if options["numbers"] == "auto":
-            if not _fit_either(run):
+        try:
+            if not _fitted(run):
                 return Status.WRONG_GRADIENT
-        else:
-            choose(run)
-            if not fit(run):
-                return Status.WRONG_GRADIENT
-        judge(run)
-        refit(run)
+            judge(run)
+            refit(run)
+        except (KeyboardInterrupt, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+            if not (options["cv"] and run.fits):
+                raise
+            _judge_folds(run)
+            return report_folds(run, error)
         write(run)
         return report(run)
+
+
+def _fitted(run: Run) -> bool:
+    """Fit the network that the options describe; whether its gradients are right: else nothing is trained."""
+    if run.options["numbers"] == "auto":
+        return _fit_either(run)
+    choose(run)
+    return fit(run)
 
 
 def look_only(run: Run) -> Status:
@@ -90,7 +99,7 @@ def _take_preset(run: Run) -> list[str]:
     return notes
 
 
-def _check_together(options: dict[str, Any]) -> None:
+def check_together(options: dict[str, Any]) -> None:
     """Raise for options that exclude each other."""
     several = "--cv fits several networks" if options["cv"] else "--numbers auto fits two networks"
     if options["checkpoint"] and (options["cv"] or options["numbers"] == "auto"):
@@ -191,30 +200,50 @@ def estimator_of(run: Run, recipe: Recipe) -> Any:
         **settings, random_state=options["seed"], check_gradients=options["check_gradients"],
         standardise=options["standardise"] and together,
     )  # fmt: skip
-    run.sizes = (recipe.width, *estimator.hidden_layer_sizes, data.outputs * estimator._outputs_per_target())
+    share = estimator._planned_criterion(data.outputs).outputs_per_target
+    run.sizes = (recipe.width, *estimator.hidden_layer_sizes, data.outputs * share)
     _memory.check_network(run.sizes, estimator.solver, options["dtype"], estimator.ensemble)
     return estimator
 
 
 def _fit_either(run: Run) -> bool:
-    """Fit with numbers as they are and with numbers in pieces; ``run`` goes on with the lower validation loss."""
+    """Fit with numbers as they are and with numbers in pieces; ``run`` goes on with the lower validation loss.
+
+    After Ctrl-C it goes on with what is fitted by then.
+
+    Raises:
+        KeyboardInterrupt: for Ctrl-C where nothing is fitted, and in a cross-validation.
+    """
     tried: dict[str, Run] = {}
     for numbers in ("plain", "piecewise"):
-        tried[numbers] = one = copy(run)
+        one = copy(run)
         one.options = {**run.options, "numbers": numbers}
         one.fits, one.notes, one.seconds, one.epoch = [], [], dict(run.seconds), None
         one.screen.say(f"numbers {numbers}:")
         _look(one)
         choose(one)
-        if not fit(one):
-            return False
+        try:
+            if not fit(one):
+                return False
+        except KeyboardInterrupt:
+            one = tried.get("plain", one)
+            vars(run).update(vars(one))
+            if run.options["cv"] or not run.fits:
+                raise
+            run.interrupted = "the training"
+            run.notes.append(f"numbers plain: Ctrl-C came before numbers {numbers} were tried")
+            return True
+        tried[numbers] = one
         run.seconds |= one.seconds
+        if one.interrupted and len(tried) == 1:
+            vars(run).update(vars(one))
+            return True
     losses = {numbers: _validation_loss(one) for numbers, one in tried.items()}
     chosen = min(losses, key=lambda numbers: losses[numbers])
-    vars(run).update({**vars(tried[chosen]), "seconds": run.seconds})
+    vars(run).update({**vars(tried[chosen]), "seconds": run.seconds, "interrupted": one.interrupted})
     other = max(losses, key=lambda numbers: numbers != chosen)
     run.notes.append(
-        f"numbers {chosen}: validation loss {losses[chosen]:.4f}, {losses[other]:.4f} with numbers {other}"
+        f"numbers {chosen}: validation loss {decimals(losses[chosen])}, {decimals(losses[other])} with numbers {other}"
     )
     return True
 
@@ -233,13 +262,7 @@ def _validation_loss(run: Run) -> float:
 
 def judge(run: Run) -> None:
     """Predict the rows that were held out, and judge the predictions."""
-    seed, data, said = run.options["seed"], run.data, []
-    for number, each in enumerate(run.fits):
-        X, y = data.tested_by(number)
-        said.append(said_of(each.model, (X[low : low + ROWS] for low in range(0, len(X), ROWS))))
-        split = data.splits[number]
-        known = data.rows.y[np.concatenate([split.trained, split.validated])]
-        run.folds.append(judged(each.model, y, said[-1], known, seed))
+    seed, data, said = run.options["seed"], run.data, _judge_folds(run)
     run.judged = run.folds[0]
     if len(said) > 1:
         parts: Any = zip(*said, strict=True)  # of each array one for each fold
@@ -247,6 +270,18 @@ def judge(run: Run) -> None:
         run.judged = judged(run.model, data.test.y, together, data.rows.y, seed)
     run.predicted, run.score = run.judged.predicted, run.judged.headline
     run.lap("testing")
+
+
+def _judge_folds(run: Run) -> list[Said]:
+    """Judge each fit by the rows that were held out from it; what it says of them."""
+    data, said, run.folds = run.data, [], []
+    for number, each in enumerate(run.fits):
+        X, y = data.tested_by(number)
+        said.append(said_of(each.model, (X[low : low + ROWS] for low in range(0, len(X), ROWS))))
+        split = data.splits[number]
+        known = data.rows.y[np.concatenate([split.trained, split.validated])]
+        run.folds.append(judged(each.model, y, said[-1], known, run.options["seed"]))
+    return said
 
 
 def write(run: Run) -> None:

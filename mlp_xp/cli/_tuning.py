@@ -22,10 +22,10 @@ from mlp_xp.backends import fastest, load
 from mlp_xp.cli._fit import fit
 from mlp_xp.cli._model import Model, stem_of
 from mlp_xp.cli._options import ROWS, reading_of
-from mlp_xp.cli._output import Screen, Status, Table, claimed, to_stderr, with_suffix
+from mlp_xp.cli._output import Screen, Status, Table, claimed, decimals, to_stderr, with_suffix
 from mlp_xp.cli._prepare import Data, in_folds, look, prepare, wanted_of, with_preset
 from mlp_xp.cli._run import Files, Run, as_toml, command_line
-from mlp_xp.cli._training import estimator_of
+from mlp_xp.cli._training import check_together, estimator_of
 from mlp_xp.parameters import FULL_BATCH
 
 ChosenOf: TypeAlias = Callable[[dict[str, Any], set[str]], dict[str, Any]]
@@ -94,6 +94,7 @@ def tune(command: click.Command, chosen_of: ChosenOf, options: dict[str, Any], g
     path = with_suffix(options["output"] or f"{stem_of(options['data'])}.toml", ".toml")
     search = Search(options["tries"], options["seconds"], options["cv"], frozenset(given))
     screen, options = Screen(options["as_json"], options["quiet"]), _as_of(command, options)
+    check_together(options)
     with claimed(path, force=options["force"], inputs=(options["data"],)):
         options, data, place = _prepared(screen, options, search)
         tries: list[Try] = []
@@ -277,8 +278,9 @@ def _in_words(settings: Mapping[str, Any]) -> str:
 def _with_spread(name: str, values: NDArray[Any]) -> str:
     if name == "RMSE":  # in units of the target, so of any size
         return f"{values.mean():.4g} ± {_spread(values):.2g}"
-    form = ".2%" if name == "accuracy" else ".4f"
-    return f"{values.mean():{form}} ± {_spread(values):{form}}"
+    if name == "accuracy":
+        return f"{values.mean():.2%} ± {_spread(values):.2%}"
+    return f"{decimals(values.mean())} ± {decimals(_spread(values))}"
 
 
 def _spread(values: NDArray[Any]) -> float:

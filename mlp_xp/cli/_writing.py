@@ -18,7 +18,7 @@ class Column(NamedTuple):
 
 
 Write: TypeAlias = Callable[[list[Any]], None]
-"""Writes some rows, given as columns: arrays (n,) on the host, or columns of a data frame."""
+"""Writes some rows, given as columns: arrays (n,) on the host, masked where there is a gap, or of a data frame."""
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def writing(path: Path | None, columns: Sequence[Column]) -> Iterator[Write]:
 
 
 def _cells(values: Any) -> list[Any]:
-    """The values of a column as Python's; None for a missing one of a data frame."""
+    """The values of a column as Python's; None for a missing one of a data frame, and for one that is masked."""
     plain = values if isinstance(values, np.ndarray) else values.astype(object).where(values.notna(), None)
     cells: list[Any] = plain.tolist()
     return cells
@@ -87,7 +87,10 @@ _MATRICES = ("probability", "quantiles")  # arrays of several columns
 
 
 def _plain(values: Any) -> Any:
-    """A column as numbers or texts, which an .npz file holds without pickling; a missing text is ""."""
+    """A column as numbers or texts, which an .npz file holds without pickling; a missing text is "", a number NaN."""
+    if isinstance(values, np.ma.MaskedArray):
+        plain = values.data if values.dtype.kind == "U" else values.data.astype(np.float64)
+        return np.where(values.mask, "" if values.dtype.kind == "U" else np.nan, plain)
     if isinstance(values, np.ndarray):
         return values
     if values.dtype.kind in "iufb":

@@ -23,6 +23,7 @@ _BASH = r"""
     while IFS= read -r item; do
         value=${item#*,}
         if [[ $item == plain,* ]]; then
+            [[ ${COMP_WORDS[COMP_CWORD]} == [\'\"]* ]] || printf -v value %%q "$value"  # or else a quote does
             COMPREPLY+=("$value")
         elif [[ $item == file,* ]]; then
             compopt -o filenames 2> /dev/null

@@ -9,8 +9,8 @@ import click
 
 from mlp_xp.cli._help import DataName, command_of
 from mlp_xp.cli._memory import cost_of_step
-from mlp_xp.cli._options import reading_of, reading_options
-from mlp_xp.cli._output import Screen, Table, listed, network, readable
+from mlp_xp.cli._options import ColumnName, reading_of, reading_options
+from mlp_xp.cli._output import Screen, Table, decimals, listed, network, readable
 from mlp_xp.criterion import criterion_named
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @command_of("inspect houses.safetensors", "inspect houses.csv --target price")
 @click.argument("file", type=DataName(".safetensors"))
-@click.option("--target", help="The column of data that is to be learned; by default the last.")
+@click.option("--target", type=ColumnName(), help="The column of data that is to be learned; by default the last.")
 @reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print all that the file says, as JSON.")
 def command(file: str, target: str | None, as_json: bool, **reading: Any) -> None:
@@ -109,12 +109,12 @@ def _cost_of_a_step(model: Model) -> str:
 def _training(history: tuple[Record, ...], score_name: str) -> Iterator[tuple[str, str]]:
     last = history[-1]
     yield "trained", f"{last.number} epochs, {last.steps:,} steps, {last.seconds:.1f} s"
-    yield "loss", f"{history[0].loss:.4f} {_spark([record.loss for record in history])} {last.loss:.4f}"
+    yield "loss", f"{decimals(history[0].loss)} {_spark([record.loss for record in history])} {decimals(last.loss)}"
     scores = [record.val_score for record in history if record.val_score is not None]
     if scores:
         best = max(history, key=lambda record: record.val_score or -float("inf"))
-        line = f"{scores[0]:.4f} {_spark(scores)} {scores[-1]:.4f}"
-        yield f"validation {score_name}", f"{line}, best {best.val_score:.4f} in epoch {best.number}"
+        line = f"{decimals(scores[0])} {_spark(scores)} {decimals(scores[-1])}"
+        yield f"validation {score_name}", f"{line}, best {decimals(best.val_score or 0.0)} in epoch {best.number}"
 
 
 _BARS, _WIDTH = "▁▂▃▄▅▆▇█", 30

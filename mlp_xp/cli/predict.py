@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from mlp_xp.cli._help import MODEL, DataName, FileName, command_of
 from mlp_xp.cli._options import (
     ROWS,
+    ColumnName,
     OneOf,
     backend_option,
     device_option,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mlp_xp.cli._model import Model
     from mlp_xp.cli._writing import Column
     from mlp_xp.data import Chunk, Source
+    from mlp_xp.data.recipe import Encoded
 
 
 @command_of("predict houses.safetensors new.csv -o prices.csv")
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     type=FileName(".csv", ".parquet", ".npz"),
     help="A .csv, .parquet or .npz file; by default CSV is printed.",
 )
-@click.option("--keep", multiple=True, help="A column of DATA to write too, or all; can be repeated.")
+@click.option(
+    "--keep", type=ColumnName("all"), multiple=True, help="A column of DATA to write too, or all; can be repeated."
+)
 @click.option("--proba", is_flag=True, help="Write the probability of each class too.")
 @click.option("--std", is_flag=True, help="Write a standard deviation too: of loss gaussian, or of an ensemble.")
 @click.option("--quantiles", help="Levels of quantiles to write too, comma separated: of loss gaussian, or quantile.")
@@ -55,6 +59,9 @@ def command(
 ) -> None:  # fmt: skip
     """Predict with MODEL the rows of DATA, which has the columns that the model was trained on.
 
+    Each row of DATA has a prediction, in its order; of a model that was trained with --missing drop it is empty where a
+    value is missing.
+
     The rows are read a batch at a time, so DATA may be larger than the memory. For example: mlp-xp predict
     houses.safetensors new.csv -o prices.csv
     """
@@ -73,35 +80,68 @@ def command(
             )
         if unknown is not None:
             opened = opened._replace(recipe=opened.recipe._replace(unknown=unknown))
-        source, levels = open_for(opened, data, reading_of(reading)), numbers_in("quantiles", quantiles)
-        counts, count = Counts(), 0
-        said = _said(opened, proba, std, levels)
+        asked = _Asked(proba, std, numbers_in("quantiles", quantiles))
+        source, said = open_for(opened, data, reading_of(reading)), _said(opened, asked)
+        counts, count = Counts("with a missing value can't be predicted: the prediction is empty"), 0
         in_arrays = path is not None and path.suffix.lower() == ".npz"
         kept = _kept(source, keep, [column.array if in_arrays else column.name for column in said])
         with writing(path, [*(Column(name, name) for name in kept), *said]) as write:
             for chunk, encoded in opened.chunks(source, rows):
                 counts.add(opened.recipe, chunk, encoded)
-                X, beside = encoded.X, [_values(source, chunk, name) for name in kept]
-                more = [*(opened.predict_proba(X).T if proba else ()), *opened.spread(X, std, levels)]
-                write([*beside, opened.predict(X), *more])
-                count += len(X)
+                beside = [_values(source, chunk, name) for name in kept]
+                write([*beside, *_predicted(opened, asked, chunk, encoded)])
+                count += len(chunk.X)
     for note in filter(None, (*source.notes, str(counts))):
         to_stderr(f"note: {note}")
     if path is not None:
         Screen().say(f"wrote {count:,} rows to {path}")
 
 
-def _said(model: Model, proba: bool, std: bool, levels: Sequence[float]) -> list[Column]:
+class _Asked(NamedTuple):
+    """What is wanted besides a prediction: probabilities, a standard deviation, quantiles of these levels."""
+
+    proba: bool
+    std: bool
+    levels: tuple[float, ...]
+
+
+def _said(model: Model, asked: _Asked) -> list[Column]:
     """The columns of what the model says."""
     from mlp_xp.cli._writing import Column
 
     predicted = f"predicted_{model.recipe.target or 'target'}"
     return [
         Column(predicted, "prediction"),
-        *([Column(f"probability_{label}", "probability") for label in model.classes] if proba else []),
-        *([Column(f"{predicted}_std", "std")] if std else []),
-        *(Column(f"{predicted}_q{level:g}", "quantiles") for level in levels),
+        *([Column(f"probability_{label}", "probability") for label in model.classes] if asked.proba else []),
+        *([Column(f"{predicted}_std", "std")] if asked.std else []),
+        *(Column(f"{predicted}_q{level:g}", "quantiles") for level in asked.levels),
     ]
+
+
+def _predicted(model: Model, asked: _Asked, chunk: Chunk, encoded: Encoded) -> list[Any]:
+    """What the model says of each row of a chunk; masked where a row is not among those that are encoded."""
+    import numpy as np
+
+    X, n = encoded.X, len(chunk.X)
+    if not len(X):
+        _, *more = _said(model, asked)
+        dtype = model.classes.dtype if model.is_classifier else np.float64
+        return [_gaps(n, dtype), *(_gaps(n, np.float64) for _ in more)]
+    probabilities = model.predict_proba(X).T if asked.proba else ()
+    said = [model.predict(X), *probabilities, *model.spread(X, asked.std, asked.levels)]
+    if len(X) == n:
+        return said
+    whole = [_gaps(n, each.dtype) for each in said]
+    for column, each in zip(whole, said, strict=True):
+        column[encoded.kept - chunk.first] = each
+    return whole
+
+
+def _gaps(n: int, dtype: Any) -> Any:
+    """A column of so many gaps."""
+    import numpy as np
+
+    return np.ma.MaskedArray(np.zeros(n, dtype), mask=True)
 
 
 def _kept(source: Source, keep: Sequence[str], taken: Sequence[str]) -> list[str]:

@@ -20,6 +20,7 @@ from mlp_xp.cli._options import (
     PRESET_TEXTS,
     TASKS,
     USUAL,
+    ColumnName,
     OneOf,
     Whole,
     device_option,
@@ -133,10 +134,10 @@ _computing, _files = _heading(COMPUTING), _heading("Files")
     "train mnist/ --backend torch --device cuda --early-stopping",
 )
 @click.argument("data", type=DataName(), default="digits", required=False)
-@_data("--target", help="The column to learn; by default the last.")
+@_data("--target", type=ColumnName(), help="The column to learn; by default the last.")
 @_data("--task", type=OneOf(*TASKS), help="By default inferred from the target.")
-@_data("--drop", multiple=True, help="A column to leave out; can be repeated.")
-@_data("--category", multiple=True, help="A column of numbers that are categories; can be repeated.")
+@_data("--drop", type=ColumnName(), multiple=True, help="A column to leave out; can be repeated.")
+@_data("--category", type=ColumnName(), multiple=True, help="A column that holds categories; can be repeated.")
 @_data(
     "--missing",
     type=OneOf("auto", "refuse", "drop", "fill"),

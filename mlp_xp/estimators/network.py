@@ -19,6 +19,7 @@ from mlp_xp import schedules
 from mlp_xp._lib.arguments import check_number
 from mlp_xp._lib.namespace import placement_of
 from mlp_xp._lib.typing import Array, Op, Params
+from mlp_xp.criterion import Criterion, criterion_named
 from mlp_xp.estimators import files
 from mlp_xp.estimators.conversion import Conversion
 from mlp_xp.estimators.data import check_X, in_chunks, is_device_array
@@ -78,9 +79,9 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
         params[::2], params[1::2] = self.coefs_, self.intercepts_
         return tuple(params)
 
-    def _outputs_per_target(self) -> int:
-        """How many outputs a network that is fitted now has for each target."""
-        return 1
+    def _planned_criterion(self, targets: int) -> Criterion:
+        """The criterion of a network that is fitted now to so many targets; of more than two classes each is one."""
+        return criterion_named("softmax_cross_entropy" if targets > 1 else "sigmoid_cross_entropy")
 
     def _first_network(self) -> Params:
         """W1, b1, ... of one network: of an ensemble the first."""

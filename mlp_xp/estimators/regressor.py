@@ -244,8 +244,8 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
     def _criterion(self) -> str | Op:
         return _loss_of(*getattr(self, "_learned_by", None) or [super()._criterion()])  # older files have none
 
-    def _outputs_per_target(self) -> int:
-        return criterion_named(_loss_of(*self._chosen_loss())).outputs_per_target
+    def _planned_criterion(self, targets: int) -> Criterion:
+        return criterion_named(_loss_of(*self._chosen_loss()))
 
     def _record_of_loss(self) -> Criterion:
         return criterion_named(self._criterion())

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from shell import ENVIRONMENT, run
+from shell import ENVIRONMENT, IN_A_TERMINAL_OF_ITS_OWN
 
 pytest.importorskip("click", reason="the command needs click, which the extra 'cli' installs")
 
@@ -26,12 +26,17 @@ DATA = "|".join((*import_module("mlp_xp.data").TABLES, ".npz"))
 pytestmark = pytest.mark.only("numpy")
 
 
-def completed(line: str) -> list[str]:
-    """What a shell is offered for the last word of ``line``, as click's script asks for it."""
-    words = line.split(" ")
-    ended = run(_MLP_XP_COMPLETE="fish_complete", COMP_WORDS=line, COMP_CWORD=words[-1])
-    assert ended.returncode == 0, ended.stderr
-    return [item.partition(",")[2].partition("\t")[0] for item in ended.stdout.splitlines() if "," in item]
+def completed(line: str, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What a shell is offered for the last word of ``line``, as its script asks for it."""
+    patch.setenv("_MLP_XP_COMPLETE", "fish_complete")
+    patch.setenv("COMP_WORDS", line)
+    patch.setenv("COMP_CWORD", line.rpartition(" ")[2])
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["mlp-xp"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr()
+    assert not printed.err
+    return [item.partition(",")[2].partition("\t")[0] for item in printed.out.splitlines() if "," in item]
 
 
 @pytest.mark.parametrize(
@@ -51,11 +56,38 @@ def completed(line: str) -> list[str]:
         ("mlp-xp train wi", ["wine", DATA]),
         ("mlp-xp evaluate m.safetensors di", ["digits", "diabetes", DATA]),
         ("mlp-xp tune x --config ", [".toml"]),
+        ("mlp-xp train houses.csv --target ", ["area", "living area", "price"]),
+        ("mlp-xp train --sep ; houses.csv --drop area --drop a", ["area"]),
+        ("mlp-xp tune houses.csv --category=l", ["living area"]),
+        ("mlp-xp inspect houses.csv --target p", ["price"]),
+        ("mlp-xp predict m.safetensors houses.csv --keep a", ["area", "all"]),
+        ("mlp-xp train none.csv --target ", []),
+        ("mlp-xp train broken.csv --target ", []),
+        ("mlp-xp train --target ", []),
+        ("mlp-xp train wine --target ", []),
         ("mlp-xp inspect ", ["digits", "iris", "wine", "breast_cancer", "diabetes", f".safetensors|{DATA}"]),
     ],
 )
-def test_a_shell_is_offered_commands_options_and_names(line: str, offered: list[str]) -> None:
-    assert completed(line) == offered
+def test_a_shell_is_offered_commands_options_and_names(
+    line: str, offered: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "houses.csv").write_text("area;living area;price\n1;2;3,5\n")
+    (tmp_path / "broken.csv").write_bytes(b"\0\1\2\3")
+    monkeypatch.chdir(tmp_path)
+    assert completed(line, monkeypatch, capsys) == offered
+
+
+def test_the_header_of_a_large_file_is_read_without_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options, text = import_module("mlp_xp.cli._options"), import_module("mlp_xp.data.text")
+    monkeypatch.setattr(options, "_SMALL", 10)
+    monkeypatch.setattr(text, "_blocks", lambda file: pytest.fail("the whole file was read"))
+    click = import_module("click")
+    for name, offered in (("a.csv", ["area"]), ("a.json", [])):
+        (tmp_path / name).write_text("area;rooms\n1;2\n" if name == "a.csv" else '[{"area": 1, "rooms": 2}]')
+        command = import_module("mlp_xp.cli.inspect").command
+        context = command.make_context("inspect", [str(tmp_path / name)])
+        items = options.ColumnName().shell_complete(context, click.Option(["--target"]), "a")
+        assert [item.value for item in items] == offered
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -106,6 +138,11 @@ TYPED = [
     ("predict m\t brea\t", "<predict><m.safetensors><breast_cancer>"),
     ("tune --class\t bal\t --activation=gel\t", "<tune><--class-weight><balanced><--activation=gelu>"),
     ("train --config=r\t", "<train><--config=r.toml>"),
+    ("train my\\ table.tsv --target liv\t --drop=pr\t", "<train><my table.tsv><--target><living area><--drop=price>"),
+    (
+        "predict m.safetensors 'my table.tsv' --keep 'liv\t",
+        "<predict><m.safetensors><my table.tsv><--keep><living area>",
+    ),
 ]
 
 
@@ -117,6 +154,7 @@ def test_a_shell_completes_with_its_script(shell: str, tmp_path: Path) -> None:
     for name in ("houses.csv", "my table.tsv", "m.safetensors", "r.toml", "readme.md", "bin/mlp-xp"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(PROGRAM)
+    (tmp_path / "my table.tsv").write_text("living area\tprice\n1\t2\n")
     (tmp_path / "bin" / "mlp-xp").chmod(0o755)
     (tmp_path / "home").mkdir()
     paths = {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path / "home")}
@@ -125,13 +163,6 @@ def test_a_shell_completes_with_its_script(shell: str, tmp_path: Path) -> None:
         send(f"{load}; echo loa''ded.", "loaded.")
         for typed, arguments in TYPED:
             assert arguments in send(f"mlp-xp {typed}", ">.")
-
-
-IN_A_TERMINAL_OF_ITS_OWN = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execvp(sys.argv[1], sys.argv[1:])
-"""
 
 
 @contextmanager

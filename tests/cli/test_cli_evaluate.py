@@ -126,7 +126,7 @@ def test_data_without_a_target_in_any_row_is_not_called_empty(
     table = runs.pandas.read_csv(runs.write_table(folder), dtype=str).assign(district="")
     table.to_csv("new.csv", index=False)
     assert runs.refused(capsys, "evaluate", str(model / "houses.safetensors"), "new.csv") == (
-        f"new.csv: 'district', the target, must have a value in a row that is read, got none in {len(table)} rows"
+        f"new.csv must have a row with a value of the target 'district', got {len(table)} rows without"
     )
 
 
@@ -184,7 +184,7 @@ def test_inspect_shows_what_a_model_does_with_each_column(folder: Path, capsys: 
 
 @pytest.mark.parametrize(
     ("option", "missing"),
-    [("refuse", "refused"), ("drop", "refused, in training its row was left out"), ("fill", "the mean, 115.2")],
+    [("refuse", "refused"), ("drop", "its row is left out"), ("fill", "the mean, 115.2")],
 )
 def test_inspect_shows_what_becomes_of_missing_values(
     folder: Path, option: str, missing: str, capsys: pytest.CaptureFixture[str]

@@ -178,6 +178,61 @@ def test_an_ensemble_with_folds_holds_out_no_row_and_is_fitted_again_to_all_as_i
         np.testing.assert_array_equal(one, other)
 
 
+def stopping_at(call: int, error: BaseException) -> Any:
+    """``fit`` of a regressor, which raises at its call of that number."""
+    fit, calls = estimators.MLPRegressor.fit, []
+
+    def stopped(self: Any, *arguments: Any, **more: Any) -> Any:
+        calls.append(self)
+        if len(calls) == call:
+            raise error
+        return fit(self, *arguments, **more)
+
+    return stopped
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "ended"),
+    [
+        (1, KeyboardInterrupt(), "interrupted"),
+        (2, KeyboardInterrupt(), "interrupted in fold 2 of 3: no model was saved, for it is"),
+        (3, KeyboardInterrupt(), "interrupted in fold 3 of 3: no model was saved, for it is"),
+        (4, KeyboardInterrupt(), "interrupted in the fit to all rows: no model was saved, for it is"),
+        (4, MemoryError("no room"), "error: in the fit to all rows: no room; no model was saved, for it is"),
+    ],
+)
+def test_the_scores_of_the_folds_that_are_done_are_said_when_a_cross_validation_ends_early(
+    folder: Path, call: int, error: BaseException, ended: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    options = (runs.write_table(folder), "--cv", "3", "--force")
+    whole = re.findall(r"^fold \d of 3: R.2 .*", trained(capsys, *options), re.MULTILINE)
+    assert len(whole) == 3
+    (folder / "houses.safetensors").unlink()
+    monkeypatch.setattr(estimators.MLPRegressor, "fit", stopping_at(call, error))
+    assert cli.main(["train", *runs.QUICK, *options]) == (130 if isinstance(error, KeyboardInterrupt) else 2)
+    printed = capsys.readouterr()
+    assert re.findall(r"^fold \d of 3: R.2 .*", printed.out, re.MULTILINE) == whole[: call - 1]
+    assert ("mean and spread over" in printed.out) == (call > 2)
+    assert printed.err.lstrip() == ended + (" fitted to all rows after the last fold\n" if call > 1 else "\n")
+    assert not (folder / "houses.safetensors").exists()
+
+
+@pytest.mark.parametrize(("call", "cross"), [(2, ()), (4, ("--cv", "3"))])
+def test_after_ctrl_c_numbers_that_were_fitted_already_are_not_lost(
+    folder: Path, call: int, cross: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(estimators.MLPRegressor, "fit", stopping_at(call, KeyboardInterrupt()))
+    arguments = ["train", runs.write_table(folder), *runs.QUICK, "--numbers", "auto", *cross]
+    assert cli.main(arguments) == 130
+    printed = capsys.readouterr().out
+    if cross:
+        assert "mean and spread over 3 of 3 folds" in printed
+    else:
+        assert "note: numbers plain: Ctrl-C came before numbers piecewise were tried\n" in printed
+        assert files.read_notes("houses.safetensors")["notes"]["recipe"]["numbers"] == "plain"
+
+
 def test_a_test_set_of_the_data_stays_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs.write_classes(folder)
     X, y = (np.load("small.npz")[name] for name in "Xy")
@@ -338,6 +393,25 @@ def test_options_that_do_not_go_together_are_one_line(
     folder: Path, options: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sentence in runs.refused(capsys, "train", runs.write_classes(folder), *options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--solver", "lbfgs", "--ensemble", "3"),
+        ("--folds",),
+        ("--preset", "best", "--no-early-stopping"),
+        ("--preset", "best", "--solver", "lbfgs"),
+        ("--numbers", "auto", "--no-early-stopping"),
+    ],
+    ids=" ".join,
+)
+def test_settings_that_exclude_each_other_are_refused_by_tune_as_by_train(
+    folder: Path, options: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, tuning = runs.write_classes(folder), import_module("mlp_xp.cli._tuning")
+    monkeypatch.setattr(tuning, "fit", lambda run: pytest.fail("was fitted"))
+    assert runs.refused(capsys, "tune", data, *options) == runs.refused(capsys, "train", data, *options)
 
 
 # --- presets -----------------------------------------------------------------------------------------------------
@@ -607,6 +681,31 @@ def test_a_dry_run_shows_columns_network_and_cost_and_writes_nothing(
     assert {"columns", "task", "network", "parameters", "seconds_of_an_epoch"} <= record.keys()
     assert record["columns"][0]["missing"] == 1
     assert sorted(path.name for path in folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "criterion", "outputs"),
+    [
+        ("price", (), "squared_error", 1),
+        ("price", ("--loss", "huber"), "huber", 1),
+        ("price", ("--loss", "gaussian"), "gaussian", 2),
+        ("price", ("--loss", "quantile", "--quantile", "0.1,0.5,0.9"), "quantile", 3),
+        ("price", ("--loss", "poisson"), "poisson", 1),
+        ("district", (), "sigmoid_cross_entropy", 1),
+        ("rooms", ("--task", "classification"), "softmax_cross_entropy", 5),
+    ],
+)
+def test_the_cost_of_a_dry_run_is_that_of_the_loss(
+    folder: Path, target: str, options: tuple[str, ...], criterion: str, outputs: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    arguments = (runs.write_table(folder), "--target", target, "--hidden", "8", "--batch-size", "50", *options)
+    assert cli.main(["train", *arguments, "--dry-run", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    sizes = [int(width) for width in record["network"].partition(",")[0].split("-")]
+    cost = import_module("mlp_xp.cost").step_cost(sizes, 50, "float32", activation="relu", criterion=criterion)
+    assert sizes[1:] == [8, outputs]
+    assert record["flop_of_a_step"] == cost.forward_flops + cost.backward_flops
 
 
 def test_inspect_shows_the_columns_of_data(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -183,6 +183,45 @@ def test_counts_go_to_stderr_and_leave_the_printed_table_alone(
     assert printed.err.startswith("note: categories that the training did not have")
 
 
+@pytest.mark.parametrize(("target", "more"), [("district", ("--proba",)), ("price", ("--std", "--quantiles", "0.1"))])
+def test_a_model_of_complete_rows_predicts_its_own_training_file_with_gaps(
+    folder: Path, target: str, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    area = np.arange(120) * 1.5
+    gone = np.arange(120) % 50 < 20  # all of the first rows that are read, some of the next
+    data = runs.write_table(folder, area=np.where(gone, np.nan, area), price=area + 0.5)
+    loss = ("--loss", "gaussian") if target == "price" else ()
+    runs.train_quickly(data, "--target", target, "--missing", "drop", *loss)
+    for name in ("out.csv", "out.parquet", "out.npz"):
+        arguments = ("predict", "houses.safetensors", data, "--keep", "rooms", *more, "--rows", "20", "-o", name)
+        assert cli.main([*arguments, "--force"]) == 0
+        printed = capsys.readouterr()
+        assert printed.out == f"wrote 120 rows to {name}\n"
+        assert printed.err == "note: 60 rows with a missing value can't be predicted: the prediction is empty\n"
+    csv, parquet = pandas.read_csv("out.csv"), pandas.read_parquet("out.parquet")
+    assert csv["rooms"].tolist() == pandas.read_csv(data)["rooms"].tolist()
+    pandas.read_csv(data)[~gone].to_csv("whole.csv", index=False)
+    assert cli.main(["predict", "houses.safetensors", "whole.csv", *more, "-o", "all.csv"]) == 0
+    there = pandas.read_csv("all.csv")
+    assert len(there.columns) == 3
+    for name in there.columns:
+        for found in (csv[name], parquet[name]):
+            assert found.isna().tolist() == gone.tolist()
+            if there[name].dtype.kind == "f":
+                np.testing.assert_allclose(found[~gone], there[name], rtol=1e-5)
+            else:
+                assert found[~gone].tolist() == there[name].tolist()
+    with np.load("out.npz") as arrays:
+        said, others = arrays["prediction"], arrays["probability" if target == "district" else "quantiles"]
+    assert ((said == "") if target == "district" else np.isnan(said)).tolist() == gone.tolist()
+    assert np.isnan(others).all(axis=1).tolist() == np.isnan(others).any(axis=1).tolist() == gone.tolist()
+    pandas.read_csv(data)[gone].to_csv("gaps.csv", index=False)
+    assert cli.main(["predict", "houses.safetensors", "gaps.csv", "-o", "gaps_out.csv"]) == 0
+    assert pandas.read_csv("gaps_out.csv", skip_blank_lines=False)[f"predicted_{target}"].isna().sum() == 60
+    sentence = runs.refused(capsys, "evaluate", "houses.safetensors", "gaps.csv")
+    assert sentence == "gaps.csv must have a row with a value in every column of the model, got 60 rows without"
+
+
 def test_train_and_export_never_overwrite_what_they_read(
     model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

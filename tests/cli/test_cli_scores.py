@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -71,6 +72,28 @@ def test_the_interval_of_a_share_is_the_published_one(right: int, n: int, low: f
 def test_an_interval_is_never_empty_and_only_1_reads_as_all(right: int, n: int, text: str) -> None:
     y, proba = sure(right, n - right)
     assert str(scores.judge(classifier(["no", "yes"], proba), rows(n), y).headline) == text
+
+
+@pytest.mark.parametrize("power", [0, 3, 26, 150])
+def test_a_score_is_short_however_bad_it_is(power: int) -> None:
+    y = np.arange(40) / 40
+    found = scores.judge(regressor(10.0**power * (1 + y)), rows(40), y)
+    said = " ".join(scores.lines_of(found))
+    numbers = re.findall(r"-?\d[\d.,e+-]*", said)
+    assert len(numbers) > 8
+    assert max(map(len, numbers)) <= 20, said
+    value = metrics.r2_score(y, 10.0**power * (1 + y))
+    assert float(re.findall(r"^R.2 (\S+) ", said)[0]) == pytest.approx(value, rel=1e-3)
+    assert found.headline.value == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.9929, "0.9929"), (-1.2346e52, "-1.235e+52"), (123456.7, "1.235e+05"), (-1e-17, "0.0000"), (0.0, "0.0000"),
+     (3.21e-7, "3.21e-07"), (0.0002, "0.0002"), (float("nan"), "nan"), (float("inf"), "inf")],
+)  # fmt: skip
+def test_decimals_are_four_or_the_number_has_four_digits(value: float, text: str) -> None:
+    assert import_module("mlp_xp.cli._output").decimals(value) == text
 
 
 def test_the_other_scores_of_two_classes_are_those_of_scikit_learn_with_the_rarer_class_as_positive() -> None:

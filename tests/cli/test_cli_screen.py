@@ -162,6 +162,25 @@ def test_what_is_said_stands_on_lines_of_its_own_beside_a_bar(folder: Path) -> N
         assert sum(begins in line for line in lines) == sum(line.startswith(begins) for line in lines) == 1, begins
 
 
+def test_ctrl_c_in_the_middle_of_a_bar_leaves_a_whole_line_a_cursor_and_a_model(folder: Path) -> None:
+    endless = ("--max-iter", "1000000", "--patience", "1000000", "--no-check-gradients", "--picture", "none")
+    arguments = ("train", runs.write_classes(folder), *endless)
+    text = shell.in_terminal(70, *arguments, folder=folder, ctrl_c_at="/1000000 loss")  # status 130
+    before, typed, after = text.partition("^C")
+    assert typed
+    assert before.rpartition("\r")[2].startswith("\x1b[2Kepoch ")  # the bar, whose line it did not end
+    assert before.rfind("\x1b[?25l") > before.rfind("\x1b[?25h")  # the cursor is hidden
+    first, ends, rest = after.partition("\n")
+    assert first.startswith("\r\x1b[2Kepoch ")
+    assert ends
+    assert rest.startswith("\x1b[?25h")
+    assert "\x1b[?25l" not in rest
+    said = [line for line in shell.plain(rest) if "interrupted" in line]
+    assert len(said) == 1
+    assert re.fullmatch(r"interrupted after epoch \d+: the best model so far, of .* is in small.safetensors", said[0])
+    assert len(runs.estimators.load(folder / "small.safetensors").coefs_) == 2
+
+
 def test_numbers_that_json_has_not_are_null(capsys: pytest.CaptureFixture[str]) -> None:
     output.Screen(as_json=True).record({"a": float("nan"), "b": [1.5, float("inf")], "c": {"d": (None, -float("inf"))}})
     assert json.loads(capsys.readouterr().out) == {"a": None, "b": [1.5, None], "c": {"d": [None, None]}}
