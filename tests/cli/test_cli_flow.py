@@ -699,7 +699,18 @@ def test_the_cost_of_a_dry_run_is_that_of_the_loss(
     folder: Path, target: str, options: tuple[str, ...], criterion: str, outputs: int,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    arguments = (runs.write_table(folder), "--target", target, "--hidden", "8", "--batch-size", "50", *options)
+    arguments = (
+        runs.write_table(folder),
+        "--target",
+        target,
+        "--preset",
+        "medium",
+        "--hidden",
+        "8",
+        "--batch-size",
+        "50",
+        *options,
+    )
     assert cli.main(["train", *arguments, "--dry-run", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     sizes = [int(width) for width in record["network"].partition(",")[0].split("-")]

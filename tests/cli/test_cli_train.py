@@ -125,7 +125,8 @@ def test_missing_values_are_filled_or_their_rows_dropped(folder: Path) -> None:
     assert cli.main(["predict", "fill.safetensors", data, "-o", "out.csv"]) == 0
     assert len(pandas.read_csv("out.csv")) == 120
     assert cli.main(["evaluate", "drop.safetensors", data]) == 0
-    assert cli.main(["predict", "drop.safetensors", data]) == 2
+    assert cli.main(["predict", "drop.safetensors", data, "-o", "gap.csv"]) == 0
+    assert pandas.read_csv("gap.csv")["predicted_price"].isna().sum() == 1
 
 
 def test_settings_are_saved_and_read_and_the_command_line_overrides_them(
