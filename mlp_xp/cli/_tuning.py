@@ -267,7 +267,7 @@ def _table(ranked: list[Try], default: Try) -> Table:
             continue
         label = f"{rank}, the defaults" if each is default else str(rank)
         values = [_with_spread(name, each.scores[name]) if each.scores else "failed" for name in scored]
-        cells = (label, *(f"{each.settings[name]}" for name in names), *values, f"{each.seconds:.2g}")
+        cells = (label, *(f"{each.settings[name]}" for name in names), *values, f"{each.seconds:.2f}")
         rows.append(tuple(map(escape, cells)))
     return Table(f"the best of {len(ranked)} tries, by {scored[0]}", columns, rows, range(1, len(columns)))
 
