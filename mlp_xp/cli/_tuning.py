@@ -254,7 +254,7 @@ def _report(
     screen.say(f"next: {shlex.join(('mlp-xp', 'train', '--config', str(path)))}")
     if not interrupted:
         return Status.OK
-    to_stderr(f"interrupted after {len(tries)} tries: the best settings so far are in {path}")
+    to_stderr(f"interrupted after {_tries(len(tries))}: the best settings so far are in {path}")
     return Status.INTERRUPTED
 
 
@@ -269,7 +269,11 @@ def _table(ranked: list[Try], default: Try) -> Table:
         values = [_with_spread(name, each.scores[name]) if each.scores else "failed" for name in scored]
         cells = (label, *(f"{each.settings[name]}" for name in names), *values, f"{each.seconds:.2f}")
         rows.append(tuple(map(escape, cells)))
-    return Table(f"the best of {len(ranked)} tries, by {scored[0]}", columns, rows, range(1, len(columns)))
+    return Table(f"the best of {_tries(len(ranked))}, by {scored[0]}", columns, rows, range(1, len(columns)))
+
+
+def _tries(count: int) -> str:
+    return f"{count} tr{'y' if count == 1 else 'ies'}"
 
 
 def _in_words(settings: Mapping[str, Any]) -> str:
