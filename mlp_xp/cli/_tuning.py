@@ -126,6 +126,7 @@ def _prepared(screen: Screen, options: dict[str, Any], folds: int) -> tuple[Data
     place = None if backend == "auto" else load(backend, dtype, options["device"])
     found = look(options["data"], wanted_of(options), reading_of(options))
     data = prepare(found, options)
+    split = in_folds(data, folds, options)
     for note in (*found.notes, *data.notes):
         screen.say(f"note: {note}")
     rows = len(data.rows.X) - len(data.splits[0].tested)
@@ -135,7 +136,7 @@ def _prepared(screen: Screen, options: dict[str, Any], folds: int) -> tuple[Data
         choice = fastest((data.recipe.width, 100, data.outputs), min(200, rows), dtype)
         screen.say(f"{choice.backend} computes: {choice.reason}")
         place = load(choice.backend, dtype, choice.device)
-    return in_folds(data, folds, options), place
+    return split, place
 
 
 # --- tries -------------------------------------------------------------------------------------------------------
