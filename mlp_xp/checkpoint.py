@@ -95,17 +95,22 @@ def _save_to(path: str | Path, config: Mapping[str, Any], epoch: Epoch) -> None:
 def _check_path_and_config(path: Any, config: Any) -> None:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a str or a Path, got {described(path)}")
-    if not isinstance(config, Mapping):
-        raise TypeError(f"config must be a dict of numbers, strings, lists and dicts, got {described(config)}")
+    _check_entries("config", config)
 
 
-def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
+def _check_entries(name: str, entries: Any) -> None:
+    if not isinstance(entries, Mapping):
+        raise TypeError(f"{name} must be a dict of numbers, strings, lists and dicts, got {described(entries)}")
+
+
+def load(path: str | Path, like: Params, config: Mapping[str, Any], *, usual: Mapping[str, Any] | None = None) -> Epoch:
     """The epoch in the file ``path``, from which ``train`` continues.
 
     Args:
         path: a file that ``save`` wrote, on any backend.
         like: parameters (W1, b1, W2, b2, ...) of a new run, which decide library, device, shapes and dtype.
         config: the configuration that was given to ``save``.
+        usual: what entries of ``config`` stand for where the file lacks them: older versions did not know them.
 
     Returns:
         The epoch: history, parameters, best parameters and the optimizer's state, placed like ``like``.
@@ -117,6 +122,7 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
         ModuleNotFoundError: safetensors is not installed.
     """
     _check_path_and_config(path, config)
+    _check_entries("usual", usual or {})
     like = check_parameters("like", like)
     names = [parameter_name(position) for position in range(len(like))]
     if not like:
@@ -125,7 +131,9 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any]) -> Epoch:
     arrays, header = files.read(path, _KIND)
     dtypes, history = header["dtypes"], header["history"]
     another = f"{path} is a checkpoint of another configuration: "
-    _check_equal(another, _entries(config), _entries(header["config"]), missing="nothing")
+    wanted = _entries(config)
+    older = {name: value for name, value in _entries(usual or {}).items() if name in wanted}
+    _check_equal(another, wanted, older | _entries(header["config"]), missing="nothing")
     expected = {name: _described(p.shape, dtype_name(p.dtype)) for name, p in zip(names, like, strict=True)}
     found = {name: _described(array.shape, dtypes.get(name, "unknown")) for name, array in arrays.items()}
     if "best.W1" in dtypes:

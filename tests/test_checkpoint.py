@@ -153,6 +153,23 @@ def test_a_checkpoint_says_whose_state_it_holds_and_how_many_rows_were_seen(data
 
 
 @pytest.mark.only("numpy")
+def test_what_a_file_lacks_is_what_is_usual(small, path):
+    """An entry that a newer version added; nothing else is taken for granted."""
+    usual = {"new": {"seed": 1, "folds": False}, "other": 3}
+    checkpoint.load(path, small, {"seed": 1, "new": {"folds": False}}, usual=usual)
+    for config, sentence in (
+        ({"seed": 1, "new": {"folds": True}}, "new.folds must be true, got false"),
+        ({"seed": 1, "added": 1}, "added must be 1, got nothing"),
+        ({}, "seed must be absent, got 1"),
+        ({"seed": 2, "other": 3}, "seed must be 2, got 1"),
+    ):
+        with pytest.raises(ValueError, match=f"is a checkpoint of another configuration: {re.escape(sentence)}$"):
+            checkpoint.load(path, small, config, usual=usual)
+    with pytest.raises(TypeError, match=r"^usual must be a dict of numbers, strings, lists and dicts, got 3$"):
+        checkpoint.load(path, small, {"seed": 1}, usual=3)
+
+
+@pytest.mark.only("numpy")
 def test_a_file_of_an_older_version_says_neither_and_goes_on(data, params, path):
     """The header that version 0.1.0 wrote: format, arrays and the other entries are the same."""
     settings = {"lr": 0.01, "batch_size": 4, "seed": 5}

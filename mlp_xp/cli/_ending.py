@@ -146,7 +146,8 @@ def _of_ensemble(estimator: Any, ends: Sequence[End]) -> str:
     }
     for why, cure in cures.items():
         if count := sum(end.why == why for end in ends):
-            said.append(f"{count} of them {'was' if count == 1 else 'were'} {cure}")
+            which = "all" if count == len(ends) else f"{count}"
+            said.append(f"{which} of them {'was' if count == 1 else 'were'} {cure}")
     return "; ".join(said)
 
 

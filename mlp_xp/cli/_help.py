@@ -3,6 +3,7 @@
 ``command_of`` makes a command; an option under a heading of the help takes ``cls=Option`` and ``group=``.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any, TypeVar
@@ -114,11 +115,33 @@ class Group(Command, click.Group):
 
 
 def sentence(error: click.ClickException) -> str:
-    """The message of an error, with the option that was probably meant."""
+    """The message of an error, with what was expected and what came, and the option that was probably meant."""
     if isinstance(error, click.NoSuchOption):
         known = [option for p in error.ctx.command.params for option in p.opts] if error.ctx else []
         return f"No such option '{error.option_name}'{_did_you_mean(error.option_name, [*known, '--help'])}"
+    message = error.message.removesuffix(".")
+    if isinstance(error, click.BadParameter) and error.param and (refused := _REFUSED.fullmatch(message)):
+        return _about_number(error.param, refused["value"], refused["range"] or "")
     return error.format_message().removesuffix(".")
+
+
+_REFUSED = re.compile(r"(?P<value>.*) is not (a valid (float|integer).*|a whole number|in the range (?P<range>.*))")
+"""Click's sentences about numbers."""
+
+
+def _about_number(parameter: click.Parameter, value: str, within: str) -> str:
+    """``--max-iter / --epochs must be a whole number of at least 1, got 0``."""
+    limits = [f"{words} {number}" for sign, words in _LIMITS.items() for number in re.findall(sign, within)]
+    whole = isinstance(parameter.type, click.types.IntParamType)
+    allowed = " ".join(filter(None, ("a whole number" if whole else "a number", " and ".join(limits))))
+    named = " / ".join(parameter.opts) if isinstance(parameter, click.Option) else parameter.human_readable_name
+    return f"{named.removesuffix('...')} must be {allowed}, got {value}"
+
+
+_LIMITS = {
+    r"x>=(\S+)": "of at least", r"x>(?!=)(\S+)": "above", r"(\S+?)<=x": "of at least", r"(\S+?)<x": "above",
+    r"x<=(\S+)": "at most", r"x<(?!=)(\S+)": "below",
+}  # fmt: skip
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

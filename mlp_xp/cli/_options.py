@@ -92,7 +92,8 @@ class OneOf(Names):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The name."""
         if value not in self.names:
-            raise ValueError(f"{param.name if param else 'it'} must be {one_of(self.names, value)}")
+            name = f"--{str(param.name).replace('_', '-')}" if param else "it"
+            raise ValueError(f"{name} must be {one_of(self.names, value)}")
         return str(value)
 
 
@@ -215,14 +216,14 @@ def estimator_settings(values: dict[str, Any], task: str, labels: list[Any]) -> 
     for name, entry in SETTINGS.items():
         if name not in taken and values[name] != entry.default:
             (other,) = {*TASKS} - {task}
-            raise ValueError(f"{name} belongs to a {other}, and this is a {task}")
+            raise ValueError(f"--{name.replace('_', '-')} belongs to a {other}, and this is a {task}: --task decides")
     chosen = {name: values[name] for name in SETTINGS if name in taken}
     chosen["hidden_layer_sizes"] = _widths(values["hidden_layer_sizes"])
     chosen["activation"] = activation_names(values["activation"])
     activations_of(chosen["activation"], len(chosen["hidden_layer_sizes"]))  # raises unless these are activations
     if (size := str(values["batch_size"])) != "auto":
         if not size.isdigit() or int(size) < 1:
-            raise ValueError(f"batch_size must be auto or a positive whole number, got {size!r}")
+            raise ValueError(f"--batch-size must be auto or a positive whole number, got {size!r}")
         chosen["batch_size"] = int(size)
     if "quantile" in chosen:
         levels = numbers_in("quantile", values["quantile"])
@@ -264,7 +265,7 @@ def numbers_in(name: str, text: str | None) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError:
-        raise ValueError(f"{name} must be numbers, comma separated, got {text!r}") from None
+        raise ValueError(f"--{name} must be numbers, comma separated, got {text!r}") from None
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -276,9 +277,7 @@ def _widths(text: str) -> tuple[int, ...]:
     except ValueError:
         widths = (0,)
     if min(widths) < 1:
-        raise ValueError(
-            f"hidden_layer_sizes must be positive whole numbers, comma separated, or 0 for no layer, got {text!r}"
-        )
+        raise ValueError(f"--hidden must be positive whole numbers, comma separated, or 0 for no layer, got {text!r}")
     return widths
 
 
@@ -288,11 +287,11 @@ def _class_weights(text: str, labels: list[Any]) -> dict[Any, float]:
     for pair in text.split(","):
         label, equals, weight = pair.rpartition("=")
         if not equals:
-            raise ValueError(f"class_weight must be balanced or CLASS=WEIGHT, comma separated, got {text!r}")
+            raise ValueError(f"--class-weight must be balanced or CLASS=WEIGHT, comma separated, got {text!r}")
         if label.strip() not in known:
-            raise ValueError(f"a class of class_weight must be {one_of(known, label.strip())}")
+            raise ValueError(f"a class of --class-weight must be {one_of(known, label.strip())}")
         try:
             weights[known[label.strip()]] = float(weight)
         except ValueError:
-            raise ValueError(f"class_weight must give {label} a number, got {weight!r}") from None
+            raise ValueError(f"--class-weight must give {label} a number, got {weight!r}") from None
     return weights

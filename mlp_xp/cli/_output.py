@@ -260,5 +260,7 @@ def with_suffix(path: str | Path, *suffixes: str) -> Path:
     """``path``; raises ``ValueError`` unless it ends in one of these."""
     path = Path(path)
     if path.suffix.lower() not in suffixes:
-        raise ValueError(f"{path} must end in {' or '.join(suffixes)} to be written")
+        *others, last = suffixes
+        either = f"{', '.join(others)} or " if others else ""
+        raise ValueError(f"{path} must end in {either}{last} to be written")
     return path

@@ -161,7 +161,7 @@ def prepare(found: Look, options: dict[str, Any]) -> Data:
     if cv and source.test is not None:
         raise ValueError(f"{source.where} has test rows of its own: --cv, which splits the rows itself, goes without")
     if cv:
-        kept_and_out = _folds(cv, options["seed"], n, labels)
+        kept_and_out = _folds(source.where, cv, options["seed"], n, labels)
         about |= {"split": {"share": 0.0, "seed": options["seed"], "digest": digest(rows.y)}, "folds": cv}
         test = Rows(*(each[np.concatenate([out for _, out in kept_and_out])] for each in rows))
     elif source.test is not None:
@@ -184,7 +184,7 @@ def in_folds(data: Data, count: int, options: dict[str, Any]) -> Data:
     """The same data, whose rows but the test rows are split into folds, each of which tests what the others teach."""
     first, labels = data.splits[0], None if data.classes is None else data.rows.y
     kept = np.concatenate([first.trained, first.validated])
-    of_kept = _folds(count, options["seed"], len(kept), None if labels is None else labels[kept])
+    of_kept = _folds(data.about["name"], count, options["seed"], len(kept), None if labels is None else labels[kept])
     splits = (Split(*_split_validation(options, labels, kept[inner]), kept[outer]) for inner, outer in of_kept)
     about = {name: value for name, value in data.about.items() if name != "own_test_set"}
     return data._replace(splits=tuple(splits), about=about)
@@ -245,16 +245,18 @@ def _split_validation(
     return kept[inner], kept[outer]
 
 
-def _folds(count: int, seed: int, n: int, labels: NDArray[Any] | None) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+def _folds(
+    where: str, count: int, seed: int, n: int, labels: NDArray[Any] | None
+) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """For each fold which rows the others have, and which it has: about the same share of each label."""
     from sklearn.model_selection import KFold, StratifiedKFold
 
     most = n if labels is None else int(np.unique(labels, return_counts=True)[1].max())
     of = "" if labels is None else " of one class"
     if most < 2:
-        raise ValueError(f"cross-validation needs at least 2 rows{of} to learn from and to test, got {most}")
+        raise ValueError(f"{where}: cross-validation needs at least 2 rows{of} to learn from and to test, got {most}")
     if count > most:
-        raise ValueError(f"--cv must be at most {most}, as many rows{of} as there are, got {count}")
+        raise ValueError(f"{where}: --cv must be at most {most}, as many rows{of} as there are, got {count}")
     if labels is None:
         return list(KFold(count, shuffle=True, random_state=seed).split(np.empty(n)))
     with warnings.catch_warnings():

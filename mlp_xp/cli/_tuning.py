@@ -126,6 +126,7 @@ def _prepared(screen: Screen, options: dict[str, Any], search: Search) -> tuple[
     found = look(options["data"], wanted_of(options), reading_of(options))
     options, preset = with_preset(found, options, search.given)
     data, folds = prepare(found, options), search.folds
+    split = in_folds(data, folds, options)
     for note in (*found.notes, *preset, *data.notes):
         screen.say(f"note: {note}")
     rows = len(data.rows.X) - len(data.splits[0].tested)
@@ -135,7 +136,7 @@ def _prepared(screen: Screen, options: dict[str, Any], search: Search) -> tuple[
         choice = fastest((data.recipe.width, 100, data.outputs), min(200, rows), dtype)
         screen.say(f"{choice.backend} computes: {choice.reason}")
         place = load(choice.backend, dtype, choice.device)
-    return options, in_folds(data, folds, options), place
+    return options, split, place
 
 
 # --- tries -------------------------------------------------------------------------------------------------------
@@ -252,7 +253,7 @@ def _report(
     screen.say(f"next: {shlex.join(('mlp-xp', 'train', '--config', str(path)))}")
     if not interrupted:
         return Status.OK
-    to_stderr(f"interrupted after {len(tries)} tries: the best settings so far are in {path}")
+    to_stderr(f"interrupted after {_tries(len(tries))}: the best settings so far are in {path}")
     return Status.INTERRUPTED
 
 
@@ -265,9 +266,13 @@ def _table(ranked: list[Try], default: Try) -> Table:
             continue
         label = f"{rank}, the defaults" if each is default else str(rank)
         values = [_with_spread(name, each.scores[name]) if each.scores else "failed" for name in scored]
-        cells = (label, *(f"{each.settings[name]}" for name in names), *values, f"{each.seconds:.2g}")
+        cells = (label, *(f"{each.settings[name]}" for name in names), *values, f"{each.seconds:.2f}")
         rows.append(tuple(map(escape, cells)))
-    return Table(f"the best of {len(ranked)} tries, by {scored[0]}", columns, rows, range(1, len(columns)))
+    return Table(f"the best of {_tries(len(ranked))}, by {scored[0]}", columns, rows, range(1, len(columns)))
+
+
+def _tries(count: int) -> str:
+    return f"{count} tr{'y' if count == 1 else 'ies'}"
 
 
 def _in_words(settings: Mapping[str, Any]) -> str:

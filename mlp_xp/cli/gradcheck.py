@@ -71,7 +71,9 @@ def command(
             from mlp_xp.cli._model import open_model
 
             if data is None:
-                raise ValueError(f"to check {problem} takes DATA, rows such as it was trained on")
+                raise ValueError(
+                    f"{problem} is checked on rows such as it was trained on: mlp-xp gradcheck {problem} DATA"
+                )
             report = check_model(open_model(problem, backend, device), data, **how)
         else:
             from mlp_xp.cli._problem import check_problem

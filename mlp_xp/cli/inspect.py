@@ -31,11 +31,17 @@ def command(file: str, target: str | None, as_json: bool, **reading: Any) -> Non
     # imported here: --help must stay fast
     from rich.markup import escape
 
+    from mlp_xp.data import Reading
+
     if not file.endswith(".safetensors"):
         from mlp_xp.cli._survey import inspect_data
 
         inspect_data(Screen(as_json), file, target, reading_of(reading))
         return
+    if target is not None or reading_of(reading) != Reading():
+        raise ValueError(
+            f"{file} is a model, which says itself how it reads: --target and options of text are for data"
+        )
     from mlp_xp.cli._columns import uses, uses_table
     from mlp_xp.cli._model import open_model
 
@@ -76,7 +82,8 @@ def _facts(model: Model) -> Iterator[tuple[str, str]]:
         yield "baseline", baseline_in(found)
     yield "a step", _cost_of_a_step(model)
     if about := notes.get("data"):
-        counts = f"{about['trained']:,} trained on, {about['validated']:,} to validate, {about['tested']:,} to test"
+        watched = f"{about['validated']:,} to validate, " if about["validated"] else ""
+        counts = f"{about['trained']:,} trained on, {watched}{about['tested']:,} to test"
         yield "data", f"{about['name']}: {about['rows']:,} rows, {counts}"
         yield "refitted", _refitted(about.get("refitted"))
     yield "text", reading_line(recipe.reading)

@@ -68,6 +68,7 @@ def command(
     # imported here: --help must stay fast
     from mlp_xp.cli._model import Counts, open_for, open_model
     from mlp_xp.cli._writing import Column, writing
+    from mlp_xp.criterion import criterion_named
 
     path = None if output is None else with_suffix(output, ".csv", ".parquet", ".npz")
     with claimed(path, force=force, inputs=(model, data)):
@@ -78,6 +79,11 @@ def command(
             raise ValueError(
                 f"{model} has neither std nor quantiles: it is a classification; --proba says how sure it is"
             )
+        criterion = criterion_named(opened.estimator._criterion())
+        if std and not (criterion.scale or opened.estimator.ensemble > 1):
+            raise ValueError(f"{model} has no std: train with --loss gaussian, or an --ensemble, for --std")
+        if quantiles and not (criterion.scale or criterion.levels):
+            raise ValueError(f"{model} has no quantiles: train with --loss quantile or gaussian for --quantiles")
         if unknown is not None:
             opened = opened._replace(recipe=opened.recipe._replace(unknown=unknown))
         asked = _Asked(proba, std, numbers_in("quantiles", quantiles))

@@ -34,7 +34,7 @@ from mlp_xp.estimators.folds import check_folds, dealt, in_folds
 from mlp_xp.estimators.network import Network
 from mlp_xp.estimators.reporting import NOT_FINITE, reporting, warn
 from mlp_xp.estimators.scaling import learned_from
-from mlp_xp.estimators.settings import configuration, settings_of
+from mlp_xp.estimators.settings import configuration, settings_of, usual_settings
 from mlp_xp.gradcheck import Report
 from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import predict
@@ -396,7 +396,8 @@ class BaseMLP(Network):
         settings = settings._replace(callbacks=(checkpoint.saver(call.checkpoint, config), *settings.callbacks))
         if not call.resume:
             return start, settings
-        kept, finished = checkpoint.load(call.checkpoint, self._params(), config), False
+        usual = {"settings": usual_settings(self)}
+        kept, finished = checkpoint.load(call.checkpoint, self._params(), config, usual=usual), False
         n = kept.rows // len(kept.history) if kept.rows else arrays[0].shape[0]  # older files have not counted the rows
         for number in range(1, len(kept.history) + 1):  # as if the epochs had been made here
             finished = self._record(kept._replace(history=kept.history[:number], params=kept.best), n)

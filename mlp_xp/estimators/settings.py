@@ -5,6 +5,7 @@ What is a number becomes a Python number here, which promotes no array and does 
 Before: ``optim`` and ``schedules``. Next: ``base`` runs the loop with these settings.
 """
 
+from inspect import signature
 from typing import Any, cast
 
 import numpy as np  # on the host: the order of the rows
@@ -60,6 +61,12 @@ def configuration(estimator: Any, settings: Settings, arrays: list[Any]) -> dict
         "data": checkpoint.fingerprint(*arrays),
         "dropout_seed": settings.seed,
     }
+
+
+def usual_settings(estimator: Any) -> dict[str, Any]:
+    """Defaults of the parameters of an estimator, as ``configuration`` has them: a checkpoint may lack newer ones."""
+    defaults = {name: each.default for name, each in signature(type(estimator)).parameters.items()}
+    return {name: files.plain(name, each) for name, each in defaults.items() if not callable(each)}
 
 
 def _optimizer(estimator: Any) -> optim.Optimizer:

@@ -43,7 +43,7 @@ def test_inspect_shows_architecture_training_and_versions(model: Path, capsys: p
     assert cli.main(["inspect", str(model / "houses.safetensors")]) == 0
     printed = capsys.readouterr().out
     for text in ("3-8-1, relu", "classification of district", "north, south", "area, rooms, price", "50 epochs",
-                 "to validate, 24 to test", "a step", mlp_xp.__version__,
+                 "96 trained on, 24 to test", "a step", mlp_xp.__version__,
                  "mlp-xp train houses.csv"):  # fmt: skip
         assert text in printed, text
     assert cli.main(["inspect", str(model / "houses.safetensors"), "--json"]) == 0

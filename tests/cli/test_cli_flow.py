@@ -377,8 +377,8 @@ def test_numbers_are_encoded_as_the_held_out_rows_say(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--cv", "1"), "is not in the range"),
-        (("--cv", "21"), "--cv must be at most 20, as many rows of one class as there are, got 21"),
+        (("--cv", "1"), "--cv must be a whole number of at least 2, got 1"),
+        (("--cv", "21"), "small.npz: --cv must be at most 20, as many rows of one class as there are, got 21"),
         (("--cv", "3", "--no-refit"), "--cv saves a model that is fitted to all rows, so --no-refit does not go with"),
         (("--cv", "3", "--checkpoint", "a.safetensors"), "--cv fits several networks, and --checkpoint keeps the sta"),
         (("--numbers", "auto", "--no-early-stopping"), "--numbers auto is decided by rows held out for validation"),
@@ -614,6 +614,8 @@ def ensemble(*members: list[float], max_iter: int) -> Any:
         ((FLAT, FLAT), 200, "the 2 networks were best in epoch 2 of 13, which is kept"),
         ((EARLY, RISING), 10, "the 2 networks were best in epochs 2 to 10 of 10, which are kept; 1 of them was still "
          "improving: --max-iter gives them more"),
+        ((RISING, RISING), 10, "the 2 networks were best in epoch 10 of 10, which is kept; all of them were still "
+         "improving: --max-iter gives them more"),
         ((SMALL, FLAT, SMALL), 200, "the 3 networks were best in epochs 2 to 13 of 13, which are kept; 2 of them were "
          "still improving, by less than --tol 0.0001 an epoch: a smaller --tol goes on"),
     ],
@@ -736,7 +738,7 @@ def test_inspect_shows_the_columns_of_data(folder: Path, capsys: pytest.CaptureF
     ("command", "options", "sentence"),
     [
         ("tune", ("--tries", "2"),
-         "cross-validation needs at least 2 rows of one class to learn from and to test, got 1"),
+         "three.csv: cross-validation needs at least 2 rows of one class to learn from and to test, got 1"),
         ("train", ("--preset", "best"),
          "three.csv: --folds deals at least 2 rows to each of 5 networks, and there are 2 rows to train on: --preset "
          "medium needs fewer"),

@@ -145,8 +145,8 @@ BAD = [
     ("backends --sizes 3", "sizes must be two or more positive whole numbers joined by -, such as 784-256-10, got '3'"),
     ("backends --sizes 3-0-2", "sizes must be two or more positive whole numbers joined by -, such as 784-256-10, "
      "got '3-0-2'"),
-    ("backends --n 0", "Invalid value for '--n': 0 is not in the range x>=1"),
-    ("backends --seconds -1", "Invalid value for '--seconds': -1.0 is not in the range 0.0<=x<=60.0"),
+    ("backends --n 0", "--n must be a whole number of at least 1, got 0"),
+    ("backends --seconds -1", "--seconds must be a number of at least 0.0 and at most 60.0, got -1.0"),
     ("backends --dtype float23", "dtype must be 'float32' or 'float64', got 'float23'; did you mean 'float32'?"),
     ("completion tcsh", "Invalid value for '{bash|zsh|fish}': 'tcsh' is not one of 'bash', 'zsh', 'fish'"),
 ]  # fmt: skip

@@ -121,6 +121,26 @@ def test_a_column_that_cannot_be_kept_is_named(model: Path, folder: Path, capsys
     assert sentence == "--keep names columns of a table, small.npz has none"
 
 
+def test_what_a_model_has_not_is_said_with_what_would(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = runs.write_table(folder)
+    runs.train_quickly(data, "--no-refit")
+    for option, sentence in (
+        ("--std", "houses.safetensors has no std: train with --loss gaussian, or an --ensemble, for --std"),
+        (
+            "--quantiles=0.1",
+            "houses.safetensors has no quantiles: train with --loss quantile or gaussian for --quantiles",
+        ),
+        ("--proba", "houses.safetensors has no probabilities: it is a regression"),
+    ):
+        assert runs.refused(capsys, "predict", "houses.safetensors", data, option) == sentence
+    pandas.read_csv(data).drop(columns="price").to_csv("new.csv", index=False)
+    assert runs.refused(capsys, "evaluate", "houses.safetensors", "new.csv") == (
+        "new.csv must have the target, column 'price', to judge a model by; it has 'area', 'rooms', 'district'"
+    )
+    sentence = runs.refused(capsys, "inspect", "houses.safetensors", "--target", "price")
+    assert sentence.startswith("houses.safetensors is a model, which says itself how it reads")
+
+
 @pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
 @pytest.mark.parametrize("kind", ["data", "model"])
 def test_what_is_read_is_never_overwritten(
@@ -215,6 +235,8 @@ def test_a_model_of_complete_rows_predicts_its_own_training_file_with_gaps(
         said, others = arrays["prediction"], arrays["probability" if target == "district" else "quantiles"]
     assert ((said == "") if target == "district" else np.isnan(said)).tolist() == gone.tolist()
     assert np.isnan(others).all(axis=1).tolist() == np.isnan(others).any(axis=1).tolist() == gone.tolist()
+    assert cli.main(["evaluate", "houses.safetensors", data, "--json"]) == 0
+    assert '"dropped": 60' in capsys.readouterr().out
     pandas.read_csv(data)[gone].to_csv("gaps.csv", index=False)
     assert cli.main(["predict", "houses.safetensors", "gaps.csv", "-o", "gaps_out.csv"]) == 0
     assert pandas.read_csv("gaps_out.csv", skip_blank_lines=False)[f"predicted_{target}"].isna().sum() == 60

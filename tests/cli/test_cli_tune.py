@@ -129,7 +129,7 @@ def test_no_try_begins_after_the_time(folder: Path, capsys: pytest.CaptureFixtur
     assert cli.main(["tune", name, "--tries", "50", "--seconds", "0.001", "--max-iter", "1"]) == 0
     printed = capsys.readouterr().out
     assert "note: 1 of 50 tries in 0.001 seconds" in printed
-    assert "the best of 1 tries, by log-loss" in printed
+    assert "the best of 1 try, by log-loss" in printed
 
 
 def test_settings_that_fail_come_last_and_where_all_fail_the_reason_is_said(

@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
 import mlp_xp as mx
+from mlp_xp._lib import files
 from mlp_xp.estimators import MLPClassifier, MLPRegressor, load
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -180,6 +181,23 @@ def test_a_run_that_was_stopped_is_resumed_to_the_last_bit(tmp_path):
     whole = MLPClassifier(**{**options, "max_iter": 40}).fit(X, y)
     assert all(np.array_equal(a, b) for a, b in zip(resumed._params(), whole._params(), strict=True))
     assert resumed.n_iter_ == whole.n_iter_ < 40
+
+
+@pytest.mark.only("numpy")
+def test_a_checkpoint_of_before_a_parameter_was_added_is_of_its_default(tmp_path):
+    X, y = iris()
+    path, options = tmp_path / "state", {"hidden_layer_sizes": (4,), "random_state": 0}
+    MLPClassifier(**options, max_iter=3).fit(X, y, checkpoint=path)
+    arrays, header = files.read(path, "checkpoint")
+    for name in ("folds", "ensemble", "clip_norm"):
+        del header["config"]["settings"][name]
+    files.write(path, "checkpoint", arrays, header)
+    resumed = MLPClassifier(**options, max_iter=6).fit(X, y, checkpoint=path, resume=True)
+    whole = MLPClassifier(**options, max_iter=6).fit(X, y)
+    assert all(np.array_equal(a, b) for a, b in zip(resumed._params(), whole._params(), strict=True))
+    files.write(path, "checkpoint", arrays, header)
+    with pytest.raises(ValueError, match=r"another configuration: settings.clip_norm must be 1.0, got null$"):
+        MLPClassifier(**options, clip_norm=1.0).fit(X, y, checkpoint=path, resume=True)
 
 
 @pytest.mark.only("numpy")
