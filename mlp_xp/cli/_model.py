@@ -229,18 +229,25 @@ def open_for(model: Model, data: str, reading: Reading = BY_LOOKING) -> Source:
 def check_range(where: str, recipe: Recipe, encoded: Encoded, dtype: str) -> None:
     """Raise for a number that the dtype does not reach; that a file holds an infinity is refused before."""
     X, y, most = encoded.X, encoded.y, np.finfo(dtype).max
-    if (far := np.abs(X) > most).any():
-        row, place = np.argwhere(far)[0]
+    if _reaches_beyond(X, most):
+        row, place = np.argwhere(np.abs(X) > most)[0]
         names = [column.name for column in recipe.columns or () for _ in column.names]
         number = encoded.kept[row]
         cell = f"{where}: row {number + 1}, column {names[place]!r}" if names else f"{where}[{number}, {place}]"
-    elif y is not None and y.dtype.kind == "f" and (far := np.abs(y) > most).any():
-        cell = f"{where}: row {encoded.kept[np.argmax(far)] + 1}, the target"
+    elif y is not None and y.dtype.kind == "f" and _reaches_beyond(y, most):
+        cell = f"{where}: row {encoded.kept[np.argmax(np.abs(y) > most)] + 1}, the target"
         cell += f" {recipe.target!r}" if recipe.target else ""
     else:
         return
     reached = f"at most {most:.1e} in size, as far as {dtype} reaches"
     raise ValueError(f"{cell} must be {reached}: training with --dtype float64 reaches further")
+
+
+def _reaches_beyond(values: NDArray[Any], most: float) -> bool:
+    """Whether a number is larger in size than ``most``, without a copy of all of them; NaN is not."""
+    if not values.size:
+        return False
+    return bool(max(np.fmax.reduce(values, axis=None), -np.fmin.reduce(values, axis=None)) > most)
 
 
 def digest(y: NDArray[Any]) -> str:
