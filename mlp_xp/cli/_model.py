@@ -243,7 +243,7 @@ def check_range(where: str, recipe: Recipe, encoded: Encoded, dtype: str) -> Non
     raise ValueError(f"{cell} must be {reached}: training with --dtype float64 reaches further")
 
 
-def _reaches_beyond(values: NDArray[Any], most: float) -> bool:
+def _reaches_beyond(values: NDArray[Any], most: Any) -> bool:
     """Whether a number is larger in size than ``most``, without a copy of all of them; NaN is not."""
     if not values.size:
         return False

@@ -386,10 +386,16 @@ def _learn_table(source: Source, wanted: Wanted) -> Learned:
     if len(names) < 2:
         only = f"got {names[0]!r} alone; --sep says what stands between columns" if names else "got none"
         raise ValueError(f"{where} must have a column besides the target, {only}")
-    target = wanted.target or source.target or names[-1]
+    target = (
+        wanted.target or source.target or next((name for name in names[::-1] if name not in wanted.drop), names[-1])
+    )
     for option, chosen in (("the target", (target,)), ("--drop", wanted.drop), ("--category", wanted.categories)):
         for name in chosen:
             check_named(option, where, names, name)
+    if target in wanted.drop:
+        raise ValueError(
+            f"{where}: the target {target!r} can't be left out: without --drop {target!r}, or with another --target"
+        )
     tallies, decimal = survey(source, target), source.reading.decimal or "."
     rows = tallies[target].rows
     answer = answer_of(where, target, tallies, wanted, decimal)
@@ -483,7 +489,7 @@ def _missing_note(
         more = f" and {len(used) - 4:,} more" if len(used) > 4 else ""
         kinds = {decisions[each.name].kind == "categories" for each in used}
         numbers = "numbers get the median and a column that says so" if False in kinds else ""
-        levels = "categories a level of their own" if True in kinds else ""
+        levels = f"categories {'' if numbers else 'get '}a level of their own" if True in kinds else ""
         said.append(f"values are missing in {shown}{more}: {', '.join(filter(None, (numbers, levels)))}")
     if lost:
         said.append(f"{lost:,} row{'s' if lost > 1 else ''} without a target {'are' if lost > 1 else 'is'} dropped")

@@ -301,6 +301,13 @@ def test_a_target_that_counts_the_rows_is_refused_unless_it_is_named(values: lis
     assert learn(source, Wanted(target="id")).notes == (f"the target 'id' {what}, as an identifier does",)
 
 
+def test_the_target_is_the_last_column_that_is_not_dropped() -> None:
+    source = texts({name: [str(n % 7 + 0.5) for n in range(20)] for name in ("a", "b", "c")})
+    assert learn(source, Wanted(drop=("c",))).recipe.target == "b"
+    with pytest.raises(ValueError, match="the target 'b' can't be left out: without --drop 'b', or with another"):
+        learn(source, Wanted(target="b", drop=("b",)))
+
+
 def test_names_are_classes_where_the_user_insists() -> None:
     x = [str(number * 0.5) for number in range(24)]
     for wanted in (Wanted(task="classification"), Wanted(categories=("y",))):
