@@ -75,7 +75,7 @@ function %(complete_func)s
     set -l option (string match -r -- '^--[^=]+=' $word)
     set -l path (string replace -r -- '^--[^=]+=' '' $word)
     set -lx COMP_WORDS (string escape -- (commandline -cpo) | string join ' ')  # the words before this one
-    set -lx COMP_CWORD $word
+    set -lx COMP_CWORD (string replace -r -- "^['\"](\S*)\$" '$1' $word)  # click before 8.2 keeps a quote
     for item in (%(complete_var)s=fish_complete %(prog_name)s 2> /dev/null)
         set -l parts (string split -m 1 , -- $item)
         if test "$parts[1]" = plain

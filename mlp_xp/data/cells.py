@@ -88,10 +88,10 @@ def cells_of(where: str, column: Any, decimal: str = ".", missing: Iterable[str]
         raise ValueError(f"{where} must hold numbers or text, got {dtype}")
     if kinds.is_numeric_dtype(dtype):
         return Cells(numbers=column.to_numpy(dtype=np.float64, na_value=np.nan))
-    return _python_values(column, decimal, frozenset(missing))
+    return _python_values(column, decimal, frozenset(missing), spelled)
 
 
-def _python_values(column: Any, decimal: str, missing: frozenset[str]) -> Cells:
+def _python_values(column: Any, decimal: str, missing: frozenset[str], spelled: bool) -> Cells:
     """The cells of a column of Python values of one kind or several."""
     import pandas as pd
 
@@ -102,7 +102,7 @@ def _python_values(column: Any, decimal: str, missing: frozenset[str]) -> Cells:
         return Cells(moments=naive(pd.to_datetime(column.astype(object), utc=True, errors="coerce")))
     there = column.notna().tolist()
     texts = [plain_text(value) if known else None for value, known in zip(column.tolist(), there, strict=True)]
-    return _texts(pd.Series(texts, dtype="str"), decimal, missing)
+    return _texts(pd.Series(texts, dtype="str"), decimal, missing, spelled)
 
 
 def _texts(column: Any, decimal: str, missing: frozenset[str], spelled: bool = False) -> Cells:
@@ -112,9 +112,8 @@ def _texts(column: Any, decimal: str, missing: frozenset[str], spelled: bool = F
 
     array = pa.array(column, type=pa.large_string(), from_pandas=True)
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-    numbers = (
-        None if missing or spelled else _plain_numbers(array, decimal)
-    )  # most columns have no empty field: they go first
+    # most columns have no empty field: they go first
+    numbers = None if missing or spelled else _plain_numbers(array, decimal)
     if numbers is None:
         absent = compute.is_in(array, pa.array(["", *missing], type=pa.large_string()))
         if absent.true_count or missing:
