@@ -115,8 +115,9 @@ OLDEST = next((f"3.{minor}" for minor in range(11, sys.version_info.minor) if sh
 MANY_NUMBERS = tuple(
     f"--ignore=tests/{module}.py"
     for module in (
-        "gradcheck/test_catalogue", "gradcheck/test_families", "gradcheck/test_kinks", "gradcheck/test_patterns",
-        "gradcheck/test_slopes", "test_cost",
+        "estimators/test_trajectories", "estimators/test_uncertainty", "gradcheck/test_catalogue",
+        "gradcheck/test_families", "gradcheck/test_kinks", "gradcheck/test_patterns", "gradcheck/test_slopes",
+        "test_cost",
     )
 )  # fmt: skip
 
