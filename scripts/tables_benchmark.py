@@ -128,18 +128,17 @@ def command(*arguments: str) -> tuple[int, str, str]:
 
 
 def ours(known: str, new: str, target: str, named: bool, seed: int) -> dict[str, Any]:
-    """Train and predict in the current folder: task, predictions, what was said; or the sentence of a refusal."""
+    """Train and predict in the current folder: task, predictions, columns of X; or the sentence of a refusal."""
     began = time.perf_counter()
     options = ["--seed", str(seed), "--picture", "none", "-o", "m.safetensors", "--force"]
-    status, out, err = command("train", known, *options, *(["--target", target] if named else []))
+    status, _, err = command("train", known, *options, *(["--target", target] if named else []))
     result: dict[str, Any] = {"seconds": time.perf_counter() - began, "status": status}
-    result["said"] = [line for line in out.splitlines() if line.strip() and not line.startswith("epoch ")][:40]
     if status:
         return {**result, "sentence": f"train: {err.strip()}"}
     recipe = json.loads(command("inspect", "m.safetensors", "--json")[1])["notes"]["recipe"]
     result |= {"task": recipe["task"], "learned": recipe["target"], "inputs": recipe["names"][:30]}
     result["width"] = recipe["width"]
-    status, out, err = command("predict", "m.safetensors", new, "-o", "p.csv", "--force")
+    status, _, err = command("predict", "m.safetensors", new, "-o", "p.csv", "--force")
     if status:
         return {**result, "status": status, "sentence": f"predict: {err.strip()}"}
     frame = pd.read_csv("p.csv", dtype=str, keep_default_na=False)
@@ -232,6 +231,7 @@ def run(table: tables.Table, seed: int) -> dict[str, Any]:
     if "predicted" in result:
         cell["scores"]["ours"] = score(task, y.iloc[test], result.pop("predicted"))
         cell["suspicions"] = suspicions(result, len(known), y.nunique())
+        del result["inputs"]  # long
     y = y.astype(str) if task == "classification" and tables.is_text(y) else y
     middle = [y.iloc[known].mode()[0] if task == "classification" else y.iloc[known].mean()] * len(test)
     cell["baseline"] = score(task, y.iloc[test], middle)
