@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits  # scikit-learn needs it too
 
 from mlp_xp._lib.arguments import first_line
 from mlp_xp.cli._ending import best_epochs, ending, scored
+from mlp_xp.cli._memory import rows_of_step
 from mlp_xp.cli._model import Model
 from mlp_xp.cli._options import in_options
 from mlp_xp.cli._output import decimals
@@ -98,6 +99,7 @@ def _fit_split(run: Run, split: Split, of_fold: str) -> list[str]:
 
 
 _SMALL_STEP = 3e7  # FLOP of a network
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 
 
 def _threads(run: Run, rows: int) -> Any:
@@ -107,17 +109,13 @@ def _threads(run: Run, rows: int) -> Any:
     spinning, so on a busy machine a step with two of them took 30 times as long as with one.
     """
     estimator, set_by_user = run.model.estimator, any(name in os.environ for name in _THREADS)
-    if estimator.solver not in FULL_BATCH:
-        rows = min(rows, 200 if estimator.batch_size == "auto" else int(estimator.batch_size))
     weights = sum(d_in * d_out for d_in, d_out in pairwise(run.sizes))
-    flops = 6 * rows * weights  # forward, and backward by the weights and by the inputs
+    # of the products: forward, and backward by the weights and by the inputs
+    flops = 6 * rows_of_step(estimator, rows) * weights
     xp: Any = run.model.place.xp
     if not is_numpy_namespace(xp) or set_by_user or flops > _SMALL_STEP:
         return nullcontext()
     return threadpool_limits(1, user_api="blas")
-
-
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 
 
 @contextmanager

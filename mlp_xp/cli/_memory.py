@@ -44,6 +44,13 @@ def check_network(sizes: Sequence[int], solver: str, dtype: str, networks: int) 
         )
 
 
+def rows_of_step(estimator: Any, n: int) -> int:
+    """How many of ``n`` rows ``estimator`` takes in a step."""
+    if estimator.solver in FULL_BATCH:
+        return n
+    return min(200 if estimator.batch_size == "auto" else int(estimator.batch_size), n)
+
+
 def cost_of_step(estimator: Any, sizes: Sequence[int], batch: int, dtype: str, criterion: str) -> tuple[StepCost, int]:
     """What a step of each network of ``estimator`` costs on ``batch`` rows, and the bytes that it keeps."""
     optimizer = _optimizer(estimator.solver, "sgd")

@@ -105,7 +105,7 @@ class Run:
     Asked:
     options: of the command, by their names.
     files: where the results go.
-    settings: the options that decide the result and differ from their defaults.
+    settings: the options that were given and decide the result.
     command: the command line that does the same.
     screen: where it is shown.
     began: when the command began, by ``time.perf_counter``.

@@ -7,13 +7,12 @@ from typing import Any
 from rich.markup import escape
 
 from mlp_xp.backends.timing import Task, time_step
-from mlp_xp.cli._memory import cost_of_step
+from mlp_xp.cli._memory import cost_of_step, rows_of_step
 from mlp_xp.cli._output import Screen, Table, readable
 from mlp_xp.cli._prepare import Look, look
 from mlp_xp.cli._run import Run
 from mlp_xp.data import Reading
 from mlp_xp.data.recipe import Wanted
-from mlp_xp.parameters import FULL_BATCH
 
 _TIMED = 2e10  # FLOP: a step of more is not timed, for one takes a second or more
 _SECONDS = 0.1  # of timing
@@ -68,7 +67,7 @@ def show_cost(run: Run) -> dict[str, Any]:
     """Show what it costs to train the network of ``run``; the same as a record."""
     estimator, dtype = run.model.estimator, run.options["dtype"]
     n = len(run.data.splits[0].trained)
-    batch = n if not estimator.early_stopping and estimator.solver in FULL_BATCH else _batch(estimator, n)
+    batch = rows_of_step(estimator, n)
     criterion = estimator._planned_criterion(run.data.outputs).family
     cost, kept = cost_of_step(estimator, run.sizes, batch, dtype, criterion)
     steps, flops = math.ceil(n / batch), cost.forward_flops + cost.backward_flops
@@ -83,10 +82,6 @@ def show_cost(run: Run) -> dict[str, Any]:
     for line in _lines(facts, estimator):
         run.screen.say(line)
     return facts
-
-
-def _batch(estimator: Any, n: int) -> int:
-    return min(200 if estimator.batch_size == "auto" else int(estimator.batch_size), n)
 
 
 def _lines(facts: dict[str, Any], estimator: Any) -> Iterator[str]:

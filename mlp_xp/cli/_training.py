@@ -39,7 +39,7 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
     Args:
         command: ``mlp-xp train``.
         options: their values by name.
-        settings: those of them that decide the result and differ from their defaults.
+        settings: those of them that were given and decide the result.
         began: when the command began, by ``time.perf_counter``.
     """
     check_together(options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlp_xp.cli._help import DataName, command_of
-from mlp_xp.cli._memory import cost_of_step
+from mlp_xp.cli._memory import cost_of_step, rows_of_step
 from mlp_xp.cli._options import ColumnName, reading_of, reading_options
 from mlp_xp.cli._output import Screen, Table, decimals, listed, network, readable
 from mlp_xp.criterion import criterion_named
@@ -103,9 +103,8 @@ _SHOWN = ("activation", "hidden_layer_sizes", "random_state", "check_gradients")
 
 
 def _cost_of_a_step(model: Model) -> str:
-    estimator, batch = model.estimator, model.estimator.batch_size
-    if batch == "auto":
-        batch = min(200, model.header["notes"].get("data", {}).get("trained", 200))
+    estimator = model.estimator
+    batch = rows_of_step(estimator, model.header["notes"].get("data", {}).get("trained", 200))
     dtype, family = str(estimator.coefs_[0].dtype), criterion_named(estimator._criterion()).family
     cost, kept = cost_of_step(estimator, _sizes(model), batch, dtype, family)
     flops = readable(cost.forward_flops + cost.backward_flops, "FLOP")

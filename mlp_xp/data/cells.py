@@ -105,7 +105,7 @@ def _python_values(column: Any, decimal: str, missing: frozenset[str], spelled: 
     return _texts(pd.Series(texts, dtype="str"), decimal, missing, spelled)
 
 
-def _texts(column: Any, decimal: str, missing: frozenset[str], spelled: bool = False) -> Cells:
+def _texts(column: Any, decimal: str, missing: frozenset[str], spelled: bool) -> Cells:
     """Numbers if all texts are plain numbers that float64 holds exactly, unless spellings matter; else texts."""
     import pyarrow as pa
     from pyarrow import compute

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from mlp_xp.data.values import AMONG_NUMBERS, MISSING, is_number
+from mlp_xp.data.values import AMONG_NUMBERS, MISSING, is_number, open_mark
 
 CANDIDATES = ",\t;| "  # the earlier wins a draw
 ROWS_LOOKED_AT = 1000
@@ -404,7 +404,6 @@ def find_decimal(rows: Sequence[Sequence[str]]) -> str | None:
     return None if commas == points == 0 else "," if commas > points else "."
 
 
-_OPEN_POINT = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")
 _PARTED = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+")
 _BELOW_1000 = re.compile(r"[-+]?\d{1,3}")
 _MOST_OFTEN = 3  # so many amounts with a point show what it stands for; a number of digits is chance in one or two
@@ -446,6 +445,6 @@ def columns_with_an_open_point(rows: Sequence[Sequence[str]]) -> dict[int, str]:
     found = {}
     for position, column in enumerate(zip(*rows, strict=False)):
         known = _amounts(column) if any("." in field for field in column) else []
-        if len(known) >= _ROWS_THAT_TELL and all(map(_OPEN_POINT.fullmatch, known)):
+        if len(known) >= _ROWS_THAT_TELL and all(open_mark([text], ".") for text in known):
             found[position] = known[0]
     return found

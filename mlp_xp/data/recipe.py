@@ -386,9 +386,8 @@ def _learn_table(source: Source, wanted: Wanted) -> Learned:
     if len(names) < 2:
         only = f"got {names[0]!r} alone; --sep says what stands between columns" if names else "got none"
         raise ValueError(f"{where} must have a column besides the target, {only}")
-    target = (
-        wanted.target or source.target or next((name for name in names[::-1] if name not in wanted.drop), names[-1])
-    )
+    last = next((name for name in names[::-1] if name not in wanted.drop), names[-1])
+    target = wanted.target or source.target or last
     for option, chosen in (("the target", (target,)), ("--drop", wanted.drop), ("--category", wanted.categories)):
         for name in chosen:
             check_named(option, where, names, name)

@@ -721,6 +721,12 @@ def test_the_cost_of_a_dry_run_is_that_of_the_loss(
     assert record["flop_of_a_step"] == cost.forward_flops + cost.backward_flops
 
 
+def test_a_solver_of_all_rows_takes_them_in_a_step(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", runs.write_classes(folder), "--solver", "lbfgs", "--dry-run", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["rows_of_a_step"], record["steps_of_an_epoch"]) == (48, 1)
+
+
 def test_inspect_shows_the_columns_of_data(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = runs.write_table(folder)
     assert cli.main(["train", data, "--target", "district", "--dry-run"]) == 0
