@@ -121,8 +121,8 @@ def measure(
     running: dict[str, Method] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cell.npz"
-        for name in names:
-            for seed in range(seeds):
+        for seed in range(seeds):
+            for name in names:
                 wanted = [method for method in methods if f"{name} {seed} {method}" not in cells]
                 if wanted:
                     write(path, name, {**CHOOSING, **JUDGING}[name], seed)
