@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.markup import escape
 
-from mlp_xp.cli._output import Table, figure, listed
+from mlp_xp._lib.wording import count_of, listed
+from mlp_xp.cli._output import Table, figure
 from mlp_xp.data.encoding import Column
 from mlp_xp.data.recipe import Recipe
 from mlp_xp.data.source import Reading
@@ -53,7 +54,7 @@ def _taken_for(column: Column) -> str:
         return "number" if not column.decimal else f"number with the decimal mark {column.decimal!r}"
     many = len(column.categories)
     rare = f"; {len(column.rare):,} rare ones share a column" if column.rare else ""
-    return f"{many:,} categor{'y' if many == 1 else 'ies'}: {listed(column.categories, _MOST_CATEGORIES)}{rare}"
+    return f"{count_of(many, 'category', 'categories')}: {listed(column.categories, _MOST_CATEGORIES)}{rare}"
 
 
 def _missing(recipe: Recipe, column: Column, fill: float) -> str:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from mlp_xp._lib.wording import count_of
 from mlp_xp.cli._output import decimals
 from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.schedules import stalls
@@ -113,14 +114,14 @@ def ending(estimator: Any, name: str, diverged: bool = False) -> list[str]:
     if end.why == "small":
         return [f"{when}, which is kept; {_in_small_steps(estimator)}"]
     if end.last - end.best < estimator.n_iter_no_change:  # what improved meanwhile did so by too little to count
-        counts, patience = f"by --tol {estimator.tol:g} or more", _epochs(estimator.n_iter_no_change)
+        counts, patience = f"by --tol {estimator.tol:g} or more", count_of(estimator.n_iter_no_change, "epoch")
         return [f"{when}, which is kept; nothing improved {counts} for {patience}"]
-    return [f"{when}, which is kept; then nothing improved for {_epochs(end.last - end.best)}"]
+    return [f"{when}, which is kept; then nothing improved for {count_of(end.last - end.best, 'epoch')}"]
 
 
 def _without_validation(estimator: Any, end: End) -> str:
     """About a network that was to lower its training loss; the parameters of its last epoch are kept."""
-    stopped = f"stopped after {_epochs(end.last)}"
+    stopped = f"stopped after {count_of(end.last, 'epoch')}"
     if end.why == "limit":
         more = "--max-iter gives it more, --early-stopping sees by held-out rows whether that helps"
         return f"{stopped}, while the training loss was still falling: {more}"
@@ -132,7 +133,7 @@ def _without_validation(estimator: Any, end: End) -> str:
 
 
 def _in_small_steps(estimator: Any, what: str = "it") -> str:
-    tol, epochs = f"--tol {estimator.tol:g}", _epochs(estimator.n_iter_no_change)
+    tol, epochs = f"--tol {estimator.tol:g}", count_of(estimator.n_iter_no_change, "epoch")
     return f"{what} was still improving, by less than {tol} an epoch for {epochs}: a smaller --tol goes on"
 
 
@@ -149,7 +150,3 @@ def _of_ensemble(estimator: Any, ends: Sequence[End]) -> str:
             which = "all" if count == len(ends) else f"{count}"
             said.append(f"{which} of them {'was' if count == 1 else 'were'} {cure}")
     return "; ".join(said)
-
-
-def _epochs(count: float) -> str:
-    return f"{count:g} epoch{'' if count == 1 else 's'}"

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp._lib.namespace import is_numpy, to_host
+from mlp_xp._lib.wording import count_of, listed
 from mlp_xp.backends import Placement, load
 from mlp_xp.cli._options import ROWS
-from mlp_xp.cli._output import listed
 from mlp_xp.data import Chunk, Source, open_data
 from mlp_xp.data.cells import cells_of
 from mlp_xp.data.files import title_of
@@ -102,7 +102,9 @@ class Model(NamedTuple):
         if empty and labelled:
             value = "a value" if recipe.missing == "drop" else f"a value of the target {recipe.target!r}"
             every = " in every column of the model" if recipe.missing == "drop" else ""
-            raise ValueError(f"{source.where} must have a row with {value}{every}, got {_rows(dropped)} without")
+            raise ValueError(
+                f"{source.where} must have a row with {value}{every}, got {count_of(dropped, 'row')} without"
+            )
 
     def known(self, where: str, y: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
         """Labels in the dtype of the classes; raise for one that is no class, in one of these ``rows`` of the data."""
@@ -158,13 +160,15 @@ class Counts:
         """One sentence, without a full stop; "" where all rows are as those of the training."""
         parts = []
         if self.unknown:
-            each = [f"{name!r} ({_rows(n)}: {_quoted(self._examples[name])})" for name, n in self.unknown.items()]
+            each = [
+                f"{name!r} ({count_of(n, 'row')}: {_quoted(self._examples[name])})" for name, n in self.unknown.items()
+            ]
             parts.append(f"categories that the training did not have are in {listed(each, _MOST_NAMED)}")
         if self.missing:
-            each = [f"{name!r} ({_rows(n)})" for name, n in self.missing.items()]
+            each = [f"{name!r} ({count_of(n, 'row')})" for name, n in self.missing.items()]
             parts.append(f"missing values were filled in, in {listed(each, _MOST_NAMED)}")
         if self.dropped:
-            parts.append(f"{_rows(self.dropped)} {self.fate}")
+            parts.append(f"{count_of(self.dropped, 'row')} {self.fate}")
         if self.styles:
             each = [f"{name!r} ({said})" for name, said in self.styles.items()]
             parts.append(f"dates are written in another style than in training, in {listed(each, _MOST_NAMED)}")
@@ -172,10 +176,6 @@ class Counts:
 
 
 _MOST_EXAMPLES, _MOST_NAMED = 3, 6
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row{'s' if count > 1 else ''}"
 
 
 def _quoted(texts: list[str]) -> str:

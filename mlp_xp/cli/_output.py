@@ -179,11 +179,6 @@ def decimals(value: float, digits: int = 4) -> str:
     return f"{value:.4g}" if size >= 1e5 or 1e-9 < size < 10.0**-digits else f"{value:z.{digits}f}"
 
 
-def listed(names: Sequence[Any], most: int) -> str:
-    """``a, b and 3 more``."""
-    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def network(sizes: Sequence[int], activation: str | Sequence[str], ensemble: int = 1) -> str:
     """``784-256-10, relu``, or ``5 times 784-256-10, relu``."""
     names = activation if isinstance(activation, str) else ", ".join(activation)

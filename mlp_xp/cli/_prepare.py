@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp_xp._lib.wording import listed
 from mlp_xp.cli import _memory
 from mlp_xp.cli._model import check_range, digest
 from mlp_xp.cli._options import AUTO, PRESET_TEXTS, USUAL
-from mlp_xp.cli._output import listed
 from mlp_xp.data import Reading, Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
 from mlp_xp.data.piecewise import BINS

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp._lib.arguments import first_line
+from mlp_xp._lib.wording import count_of
 from mlp_xp.cli._importance import importance_table
 from mlp_xp.cli._output import Status, to_stderr
 from mlp_xp.cli._run import Run
@@ -97,7 +98,7 @@ def _refitted(run: Run) -> str:
     """``refitted on all 600 rows for 37 epochs; the test score is that of the model before``."""
     assert run.refitted is not None
     rows, epochs = run.refitted
-    long = f" for {epochs} epoch{'s' if epochs > 1 else ''}" if epochs else ""
+    long = f" for {count_of(epochs, 'epoch')}" if epochs else ""
     whose = "the models of the folds" if len(run.folds) > 1 else "the model before"
     return f"refitted on all {rows:,} rows{long}; the test score is that of {whose}"
 

@@ -15,6 +15,7 @@ from sklearn import metrics as known
 
 from mlp_xp import metrics
 from mlp_xp._lib.namespace import namespace
+from mlp_xp._lib.wording import count_of
 from mlp_xp.cli._model import Model
 from mlp_xp.cli._options import ROWS
 from mlp_xp.cli._output import decimals, figure, in_json
@@ -40,11 +41,11 @@ class Score(NamedTuple):
         if math.isnan(self.value):
             return f"{self.name} says nothing here, since the target is the same in all {self.rows:,} rows"
         if math.isnan(self.low):
-            return f"{self.name} {decimals(self.value)} on {self.rows:,} rows, too few for an interval"
+            return f"{self.name} {decimals(self.value)} on {count_of(self.rows, 'row')}, too few for an interval"
         three = (self.value, self.low, self.high)
         value, low, high = _apart(three, 4, decimals) if _of_numbers(self.name) else _apart(three, 2, _percent)
         found = round(self.value * self.rows)
-        rows = f" on {self.rows:,} rows" if _of_numbers(self.name) else f", {found:,} of {self.rows:,} right"
+        rows = f" on {count_of(self.rows, 'row')}" if _of_numbers(self.name) else f", {found:,} of {self.rows:,} right"
         return f"{self.name} {value} (95 % interval {low} to {high}){rows}"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from mlp_xp._lib.wording import count_of
 from mlp_xp.backends.timing import Task, time_step
 from mlp_xp.cli._memory import cost_of_step, rows_of_step
 from mlp_xp.cli._output import Screen, Table, readable
@@ -32,20 +33,16 @@ def show_columns(screen: Screen, look: Look) -> dict[str, Any]:
         screen.say(f"note: {note}")
     recipe = learned.recipe
     left_out = sum(not column.becomes and column.name != recipe.target for column in learned.columns)
-    made = f"{_counted(recipe.width, 'number')} a row"
+    made = f"{count_of(recipe.width, 'number')} a row"
     if learned.columns:
-        made += f", of {_counted(len(learned.columns) - left_out - (recipe.target is not None), 'column')}"
-    screen.say(f"{_counted(learned.rows, 'row')}; {made}{f'; {left_out:,} left out' if left_out else ''}")
+        made += f", of {count_of(len(learned.columns) - left_out - (recipe.target is not None), 'column')}"
+    screen.say(f"{count_of(learned.rows, 'row')}; {made}{f'; {left_out:,} left out' if left_out else ''}")
     screen.say(f"{recipe.task}, since {learned.reason}")
     return {
         "data": source.where, "rows": learned.rows, "numbers_a_row": recipe.width, "task": recipe.task,
         "reason": learned.reason, "target": recipe.target, "reading": source.reading._asdict(),
         "columns": [column._asdict() for column in learned.columns], "notes": look.notes,
     }  # fmt: skip
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count:,} {word}{'s' * (count != 1)}"
 
 
 def _table(look: Look) -> Table:
@@ -87,10 +84,13 @@ def show_cost(run: Run) -> dict[str, Any]:
 def _lines(facts: dict[str, Any], estimator: Any) -> Iterator[str]:
     times = f"{facts['networks']} times " if facts["networks"] > 1 else ""
     yield (
-        f"a step on {facts['rows_of_a_step']:,} rows: {times}{facts['parameters']:,} parameters, "
+        f"a step on {count_of(facts['rows_of_a_step'], 'row')}: {times}{count_of(facts['parameters'], 'parameter')}, "
         f"{readable(facts['flop_of_a_step'], 'FLOP')}, {readable(facts['bytes'], 'B')}"
     )
     took = facts.get("seconds_of_an_epoch")
     about = f", about {took:.2g} s with {facts['backend']}" if took is not None else ""
-    yield f"an epoch: {facts['steps_of_an_epoch']:,} steps{about}; at most {estimator.max_iter:,} epochs"
+    yield (
+        f"an epoch: {count_of(facts['steps_of_an_epoch'], 'step')}{about}; "
+        f"at most {count_of(estimator.max_iter, 'epoch')}"
+    )
     yield "nothing was trained or written"

@@ -14,6 +14,7 @@ import numpy as np
 from mlp_xp._lib.arguments import first_line
 from mlp_xp._lib.files import write_whole
 from mlp_xp._lib.version import __version__
+from mlp_xp._lib.wording import count_of
 from mlp_xp.backends import compiler, fastest, installed, load
 from mlp_xp.cli import _memory
 from mlp_xp.cli._ending import own_records
@@ -156,7 +157,7 @@ def choose(run: Run) -> None:
     run.data = prepare(run.look, options)
     fewest, many = min(len(split.trained) for split in run.data.splits), options["ensemble"]
     if options["folds"] and fewest < 2 * many:
-        few = f"{fewest:,} row{'' if fewest == 1 else 's'}"
+        few = count_of(fewest, "row")
         raise ValueError(
             f"{run.look.source.where}: --folds deals at least 2 rows to each of {many} networks, and there are {few} "
             f"to train on: --preset {USUAL} needs fewer"

@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from mlp_xp._lib.arguments import first_line
 from mlp_xp._lib.files import write_whole
+from mlp_xp._lib.wording import count_of
 from mlp_xp.backends import fastest, load
 from mlp_xp.cli._fit import fit
 from mlp_xp.cli._model import Model, stem_of
@@ -180,7 +181,9 @@ def _tried(
     with screen.status("trying the defaults") as tell:
         for number, settings in enumerate(_candidates(options, search, len(data.splits[0].trained)), 1):
             if number > 1 and search.seconds and time.perf_counter() - began > search.seconds:
-                screen.say(f"note: {number - 1} of {search.tries} tries in {search.seconds:g} seconds")
+                screen.say(
+                    f"note: {number - 1} of {count_of(search.tries, 'try', 'tries')} in {search.seconds:g} seconds"
+                )
                 return
             shown = f"try {number}/{search.tries}"
             tell(f"{shown}: {escape(_in_words(settings))}" + (f"; best so far: {best}" if best else ""))
@@ -253,7 +256,7 @@ def _report(
     screen.say(f"next: {shlex.join(('mlp-xp', 'train', '--config', str(path)))}")
     if not interrupted:
         return Status.OK
-    to_stderr(f"interrupted after {_tries(len(tries))}: the best settings so far are in {path}")
+    to_stderr(f"interrupted after {count_of(len(tries), 'try', 'tries')}: the best settings so far are in {path}")
     return Status.INTERRUPTED
 
 
@@ -268,11 +271,9 @@ def _table(ranked: list[Try], default: Try) -> Table:
         values = [_with_spread(name, each.scores[name]) if each.scores else "failed" for name in scored]
         cells = (label, *(f"{each.settings[name]}" for name in names), *values, f"{each.seconds:.2f}")
         rows.append(tuple(map(escape, cells)))
-    return Table(f"the best of {_tries(len(ranked))}, by {scored[0]}", columns, rows, range(1, len(columns)))
-
-
-def _tries(count: int) -> str:
-    return f"{count} tr{'y' if count == 1 else 'ies'}"
+    return Table(
+        f"the best of {count_of(len(ranked), 'try', 'tries')}, by {scored[0]}", columns, rows, range(1, len(columns))
+    )
 
 
 def _in_words(settings: Mapping[str, Any]) -> str:

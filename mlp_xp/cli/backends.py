@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from mlp_xp._lib.wording import count_of
 from mlp_xp.backends import BACKENDS, DTYPES, Backend, Timing, choose, installed, measure
 from mlp_xp.cli._help import Option, command_of, name_option
 from mlp_xp.cli._output import Screen, Table
@@ -59,7 +60,7 @@ def _show(screen: Screen, found: list[tuple[Backend, list[Timing]]], step: _Step
     timed = [timing for _, timings in found for timing in timings]
     columns = ("library", "version", "device", "ms a step", "rows/s", "jit ms")[: 6 if timed else 3]
     rows = [row[: len(columns)] for backend, timings in found for row in _rows(backend, timings, step.n)]
-    title = f"one step of {'-'.join(map(str, step.sizes))} on {step.n:,} rows in {step.dtype}"
+    title = f"one step of {'-'.join(map(str, step.sizes))} on {count_of(step.n, 'row')} in {step.dtype}"
     screen.show(Table(title if timed else "array libraries", columns, rows, range(3, len(columns))))
     for backend, timings in found:
         if backend.reason:

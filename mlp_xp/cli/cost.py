@@ -2,6 +2,7 @@
 
 import click
 
+from mlp_xp._lib.wording import count_of
 from mlp_xp.cli._help import Names, command_of, name_option
 from mlp_xp.cli._options import activation_names
 from mlp_xp.cli._output import Screen, Table, readable
@@ -45,5 +46,5 @@ def command(sizes: tuple[int, ...], n: int, dtype: str, activation: str, criteri
         ("instead, the norms of these gradients", counted.per_example_grad_norms_flops, "FLOP"),
     )
     rows = [(name, readable(value, unit), f"{value:,}") for name, value, unit in figures]
-    title = f"one step of {'-'.join(map(str, sizes))} on {n:,} rows in {dtype}"
+    title = f"one step of {'-'.join(map(str, sizes))} on {count_of(n, 'row')} in {dtype}"
     Screen().show(Table(title, ("", "about", "exactly"), rows, right=(1, 2)))

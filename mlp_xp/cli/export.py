@@ -4,9 +4,10 @@ from typing import Any
 
 import click
 
+from mlp_xp._lib.wording import listed
 from mlp_xp.cli._help import MODEL, FileName, command_of
 from mlp_xp.cli._options import force_option
-from mlp_xp.cli._output import Screen, claimed, listed, with_suffix
+from mlp_xp.cli._output import Screen, claimed, with_suffix
 
 
 @command_of("export houses.safetensors houses.onnx")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlp_xp._lib.wording import count_of, listed
 from mlp_xp.cli._help import DataName, command_of
 from mlp_xp.cli._memory import cost_of_step, rows_of_step
 from mlp_xp.cli._options import ColumnName, reading_of, reading_options
-from mlp_xp.cli._output import Screen, Table, decimals, listed, network, readable
+from mlp_xp.cli._output import Screen, Table, decimals, network, readable
 from mlp_xp.criterion import criterion_named
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _refitted(refitted: dict[str, int] | None) -> str:
     """What a model learned from after its test; "" where that is what it was tested with."""
     if not refitted:
         return ""
-    epochs = f" for {refitted['epochs']:,} epochs" if refitted["epochs"] else ""
+    epochs = f" for {count_of(refitted['epochs'], 'epoch')}" if refitted["epochs"] else ""
     return f"on all {refitted['rows']:,} rows{epochs}; the test is of the model before"
 
 
@@ -109,12 +110,14 @@ def _cost_of_a_step(model: Model) -> str:
     cost, kept = cost_of_step(estimator, _sizes(model), batch, dtype, family)
     flops = readable(cost.forward_flops + cost.backward_flops, "FLOP")
     each = "each network " if estimator.ensemble > 1 else ""
-    return f"{each}on {batch} rows: {cost.parameters:,} parameters, {flops}, {readable(kept, 'B')}"
+    return (
+        f"{each}on {count_of(batch, 'row')}: {count_of(cost.parameters, 'parameter')}, {flops}, {readable(kept, 'B')}"
+    )
 
 
 def _training(history: tuple[Record, ...], score_name: str) -> Iterator[tuple[str, str]]:
     last = history[-1]
-    yield "trained", f"{last.number} epochs, {last.steps:,} steps, {last.seconds:.1f} s"
+    yield "trained", f"{count_of(last.number, 'epoch')}, {count_of(last.steps, 'step')}, {last.seconds:.1f} s"
     yield "loss", f"{decimals(history[0].loss)} {_spark([record.loss for record in history])} {decimals(last.loss)}"
     scores = [record.val_score for record in history if record.val_score is not None]
     if scores:

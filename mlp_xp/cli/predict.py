@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from mlp_xp._lib.wording import count_of
 from mlp_xp.cli._help import MODEL, DataName, FileName, command_of
 from mlp_xp.cli._options import (
     ROWS,
@@ -100,7 +101,7 @@ def command(
     for note in filter(None, (*source.notes, str(counts))):
         to_stderr(f"note: {note}")
     if path is not None:
-        Screen().say(f"wrote {count:,} rows to {path}")
+        Screen().say(f"wrote {count_of(count, 'row')} to {path}")
 
 
 class _Asked(NamedTuple):

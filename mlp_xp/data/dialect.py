@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from mlp_xp._lib.wording import count_of
 from mlp_xp.data.values import AMONG_NUMBERS, MISSING, is_number, open_mark
 
 CANDIDATES = ",\t;| "  # the earlier wins a draw
@@ -336,8 +337,7 @@ def _unquoted(names: list[str]) -> list[str]:
 
 
 def _other_width(where: str, names: int, width: int, line: int) -> str:
-    fields, got = (f"{n} {word}{'s' * (n != 1)}" for n, word in ((width, "field"), (names, "name")))
-    have = f"line {line} must name the {fields} that the rows have, got {got}"
+    have = f"line {line} must name the {count_of(width, 'field')} that the rows have, got {count_of(names, 'name')}"
     return f"{where}: {have}; --no-header leaves that line out and numbers the columns"
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp_xp._lib.wording import count_of, listed
 from mlp_xp.data.cells import cells_of
 from mlp_xp.data.columns import Decision, Wanted, decide, listed_names
 from mlp_xp.data.encoding import Column, Manner, Place, check_named, encode_into, numbers_of
@@ -150,8 +151,8 @@ class Recipe(NamedTuple):
     def _refuse_missing(self, where: str, X: NDArray[Any], kept: NDArray[np.int64]) -> None:
         row, position = np.argwhere(np.isnan(X))[0]
         names = [column.name for column in self.columns or () for _ in column.names]
-        times = int(np.isnan(X[:, position]).sum())
-        missing = f"row {kept[row] + 1}, column {names[position]!r} is missing (in {times:,} rows of this column)"
+        times = count_of(int(np.isnan(X[:, position]).sum()), "row")
+        missing = f"row {kept[row] + 1}, column {names[position]!r} is missing (in {times} of this column)"
         remedy = "train with --missing auto takes it for a value of its own, --missing fill puts the mean there"
         raise ValueError(f"{where}: {missing}; {remedy}, --missing drop leaves such rows out")
 
@@ -484,12 +485,11 @@ def _missing_note(
     lost = next(each.missing for each in abouts if each.name == target)
     said = []
     if used:
-        shown = ", ".join(f"{each.name!r} ({each.missing:,} row{'s' * (each.missing > 1)})" for each in used[:4])
-        more = f" and {len(used) - 4:,} more" if len(used) > 4 else ""
+        shown = listed([f"{each.name!r} ({count_of(each.missing, 'row')})" for each in used], 4)
         kinds = {decisions[each.name].kind == "categories" for each in used}
         numbers = "numbers get the median and a column that says so" if False in kinds else ""
         levels = f"categories {'' if numbers else 'get '}a level of their own" if True in kinds else ""
-        said.append(f"values are missing in {shown}{more}: {', '.join(filter(None, (numbers, levels)))}")
+        said.append(f"values are missing in {shown}: {', '.join(filter(None, (numbers, levels)))}")
     if lost:
-        said.append(f"{lost:,} row{'s' if lost > 1 else ''} without a target {'are' if lost > 1 else 'is'} dropped")
+        said.append(f"{count_of(lost, 'row')} without a target {'are' if lost > 1 else 'is'} dropped")
     return [f"{'; '.join(said)}; --missing decides otherwise"] if said else []

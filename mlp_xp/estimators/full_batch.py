@@ -14,6 +14,7 @@ from mlp_xp import optim
 from mlp_xp._lib.arguments import is_true
 from mlp_xp._lib.namespace import Placement
 from mlp_xp._lib.typing import Array, Params
+from mlp_xp._lib.wording import count_of
 from mlp_xp.curvature import hessian_at
 from mlp_xp.estimators.data import in_chunks
 from mlp_xp.estimators.reporting import warn
@@ -71,7 +72,7 @@ _LIMIT = 1  # the status of SciPy's solvers where iterations or evaluations are 
 
 def _not_converged(estimator: Any, result: Any) -> str:
     """What ended the search, and what to do; SciPy's own message speaks of its own options."""
-    iterations = f"{result.nit} iteration{'' if result.nit == 1 else 's'}"
+    iterations = count_of(result.nit, "iteration")
     failed = f"{estimator.solver} failed to converge after {iterations}"
     if result.status != _LIMIT:
         return f"{failed}: rounding hides which step lowers the loss. Scale the data, or learn in float64."
