@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np  # for arrays on the host
 from numpy.typing import NDArray
 
-from mlp_xp._lib.arguments import described
+from mlp_xp._lib.arguments import described, nearest
 from mlp_xp._lib.namespace import is_floating, namespace, to_host
 from mlp_xp._lib.typing import Array
 from mlp_xp._lib.version import __version__
@@ -140,6 +140,29 @@ def write(path: str | Path, kind: str, arrays: Mapping[str, Array], header: Mapp
     write_whole(path, numpy.save(stored, metadata=metadata))
 
 
+def unreadable(
+    path: str | Path, error: OSError | None = None, suffixes: tuple[str, ...] = (), hint: str = ""
+) -> ValueError:
+    """The error about a file that can't be read; one that is not there may be meant by the nearest name in its folder.
+
+    Args:
+        path: the file as it was named.
+        error: what the system said; None where ``path`` is no file.
+        suffixes: of the files that may be meant; by default any.
+        hint: what is said where no file may be meant.
+    """
+    where, said = Path(path), f"{path} can't be read"
+    if where.exists():
+        return ValueError(f"{said}: {'it is not a file' if error is None else error.strerror or error}")
+    there: list[str] = []
+    with suppress(OSError):
+        there = [each.name for each in where.parent.iterdir() if each.suffix in suffixes or not suffixes]
+    ending = [each for each in there if each.startswith(f"{where.name}.")]  # an ending was left out
+    near = [str(where.parent / each) for each in [*ending, *nearest(where.name, there, cutoff=0.8)]]
+    meant = f"did you mean {near[0]!r}?" if near else hint
+    return ValueError(f"{said}: No such file or directory{f'; {meant}' if meant else ''}")
+
+
 def read(path: str | Path, kind: str) -> tuple[dict[str, HostArray], dict[str, Any]]:
     """Read a file that ``write`` wrote.
 
@@ -159,7 +182,7 @@ def read(path: str | Path, kind: str) -> tuple[dict[str, HostArray], dict[str, A
     try:
         raw = Path(path).read_bytes()
     except OSError as error:
-        raise ValueError(f"{path} can't be read: {error.strerror or error}") from None
+        raise unreadable(path, error, (".safetensors",)) from None
     if not raw:
         raise ValueError(f"{expected}, got an empty file")
     try:

@@ -119,29 +119,34 @@ def sentence(error: click.ClickException) -> str:
     if isinstance(error, click.NoSuchOption):
         known = [option for p in error.ctx.command.params for option in p.opts] if error.ctx else []
         return f"No such option '{error.option_name}'{_did_you_mean(error.option_name, [*known, '--help'])}"
-    message = error.message.removesuffix(".")
-    if isinstance(error, click.BadParameter) and error.param and (refused := _REFUSED.fullmatch(message)):
-        return _about_number(error.param, refused["value"], refused["range"] or "")
+    if isinstance(error, click.BadParameter) and (of_number := about_number(error)):
+        return of_number
     return error.format_message().removesuffix(".")
 
 
-_REFUSED = re.compile(r"(?P<value>.*) is not (a valid (float|integer).*|a whole number|in the range (?P<range>.*))")
-"""Click's sentences about numbers."""
+def about_number(error: click.BadParameter, name: str = "") -> str:
+    """``--max-iter / --epochs must be a whole number of at least 1, got 0``; "" for an error about anything else.
 
-
-def _about_number(parameter: click.Parameter, value: str, within: str) -> str:
-    """``--max-iter / --epochs must be a whole number of at least 1, got 0``."""
-    limits = [f"{words} {number}" for sign, words in _LIMITS.items() for number in re.findall(sign, within)]
-    whole = isinstance(parameter.type, click.types.IntParamType)
-    allowed = " ".join(filter(None, ("a whole number" if whole else "a number", " and ".join(limits))))
+    Args:
+        error: what click raised.
+        name: what the option is called where it was given, if not on the command line.
+    """
+    parameter, refused = error.param, _REFUSED.fullmatch(error.message.removesuffix("."))
+    if parameter is None or refused is None:
+        return ""
+    within: Any = parameter.type
+    kind = "a whole number" if isinstance(within, click.types.IntParamType) else "a number"
+    low, high = getattr(within, "min", None), getattr(within, "max", None)
+    at_least = "" if low is None else f"{'above' if within.min_open else 'of at least'} {low}"
+    at_most = "" if high is None else f"{'below' if within.max_open else 'at most'} {high}"
+    limits = " and ".join(filter(None, (at_least, at_most)))
     named = " / ".join(parameter.opts) if isinstance(parameter, click.Option) else parameter.human_readable_name
-    return f"{named.removesuffix('...')} must be {allowed}, got {value}"
+    allowed = f"{kind} {limits}".rstrip()
+    return f"{name or named.removesuffix('...')} must be {allowed}, got {refused['value']}"
 
 
-_LIMITS = {
-    r"x>=(\S+)": "of at least", r"x>(?!=)(\S+)": "above", r"(\S+?)<=x": "of at least", r"(\S+?)<x": "above",
-    r"x<=(\S+)": "at most", r"x<(?!=)(\S+)": "below",
-}  # fmt: skip
+_REFUSED = re.compile(r"(?P<value>.*) is not (a valid (float|integer).*|a (whole )?number|in the range .*)")
+"""Click's sentences about numbers, and those of ``_options``."""
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

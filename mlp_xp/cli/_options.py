@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,17 @@ class Whole(click.IntRange):
         if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
             self.fail(f"{value!r} is not a whole number", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Number(click.FloatRange):
+    """A finite number in a range; a file of settings may hold no true or false for it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        number = float(super().convert(value, param, ctx))
+        if isinstance(value, bool) or not math.isfinite(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
 
 
 seed_option = click.option("--seed", type=Whole(0, 2**31 - 1), default=0, help="Seed of all random numbers.")
@@ -197,8 +208,10 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _kind(entry: Parameter) -> Any:
     """The type of an option, in click's terms; bool for a flag."""
     match [each for each in entry.allowed if each not in (None, callable, math.inf)]:
-        case [Numbers(kind=kind, low=low)]:
-            return Whole(low, infinite=math.inf in entry.allowed) if kind is int else float
+        case [Numbers(kind=kind, low=low, high=high, ends=ends)]:
+            if kind is int:
+                return Whole(low, infinite=math.inf in entry.allowed)
+            return Number(low, None if high == math.inf else high, ends[0] == "(", ends[1] == ")")
         case [tuple() as names]:
             return OneOf(*names)
         case [type() as kind]:
@@ -206,15 +219,17 @@ def _kind(entry: Parameter) -> Any:
     return Listed(*(name for each in entry.allowed if type(each) is tuple for name in each))
 
 
-def estimator_settings(values: dict[str, Any], task: str, labels: list[Any]) -> dict[str, Any]:
-    """The parameters of the estimator for ``task``, from the options; ``labels`` are the classes.
+def estimator_settings(
+    values: dict[str, Any], task: str, labels: list[Any], given: Container[str] = ()
+) -> dict[str, Any]:
+    """The parameters of the estimator for ``task``, from the options, some of them given; ``labels`` are the classes.
 
     Raises:
         ValueError: for an option of the other task, or a text that has another form than the option's.
     """
     taken = entries_of(_OWNERS[task])
     for name, entry in SETTINGS.items():
-        if name not in taken and values[name] != entry.default:
+        if name not in taken and (name in given or values[name] != entry.default):
             (other,) = {*TASKS} - {task}
             raise ValueError(f"--{name.replace('_', '-')} belongs to a {other}, and this is a {task}: --task decides")
     chosen = {name: values[name] for name in SETTINGS if name in taken}

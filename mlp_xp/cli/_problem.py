@@ -18,7 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mlp_xp._lib.arguments import did_you_mean, nearest
+from mlp_xp._lib.arguments import did_you_mean
+from mlp_xp._lib.files import unreadable
 from mlp_xp.gradcheck import Report, check_jvp, check_pullback, gradcheck
 from mlp_xp.gradcheck.forms import as_jvp, as_op, is_jax_rule
 
@@ -58,10 +59,7 @@ def _split(problem: str) -> tuple[str, str]:
         meant = f"; did you mean '{file}.py:{name}'?" if Path(f"{file}.py").is_file() else ""
         raise ValueError(f"PROBLEM must be FILE.py:NAME with a Python file, got {problem!r}{meant}")
     if not path.is_file():
-        near = nearest(path.name, (other.name for other in path.parent.glob("*.py")), cutoff=0.8)
-        meant = did_you_mean(file, [str(path.with_name(each)) for each in near])
-        why = "it is not a file" if path.exists() else f"No such file or directory{meant}"
-        raise ValueError(f"{file} can't be read: {why}")
+        raise unreadable(file, suffixes=(".py",))
     return file, name
 
 

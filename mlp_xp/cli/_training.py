@@ -193,7 +193,7 @@ def estimator_of(run: Run, recipe: Recipe) -> Any:
     """
     options, data = run.options, run.data
     kind, labels = (MLPRegressor, []) if data.classes is None else (MLPClassifier, data.classes.tolist())
-    settings = estimator_settings(options, data.recipe.task, labels)
+    settings = estimator_settings(options, data.recipe.task, labels, run.settings)
     together = "together" if data.recipe.image_shape else True
     if options["solver"] not in FULL_BATCH and not options.get("folds"):
         settings["early_stopping"] = bool(len(data.splits[0].validated))

@@ -22,7 +22,7 @@ from mlp_xp._lib.wording import count_of
 from mlp_xp.backends import fastest, load
 from mlp_xp.cli._fit import fit
 from mlp_xp.cli._model import Model, stem_of
-from mlp_xp.cli._options import ROWS, reading_of
+from mlp_xp.cli._options import ROWS, estimator_settings, reading_of
 from mlp_xp.cli._output import Screen, Status, Table, claimed, decimals, to_stderr, with_suffix
 from mlp_xp.cli._prepare import Data, in_folds, look, prepare, wanted_of, with_preset
 from mlp_xp.cli._run import Files, Run, as_toml, command_line
@@ -127,6 +127,8 @@ def _prepared(screen: Screen, options: dict[str, Any], search: Search) -> tuple[
     found = look(options["data"], wanted_of(options), reading_of(options))
     options, preset = with_preset(found, options, search.given)
     data, folds = prepare(found, options), search.folds
+    labels = [] if data.classes is None else data.classes.tolist()
+    estimator_settings(options, data.recipe.task, labels, search.given)  # refuses those of the other task at once
     split = in_folds(data, folds, options)
     for note in (*found.notes, *preset, *data.notes):
         screen.say(f"note: {note}")

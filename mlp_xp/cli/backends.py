@@ -9,6 +9,7 @@ import click
 from mlp_xp._lib.wording import count_of
 from mlp_xp.backends import BACKENDS, DTYPES, Backend, Timing, choose, installed, measure
 from mlp_xp.cli._help import Option, command_of, name_option
+from mlp_xp.cli._options import Number
 from mlp_xp.cli._output import Screen, Table
 
 _TIMED: dict[str, Any] = {"cls": Option, "group": "What is timed"}
@@ -31,7 +32,7 @@ class _Step(NamedTuple):
 @click.option("--n", **_TIMED, type=click.IntRange(1), metavar="ROWS", default=128, help="Rows in the batch.")
 @name_option("--dtype", DTYPES, "float32", **_TIMED)
 @click.option(
-    "--seconds", **_TIMED, type=click.FloatRange(0.0, 60.0), default=1.0, metavar="SECONDS",
+    "--seconds", **_TIMED, type=Number(0, 60), default=1.0, metavar="SECONDS",
     help="Time spent on each device, besides warming up; 0 times nothing.",
 )  # fmt: skip
 def command(no_probe: bool, as_json: bool, sizes: str, n: int, dtype: str, seconds: float) -> None:

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from mlp_xp._lib.arguments import one_of
 from mlp_xp.backends import BACKENDS, DTYPES
-from mlp_xp.cli._help import MODEL, DataName, FileName, Names, Option, command_of
+from mlp_xp.cli._help import MODEL, DataName, FileName, Names, Option, about_number, command_of
 from mlp_xp.cli._options import (
     AUTO,
     COMPUTING,
@@ -21,6 +21,7 @@ from mlp_xp.cli._options import (
     TASKS,
     USUAL,
     ColumnName,
+    Number,
     OneOf,
     Whole,
     device_option,
@@ -56,8 +57,9 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
             parameter.type_cast_value(context, value)
         except (click.BadParameter, ValueError, TypeError) as error:
             where = next((f", line {number}" for number, line in lines if re.match(rf"[\s\"']*{name}\b", line)), "")
-            said = getattr(error, "message", str(error)).removesuffix(".")
-            raise ValueError(f"{path}{where}: {name} can't be {value!r}: {said}") from None
+            said = about_number(error, name) if isinstance(error, click.BadParameter) else ""
+            said = said or f"{name} can't be {value!r}: {getattr(error, 'message', str(error)).removesuffix('.')}"
+            raise ValueError(f"{path}{where}: {said}") from None
         settings[known[name]] = value
     context.default_map = {**(context.default_map or {}), **settings}
     context.meta[_IN_FILE] = {*settings}
@@ -66,10 +68,12 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
 
 def _in_toml(path: str) -> tuple[list[tuple[int, str]], dict[str, Any]]:
     """The lines of a TOML file with their numbers, and the settings in it."""
+    from mlp_xp._lib.files import unreadable  # imported here: --help must stay fast
+
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise ValueError(f"{path} can't be read: {error.strerror}") from None
+        raise unreadable(path, error, (".toml",)) from None
     lines = [*enumerate(data.decode("utf-8", "replace").splitlines(), 1)]
     try:
         return lines, tomllib.loads(data.decode("utf-8"))
@@ -158,7 +162,7 @@ _computing, _files = _heading(COMPUTING), _heading("Files")
 )
 @reading_options
 @_data("--standardise/--no-standardise", default=True, help="Scale each column to mean 0 and deviation 1.")
-@_training("--test-fraction", type=click.FloatRange(0, 1, True, True), default=0.2, help="Share of test rows.")
+@_training("--test-fraction", type=Number(0, 1, True, True), default=0.2, help="Share of test rows.")
 @_training("--cv", type=Whole(2), metavar="K", help="Score by cross-validation in K folds of all rows.")
 @_training(
     "--refit/--no-refit", default=True, help="After the test, fit again to all rows, for as many epochs as were best."

@@ -21,7 +21,7 @@ import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mlp_xp._lib.files import HostArray
+from mlp_xp._lib.files import HostArray, unreadable
 from mlp_xp.data import arrays, files, text, typed
 from mlp_xp.data.arrays import BUILT_IN
 from mlp_xp.data.files import Found
@@ -81,11 +81,10 @@ def open_data(
         if name and path.is_dir():
             return arrays.idx_folder(path)
         if name and name == path.name and not path.suffix and not path.exists() and name != "-":
-            built_in = f"built in are {', '.join(BUILT_IN)}"
-            raise ValueError(f"{name} can't be read: No such file or directory; {built_in}")
+            raise unreadable(name, hint=f"built in are {', '.join(BUILT_IN)}")
         return _opened(files.find(name), reading, usual, names)
     except OSError as error:
-        raise ValueError(f"{name} can't be read: {error.strerror or error}") from None
+        raise unreadable(name, error) from None
 
 
 def _opened(found: Found, reading: Reading, usual: Reading, names: Sequence[tuple[str, ...]]) -> Source:

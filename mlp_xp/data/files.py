@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from mlp_xp._lib.arguments import first_line, one_of
+from mlp_xp._lib.files import unreadable
 
 SUFFIXES = {
     **dict.fromkeys((".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data"), "text"),
@@ -166,8 +167,7 @@ def _fetch(url: str, path: Path) -> None:
 def _look_at(path: Path, where: str, part: str, folder: Path | None) -> Found:
     """The file in ``path``, with what its bytes and its name say of it; ``folder`` is that of a temporary file."""
     if not path.is_file():
-        reason = "it is not a file" if path.exists() else "No such file or directory"
-        raise ValueError(f"{where} can't be read: {reason}")
+        raise unreadable(where)
     if path.stat().st_size == 0:
         raise ValueError(f"{where} must hold a table, got an empty file")
     packing, named = _packing(path), path

@@ -146,7 +146,7 @@ BAD = [
     ("backends --sizes 3-0-2", "sizes must be two or more positive whole numbers joined by -, such as 784-256-10, "
      "got '3-0-2'"),
     ("backends --n 0", "--n must be a whole number of at least 1, got 0"),
-    ("backends --seconds -1", "--seconds must be a number of at least 0.0 and at most 60.0, got -1.0"),
+    ("backends --seconds -1", "--seconds must be a number of at least 0 and at most 60, got -1.0"),
     ("backends --dtype float23", "dtype must be 'float32' or 'float64', got 'float23'; did you mean 'float32'?"),
     ("completion tcsh", "Invalid value for '{bash|zsh|fish}': 'tcsh' is not one of 'bash', 'zsh', 'fish'"),
 ]  # fmt: skip

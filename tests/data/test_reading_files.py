@@ -502,3 +502,14 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     assert refused(tmp_path / "none.csv") == "none.csv can't be read: No such file or directory"
     with pytest.raises(ValueError, match=r"^iriss can't be read: .* built in are digits, iris"):
         data.open_data("iriss")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("housse.csv", "house.csv"), ("house", "house.csv"), ("house.cvs::x", "house.csv")],
+)
+def test_a_file_that_is_not_there_may_be_meant_by_the_nearest_name(tmp_path: Path, name: str, meant: str) -> None:
+    (tmp_path / "house.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "prices.csv").write_text("a,b\n1,2\n")
+    assert refused(tmp_path / name).endswith(f"No such file or directory; did you mean '{meant}'?")
+    assert refused(tmp_path / "none" / name).endswith("No such file or directory")
