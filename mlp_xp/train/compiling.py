@@ -1,7 +1,6 @@
 """What an array library offers to make a step faster, and what is said where that can't be had.
 
-All that differs between libraries is ``COMPILERS``. A compiled step is the step to rounding: nothing else asks whether
-there is one.
+All that differs between libraries stands at the top of this file. A compiled step is the step, to rounding.
 
 Before: ``step`` makes pure functions of arrays. Next: ``loop`` compiles them; ``backends`` has the compilers by name.
 """
@@ -9,6 +8,7 @@ Before: ``step`` makes pure functions of arrays. Next: ``loop`` compiles them; `
 import importlib
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from inspect import signature
 from typing import Any
 
@@ -24,7 +24,8 @@ COMPILERS = {"torch": "torch.compile", "jax": "jax.jit"}
 # PyTorch gives up after some compilations of all runs of a process together.
 _OPTIONS = {"dynamic": False, "isolate_recompiles": True}
 
-# A product of matrices raises NotImplementedError inside ``Stream.begin_capture`` and ``end_capture`` of CuPy 14.2.
+# CuPy could replay a whole step as one CUDA graph, but a call of cuBLAS between ``Stream.begin_capture`` and
+# ``end_capture`` raises NotImplementedError, in 14.2 still: https://github.com/cupy/cupy/issues/6290
 _WHY_NOT = {"cupy": "cupy refuses matrix products while it captures a CUDA graph"}
 
 
@@ -45,10 +46,9 @@ def check_compile(value: Any) -> Any:
     """``compile`` of a run: True, a compiler, or None. Raise for anything else."""
     if value is None or callable(value):
         return value
-    try:
+    with suppress(TypeError):
         return check_flag("compile", value) or None
-    except TypeError:
-        return check_callable("compile", value, "jax.jit or torch.compile, or True for what the array library offers")
+    return check_callable("compile", value, "jax.jit or torch.compile, or True for what the array library offers")
 
 
 def available(xp: Namespace, compile: Any) -> Any:  # noqa: A002 - the name of the argument of ``train``
