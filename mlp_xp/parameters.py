@@ -238,8 +238,9 @@ class SharedParameters(Parameters):
     )  # fmt: skip
     progress: bool = parameter("Show a progress bar.", bool, default=False, spelled=None)
     compile: Any = parameter(
-        "Compiler of a training step, such as ``jax.jit`` or ``torch.compile``.", None, callable, default=None,
-        spelled=None, details="It is called once in each ``fit``. A saved model does not have it.",
+        "Compile the training step, by what the array library offers; that takes seconds.", None, bool, callable,
+        default=None, spelled=None, details="``jax.jit`` or ``torch.compile``; where there is none, or it fails, a "
+        "warning says why. Or a compiler of your own, called once in each ``fit``. A saved model does not have it.",
     )  # fmt: skip
 
 

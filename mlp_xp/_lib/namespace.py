@@ -44,7 +44,7 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
         if first is None or getattr(xp, "base", None) is first:  # a dual number's namespace works on plain arrays too
             first = xp
         elif xp is not first and getattr(first, "base", None) is not xp:
-            kinds = [f"{_name(0, names)} is of {_library(first)}", f"{_name(position, names)} of {_library(xp)}"]
+            kinds = [f"{_name(0, names)} is of {library_of(first)}", f"{_name(position, names)} of {library_of(xp)}"]
             raise TypeError(f"all arrays must come from one array library, but {' and '.join(kinds)}")
     return cast(Namespace, first)
 
@@ -89,7 +89,8 @@ def parameter_name(position: int) -> str:
     return f"{'Wb'[position % 2]}{position // 2 + 1}"
 
 
-def _library(xp: Namespace) -> str:
+def library_of(xp: Namespace) -> str:
+    """The name of an array library, as it is imported: numpy, torch, jax."""
     return xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
 
 

@@ -1,7 +1,7 @@
 """Which array libraries are usable here, and why others are not. Usable means that a small matrix product ran.
 
-Only this file knows libraries by their names: how each is installed and imported, and what its devices are. All other
-code asks an array for its namespace.
+Only this file, and ``train.compiling``, knows libraries by their names: how each is installed and imported, and what
+its devices are. All other code asks an array for its namespace.
 
 Next: ``timing`` finds the fastest; ``cli`` lists them, and trains on one.
 """
@@ -52,7 +52,6 @@ class Library(NamedTuple):
     devices: the module -> the name of each device, and the device itself; by default the host alone.
     memory: a device -> its bytes; None where the library does not say.
     stands_in: whether its devices are the host under other names, for tests.
-    compiler: import path of the compiler, e.g. ``jax.jit``; empty if there is none.
     """
 
     module: str
@@ -61,7 +60,6 @@ class Library(NamedTuple):
     devices: Callable[[Any], dict[str, Any]] = lambda module: {"cpu": "cpu"}
     memory: Callable[[Any], int | None] = lambda device: None
     stands_in: bool = False
-    compiler: str = ""
 
 
 def _cupy_devices(cupy: Any) -> dict[str, Any]:
@@ -104,8 +102,8 @@ LIBRARIES = {
     "cupy": Library(
         "cupy", ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy"), "mlp_xp[cuda13]", _cupy_devices, _cupy_memory
     ),
-    "torch": Library("torch", ("torch",), "mlp_xp[torch]", _torch_devices, _torch_memory, compiler="torch.compile"),
-    "jax": Library("jax.numpy", ("jax",), "mlp_xp[jax]", _jax_devices, _jax_memory, compiler="jax.jit"),
+    "torch": Library("torch", ("torch",), "mlp_xp[torch]", _torch_devices, _torch_memory),
+    "jax": Library("jax.numpy", ("jax",), "mlp_xp[jax]", _jax_devices, _jax_memory),
     "dask": Library("dask.array", ("dask",), "mlp_xp[dask]"),
     "array_api_strict": Library(
         "array_api_strict", ("array-api-strict",), "array-api-strict", _strict_devices, stands_in=True
@@ -224,12 +222,10 @@ def compiler(name: str) -> Callable[[Any], Any]:
         ...
     ValueError: to compile takes the backend torch or jax, got numpy, which has no compiler
     """
-    name, library = _library_named(name)
-    module, _, function = library.compiler.rpartition(".")
-    if not module:
-        able = [known for known, each in LIBRARIES.items() if each.compiler]
-        raise ValueError(f"to compile takes the backend {' or '.join(able)}, got {name}, which has no compiler")
-    return cast(Callable[[Any], Any], getattr(importlib.import_module(module), function))
+    name, _ = _library_named(name)
+    from mlp_xp.train import compiling  # imported here: it takes NumPy, which ``mlp-xp backends`` can do without
+
+    return compiling.compiler(name)
 
 
 def check_dtype(dtype: object) -> str:

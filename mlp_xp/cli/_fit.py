@@ -71,7 +71,7 @@ def _fit_split(run: Run, split: Split, of_fold: str) -> list[str]:
         validation = run.data.filled(recipe, split.validated)
         held = put(validation.X), validation.y
     rows = len(split.trained)
-    with _warnings(run) as warned, _shown(run, rows, of_fold) as show, _threads(run, rows):
+    with _warnings() as warned, _shown(run, rows, of_fold) as show, _threads(run, rows):
         try:
             estimator.fit(
                 put(training.X), training.y, eval_set=held, callbacks=(show,),
@@ -119,13 +119,11 @@ def _threads(run: Run, rows: int) -> Any:
 
 
 @contextmanager
-def _warnings(run: Run) -> Iterator[list[str]]:
+def _warnings() -> Iterator[list[str]]:
     """The texts of the warnings in the block, each once; the list is full when the block has ended."""
     texts: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        if run.options["compile"]:  # a compiler warns about its own code, which no user can change
-            warnings.filterwarnings("ignore", module=r"torch\b")
         yield texts
     texts += dict.fromkeys(str(warning.message) for warning in caught)
 
@@ -209,7 +207,7 @@ def refit(run: Run) -> None:
     ends = None if estimator.solver in FULL_BATCH or getattr(estimator, "folds", False) else epochs
     estimator.set_params(check_gradients=False, **_as_before(run.model.estimator, ends))
     try:
-        with _warnings(run) as warned, _bar(run, lambda record: f"again, on all rows, loss {decimals(record.loss)}",
+        with _warnings() as warned, _bar(run, lambda record: f"again, on all rows, loss {decimals(record.loss)}",
                                             "again, on all rows") as (_, show_bar):  # fmt: skip
 
             def after(epoch: Epoch) -> bool:

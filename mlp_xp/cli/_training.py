@@ -15,7 +15,7 @@ from mlp_xp._lib.arguments import first_line
 from mlp_xp._lib.files import write_whole
 from mlp_xp._lib.version import __version__
 from mlp_xp._lib.wording import count_of
-from mlp_xp.backends import compiler, fastest, installed, load
+from mlp_xp.backends import fastest, installed, load
 from mlp_xp.cli import _memory
 from mlp_xp.cli._ending import own_records
 from mlp_xp.cli._fit import fit, refit
@@ -171,8 +171,6 @@ def choose(run: Run) -> None:
         place = load(choice.backend, dtype, choice.device)
         say(f"{choice.backend} computes: {choice.reason}")
         run.lap("choosing the backend")
-    if options["compile"]:
-        estimator.set_params(compile=compiler(run.backend))
     run.model = Model(estimator, place, recipe, {})
     run.network = f"{network(run.sizes, estimator.activation, estimator.ensemble)}, {estimator.solver}"
     task = run.data.recipe.task
@@ -199,7 +197,7 @@ def estimator_of(run: Run, recipe: Recipe) -> Any:
         settings["early_stopping"] = bool(len(data.splits[0].validated))
     estimator = kind(
         **settings, random_state=options["seed"], check_gradients=options["check_gradients"],
-        standardise=options["standardise"] and together,
+        standardise=options["standardise"] and together, compile=options["compile"] or None,
     )  # fmt: skip
     share = estimator._planned_criterion(data.outputs).outputs_per_target
     run.sizes = (recipe.width, *estimator.hidden_layer_sizes, data.outputs * share)

@@ -31,7 +31,7 @@ from mlp_xp.cli._options import (
     seed_option,
     setting_options,
 )
-from mlp_xp.parameters import PRESETS
+from mlp_xp.parameters import PRESETS, SharedParameters, entries_of
 
 _NOT_SAVED = ("config", "save_config", "quiet", "as_json", "show", "force", "resume", "dry_run")
 """Options that do not change the result."""
@@ -182,7 +182,7 @@ _computing, _files = _heading(COMPUTING), _heading("Files")
 )  # fmt: skip
 @device_option
 @_computing("--dtype", type=OneOf(*DTYPES), default="float32", help="Floating-point type of all computations.")
-@_computing("--compile", is_flag=True, help="Compile the training step (backends jax and torch); that takes seconds.")
+@_computing("--compile", is_flag=True, help=entries_of(SharedParameters)["compile"].text)
 @seed_option
 @_training("--importance", is_flag=True, help="Show which columns matter: how much the score falls without each.")
 @_training("--check-gradients/--no-check-gradients", default=True, help="Check the gradients before training.")

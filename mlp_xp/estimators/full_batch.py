@@ -27,6 +27,8 @@ def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Call
     total = float(data.X.shape[0]) if data.weight is None else float(place.xp.sum(data.weight))
     strength, began = estimator._number("alpha") / total, time.perf_counter()
     stopped = False
+    if estimator.compile is True:
+        warn(f"nothing is compiled: {estimator.solver} makes no training step")
     estimator._history, estimator._state = (), None  # those of a solver before it say nothing of this one
 
     def reported(params: Params, value: float) -> float:

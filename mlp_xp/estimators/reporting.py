@@ -1,11 +1,10 @@
 """What an estimator says while it learns: a progress bar, scikit-learn's own callbacks, warnings."""
 
-import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mlp_xp._lib.wording import warn as warn
 from mlp_xp.train import Epoch, Record
 
 if TYPE_CHECKING:
@@ -16,17 +15,6 @@ NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
 )
 """Scikit-learn's sentence for a run that diverged."""
-
-_BETWEEN = {"mlp_xp", "sklearn", "joblib", "contextlib", "functools"}
-"""Packages through which a call of a user reaches an estimator: pipelines, searches, decorators."""
-
-
-def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line of the user's own code that called the estimator, directly or through scikit-learn."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from mlp_xp import checkpoint, optim, schedules
 from mlp_xp.estimators import files
 from mlp_xp.estimators.reporting import warn
 from mlp_xp.train import Settings
+from mlp_xp.train.compiling import check_compile
 
 
 def settings_of(estimator: Any, n: int | None, random: Any, incremental: bool) -> Settings:
@@ -43,8 +44,9 @@ def settings_of(estimator: Any, n: int | None, random: Any, incremental: bool) -
         max(planned, len(estimator._history) + 1) if incremental else planned, _optimizer(estimator), _rate(estimator),
         min(batch_size, n or batch_size), estimator.shuffle, seed,
         alpha=estimator._number("alpha"), clip_norm=estimator.clip_norm and estimator._number("clip_norm"),
-        order=order if estimator.shuffle else None, compile=estimator.compile, options=estimator._options(),
-        watch=estimator._watch, stop=estimator._has_converged if estimator.ensemble > 1 and not incremental else None,
+        order=order if estimator.shuffle else None, compile=check_compile(estimator.compile),
+        options=estimator._options(), watch=estimator._watch,
+        stop=estimator._has_converged if estimator.ensemble > 1 and not incremental else None,
         accumulate=int(estimator.accumulate),
     )  # fmt: skip
 

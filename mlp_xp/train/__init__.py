@@ -6,6 +6,7 @@ step      one step: gradients -> combine -> update
 epoch     what is yielded and raised
 members   what is done for each network of an ensemble
 evaluate  the loss and the score on rows that were held out
+compiling what the array library offers to make a step faster
 loop      train: the epochs
 """
 

@@ -35,12 +35,14 @@ class Batch(NamedTuple):
 
     X, y, weight: as in ``Dataset``, dense.
     rows: which of them the step takes; None for all. Taken inside the step, a compiler sees it.
+    n: how many of these rows count, 0-d; those after them only fill the batch up. None for all.
     """
 
     X: Array
     y: Array
     weight: Array | None
     rows: Array | None
+    n: Array | None = None
 
 
 def is_sparse(X: Any) -> bool:
@@ -92,6 +94,29 @@ def batches(xp: Namespace, data: Dataset, like: Array, size: int, rows: Any) -> 
             X = rows_of(xp, data.X, like, span if rows is None else rows[span])
             weight = None if data.weight is None else weights_of(xp, data.weight, part)
             yield Batch(X, rows_of(xp, data.y, like, part), weight, None)
+
+
+def filled_up(xp: Namespace, parts: Iterator[Batch]) -> Iterator[Batch]:
+    """Batches as they come, a smaller one filled up to the size of the largest so far: the same compiled step takes it.
+
+    What it is filled with is its own last row, which is as finite as the batch.
+    """
+    size = known = 0
+    n: Any = None
+    for batch in parts:
+        like = batch.X if batch.rows is None else batch.rows
+        own = like.shape[0]
+        size = max(size, own)
+        if own != known:  # made on the device, and once for all batches of a size
+            n, known = xp.full((), own, dtype=xp.int32, device=device_of(like)), own
+        if own < size:
+            rows = xp.asarray(np.minimum(np.arange(size), own - 1), device=device_of(like))
+            if batch.rows is not None:
+                batch = batch._replace(rows=xp.take(batch.rows, rows, axis=0))
+            else:
+                weight = None if batch.weight is None else weights_of(xp, batch.weight, rows)
+                batch = Batch(xp.take(batch.X, rows, axis=0), xp.take(batch.y, rows, axis=0), weight, None)
+        yield batch._replace(n=n)
 
 
 # --- reading and checking ----------------------------------------------------------------------------------------

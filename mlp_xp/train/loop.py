@@ -41,7 +41,8 @@ from mlp_xp.losses import criterion_named, of_any_range
 from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
 from mlp_xp.optim import Optimizer, State, adam, check_optimizer
 from mlp_xp.schedules import Schedule, check_patience, progress_of, stalls
-from mlp_xp.train.dataset import NO_WEIGHT, Batch, Dataset, batches, is_sparse, read, rows_of
+from mlp_xp.train.compiling import available, check_compile, compiled
+from mlp_xp.train.dataset import NO_WEIGHT, Batch, Dataset, batches, filled_up, is_sparse, read, rows_of
 from mlp_xp.train.epoch import Diverged, Epoch, Interrupted, Record, ensemble_size, histories, is_good
 from mlp_xp.train.evaluate import evaluate_each
 from mlp_xp.train.members import (
@@ -103,7 +104,7 @@ class Settings(NamedTuple):
     clip_norm: float | None = None
     callbacks: Sequence[Callable[[Epoch], object]] = ()
     order: Callable[[int], Any] | None = None
-    compile: Callable[[Any], Any] | None = None
+    compile: Callable[[Any], Any] | bool | None = None
     options: TrainOptions = TrainOptions()
     accumulate: int = 1
 
@@ -128,7 +129,7 @@ def train(
     clip_norm: float | None = None,
     callbacks: Sequence[Callable[[Epoch], object]] = (),
     order: Callable[[int], Any] | None = None,
-    compile: Callable[[Any], Any] | None = None,  # noqa: A002 - the word for it in every library
+    compile: Callable[[Any], Any] | bool | None = None,  # noqa: A002 - the word for it in every library
     **options: Unpack[TrainOptions],
 ) -> Iterator[Epoch]:
     """Yield an ``Epoch`` after each pass over ``X`` (n, d_in) and ``y``, whose rows come in a seeded random order.
@@ -162,10 +163,11 @@ def train(
         clip_norm: gradients are scaled down to this norm, taken over all of them.
         callbacks: called with each ``Epoch`` before it is yielded; when one returns True, the epoch is the last.
         order: order(number) -> the rows on the host in the order of that epoch, in place of the seeded one.
-        compile: makes a function of arrays a faster one, such as ``jax.jit`` or ``torch.compile``; called once a run,
-            with ``accumulate`` twice.
-            PyTorch gives up, with a warning, after eight in one process: some three runs, unless its
-            ``recompile_limit`` is raised.
+        compile: True makes the step faster by what the array library offers: ``jax.jit``, or ``torch.compile``, which
+            takes seconds. Where there is nothing, or the step can't be compiled, a warning says why, and the run goes
+            on without. Batches that are smaller than others are filled up with rows that do not count, so that all
+            take one compilation. Or a compiler of one's own, which makes a function of arrays a faster one: called
+            once a run, with ``accumulate`` twice; the last, smaller batch comes as it is.
         options: of the objective, see ``TrainOptions``; ``sample_weight`` is (n,), of numbers of at least 0. A batch
             that weighs nothing has the objective and the gradient 0 and does not count in the loss of its epoch.
 
@@ -228,7 +230,7 @@ def train(
         _if_given(check_positive, "clip_norm", clip_norm),
         check_callables("callbacks", callbacks),
         _if_given(check_callable, "order", order, "lambda number: range(n)"),
-        _if_given(check_callable, "compile", compile, "jax.jit or torch.compile"),
+        check_compile(compile),
         cast(TrainOptions, {**options, **penalties}),
         check_whole("accumulate", accumulate, 1),
     )
@@ -300,6 +302,7 @@ def run(
     """
     here, shared = _beginning(start, settings.optimizer, rows_in(data))
     xp, own = namespace(*here.params), histories(here)  # own: the records of each network
+    settings = settings._replace(compile=available(xp, settings.compile))
     step, cause_of = _step(xp, here.params, settings, rows_in(data)), partial(_cause, data, settings, start)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
@@ -353,19 +356,13 @@ def _step(xp: Namespace, params: Params, settings: Settings, n: int) -> Step:
     alpha = strength_of(xp, settings.alpha, params[0])
     update = make_update(xp, terms, settings.optimizer, alpha, settings.clip_norm)
     if settings.accumulate == 1:
-        return cast(Step, _compiled(make_step(xp, terms, update), settings))
+        return cast(Step, compiled(xp, make_step(xp, terms, update), settings.compile))
     rows, widest = _rows_of_step(n, settings), max([bias.shape[-1] for bias in params[1:-2:2]], default=0)
     if terms.dropout and rows * widest >= 2**31:  # those of one batch are checked where its mask is made
         shape = (rows, widest)
         raise ValueError(f"dropout needs fewer than 2^31 entries in a layer's activations in a step, got shape {shape}")
-    gather = _compiled(make_gather(xp, terms), settings)
-    return make_step_of_batches(gather, _compiled(update, settings), no_gradients(xp, params))
-
-
-def _compiled(function: Any, settings: Settings) -> Any:
-    if settings.compile is None:
-        return function
-    return check_callable("what compile returns", settings.compile(function), "jax.jit(step)")
+    gather, update = (compiled(xp, each, settings.compile) for each in (make_gather(xp, terms), update))
+    return make_step_of_batches(gather, update, no_gradients(xp, params))
 
 
 def _rows_of_step(n: int, settings: Settings) -> int:
@@ -499,8 +496,11 @@ def _steps(
     if isinstance(data, Stream):
         begun = data.begin()
         return _as_they_come(xp, begun, params, plan, settings, running), data.weighted
-    parts = _grouped(batches(xp, data, params[0], settings.batch_size, plan.rows), settings)
-    return zip(parts, *_numbers_of(xp, params, plan, settings, running), strict=True), data.weight is not None
+    parts = batches(xp, data, params[0], settings.batch_size, plan.rows)
+    if settings.compile is True and data.X.shape[0] % settings.batch_size:
+        parts = filled_up(xp, parts)
+    numbers = _numbers_of(xp, params, plan, settings, running)
+    return zip(_grouped(parts, settings), *numbers, strict=True), data.weight is not None
 
 
 def _as_they_come(
@@ -508,7 +508,7 @@ def _as_they_come(
 ) -> Iterator[tuple[Any, float | Array, int | Array]]:
     """What each step of a pass that has begun takes, see ``_grouped``, rate and seed, which are added to the plan."""
     parts = (Batch(rows_of(xp, X, params[0], slice(None)), y, weight, None) for X, y, weight in begun)
-    for part in _grouped(parts, settings):
+    for part in _grouped(filled_up(xp, parts) if settings.compile is True else parts, settings):
         rates, seed = next(plan.coming)
         for made, rate in zip(plan.rates, rates, strict=True):
             made.append(rate)

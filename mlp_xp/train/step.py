@@ -91,13 +91,18 @@ def _objective(
         seed: of the dropout masks.
         first: how many rows of the step come before these; None for none.
     """
-    X, y, weight, rows = batch
+    X, y, weight, rows, n = batch
     if rows is not None:
         X, y = xp.take(X, rows, axis=0), xp.take(y, rows, axis=0)
         weight = None if weight is None else xp.take(weight, rows, axis=-1)
     total: Any = float(X.shape[0])
     counts: Any = 1.0
-    if weight is not None:
+    if n is not None:
+        real = xp.astype(xp.arange(X.shape[0], dtype=n.dtype, device=device_of(X)) < n, X.dtype)
+        weight = real if weight is None else weight * real
+    if batch.weight is None and n is not None:
+        total = xp.astype(n, wide_dtype(xp, X.dtype))
+    elif weight is not None:
         total = xp.sum(weight, axis=-1)
         counts = xp.astype(total > 0.0, total.dtype)
         # rows that weigh nothing are given equal weights: objective and gradient are 0 times something finite
@@ -166,7 +171,8 @@ def make_step(xp: Namespace, terms: Terms, update: Update) -> Step:
         one, loss = xp.ones_like(at.loss), at.loss
         if batch.weight is not None:
             one, loss = one * counts, loss * counts
-        gradients = Gradients(loss, pull_back(at, one), weight, counts, float(at.layers[0].x.shape[0]))
+        rows: Any = float(at.layers[0].x.shape[0]) if batch.n is None else batch.n
+        gradients = Gradients(loss, pull_back(at, one), weight, counts, rows)
         return update(params, state, sums, gradients, rate)
 
     return step
@@ -193,7 +199,8 @@ def make_gather(xp: Namespace, terms: Terms) -> Gather:
         loss = kept * gradients.loss + share * at.loss
         pairs = zip(gradients.grads, pull_back(at, share), strict=True)
         grads = [kept[(..., *(None,) * (a.ndim - kept.ndim))] * a + b for a, b in pairs]
-        made = persisted(loss, total, counts, before + at.layers[0].x.shape[0], *grads)
+        rows: Any = at.layers[0].x.shape[0] if batch.n is None else batch.n
+        made = persisted(loss, total, counts, before + rows, *grads)
         return Gradients(made[0], made[4:], *made[1:4])
 
     return gather

@@ -503,9 +503,8 @@ ROWS = {
     "a word for the callbacks": (lambda g: g.train(callbacks="print"), T, "callbacks must be a list of functions, got 'print'"),
     "no callbacks": (lambda g: g.train(callbacks=None), T, "callbacks must be a list of functions, got None"),
     "one callback that is none": (lambda g: g.train(callbacks=[print, 1]), T, "callbacks must be a list of functions, got"),
-    "True for the compiler": (
-        lambda g: g.train(compile=True), T, "compile must be a function such as jax.jit or torch.compile, got True"),
-    "a compiler by its name": (lambda g: g.train(compile="jit"), T, "compile must be a function such as jax.jit"),
+    "a compiler by its name": (
+        lambda g: g.train(compile="jit"), T, "compile must be a function such as jax.jit or torch.compile, or True for what"),
     "a score by its name": (lambda g: g.train(score="accuracy"), T, "score must be a function such as lambda params: 0.5"),
     "an order that is a list": (
         lambda g: g.train(order=[0, 1, 2, 3, 4, 5]), T, "order must be a function such as lambda number: range(n), got [0"),

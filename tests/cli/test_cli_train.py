@@ -10,6 +10,7 @@ import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -154,15 +155,21 @@ def test_backend_auto_takes_the_fastest_and_says_why(
     assert asked == [((4, 5, 3), 120, "float32")]
 
 
-def test_compile_needs_a_backend_with_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_compile_is_said_to_be_nothing_where_there_is_no_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["train", "iris", "--epochs", "2", "--compile"]) == 2
-    assert "to compile takes the backend torch or jax, got numpy, which has no compiler" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    arguments = ["train", "iris", "--epochs", "2", "--picture", "none", "--force"]
+    sentence = "the step is not compiled: numpy has no compiler"
+    assert cli.main([*arguments, "--compile"]) == 0
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count(sentence) == 1
     compiled = []
-    monkeypatch.setattr(training, "compiler", lambda name: lambda step: compiled.append(name) or step)
-    assert cli.main(["train", "iris", "--epochs", "2", "--compile"]) == 0
-    assert compiled == ["numpy"] * 2  # the fit that is tested, and that to all rows
+    monkeypatch.setitem(sys.modules, "a_compiler", SimpleNamespace(compiler=lambda step: compiled.append(1) or step))
+    monkeypatch.setitem(import_module("mlp_xp.train.compiling").COMPILERS, "numpy", "a_compiler.compiler")
+    assert cli.main([*arguments, "--compile"]) == 0
+    assert sentence not in "".join(capsys.readouterr())
+    assert len(compiled) == 2  # the fit that is tested, and that to all rows
 
 
 # --- what is shown -----------------------------------------------------------------------------------------------

@@ -117,15 +117,26 @@ def test_options_that_scikit_learn_lacks_learn(options):
 
 @pytest.mark.only("jax")
 def test_a_compiled_step_learns_the_same(put, tmp_path):
-    import jax
-
     X, y = iris()
     options = {"max_iter": 3, "random_state": 0, "tol": 0.0}
     eager = MLPClassifier(**options).fit(put(X), y)
-    compiled = clone(MLPClassifier(**options, compile=jax.jit)).fit(put(X), y)
+    compiled = clone(MLPClassifier(**options, compile=True)).fit(put(X), y)
     assert apart(eager, compiled) <= 1e-12
     compiled.save(tmp_path / "model")
     assert MLPClassifier.load(tmp_path / "model").compile is None
+
+
+@pytest.mark.only("numpy")
+def test_where_nothing_compiles_a_sentence_says_so_and_a_checkpoint_does_not_know(tmp_path):
+    X, y = iris()
+    options = {"random_state": 0, "dropout": 0.2, "tol": 0.0}
+    with pytest.warns(UserWarning, match="^the step is not compiled: numpy has no compiler$") as said:
+        MLPClassifier(**options, max_iter=2, compile=True).fit(X, y, checkpoint=tmp_path / "run")
+    assert [warning.filename for warning in said if "compiled" in str(warning.message)] == [__file__]
+    resumed = MLPClassifier(**options, max_iter=4).fit(X, y, checkpoint=tmp_path / "run", resume=True)
+    assert apart(resumed, MLPClassifier(**options, max_iter=4).fit(X, y)) == 0.0
+    with pytest.warns(UserWarning, match="^nothing is compiled: lbfgs makes no training step$"):
+        MLPClassifier(solver="lbfgs", max_iter=2, compile=True).fit(X, y)
 
 
 @pytest.mark.only("numpy")
