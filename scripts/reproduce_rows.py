@@ -78,7 +78,7 @@ PAPERS = (
     Row("lecun-300", "mnist", "300 units, squared error", LECUN, "4.7",
         Loop((300,), 20, 100, 0.02, 0.9, SQUARES), quick=True),
     Row("lecun-1000", "mnist", "1000 units, squared error", LECUN, "4.5",
-        Loop((1000,), 20, 100, 0.01, 0.9, SQUARES)),
+        Loop((1000,), 30, 100, 0.01, 0.9, SQUARES)),
     Row("sigmoid-800", "mnist", "800 sigmoid units, cross-entropy", SIMARD, "1.6",
         Loop((800,), 60, 32, 0.1, 0.9, {"activation": "sigmoid", "l2": 3e-5})),
     Row("two-layers", "mnist", "1024 relu units, dropout, max-norm", SIMARD, "1.6",
@@ -94,7 +94,7 @@ PAPERS = (
     Row("distorted-deep", "mnist", "2500-2000-1500-1000-500 tanh units, distortions", CIRESAN, "0.35",
         Loop((2500, 2000, 1500, 1000, 500), 800, 128, 0.02, 0.9, {"activation": "tanh"}, CIRESANS), seeds=1),
     Row("nielsen-100", "mnist", "100 sigmoid units, cross-entropy with L2", NIELSEN, "1.96",
-        Loop((100,), 60, 10, 0.1, 0.0,
+        Loop((100,), 60, 10, 0.2, 0.0,
              {"activation": "sigmoid", "criterion": "sigmoid_cross_entropy", "l2": 5.0 / 50_000}),
         wanted="2.08", quick=True),
 )  # fmt: skip

@@ -89,6 +89,15 @@ def test_a_run_that_was_interrupted_goes_on_where_it_was(run, folder, monkeypatc
     assert whole.splitlines()[-1].split("|")[6].strip() == "2"
 
 
+def test_recipes_can_be_chosen_without_the_test_set(run, folder):
+    for path in (folder / "data" / "mnist").glob("t10k-labels*"):
+        whole = gzip.decompress(path.read_bytes())
+        path.write_bytes(gzip.compress(whole[:8] + bytes(255 - each for each in whole[8:])))  # every label is wrong
+    options = ("--data", folder / "data", "--only", "loop", "--seeds", 1)
+    assert "100.00 %" in run(*options).out
+    assert "100.00 %" not in run(*options, "--choose").out
+
+
 def test_quick_takes_one_seed_of_the_fast_rows(run, folder):
     printed = run("--data", folder / "data", "--quick").out
     assert printed.count("epochs") == 1
@@ -119,6 +128,7 @@ def test_bad_input_is_one_sentence(run, folder):
     assert refused("--data", folder / "no").startswith("error: --data must be a folder, got ")
     assert refused("--only", "lop") == "error: --only must name rows of --list, got 'lop'"
     assert "nunpy" in refused("--data", folder / "data", "--backend", "nunpy")
+    assert refused("--choose", "--save", folder / "a.json").startswith("error: --choose does not go with --save")
     (folder / "old.json").write_text('{"rows": ')
     assert refused("--save", folder / "old.json").endswith("old.json must be a file that this script wrote")
     path = next((folder / "data" / "mnist").glob("train-images*"))
