@@ -61,7 +61,8 @@ def point_at(
     activations, criterion = terms.activations, terms.criterion
     _refuse_without_curvature([*activations, criterion])
     zs: list[Array] = []
-    logits, layers = network(xp, X, params, [_noting(zs, each) for each in activations], terms.dropout, seed)
+    noting = [_noting(zs, each) for each in activations]
+    logits, layers = network(xp, X, params, noting, terms.dropout, seed, None, terms.input_dropout)
     targets, weights = targets_and_weights(xp, y, logits, sample_weight, terms.label_smoothing, criterion)
     slopes = [_masked(layer, cast(Pullback, layer.pull)(xp.ones_like(layer.x))[0]) for layer in layers[1:]]
     bend_loss = _bend_loss(criterion, cast(Any, criterion.curvature)(xp, logits, targets, weights))

@@ -1,10 +1,10 @@
-"""Dropout masks computed on the device: one seed gives equal masks on every backend.
+"""Dropout masks and random numbers computed on the device: one seed gives equal ones on every backend.
 
-A mask entry is a hash of its position, keyed by the seed and the layer: there is no generator, no state, and nothing to
+A number is a hash of its position, keyed by the seed and the layer: there is no generator, no state, and nothing to
 move. The hash is a Feistel network on two 16-bit lanes held in int32. Every product stays below 2^31: overflow, which
 libraries and compilers treat differently, does not occur.
 
-Next: ``mlp`` multiplies hidden layers by the masks.
+Next: ``mlp`` multiplies inputs and hidden layers by the masks.
 """
 
 from typing import TypeVar, cast
@@ -43,7 +43,7 @@ def dropout_mask(
         shape: (n, d_h); the entry at row i and column j depends on i * d_h + j, which must be below 2^31.
         rate: the share of units that are dropped, at least 0 and below 1.
         seed: 0 to 2^31 - 1, an int or a 0-d integer array (which may be traced).
-        layer: the hidden layer's number, so that layers of one width differ.
+        layer: the hidden layer's number, from 1, so that layers of one width differ; 0 is that of the inputs.
         like: an array whose dtype and device the mask takes.
         first: how many rows of the batch come before these, a 0-d int32 array; None for none. The mask is then this
             part of the batch's mask.
@@ -68,13 +68,61 @@ def dropout_mask(
     rate, seed, layer = check_number("rate", rate, 0.0, 1.0), check_seed(xp, seed), check_whole("layer", layer, 0)
     if rows * columns >= 2**31:
         raise ValueError(f"dropout needs fewer than 2^31 entries in a layer's activations, got shape {shape}")
+    keep = _hashes(xp, rows, columns, seed, layer, like, first) >= min(round(rate * 2**31), 2**31 - 1)
+    return xp.reshape(xp.astype(keep, like.dtype), shape) * (1.0 / (1.0 - rate))
+
+
+def _hashes(
+    xp: Namespace, rows: int, columns: int, seed: int | Array, key: int, like: Array, first: Array | None
+) -> Array:
+    """A whole number of 31 bits for each position, (rows * columns,), in int32; the rows follow ``first`` others."""
     if not isinstance(seed, int):
         seed = cast(int, xp.astype(seed, xp.int32))  # the same operators
-    low, high = _scramble(seed & _LANE, seed >> 16, ((0x3C6E + layer) & _LANE, 0x1F83))
+    low, high = _scramble(seed & _LANE, seed >> 16, ((0x3C6E + key) & _LANE, 0x1F83))
     position = xp.arange(rows * columns, dtype=xp.int32, device=device_of(like))
     if first is not None:
         position = position + first * columns
     left, right = _scramble(position & _LANE, position >> 16, (cast(Array, low), cast(Array, high)))
-    uniform = (left << 15) ^ (right >> 1)  # 31 bits: 0 to 2^31 - 1
-    keep = uniform >= min(round(rate * 2**31), 2**31 - 1)
-    return xp.reshape(xp.astype(keep, like.dtype), shape) * (1.0 / (1.0 - rate))
+    return (left << 15) ^ (right >> 1)
+
+
+def uniform(
+    xp: Namespace,
+    shape: tuple[int, int],
+    seed: int | Array,
+    stream: int,
+    like: Array,
+    first: Array | None = None,
+) -> Array:
+    """Random numbers of 0 to 1 for the rows of a batch, (n, q): what a ``transform`` of ``train`` draws from.
+
+    Args:
+        xp: the namespace of ``like``.
+        shape: (n, q); the entry at row i and column j depends on i * q + j, which must be below 2^31.
+        seed: 0 to 2^31 - 1, an int or a 0-d integer array (which may be traced).
+        stream: 0 to 32,767: streams of one seed differ from each other, and from the masks of dropout.
+        like: an array whose dtype and device the numbers take.
+        first: how many rows of the batch come before these, as in ``dropout_mask``.
+
+    Returns:
+        The numbers, (n, q), multiples of 2^-31 rounded to the dtype.
+
+    Raises:
+        ValueError: for 2^31 numbers or more, and for a seed or a stream out of range.
+        TypeError: for a seed or a stream of another kind.
+
+    >>> import numpy as np
+    >>> from array_api_compat import array_namespace
+    >>> X = np.ones((2, 3))
+    >>> uniform(array_namespace(X), (2, 2), 7, 0, X).round(4).tolist()
+    [[0.3569, 0.528], [0.0747, 0.3297]]
+    """
+    rows, columns = shape
+    seed, stream = check_seed(xp, seed), check_whole("stream", stream, 0)
+    if stream > 0x7FFF:
+        raise ValueError(f"stream must be at most 32767, got {stream}")
+    if rows * columns >= 2**31:
+        raise ValueError(f"uniform makes fewer than 2^31 numbers, got shape {shape}")
+    # keys from 2^15 on: those below are layers
+    drawn = _hashes(xp, rows, columns, seed, 0x8000 + stream, like, first)
+    return xp.reshape(xp.astype(drawn, like.dtype), shape) * 2.0**-31

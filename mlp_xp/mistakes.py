@@ -34,6 +34,7 @@ class _Case(NamedTuple):
     criterion: the record.
     logits, p: (n, k), and the outputs (n, k) that the criterion makes of them.
     targets, weights: targets (n, targets), and weights (n, 1) of the rows, which sum to 1.
+    X: the inputs before dropout.
     """
 
     at: Objective
@@ -43,6 +44,7 @@ class _Case(NamedTuple):
     p: Array
     targets: Array
     weights: Array
+    X: Array
 
     def z(self, hidden: int) -> Array:
         """The argument of an activation, (n, d_h)."""
@@ -65,7 +67,7 @@ def _case(X: Array, y: Array, params: Params, options: Options) -> _Case:
     targets, weights = targets_and_weights(at.xp, y, logits, weight, smoothing, criterion)
     activations = activations_of(options.get("activation", "sigmoid"), len(params) // 2 - 1)
     outputs = criterion.outputs(at.xp, logits, logits.shape[-1])
-    return _Case(at, activations, criterion, logits, outputs, targets, weights[:, None])
+    return _Case(at, activations, criterion, logits, outputs, targets, weights[:, None], X)
 
 
 # --- slips -------------------------------------------------------------------------------------------------------
@@ -310,6 +312,9 @@ def _of_the_affine_maps(n: int, widths: list[int], activations: list[Activation]
 
 
 def _of_dropout(layers: int, options: Options) -> _Named:
+    if options.get("input_dropout", 0.0):
+        slip = _in_layers("x", [0], lambda case, i: case.X)
+        yield "the weight gradient of layer 1 takes the inputs before dropout", slip
     rate = options.get("dropout", 0.0)
     if not rate or layers == 1:
         return
@@ -479,7 +484,7 @@ def _all(xp: Namespace, condition: Any) -> bool:
     return bool(xp.all(condition))
 
 
-_NUMBERS = ("l2", "l1", "label_smoothing", "dropout")
+_NUMBERS = ("l2", "l1", "label_smoothing", "dropout", "input_dropout")
 
 # --- the check ---------------------------------------------------------------------------------------------------
 

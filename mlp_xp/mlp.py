@@ -65,11 +65,14 @@ def network(
     dropout: float = 0.0,
     seed: Any = None,
     first: Array | None = None,
+    input_dropout: float = 0.0,
 ) -> tuple[Array, tuple[Layer, ...]]:
     """Logits (n, d_out) of ``X`` (n, d_in), and the layers, the first one first.
 
     Masks are those of rows that come after ``first`` others of their batch.
     """
+    if input_dropout:  # what the first layer sees is data, which no gradient reaches: its mask is not kept
+        X = X * dropout_mask(xp, (X.shape[0], X.shape[1]), input_dropout, seed, 0, X, first)
     ones = xp.ones_like(X[:, 0])
 
     def sum_rows(dz: Array) -> Array:
@@ -128,11 +131,13 @@ class _SharedOptions(PredictOptions, total=False):
     sample_weight: (n,), of the dtype of X; the loss is ``sum w_i l_i / sum w_i``. Default equal weights. For k networks
         also (k, n), a row for each.
     dropout: the share of hidden units dropped, inverted dropout. Default 0.
+    input_dropout: the share of the entries of X that are dropped, in the same way. Default 0.
     """
 
     label_smoothing: float
     sample_weight: Array | None
     dropout: float
+    input_dropout: float
 
 
 class TrainOptions(_SharedOptions, total=False):
@@ -150,7 +155,7 @@ class Options(_SharedOptions, total=False):
     """What ``objective``, ``loss_and_grads`` and ``train_step`` take by keyword.
 
     l2, l1: strength of the penalties ``l2/2 sum ||W||^2`` and ``l1 sum |W|`` on weights, not biases. Default 0.
-    seed: 0 ... 2^31 - 1, which units to drop; required with dropout.
+    seed: 0 ... 2^31 - 1, which units and inputs to drop; required with dropout of either.
     """
 
     l2: float
@@ -164,7 +169,7 @@ class Terms(NamedTuple):
     activations: of the hidden layers.
     criterion: the record.
     l2, l1: strengths of the penalties, (k,) where those of k networks differ; None for one that is not there.
-    label_smoothing, dropout: as in ``Options``.
+    label_smoothing, dropout, input_dropout: as in ``Options``.
     """
 
     activations: list[Activation]
@@ -173,6 +178,7 @@ class Terms(NamedTuple):
     l1: float | Array | None
     label_smoothing: float
     dropout: float
+    input_dropout: float
 
 
 def terms_of(
@@ -184,6 +190,7 @@ def terms_of(
     l1: float = 0.0,
     label_smoothing: float = 0.0,
     dropout: float = 0.0,
+    input_dropout: float = 0.0,
     **unknown: object,
 ) -> Terms:
     """The terms of a network with so many hidden layers, from its options."""
@@ -191,9 +198,11 @@ def terms_of(
         raise TypeError(f"options are {one_of(Options.__annotations__, next(iter(unknown)))}")
     activations, record = activations_of(activation, hidden), criterion_named(criterion)
     smoothing = _check_smoothing(record, label_smoothing)
-    dropout = check_number("dropout", dropout, 0.0, 1.0)
+    dropout, input_dropout = (
+        check_number(name, rate, 0.0, 1.0) for name, rate in (("dropout", dropout), ("input_dropout", input_dropout))
+    )
     l2, l1 = check_number("l2", l2, 0.0, math.inf), check_number("l1", l1, 0.0, math.inf)
-    return Terms(activations, record, l2 or None, l1 or None, smoothing, dropout)
+    return Terms(activations, record, l2 or None, l1 or None, smoothing, dropout, input_dropout)
 
 
 def _checked(xp: Namespace, X: Array, params: Params, seed: Any, **options: Any) -> tuple[Terms, Any]:
@@ -202,7 +211,7 @@ def _checked(xp: Namespace, X: Array, params: Params, seed: Any, **options: Any)
     check_params(params, like=X)
     terms = terms_of(len(params) // 2 - 1, **options)
     check_width(terms.criterion, params[-1].shape[-1])
-    if terms.dropout and seed is None:
+    if (terms.dropout or terms.input_dropout) and seed is None:
         raise ValueError("dropout needs a seed: which units are dropped must be repeatable, got seed=None")
     return terms, None if seed is None else check_seed(xp, seed)
 
@@ -313,7 +322,7 @@ def objective_of(
 
     ``first`` is as in ``network``.
     """
-    logits, layers = network(xp, X, params, terms.activations, terms.dropout, seed, first)
+    logits, layers = network(xp, X, params, terms.activations, terms.dropout, seed, first, terms.input_dropout)
     loss, pull_loss = _data_loss(xp, terms.criterion, logits, y, weight, terms.label_smoothing)
     if terms.l2 is not None or terms.l1 is not None:
         loss = loss + penalty(xp, params, terms.l2, terms.l1)
@@ -437,6 +446,7 @@ def forward(
     criterion: str | Op = "softmax_cross_entropy",
     dropout: float = 0.0,
     seed: int | Array | None = None,
+    input_dropout: float = 0.0,
 ) -> tuple[Array, Cache]:
     """``p = softmax(act(X @ W1 + b1) @ W2 + b2)``: (n, d_in), W1, b1, W2, b2, ... -> (n, d_out), and the cache.
 
@@ -447,7 +457,8 @@ def forward(
         criterion: decides what the outputs are: softmax, elementwise sigmoid or exp, or the logits themselves; for
             several outputs of each target see ``losses.quantile`` and ``losses.gaussian``.
         dropout: the share of hidden units dropped, at least 0 and below 1.
-        seed: which units are dropped, 0 to 2^31 - 1; required with dropout.
+        seed: which units and inputs are dropped, 0 to 2^31 - 1; required with dropout of either.
+        input_dropout: the share of the entries of ``X`` that are dropped, at least 0 and below 1.
 
     Returns:
         The outputs (n, d_out), and what ``backward`` needs.
@@ -463,8 +474,9 @@ def forward(
     ((2, 3), [1.0, 1.0])
     """
     xp = namespace(X, *params, names=("X",))
-    terms, seed = _checked(xp, X, params, seed, activation=activation, criterion=criterion, dropout=dropout)
-    logits, layers = network(xp, X, params, terms.activations, terms.dropout, seed)
+    options: Any = {"activation": activation, "criterion": criterion, "dropout": dropout}
+    terms, seed = _checked(xp, X, params, seed, **options, input_dropout=input_dropout)
+    logits, layers = network(xp, X, params, terms.activations, terms.dropout, seed, None, terms.input_dropout)
     outputs = terms.criterion.outputs(xp, logits, params[-1].shape[-1])
     return outputs, Cache(logits, layers, terms.criterion, params)
 

@@ -466,6 +466,43 @@ def clip_by_global_norm(grads: Params, limit: float, *, ensemble: bool = False) 
     return tuple([g * each for g, each in zip(grads, _rates(grads, scale), strict=True)])
 
 
+def limit_norms(params: Params, limit: float) -> Params:
+    """``W[:, j] limit / max(limit, ||W[:, j]||)``: no hidden unit's incoming weights are longer than ``limit``.
+
+    Each column of the weights (d_in, d_h) of a hidden layer has a norm of its own. Biases and the weights of the last
+    layer, whose units are the outputs, stay as they are.
+
+    Args:
+        params: W1, b1, W2, b2, ..., also with a leading axis.
+        limit: the largest norm, positive.
+
+    Returns:
+        The parameters, in their shapes and dtypes. A unit within the limit keeps its weights to the bit; one whose
+        squared norm overflows has NaN.
+
+    Raises:
+        ValueError, TypeError: ``limit`` is not a positive finite number.
+
+    >>> import numpy as np, mlp_xp as mx
+    >>> W1, b1, W2, b2 = mx.init_params((2, 2, 1))
+    >>> limited = limit_norms((np.array([[3.0, 0.1], [4.0, 0.2]]), b1, W2, b2), 1.0)
+    >>> limited[0].tolist(), limited[2] is W2
+    ([[0.6000000000000001, 0.1], [0.8, 0.2]], True)
+
+    Source: Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, 2014.
+    """
+    limit = check_positive("limit", limit)
+    xp, hidden = namespace(*params), len(params) - 2
+
+    def limited(W: Array) -> Array:
+        norms = xp.sqrt(xp.sum(W * W, axis=-2, keepdims=True))
+        # a unit of infinite length would become 0, and training would go on without it
+        norms = xp.where(xp.isfinite(norms), norms, scalar_like(xp, math.nan, norms))
+        return W * (limit / xp.maximum(norms, scalar_like(xp, limit, norms)))
+
+    return tuple([limited(each) if i < hidden and i % 2 == 0 else each for i, each in enumerate(params)])
+
+
 def lbfgs(
     value_and_grad: Callable[..., tuple[Array, Params]],
     params: Params,

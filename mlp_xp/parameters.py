@@ -199,6 +199,7 @@ class SharedParameters(Parameters):
     )
     max_fun: int = parameter("Largest number of evaluations of the loss (lbfgs).", _WHOLE, default=15000)
     dropout: float = parameter("Share of hidden units dropped in each step.", _BELOW_1, default=0.0)
+    input_dropout: float = parameter("Share of the inputs dropped in each step.", _BELOW_1, default=0.0)
     ensemble: int = parameter(
         "How many networks learn together, from other initial weights; their predictions are averaged.", _WHOLE,
         default=1, details="They share batches, order and dropout, and each ends where it would alone. With several, "
@@ -223,6 +224,10 @@ class SharedParameters(Parameters):
     clip_norm: float | None = parameter(
         "Norm to which larger gradients are scaled down.", None, _POSITIVE, default=None
     )
+    max_norm: float | None = parameter(
+        "Norm to which the incoming weights of a hidden unit are scaled down after each step.", None, _POSITIVE,
+        default=None,
+    )  # fmt: skip
     criterion: Any = parameter(
         "Loss of your own, ``criterion(logits, targets, weights) -> (loss, pullback)``.", None, callable,
         default=None, spelled=None,

@@ -26,7 +26,7 @@ def _layers_and_gradients(
     for name, strength in (("l2", terms.l2), ("l1", terms.l1)):
         if strength is not None:
             raise ValueError(f"{name} must be 0 for gradients of rows, for a penalty belongs to no row, got {strength}")
-    logits, layers = network(xp, X, params, terms.activations, terms.dropout, seed)
+    logits, layers = network(xp, X, params, terms.activations, terms.dropout, seed, None, terms.input_dropout)
     criterion = terms.criterion
     targets, weights = targets_and_weights(xp, y, logits, sample_weight, terms.label_smoothing, criterion)
     # they sum to 1; what the caller gave does not

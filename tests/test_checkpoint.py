@@ -26,6 +26,7 @@ import mlp_xp as mx
 from mlp_xp import checkpoint, optim
 from mlp_xp._lib import files
 from mlp_xp._lib.namespace import to_host
+from mlp_xp.dropout import uniform
 from mlp_xp.train import Epoch, Record, train
 
 CONFIG = {"sizes": (4, 5, 3), "optimizer": {"name": "adam", "beta1": 0.9}, "patience": math.inf, "seed": 3}
@@ -72,9 +73,19 @@ def test_everything_comes_back_to_the_bit(trained, params, path, xp):
     assert back.state[0].shape == ()
 
 
-@pytest.mark.parametrize("make", list(optim.OPTIMIZERS.values()), ids=list(optim.OPTIMIZERS))
-def test_a_resumed_run_equals_one_that_never_stopped(make, data, params, path):
-    settings = {"optimizer": make(), "lr": 0.01, "batch_size": 4, "dropout": 0.3, "seed": 5}
+def shaken(X, seed, first):
+    """A transform: other inputs in each step."""
+    return X + uniform(array_namespace(X), X.shape, seed, 0, X, first)
+
+
+RESUMED = {name: pytest.param(make, {}) for name, make in optim.OPTIMIZERS.items()}
+MORE = {"input_dropout": 0.2, "max_norm": 0.8, "transform": shaken}
+RESUMED["more options"] = pytest.param(optim.momentum, MORE, marks=EAGER)
+
+
+@pytest.mark.parametrize(("make", "more"), RESUMED.values(), ids=RESUMED)
+def test_a_resumed_run_equals_one_that_never_stopped(make, more, data, params, path):
+    settings = {"optimizer": make(), "lr": 0.01, "batch_size": 4, "dropout": 0.3, "seed": 5, **more}
     *_, whole = train(*data, params, **settings, epochs=5)
     list(train(*data, params, **settings, epochs=2, callbacks=[checkpoint.saver(path, CONFIG)]))
     *_, resumed = train(*data, checkpoint.load(path, params, CONFIG), **settings, epochs=5)

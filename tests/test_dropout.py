@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import textbook
+from marks import EAGER
 
 import mlp_xp as mx
+from mlp_xp import dropout
 from mlp_xp.dropout import dropout_mask
 
 # a standard normal number is larger once in 10^5 masks; the seeds are fixed, so a pass stays a pass
@@ -93,6 +95,51 @@ def test_forward_and_backward_share_the_mask(put, host):
     _, grads = mx.loss_and_grads(put(X), put(textbook.labels()), *map(put, params), dropout=rate, seed=9)
     np.testing.assert_array_equal(np.all(host(grads[0]) == 0, axis=0), dropped)
     np.testing.assert_array_equal(np.all(host(grads[2]) == 0, axis=1), dropped)
+
+
+@EAGER
+def test_dropout_of_inputs_is_the_network_on_masked_inputs(put, host):
+    """With the other masks as they are: the loss, its gradient, that of each row, a second derivative, and forward."""
+    X, y, params = textbook.batch(), put(textbook.labels()), tuple(map(put, textbook.parameters()))
+    masked = X * textbook.dropout_mask(6, 4, 0.4, 9, 0)
+    options = {"activation": "tanh", "dropout": 0.3, "seed": 9}
+    along = tuple(map(put, textbook.parameters(seed=5)))
+    results = [
+        (*mx.loss_and_grads(put(at), y, *params, **options, **more)[1],
+         *mx.per_example_grads(put(at), y, *params, **options, **more),
+         *mx.hvp(put(at), y, *params, vectors=along, **options, **more),
+         mx.forward(put(at), *params, dropout=0.3, seed=9, **more)[0])
+        for at, more in ((X, {"input_dropout": 0.4}), (masked, {}))
+    ]  # fmt: skip
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(host(ours), host(theirs), rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.only("numpy")
+def test_over_all_seeds_inputs_keep_their_mean():
+    # inputs of 1 through a network that sums them: n masks of one seed after the other
+    ones, params = np.ones((64, 50)), (np.eye(50), np.zeros(50))
+    options = {"criterion": "squared_error", "input_dropout": 0.2}
+    outputs = np.stack([mx.forward(ones, *params, seed=seed, **options)[0] for seed in range(20)])
+    deviation = np.sqrt(0.2 / 0.8 / outputs.size)  # of a mean of numbers that are 0 or 1 / 0.8
+    assert abs(outputs.mean() - 1.0) < Z_SCORE * deviation
+    assert not np.array_equal(outputs[0], outputs[1])
+
+
+@pytest.mark.parametrize("seed", [0, 2**31 - 1])
+def test_random_numbers_are_uniform_and_those_of_a_part_of_the_batch_are_a_part(xp, put, host, seed):
+    like = put(np.zeros(1))
+    ours = host(dropout.uniform(xp, (40, 50), seed, 0, like))
+    assert (ours.min() >= 0.0, ours.max() < 1.0) == (True, True)
+    assert abs(ours.mean() - 0.5) < Z_SCORE * np.sqrt(1 / 12 / ours.size)
+    counts = np.histogram(ours, bins=16, range=(0, 1))[0]
+    assert np.sum((counts - 125) ** 2 / 125) < 15 + Z_SCORE * np.sqrt(2 * 15)  # chi-square of 15 degrees of freedom
+    part = dropout.uniform(xp, (10, 50), seed, 0, like, put(np.asarray(30, dtype=np.int32)))
+    np.testing.assert_array_equal(host(part), ours[30:])
+    other = host(dropout.uniform(xp, (40, 50), seed, 1, like))
+    assert abs(np.sum((ours - 0.5) * (other - 0.5)) * 12 / np.sqrt(ours.size)) < Z_SCORE
+    with pytest.raises(ValueError, match=r"^stream must be at most 32767, got 32768$"):
+        dropout.uniform(xp, (2, 2), seed, 2**15, like)
 
 
 def test_a_seed_may_be_an_array(xp, put, host):

@@ -54,6 +54,7 @@ CASES = {
             "label_smoothing": 0.1,
             "sample_weight": WEIGHTS,
             "dropout": 0.3,
+            "input_dropout": 0.2,
             "seed": 2,
         },
     ),
@@ -109,6 +110,7 @@ NAMES = {
     "the weight on the way back through layer {l} is not transposed",
     "the weight gradient of layer {l} takes the pre-activation for the activation",
     "the weight gradient of layer {l} takes the activation before dropout",
+    "the weight gradient of layer {l} takes the inputs before dropout",
 }
 
 

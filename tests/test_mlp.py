@@ -20,7 +20,7 @@ CLOSE = 1e-14
 # the same through a complex step and exp(z) - 1, whose terms cancel
 GRADIENTS_CLOSE = 1e-13
 
-ALL_OPTIONS = {"l2": 0.1, "l1": 0.01, "label_smoothing": 0.1, "dropout": 0.3, "seed": 11}
+ALL_OPTIONS = {"l2": 0.1, "l1": 0.01, "label_smoothing": 0.1, "dropout": 0.3, "input_dropout": 0.2, "seed": 11}
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_every_activation_and_criterion_agrees_with_the_textbook(put, host, acti
 
 @pytest.mark.parametrize("chosen", [*[(name,) for name in ALL_OPTIONS if name != "seed"], tuple(ALL_OPTIONS)], ids=str)
 def test_every_option_agrees_with_the_textbook(problem, host, chosen):
-    options = {name: ALL_OPTIONS[name] for name in chosen} | ({"seed": 11} if "dropout" in chosen else {})
+    options = {name: ALL_OPTIONS[name] for name in chosen} | ({"seed": 11} if "dropout" in str(chosen) else {})
     loss, grads = mx.loss_and_grads(*problem[:2], *problem[2], **options)
     theirs = textbook.batch(), textbook.labels(), *textbook.parameters()
     np.testing.assert_allclose(host(loss), textbook.objective(*theirs, **options), rtol=CLOSE)
@@ -471,13 +471,13 @@ KINDS = [np.float64, np.float32, np.float16, Fraction]
 
 # An option that widened or changed a result alone does so among all: where an operation takes long, all are enough.
 QUICK = pytest.mark.only("numpy", "torch", "array_api_strict", "cupy")
-ALONE = [pytest.param(name, marks=QUICK) for name in ("l2", "l1", "dropout", "label_smoothing")]
+ALONE = [pytest.param(name, marks=QUICK) for name in ("l2", "l1", "dropout", "input_dropout", "label_smoothing")]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("option", [*ALONE, "all"])
 def test_an_option_of_any_kind_of_number_is_the_python_number(xp, put, host, option, kind):
-    names = ("l2", "l1", "dropout", "label_smoothing") if option == "all" else (option,)
+    names = ("l2", "l1", "dropout", "input_dropout", "label_smoothing") if option == "all" else (option,)
     X, y = put(textbook.batch(), xp.float32), put(textbook.labels())
     params = [put(p, xp.float32) for p in textbook.parameters()]
     results = []

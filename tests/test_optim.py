@@ -12,6 +12,7 @@ import cloudpickle
 import numpy as np
 import pytest
 import textbook
+from marks import EAGER
 from scipy.optimize import minimize
 
 import mlp_xp as mx
@@ -282,6 +283,52 @@ def test_sum_of_squares_sums_over_all_entries(xp, put, host):
 def test_every_optimizer_has_its_name():
     assert set(optim.OPTIMIZERS) == {"sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"}
     assert all(make().__class__ is optim.Optimizer for make in optim.OPTIMIZERS.values())
+
+
+# --- the constraint on a unit's incoming weights --------------------------------------------------------------------
+
+
+def limited_by_hand(params, limit):
+    """Each unit of each hidden layer by itself."""
+    expected = [p.copy() for p in params]
+    for W in expected[:-2:2]:
+        for unit in range(W.shape[1]):
+            norm = math.sqrt(math.fsum(W[:, unit] ** 2))
+            if norm > limit:
+                W[:, unit] *= limit / norm
+    return expected
+
+
+@EAGER
+def test_hidden_units_have_incoming_weights_up_to_the_limit_and_outputs_and_biases_stay(put, host):
+    params = textbook.parameters((4, 5, 6, 3))
+    limited = optim.limit_norms(tuple(map(put, params)), 0.8)
+    assert_same_place(host, limited, limited_by_hand(params, 0.8))
+    norms = np.linalg.norm(params[0], axis=0)
+    assert (norms <= 0.8).any()
+    assert (norms > 0.8).any()
+    for position in (1, 3, 4, 5):
+        np.testing.assert_array_equal(host(limited[position]), params[position])
+    inside = np.nonzero(norms <= 0.8)[0]
+    np.testing.assert_array_equal(host(limited[0])[:, inside], params[0][:, inside])  # to the bit
+    networks = tuple(put(np.stack([p, 2 * p])) for p in params)
+    for ours, one, other in zip(
+        optim.limit_norms(networks, 0.8),
+        limited,
+        optim.limit_norms(tuple(put(2 * p) for p in params), 0.8),
+        strict=True,
+    ):
+        np.testing.assert_allclose(host(ours), np.stack([host(one), host(other)]), rtol=1e-15)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_the_constraint_keeps_zeros_and_the_dtype_and_hides_no_overflow(xp, put, host):
+    W, b = put([[0.0, 1e30], [0.0, 1.0]], xp.float32), put([0.0, 0.0], xp.float32)
+    limited = optim.limit_norms((W, b, W, b), np.float64(1.0))
+    assert all(each.dtype == xp.float32 for each in limited)
+    np.testing.assert_array_equal(host(limited[0]), [[0.0, math.nan], [0.0, math.nan]])
+    with pytest.raises(ValueError, match=r"^limit must be positive, got 0"):
+        optim.limit_norms((W, b), 0)
 
 
 # --- clipping ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from mlp_xp import optim
 # a compiler may fuse and reorder sums: a few roundings more or fewer
 CLOSE = 1e-13
 
-OPTIONS = {"activation": "gelu", "l2": 0.1, "l1": 0.01, "label_smoothing": 0.1, "dropout": 0.3}
+OPTIONS = {"activation": "gelu", "l2": 0.1, "l1": 0.01, "label_smoothing": 0.1, "dropout": 0.3, "input_dropout": 0.2}
 
 
 @pytest.fixture

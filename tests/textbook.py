@@ -122,6 +122,7 @@ def objective(
     label_smoothing: float = 0.0,
     sample_weight: Array | None = None,
     dropout: float = 0.0,
+    input_dropout: float = 0.0,
     seed: int = 0,
 ) -> Any:
     """``sum_i w_i l_i / sum_i w_i + l2/2 sum ||W||^2 + l1 sum |W|``; its options mean what they do in the library."""
@@ -129,6 +130,8 @@ def objective(
     masks = None
     if dropout:
         masks = [dropout_mask(n, b.shape[0], dropout, seed, i) for i, b in enumerate(params[1:-2:2], start=1)]
+    if input_dropout:
+        X = X * dropout_mask(n, X.shape[1], input_dropout, seed, 0)
     z = logits(X, *params, activation=activation, masks=masks)
     t = one_hot(y, k) if y.ndim == 1 else y
     t = (1.0 - label_smoothing) * t + label_smoothing / k

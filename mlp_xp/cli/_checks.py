@@ -125,7 +125,14 @@ def _variations(seed: int) -> Iterator[_Variation]:
     for depth in range(4):
         activations = {"activation": ("tanh", "gelu", "silu")[:depth]}
         yield _Variation(f"hidden layers: {depth}", (d_in, *[d_h] * depth, k), labels, activations)
-    options = {"l2": 0.1, "l1": 0.1, "label_smoothing": 0.1, "sample_weight": weights, "dropout": 0.4}
+    options = {
+        "l2": 0.1,
+        "l1": 0.1,
+        "label_smoothing": 0.1,
+        "sample_weight": weights,
+        "dropout": 0.4,
+        "input_dropout": 0.2,
+    }
     for name, value in options.items():
         yield _Variation(name, sizes, labels, {name: value})
     yield _Variation("all of these", (d_in, d_h, d_h, k), labels, {**options, "activation": "gelu"})

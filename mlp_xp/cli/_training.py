@@ -123,13 +123,13 @@ def _check_settings(options: dict[str, Any]) -> None:
         said = " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
         return f"{said}, which --preset {options['preset']} sets," if ours else said
 
-    folds, many, dropout = options["folds"], options["ensemble"], options["dropout"]
-    if options["solver"] in FULL_BATCH and (folds or many > 1 or dropout):
-        has = {
-            f"--ensemble {many}": many > 1 and "--ensemble 1", "--folds": folds and "--no-folds",
-            f"--dropout {dropout:g}": dropout and "--dropout 0",
-        }  # fmt: skip
-        cures = [cure for cure in has.values() if cure]
+    folds, many = options["folds"], options["ensemble"]
+    has = {f"--ensemble {many}": many > 1 and "--ensemble 1", "--folds": folds and "--no-folds"}
+    for flag in ("dropout", "input-dropout"):
+        rate = options[flag.replace("-", "_")]
+        has[f"--{flag} {rate:g}"] = rate and f"--{flag} 0"
+    cures = [cure for cure in has.values() if cure]
+    if options["solver"] in FULL_BATCH and cures:
         alone = f"--solver {options['solver']} lowers one loss that is the same in every step"
         taken = named(*(text for text, cure in has.items() if cure))
         raise ValueError(f"{alone}, without {taken.rstrip(',')}: it needs {' '.join(cures)}")

@@ -235,8 +235,12 @@ class BaseMLP(Network):
         if call.resume and not isinstance(self.random_state, Integral):
             kind = type(self.random_state).__name__
             raise ValueError(f"resume needs a random_state that is a whole number, to draw as that run did, got {kind}")
-        if self.dropout and self.solver in FULL_BATCH:
-            raise ValueError(f"dropout needs a stochastic solver: {self.solver} can't minimise a function that changes")
+        for name in ("dropout", "input_dropout"):
+            if getattr(self, name) and self.solver in FULL_BATCH:
+                reason = f"{self.solver} can't minimise a function that changes"
+                raise ValueError(f"{name} needs a stochastic solver: {reason}")
+        if self.max_norm is not None and self.solver in FULL_BATCH:
+            raise ValueError(f"max_norm needs a stochastic solver: {self.solver} minimises without constraints")
         if self.folds:
             check_folds(self, eval_set, "fit_batches" if call.batched else "partial_fit" if call.incremental else "fit")
         if self.ensemble > 1 and self.solver in FULL_BATCH:

@@ -99,6 +99,8 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
             options["sample_weight"] = weight
         if self.dropout:
             options["dropout"] = self._number("dropout")
+        if self.input_dropout:
+            options["input_dropout"] = self._number("input_dropout")
         if self.out_activation_ == "softmax" and self.criterion is None and self._number("label_smoothing"):
             options["label_smoothing"] = self._number("label_smoothing")
         return options

@@ -39,7 +39,7 @@ def settings_of(estimator: Any, n: int | None, random: Any, incremental: bool) -
     if n is not None and batch_size > n and not auto:
         warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
     planned = int(estimator.max_iter)
-    seed = int(random.randint(2**31 - 1)) if estimator.dropout else 0
+    seed = int(random.randint(2**31 - 1)) if estimator.dropout or estimator.input_dropout else 0
     return Settings(
         max(planned, len(estimator._history) + 1) if incremental else planned, _optimizer(estimator), _rate(estimator),
         min(batch_size, n or batch_size), estimator.shuffle, seed,
@@ -47,7 +47,7 @@ def settings_of(estimator: Any, n: int | None, random: Any, incremental: bool) -
         order=order if estimator.shuffle else None, compile=check_compile(estimator.compile),
         options=estimator._options(), watch=estimator._watch,
         stop=estimator._has_converged if estimator.ensemble > 1 and not incremental else None,
-        accumulate=int(estimator.accumulate),
+        accumulate=int(estimator.accumulate), max_norm=estimator.max_norm and estimator._number("max_norm"),
     )  # fmt: skip
 
 

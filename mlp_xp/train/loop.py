@@ -59,6 +59,7 @@ from mlp_xp.train.members import (
 from mlp_xp.train.step import (
     Step,
     Sums,
+    Transform,
     make_gather,
     make_step,
     make_step_of_batches,
@@ -107,6 +108,8 @@ class Settings(NamedTuple):
     compile: Callable[[Any], Any] | bool | None = None
     options: TrainOptions = TrainOptions()
     accumulate: int = 1
+    max_norm: float | None = None
+    transform: Transform | None = None
 
 
 def train(
@@ -127,6 +130,8 @@ def train(
     tol: float = 0.0,
     alpha: float | Sequence[float] = 0.0,
     clip_norm: float | None = None,
+    max_norm: float | None = None,
+    transform: Transform | None = None,
     callbacks: Sequence[Callable[[Epoch], object]] = (),
     order: Callable[[int], Any] | None = None,
     compile: Callable[[Any], Any] | bool | None = None,  # noqa: A002 - the word for it in every library
@@ -161,6 +166,12 @@ def train(
         tol: the least improvement that counts.
         alpha: strength of scikit-learn's penalty ``alpha / 2S sum ||W||^2``, S the rows of the batch or their weight.
         clip_norm: gradients are scaled down to this norm, taken over all of them.
+        max_norm: after each step the incoming weights of each hidden unit are scaled down to this norm, see
+            ``optim.limit_norms``.
+        transform: ``transform(X, seed, first)`` makes other inputs of the rows (n, d_in) of a batch, in training only,
+            such as shifted images: a pure function of array API operations that can be compiled. ``seed`` changes with
+            every step and may be a 0-d array. ``first`` is how many rows of the step come before these, a 0-d array, or
+            None for none; ``dropout.uniform`` draws from both.
         callbacks: called with each ``Epoch`` before it is yielded; when one returns True, the epoch is the last.
         order: order(number) -> the rows on the host in the order of that epoch, in place of the seeded one.
         compile: True makes the step faster by what the array library offers: ``jax.jit``, or ``torch.compile``, which
@@ -233,6 +244,8 @@ def train(
         check_compile(compile),
         cast(TrainOptions, {**options, **penalties}),
         check_whole("accumulate", accumulate, 1),
+        _if_given(check_positive, "max_norm", max_norm),
+        _if_given(check_callable, "transform", transform, "lambda X, seed, first: X"),
     )
     criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
     networks, made = (start.params, len(start.history)) if isinstance(start, Epoch) else (start, 0)
@@ -354,14 +367,18 @@ def _step(xp: Namespace, params: Params, settings: Settings, n: int) -> Step:
     l2, l1 = (strength_of(xp, settings.options.get(name, 0.0), params[0]) for name in ("l2", "l1"))
     terms = terms._replace(criterion=of_any_range(terms.criterion), l2=l2, l1=l1)  # the data were looked at
     alpha = strength_of(xp, settings.alpha, params[0])
-    update = make_update(xp, terms, settings.optimizer, alpha, settings.clip_norm)
+    update = make_update(xp, terms, settings.optimizer, alpha, settings.clip_norm, settings.max_norm)
     if settings.accumulate == 1:
-        return cast(Step, compiled(xp, make_step(xp, terms, update), settings.compile))
-    rows, widest = _rows_of_step(n, settings), max([bias.shape[-1] for bias in params[1:-2:2]], default=0)
-    if terms.dropout and rows * widest >= 2**31:  # those of one batch are checked where its mask is made
+        step = make_step(xp, terms, update, settings.transform)
+        return cast(Step, compiled(xp, step, settings.compile))
+    dropped = [bias.shape[-1] for bias in params[1:-2:2] if terms.dropout]
+    dropped += [params[0].shape[-2]] if terms.input_dropout else []
+    rows, widest = _rows_of_step(n, settings), max(dropped, default=0)
+    if rows * widest >= 2**31:  # those of one batch are checked where its mask is made
         shape = (rows, widest)
         raise ValueError(f"dropout needs fewer than 2^31 entries in a layer's activations in a step, got shape {shape}")
-    gather, update = (compiled(xp, each, settings.compile) for each in (make_gather(xp, terms), update))
+    gather = make_gather(xp, terms, settings.transform)
+    gather, update = (compiled(xp, each, settings.compile) for each in (gather, update))
     return make_step_of_batches(gather, update, no_gradients(xp, params))
 
 

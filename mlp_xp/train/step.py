@@ -8,10 +8,11 @@ Before: ``dataset`` has the batches. Next: ``loop`` repeats the step.
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias, cast
 
+from mlp_xp._lib.arguments import described
 from mlp_xp._lib.namespace import device_of, persisted, wide_dtype
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.mlp import Objective, Terms, add_penalty_grads, objective_of, penalty, pull_back
-from mlp_xp.optim import Optimizer, State, clip_by_global_norm
+from mlp_xp.optim import Optimizer, State, clip_by_global_norm, limit_norms
 from mlp_xp.train.dataset import Batch
 
 
@@ -51,6 +52,9 @@ Step: TypeAlias = Callable[[Params, State, Sums, Any, float | Array, int | Array
 Update: TypeAlias = Callable[[Params, State, Sums, Gradients, float | Array], tuple[Params, State, Sums]]
 """``update(params, state, sums, gradients, rate) -> (params, state, sums)``."""
 
+Transform: TypeAlias = Callable[[Array, Any, Any], Array]
+"""``transform(X, seed, first) -> X``: other inputs (n, d_in) in place of the rows of a batch, see ``train``."""
+
 Gather: TypeAlias = Callable[[Params, Gradients, Batch, int | Array], Gradients]
 """``gather(params, gradients, batch, seed) -> gradients``: those of the batches before, with this one."""
 
@@ -79,8 +83,9 @@ def _as(xp: Namespace, part: Any, total: Array) -> Any:
 
 
 def _objective(
-    xp: Namespace, terms: Terms, params: Params, batch: Batch, seed: int | Array, first: Array | None = None
-) -> tuple[Objective, Any, Any]:
+    xp: Namespace, terms: Terms, params: Params, batch: Batch, seed: int | Array, first: Array | None = None,
+    transform: Transform | None = None,
+) -> tuple[Objective, Any, Any]:  # fmt: skip
     """The loss on a batch, and what ``weight`` and ``counts`` of ``Gradients`` are.
 
     Args:
@@ -90,11 +95,14 @@ def _objective(
         batch: its rows.
         seed: of the dropout masks.
         first: how many rows of the step come before these; None for none.
+        transform: see ``train``.
     """
     X, y, weight, rows, n = batch
     if rows is not None:
         X, y = xp.take(X, rows, axis=0), xp.take(y, rows, axis=0)
         weight = None if weight is None else xp.take(weight, rows, axis=-1)
+    if transform is not None:
+        X = _transformed(transform, X, seed, first)
     total: Any = float(X.shape[0])
     counts: Any = 1.0
     if n is not None:
@@ -110,9 +118,20 @@ def _objective(
     return objective_of(xp, terms, params, X, y, weight, seed, first), total, counts
 
 
+def _transformed(transform: Transform, X: Array, seed: int | Array, first: Array | None) -> Array:
+    """What ``transform`` makes of the rows of a batch. Raise unless it is an array like theirs."""
+    made = transform(X, seed, first)
+    kinds = [(getattr(each, "shape", None), getattr(each, "dtype", None)) for each in (X, made)]
+    if kinds[0] != kinds[1]:
+        expected = f"an array like X, {X.dtype} of shape {tuple(X.shape)}"
+        raise ValueError(f"transform must return {expected}, got {described(made)}")
+    return made
+
+
 def make_update(
-    xp: Namespace, terms: Terms, optimizer: Optimizer, alpha: float | Array | None, clip_norm: float | None
-) -> Update:
+    xp: Namespace, terms: Terms, optimizer: Optimizer, alpha: float | Array | None, clip_norm: float | None,
+    max_norm: float | None = None,
+) -> Update:  # fmt: skip
     """combine -> update: what follows the gradients of a step.
 
     Args:
@@ -120,7 +139,7 @@ def make_update(
         terms: of the objective.
         optimizer: see ``train``.
         alpha: strength of the penalty, as in ``train``, (k,) where those of k networks differ; None for no penalty.
-        clip_norm: see ``train``.
+        clip_norm, max_norm: see ``train``.
     """
 
     def combine(params: Params, of: Gradients) -> tuple[Array, Params, Array | None]:
@@ -142,6 +161,8 @@ def make_update(
     ) -> tuple[Params, State, Sums]:
         loss, grads, decay = combine(params, gradients)
         params, state = optimizer.update(params, grads, state, rate)
+        if max_norm is not None:
+            params = limit_norms(params, max_norm)
         n = _as(xp, gradients.rows, sums.objective)
         new = [sums.objective + _as(xp, loss, sums.objective) * n]
         new.append(sums.penalty if decay is None else sums.penalty + _as(xp, decay, sums.penalty) * n)
@@ -154,20 +175,21 @@ def make_update(
     return update
 
 
-def make_step(xp: Namespace, terms: Terms, update: Update) -> Step:
+def make_step(xp: Namespace, terms: Terms, update: Update, transform: Transform | None = None) -> Step:
     """The step of a run whose steps take one batch.
 
     Args:
         xp: the namespace of its arrays.
         terms: of the objective.
         update: from ``make_update``.
+        transform: see ``train``.
     """
     terms = terms._replace(l2=None, l1=None)
 
     def step(
         params: Params, state: State, sums: Sums, batch: Batch, rate: float | Array, seed: int | Array
     ) -> tuple[Params, State, Sums]:
-        at, weight, counts = _objective(xp, terms, params, batch, seed)
+        at, weight, counts = _objective(xp, terms, params, batch, seed, transform=transform)
         one, loss = xp.ones_like(at.loss), at.loss
         if batch.weight is not None:
             one, loss = one * counts, loss * counts
@@ -178,18 +200,19 @@ def make_step(xp: Namespace, terms: Terms, update: Update) -> Step:
     return step
 
 
-def make_gather(xp: Namespace, terms: Terms) -> Gather:
+def make_gather(xp: Namespace, terms: Terms, transform: Transform | None = None) -> Gather:
     """The function that adds a batch to the gradients of a step that takes several.
 
     Args:
         xp: the namespace of its arrays.
         terms: of the objective.
+        transform: see ``train``.
     """
     terms = terms._replace(l2=None, l1=None)
 
     def gather(params: Params, gradients: Gradients, batch: Batch, seed: int | Array) -> Gradients:
         before = cast(Array, gradients.rows)
-        at, weight, counts = _objective(xp, terms, params, batch, seed, before)
+        at, weight, counts = _objective(xp, terms, params, batch, seed, before, transform)
         own = _as(xp, weight * counts, cast(Array, gradients.weight))
         total = gradients.weight + own
         counts = xp.astype(total > 0.0, at.loss.dtype)

@@ -59,6 +59,10 @@ BAD = [
         "--dropout 0",
     ),
     ("train iris --solver newton-cg --dropout 0.2", "step, without --dropout 0.2: it needs --dropout 0"),
+    ("train iris --solver lbfgs --input-dropout 0.2", "without --input-dropout 0.2: it needs --input-dropout 0"),
+    ("train iris --input-dropout 1", "--input-dropout must be a number of at least 0 and below 1, got 1.0$"),
+    ("train iris --max-norm 0", "--max-norm must be a number above 0, got 0.0$"),
+    ("train iris --solver lbfgs --max-norm 1", "--max-norm needs a stochastic solver: lbfgs minimises without"),
     (
         "train iris --preset best --ensemble 1",
         "--folds, which --preset best sets, needs --ensemble 2 or more, got 1; --no-folds goes without",

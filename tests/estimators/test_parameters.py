@@ -47,6 +47,8 @@ def test_parameters_and_defaults_are_scikit_learns_and_more():
         ({"activation": "rellu"}, "activation"),
         ({"solver": "newton"}, "solver"),
         ({"dropout": 1.0}, "dropout"),
+        ({"input_dropout": 1.0}, "'input_dropout' parameter of MLPClassifier must be a float in the range"),
+        ({"max_norm": 0.0}, "'max_norm' parameter of MLPClassifier must be None or a float in the range"),
         ({"learning_rate": "cosin"}, "learning_rate"),
         ({"alpha": -1}, "alpha"),
         ({"accumulate": 0}, r"'accumulate' parameter of MLPClassifier must be an int in the range \[1, inf\). Got 0"),
@@ -54,7 +56,9 @@ def test_parameters_and_defaults_are_scikit_learns_and_more():
             {"accumulate": 1.5},
             r"'accumulate' parameter of MLPClassifier must be an int in the range \[1, inf\). Got 1.5",
         ),
-        ({"solver": "lbfgs", "dropout": 0.5}, "dropout needs a stochastic solver"),
+        ({"solver": "lbfgs", "dropout": 0.5}, "^dropout needs a stochastic solver"),
+        ({"solver": "lbfgs", "input_dropout": 0.5}, "^input_dropout needs a stochastic solver: lbfgs can't minimise a"),
+        ({"solver": "newton-cg", "max_norm": 1.0}, "^max_norm needs a stochastic solver: newton-cg minimises without"),
         ({"activation": ["relu", "tanh"]}, "one per hidden layer"),
         ({"early_stopping": True, "validation_fraction": 0.001}, "validation set is too small"),
     ],
@@ -62,6 +66,19 @@ def test_parameters_and_defaults_are_scikit_learns_and_more():
 def test_bad_parameters_are_refused(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         MLPClassifier(max_iter=2, **options).fit(*iris())
+
+
+@pytest.mark.only("numpy")
+def test_dropout_of_inputs_and_the_constraint_are_those_of_the_loop():
+    X, y = iris()
+    options = {"hidden_layer_sizes": (8,), "max_iter": 5, "random_state": 0, "learning_rate_init": 0.05}
+    limited = MLPClassifier(max_norm=0.7, **options).fit(X, y)
+    assert np.linalg.norm(limited.coefs_[0], axis=0).max() <= 0.7 * (1 + 1e-15)
+    assert np.linalg.norm(MLPClassifier(**options).fit(X, y).coefs_[0], axis=0).max() > 0.7
+    dropped = [MLPClassifier(input_dropout=0.5, **options | {"random_state": seed}).fit(X, y) for seed in (0, 0, 1)]
+    losses = [each.loss_ for each in dropped]
+    assert losses[0] == losses[1] != losses[2]
+    assert losses[0] != limited.loss_
 
 
 # --- one table -------------------------------------------------------------------------------------------------------

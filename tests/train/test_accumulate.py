@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import textbook
+from array_api_compat import array_namespace
 
 import mlp_xp as mx
 from mlp_xp import checkpoint, optim, schedules
@@ -76,6 +77,12 @@ def assert_accumulates(host, data, params, put, batch_size, accumulate, large=No
 
 # --- the large batch's run ---------------------------------------------------------------------------------------
 
+
+def shaken(X, seed, first):
+    """A transform: other inputs in each step, of which each row has its own."""
+    return X + mx.dropout.uniform(array_namespace(X), X.shape, seed, 0, X, first)
+
+
 SIZES_OF_STEPS = {"even": (5, 2), "a smaller end": (4, 3), "a batch that is smaller": (3, 4), "one step": (7, 100)}
 
 RUNS = {
@@ -83,6 +90,8 @@ RUNS = {
     "dropout": {"dropout": 0.4},
     "a schedule": {"lr": schedules.warm_up(schedules.cosine(0.3), 3)},
     "penalties": {"l2": 0.1, "l1": 0.01, "alpha": 2.0},
+    "dropout of inputs, and a constraint": {"input_dropout": 0.3, "max_norm": 0.7},
+    "a transform": {"transform": shaken},
     "clipping": {"clip_norm": 0.1, "alpha": 1.0},
     "clipping that leaves gradients alone": {"clip_norm": 100.0},
     "weights": {"sample_weight": ROWS, "alpha": 1.0, "l2": 0.1},
@@ -189,6 +198,11 @@ def test_a_step_with_more_entries_than_masks_have_is_refused(put):
     words = r"dropout needs fewer than 2\^31 entries in a layer's activations in a step, got shape \(65536, 32768\)"
     with pytest.raises(ValueError, match=words):
         next(train(X, y, params, **options, accumulate=2**15))
+    wide = tuple(map(put, mx.init_params((2**15, 1), seed=0)))
+    options = {**options, "dropout": 0.0, "input_dropout": 0.5}
+    X = scipy.sparse.csr_matrix((2**16, 2**15))
+    with pytest.raises(ValueError, match=words):
+        next(train(X, y, wide, **options, accumulate=2**15))
 
 
 # --- going on, and compiled --------------------------------------------------------------------------------------

@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 import scipy.sparse
 import textbook
+from array_api_compat import array_namespace
+from marks import EAGER
 
 import mlp_xp as mx
 from mlp_xp import optim, schedules
+from mlp_xp.dropout import uniform
 from mlp_xp.train import Diverged, Epoch, Interrupted, is_sparse, train
 from mlp_xp.train import evaluate as evaluate_module
 from mlp_xp.train.evaluate import evaluate
@@ -107,6 +110,46 @@ def test_dropout_masks_advance_with_every_step(put, host):
         losses = [textbook.objective(*row, *theirs, dropout=0.5, seed=first + i) for i, row in enumerate(rows)]
         np.testing.assert_allclose(epoch.last.loss, np.mean(losses), rtol=1e-13)
     assert len({epoch.last.loss for epoch in epochs}) == 3
+
+
+@EAGER
+def test_after_each_step_hidden_units_are_within_the_limit(data, params, host):
+    """Two steps of plain descent, each followed by the constraint, written out."""
+    (epoch,) = train(*data, params, **SGD, epochs=1, batch_size=3, shuffle=False, max_norm=0.7)
+    expected = textbook.parameters()
+    for rows in (slice(0, 3), slice(3, 6)):
+        grads = textbook.gradients(textbook.batch()[rows], textbook.labels()[rows], *expected)
+        W1, *rest = [p - 0.5 * g for p, g in zip(expected, grads, strict=True)]
+        norms = np.linalg.norm(W1, axis=0)
+        assert norms.max() > 0.7
+        expected = [W1 * np.minimum(1.0, 0.7 / norms), *rest]
+    for ours, theirs in zip(epoch.params, expected, strict=True):
+        assert textbook.relative_error(host(ours), theirs) <= 1e-13
+
+
+def shaken(X, seed, first):
+    """A transform, which can be compiled: other inputs in each step."""
+    return X + uniform(array_namespace(X), X.shape, seed, 0, X, first)
+
+
+@EAGER
+def test_a_transform_changes_the_inputs_of_each_step_and_no_others(xp, data, params, put, host):
+    seeds = []
+
+    def noting(X, seed, first):
+        seeds.append(seed)
+        return shaken(X, seed, first)
+
+    options = {**SGD, "shuffle": False, "seed": 5, "dropout": 0.3}
+    (epoch,) = train(*data, params, **options, epochs=1, batch_size=4, transform=noting, validation=data)
+    first = int(np.random.default_rng((5, 1)).integers(2**31))
+    assert seeds == [first, first + 1]  # those of the dropout masks
+    X, y = data
+    parts = [(shaken(X[:4, :], first, None), y[:4]), (shaken(X[4:, :], first + 1, None), y[4:])]
+    del options["shuffle"]
+    (other,) = train(parts, None, params, **options, epochs=1, validation=data)
+    assert_there(host, epoch.params, [host(p) for p in other.params])
+    assert epoch.last.val_loss == pytest.approx(other.last.val_loss, rel=1e-13)  # of the inputs as they are
 
 
 @pytest.mark.parametrize("criterion", textbook.CRITERIA)
@@ -746,6 +789,7 @@ def test_jax_traces_a_step_once_for_each_size_of_batch(data, params, host):
         return jax.jit(counted)
 
     options = {"epochs": 3, "batch_size": 4, "dropout": 0.25, "alpha": 0.1, "lr": schedules.cosine(0.1)}
+    options |= {"input_dropout": 0.2, "max_norm": 0.8, "transform": shaken}
     *_, eager = train(*data, params, **options)
     *_, compiled = train(*data, params, **options, compile=compiler)
     assert traced == [4, 2]
@@ -758,6 +802,7 @@ def test_torch_compiles_a_step_whole(data, params, host):
     import torch
 
     options = {"epochs": 2, "batch_size": 4, "dropout": 0.25, "alpha": 0.1, "lr": schedules.cosine(0.1)}
+    options |= {"input_dropout": 0.2, "max_norm": 0.8, "transform": shaken}
     *_, eager = train(*data, params, **options)
     # the test is about the graph; aot_eager runs it without a C++ compiler
     whole = functools.partial(torch.compile, fullgraph=True, backend="aot_eager")
@@ -829,6 +874,24 @@ REFUSED = {
     "a negative seed": ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
     "a negative alpha": ({"alpha": -1.0}, ValueError, "alpha must be at least 0 and finite, got -1.0"),
     "a norm of 0": ({"clip_norm": 0.0}, ValueError, "clip_norm must be positive, got 0.0"),
+    "a limit of 0": ({"max_norm": 0}, ValueError, "max_norm must be positive, got 0"),
+    "a limit in words": ({"max_norm": "c"}, TypeError, "max_norm must be a number, got 'c'"),
+    "no inputs left": ({"input_dropout": 1.0}, ValueError, "input_dropout must be at least 0 and below 1, got 1.0"),
+    "a transform by its name": (
+        {"transform": "shift"},
+        TypeError,
+        "transform must be a function such as lambda X, seed",
+    ),
+    "a transform that drops a row": (
+        {"transform": lambda X, seed, first: X[1:, :]},
+        ValueError,
+        "transform must return an array like X, ",
+    ),
+    "a transform without a result": (
+        {"transform": lambda X, seed, first: None},
+        ValueError,
+        "transform must return an array like X, ",
+    ),
     "negative patience": ({"patience": -1}, ValueError, "patience must be at least 0 and finite, got -1"),
     "a tol of NaN": ({"patience": 1, "tol": math.nan}, ValueError, "tol must be at least 0 and finite, got nan"),
     "a rate by its name": ({"lr": "adaptive"}, TypeError, "lr must be a number, got 'adaptive'"),
@@ -891,6 +954,8 @@ NUMBERS = {
     "l2": (0.25, np.float64(0.25)),
     "l1": (0.25, np.float64(0.25)),
     "dropout": (0.25, np.float64(0.25)),
+    "input_dropout": (0.25, np.float64(0.25)),
+    "max_norm": (0.75, np.float64(0.75)),
     "label_smoothing": (0.125, np.float64(0.125)),
     "validation": (0.5, np.float64(0.5)),
     "patience": (2, np.uint8(2)),

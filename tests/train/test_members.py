@@ -66,7 +66,7 @@ WEIGHTS = np.random.default_rng(1).integers(0, 3, (K, 20)).astype(float)
 # what is said for each member, as a tuple, and what is said for all
 RUNS = {
     "one rate for all": {"lr": 0.05, "dropout": 0.3},
-    "rates": {"lr": (0.5, 0.05, 0.005), "clip_norm": 0.3},
+    "rates": {"lr": (0.5, 0.05, 0.005), "clip_norm": 0.3, "input_dropout": 0.2, "max_norm": 0.6},
     "schedules": {"lr": (schedules.cosine(0.1), 0.05, schedules.warm_up(schedules.constant(0.1), 3))},
     "a schedule that reads its own losses": {"lr": schedules.adaptive(0.3, patience=0, tol=0.05), "alpha": 0.1},
     "penalties": {"lr": 0.1, "alpha": (0.0, 0.5, 2.0), "l2": (0.1, 0.0, 0.01), "l1": [0.0, 0.01, 0.1]},
