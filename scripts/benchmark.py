@@ -105,20 +105,29 @@ def seconds_of(run: Run, wait: Callable[[Any], object], count: int) -> float:
 # --- the parent ----------------------------------------------------------------------------------------------------
 
 
-def bytes_of(setting: Setting, workload: str) -> int:
-    """About what a side needs: data, six arrays of hidden activations, eight of weights."""
+def bytes_of(setting: Setting, workload: str) -> tuple[int, int]:
+    """About what a side keeps (data, weights and what an optimizer remembers), and what a run takes besides."""
     n, d_in, d_h, d_out = setting.size
-    rows = n * (EPOCH_STEPS if workload == "epoch" else 1)
-    numbers = 2 * rows * d_in + 6 * n * (d_h + d_out) + 8 * d_h * (d_in + d_out)
-    return numbers * np.dtype(setting.dtype).itemsize
+    rows, width = n * (EPOCH_STEPS if workload == "epoch" else 1), np.dtype(setting.dtype).itemsize
+    weights = d_h * (d_in + d_out)
+    return width * (rows * d_in + 4 * weights), width * (6 * n * (d_h + d_out) + 4 * weights)
 
 
 def free_bytes(device: str) -> int:
     """Free memory of the host, or of the first GPU."""
-    if device == "cpu":
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    command = ("nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits")
-    return int(subprocess.check_output(command, text=True).split()[0]) * 2**20
+    if device != "cpu":
+        command = ("nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits")
+        return int(subprocess.check_output(command, text=True).split()[0]) * 2**20
+    meminfo = Path("/proc/meminfo")  # what is free once caches are given back; elsewhere what is free now
+    lines = meminfo.read_text().splitlines() if meminfo.exists() else []
+    available = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    return available[0] if available else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def fit_together(setting: Setting, workloads: Sequence[str], sides: int, free: int) -> bool:
+    """Whether all sides can be alive at once. On a GPU libraries keep what a run took, on the host they return it."""
+    kept, taken = zip(*(bytes_of(setting, workload) for workload in workloads), strict=True)
+    return bool(sides * sum(kept) + max(taken) * (1 if setting.device == "cpu" else sides) <= free)
 
 
 def agree(setting: Setting, theirs: list[float], ours: list[float]) -> bool:
@@ -215,21 +224,23 @@ def _try(call: Any) -> Any:
 
 def measure(setting: Setting, workloads: Sequence[str], plan: Plan) -> list[dict[str, Any]]:
     """The rows of a setting, over several sets of fresh processes."""
-    unit, free, together = Unit(setting, workloads), free_bytes(setting.device), plan.sides
+    unit, free = Unit(setting, workloads), free_bytes(setting.device)
+    sides = [side for side in plan.sides if not {*workloads}.isdisjoint(SIDES[side].workloads)]
+    fitting = [workload for workload in workloads if sum(bytes_of(setting, workload)) <= free]
     for workload in workloads:
-        need = bytes_of(setting, workload)
-        if need > free:
-            for side in plan.sides:
-                unit.refused[workload][side] = "does not fit"
-            gigabytes = f"about {need / 2**30:.1f} GB, {free / 2**30:.1f} are free"
-            print(f"    {workload} at {setting.size} in {setting.dtype} does not fit: it takes {gigabytes}", flush=True)
-        for side, _ in (pair for pair in plan.without if pair[1] == workload):
+        if workload not in fitting:
+            unit.refused[workload] = dict.fromkeys(sides, "does not fit")
+            need = f"about {sum(bytes_of(setting, workload)) / 2**30:.1f} GB, {free / 2**30:.1f} are free"
+            print(f"    {workload} at {setting.size} in {setting.dtype} does not fit: it takes {need}", flush=True)
+    for side, workload in plan.without:
+        if workload in workloads:
             unit.refused[workload][side] = "left out of --quick"
-    needs = [bytes_of(setting, workload) for workload in workloads if len(unit.refused[workload]) < len(plan.sides)]
-    # where all sides together would not fit, one lives at a time; the rounds are then not interleaved
-    groups = [[side] for side in together] if sum(needs) * len(together) > free else [together]
+    groups = [sides]
+    if fitting and not fit_together(setting, fitting, len(sides), free):
+        print("    not all sides fit at once: one runs after the other", flush=True)
+        groups = [[side] for side in sides]
     for _ in range(plan.processes):  # the place of arrays in memory favours one side for as long as a process lives
-        for group in groups if needs else []:
+        for group in groups if fitting else []:
             unit.run(group, plan.rounds)
     return unit.rows()
 
@@ -422,6 +433,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Iterable[str] | None = None) -> int:
     """Time, print, save, draw; 1 where results of two sides did not agree."""
     options = parser().parse_args(None if arguments is None else list(arguments))
+    if options.device != "cpu" and machine()["gpu"] is None:
+        parser().error(f"--device {options.device} takes an NVIDIA GPU, and nvidia-smi finds none")
     if options.device == "cpu" and options.precision != ["float32"]:
         parser().error("--precision other than float32 takes a GPU: --device cuda")
     if options.quick:

@@ -122,12 +122,14 @@ def test_the_table_and_the_picture_show_every_side(tmp_path: Path) -> None:
     [
         (["--sizes", "32,4"], "a size must be four whole numbers n,D,H,C such as 32,4,16,3, got '32,4'"),
         (["--only", "sgdd"], "got 'sgdd'"),
+        (["--device", "cuda"], "--device cuda takes an NVIDIA GPU, and nvidia-smi finds none"),
         (["--precision", "tf32"], "--precision other than float32 takes a GPU: --device cuda"),
     ],
 )
 def test_what_is_asked_wrongly_is_refused_in_one_sentence(
-    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(benchmark, "_said_by", lambda *command: None)  # a machine without a GPU
     with pytest.raises(SystemExit):
         benchmark.main(arguments)
     assert sentence in capsys.readouterr().err
