@@ -44,7 +44,8 @@ CHECKED = {"sgd": 5, "adam": 5, "epoch": 2}  # results that must agree before an
 # a thousand times the cost of the clock and the pipe, and shorter than the load of a machine takes to change
 BATCH_SECONDS = 0.05
 PAUSE_SECONDS = 0.1  # the other sides' idle threads spin for a while before they sleep
-WORKLOAD_SECONDS = 120.0  # of all rounds of a workload at a size, in one set of processes; three rounds at least
+WORKLOAD_SECONDS = 120.0  # of all rounds of a workload at a size, in one set of processes
+LEAST_ROUNDS = 3
 
 
 class Plan(NamedTuple):
@@ -159,8 +160,12 @@ class Unit:
         """One set of processes, one for each side: ready them, compare their first results, time them in turn."""
         workers = {side: Worker(work, side) for side in sides}
         try:
-            for workload in self.workloads:
-                self._time(workload, self._ready(workload, workers), rounds)
+            ready = {workload: self._ready(workload, workers) for workload in self.workloads}
+            counts = {workload: self._counts(workload, ready[workload], rounds) for workload in self.workloads}
+            for turn in range(rounds):  # workloads take turns too, so that one can be compared with another
+                for workload, (own_rounds, own) in counts.items():
+                    if turn < own_rounds:
+                        self._round(workload, ready[workload], own, backwards=turn % 2 == 1)
         finally:
             for worker in workers.values():
                 worker.stop()
@@ -193,17 +198,20 @@ class Unit:
             ready[side] = able[side]
         return ready
 
-    def _time(self, workload: str, ready: dict[str, Worker], rounds: int) -> None:
-        """Rounds of all sides in turn; the order is reversed from round to round."""
+    def _counts(self, workload: str, ready: dict[str, Worker], rounds: int) -> tuple[int, dict[str, int]]:
+        """How many rounds there are, and the runs of each side in one: fewer rounds where a run is long."""
         trial = self._asked(workload, {side: (worker, 1) for side, worker in ready.items()})
         counts = {side: 1 + int(BATCH_SECONDS / seconds) for side, seconds in trial.items()}
         # a batch is run, a quarter of it before
         each = sum(PAUSE_SECONDS + (1.25 * counts[side] + 1) * trial[side] for side in counts)
-        for turn in range(max(3, min(rounds, int(WORKLOAD_SECONDS / each))) if counts else 0):
-            order = [side for side in counts if side not in self.refused[workload]][:: -1 if turn % 2 else 1]
-            answers = self._asked(workload, {side: (ready[side], counts[side]) for side in order})
-            for side, seconds in answers.items():
-                self.seconds[workload].setdefault(side, []).append(float(f"{seconds:.4g}"))
+        return max(min(rounds, LEAST_ROUNDS), min(rounds, int(WORKLOAD_SECONDS / max(each, PAUSE_SECONDS)))), counts
+
+    def _round(self, workload: str, ready: dict[str, Worker], counts: dict[str, int], backwards: bool) -> None:
+        """A batch of each side in turn; the order is reversed from round to round."""
+        order = [side for side in counts if side not in self.refused[workload]][:: -1 if backwards else 1]
+        answers = self._asked(workload, {side: (ready[side], counts[side]) for side in order})
+        for side, seconds in answers.items():
+            self.seconds[workload].setdefault(side, []).append(float(f"{seconds:.4g}"))
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each workload: seconds of every round of every side, in one order on all."""
