@@ -1,15 +1,17 @@
-"""Time ``train_step`` against the textbook's plain-NumPy code, and ``from mlp_xp import *`` against ``import numpy``.
+"""Time mlp_xp against what a user would pick instead: steps, an epoch, prediction, the gradient check, the import.
 
-    python scripts/benchmark.py [--backend torch --device cuda] [--jit] [--save FILE.json]
+    python scripts/benchmark.py [--quick] [--device cuda] [--save FILE.json] [--plot FILE.png]
+    python scripts/benchmark.py --only ours-numpy textbook sgd 32,4,16,3
 
-Each side runs in a process of its own, because the threads of two libraries disturb each other. The parent process asks
-the two in turn for a batch of steps, so that other load on the machine slows both. Method: scripts/results/README.md.
+Each side of ``benchmark_sides`` runs in a process of its own, because the threads of two libraries disturb each other.
+The parent asks them in turn for a batch of steps, so that other load on the machine slows all. What is not installed or
+does not fit is said in one line, and the rest goes on. With --save a run that was stopped goes on where it was.
+Method: scripts/results/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import platform
@@ -17,220 +19,241 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from importlib import metadata
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from worker import Worker
+from benchmark_report import plot, row_line, tables, targets
+from benchmark_sides import EPOCH_STEPS, PRECISIONS, SIDES, WORKLOADS, Run, Setting, make, number, prepare_process
+from worker import Stopped, Worker
 
-Array: TypeAlias = NDArray[Any]
+from mlp_xp._lib.arguments import first_line
+from mlp_xp._lib.files import write_whole
 
-# (n, d_in, d_h, d_out) -> how many times the textbook's time a step on NumPy may take
-LIMITS = {
-    (128, 784, 256, 10): 1.05,
-    (256, 784, 800, 10): 1.05,
-    (1024, 784, 1024, 10): 1.05,
-    (128, 64, 64, 10): 1.25,
-    (32, 4, 16, 3): 1.4,
-}
-IMPORT_LIMIT_MS = 60.0
-LEARNING_RATE = 0.1
-CHECKED_STEPS = 5  # the losses of both sides must agree on these before anything is timed
+SIZES = [
+    (32, 4, 16, 3), (128, 64, 64, 10), (128, 784, 256, 10), (256, 784, 800, 10), (1024, 784, 1024, 10),
+    (4096, 784, 4096, 10),
+]  # fmt: skip
+SIZES_OF_GPU = [(16384, 4096, 4096, 1000), (65536, 4096, 16384, 1000)]
+CHECKED = {"sgd": 5, "adam": 5, "epoch": 2}  # results that must agree before anything is timed; elsewhere one
 # a thousand times the cost of the clock and the pipe, and shorter than the load of a machine takes to change
 BATCH_SECONDS = 0.05
-PAUSE_SECONDS = 0.1
-PAIRS = 5
-NAMESPACES = {"jax": "jax.numpy", "dask": "dask.array"}  # elsewhere the library is the namespace
+PAUSE_SECONDS = 0.1  # the other sides' idle threads spin for a while before they sleep
+WORKLOAD_SECONDS = 120.0  # of all rounds of a workload at a size, in one set of processes
+LEAST_ROUNDS = 3
 
 
-# --- the textbook ------------------------------------------------------------------------------------------------
+class Plan(NamedTuple):
+    """What is timed: for each setting its workloads; the sides; rounds in each of so many sets of processes."""
+
+    units: list[tuple[Setting, list[str]]]
+    sides: list[str]
+    rounds: int
+    processes: int
+    without: frozenset[tuple[str, str]] = frozenset()  # pairs (side, workload) that compile for too long
 
 
-def sigmoid(z: Array) -> Array:
-    """``1 / (1 + exp(-z))``, elementwise."""
-    a: Array = 1 / (1 + np.exp(-z))
-    return a
+# --- a worker ------------------------------------------------------------------------------------------------------
 
 
-def softmax(z: Array) -> Array:
-    """``exp(z) / sum(exp(z))`` of each row."""
-    e: Array = np.exp(z - np.max(z, axis=1, keepdims=True))
-    p: Array = e / np.sum(e, axis=1, keepdims=True)
-    return p
+class Refusal(NamedTuple):
+    """Why a side does not take part, in one sentence."""
+
+    reason: str
 
 
-def forward(X: Array, W1: Array, b1: Array, W2: Array, b2: Array) -> tuple[Array, dict[str, Array]]:
-    """Probabilities (n, d_out), and what ``backward`` needs."""
-    z1 = X @ W1 + b1
-    a1 = sigmoid(z1)
-    z2 = a1 @ W2 + b2
-    p = softmax(z2)
-    return p, {"X": X, "a1": a1, "p": p}
+def work(pipe: Connection, side: str) -> None:
+    """Answer requests: ``(workload, setting)`` with the first results, ``(workload, count)`` with seconds of a run."""
+    ready: dict[str, tuple[Run, Callable[[Any], object]]] = {}
+    with suppress(EOFError, ConnectionError, KeyboardInterrupt):  # the parent has ended
+        while request := pipe.recv():
+            try:
+                answer = answer_to(side, ready, *request)
+            except Exception as error:
+                answer = Refusal(f"{type(error).__name__}: {first_line(error)[:160]}")
+            pipe.send(answer)
 
 
-def cross_entropy(p: Array, y: Array) -> Any:
-    """The mean of ``-log p`` of the labels."""
-    return -np.mean(np.log(p[np.arange(len(y)), y]))
+def answer_to(side: str, ready: dict[str, Any], workload: str, asked: Setting | int) -> Any:
+    """The answer to one request; ``ready`` has the workloads that were readied."""
+    if isinstance(asked, Setting):
+        prepare_process(asked)
+        ready[workload] = make(side, workload, asked)
+        return [number(ready[workload][0]()[0]) for _ in range(CHECKED.get(workload, 1))]
+    time.sleep(PAUSE_SECONDS)
+    run, wait = ready[workload]
+    return seconds_of(run, wait, asked)
 
 
-def backward(cache: dict[str, Array], y: Array, W2: Array) -> tuple[Array, Array, Array, Array]:
-    """``(dW1, db1, dW2, db2)`` of the mean cross-entropy."""
-    X, a1, p = cache["X"], cache["a1"], cache["p"]
-    n = len(y)
-    dz2 = p.copy()
-    dz2[np.arange(n), y] -= 1
-    dz2 /= n
-    dW2 = a1.T @ dz2
-    db2 = np.sum(dz2, axis=0)
-    da1 = dz2 @ W2.T
-    dz1 = da1 * a1 * (1 - a1)
-    dW1 = X.T @ dz1
-    db1 = np.sum(dz1, axis=0)
-    return dW1, db1, dW2, db2
+def seconds_of(run: Run, wait: Callable[[Any], object], count: int) -> float:
+    """Seconds of one run, over so many; the device has finished before the clock is read."""
+    arrays = None
+    for _ in range(1 + count // 4):  # not timed: caches fill
+        arrays = run()
+    wait(arrays)
+    began = time.perf_counter()
+    for _ in range(count):
+        arrays = run()
+    wait(arrays)
+    return (time.perf_counter() - began) / count
 
 
-def train_step(X: Array, y: Array, W1: Array, b1: Array, W2: Array, b2: Array, lr: float) -> Any:
-    """One step of gradient descent, in place; returns the loss before it."""
-    p, cache = forward(X, W1, b1, W2, b2)
-    loss = cross_entropy(p, y)
-    dW1, db1, dW2, db2 = backward(cache, y, W2)
-    W1 -= lr * dW1
-    b1 -= lr * db1
-    W2 -= lr * dW2
-    b2 -= lr * db2
-    return loss
+# --- the parent ----------------------------------------------------------------------------------------------------
 
 
-# --- the two sides: (size, dtype) -> step() -> loss, and wait() until the device has done all steps so far ---------
+def bytes_of(setting: Setting, workload: str) -> tuple[int, int]:
+    """About what a side keeps (data, weights and what an optimizer remembers), and what a run takes besides."""
+    n, d_in, d_h, d_out = setting.size
+    rows, width = n * (EPOCH_STEPS if workload == "epoch" else 1), np.dtype(setting.dtype).itemsize
+    weights = d_h * (d_in + d_out)
+    return width * (rows * d_in + 4 * weights), width * (6 * n * (d_h + d_out) + 4 * weights)
 
 
-def problem(size: tuple[int, ...], dtype: str) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """``X, y, W1, b1, W2, b2``, the same on both sides."""
-    n, d_in, d_h, d_out = size
-    random = np.random.default_rng(0)
-    X, y = random.random((n, d_in)), random.integers(0, d_out, n)
-    W1, W2 = random.normal(0, d_in**-0.5, (d_in, d_h)), random.normal(0, d_h**-0.5, (d_h, d_out))
-    X, W1, b1, W2, b2 = (array.astype(dtype) for array in (X, W1, np.zeros(d_h), W2, np.zeros(d_out)))
-    return X, y, W1, b1, W2, b2
+def free_bytes(device: str) -> int:
+    """Free memory of the host, or of the first GPU."""
+    if device != "cpu":
+        command = ("nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits")
+        return int(subprocess.check_output(command, text=True).split()[0]) * 2**20
+    meminfo = Path("/proc/meminfo")  # what is free once caches are given back; elsewhere what is free now
+    lines = meminfo.read_text().splitlines() if meminfo.exists() else []
+    available = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    return available[0] if available else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def textbook(size: tuple[int, ...], dtype: str) -> tuple[Callable[[], Any], Callable[[], None]]:
-    """The functions above."""
-    X, y, W1, b1, W2, b2 = problem(size, dtype)
-    return lambda: train_step(X, y, W1, b1, W2, b2, LEARNING_RATE), lambda: None
+def fit_together(setting: Setting, workloads: Sequence[str], sides: int, free: int) -> bool:
+    """Whether all sides can be alive at once. On a GPU libraries keep what a run took, on the host they return it."""
+    kept, taken = zip(*(bytes_of(setting, workload) for workload in workloads), strict=True)
+    return bool(sides * sum(kept) + max(taken) * (1 if setting.device == "cpu" else sides) <= free)
 
 
-def library(
-    backend: str, device: Any, jit: bool, size: tuple[int, ...], dtype: str
-) -> tuple[Callable[[], Any], Callable[[], None]]:
-    """``mlp_xp.train_step`` on a backend."""
-    from array_api_compat import array_namespace
-
-    import mlp_xp
-
-    update: Callable[..., Any] = partial(mlp_xp.train_step, lr=LEARNING_RATE)
-    module = importlib.import_module(backend)
-    if backend == "jax":
-        module.config.update("jax_enable_x64", True)
-        module.config.update("jax_default_matmul_precision", "float32")  # as precise as the others, without TF32
-        device = module.devices(device)[0]
-        update = module.jit(update) if jit else update
-    elif backend == "torch" and jit:
-        module.compiler.reset()  # torch compiles one function a few times, then gives up: every size starts anew
-        update = module.compile(update)
-    elif backend == "dask":
-        update = persisted(module, update)
-
-    xp = array_namespace(importlib.import_module(NAMESPACES.get(backend, backend)).empty(0))
-    X, y, *given = (xp.asarray(array, device=device) for array in problem(size, dtype))
-    params = tuple(given)
-
-    def step() -> Any:
-        nonlocal params
-        loss, params = update(X, y, *params)
-        return loss
-
-    def wait() -> None:
-        if backend == "jax":
-            module.block_until_ready(params)
-        elif backend == "torch" and X.is_cuda:
-            module.cuda.synchronize()
-        elif backend == "cupy":
-            module.cuda.Device().synchronize()
-
-    return step, wait
+def agree(setting: Setting, theirs: list[float], ours: list[float]) -> bool:
+    """Whether two sides take the same steps, by their first results."""
+    # every library adds the products of a sum in an order of its own, and each product is rounded
+    eps = PRECISIONS[setting.precision][3] if setting.dtype == "float32" else float(np.finfo(setting.dtype).eps)
+    return bool(np.allclose(ours, theirs, rtol=max(setting.size) * eps, atol=0.0))
 
 
-def persisted(dask: Any, update: Callable[..., Any]) -> Callable[..., Any]:
-    """``update``, computed at once: a lazy step would be timed without its work, and its graph would grow."""
+class Unit:
+    """A setting with its workloads: what was measured, who is left out and why, which results must be equal."""
 
-    def computed(*arrays: Any) -> Any:
-        loss, params = update(*arrays)
-        loss, *params = dask.persist(loss, *params)
-        return loss, params
+    def __init__(self, setting: Setting, workloads: Sequence[str]) -> None:
+        self.setting, self.workloads = setting, workloads
+        self.seconds: dict[str, dict[str, list[float]]] = {workload: {} for workload in workloads}
+        self.refused: dict[str, dict[str, str]] = {workload: {} for workload in workloads}
+        self.reference: dict[str, tuple[str, list[float]]] = {}
 
-    return computed
+    def refuse(self, workload: str, side: str, reason: str) -> None:
+        """Leave a side out of a workload, and say so."""
+        known = any(reasons.get(side) == reason for reasons in self.refused.values())
+        self.refused[workload][side] = reason
+        self.seconds[workload].pop(side, None)
+        if known:  # said of another workload
+            return
+        print(f"    {side}, {workload} at {self.setting.size} in {self.setting.dtype}: {reason}", flush=True)
+
+    def run(self, sides: Sequence[str], rounds: int) -> None:
+        """One set of processes, one for each side: ready them, compare their first results, time them in turn."""
+        workers = {side: Worker(work, side) for side in sides}
+        try:
+            ready = {workload: self._ready(workload, workers) for workload in self.workloads}
+            counts = {workload: self._counts(workload, ready[workload], rounds) for workload in self.workloads}
+            for turn in range(rounds):  # workloads take turns too, so that one can be compared with another
+                for workload, (own_rounds, own) in counts.items():
+                    if turn < own_rounds:
+                        self._round(workload, ready[workload], own, backwards=turn % 2 == 1)
+        finally:
+            for worker in workers.values():
+                worker.stop()
+
+    def _asked(self, workload: str, requests: dict[str, tuple[Worker, Any]], at_once: bool = False) -> dict[str, Any]:
+        """The answers of the sides; one that refuses, or whose process has ended, is left out from now on."""
+        answers = {}
+        for each in [list(requests)] if at_once else [[side] for side in requests]:
+            for side in each:
+                answers[side] = _try(lambda side=side: requests[side][0].send((workload, requests[side][1])))
+            for side in each:
+                answers[side] = answers[side] or _try(requests[side][0].receive)
+        for side, answer in list(answers.items()):
+            if isinstance(answer, Refusal):
+                self.refuse(workload, side, answer.reason)
+                del answers[side]
+        return answers
+
+    def _ready(self, workload: str, workers: dict[str, Worker]) -> dict[str, Worker]:
+        """The workers that are ready for a workload and whose first results agree."""
+        able = {side: worker for side, worker in workers.items() if side not in self.refused[workload]}
+        requests = {side: (worker, self.setting) for side, worker in able.items() if workload in SIDES[side].workloads}
+        ready = {}
+        for side, results in self._asked(workload, requests, at_once=True).items():
+            if None not in results:
+                first, expected = self.reference.setdefault(workload, (side, results))
+                if not agree(self.setting, expected, results):
+                    self.refuse(workload, side, f"its first results {results} are not those of {first}, {expected}")
+                    continue
+            ready[side] = able[side]
+        return ready
+
+    def _counts(self, workload: str, ready: dict[str, Worker], rounds: int) -> tuple[int, dict[str, int]]:
+        """How many rounds there are, and the runs of each side in one: fewer rounds where a run is long."""
+        trial = self._asked(workload, {side: (worker, 1) for side, worker in ready.items()})
+        counts = {side: 1 + int(BATCH_SECONDS / seconds) for side, seconds in trial.items()}
+        # a batch is run, a quarter of it before
+        each = sum(PAUSE_SECONDS + (1.25 * counts[side] + 1) * trial[side] for side in counts)
+        return max(min(rounds, LEAST_ROUNDS), min(rounds, int(WORKLOAD_SECONDS / max(each, PAUSE_SECONDS)))), counts
+
+    def _round(self, workload: str, ready: dict[str, Worker], counts: dict[str, int], backwards: bool) -> None:
+        """A batch of each side in turn; the order is reversed from round to round."""
+        order = [side for side in counts if side not in self.refused[workload]][:: -1 if backwards else 1]
+        answers = self._asked(workload, {side: (ready[side], counts[side]) for side in order})
+        for side, seconds in answers.items():
+            self.seconds[workload].setdefault(side, []).append(float(f"{seconds:.4g}"))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each workload: seconds of every round of every side, in one order on all."""
+        setting = {**self.setting._asdict(), "size": list(self.setting.size)}
+        return [
+            {"workload": workload, **setting, "seconds": self.seconds[workload], "refused": self.refused[workload]}
+            for workload in self.workloads
+        ]
 
 
-# --- worker and parent -------------------------------------------------------------------------------------------
+def _try(call: Any) -> Any:
+    """What ``call`` returns, or a ``Refusal`` where the worker's process has ended."""
+    try:
+        return call()
+    except Stopped:
+        return Refusal("its process ended; the reason, if it gave one, is above")
 
 
-def work(pipe: Connection, side: Callable[..., Any]) -> None:
-    """Answer the parent: a size and a dtype with the first losses, a number of steps with the seconds of one step."""
-    while request := pipe.recv():
-        if isinstance(request, tuple):
-            step, wait = side(*request)
-            pipe.send([float(step()) for _ in range(CHECKED_STEPS)])
-        else:
-            time.sleep(PAUSE_SECONDS)  # the other side's idle threads spin for a while before they sleep
-            for _ in range(1 + request // 4):  # not timed: caches fill
-                step()
-            wait()
-            began = time.perf_counter()
-            for _ in range(request):
-                step()
-            wait()
-            pipe.send((time.perf_counter() - began) / request)
+def measure(setting: Setting, workloads: Sequence[str], plan: Plan) -> list[dict[str, Any]]:
+    """The rows of a setting, over several sets of fresh processes."""
+    unit, free = Unit(setting, workloads), free_bytes(setting.device)
+    sides = [side for side in plan.sides if not {*workloads}.isdisjoint(SIDES[side].workloads)]
+    fitting = [workload for workload in workloads if sum(bytes_of(setting, workload)) <= free]
+    for workload in workloads:
+        if workload not in fitting:
+            unit.refused[workload] = dict.fromkeys(sides, "does not fit")
+            need = f"about {sum(bytes_of(setting, workload)) / 2**30:.1f} GB, {free / 2**30:.1f} are free"
+            print(f"    {workload} at {setting.size} in {setting.dtype} does not fit: it takes {need}", flush=True)
+    for side, workload in plan.without:
+        if workload in workloads:
+            unit.refused[workload][side] = "left out of --quick"
+    groups = [sides]
+    if fitting and not fit_together(setting, fitting, len(sides), free):
+        print("    not all sides fit at once: one runs after the other", flush=True)
+        groups = [[side] for side in sides]
+    for _ in range(plan.processes):  # the place of arrays in memory favours one side for as long as a process lives
+        for group in groups if fitting else []:
+            unit.run(group, plan.rounds)
+    return unit.rows()
 
 
-def rounds_of(
-    theirs: Worker, ours: Worker, size: tuple[int, ...], dtype: str, rounds: int
-) -> list[tuple[float, float]]:
-    """Seconds of a step on both sides, round by round. Before the first round the losses must agree."""
-    # a sum of d_in products, each rounded; every library adds them in an order of its own
-    tolerance = size[1] * float(np.finfo(dtype).eps)
-    np.testing.assert_allclose(ours.ask((size, dtype)), theirs.ask((size, dtype)), rtol=tolerance)
-    sides = [(worker, 1 + int(BATCH_SECONDS / worker.ask(3))) for worker in (theirs, ours)]
-    times = []
-    for number in range(rounds):
-        order = 1 if number % 2 else -1  # the side that comes first alternates
-        first, second = (worker.ask(count) for worker, count in sides[::order])
-        times.append((first, second) if number % 2 else (second, first))
-    return times
-
-
-def compare(sides: Sequence[Callable[..., Any]], size: tuple[int, ...], dtype: str, rounds: int) -> dict[str, Any]:
-    """Milliseconds of a step on both sides and the ratios of the rounds, over several pairs of processes."""
-    times = []
-    for _ in range(PAIRS):  # the place of arrays in memory favours one side for as long as a process lives
-        theirs, ours = (Worker(work, side) for side in sides)
-        times += rounds_of(theirs, ours, size, dtype, -(-rounds // PAIRS))
-        theirs.stop()
-        ours.stop()
-    ratios = [library / textbook for textbook, library in times]
-    return {
-        "size": str(size),
-        "dtype": dtype,
-        "textbook_ms": 1e3 * statistics.median(textbook for textbook, _ in times),
-        "mlp_xp_ms": 1e3 * statistics.median(library for _, library in times),
-        "ratio": statistics.median(ratios),
-        "quartiles": statistics.quantiles(ratios, n=4)[::2],
-    }
+# --- machine, results, command -------------------------------------------------------------------------------------
 
 
 def import_milliseconds(rounds: int) -> float:
@@ -247,57 +270,198 @@ def import_milliseconds(rounds: int) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """The machine and the versions that the numbers depend on."""
+    """The machine, the versions and the commit that the numbers depend on."""
     cpuinfo = Path("/proc/cpuinfo")
     models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
     installed = {distribution.name: distribution.version for distribution in metadata.distributions()}
-    libraries = ("array-api-compat", "array-api-strict", "dask", "jax", "mlp_xp", "numpy", "torch")
+    libraries = (
+        "array-api-compat", "array-api-strict", "dask", "jax", "jaxlib", "mlp_xp", "numpy", "scikit-learn", "torch",
+    )  # fmt: skip
     return {
         "cpu": models[0].partition(": ")[2] if models else platform.processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpu": _said_by("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
         "system": platform.platform(),
         "python": platform.python_version(),
         "libraries": {name: v for name, v in sorted(installed.items()) if name in libraries or "cupy" in name},
         "blas": np.show_config(mode="dicts")["Build Dependencies"]["blas"],
+        "threads": _threads(),
         "environment": {k: v for k, v in os.environ.items() if k.startswith(("OMP_", "OPENBLAS_", "MKL_"))},
+        "commit": commit(),
     }
 
 
-def verdict(value: float, limit: float) -> str:
-    """Whether a number is within its limit, in a word."""
-    return "ok" if value <= limit else "over"
+def commit() -> str | None:
+    """The commit of the code, and whether code was changed since; None outside of a repository."""
+    here = ("git", "-C", str(Path(__file__).resolve().parents[1]))
+    found = _said_by(*here, "rev-parse", "--short=12", "HEAD")
+    changed = found and _said_by(*here, "status", "--porcelain", "--", "mlp_xp", "scripts/*.py")
+    return f"{found}, changed since" if changed else found
 
 
-def main() -> None:
-    """Time every size in both dtypes, then the import; print and save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backend", default="numpy", help="numpy, cupy, torch, jax, dask or array_api_strict")
-    parser.add_argument("--device", help="the backend's name for it, such as cuda")
-    parser.add_argument("--jit", action="store_true", help="compile the step: jax.jit, torch.compile")
-    parser.add_argument("--rounds", type=int, default=25, help="batches of steps on each side (default 25)")
-    parser.add_argument("--save", type=Path, metavar="FILE.json", help="write the results and what machine it was")
-    options = parser.parse_args()
+def _said_by(*command: str) -> str | None:
+    """What a command prints; None where it fails or there is none."""
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return ended.stdout.strip() or None
 
-    name = " ".join(filter(None, [options.backend, options.device, "compiled" if options.jit else ""]))
-    print(f"train_step: mlp_xp on {name} against the textbook on NumPy, {options.rounds} rounds")
-    print("(n, d_in, d_h, d_out)   dtype    textbook ms   mlp_xp ms   ratio   middle half  limit")
-    sides = (textbook, partial(library, options.backend, options.device, options.jit))
-    results: dict[str, Any] = {"backend": name, "machine": machine(), "train_step": []}
-    for size, limit in LIMITS.items():
-        for dtype in ("float32", "float64"):
-            row = compare(sides, size, dtype, options.rounds)
-            results["train_step"].append(row)
-            # the limits are for NumPy: the speed of another library is not ours to judge
-            judged = f"{limit:7.2f}  {verdict(row['ratio'], limit)}" if name == "numpy" else ""
-            times = f"{row['textbook_ms']:12.4f}{row['mlp_xp_ms']:12.4f}{row['ratio']:8.3f}"
-            low, high = row["quartiles"]
-            print(f"{size!s:24}{dtype:8}{times}   {low:.3f}-{high:.3f}{judged}", flush=True)
 
-    results["import_ms"] = extra = import_milliseconds(options.rounds)
-    print(f"mlp_xp over numpy, imported: {extra:.1f} ms, {IMPORT_LIMIT_MS:.0f} {verdict(extra, IMPORT_LIMIT_MS)}")
+def _threads() -> dict[str, int]:
+    """How many threads NumPy's BLAS takes, where threadpoolctl is installed to ask."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ModuleNotFoundError:
+        return {}
+    return {f"{each['internal_api']} {each['version']}": each["num_threads"] for each in threadpool_info()}
+
+
+def save(path: Path, results: dict[str, Any]) -> None:
+    """Write the file whole or not at all, a row a line."""
+    head = json.dumps({key: value for key, value in results.items() if key != "rows"}, indent=2)
+    rows = ",\n".join(f"    {json.dumps(row)}" for row in results["rows"])
+    write_whole(path, f'{head[:-2]},\n  "rows": [\n{rows}\n  ]\n}}\n'.encode())
+
+
+def kept_rows(path: Path | None, head: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a run that was stopped, where machine, commit and plan are the same."""
+    if path is None or not path.exists():
+        return []
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        if all(found.get(key) == value for key, value in json.loads(json.dumps(head)).items()):
+            return list(found["rows"])
+    except (ValueError, AttributeError, KeyError):
+        pass
+    print(f"{path} is of another machine, commit or plan: the run begins anew and replaces it")
+    return []
+
+
+def measure_all(plan: Plan, results: dict[str, Any], path: Path | None) -> None:
+    """Every unit that has no rows yet; the file has each as soon as it is done."""
+    for setting, workloads in plan.units:
+        key = json.loads(json.dumps(setting._asdict()))
+        done = [row for row in results["rows"] if all(row[name] == value for name, value in key.items())]
+        if {row["workload"] for row in done} >= set(workloads):
+            continue
+        print(f"{setting.size}, {setting.dtype}, {setting.precision} on {setting.device}", flush=True)
+        for row in measure(setting, workloads, plan):
+            results["rows"].append(row)
+            print(row_line(row), flush=True)
+        if path is not None:
+            save(path, results)
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """What the options ask for."""
+    words = options.only or []
+    on = "host" if options.device == "cpu" else "gpu"
+    sides = [word for word in words if word in SIDES] or default_sides(on, options.quick)
+    sizes = [size_of(word) for word in words if word not in SIDES and word not in WORKLOADS] or options.sizes
+    workloads = [name for name in WORKLOADS if name in words] or list(WORKLOADS)
+    units: dict[Setting, list[str]] = {}
+    for size, dtype, names in asked_of(options, sizes, on):
+        # checkers of other libraries ask for float64
+        own = [name for name in names if name in workloads and (name == "gradcheck") <= (dtype == "float64")]
+        for precision in options.precision if dtype == "float32" and own else ["float32"]:
+            known = units.setdefault(Setting(size, dtype, options.device, precision), [])
+            known += [name for name in own if name not in known]
+    planned = [(setting, own) for setting, own in units.items() if own]
+    if not options.quick:
+        return Plan(planned, sides, options.rounds or 10, options.processes)
+    compiled, costly = ("ours-torch-compiled", "torch-compiled"), ("adam", "epoch", "predict")
+    slow = frozenset((side, workload) for side in compiled for workload in costly)
+    return Plan(planned, sides, options.rounds or 5, 1, slow)
+
+
+def asked_of(
+    options: argparse.Namespace, sizes: list[tuple[int, ...]] | None, on: str
+) -> list[tuple[tuple[int, ...], str, list[str]]]:
+    """Size, dtype and workloads of every unit, those that are not wanted included."""
+    workloads = list(WORKLOADS)
+    if options.quick:
+        first, *others = sizes or [SIZES[0], SIZES[3]]
+        dtype = (options.dtype or ["float32"])[0]
+        steps = [(size, dtype, ["sgd", "adam"]) for size in others]
+        return [(first, dtype, workloads), (first, "float64", ["gradcheck"]), *steps]
+    usual: list[tuple[int, ...]] = [*SIZES, *(SIZES_OF_GPU if on == "gpu" else [])]
+    return [(size, dtype, workloads) for dtype in options.dtype or ["float32", "float64"] for size in sizes or usual]
+
+
+def default_sides(on: str, quick: bool) -> list[str]:
+    """The sides that run on "host" or "gpu" and whose library is installed; the others are said."""
+    sides = [name for name, side in SIDES.items() if side.on in (on, "any") and not (quick and name == "ours-dask")]
+    missing = {name: SIDES[name].library for name in sides if find_spec(SIDES[name].library) is None}
+    for name, library in missing.items():
+        print(f"{name} is left out: {library} is not installed")
+    return [name for name in sides if name not in missing]
+
+
+def size_of(text: str) -> tuple[int, ...]:
+    """``32,4,16,3`` as a size."""
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.isdecimal() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"a size must be four whole numbers n,D,H,C such as 32,4,16,3, got {text!r}")
+    return tuple(map(int, parts))
+
+
+def word_of(text: str) -> str:
+    """A word of --only: a side, a workload or a size."""
+    if text not in SIDES and text not in WORKLOADS:
+        try:
+            size_of(text)
+        except argparse.ArgumentTypeError:
+            known = ", ".join((*SIDES, *WORKLOADS))
+            raise argparse.ArgumentTypeError(f"it takes sizes such as 32,4,16,3 and {known}, got {text!r}") from None
+    return text
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--sizes", type=size_of, nargs="+", metavar="n,D,H,C", help="by default those of the report")
+    made.add_argument("--dtype", choices=("float32", "float64"), nargs="+", help="by default both")
+    made.add_argument("--device", default="cpu", help="cpu, or cuda (default %(default)s)")
+    made.add_argument(
+        "--precision", choices=tuple(PRECISIONS), nargs="+", default=["float32"],
+        help="how exact products of float32 are, on a GPU (default float32)",
+    )  # fmt: skip
+    made.add_argument("--only", type=word_of, nargs="+", metavar="WORD", help="these sides, workloads and sizes alone")
+    made.add_argument(
+        "--quick", action="store_true", help="minutes: two sizes, few rounds, torch compiled for SGD alone"
+    )
+    made.add_argument("--rounds", type=int, help="of each set of processes (default 10)")
+    made.add_argument("--processes", type=int, default=3, help="sets of processes (default %(default)s)")
+    made.add_argument("--save", type=Path, metavar="FILE.json", help="write the results; what FILE has is not repeated")
+    made.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the time over the floor against the work")
+    return made
+
+
+def main(arguments: Iterable[str] | None = None) -> int:
+    """Time, print, save, draw; 1 where results of two sides did not agree."""
+    options = parser().parse_args(None if arguments is None else list(arguments))
+    if options.device != "cpu" and machine()["gpu"] is None:
+        parser().error(f"--device {options.device} takes an NVIDIA GPU, and nvidia-smi finds none")
+    if options.device == "cpu" and options.precision != ["float32"]:
+        parser().error("--precision other than float32 takes a GPU: --device cuda")
+    if options.quick:
+        print("--quick leaves out Dask, and PyTorch's compiler but for SGD; its numbers are too few to support a claim")
+    plan = plan_of(options)
+    head = {"machine": machine(), "sides": plan.sides, "rounds": plan.rounds, "processes": plan.processes}
+    head["quick"] = options.quick
+    results: dict[str, Any] = {**head, "rows": kept_rows(options.save, head)}
+    results["load_before"] = os.getloadavg()
+    measure_all(plan, results, options.save)
+    results["import_ms"] = import_milliseconds(plan.rounds) if not options.only else None
+    print(tables(results), targets(results), sep="\n\n")
     if options.save:
-        options.save.write_text(json.dumps(results, indent=2) + "\n")
+        save(options.save, results)
+    if options.plot:
+        plot(results, options.plot)
+    reasons = (reason for row in results["rows"] for reason in row["refused"].values())
+    return int(any("are not those of" in reason for reason in reasons))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

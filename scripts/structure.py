@@ -123,7 +123,7 @@ def way_of_X(package: Path) -> Way:
 
 def way_of_f(package: Path) -> Way:
     """From ``gradcheck`` to the verdict on a right gradient."""
-    from benchmark import backward, cross_entropy, forward, problem
+    from textbook_numpy import backward, cross_entropy, forward, problem
 
     import mlp_xp
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
-import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
+
+STOPPED = "a worker stopped; its reason is above"
+
+
+class Stopped(SystemExit):
+    """A worker has ended before its time. Where nobody catches this, the program ends with the sentence."""
 
 
 class Worker:
@@ -20,13 +26,25 @@ class Worker:
 
     def ask(self, request: Any) -> Any:
         """Send a request and wait for the answer."""
-        self.pipe.send(request)
+        self.send(request)
+        return self.receive()
+
+    def send(self, request: Any) -> None:
+        """Send a request; until its answer is received, other workers can be sent theirs."""
+        try:
+            self.pipe.send(request)
+        except (BrokenPipeError, ConnectionResetError):
+            raise Stopped(STOPPED) from None
+
+    def receive(self) -> Any:
+        """Wait for the answer to the request that was sent."""
         try:
             return self.pipe.recv()
         except (EOFError, ConnectionResetError):
-            sys.exit("a worker stopped; its reason is above")
+            raise Stopped(STOPPED) from None
 
     def stop(self) -> None:
         """Let the process end."""
-        self.pipe.send(None)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send(None)
         self.process.join()
