@@ -2,7 +2,7 @@
 
 A backend that is asked for by name but is not usable fails; nothing is skipped. A test marked ``only("jax")`` is
 collected on that backend alone. NumPy arrays are read-only, so that a function that writes into its argument fails. JAX
-computes in float64. array-api-strict computes on its second device, which does not mix with the first.
+computes in float64. JAX and array-api-strict compute on their second device, which does not mix with the first.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ MODULES = {
     "torch": "torch",
     "jax": "jax.numpy",
     "dask": "dask.array",
+    "dpnp": "dpnp",
     "array_api_strict": "array_api_strict",
 }
 
@@ -64,6 +65,8 @@ def backend(request: pytest.FixtureRequest) -> str:
 def xp(backend: str) -> Any:
     """The backend's array API namespace."""
     if backend == "jax":
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=2"  # the CPU stands for two
         import jax
 
         jax.config.update("jax_enable_x64", True)
@@ -83,11 +86,21 @@ def device(backend: str, xp: Any, request: pytest.FixtureRequest) -> Any:
     name = request.config.getoption("--device")
     if backend == "array_api_strict":
         return xp.Device(name or "device1")
-    if backend == "jax" and name:
+    if backend == "jax":
         import jax
 
-        return jax.devices(name)[0]
+        return jax.devices(name)[0] if name else jax.devices("cpu")[1]
     return name
+
+
+@pytest.fixture(scope="session")
+def elsewhere(backend: str, xp: Any) -> Any:
+    """A device of the backend other than ``device``, which every installation of it has."""
+    if backend == "jax":
+        import jax
+
+        return jax.devices("cpu")[0]
+    return xp.Device("CPU_DEVICE") if backend == "array_api_strict" else {"torch": "meta"}.get(backend, "cpu")
 
 
 @pytest.fixture(scope="session")
@@ -112,8 +125,10 @@ def host(backend: str) -> Callable[[Any], np.ndarray]:
             return np.asarray(array)
         if backend == "array_api_strict":
             array = array.to_device(array.__array_namespace__().Device("CPU_DEVICE"))
-        elif backend != "dask":
-            array = to_device(array, "cpu") if backend in ("torch", "cupy") else array
+        elif backend in ("torch", "cupy"):
+            array = to_device(array, "cpu")
+        elif backend == "dpnp":
+            return np.from_dlpack(array, device="cpu")
         return np.asarray(array)
 
     return host

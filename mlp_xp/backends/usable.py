@@ -94,6 +94,14 @@ def _jax_devices(module: Any) -> dict[str, Any]:
     return {str(device): device for device in (*jax.devices(), *jax.devices("cpu"))}
 
 
+def _dpnp_devices(dpnp: Any) -> dict[str, Any]:
+    return {device.filter_string: device for device in dpnp.__array_namespace_info__().devices()}
+
+
+def _dpnp_memory(device: Any) -> int | None:
+    return None if device.is_cpu else int(device.global_mem_size)  # a CPU's is the host's
+
+
 def _strict_devices(strict: Any) -> dict[str, Any]:
     # repr is array_api_strict.Device('CPU_DEVICE')
     return {repr(device).split("'")[1]: device for device in strict.__array_namespace_info__().devices()}
@@ -107,6 +115,7 @@ LIBRARIES = {
     "torch": Library("torch", ("torch",), "mlp_xp[torch]", _torch_devices, _torch_memory, compiler="torch.compile"),
     "jax": Library("jax.numpy", ("jax",), "mlp_xp[jax]", _jax_devices, _jax_memory, compiler="jax.jit"),
     "dask": Library("dask.array", ("dask",), "mlp_xp[dask]"),
+    "dpnp": Library("dpnp", ("dpnp",), "mlp_xp[dpnp]", _dpnp_devices, _dpnp_memory),
     "array_api_strict": Library(
         "array_api_strict", ("array-api-strict",), "array-api-strict", _strict_devices, stands_in=True
     ),

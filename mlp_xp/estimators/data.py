@@ -21,7 +21,16 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import _check_n_features, validate_data
 
 from mlp_xp._lib.files import dtype_name
-from mlp_xp._lib.namespace import Placement, detached, device_kwargs, namespace, on_one_device, refuse_unlike, to_host
+from mlp_xp._lib.namespace import (
+    Placement,
+    detached,
+    device_kwargs,
+    kind_of,
+    namespace,
+    on_one_device,
+    refuse_unlike,
+    to_host,
+)
 from mlp_xp._lib.typing import Array
 from mlp_xp.estimators.reporting import warn
 from mlp_xp.train.dataset import Dataset, by_rows, is_sparse
@@ -107,8 +116,8 @@ def _learned_dtype(estimator: Any, X: Any, what: str) -> Any:
     values = next((f"X.{way}()" for way in ("to_numpy", "toarray") if hasattr(X, way)), "X")
     cure = "move one of them, the estimator with to(device)" if alike else f"{library}.asarray({values}) converts them"
     raise ValueError(
-        f"{what} must use the same namespace and the same device as those passed to fit(). Got {type(X).__name__}, "
-        f"fitted on {type(learned).__name__} of {library}; {cure}."
+        f"{what} must use the same namespace and the same device as those passed to fit(). Got {kind_of(X)}, "
+        f"fitted on {kind_of(learned)}; {cure}."
     )
 
 

@@ -155,7 +155,7 @@ def test_the_fastest_is_chosen_and_the_reason_names_what_was_timed(monkeypatch: 
         "a step of 784-20-10 on 1,000 rows in float64 takes 1 ms with torch on cuda:0, 2 ms with numpy on cpu"
     )
     assert [timing.seconds for timing in choice.timings] == [1e-3, 2e-3, 3e-3, None]
-    assert [name for name, *_ in asked] == ["numpy", "torch", "jax", "dask"]  # what refuses is no candidate
+    assert [name for name, *_ in asked] == ["numpy", "torch", "jax", "dask", "dpnp"]  # what refuses is no candidate
     assert asked[0][1:] == ((784, 20, 10), 1000, "float64", {"seconds": 0.1})
     timings.clear()
     with pytest.raises(ValueError, match="no backend could be timed"):
