@@ -25,6 +25,8 @@ MODULES = {
     "dask": "dask.array",
     "dpnp": "dpnp",
     "array_api_strict": "array_api_strict",
+    "mlx": "mlx.core",
+    "ndonnx": "ndonnx",
 }
 
 # no deadline: on some backends the first example compiles; in CI every run draws the same examples
@@ -77,7 +79,7 @@ def xp(backend: str) -> Any:
         # the graphs are tiny: threads, and a search for tasks to fuse, cost more than they save
         dask.config.set({"scheduler": "synchronous", "optimization.fuse.active": False})
     module = importlib.import_module(MODULES[backend])
-    return array_namespace(module.empty(0))  # on CuPy without a GPU this raises
+    return array_namespace(module.zeros((0,)))  # on CuPy without a GPU this raises
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +110,8 @@ def put(backend: str, xp: Any, device: Any) -> Callable[..., Any]:
     """``put(host_array, dtype=None)``: a copy of an array or a list on the device; on NumPy it is read-only."""
 
     def put(values: Any, dtype: Any = None) -> Any:
-        array = xp.asarray(np.array(values), dtype=dtype, device=device)
+        where = {} if device is None else {"device": device}  # MLX has no such argument
+        array = xp.asarray(np.array(values), dtype=dtype, **where)
         if backend == "numpy":
             array.flags.writeable = False
         return array
@@ -127,6 +130,8 @@ def host(backend: str) -> Callable[[Any], np.ndarray]:
             array = array.to_device(array.__array_namespace__().Device("CPU_DEVICE"))
         elif backend in ("torch", "cupy"):
             array = to_device(array, "cpu")
+        elif backend == "ndonnx":
+            return np.asarray(array.unwrap_numpy())
         elif backend == "dpnp":
             return np.from_dlpack(array, device="cpu")
         return np.asarray(array)

@@ -241,6 +241,26 @@ def compiler(name: str) -> Callable[[Any], Any]:
     return cast(Callable[[Any], Any], getattr(importlib.import_module(module), function))
 
 
+def device_named(xp: Namespace, device: Any) -> Any:
+    """The device of a library with this name or number, such as "cuda", "cuda:1" or 1; any other ``device`` as it is.
+
+    CuPy and JAX know devices as objects alone.
+
+    Args:
+        xp: the namespace of the library.
+        device: what a caller named; what is no name of ``probe`` is left to the library.
+    """
+    module = xp.__name__.removeprefix("array_api_compat.")
+    library = next((each for each in LIBRARIES.values() if each.module == module), None)
+    if library is None or module == "torch" or not isinstance(device, str | int):  # PyTorch reads names by itself
+        return device
+    number = f":{device}"  # of the first kind that has as many
+    for name, found in library.devices(importlib.import_module(module)).items():
+        if device in (name, name.partition(":")[0]) or (isinstance(device, int) and name.endswith(number)):
+            return found
+    return device
+
+
 def check_dtype(dtype: object) -> str:
     """``dtype``. Raise unless it is one of the names in ``DTYPES``."""
     if not isinstance(dtype, str) or dtype not in DTYPES:  # a dtype of NumPy's equals its name

@@ -8,6 +8,8 @@ Next: ``network``, ``classifier`` and ``regressor`` call these checks.
 """
 
 import math
+from copy import copy
+from functools import wraps
 from numbers import Real
 from typing import Any
 
@@ -36,6 +38,7 @@ from mlp_xp.estimators.reporting import warn
 from mlp_xp.train.dataset import Dataset, by_rows, is_sparse
 
 _FLOATS = (np.float64, np.float32)  # others become the first
+_ANSWERS = ("predict", "predict_proba", "predict_log_proba", "predict_quantiles", "decision_function")
 _CHUNK = 2**22  # numbers of a sparse matrix that are dense at a time
 
 
@@ -47,6 +50,28 @@ def is_device_array(X: Any) -> bool:
 def host(array: Any) -> Any:
     """``array`` as a NumPy array where it is of another library, else unchanged."""
     return to_host(array) if is_device_array(array) else array
+
+
+def answering_on_host(estimator: Any) -> Any:
+    """A copy of a fitted estimator, whose answers are NumPy's: scikit-learn's scorers compute on the host."""
+    if not is_device_array(estimator.coefs_[0]):
+        return estimator
+    answering = copy(estimator)
+    for method in _ANSWERS:
+        if hasattr(estimator, method):
+            setattr(answering, method, _on_host(getattr(estimator, method)))
+    if hasattr(estimator, "classes_"):
+        answering.classes_ = host(estimator.classes_)
+    return answering
+
+
+def _on_host(method: Any) -> Any:
+    @wraps(method)  # scikit-learn reads its name
+    def answer(*arguments: Any, **options: Any) -> Any:
+        came = method(*arguments, **options)
+        return tuple(map(host, came)) if isinstance(came, tuple) else host(came)
+
+    return answer
 
 
 def check_kinds(**arrays: Any) -> None:

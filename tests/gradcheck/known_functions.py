@@ -11,13 +11,13 @@ from mlp_xp.gradcheck.dual import Dual
 
 # An evaluation takes Dask and JAX some 20 and 5 ms, and to say where a network is wrong takes hundreds; the numbers are
 # the same on every backend.
-QUICK = pytest.mark.only("numpy", "torch", "array_api_strict", "cupy", "dpnp")
+QUICK = pytest.mark.only("numpy", "torch", "array_api_strict", "cupy")
 
 # All but Dask, which lacks some functions and is the slowest.
-EAGER = pytest.mark.only("numpy", "torch", "jax", "array_api_strict", "cupy", "dpnp")
+EAGER = pytest.mark.only("numpy", "torch", "jax", "array_api_strict", "cupy")
 
 # array-api-strict looks at every operand: where there are thousands of evaluations, it is left out too.
-QUICKEST = pytest.mark.only("numpy", "torch", "cupy", "dpnp")
+QUICKEST = pytest.mark.only("numpy", "torch", "cupy")
 
 
 def on_arrays(f):

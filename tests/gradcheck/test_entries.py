@@ -118,7 +118,7 @@ def test_full_mode_compares_every_entry():
     assert report.tensors[0].checked == 1600
 
 
-@pytest.mark.only("numpy", "torch", "cupy", "dpnp")
+@pytest.mark.only("numpy", "torch", "cupy")
 def test_many_entries_take_one_value_each_if_that_leaves_no_doubt(put):
     x = put(np.random.default_rng(1).standard_normal((60, 50)))
 

@@ -105,7 +105,7 @@ def test_an_error_without_a_pattern_is_said_to_have_none(xp, put):
     assert not report.tensors[0].explained
 
 
-@pytest.mark.only("numpy", "torch", "cupy", "dpnp")  # the others have no such dtype
+@pytest.mark.only("numpy", "torch", "cupy")  # the others have no such dtype
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_low_precision_on_the_way_is_named(xp, put, dtype):
     def lossy(xp, g, *_):

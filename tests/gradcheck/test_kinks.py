@@ -19,7 +19,7 @@ from mlp_xp.gradcheck.kinks import one_sided
 from mlp_xp.gradcheck.local import prepare
 
 # `take_along_axis` came with the standard of 2024.12, and the oldest that is tested is older; Dask has no `sort`
-SORTING = pytest.mark.only("numpy", "torch", "jax", "cupy", "dpnp")
+SORTING = pytest.mark.only("numpy", "torch", "jax", "cupy")
 
 
 def sides_of(f, grad, *params, leaf=0, limit=16, seed=0):
