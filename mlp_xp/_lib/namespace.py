@@ -142,6 +142,14 @@ def on_one_device(a: Array, b: Array) -> bool:
     return first is None or second is None or bool(first == second)
 
 
+def refuse_elsewhere(xp: Namespace, name: str, x: Array) -> None:
+    """Raise where the library makes arrays on another device than is asked for: CuPy heeds its current one alone."""
+    made = xp.full((), 0.0, dtype=x.dtype, **device_kwargs(x))
+    if not on_one_device(made, x):
+        where = f"{name} is on {device_of(x)}, and {_library(xp)} makes new arrays on {device_of(made)}"
+        raise ValueError(f"{where}: make the device of {name} the current one, with {name}.device: ...")
+
+
 def device_kwargs(x: Array) -> dict[str, Any]:
     """Keyword arguments that create an array on the device of ``x``; empty where ``x`` names no device."""
     device = device_of(x)

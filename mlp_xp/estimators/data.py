@@ -30,6 +30,7 @@ from mlp_xp._lib.namespace import (
     kind_of,
     namespace,
     on_one_device,
+    refuse_elsewhere,
     refuse_unlike,
     to_host,
 )
@@ -164,6 +165,7 @@ def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any) -> Ar
         raise ValueError(f"Complex data not supported: X has dtype {X.dtype}")
     if X.dtype not in (xp.float32, xp.float64):  # as scikit-learn: other types become the default float
         X = xp.astype(X, xp.__array_namespace_info__().default_dtypes(**device_kwargs(X))["real floating"])
+    refuse_elsewhere(xp, "X", X)
     if dtype is not None and X.dtype != dtype:
         X = xp.astype(X, dtype)
     if not bool(xp.all(xp.isfinite(X))):

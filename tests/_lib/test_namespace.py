@@ -88,3 +88,18 @@ def test_dask_over_chunks_of_another_library_is_refused_with_the_remedy(put):
     sentence = "X must have chunks of NumPy's, got chunks of Array of array_api_strict; X.compute"
     with pytest.raises(TypeError, match=sentence):
         mx.predict(chunks, *mx.init_params((4, 3)))
+
+
+@pytest.mark.only("array_api_strict")
+def test_a_device_where_no_new_arrays_can_be_made_is_refused_with_the_remedy(xp, put, monkeypatch):
+    """CuPy's current device decides, whatever ``device=`` says."""
+    from mlp_xp.estimators import MLPClassifier
+
+    full, current = xp.full, xp.Device("CPU_DEVICE")
+    X, y, params = put(textbook.batch()), put(textbook.labels()), tuple(map(put, textbook.parameters()))
+    monkeypatch.setattr(xp, "full", lambda *values, device=None, **options: full(*values, device=current, **options))
+    sentence = r"(X|W1) is on .*device1.*, and array_api_strict makes new arrays on .*CPU_DEVICE.*: make the device of"
+    with pytest.raises(ValueError, match=sentence):
+        next(train(X, y, params, epochs=1))
+    with pytest.raises(ValueError, match=sentence):
+        MLPClassifier(2, max_iter=1).fit(X, y)
