@@ -48,7 +48,28 @@ BACKENDS = {
 def tests(session: nox.Session, backend: str) -> None:
     """The suite on one array library."""
     cuda = cuda_extra(session) if backend == "cupy" else ""  # before anything is installed
-    session.install(*(requirement.format(cuda=cuda) for requirement in BACKENDS[backend]), *PYTEST)
+    run_suite(session, backend, *(requirement.format(cuda=cuda) for requirement in BACKENDS[backend]))
+
+
+@nox.session
+def dpnp(session: nox.Session) -> None:
+    """The suite on dpnp's CPU device; not among the sessions that run by default, which it would make too long."""
+    # the driver of the environment, which pip does not register
+    session.env["OCL_ICD_FILENAMES"] = str(Path(session.virtualenv.location, "lib", "libintelocl.so"))
+    run_suite(session, "dpnp", ".[dpnp]", "intel-opencl-rt")
+
+
+@nox.session
+@nox.parametrize("library", ["mlx", "ndonnx"], ids=["mlx", "ndonnx"])
+def smoke(session: nox.Session, library: str) -> None:
+    """The network on an array library that is no backend."""
+    session.install(*{"mlx": (".", "mlx[cpu]"), "ndonnx": (".[onnx]", "onnxruntime")}[library], *PYTEST)
+    session.run("pytest", "--backend", library, "tests/test_smoke.py", *session.posargs)
+
+
+def run_suite(session: nox.Session, backend: str, *requirements: str) -> None:
+    """Install an array library, and run the suite on it."""
+    session.install(*requirements, *PYTEST)
     name, _, standard = backend.partition("-")
     left_out = [] if name == "numpy" else [f"--ignore={path}" for path in HOST_ONLY]
     environment = {"ARRAY_API_STRICT_API_VERSION": standard} if standard else {}

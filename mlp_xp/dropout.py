@@ -10,7 +10,7 @@ Next: ``mlp`` multiplies inputs and hidden layers by the masks.
 from typing import TypeVar, cast
 
 from mlp_xp._lib.arguments import check_number, check_seed, check_whole
-from mlp_xp._lib.namespace import device_of
+from mlp_xp._lib.namespace import device_kwargs
 from mlp_xp._lib.typing import Array, Namespace
 
 Lane = TypeVar("Lane", int, Array)
@@ -79,7 +79,7 @@ def _hashes(
     if not isinstance(seed, int):
         seed = cast(int, xp.astype(seed, xp.int32))  # the same operators
     low, high = _scramble(seed & _LANE, seed >> 16, ((0x3C6E + key) & _LANE, 0x1F83))
-    position = xp.arange(rows * columns, dtype=xp.int32, device=device_of(like))
+    position = xp.arange(rows * columns, dtype=xp.int32, **device_kwargs(like))
     if first is not None:
         position = position + first * columns
     left, right = _scramble(position & _LANE, position >> 16, (cast(Array, low), cast(Array, high)))

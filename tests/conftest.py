@@ -2,7 +2,7 @@
 
 A backend that is asked for by name but is not usable fails; nothing is skipped. A test marked ``only("jax")`` is
 collected on that backend alone. NumPy arrays are read-only, so that a function that writes into its argument fails. JAX
-computes in float64. array-api-strict computes on its second device, which does not mix with the first.
+computes in float64. JAX and array-api-strict compute on their second device, which does not mix with the first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ MODULES = {
     "torch": "torch",
     "jax": "jax.numpy",
     "dask": "dask.array",
+    "dpnp": "dpnp",
     "array_api_strict": "array_api_strict",
+    "mlx": "mlx.core",
+    "ndonnx": "ndonnx",
 }
 
 # no deadline: on some backends the first example compiles; in CI every run draws the same examples
@@ -64,6 +67,8 @@ def backend(request: pytest.FixtureRequest) -> str:
 def xp(backend: str) -> Any:
     """The backend's array API namespace."""
     if backend == "jax":
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=2"  # the CPU stands for two
         import jax
 
         jax.config.update("jax_enable_x64", True)
@@ -74,7 +79,7 @@ def xp(backend: str) -> Any:
         # the graphs are tiny: threads, and a search for tasks to fuse, cost more than they save
         dask.config.set({"scheduler": "synchronous", "optimization.fuse.active": False})
     module = importlib.import_module(MODULES[backend])
-    return array_namespace(module.empty(0))  # on CuPy without a GPU this raises
+    return array_namespace(module.zeros((0,)))  # on CuPy without a GPU this raises
 
 
 @pytest.fixture(scope="session")
@@ -83,11 +88,21 @@ def device(backend: str, xp: Any, request: pytest.FixtureRequest) -> Any:
     name = request.config.getoption("--device")
     if backend == "array_api_strict":
         return xp.Device(name or "device1")
-    if backend == "jax" and name:
+    if backend == "jax":
         import jax
 
-        return jax.devices(name)[0]
+        return jax.devices(name)[0] if name else jax.devices("cpu")[1]
     return name
+
+
+@pytest.fixture(scope="session")
+def elsewhere(backend: str, xp: Any) -> Any:
+    """A device of the backend other than ``device``, which every installation of it has."""
+    if backend == "jax":
+        import jax
+
+        return jax.devices("cpu")[0]
+    return xp.Device("CPU_DEVICE") if backend == "array_api_strict" else {"torch": "meta"}.get(backend, "cpu")
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +110,8 @@ def put(backend: str, xp: Any, device: Any) -> Callable[..., Any]:
     """``put(host_array, dtype=None)``: a copy of an array or a list on the device; on NumPy it is read-only."""
 
     def put(values: Any, dtype: Any = None) -> Any:
-        array = xp.asarray(np.array(values), dtype=dtype, device=device)
+        where = {} if device is None else {"device": device}  # MLX has no such argument
+        array = xp.asarray(np.array(values), dtype=dtype, **where)
         if backend == "numpy":
             array.flags.writeable = False
         return array
@@ -112,8 +128,12 @@ def host(backend: str) -> Callable[[Any], np.ndarray]:
             return np.asarray(array)
         if backend == "array_api_strict":
             array = array.to_device(array.__array_namespace__().Device("CPU_DEVICE"))
-        elif backend != "dask":
-            array = to_device(array, "cpu") if backend in ("torch", "cupy") else array
+        elif backend in ("torch", "cupy"):
+            array = to_device(array, "cpu")
+        elif backend == "ndonnx":
+            return np.asarray(array.unwrap_numpy())
+        elif backend == "dpnp":
+            return np.from_dlpack(array, device="cpu")
         return np.asarray(array)
 
     return host

@@ -157,7 +157,7 @@ def test_hvp_is_the_derivative_of_our_gradient_there_too(put):
     check(put, mx.hvp, "tanh", SOFTMAX, "l2", (4, 2, 3)).raise_if_failed()
 
 
-@pytest.mark.only("dask", "array_api_strict", "cupy")
+@pytest.mark.only("dask", "array_api_strict", "cupy", "dpnp")
 @pytest.mark.parametrize("product", [mx.hvp, mx.ggnvp])
 @pytest.mark.parametrize("criterion", textbook.CRITERIA)
 def test_products_are_those_of_numpy(put, host, criterion, product):
@@ -283,7 +283,7 @@ def test_the_gauss_newton_matrix_has_no_negative_eigenvalue_where_the_hessian_ha
     assert H[0] < -1e-3 * H[-1]
 
 
-@pytest.mark.only("numpy", "cupy", "torch", "dask", "array_api_strict")  # JAX would compile for each new shape
+@pytest.mark.only("numpy", "cupy", "dpnp", "torch", "dask", "array_api_strict")  # JAX would compile for each new shape
 @pytest.mark.parametrize("product", [mx.hvp, mx.ggnvp])
 def test_products_of_k_networks_are_those_of_each(xp, put, host, product):
     X, y, _, _, options = case(put, "tanh", SOFTMAX, "all")

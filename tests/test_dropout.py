@@ -27,7 +27,7 @@ def test_one_seed_gives_the_same_mask_on_every_backend(xp, put, host, rate, seed
     np.testing.assert_allclose(ours, textbook.dropout_mask(16, 32, rate, seed, layer), rtol=4e-16)  # of 1 / (1 - rate)
 
 
-@pytest.mark.only("numpy", "torch", "jax", "cupy")
+@pytest.mark.only("numpy", "torch", "jax", "cupy", "dpnp")
 def test_masks_agree_beyond_the_first_65536_positions(xp, put, host):
     ours = mask(xp, put, host, (300, 256), 0.5, 3)  # the upper 16 bits of a position are no longer 0
     np.testing.assert_array_equal(ours[-40:], textbook.dropout_mask(300, 256, 0.5, 3, 1)[-40:])

@@ -470,7 +470,7 @@ KINDS = [np.float64, np.float32, np.float16, Fraction]
 
 
 # An option that widened or changed a result alone does so among all: where an operation takes long, all are enough.
-QUICK = pytest.mark.only("numpy", "torch", "array_api_strict", "cupy")
+QUICK = pytest.mark.only("numpy", "torch", "array_api_strict", "cupy", "dpnp")
 ALONE = [pytest.param(name, marks=QUICK) for name in ("l2", "l1", "dropout", "input_dropout", "label_smoothing")]
 
 

@@ -459,7 +459,7 @@ def test_lbfgs_learns(put, host):
     assert max(np.max(np.abs(g)) for g in grads) <= 1e-3
 
 
-@pytest.mark.only("numpy", "torch", "jax", "array_api_strict", "cupy")  # on Dask each evaluation is a graph
+@pytest.mark.only("numpy", "torch", "jax", "array_api_strict", "cupy", "dpnp")  # on Dask each evaluation is a graph
 def test_a_callback_that_says_true_ends_lbfgs_after_its_iteration(xp, put, host):
     """What it said is Python's True, NumPy's, or a 0-d array of the library; scipy's result says who ended it."""
     params, (_, path) = tuple(put(p) for p in START), scipys(maxiter=200, maxfun=15_000, gtol=1e-4)
@@ -527,7 +527,7 @@ def test_newton_cg_follows_scipys():
     np.testing.assert_array_equal(result.x, theirs.x)
 
 
-@pytest.mark.only("numpy", "torch", "jax", "array_api_strict", "cupy")
+@pytest.mark.only("numpy", "torch", "jax", "array_api_strict", "cupy", "dpnp")
 def test_newton_cg_keeps_float32_and_ends_when_the_callback_says_true(xp, put):
     value_and_grad, product_at, params, _ = ridge(lambda a: put(a, xp.float32))
     found, result = optim.newton_cg(value_and_grad, product_at, params, callback=lambda p, value: True)

@@ -87,7 +87,7 @@ def test_the_norms_are_those_of_the_gradients(put, host, criterion):
     np.testing.assert_allclose(norms, np.sqrt(sum(s.reshape(N, -1).sum(axis=1) for s in squares)), rtol=CLOSE)
 
 
-@pytest.mark.only("numpy", "cupy", "torch", "array_api_strict")
+@pytest.mark.only("numpy", "cupy", "dpnp", "torch", "array_api_strict")
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_the_checker_finds_them_right(xp, put, criterion):
     """As the gradient of the sum of the losses, each times a number of its own."""
@@ -105,7 +105,7 @@ def test_the_checker_finds_them_right(xp, put, criterion):
     mx.gradcheck(f, grad, params).raise_if_failed()
 
 
-@pytest.mark.only("numpy", "cupy", "torch", "dask", "array_api_strict")  # JAX would compile for each new shape
+@pytest.mark.only("numpy", "cupy", "dpnp", "torch", "dask", "array_api_strict")  # JAX would compile for each new shape
 def test_k_networks_are_taken_one_by_one(xp, put, host):
     X, y, _, options = case(put, SOFTMAX)
     members = [list(map(put, textbook.parameters(SIZES, seed))) for seed in (2, 3)]

@@ -56,7 +56,8 @@ def _holds_arrays(value: Any) -> bool:
 def refuse_unlike(name: str, array: Any) -> None:
     """Raise for an array whose operators mean something else, or whose rows can't be taken.
 
-    Such are matrices and masked arrays of NumPy, and sparse and nested arrays that are not scipy's.
+    Such are matrices and masked arrays of NumPy, and sparse and nested arrays that are not scipy's. Dask makes new
+    arrays of NumPy's, which do not mix with chunks of another library.
     """
     import numpy as np
 
@@ -68,6 +69,9 @@ def refuse_unlike(name: str, array: Any) -> None:
         raise TypeError(f"{name} must be a dense array, got a sparse one ({layout}); make it dense first")
     if getattr(array, "is_nested", False):
         raise TypeError(f"{name} must be a dense array, got a nested one, with rows of several lengths")
+    if hasattr(array, "dask") and hasattr(array, "chunks") and not isinstance(array._meta, np.ndarray):
+        cure = f"{name}.compute() is one array of its library"
+        raise TypeError(f"{name} must have chunks of NumPy's, got chunks of {kind_of(array._meta)}; {cure}")
 
 
 def sparse_layout(x: Any) -> str:
@@ -94,6 +98,14 @@ def library_of(xp: Namespace) -> str:
     return xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
 
 
+def kind_of(value: Any) -> str:
+    """The class of ``value``, of an array with its library: ``ndarray of cupy``, ``list``."""
+    try:
+        return f"{type(value).__name__} of {library_of(cast(Namespace, array_namespace(value)))}"
+    except TypeError:
+        return type(value).__name__
+
+
 def is_numpy(xp: Namespace) -> bool:
     """Whether ``xp`` is NumPy, where reading a value neither waits for a device nor breaks a trace."""
     return xp.__name__ == "array_api_compat.numpy"
@@ -110,19 +122,33 @@ def is_integral(xp: Namespace, dtype: Any) -> bool:
 
 
 def device_of(x: Array) -> Any:
-    """The device of ``x``; None, the standard's default, for lazy arrays, which place new arrays by themselves.
+    """The device of ``x``; None, the standard's default, where the library places new arrays by itself.
 
-    A JAX tracer and a Dask array have no device, and the device of a sharded JAX array can't be passed to a function.
-    A dual number is where its value is.
+    A JAX tracer and a Dask array have no device. JAX moves an array to another one's device unless it was put on its
+    own, and of an array on several devices none can be named. A dual number is where its value is.
     """
     x = getattr(x, "value", x)
-    return None if is_lazy_array(x) else getattr(x, "device", None)
+    if not is_lazy_array(x):
+        return getattr(x, "device", None)
+    try:
+        held: Any = x
+        return held.device if held.committed and len(held.devices()) == 1 else None
+    except (AttributeError, TypeError):  # no array of JAX, or a tracer, which has no value yet
+        return None
 
 
 def on_one_device(a: Array, b: Array) -> bool:
-    """Whether ``a`` and ``b`` are on one device, or one of them names none: a lazy array, or a scalar of NumPy 2.0."""
+    """Whether ``a`` and ``b`` are on one device, or one of them names none: ``device_of``, or a scalar of NumPy 2.0."""
     first, second = device_of(a), device_of(b)
     return first is None or second is None or bool(first == second)
+
+
+def refuse_elsewhere(xp: Namespace, name: str, x: Array) -> None:
+    """Raise where the library makes arrays on another device than is asked for: CuPy heeds its current one alone."""
+    made = xp.full((), 0.0, dtype=x.dtype, **device_kwargs(x))
+    if not on_one_device(made, x):
+        where = f"{name} is on {device_of(x)}, and {library_of(xp)} makes new arrays on {device_of(made)}"
+        raise ValueError(f"{where}: make the device of {name} the current one, with {name}.device: ...")
 
 
 def device_kwargs(x: Array) -> dict[str, Any]:
@@ -158,11 +184,9 @@ class Placement(NamedTuple):
 
     def put_all(self, *arrays: Any) -> list[Array]:
         """Host arrays here, each as by ``put``."""
-        here = []
-        for values in arrays:
-            dtype = self.dtype if values.dtype.kind == "f" else None
-            here.append(self.xp.asarray(values, dtype=dtype, device=self.device))
-        return here
+        where = {} if self.device is None else {"device": self.device}  # MLX has no such argument
+        dtypes = [self.dtype if values.dtype.kind == "f" else None for values in arrays]
+        return [self.xp.asarray(values, dtype=dtype, **where) for values, dtype in zip(arrays, dtypes, strict=True)]
 
 
 def placement_of(x: Array) -> Placement:
@@ -173,7 +197,7 @@ def placement_of(x: Array) -> Placement:
 
 def scalar_like(xp: Namespace, value: float, like: Array) -> Array:
     """``value`` as a 0-d array with the dtype and device of ``like``, so that it promotes nothing."""
-    return xp.full((), value, dtype=like.dtype, device=device_of(like))  # made on the device, not copied
+    return xp.full((), value, dtype=like.dtype, **device_kwargs(like))  # made on the device, not copied
 
 
 def wide_dtype(xp: Namespace, dtype: Any) -> Any:
@@ -209,7 +233,7 @@ def to_host(array: Array) -> "NDArray[Any]":
     xp = namespace(array)
     if is_floating(xp, array.dtype) and xp.finfo(array.dtype).bits < 32 and array.dtype != getattr(xp, "float16", None):
         array = xp.astype(array, xp.float32)
-    with suppress(TypeError, ValueError):  # the host has another name, or the array is there already
+    with suppress(AttributeError, TypeError, ValueError):  # no such method, the host has another name, or it is there
         array = to_device(array, "cpu")
     try:
         return np.asarray(array)

@@ -92,6 +92,14 @@ def _jax_devices(module: Any) -> dict[str, Any]:
     return {str(device): device for device in (*jax.devices(), *jax.devices("cpu"))}
 
 
+def _dpnp_devices(dpnp: Any) -> dict[str, Any]:
+    return {device.filter_string: device for device in dpnp.__array_namespace_info__().devices()}
+
+
+def _dpnp_memory(device: Any) -> int | None:
+    return None if device.is_cpu else int(device.global_mem_size)  # a CPU's is the host's
+
+
 def _strict_devices(strict: Any) -> dict[str, Any]:
     # repr is array_api_strict.Device('CPU_DEVICE')
     return {repr(device).split("'")[1]: device for device in strict.__array_namespace_info__().devices()}
@@ -105,6 +113,7 @@ LIBRARIES = {
     "torch": Library("torch", ("torch",), "mlp_xp[torch]", _torch_devices, _torch_memory),
     "jax": Library("jax.numpy", ("jax",), "mlp_xp[jax]", _jax_devices, _jax_memory),
     "dask": Library("dask.array", ("dask",), "mlp_xp[dask]"),
+    "dpnp": Library("dpnp", ("dpnp",), "mlp_xp[dpnp]", _dpnp_devices, _dpnp_memory),
     "array_api_strict": Library(
         "array_api_strict", ("array-api-strict",), "array-api-strict", _strict_devices, stands_in=True
     ),
@@ -226,6 +235,26 @@ def compiler(name: str) -> Callable[[Any], Any]:
     from mlp_xp.train import compiling  # imported here: it takes NumPy, which ``mlp-xp backends`` can do without
 
     return compiling.compiler(name)
+
+
+def device_named(xp: Namespace, device: Any) -> Any:
+    """The device of a library with this name or number, such as "cuda", "cuda:1" or 1; any other ``device`` as it is.
+
+    CuPy and JAX know devices as objects alone.
+
+    Args:
+        xp: the namespace of the library.
+        device: what a caller named; what is no name of ``probe`` is left to the library.
+    """
+    module = xp.__name__.removeprefix("array_api_compat.")
+    library = next((each for each in LIBRARIES.values() if each.module == module), None)
+    if library is None or module == "torch" or not isinstance(device, str | int):  # PyTorch reads names by itself
+        return device
+    number = f":{device}"  # of the first kind that has as many
+    for name, found in library.devices(importlib.import_module(module)).items():
+        if device in (name, name.partition(":")[0]) or (isinstance(device, int) and name.endswith(number)):
+            return found
+    return device
 
 
 def check_dtype(dtype: object) -> str:

@@ -29,7 +29,16 @@ from mlp_xp._lib.arguments import check_callables, check_flag, described
 from mlp_xp._lib.namespace import Placement, namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.estimators import full_batch
-from mlp_xp.estimators.data import check_pair, check_weight, check_X_y, put_numbers, rows, split
+from mlp_xp.estimators.data import (
+    answering_on_host,
+    check_pair,
+    check_weight,
+    check_X_y,
+    host,
+    put_numbers,
+    rows,
+    split,
+)
 from mlp_xp.estimators.folds import check_folds, dealt, in_folds
 from mlp_xp.estimators.network import Network
 from mlp_xp.estimators.reporting import NOT_FINITE, reporting, warn
@@ -321,7 +330,7 @@ class BaseMLP(Network):
             judged.__dict__.pop("feature_names_in_", None)  # the rows have lost their names
             if judged.scaling_:  # and are standardised already; the scorer has y in its own units
                 judged.scaling_ = judged.scaling_._replace(X_mean=None, X_scale=None)
-            score = get_scorer(self.scoring)(judged, held_out.X, self._decoded(held_out.y))
+            score = get_scorer(self.scoring)(answering_on_host(judged), held_out.X, host(self._decoded(held_out.y)))
             try:
                 return float(score)
             except (TypeError, ValueError):

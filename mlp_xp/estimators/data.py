@@ -8,6 +8,8 @@ Next: ``network``, ``classifier`` and ``regressor`` call these checks.
 """
 
 import math
+from copy import copy
+from functools import wraps
 from numbers import Real
 from typing import Any
 
@@ -21,12 +23,23 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import _check_n_features, validate_data
 
 from mlp_xp._lib.files import dtype_name
-from mlp_xp._lib.namespace import Placement, detached, device_kwargs, namespace, on_one_device, refuse_unlike, to_host
+from mlp_xp._lib.namespace import (
+    Placement,
+    detached,
+    device_kwargs,
+    kind_of,
+    namespace,
+    on_one_device,
+    refuse_elsewhere,
+    refuse_unlike,
+    to_host,
+)
 from mlp_xp._lib.typing import Array
 from mlp_xp.estimators.reporting import warn
 from mlp_xp.train.dataset import Dataset, by_rows, is_sparse
 
 _FLOATS = (np.float64, np.float32)  # others become the first
+_ANSWERS = ("predict", "predict_proba", "predict_log_proba", "predict_quantiles", "decision_function")
 _CHUNK = 2**22  # numbers of a sparse matrix that are dense at a time
 
 
@@ -38,6 +51,28 @@ def is_device_array(X: Any) -> bool:
 def host(array: Any) -> Any:
     """``array`` as a NumPy array where it is of another library, else unchanged."""
     return to_host(array) if is_device_array(array) else array
+
+
+def answering_on_host(estimator: Any) -> Any:
+    """A copy of a fitted estimator, whose answers are NumPy's: scikit-learn's scorers compute on the host."""
+    if not is_device_array(estimator.coefs_[0]):
+        return estimator
+    answering = copy(estimator)
+    for method in _ANSWERS:
+        if hasattr(estimator, method):
+            setattr(answering, method, _on_host(getattr(estimator, method)))
+    if hasattr(estimator, "classes_"):
+        answering.classes_ = host(estimator.classes_)
+    return answering
+
+
+def _on_host(method: Any) -> Any:
+    @wraps(method)  # scikit-learn reads its name
+    def answer(*arguments: Any, **options: Any) -> Any:
+        came = method(*arguments, **options)
+        return tuple(map(host, came)) if isinstance(came, tuple) else host(came)
+
+    return answer
 
 
 def check_kinds(**arrays: Any) -> None:
@@ -107,8 +142,8 @@ def _learned_dtype(estimator: Any, X: Any, what: str) -> Any:
     values = next((f"X.{way}()" for way in ("to_numpy", "toarray") if hasattr(X, way)), "X")
     cure = "move one of them, the estimator with to(device)" if alike else f"{library}.asarray({values}) converts them"
     raise ValueError(
-        f"{what} must use the same namespace and the same device as those passed to fit(). Got {type(X).__name__}, "
-        f"fitted on {type(learned).__name__} of {library}; {cure}."
+        f"{what} must use the same namespace and the same device as those passed to fit(). Got {kind_of(X)}, "
+        f"fitted on {kind_of(learned)}; {cure}."
     )
 
 
@@ -130,6 +165,7 @@ def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any) -> Ar
         raise ValueError(f"Complex data not supported: X has dtype {X.dtype}")
     if X.dtype not in (xp.float32, xp.float64):  # as scikit-learn: other types become the default float
         X = xp.astype(X, xp.__array_namespace_info__().default_dtypes(**device_kwargs(X))["real floating"])
+    refuse_elsewhere(xp, "X", X)
     if dtype is not None and X.dtype != dtype:
         X = xp.astype(X, dtype)
     if not bool(xp.all(xp.isfinite(X))):

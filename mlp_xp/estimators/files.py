@@ -16,6 +16,7 @@ from mlp_xp._lib import files
 from mlp_xp._lib.arguments import check_library
 from mlp_xp._lib.namespace import parameter_name, to_host
 from mlp_xp._lib.typing import Params
+from mlp_xp.backends.usable import device_named
 from mlp_xp.estimators import targets
 from mlp_xp.estimators.scaling import Scaling
 from mlp_xp.ops import ACTIVATIONS
@@ -125,6 +126,7 @@ def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | No
         kind, or of another estimator.
     """
     library = check_library(xp)
+    device = device_named(library, device)
     arrays, header = files.read(path, _KIND)
 
     def placed(prefix: str) -> Params:

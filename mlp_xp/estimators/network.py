@@ -17,8 +17,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp import schedules
 from mlp_xp._lib.arguments import check_number
-from mlp_xp._lib.namespace import placement_of
+from mlp_xp._lib.namespace import namespace, placement_of
 from mlp_xp._lib.typing import Array, Op, Params
+from mlp_xp.backends.usable import device_named
 from mlp_xp.criterion import Criterion, criterion_named
 from mlp_xp.estimators import files
 from mlp_xp.estimators.conversion import Conversion
@@ -264,8 +265,8 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
 
         Parameters
         ----------
-        device : str or device of the library
-            Such as "cuda" or "cpu".
+        device : str, int or device of the library
+            Such as "cuda", "cuda:1", 1 or "cpu".
 
         Returns
         -------
@@ -273,6 +274,7 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
             The estimator.
         """
         check_is_fitted(self)
+        device = device_named(namespace(self.coefs_[0]), device)
         for name in ("coefs_", "intercepts_", "_state", "_best"):
             if arrays := getattr(self, name, None):
                 setattr(self, name, type(arrays)(to_device(array, device) for array in arrays))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np  # on the host alone: random numbers, and views of what lies in its memory
 
-from mlp_xp._lib.namespace import device_of, namespace, on_one_device, sparse_layout
+from mlp_xp._lib.namespace import device_of, kind_of, namespace, on_one_device, sparse_layout
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.gradcheck.arrays import copied, distance, largest, random_direction
 from mlp_xp.gradcheck.forms import Arrays, Flat, is_masked
@@ -124,7 +124,7 @@ def leaf_flaw(param: Array, gradient: Any) -> str:
     try:
         namespace(param, gradient)
     except TypeError:
-        return f"the gradient is a {type(gradient).__name__}, the parameter a {type(param).__name__}"
+        return f"the gradient is a {kind_of(gradient)}, the parameter a {kind_of(param)}"
     if layout := sparse_layout(gradient):
         return f"the gradient is sparse ({layout}); return a dense array"
     if tuple(gradient.shape) != tuple(param.shape):
@@ -334,7 +334,9 @@ def linearity_flaws(
     for layout, arrange in () if changes else _LAYOUTS.items():
         try:
             arranged = [arrange(xp, x, y) for x, y in zip(one, other, strict=True)]
-        except Exception:  # a library that can't lay it out so can't be asked
+            for x in arranged:
+                x if x.ndim < 2 else x @ xp.matrix_transpose(_contiguous(xp, x))
+        except Exception:  # a library that can't lay it out so, or has no product of it, can't be asked
             continue
         if problem := _in_memory(xp, rule, arranged):
             yield f"{who} reads how its {what} lies in memory: for one that is {layout} it {problem}"

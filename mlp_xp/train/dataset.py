@@ -10,7 +10,15 @@ from typing import Any, NamedTuple, cast
 import numpy as np  # for the host's random numbers, and sparse matrices
 
 from mlp_xp._lib.arguments import check_all_or_none_batched, check_batch, check_device, check_params, described
-from mlp_xp._lib.namespace import detached, device_of, is_floating, is_integral, namespace, refuse_unlike
+from mlp_xp._lib.namespace import (
+    detached,
+    device_of,
+    is_floating,
+    is_integral,
+    namespace,
+    refuse_elsewhere,
+    refuse_unlike,
+)
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import Criterion, check_target_values, check_targets, criterion_named, weight_shapes
 
@@ -176,6 +184,7 @@ def checked(data: Dataset, params: Params, criterion: Criterion, which: str = ""
     check_batch(xp, like, which)
     check_network(params, like)
     check_device(names[1], y, params[0])
+    refuse_elsewhere(xp, "W1", params[0])
     if values:
         check_values(xp, X, y, params[-1].shape[-1], which, criterion, params[0].dtype)
     else:

@@ -13,6 +13,7 @@ import pytest
 
 from mlp_xp._lib.namespace import to_host
 from mlp_xp.backends import BACKENDS, Timing, fastest, installed, load, measure, probe, timing, usable
+from mlp_xp.backends.usable import device_named
 
 
 def test_the_backend_of_this_session_is_usable_and_takes_arrays_there_and_back(backend: str) -> None:
@@ -155,7 +156,7 @@ def test_the_fastest_is_chosen_and_the_reason_names_what_was_timed(monkeypatch: 
         "a step of 784-20-10 on 1,000 rows in float64 takes 1 ms with torch on cuda:0, 2 ms with numpy on cpu"
     )
     assert [timing.seconds for timing in choice.timings] == [1e-3, 2e-3, 3e-3, None]
-    assert [name for name, *_ in asked] == ["numpy", "torch", "jax", "dask"]  # what refuses is no candidate
+    assert [name for name, *_ in asked] == ["numpy", "torch", "jax", "dask", "dpnp"]  # what refuses is no candidate
     assert asked[0][1:] == ((784, 20, 10), 1000, "float64", {"seconds": 0.1})
     timings.clear()
     with pytest.raises(ValueError, match="no backend could be timed"):
@@ -237,3 +238,22 @@ def test_the_driver_decides_which_cupy(driver: int | None, fix: str, monkeypatch
     monkeypatch.setattr(usable, "_cuda_driver", lambda: driver)
     monkeypatch.setattr(usable, "_is_installed", lambda library: False)
     assert installed("cupy").fix == fix
+
+
+@pytest.mark.only("numpy")
+def test_a_device_is_found_by_name_or_number_where_the_library_knows_objects_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cards = [object(), object()]
+    cupy = cupy_without_cuda()
+    cupy.cuda = types.SimpleNamespace(
+        runtime=types.SimpleNamespace(getDeviceCount=lambda: 2), Device=lambda number: cards[number]
+    )
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    xp: Any = types.SimpleNamespace(__name__="array_api_compat.cupy")
+    found = [device_named(xp, name) for name in ("cuda", "cuda:0", 0, "cuda:1", 1)]
+    assert found == [cards[0]] * 3 + [cards[1]] * 2
+    for other in (cards[1], None, "cpu", "cuda:2", 2):
+        assert device_named(xp, other) is other
+    assert device_named(types.SimpleNamespace(__name__="array_api_compat.torch"), "meta") == "meta"
+    assert device_named(types.SimpleNamespace(__name__="unheard"), "gpu") == "gpu"

@@ -27,8 +27,8 @@ def found(name: str, *arguments: Any, **options: Any) -> tuple[Backend, list[Tim
     devices = {"numpy": ("cpu",), "torch": ("cpu", "cuda:0"), "jax": ("cuda:0",), "array_api_strict": ("CPU_DEVICE",)}
     if name == "cupy":
         return Backend(name, "14.2.0", (), False, "RuntimeError: no device", (), "buy one"), []
-    if name == "dask":
-        return Backend(name, None, (), False, "not installed", (), "pip install 'mlp_xp[dask]'"), []
+    if name in ("dask", "dpnp"):
+        return Backend(name, None, (), False, "not installed", (), f"pip install 'mlp_xp[{name}]'"), []
     memory = tuple(CARD if "cuda" in device else None for device in devices[name])
     timings = {
         "numpy": [Timing("numpy", "cpu", 2e-3)],
@@ -50,11 +50,12 @@ def test_backends_has_a_row_a_device_and_the_reasons_and_says_which_is_fastest(
     assert ["torch", "1.0", "cpu", "3", "21,333", "-"] in lines
     assert ["cuda:0,", "80", "GB", "1", "64,000", "-"] in lines
     assert ["jax", "1.0", "cuda:0,", "80", "GB", "-", "-", "-"] in lines
-    last = [" ".join(line) for line in lines[-5:]]
+    last = [" ".join(line) for line in lines[-6:]]
     assert last == [
         "cupy: RuntimeError: no device; buy one",
         "jax on cuda:0: RESOURCE_EXHAUSTED: out of memory",
         "dask: not installed; pip install 'mlp_xp[dask]'",
+        "dpnp: not installed; pip install 'mlp_xp[dpnp]'",
         "fastest: --backend torch --device cuda:0",
         "a step of 784-256-10 on 64 rows in float32 takes 1 ms with torch on cuda:0, 2 ms with numpy on cpu",
     ]

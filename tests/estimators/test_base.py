@@ -173,3 +173,13 @@ def test_a_loss_that_overflows_names_the_step_and_keeps_good_parameters():
     assert all(np.all(np.isfinite(coef)) for coef in model.coefs_)
     with pytest.raises(ValueError, match=r"the inputs reach \d.*: standardise them"):
         MLPRegressor(solver="sgd", max_iter=50, random_state=0).fit(X * 1e150, y)
+
+
+@pytest.mark.only("numpy", "torch", "jax", "array_api_strict", "cupy", "dpnp")
+@pytest.mark.parametrize("scoring", ["balanced_accuracy", "neg_log_loss", "r2"])
+def test_a_scorer_judges_on_the_host_what_is_learned_on_a_device(put, scoring):
+    X, y = iris()
+    options = {"max_iter": 3, "random_state": 0, "early_stopping": True, "scoring": scoring}
+    make = MLPRegressor if scoring == "r2" else MLPClassifier
+    here, there = make(**options).fit(X, y), make(**options).fit(put(X), put(y))
+    np.testing.assert_allclose(there.validation_scores_, here.validation_scores_, rtol=1e-9)

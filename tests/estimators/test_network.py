@@ -22,11 +22,12 @@ def test_any_activation_or_one_per_layer(put, backend):
         assert not checked or model.gradient_report_.ok, model.gradient_report_
 
 
-def test_a_fitted_estimator_moves_to_another_device(xp, put, device, backend):
-    if backend not in ("torch", "array_api_strict", "numpy"):
-        pytest.skip("the library places its arrays by itself")
+@pytest.mark.only("numpy", "torch", "jax", "array_api_strict", "dpnp")
+def test_a_fitted_estimator_moves_to_the_device_of_a_name_and_is_read_there(xp, put, backend, elsewhere, tmp_path):
     X, y = iris()
     model = MLPClassifier(max_iter=2, random_state=0).fit(put(X), put(y))
-    elsewhere = {"torch": "cpu", "numpy": "cpu"}.get(backend) or xp.Device("CPU_DEVICE")
-    model.to(elsewhere)
-    assert model.predict(xp.asarray(X, device=elsewhere)).shape == (150,)
+    model.save(tmp_path / "model")
+    name = {"array_api_strict": "CPU_DEVICE", "dpnp": "opencl"}.get(backend, "cpu")
+    there = xp.asarray(X, device=elsewhere) if backend in ("jax", "array_api_strict") else xp.asarray(X)
+    for moved in (model.to(name), MLPClassifier.load(tmp_path / "model", xp, name)):
+        assert moved.predict(there).shape == (150,)

@@ -39,7 +39,7 @@ def test_a_pullback_that_is_not_linear_is_named(put):
     mx.check_pullback(lambda x: (2.0 * x, lambda c: (2.0 * c,)), (x,)).raise_if_failed()
 
 
-@pytest.mark.only("numpy", "array_api_strict", "torch", "cupy")
+@pytest.mark.only("numpy", "array_api_strict", "torch", "cupy", "dpnp")
 def test_a_pullback_that_changes_its_cotangent_is_named(put):
     def op(x):
         def pullback(c):
@@ -130,7 +130,7 @@ def test_integer_and_boolean_arguments_are_constants(xp, put, factor, shape):
         assert [row.name for row in mx.check_pullback(function, args, names=names).tensors] == ["table"]
 
 
-@pytest.mark.only("numpy", "array_api_strict", "torch", "cupy")
+@pytest.mark.only("numpy", "array_api_strict", "torch", "cupy", "dpnp")
 def test_constant_arrays_are_not_changed_either(xp, put, host):
     rows = xp.asarray(put([2, 0, 2]), copy=True)
 
@@ -442,7 +442,7 @@ def test_a_forward_rule_in_float32_is_judged_in_float64(xp, put):
     assert report.tensors[0].resolution < 1e-5  # what float32 tells
 
 
-@pytest.mark.only("numpy", "torch", "array_api_strict", "cupy")
+@pytest.mark.only("numpy", "torch", "array_api_strict", "cupy", "dpnp")
 def test_a_forward_rule_that_is_not_linear_or_changes_its_tangent_is_named(xp, put):
     a = put([0.7, -1.3, 2.1])
 
