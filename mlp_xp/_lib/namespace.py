@@ -20,14 +20,14 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
         names: the names of the first arguments, for messages; the arguments after them are called W1, b1, W2, ...
 
     Returns:
-        The namespace, from array-api-compat.
+        The namespace: the library's own where it is one of the standard, else array-api-compat's.
 
     Raises:
         TypeError: an argument is not an array, or the arrays are from two libraries.
 
     >>> import numpy as np
-    >>> namespace(np.ones(3), np.zeros(2)).__name__
-    'array_api_compat.numpy'
+    >>> namespace(np.ones(3), np.zeros(2)).__name__.removeprefix("array_api_compat.")  # NumPy 2.0 needs the wrapper
+    'numpy'
     """
     kind = type(arrays[0])
     first: Namespace | None = None
@@ -35,7 +35,7 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
         if type(array) is kind and first is not None:
             continue  # arrays of one class are from one library, and each look-up costs a microsecond
         try:
-            xp = cast(Namespace, array_namespace(array))
+            xp = _namespace_of(array)
         except TypeError:
             hint = "; unpack the parameters, *params" if _holds_arrays(array) and 0 < len(names) <= position else ""
             raise TypeError(f"{_name(position, names)} must be an array, got {type(array).__name__}{hint}") from None
@@ -44,9 +44,23 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
         if first is None or getattr(xp, "base", None) is first:  # a dual number's namespace works on plain arrays too
             first = xp
         elif xp is not first and getattr(first, "base", None) is not xp:
-            kinds = [f"{_name(0, names)} is of {_library(first)}", f"{_name(position, names)} of {_library(xp)}"]
+            kinds = [
+                f"{_name(0, names)} is of {library_name(first)}",
+                f"{_name(position, names)} of {library_name(xp)}",
+            ]
             raise TypeError(f"all arrays must come from one array library, but {' and '.join(kinds)}")
     return cast(Namespace, first)
+
+
+def _namespace_of(array: Any) -> Namespace:
+    """The namespace of one array. The wrapper is left out where the library can say what its namespace supports.
+
+    That came with the 2023.12 standard, which is the oldest that serves here; NumPy can from 2.1 on. A wrapper's
+    functions cost up to a microsecond each, which is much of the time of a small step.
+    """
+    ask = getattr(array, "__array_namespace__", None)
+    own = None if ask is None else ask()
+    return cast(Namespace, own if hasattr(own, "__array_namespace_info__") else array_namespace(array))
 
 
 def _holds_arrays(value: Any) -> bool:
@@ -89,13 +103,14 @@ def parameter_name(position: int) -> str:
     return f"{'Wb'[position % 2]}{position // 2 + 1}"
 
 
-def _library(xp: Namespace) -> str:
+def library_name(xp: Namespace) -> str:
+    """``numpy``, ``torch``, ``jax``, whether the namespace is the library's own or a wrapper."""
     return xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
 
 
 def is_numpy(xp: Namespace) -> bool:
     """Whether ``xp`` is NumPy, where reading a value neither waits for a device nor breaks a trace."""
-    return xp.__name__ == "array_api_compat.numpy"
+    return xp.__name__ in ("numpy", "array_api_compat.numpy")
 
 
 def is_floating(xp: Namespace, dtype: Any) -> bool:
