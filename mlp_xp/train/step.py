@@ -163,10 +163,10 @@ def make_step(xp: Namespace, terms: Terms, update: Update) -> Step:
         params: Params, state: State, sums: Sums, batch: Batch, rate: float | Array, seed: int | Array
     ) -> tuple[Params, State, Sums]:
         at, weight, counts = _objective(xp, terms, params, batch, seed)
-        one, loss = xp.ones_like(at.loss), at.loss
+        loss = at.loss
         if batch.weight is not None:
-            one, loss = one * counts, loss * counts
-        gradients = Gradients(loss, pull_back(at, one), weight, counts, float(at.layers[0].x.shape[0]))
+            loss, counts = loss * counts, xp.ones_like(loss) * counts
+        gradients = Gradients(loss, pull_back(at, counts), weight, counts, float(at.layers[0].x.shape[0]))
         return update(params, state, sums, gradients, rate)
 
     return step
