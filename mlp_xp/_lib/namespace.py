@@ -41,9 +41,12 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
             raise TypeError(f"{_name(position, names)} must be an array, got {type(array).__name__}{hint}") from None
         if type(array).__name__ != "ndarray":  # the plain one, without a further call: every function asks here
             refuse_unlike(_name(position, names), array)
-        if first is None or getattr(xp, "base", None) is first:  # a dual number's namespace works on plain arrays too
+        if first is None:
             first = xp
-        elif xp is not first and getattr(first, "base", None) is not xp:
+        # by name: a dual number's namespace may stand on the library's own or on a wrapper
+        elif library_name(xp) == library_name(first):
+            first = xp if _of_duals(xp) else first  # which works on plain arrays too
+        else:
             kinds = [
                 f"{_name(0, names)} is of {library_name(first)}",
                 f"{_name(position, names)} of {library_name(xp)}",
@@ -108,6 +111,10 @@ def library_name(xp: Namespace) -> str:
     return xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
 
 
+def _of_duals(xp: Namespace) -> bool:
+    return getattr(xp, "base", None) is not None
+
+
 def is_numpy(xp: Namespace) -> bool:
     """Whether ``xp`` is NumPy, where reading a value neither waits for a device nor breaks a trace."""
     return xp.__name__ in ("numpy", "array_api_compat.numpy")
@@ -154,7 +161,7 @@ def in_library_of(there: Array, array: Array) -> Array:
     xp, own = namespace(there), namespace(array)
     if own is xp:  # not by class: a parameter of PyTorch's is a tensor too
         return array
-    if own is getattr(xp, "base", None):
+    if _of_duals(xp) and library_name(own) == library_name(xp):
         return xp.asarray(array)
     return xp.asarray(to_host(array), **device_kwargs(there))
 
