@@ -177,6 +177,7 @@ def targets_and_weights(
     sample_weight: Array | None = None,
     label_smoothing: float = 0.0,
     criterion: Criterion | None = None,
+    trusted: bool = False,
 ) -> tuple[Array, Array]:
     """Floating targets (n, k) and weights (n,) that sum to 1, for ``outputs`` (..., n, k), in their dtype.
 
@@ -185,6 +186,8 @@ def targets_and_weights(
     range, or a target that the criterion does not take, raises on NumPy. Elsewhere a look at the values would wait for
     the device: such a row gets weight NaN, which reaches the loss and every gradient of this library's. Without a
     criterion the targets may be any numbers, one for each output.
+
+    ``trusted`` says that targets and weights were looked at before, so that no step needs to look again.
     """
     criterion = criterion or CRITERIA["softmax_cross_entropy"]
     n, k = outputs.shape[-2], outputs.shape[-1] // criterion.outputs_per_target
@@ -194,21 +197,23 @@ def targets_and_weights(
         weights = xp.full((n,), 1.0 / n, dtype=dtype, **place)
     else:
         _check_sample_weight(xp, sample_weight, outputs)
-        if not is_numpy(xp):  # on NumPy a negative weight has raised
+        if not (trusted or is_numpy(xp)):  # on NumPy a negative weight has raised
             sample_weight = xp.where(sample_weight >= 0, sample_weight, scalar_like(xp, math.nan, sample_weight))
         total = xp.sum(sample_weight, axis=-1, keepdims=True)
         # total - total is NaN where the sum is infinite: all rows would weigh nothing, and the loss would be 0
         weights = sample_weight / (total + (total - total))
     if not check_targets(xp, criterion, y, n, outputs.shape[-1], dtype):
         targets = y
-        if criterion.targets != ANY:
+        if criterion.targets != ANY and not trusted:
             weights = weights_in_range(xp, "y", y, criterion.targets, _takes(criterion), weights)
     else:
         classes = max(k, 2)
         if classes > 127 and xp.iinfo(y.dtype).max < classes:  # 8-bit labels of more classes than 8 bits can count
             y = xp.astype(y, xp.int32)
         hit = y[:, None] == xp.arange(classes, dtype=y.dtype, **place)
-        if not is_numpy(xp):
+        if trusted:
+            pass
+        elif not is_numpy(xp):
             weights = xp.where(xp.any(hit, axis=-1), weights, scalar_like(xp, math.nan, weights))
         elif xp.count_nonzero(hit) != n:
             check_target_values(xp, criterion, y, outputs.shape[-1])
@@ -253,11 +258,6 @@ def check_target_values(xp: Namespace, criterion: Criterion, y: Array, d_out: in
         return
     if criterion.targets != ANY:
         _check_range(xp, f"{which}y", y, criterion.targets, _takes(criterion))
-
-
-def of_any_range(criterion: Criterion) -> Criterion:
-    """The criterion for targets whose range was looked at already: not every step needs to look again."""
-    return criterion._replace(targets=ANY)
 
 
 def _about_integers(criterion: Criterion) -> str:

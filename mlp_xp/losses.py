@@ -26,7 +26,6 @@ from mlp_xp.criterion import Parametrised, alone, blocks, is_column, rows_that_f
 from mlp_xp.criterion import check_target_values as check_target_values
 from mlp_xp.criterion import check_targets as check_targets
 from mlp_xp.criterion import criterion_named as criterion_named
-from mlp_xp.criterion import of_any_range as of_any_range
 from mlp_xp.criterion import targets_and_weights as targets_and_weights
 from mlp_xp.criterion import weight_shapes as weight_shapes
 from mlp_xp.ops import Cost, Primitive, log1p_exp, logistic, op_from
@@ -205,9 +204,9 @@ def _mean(xp: Namespace, losses: Array, weights: Array) -> Array:
     return losses @ weights if weights.ndim == 1 else xp.sum(losses * weights, axis=-1)
 
 
-def _per_row(weights: Array, dloss: Array) -> Array:
+def _per_row(weights: Array, dloss: float | Array) -> Array:
     """The cotangent of each row's loss, ready to multiply logits: (n,) or (k, n), () or (k,) -> (n, 1) or (k, n, 1)."""
-    return (weights * dloss[..., None])[..., None]
+    return (weights * (dloss if isinstance(dloss, float) else dloss[..., None]))[..., None]
 
 
 def _softmax_loss(
@@ -217,7 +216,7 @@ def _softmax_loss(
     shifted, exps, total = exp_and_total(xp, logits)
     losses = xp.sum(targets * (xp.log(total) - shifted), axis=-1)
 
-    def pullback(dloss: Array) -> tuple[Array]:
+    def pullback(dloss: float | Array) -> tuple[Array]:
         masses = xp.sum(targets, axis=-1, keepdims=True) if mass is None else mass
         return ((exps * (masses / total) - targets) * _per_row(weights, dloss),)
 
@@ -292,7 +291,7 @@ def sigmoid_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights:
     # -log s(z) = max(-z, 0) + rest and -log s(-z) = max(z, 0) + rest: no difference of large numbers
     losses = xp.sum(rest + targets * (above - logits) + (1.0 - targets) * above, axis=-1)
 
-    def pullback(dloss: Array) -> tuple[Array]:
+    def pullback(dloss: float | Array) -> tuple[Array]:
         # s(z) - t = (1 - t) s(z) - t s(-z), which keeps the tails
         slope = (1.0 - targets) * logistic(xp, logits) - targets * logistic(xp, -logits)
         return (slope * _per_row(weights, dloss),)
@@ -606,7 +605,7 @@ def gaussian(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tu
     log_scale, inverse, u = _standardised(xp, logits, targets)
     losses = xp.sum(log_scale + 0.5 * (u * u) + _LOG_ROOT_2_PI, axis=-1)
 
-    def pullback(dloss: Array) -> tuple[Array]:
+    def pullback(dloss: float | Array) -> tuple[Array]:
         return (xp.concat([-u * inverse, 1.0 - u * u], axis=-1) * _per_row(weights, dloss),)
 
     return _mean(xp, losses, weights), pullback

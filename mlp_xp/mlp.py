@@ -30,7 +30,7 @@ from mlp_xp._lib.arguments import (
     described,
     one_of,
 )
-from mlp_xp._lib.namespace import is_floating, is_integral, namespace, scalar_like
+from mlp_xp._lib.namespace import is_floating, is_integral, namespace
 from mlp_xp._lib.typing import Array, Namespace, Op, Params, Pullback
 from mlp_xp.criterion import check_width
 from mlp_xp.dropout import dropout_mask
@@ -170,6 +170,7 @@ class Terms(NamedTuple):
     criterion: the record.
     l2, l1: strengths of the penalties, (k,) where those of k networks differ; None for one that is not there.
     label_smoothing, dropout, input_dropout: as in ``Options``.
+    trusted: whether targets and weights were looked at before, so that no evaluation needs to look again.
     """
 
     activations: list[Activation]
@@ -179,6 +180,7 @@ class Terms(NamedTuple):
     label_smoothing: float
     dropout: float
     input_dropout: float
+    trusted: bool = False
 
 
 def terms_of(
@@ -220,10 +222,16 @@ def _checked(xp: Namespace, X: Array, params: Params, seed: Any, **options: Any)
 
 
 def _data_loss(
-    xp: Namespace, criterion: Criterion, logits: Array, y: Array, weight: Array | None, smoothing: float
+    xp: Namespace,
+    criterion: Criterion,
+    logits: Array,
+    y: Array,
+    weight: Array | None,
+    smoothing: float,
+    trusted: bool = False,
 ) -> tuple[Array, Pullback]:
     """The weighted mean of the criterion, 0-d or (k,), as an op of the logits."""
-    targets, weights = targets_and_weights(xp, y, logits, weight, smoothing, criterion)
+    targets, weights = targets_and_weights(xp, y, logits, weight, smoothing, criterion, trusted)
     labels = y.ndim == 1 and targets.shape[-1] > 1  # then each row of targets sums to 1
     loss = criterion.label_loss if labels and criterion.label_loss is not None else criterion.loss
     return loss(xp, logits, targets, weights)
@@ -268,7 +276,10 @@ def add_penalty_grads(
     def penalised(W: Array, dW: Array) -> Array:
         if l2 is not None:
             dW = dW + l2 * W
-        return dW if l1 is None else dW + l1 * xp.sign(W)
+        if l1 is not None:
+            # not ``sign``, whose wrapper waits for the device on CuPy; a NaN in W is a NaN in dW already
+            dW = dW + l1 * (xp.astype(W > 0, W.dtype) - xp.astype(W < 0, W.dtype))
+        return dW
 
     pairs = enumerate(zip(params, grads, strict=True))
     return tuple([grad if position % 2 else penalised(param, grad) for position, (param, grad) in pairs])
@@ -294,7 +305,7 @@ class Objective(NamedTuple):
     """The objective at some parameters, and no more than its way back reads.
 
     loss: of the data and the penalties, 0-d or (k,).
-    pull_loss: pulls ``dloss`` back to the logits.
+    pull_loss: pulls ``dloss``, a Python float or an array like the loss, back to the logits.
     layers: of the network.
     l2, l1: as in ``Terms``.
     """
@@ -302,7 +313,7 @@ class Objective(NamedTuple):
     xp: Namespace
     params: Params
     loss: Array
-    pull_loss: Pullback
+    pull_loss: Callable[[Any], tuple[Array, ...]]
     layers: tuple[Layer, ...]
     l2: float | Array | None
     l1: float | Array | None
@@ -323,7 +334,7 @@ def objective_of(
     ``first`` is as in ``network``.
     """
     logits, layers = network(xp, X, params, terms.activations, terms.dropout, seed, first, terms.input_dropout)
-    loss, pull_loss = _data_loss(xp, terms.criterion, logits, y, weight, terms.label_smoothing)
+    loss, pull_loss = _data_loss(xp, terms.criterion, logits, y, weight, terms.label_smoothing, terms.trusted)
     if terms.l2 is not None or terms.l1 is not None:
         loss = loss + penalty(xp, params, terms.l2, terms.l1)
     return Objective(xp, params, loss, pull_loss, layers, terms.l2, terms.l1)
@@ -352,8 +363,8 @@ def objective_at(
     return objective_of(xp, terms, params, X, y, sample_weight, seed)
 
 
-def pull_back(at: Objective, dloss: Array) -> Params:
-    """``dloss`` times the gradient of the objective: (dW1, db1, dW2, db2, ...)."""
+def pull_back(at: Objective, dloss: float | Array) -> Params:
+    """``dloss`` times the gradient of the objective: (dW1, db1, dW2, db2, ...); 0-d, (k,), or a Python float."""
     if at.loss.ndim:
         check_all_or_none_batched(at.params)
     grads = backpropagate(at.xp, at.layers, *at.pull_loss(dloss))
@@ -512,7 +523,7 @@ def backward(
     loss, pull_loss = _data_loss(xp, cache.criterion, cache.logits, y, sample_weight, label_smoothing)
     if loss.ndim:
         check_all_or_none_batched(cache.params)
-    return backpropagate(xp, cache.layers, *pull_loss(xp.ones_like(loss)))
+    return backpropagate(xp, cache.layers, *cast(Any, pull_loss)(1.0))
 
 
 # --- training ----------------------------------------------------------------------------------------------------
@@ -567,7 +578,7 @@ def loss_and_grads(X: Array, y: Array, *params: Array, **options: Unpack[Options
     [-0.166667, 0.333333, -0.166667]
     """
     at = objective_at(X, y, params, **options)
-    return at.loss, pull_back(at, at.xp.ones_like(at.loss))
+    return at.loss, pull_back(at, 1.0)
 
 
 def train_step(
@@ -596,10 +607,11 @@ def train_step(
     True
     """
     at = objective_at(X, y, params, **options)
-    if isinstance(lr, Real) or not hasattr(lr, "shape"):  # NumPy's scalars are Real: checked as numbers
-        minus_lr = scalar_like(at.xp, -check_number("lr", lr, 0.0, math.inf), X)
+    minus_lr: float | Array
+    if isinstance(lr, float | Real) or not hasattr(lr, "shape"):  # NumPy's scalars are Real: checked as numbers
+        minus_lr = -check_number("lr", lr, 0.0, math.inf)
     else:
-        rate = _checked_rate(at.xp, X, cast(Array, lr), at.loss.shape)
+        rate = _checked_rate(at.xp, X, lr, at.loss.shape)
         minus_lr = -at.xp.astype(rate, X.dtype)
     # the pullback is linear: scaling what goes in costs one number, scaling what comes out a pass over every weight
     changes = pull_back(at, minus_lr)

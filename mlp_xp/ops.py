@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from inspect import cleandoc, signature
+from types import ModuleType
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from mlp_xp._lib.arguments import check_alike, described, one_of
@@ -127,7 +129,9 @@ def _checked(what: str, op: Op, hint: str) -> Primitive:
             raise TypeError(f"{what} must return (value, pullback), got {described(result)}{hint}")
         value, pull = result
 
-        def pullback(cotangent: Array) -> tuple[Array, ...]:
+        def pullback(cotangent: float | Array) -> tuple[Array, ...]:
+            if isinstance(cotangent, float):  # the op may do with it what an array alone can
+                cotangent = cotangent * xp.ones_like(value)
             cotangents: object = pull(cotangent)
             if not (isinstance(cotangents, tuple) and len(cotangents) == 1):
                 raise TypeError(f"the pullback of {what} must return a tuple of one, got {described(cotangents)}")
@@ -282,12 +286,32 @@ def _elementwise(
     return enter
 
 
-def logistic(xp: Namespace, z: Array) -> Array:
-    """``1 / (1 + exp(-z))``, elementwise, without overflow."""
+def _logistic(xp: Namespace, z: Array) -> Array:
+    """By the standard's functions. It takes five passes over memory."""
     # Below -log(finfo.max) the true value is subnormal or zero; holding z there keeps exp finite and errs by less than
     # the smallest normal number.
     lowest = -math.floor(math.log(float(xp.finfo(z.dtype).max)))
     return 1.0 / (1.0 + xp.exp(-xp.maximum(z, scalar_like(xp, lowest, z))))
+
+
+BEYOND: dict[str, Callable[..., Array]] = {"sigmoid": _logistic}
+"""Name -> formula of each function that a namespace may have beyond the standard: there it takes one pass."""
+
+
+@lru_cache
+def _offered(xp: Namespace, name: str) -> Callable[..., Array]:
+    # cached: NumPy takes longer to say that a name is missing than to compute the sigmoid of a small layer
+    return getattr(xp, name, None) or partial(BEYOND[name], xp)
+
+
+def beyond(xp: Namespace, name: str) -> Callable[..., Array]:
+    """The function ``name`` of the library itself, else the formula of the table; always that for dual numbers."""
+    return _offered(xp, name) if isinstance(xp, ModuleType) else partial(BEYOND[name], xp)
+
+
+def logistic(xp: Namespace, z: Array) -> Array:
+    """``1 / (1 + exp(-z))``, elementwise, without overflow."""
+    return beyond(xp, "sigmoid")(z)
 
 
 def _positive(xp: Namespace, z: Array) -> Array:

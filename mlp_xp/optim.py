@@ -266,11 +266,11 @@ def _adam_step(
 ) -> tuple[Params, State]:  # fmt: skip
     lr = _checked(params, grads, state, lr, 1 + 2 * len(params))
     xp, step, dtype = namespace(*params), state[0] + 1.0, params[0].dtype
-    # sqrt v^ = sqrt V sqrt((1 - b2) / (1 - b2^t)): with that root taken out, epsilon is divided by it
-    root = xp.sqrt((1.0 - beta2) / _one_minus_power(beta2, step))
+    # sqrt v^ = sqrt V / root with root = sqrt((1 - b2^t) / (1 - b2)): taken out, it multiplies epsilon
+    root = xp.sqrt(_power_minus_one(beta2, step) * (1.0 / (beta2 - 1.0)))
     wide = lr if isinstance(lr, float) or step.dtype == dtype else xp.astype(lr, step.dtype)
-    minus_rate = -wide * (1.0 - beta1) / (_one_minus_power(beta1, step) * root)
-    floor = epsilon / (math.sqrt(1.0 - beta2) if before else root)
+    minus_rate = wide * (1.0 - beta1) * root / _power_minus_one(beta1, step)
+    floor = epsilon / math.sqrt(1.0 - beta2) if before else epsilon * root
     if step.dtype != dtype:  # steps are counted in a wider one
         minus_rate = xp.astype(minus_rate, dtype)
         floor = floor if isinstance(floor, float) else xp.astype(floor, dtype)
@@ -287,10 +287,10 @@ def _adam_step(
     return params, (step, *kept)
 
 
-def _one_minus_power(beta: float, step: Array) -> Array:
-    """``1 - beta^t`` as ``-expm1(t log beta)``: in float32, ``1 - 0.999`` would be wrong by 2e-5."""
+def _power_minus_one(beta: float, step: Array) -> Array:
+    """``beta^t - 1`` as ``expm1(t log beta)``: in float32, ``0.999 - 1`` would be wrong by 2e-5."""
     xp = namespace(step)
-    return -xp.expm1(step * math.log(beta)) if beta else xp.ones_like(step)
+    return xp.expm1(step * math.log(beta)) if beta else -xp.ones_like(step)
 
 
 def rmsprop(decay: float = 0.99, epsilon: float = 1e-8, *, momentum: float = 0.0, centered: bool = False) -> Optimizer:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mlp_xp as mx
+from mlp_xp.ops import BEYOND, beyond
 
 DTYPES = ("float64", "float32")
 mp = mpmath.mp.clone()
@@ -153,6 +154,26 @@ def test_the_second_derivative_is_right_from_minus_to_plus_ten_thousand(xp, put,
 
 def test_every_activation_of_the_table_is_tested():
     assert set(mx.ops.ACTIVATIONS) == set(EXACT)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("name", BEYOND)
+def test_a_function_beyond_the_standard_is_its_formula_at_any_magnitude(xp, put, host, name, dtype):
+    if not hasattr(xp, dtype):
+        return  # the standard has no float16, and neither has its strict namespace
+    info = np.finfo(dtype)
+    ends = [float(sign * each) for each in (0.0, info.tiny, info.max, np.inf) for sign in (1, -1)]
+    z = put(np.concatenate([np.linspace(-1000.0, 1000.0, 4001), np.linspace(-10.0, 10.0, 401), ends, [np.nan]]))
+    z = xp.astype(z, getattr(xp, dtype))
+    ours, formula = host(beyond(xp, name)(z)), host(BEYOND[name](xp, z))
+    assert str(ours.dtype) == dtype
+    # each is right to 2 eps, as the next test says, and below the smallest normal number to that number
+    np.testing.assert_allclose(ours, formula, rtol=4 * info.eps, atol=float(info.tiny), equal_nan=True)
+
+
+@pytest.mark.only("torch")
+def test_a_namespace_that_has_the_function_is_asked_for_it(xp):
+    assert all(beyond(xp, name) is getattr(xp, name) for name in BEYOND)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -11,7 +11,15 @@ from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any, NoReturn, cast
 
-from mlp_xp._lib.namespace import device_of, is_floating, is_integral, namespace, on_one_device, parameter_name
+from mlp_xp._lib.namespace import (
+    device_of,
+    is_floating,
+    is_integral,
+    library_of,
+    namespace,
+    on_one_device,
+    parameter_name,
+)
 from mlp_xp._lib.typing import Array, Namespace, Params
 
 
@@ -225,7 +233,7 @@ def check_seed(xp: Namespace, seed: object) -> Any:
             raise ValueError(f"seed must be in 0 ... 2**31 - 1, got {shortened(seed)}")
         return int(seed)
     if getattr(seed, "shape", None) == () and hasattr(seed, "dtype"):
-        if (own := namespace(seed, names=("seed",))) is not getattr(xp, "base", xp) and own is not xp:
+        if library_of(own := namespace(seed, names=("seed",))) != library_of(xp):
             raise TypeError(f"seed must be an int, or an array of the library of X, got {type(seed).__name__}")
         if is_integral(own, cast(Array, seed).dtype):
             return seed

@@ -20,14 +20,14 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
         names: the names of the first arguments, for messages; the arguments after them are called W1, b1, W2, ...
 
     Returns:
-        The namespace, from array-api-compat.
+        The namespace: the library's own where it is one of the standard, else array-api-compat's.
 
     Raises:
         TypeError: an argument is not an array, or the arrays are from two libraries.
 
     >>> import numpy as np
-    >>> namespace(np.ones(3), np.zeros(2)).__name__
-    'array_api_compat.numpy'
+    >>> namespace(np.ones(3), np.zeros(2)).__name__.removeprefix("array_api_compat.")  # NumPy 2.0 needs the wrapper
+    'numpy'
     """
     kind = type(arrays[0])
     first: Namespace | None = None
@@ -35,18 +35,32 @@ def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
         if type(array) is kind and first is not None:
             continue  # arrays of one class are from one library, and each look-up costs a microsecond
         try:
-            xp = cast(Namespace, array_namespace(array))
+            xp = _namespace_of(array)
         except TypeError:
             hint = "; unpack the parameters, *params" if _holds_arrays(array) and 0 < len(names) <= position else ""
             raise TypeError(f"{_name(position, names)} must be an array, got {type(array).__name__}{hint}") from None
         if type(array).__name__ != "ndarray":  # the plain one, without a further call: every function asks here
             refuse_unlike(_name(position, names), array)
-        if first is None or getattr(xp, "base", None) is first:  # a dual number's namespace works on plain arrays too
+        if first is None:
             first = xp
-        elif xp is not first and getattr(first, "base", None) is not xp:
+        # by name: a dual number's namespace may stand on the library's own or on a wrapper
+        elif library_of(xp) == library_of(first):
+            first = xp if _of_duals(xp) else first  # which works on plain arrays too
+        else:
             kinds = [f"{_name(0, names)} is of {library_of(first)}", f"{_name(position, names)} of {library_of(xp)}"]
             raise TypeError(f"all arrays must come from one array library, but {' and '.join(kinds)}")
     return cast(Namespace, first)
+
+
+def _namespace_of(array: Any) -> Namespace:
+    """The namespace of one array. The wrapper is left out where the library can say what its namespace supports.
+
+    That came with the 2023.12 standard, which is the oldest that serves here; NumPy can from 2.1 on. A wrapper's
+    functions cost up to a microsecond each, which is much of the time of a small step.
+    """
+    ask = getattr(array, "__array_namespace__", None)
+    own = None if ask is None else ask()
+    return cast(Namespace, own if hasattr(own, "__array_namespace_info__") else array_namespace(array))
 
 
 def _holds_arrays(value: Any) -> bool:
@@ -94,8 +108,12 @@ def parameter_name(position: int) -> str:
 
 
 def library_of(xp: Namespace) -> str:
-    """The name of an array library, as it is imported: numpy, torch, jax."""
+    """The name of an array library, as it is imported: numpy, torch, jax; also where the namespace is a wrapper."""
     return xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
+
+
+def _of_duals(xp: Namespace) -> bool:
+    return getattr(xp, "base", None) is not None
 
 
 def kind_of(value: Any) -> str:
@@ -108,7 +126,7 @@ def kind_of(value: Any) -> str:
 
 def is_numpy(xp: Namespace) -> bool:
     """Whether ``xp`` is NumPy, where reading a value neither waits for a device nor breaks a trace."""
-    return xp.__name__ == "array_api_compat.numpy"
+    return xp.__name__ in ("numpy", "array_api_compat.numpy")
 
 
 def is_floating(xp: Namespace, dtype: Any) -> bool:
@@ -166,7 +184,7 @@ def in_library_of(there: Array, array: Array) -> Array:
     xp, own = namespace(there), namespace(array)
     if own is xp:  # not by class: a parameter of PyTorch's is a tensor too
         return array
-    if own is getattr(xp, "base", None):
+    if _of_duals(xp) and library_of(own) == library_of(xp):
         return xp.asarray(array)
     return xp.asarray(to_host(array), **device_kwargs(there))
 

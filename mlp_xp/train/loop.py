@@ -37,7 +37,7 @@ from mlp_xp._lib.arguments import (
 from mlp_xp._lib.files import dtype_name
 from mlp_xp._lib.namespace import detached, device_of, is_floating, namespace
 from mlp_xp._lib.typing import Array, Namespace, Params
-from mlp_xp.losses import criterion_named, of_any_range
+from mlp_xp.losses import criterion_named
 from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
 from mlp_xp.optim import Optimizer, State, adam, check_optimizer
 from mlp_xp.schedules import Schedule, check_patience, progress_of, stalls
@@ -365,7 +365,7 @@ def _step(xp: Namespace, params: Params, settings: Settings, n: int) -> Step:
     options = {name: value for name, value in settings.options.items() if name not in ("sample_weight", "l2", "l1")}
     terms = terms_of(len(params) // 2 - 1, **cast(Any, options))
     l2, l1 = (strength_of(xp, settings.options.get(name, 0.0), params[0]) for name in ("l2", "l1"))
-    terms = terms._replace(criterion=of_any_range(terms.criterion), l2=l2, l1=l1)  # the data were looked at
+    terms = terms._replace(l2=l2, l1=l1, trusted=True)  # the data were looked at
     alpha = strength_of(xp, settings.alpha, params[0])
     update = make_update(xp, terms, settings.optimizer, alpha, settings.clip_norm, settings.max_norm)
     if settings.accumulate == 1:

@@ -190,11 +190,11 @@ def make_step(xp: Namespace, terms: Terms, update: Update, transform: Transform 
         params: Params, state: State, sums: Sums, batch: Batch, rate: float | Array, seed: int | Array
     ) -> tuple[Params, State, Sums]:
         at, weight, counts = _objective(xp, terms, params, batch, seed, transform=transform)
-        one, loss = xp.ones_like(at.loss), at.loss
+        loss = at.loss
         if batch.weight is not None:
-            one, loss = one * counts, loss * counts
+            loss, counts = loss * counts, xp.ones_like(loss) * counts
         rows: Any = float(at.layers[0].x.shape[0]) if batch.n is None else batch.n
-        gradients = Gradients(loss, pull_back(at, one), weight, counts, rows)
+        gradients = Gradients(loss, pull_back(at, counts), weight, counts, rows)
         return update(params, state, sums, gradients, rate)
 
     return step
