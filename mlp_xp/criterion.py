@@ -211,11 +211,9 @@ def targets_and_weights(
         if classes > 127 and xp.iinfo(y.dtype).max < classes:  # 8-bit labels of more classes than 8 bits can count
             y = xp.astype(y, xp.int32)
         hit = y[:, None] == xp.arange(classes, dtype=y.dtype, **place)
-        if trusted:
-            pass
-        elif not is_numpy(xp):
+        if not (trusted or is_numpy(xp)):
             weights = xp.where(xp.any(hit, axis=-1), weights, scalar_like(xp, math.nan, weights))
-        elif xp.count_nonzero(hit) != n:
+        elif not trusted and xp.count_nonzero(hit) != n:
             check_target_values(xp, criterion, y, outputs.shape[-1])
         targets = xp.astype(hit if k > 1 else hit[:, 1:], dtype)
     if label_smoothing:

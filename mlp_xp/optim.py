@@ -26,7 +26,7 @@ from mlp_xp._lib.arguments import (
 )
 from mlp_xp._lib.namespace import (
     detached,
-    device_of,
+    device_kwargs,
     is_floating,
     namespace,
     parameter_name,
@@ -257,7 +257,7 @@ def _adam(
 def _adam_state(params: Params) -> State:
     zeros = _zeros(params, copies=2)
     xp = namespace(*zeros)
-    return xp.full((), 0.0, dtype=wide_dtype(xp, zeros[0].dtype), device=device_of(zeros[0])), *zeros
+    return xp.full((), 0.0, dtype=wide_dtype(xp, zeros[0].dtype), **device_kwargs(zeros[0])), *zeros
 
 
 def _adam_step(
@@ -646,7 +646,7 @@ def _on_host(
     def apart(vector: Any) -> Params:
         parts = zip(np.split(vector, ends), params, strict=True)
         # copied, for scipy overwrites its vector
-        return tuple(xp.asarray(part.reshape(p.shape).copy(), dtype=p.dtype, device=device_of(p)) for part, p in parts)
+        return tuple(xp.asarray(part.reshape(p.shape).copy(), dtype=p.dtype, **device_kwargs(p)) for part, p in parts)
 
     def together(arrays: Params) -> Any:
         return np.concatenate([to_host(array).astype(np.float64).reshape(-1) for array in arrays])

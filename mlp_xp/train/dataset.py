@@ -12,7 +12,7 @@ import numpy as np  # for the host's random numbers, and sparse matrices
 from mlp_xp._lib.arguments import check_all_or_none_batched, check_batch, check_device, check_params, described
 from mlp_xp._lib.namespace import (
     detached,
-    device_of,
+    device_kwargs,
     is_floating,
     is_integral,
     namespace,
@@ -73,7 +73,7 @@ def rows_of(xp: Namespace, X: Array | Any, like: Array, rows: Any) -> Array:
         rows: a slice, or indices: on the host where X is sparse.
     """
     if is_sparse(X):
-        return xp.asarray(cast(Any, X)[rows].toarray(), device=device_of(like))
+        return xp.asarray(cast(Any, X)[rows].toarray(), **device_kwargs(like))
     return X[rows, ...] if isinstance(rows, slice) else xp.take(X, rows, axis=0)
 
 
@@ -92,7 +92,7 @@ def batches(xp: Namespace, data: Dataset, like: Array, size: int, rows: Any) -> 
     spans = [slice(low, min(low + size, n)) for low in range(0, n, size)]
     parts: list[Any] = spans
     if rows is not None:
-        there, full = xp.asarray(rows, device=device_of(like)), n // size * size
+        there, full = xp.asarray(rows, **device_kwargs(like)), n // size * size
         # one call for all of them: where each one waits for the host, a slice costs as much as the step
         parts = [*xp.unstack(xp.reshape(there[:full], (-1, size))), there[full:]]
     for span, part in zip(spans, parts, strict=False):
@@ -116,9 +116,9 @@ def filled_up(xp: Namespace, parts: Iterator[Batch]) -> Iterator[Batch]:
         own = like.shape[0]
         size = max(size, own)
         if own != known:  # made on the device, and once for all batches of a size
-            n, known = xp.full((), own, dtype=xp.int32, device=device_of(like)), own
+            n, known = xp.full((), own, dtype=xp.int32, **device_kwargs(like)), own
         if own < size:
-            rows = xp.asarray(np.minimum(np.arange(size), own - 1), device=device_of(like))
+            rows = xp.asarray(np.minimum(np.arange(size), own - 1), **device_kwargs(like))
             if batch.rows is not None:
                 batch = batch._replace(rows=xp.take(batch.rows, rows, axis=0))
             else:
@@ -272,7 +272,7 @@ def _held_out(xp: Namespace, data: Dataset, share: Any, seed: int, like: Array) 
     order = np.random.default_rng((seed, 0)).permutation(n)
 
     def taken(rows: Any) -> tuple[Any, Array, Array]:
-        there = xp.asarray(rows, device=device_of(like))
+        there = xp.asarray(rows, **device_kwargs(like))
         X = cast(Any, data.X)[rows] if is_sparse(data.X) else xp.take(data.X, there, axis=0)
         return X, xp.take(data.y, there, axis=0), there
 

@@ -35,7 +35,7 @@ from mlp_xp._lib.arguments import (
     shortened,
 )
 from mlp_xp._lib.files import dtype_name
-from mlp_xp._lib.namespace import detached, device_of, is_floating, namespace
+from mlp_xp._lib.namespace import detached, device_kwargs, device_of, is_floating, namespace
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import criterion_named
 from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
@@ -571,7 +571,7 @@ def _numbers_of(
     elif settings.compile is not None:
         rates = xp.unstack(xp.asarray(rates, **place))
     if settings.compile is not None:
-        seeds = xp.unstack(xp.asarray(seeds, dtype=xp.int32, device=device_of(params[0])))
+        seeds = xp.unstack(xp.asarray(seeds, dtype=xp.int32, **device_kwargs(params[0])))
     return rates, seeds
 
 

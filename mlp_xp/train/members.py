@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 from mlp_xp._lib.arguments import shortened
-from mlp_xp._lib.namespace import device_of, is_numpy, to_host, wide_dtype
+from mlp_xp._lib.namespace import device_kwargs, is_numpy, to_host, wide_dtype
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.optim import State
 from mlp_xp.train.dataset import all_finite
@@ -41,7 +41,7 @@ def of_member(value: Any, number: int) -> Any:
 def strength_of(xp: Namespace, value: Any, like: Array) -> float | Array | None:
     """The strength of a penalty that ``for_each`` returned: a number, an array (k,), or None where there is none."""
     if isinstance(value, tuple):
-        return xp.asarray(value, dtype=like.dtype, device=device_of(like)) if any(value) else None
+        return xp.asarray(value, dtype=like.dtype, **device_kwargs(like)) if any(value) else None
     return value or None
 
 
@@ -73,7 +73,7 @@ def chosen(xp: Namespace, which: Sequence[bool], new: tuple[Array, ...], old: tu
         return old
     if all(which) and all(alike):
         return new
-    mask = xp.asarray(list(which), device=device_of(old[0]))
+    mask = xp.asarray(list(which), **device_kwargs(old[0]))
 
     def merged(a: Array, b: Array) -> Array:
         return xp.where(mask[(..., *(None,) * (b.ndim - 1))], a, b)

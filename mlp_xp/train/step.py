@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from mlp_xp._lib.arguments import described
-from mlp_xp._lib.namespace import device_of, persisted, wide_dtype
+from mlp_xp._lib.namespace import device_kwargs, persisted, wide_dtype
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.mlp import Objective, Terms, add_penalty_grads, objective_of, penalty, pull_back
 from mlp_xp.optim import Optimizer, State, clip_by_global_norm, limit_norms
@@ -73,7 +73,7 @@ def no_gradients(xp: Namespace, params: Params) -> Gradients:
     """What ``gather`` has before the first batch."""
     zero = params[1][..., 0]
     weight = xp.astype(xp.zeros_like(zero), wide_dtype(xp, zero.dtype))
-    rows = xp.asarray(0, dtype=xp.int32, device=device_of(zero))
+    rows = xp.asarray(0, dtype=xp.int32, **device_kwargs(zero))
     return Gradients(xp.zeros_like(zero), tuple(map(xp.zeros_like, params)), weight, xp.zeros_like(zero), rows)
 
 
@@ -106,7 +106,7 @@ def _objective(
     total: Any = float(X.shape[0])
     counts: Any = 1.0
     if n is not None:
-        real = xp.astype(xp.arange(X.shape[0], dtype=n.dtype, device=device_of(X)) < n, X.dtype)
+        real = xp.astype(xp.arange(X.shape[0], dtype=n.dtype, **device_kwargs(X)) < n, X.dtype)
         weight = real if weight is None else weight * real
     if batch.weight is None and n is not None:
         total = xp.astype(n, wide_dtype(xp, X.dtype))

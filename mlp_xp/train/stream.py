@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any, cast
 
 from mlp_xp._lib.arguments import described
-from mlp_xp._lib.namespace import device_of, namespace
+from mlp_xp._lib.namespace import device_kwargs, namespace
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.losses import Criterion
 from mlp_xp.train.dataset import Dataset, check_finite, check_network, checked, validation_rows
@@ -151,4 +151,4 @@ def read_batches(
 def _row_for(params: Params) -> Array:
     """A row of zeros of the width that W1 takes, for the checks that look at a batch."""
     xp, weight = namespace(*params), params[0]
-    return xp.full((1, weight.shape[-2] if weight.ndim > 1 else 1), 0.0, dtype=weight.dtype, device=device_of(weight))
+    return xp.full((1, weight.shape[-2] if weight.ndim > 1 else 1), 0.0, dtype=weight.dtype, **device_kwargs(weight))
