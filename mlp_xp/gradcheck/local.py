@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np  # on the host alone: copies where a library has no float64
+from array_api_compat import array_namespace
 
 from mlp_xp._lib.arguments import check_callable, check_whole
 from mlp_xp._lib.namespace import device_kwargs, namespace, to_host
@@ -337,7 +338,8 @@ def along_duals(
     Returns:
         The slope; None if f does not take duals, or has another value there.
     """
-    space = DualNamespace(local.xp, choose)
+    # on the wrapper, which has all of the standard: NumPy's own sort can't descend
+    space = DualNamespace(array_namespace(local.point[0]), choose)
     found = _value_and_slope(local, space, {i: sign * d for i, d in directions.items()})
     watched = weakref.ref(space)
     del space
