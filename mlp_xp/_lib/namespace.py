@@ -119,7 +119,7 @@ def _of_duals(xp: Namespace) -> bool:
 def kind_of(value: Any) -> str:
     """The class of ``value``, of an array with its library: ``ndarray of cupy``, ``list``."""
     try:
-        return f"{type(value).__name__} of {library_of(cast(Namespace, array_namespace(value)))}"
+        return f"{type(value).__name__} of {library_of(_namespace_of(value))}"
     except TypeError:
         return type(value).__name__
 

@@ -17,6 +17,7 @@ from mlp_xp._lib.namespace import (
     kind_of,
     library_of,
     namespace,
+    on_one_device,
     scalar_like,
     to_host,
 )
@@ -29,7 +30,8 @@ class Unknown:
     dtype = np.dtype("float64")
 
     def __array_namespace__(self, api_version=None):
-        return SimpleNamespace(__name__="unheard", float32=np.float32, float64=np.float64, finfo=np.finfo)
+        kinds = {"float32": np.float32, "float64": np.float64, "finfo": np.finfo}
+        return SimpleNamespace(__name__="unheard", __array_namespace_info__=None, **kinds)
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError("implicit conversion to a NumPy array is not allowed")
@@ -69,7 +71,7 @@ def test_a_result_is_where_its_arguments_are(xp, put, device):
     found, _ = optim.lbfgs(lambda *p: mx.loss_and_grads(X, y, *p), params, max_iter=1)
     loss, stepped = mx.train_step(X, y, *params, l1=0.1, dropout=0.2, seed=1)
     for array in (loss, mx.predict(X, *params), *stepped, *found, *epoch.params, *epoch.state):
-        assert device_of(array) == device_of(X)
+        assert on_one_device(array, X)
         assert library_of(namespace(array)) == library_of(xp)
 
 
