@@ -200,9 +200,8 @@ def terms_of(
         raise TypeError(f"options are {one_of(Options.__annotations__, next(iter(unknown)))}")
     activations, record = activations_of(activation, hidden), criterion_named(criterion)
     smoothing = _check_smoothing(record, label_smoothing)
-    dropout, input_dropout = (
-        check_number(name, rate, 0.0, 1.0) for name, rate in (("dropout", dropout), ("input_dropout", input_dropout))
-    )
+    dropout = check_number("dropout", dropout, 0.0, 1.0)
+    input_dropout = check_number("input_dropout", input_dropout, 0.0, 1.0)
     l2, l1 = check_number("l2", l2, 0.0, math.inf), check_number("l1", l1, 0.0, math.inf)
     return Terms(activations, record, l2 or None, l1 or None, smoothing, dropout, input_dropout)
 
@@ -485,8 +484,8 @@ def forward(
     ((2, 3), [1.0, 1.0])
     """
     xp = namespace(X, *params, names=("X",))
-    options: Any = {"activation": activation, "criterion": criterion, "dropout": dropout}
-    terms, seed = _checked(xp, X, params, seed, **options, input_dropout=input_dropout)
+    options: Any = {"criterion": criterion, "dropout": dropout, "input_dropout": input_dropout}
+    terms, seed = _checked(xp, X, params, seed, activation=activation, **options)
     logits, layers = network(xp, X, params, terms.activations, terms.dropout, seed, None, terms.input_dropout)
     outputs = terms.criterion.outputs(xp, logits, params[-1].shape[-1])
     return outputs, Cache(logits, layers, terms.criterion, params)
