@@ -222,7 +222,10 @@ def _cells(row: Found) -> str:
 
 
 def write_whole(path: Path, results: Found) -> None:
-    """The results as JSON: the file is the old one or the new one, never half of it."""
+    """The results as JSON: the file is the old one or the new one, never half of it.
+
+    Not the library's: this process may lack what its children find among the wheels.
+    """
     part = path.with_suffix(".part")
     part.write_text(json.dumps(results, indent=1) + "\n")
     part.replace(path)

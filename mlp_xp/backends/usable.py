@@ -250,11 +250,17 @@ def device_named(xp: Namespace, device: Any) -> Any:
     library = next((each for each in LIBRARIES.values() if each.module == module), None)
     if library is None or module == "torch" or not isinstance(device, str | int):  # PyTorch reads names by itself
         return device
-    number = f":{device}"  # of the first kind that has as many
-    for name, found in library.devices(importlib.import_module(module)).items():
-        if device in (name, name.partition(":")[0]) or (isinstance(device, int) and name.endswith(number)):
+    found = _found_in(library.devices(importlib.import_module(module)), device)
+    return device if found is None else found
+
+
+def _found_in(devices: dict[str, Any], device: str | int) -> Any:
+    """The device of this name, the first of this kind ("cuda" is "cuda:0"), or with this number; None for none."""
+    for name, found in devices.items():
+        kind, _, number = name.partition(":")
+        if device in (name, kind) or (isinstance(device, int) and number == str(device)):
             return found
-    return device
+    return None
 
 
 def check_dtype(dtype: object) -> str:
@@ -274,10 +280,8 @@ def _library_named(name: object) -> tuple[str, Library]:
 
 
 def _device_named(backend: str, devices: dict[str, Any], device: str) -> Any:
-    """The device with this name, or the first one of this kind: "cuda" is "cuda:0"."""
-    for name, found in devices.items():
-        if device in (name, name.partition(":")[0]):
-            return found
+    if (found := _found_in(devices, device)) is not None:
+        return found
     raise ValueError(f"device of {backend} must be {' or '.join(map(repr, devices))}, got {device!r}")
 
 

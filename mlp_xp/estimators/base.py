@@ -28,6 +28,7 @@ from mlp_xp import checkpoint
 from mlp_xp._lib.arguments import check_callables, check_flag, described
 from mlp_xp._lib.namespace import Placement, namespace, placement_of
 from mlp_xp._lib.typing import Array, Params
+from mlp_xp._lib.wording import warn
 from mlp_xp.estimators import full_batch
 from mlp_xp.estimators.data import (
     answering_on_host,
@@ -41,7 +42,7 @@ from mlp_xp.estimators.data import (
 )
 from mlp_xp.estimators.folds import check_folds, dealt, in_folds
 from mlp_xp.estimators.network import Network
-from mlp_xp.estimators.reporting import NOT_FINITE, reporting, warn
+from mlp_xp.estimators.reporting import NOT_FINITE, reporting
 from mlp_xp.estimators.scaling import learned_from
 from mlp_xp.estimators.settings import configuration, settings_of, usual_settings
 from mlp_xp.gradcheck import Report

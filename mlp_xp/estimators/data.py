@@ -35,7 +35,7 @@ from mlp_xp._lib.namespace import (
     to_host,
 )
 from mlp_xp._lib.typing import Array
-from mlp_xp.estimators.reporting import warn
+from mlp_xp._lib.wording import warn
 from mlp_xp.train.dataset import Dataset, by_rows, is_sparse
 
 _FLOATS = (np.float64, np.float32)  # others become the first

@@ -14,10 +14,9 @@ from mlp_xp import optim
 from mlp_xp._lib.arguments import is_true
 from mlp_xp._lib.namespace import Placement
 from mlp_xp._lib.typing import Array, Params
-from mlp_xp._lib.wording import count_of
+from mlp_xp._lib.wording import count_of, warn
 from mlp_xp.curvature import hessian_at
 from mlp_xp.estimators.data import in_chunks
-from mlp_xp.estimators.reporting import warn
 from mlp_xp.mlp import Options, TrainOptions, loss_and_grads
 from mlp_xp.train import Dataset, Epoch, Record
 

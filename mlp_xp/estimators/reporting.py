@@ -1,10 +1,9 @@
-"""What an estimator says while it learns: a progress bar, scikit-learn's own callbacks, warnings."""
+"""What an estimator says while it learns: a progress bar, scikit-learn's own callbacks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mlp_xp._lib.wording import warn as warn
 from mlp_xp.train import Epoch, Record
 
 if TYPE_CHECKING:

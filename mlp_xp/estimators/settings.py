@@ -12,8 +12,8 @@ import numpy as np  # on the host: the order of the rows
 from sklearn.utils import shuffle
 
 from mlp_xp import checkpoint, optim, schedules
+from mlp_xp._lib.wording import warn
 from mlp_xp.estimators import files
-from mlp_xp.estimators.reporting import warn
 from mlp_xp.train import Settings
 from mlp_xp.train.compiling import check_compile
 
