@@ -78,7 +78,7 @@ def ours(backend: str, compiled: bool) -> Side:
         params = tuple(map(there.put, first_params(images, task)))
         settings: dict[str, Any] = {"optimizer": optim.momentum(MOMENTUM), "lr": schedules.cosine(RATE)}
         settings |= {"batch_size": BATCH, "activation": "relu", "order": lambda number: order_of(images, task, number)}
-        settings |= {"compile": backends.compiler(backend) if compiled else None}
+        settings |= {"compile": compiled or None}
 
         def error(epoch: Epoch) -> float:
             return error_of(mx.predict(X_test, *epoch.params, activation="relu"), y_test)
