@@ -7,9 +7,9 @@ read from a network. ``--wheels`` names a folder of wheels for what the machine 
 without which scikit-learn's digits stand in. A dry run does the same on the CPU, small.
 
 Method: each section runs in processes of its own, one for each library, ended by a limit. Where only right or wrong is
-asked, the libraries run at once; where time is asked, one after the other. ``results.json`` in the folder ``--out`` is
-written after every section, whole or not at all, so that what was done before a limit is there; beside it is a log of
-each suite. What fails is in the summary, the rest goes on. The settings of the card are not touched.
+asked, all sections and libraries run at once; where time is asked, one after the other. ``results.json`` in the folder
+``--out`` is written after every section, whole or not at all, so that what was done before a limit is there; beside it
+is a log of each suite. What fails is in the summary, the rest goes on. The settings of the card are not touched.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -31,17 +32,18 @@ from typing import Any, NamedTuple, TypeAlias
 Found: TypeAlias = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parents[1]
-# section -> seconds for all its processes where they run at once, else for each
+# section -> seconds for each of its processes
 LIMITS = {
-    "environment": 30, "smoke": 60, "suites": 210, "check": 90, "estimators": 60, "step": 70, "launches": 40,
-    "mnist": 50, "command": 60,
+    "suites": 210, "smoke": 90, "check": 120, "estimators": 120, "command": 90, "step": 100,
+    "launches": 40, "mnist": 50,
 }  # fmt: skip
-AT_ONCE = ("smoke", "estimators", "command")
+AT_ONCE = ("suites", "smoke", "check", "estimators", "command")
+WORKERS = {"cupy": 4, "torch": 3, "jax": 7}  # of the suites on 16 cores; what JAX computes it compiles first
 HOST_ONLY = ("tests/cli", "tests/data", "tests/test_export.py")
 DRY_TESTS = ("tests/test_ops.py",)
 DISTRIBUTIONS = ("numpy", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "array-api-compat", "scikit-learn", "pytest")
 _SLOWER = 5.0
-LOG_BYTES = 2**18  # of the beginning and of the end of a log
+LOG_BYTES = 2**20  # of the beginning and of the end of a log
 
 
 class Run(NamedTuple):
@@ -81,8 +83,12 @@ def environment_of(options: argparse.Namespace, site: Path) -> dict[str, str]:
     (entry / "entry_points.txt").write_text("[pytest11]\nmlp_xp = mlp_xp.pytest_plugin\n")
     path = [str(ROOT), str(ROOT / "scripts"), str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
     mnist = {"GPU_CHECK_MNIST": str(options.mnist.resolve())} if options.mnist else {}
-    # JAX would take three quarters of a card that others are using
-    return {**os.environ, **mnist, "PYTHONPATH": os.pathsep.join(path), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    jax = {
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # it would take three quarters of a card that others are using
+        "JAX_COMPILATION_CACHE_DIR": str(site / "jax"),  # what one worker has compiled the others need not
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return {**os.environ, **mnist, **jax, "PYTHONPATH": os.pathsep.join(path)}
 
 
 # --- sections ----------------------------------------------------------------------------------------------------
@@ -107,11 +113,10 @@ def machine(dry: bool) -> Found:
     return found
 
 
-def suites(run: Run, limit: float) -> Found:
-    """The whole suite on each library, all at once."""
-    end = time.monotonic() + limit
-    running = {library: _suite(run, library) for library in run.libraries}
-    return {library: _ended(run, library, process, end) for library, process in running.items()}
+def suite(run: Run, library: str) -> Found:
+    """The whole suite on a library."""
+    limit = min(run.limit("suites"), run.left() - 15.0)
+    return _ended(run, library, _suite(run, library), time.monotonic() + limit)
 
 
 def _suite(run: Run, library: str) -> subprocess.Popen[bytes]:
@@ -119,8 +124,8 @@ def _suite(run: Run, library: str) -> subprocess.Popen[bytes]:
     where = ["--device", device[library]] if library in device else []
     tests = DRY_TESTS if run.dry else [f"--ignore={path}" for path in HOST_ONLY]
     warnings = [f"-Wdefault::{kind}" for kind in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning")]
-    options = ["-q", "-p", "no:cacheprovider", "--backend", library, *where, "--tb=short", "-rfE", *warnings]
-    parallel = ["-n", "1" if run.dry else str(max(1, (os.cpu_count() or 1) // len(run.libraries)))]
+    options = ["-v", "-p", "no:cacheprovider", "--backend", library, *where, "--tb=short", "-rfE", *warnings]
+    parallel = ["-n", "1" if run.dry else str(max(1, WORKERS[library] * (os.cpu_count() or 1) // 16))]
     command = [sys.executable, "-m", "pytest", *options, *parallel, *tests]
     with (run.out / f"suite-{library}.log").open("wb") as log:
         return subprocess.Popen(command, env=run.environment, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT)
@@ -173,17 +178,22 @@ def answer(section: str, library: str, dry: bool) -> None:
     os._exit(0)
 
 
-def found_in(run: Run, section: str) -> Found:
-    """What a section found, by library."""
-    if section == "environment":
-        return {"machine": machine(run.dry)}
-    if section == "suites":
-        return suites(run, min(run.limit(section), run.left() - 15.0))
-    if section in AT_ONCE:
-        with ThreadPoolExecutor(len(run.libraries)) as pool:
-            found = pool.map(lambda library: apart(run, section, library), run.libraries)
-            return dict(zip(run.libraries, found, strict=True))
-    return {library: apart(run, section, library) for library in run.libraries}
+def found_in(run: Run, section: str, library: str) -> Found:
+    """What a section found on a library."""
+    return suite(run, library) if section == "suites" else apart(run, section, library)
+
+
+def found_by(run: Run, sections: list[str]) -> Iterator[tuple[str, str, Found]]:
+    """Section, library and what was found: first of those that run at once, as they end, then of the others."""
+    tasks = [(section, library) for section in sections if section in AT_ONCE for library in run.libraries]
+    with ThreadPoolExecutor(max(1, len(tasks))) as pool:
+        running = {pool.submit(found_in, run, *task): task for task in tasks}
+        for done in as_completed(running):
+            yield (*running[done], done.result())
+    for section in sections:
+        if section not in AT_ONCE:
+            for library in run.libraries:
+                yield section, library, found_in(run, section, library)
 
 
 # --- what is said ------------------------------------------------------------------------------------------------
@@ -217,7 +227,11 @@ def _cells(row: Found) -> str:
         if isinstance(each, dict) and "ms" in each
     ]
     cells += [f"{name} FAIL" for name, each in row.items() if isinstance(each, dict) and "error" in each]
-    cells += [f"{name} {row[name]}" for name in ("device_events", "copies", "verdict", "of_a_wrong_one") if name in row]
+    cells += [
+        f"{name} {row[name]}"
+        for name in ("device_events", "copies", "waits", "verdict", "of_a_wrong_one")
+        if name in row
+    ]
     return ", ".join(cells)
 
 
@@ -252,14 +266,16 @@ def main() -> int:
     libraries = options.libraries or (["torch", "jax"] if options.dry_run else ["cupy", "torch", "jax"])
     options.out.mkdir(parents=True, exist_ok=True)
     seconds = options.seconds or (540.0 * (_SLOWER if options.dry_run else 1.0))
-    began, results = time.monotonic(), {}
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as site:
         environment = environment_of(options, Path(site))
         run = Run(libraries, environment, options.out.resolve(), options.dry_run, began + seconds)
-        for section in [each for each in LIMITS if each in options.only]:
-            results[section] = found_in(run, section)
+        sections = [each for each in LIMITS if each in options.only]
+        results: Found = {"environment": {"machine": machine(run.dry)}} | {section: {} for section in sections}
+        for section, library, found in found_by(run, sections):
+            results[section][library] = found
             write_whole(options.out / "results.json", results)
-            print(f"{time.monotonic() - began:6.1f} s  {section}", flush=True)
+            print(f"{time.monotonic() - began:6.1f} s  {section} {library}", flush=True)
     print("\n".join(summary(results)))
     print(f"{time.monotonic() - began:.1f} s in all; {options.out / 'results.json'}")
     return int(not all(found["ok"] for by_library in results.values() for found in by_library.values()))
