@@ -235,6 +235,24 @@ def persisted(*arrays: Array) -> tuple[Array, ...]:
     return arrays
 
 
+_PIECES = 32
+
+
+def unstacked(xp: Namespace, x: Array) -> list[Array]:
+    """``x[0], x[1], ...`` in few calls, and in groups of at most 32.
+
+    Where a slice waits for the host it costs as much as a step; and JAX compiles a call for its number of results: 5 s
+    for 469 of them, 0.2 s for 32.
+    """
+    n = x.shape[0]
+    if n <= _PIECES:
+        return list(xp.unstack(x))
+    whole = n // _PIECES * _PIECES
+    groups = unstacked(xp, xp.reshape(x[:whole, ...], (-1, _PIECES, *x.shape[1:])))
+    groups += [x[whole:, ...]] if whole < n else []
+    return [piece for group in groups for piece in xp.unstack(group)]
+
+
 def detached(*arrays: Any) -> tuple[Any, ...]:
     """``arrays`` as data: what PyTorch records of their past stays behind; others unchanged.
 

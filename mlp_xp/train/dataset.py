@@ -18,6 +18,7 @@ from mlp_xp._lib.namespace import (
     namespace,
     refuse_elsewhere,
     refuse_unlike,
+    unstacked,
 )
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import Criterion, check_target_values, check_targets, criterion_named, weight_shapes
@@ -93,8 +94,7 @@ def batches(xp: Namespace, data: Dataset, like: Array, size: int, rows: Any) -> 
     parts: list[Any] = spans
     if rows is not None:
         there, full = xp.asarray(rows, **device_kwargs(like)), n // size * size
-        # one call for all of them: where each one waits for the host, a slice costs as much as the step
-        parts = [*xp.unstack(xp.reshape(there[:full], (-1, size))), there[full:]]
+        parts = [*unstacked(xp, xp.reshape(there[:full], (-1, size))), there[full:]]
     for span, part in zip(spans, parts, strict=False):
         if rows is not None and not is_sparse(data.X):
             yield Batch(*data, part)

@@ -35,7 +35,7 @@ from mlp_xp._lib.arguments import (
     shortened,
 )
 from mlp_xp._lib.files import dtype_name
-from mlp_xp._lib.namespace import detached, device_kwargs, device_of, is_floating, namespace
+from mlp_xp._lib.namespace import detached, device_kwargs, device_of, is_floating, namespace, unstacked
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import criterion_named
 from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
@@ -565,13 +565,13 @@ def _numbers_of(
     rates: Any = plan.rates[running.index(True)]
     seeds: Any = plan.seeds
     if ensemble_size(params) is not None and settings.optimizer.name:
-        rates = xp.unstack(xp.asarray(list(zip(*plan.rates, strict=True)), **place))
+        rates = unstacked(xp, xp.asarray(list(zip(*plan.rates, strict=True)), **place))
     elif any(each != rates for each, runs in zip(plan.rates, running, strict=True) if runs):
         raise ValueError("the rates of the networks differ, which takes an optimizer of mlp_xp.optim, or a named one")
     elif settings.compile is not None:
-        rates = xp.unstack(xp.asarray(rates, **place))
+        rates = unstacked(xp, xp.asarray(rates, **place))
     if settings.compile is not None:
-        seeds = xp.unstack(xp.asarray(seeds, dtype=xp.int32, **device_kwargs(params[0])))
+        seeds = unstacked(xp, xp.asarray(seeds, dtype=xp.int32, **device_kwargs(params[0])))
     return rates, seeds
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +21,7 @@ from mlp_xp._lib.namespace import (
     on_one_device,
     scalar_like,
     to_host,
+    unstacked,
 )
 from mlp_xp.train import train
 
@@ -114,3 +116,12 @@ def test_a_device_where_no_new_arrays_can_be_made_is_refused_with_the_remedy(xp,
         next(train(X, y, params, epochs=1))
     with pytest.raises(ValueError, match=sentence):
         MLPClassifier(2, max_iter=1).fit(X, y)
+
+
+@pytest.mark.parametrize("shape", [(0,), (5, 2), (32,), (64, 3), (469,), (2049, 2)], ids=str)
+def test_an_array_is_taken_apart_in_order_and_in_small_groups(xp, put, host, shape):
+    values, groups = np.arange(math.prod(shape), dtype="float64").reshape(shape), []
+    watched = SimpleNamespace(reshape=xp.reshape, unstack=lambda x: groups.append(x.shape[0]) or xp.unstack(x))
+    pieces = unstacked(watched, put(values))
+    assert [host(piece).tolist() for piece in pieces] == values.tolist()
+    assert max(groups) <= 32  # JAX compiles a call of 469 results for 5 s
