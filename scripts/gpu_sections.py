@@ -28,6 +28,7 @@ import mlp_xp as mx
 from mlp_xp import data, optim, schedules
 from mlp_xp.backends import Placement, load, probe, to_host
 from mlp_xp.train import train
+from mlp_xp.train.compiling import COMPILERS, compiled
 
 Found: TypeAlias = dict[str, Any]
 Size: TypeAlias = tuple[int, ...]
@@ -227,8 +228,20 @@ def command(library: str, dry: bool) -> Found:
     """The command, as a user types it."""
     lines = {}
     with tempfile.TemporaryDirectory() as folder:
-        training = ["train", "digits", "--backend", library, "--epochs", "3", "-o", str(Path(folder, "m.safetensors"))]
-        for name, arguments in {"backends": ["backends"], "train": training}.items():
+        where = [] if library == "cupy" or dry else ["--device", "cuda"]
+        training = [
+            "train",
+            "digits",
+            *where,
+            "--backend",
+            library,
+            "--epochs",
+            "3",
+            "-o",
+            str(Path(folder, "m.safetensors")),
+        ]
+        lines_of = {"train": training} | ({"backends": ["backends"]} if library == "torch" else {})
+        for name, arguments in lines_of.items():
             ended = subprocess.run(
                 [sys.executable, "-m", "mlp_xp", *arguments], capture_output=True, text=True, timeout=120, cwd=folder
             )
@@ -269,11 +282,14 @@ def _steps(library: str, dry: bool, size: Size, dtype: str) -> Found:
 
         return go
 
-    ways = {"products": lambda: products, "ours, eager": lambda: following(ours)}
+    ways: dict[str, Callable[[], Callable[[], Any]]] = {"products": lambda: products}
+    if library != "jax" or size == SIZES[0]:  # each size takes JAX 20 s to compile its operations one by one
+        ways["ours, eager"] = lambda: following(ours)
+    if library in COMPILERS and (library == "jax" or size in (SIZES[1], SIZES[3])):
+        ways["ours, compile=True"] = lambda: following(compiled(place.xp, ours, True))
     if library == "jax":
         import jax
 
-        ways |= {"ours, jax.jit": lambda: following(jax.jit(ours))}
         ways |= {"JAX's own, jax.jit": lambda: following(jax.jit(_jax_step))}
     if library == "torch":
         ways |= _torch_ways(X, y, params, size, ours, following)
@@ -323,7 +339,6 @@ def _torch_ways(
     if size in (SIZES[1], SIZES[3]):  # each compilation takes seconds
         for mode in ("default", "reduce-overhead"):  # the second replays CUDA graphs
             compiler = partial(torch.compile, mode=mode)
-            ways[f"ours, torch.compile {mode}"] = lambda made=compiler: following(made(ours))  # type: ignore[misc]
             ways[f"torch.nn, torch.compile {mode}"] = lambda made=compiler: stepping(made(model))  # type: ignore[misc]
     return ways
 
@@ -424,7 +439,7 @@ def mnist(library: str, dry: bool) -> Found:
     params = mx.init_params(sizes, xp=place.xp, dtype=place.dtype, device=place.device, seed=0)
     options: Found = {"batch_size": 128, "validation": (X_test, y_test), "activation": "relu", "dropout": 0.2}
     options |= {"optimizer": optim.adam(), "lr": schedules.cosine(1e-3), "epochs": 3 if dry else 15}
-    if library == "jax":
+    if library in COMPILERS:
         options["compile"] = True
     began, curve = time.perf_counter(), []
     for epoch in train(X, y, params, **options):
@@ -442,7 +457,7 @@ def _pixels(source: data.Source | None) -> tuple[Any, Any]:
     if source is None:
         raise ValueError("the folder of MNIST must hold its test set too")
     chunk = source.read()
-    return np.asarray(chunk.X) / 255.0, np.asarray(chunk.y)
+    return np.asarray(chunk.X), np.asarray(chunk.y)  # of 0 to 1
 
 
 SECTIONS: dict[str, Callable[[str, bool], Found]] = {

@@ -2,7 +2,8 @@
 
 All that differs between libraries stands at the top of this file. A compiled step is the step, to rounding.
 
-Before: ``step`` makes pure functions of arrays. Next: ``loop`` compiles them; ``backends`` has the compilers by name.
+Before: ``step`` makes pure functions of arrays. Next: ``loop`` compiles them; ``backends`` has the compilers by name;
+``replaying`` launches a compiled step at once.
 """
 
 import importlib
@@ -16,6 +17,7 @@ from mlp_xp._lib.arguments import check_callable, check_flag, first_line
 from mlp_xp._lib.namespace import library_of
 from mlp_xp._lib.typing import Namespace
 from mlp_xp._lib.wording import warn
+from mlp_xp.train.replaying import on_torch
 
 COMPILERS = {"torch": "torch.compile", "jax": "jax.jit"}
 """Array library -> import path of its compiler of functions of arrays."""
@@ -74,7 +76,8 @@ def compiled(xp: Namespace, function: Any, compile: Any) -> Any:  # noqa: A002
         return check_callable("what compile returns", compile(function), "jax.jit(step)")
     own: Any = compiler(library_of(xp))
     taken = signature(own).parameters
-    return _or_as_it_is(own(function, **{name: value for name, value in _OPTIONS.items() if name in taken}), function)
+    fast = own(function, **{name: value for name, value in _OPTIONS.items() if name in taken})
+    return _or_as_it_is(on_torch(fast) if library_of(xp) == "torch" else fast, function)
 
 
 def _or_as_it_is(fast: Any, function: Any) -> Any:
