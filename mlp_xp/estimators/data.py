@@ -27,6 +27,7 @@ from mlp_xp._lib.namespace import (
     Placement,
     detached,
     device_kwargs,
+    device_of,
     kind_of,
     namespace,
     on_one_device,
@@ -140,10 +141,13 @@ def _learned_dtype(estimator: Any, X: Any, what: str) -> Any:
         return learned.dtype
     library = fitted.__name__.removeprefix("array_api_compat.")
     values = next((f"X.{way}()" for way in ("to_numpy", "toarray") if hasattr(X, way)), "X")
-    cure = "move one of them, the estimator with to(device)" if alike else f"{library}.asarray({values}) converts them"
+    got, fitted_on, cure = kind_of(X), kind_of(learned), f"{library}.asarray({values}) converts them"
+    if alike:
+        got, fitted_on = f"{got} on {device_of(X)}", f"{fitted_on} on {device_of(learned)}"
+        cure = "move one of them, the estimator with to(device)"
     raise ValueError(
-        f"{what} must use the same namespace and the same device as those passed to fit(). Got {kind_of(X)}, "
-        f"fitted on {kind_of(learned)}; {cure}."
+        f"{what} must use the same namespace and the same device as those passed to fit(). "
+        f"Got {got}, fitted on {fitted_on}; {cure}."
     )
 
 

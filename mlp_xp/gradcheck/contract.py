@@ -11,11 +11,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np  # on the host alone: random numbers, and views of what lies in its memory
 
-from mlp_xp._lib.namespace import device_of, kind_of, namespace, on_one_device, sparse_layout
+from mlp_xp._lib.namespace import detached, device_of, kind_of, namespace, on_one_device, sparse_layout
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.gradcheck.arrays import copied, distance, largest, random_direction
 from mlp_xp.gradcheck.forms import Arrays, Flat, is_masked
@@ -269,11 +270,16 @@ def _not_its_own(flat: Flat, returned: Arrays) -> Iterator[str]:
 
 
 def _memory(x: Any) -> Any:
-    """``x`` as a NumPy view of the same memory; None where NumPy can't see it, and for a NumPy scalar."""
+    """``x`` as a NumPy view of the same memory; None where NumPy can't see it, and for a NumPy scalar.
+
+    Of memory on a device only the addresses count: nothing may be read from the view.
+    """
     if isinstance(x, np.ndarray | np.generic):
         return x if isinstance(x, np.ndarray) else None
     try:
-        return np.from_dlpack(x)
+        (array,) = detached(x)
+        there = getattr(array, "__cuda_array_interface__", None)
+        return np.from_dlpack(x) if there is None else np.asarray(SimpleNamespace(__array_interface__=there))
     except Exception:  # whatever a library raises for another device, or a dtype that NumPy lacks
         return None
 

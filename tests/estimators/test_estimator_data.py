@@ -139,13 +139,12 @@ def test_a_sample_of_weight_zero_is_left_out():
 # --- tensors with a past ---------------------------------------------------------------------------------------------
 
 
-def with_a_past(kind, array):
+def with_a_past(kind, tensor):
     """A tensor of PyTorch that autograd follows."""
     import torch
 
-    tensor = torch.asarray(array)
     if kind == "an encoder's output":
-        return torch.tanh(tensor @ torch.eye(tensor.shape[-1], dtype=tensor.dtype, requires_grad=True))
+        return torch.tanh(tensor @ torch.eye(tensor.shape[-1]).to(tensor).requires_grad_())
     return torch.nn.Parameter(tensor) if kind == "a parameter" else tensor.requires_grad_()
 
 
@@ -162,9 +161,9 @@ def alike(one, other):
 @pytest.mark.parametrize("make", [MLPClassifier, MLPRegressor])
 def test_what_is_learned_from_a_tensor_with_a_past_has_none(put, tmp_path, make, kind, solver):
     X, labels = iris()
-    weight = with_a_past("a parameter", np.linspace(0.5, 1.5, 150))
-    y = put(labels) if make is MLPClassifier else with_a_past(kind, X[:, :2].copy())
-    X = with_a_past(kind, X)
+    weight = with_a_past("a parameter", put(np.linspace(0.5, 1.5, 150)))
+    y = put(labels) if make is MLPClassifier else with_a_past(kind, put(X[:, :2]))
+    X = with_a_past(kind, put(X))
     options = {"max_iter": 3, "random_state": 0, "solver": solver}
     rows = {} if solver == "lbfgs" else {"eval_set": (X, y)}
     model = make(**options).fit(X, y, weight, **rows)
@@ -185,23 +184,23 @@ def test_what_is_learned_from_a_tensor_with_a_past_has_none(put, tmp_path, make,
 def test_the_validation_score_of_tensors_with_a_past_is_that_of_plain_ones(put):
     X, y = iris()
     options = {"max_iter": 3, "random_state": 0, "early_stopping": True, "scoring": "neg_log_loss"}
-    model = MLPClassifier(**options).fit(with_a_past("a leaf", X), put(y))
+    model = MLPClassifier(**options).fit(with_a_past("a leaf", put(X)), put(y))
     assert model.validation_scores_ == MLPClassifier(**options).fit(put(X), put(y)).validation_scores_
 
 
 @pytest.mark.only("torch")
-def test_predictions_stay_differentiable_in_x(put):
+def test_predictions_stay_differentiable_in_x(put, host):
     X, _ = iris()
     target = X[:, 0] - 2.0 * X[:, 1]
     model = MLPRegressor(hidden_layer_sizes=8, activation="tanh")
     model.set_params(max_iter=3, random_state=0).fit(put(X), put(target))
-    rows = with_a_past("a leaf", X[:5].copy())
+    rows = with_a_past("a leaf", put(X[:5]))
     model.predict(rows).sum().backward()
     step = 1e-6  # error of the central difference: step^2 and 1e-16 / step, both below 1e-9
     for column in range(4):
         shift = step * np.eye(4)[column]
         slope = (model.predict(put(X[:5] + shift)) - model.predict(put(X[:5] - shift))) / (2 * step)
-        np.testing.assert_allclose(rows.grad[:, column], slope, atol=1e-8)
+        np.testing.assert_allclose(host(rows.grad[:, column]), host(slope), atol=1e-8)
 
 
 # --- weights at the edges of a dtype ---------------------------------------------------------------------------------

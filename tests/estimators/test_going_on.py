@@ -14,6 +14,7 @@ from sklearn import neural_network as theirs
 from sklearn.exceptions import NotFittedError
 
 from mlp_xp import losses, schedules
+from mlp_xp._lib.namespace import device_of, kind_of
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -237,8 +238,10 @@ def test_arrays_on_another_device_are_refused_with_the_remedy(xp, put, elsewhere
     moved = xp.asarray(X, device=elsewhere)
     model = MLPClassifier(max_iter=1).fit(put(X), put(y))
     for method in (model.predict, lambda X: model.partial_fit(X, y)):
-        with pytest.raises(ValueError, match=r"move one of them, the estimator with to\(device\)"):
+        with pytest.raises(ValueError, match=r"move one of them, the estimator with to\(device\)") as raised:
             method(moved)
+        kinds = [f"{kind_of(each)} on {device_of(each)}" for each in (moved, put(X))]
+        assert "Got {}, fitted on {};".format(*kinds) in str(raised.value)
 
 
 @pytest.mark.only("numpy")

@@ -135,7 +135,9 @@ def test_classes_may_stand_beside_probabilities(put, host):
     soft, hard = put(softened(y)), np.eye(3)[y]
     for judged in (y, hard, hard.astype(int), softened(y)):
         model = MLPClassifier(**options, early_stopping=True).fit(put(X), soft, eval_set=(put(X), put(judged)))
-        assert model.best_validation_score_ == accuracy_score(y, host(model.predict(put(X))))
+        expected = accuracy_score(y, host(model.predict(put(X))))
+        # a mean on a GPU is a product with 1 / n, which is rounded once more
+        assert model.best_validation_score_ == pytest.approx(expected, rel=np.finfo(float).eps)
         assert model.score(put(X), put(judged)) == model.score(put(X), y)
     one_hot = MLPClassifier(**options).fit(put(X), soft).partial_fit(put(X), put(hard))
     classes = MLPClassifier(**options).fit(put(X), soft).partial_fit(put(X), y)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from known_functions import cubes_at_a_point
 
 import mlp_xp as mx
+from mlp_xp.gradcheck import contract
 from mlp_xp.gradcheck.contract import first_answer, leaf_flaw
 from mlp_xp.gradcheck.forms import flattened
 
@@ -591,6 +593,23 @@ def test_a_broadcast_view_is_noted(xp, put):
     )
 
 
+@pytest.mark.only("numpy")
+def test_memory_on_a_device_is_told_apart_by_its_addresses():
+    """CUDA arrays describe themselves as NumPy's do: the stand-in has its memory where nothing can be read."""
+
+    def on_device(shape, strides=None, start=0, read_only=False):
+        there = {"shape": shape, "strides": strides, "typestr": "<f8", "data": (2**40 + start, read_only), "version": 3}
+        return SimpleNamespace(__cuda_array_interface__=there, shape=shape)
+
+    whole, second_half = on_device((8,)), on_device((4,), start=32)
+    assert contract._overlap(whole, second_half)
+    assert contract._overlap(whole, on_device((4,), (16,)))
+    assert not contract._overlap(on_device((4,)), second_half)
+    assert not contract._overlap(on_device((4,), (16,)), on_device((4,), (16,), start=8))  # every second number each
+    assert contract._memory(on_device((2, 3), (0, 8))).strides == (0, 8)
+    assert not contract._memory(on_device((3,), read_only=True)).flags.writeable
+
+
 @pytest.mark.only("torch")
 def test_where_numpy_can_not_see_the_memory_one_array_is_noted_by_its_identity(put):
     import torch
@@ -667,7 +686,7 @@ def test_a_sparse_gradient_is_one_sentence(put, layout):
 def test_the_sparse_gradient_of_an_embedding_is_one_sentence(put):
     import torch
 
-    rows = torch.asarray([0, 2, 2])
+    rows = put(np.asarray([0, 2, 2]))
 
     def f(W):
         return torch.sum(torch.nn.functional.embedding(rows, W, sparse=True) ** 2)

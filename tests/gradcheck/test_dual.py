@@ -315,11 +315,17 @@ NUMPYS = {
     "reshape": lambda np, x: x.reshape(-1)[:3] + np.ravel(x)[2:5],
     "a mask": lambda np, x: x * (np.ones((3, 4)) * (x > 0)),
 }
+
+
+def where_x_is(x):
+    return {"dtype": x.dtype, "device": x.device}
+
+
 TORCHS = {
     "tanh": lambda torch, x: torch.tanh(x) + x.tanh() + torch.sigmoid(x) + torch.relu(x),
     "arithmetic": lambda torch, x: torch.mul(x, x) - torch.div(x, 2.0) + torch.add(x, 1.0) - torch.neg(x) + x.pow(2),
     "sum": lambda torch, x: torch.sum(x * x, dim=0) + x.sum(0) + torch.mean(x, dim=0),
-    "matmul": lambda torch, x: torch.mm(torch.ones(2, 3, dtype=x.dtype), x) + torch.ones(2, 3, dtype=x.dtype) @ x,
+    "matmul": lambda torch, x: torch.mm(torch.ones(2, 3, **where_x_is(x)), x) + torch.ones(2, 3, **where_x_is(x)) @ x,
     "clamp": lambda torch, x: torch.clamp(x, min=0.1) + x.clamp(max=0.5) + torch.abs(x) + torch.maximum(x, -x),
     "amax": lambda torch, x: torch.amax(x, dim=1, keepdim=True) + x.amin(dim=0),
     "cat": lambda torch, x: torch.cat([x, x.t().t()]) + torch.stack([x, x]).view(6, 4),
