@@ -183,8 +183,8 @@ def load(name: str, dtype: str = "float64", device: str | None = None) -> Placem
     Args:
         name: one of ``BACKENDS``.
         dtype: "float32" or "float64".
-        device: one of ``probe(name).devices``, or a kind such as "cuda", whose first device is taken; by default the
-            library's own choice.
+        device: one of ``probe(name).devices``, or a kind such as "cuda" or "gpu", whose first device is taken; by
+            default the library's own choice.
 
     Raises:
         ValueError: for an unknown name, and for a library or a device that is not usable, with the reason.
@@ -254,11 +254,15 @@ def device_named(xp: Namespace, device: Any) -> Any:
     return device if found is None else found
 
 
+_GPUS = ("cuda", "rocm", "mps")  # JAX calls all of them gpu
+
+
 def _found_in(devices: dict[str, Any], device: str | int) -> Any:
     """The device of this name, the first of this kind ("cuda" is "cuda:0"), or with this number; None for none."""
     for name, found in devices.items():
         kind, _, number = name.partition(":")
-        if device in (name, kind) or (isinstance(device, int) and number == str(device)):
+        named = device in (name, kind) or (device == "gpu" and kind in _GPUS)
+        if named or (isinstance(device, int) and number == str(device)):
             return found
     return None
 

@@ -251,8 +251,8 @@ def test_a_device_is_found_by_name_or_number_where_the_library_knows_objects_alo
     )
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     xp: Any = types.SimpleNamespace(__name__="array_api_compat.cupy")
-    found = [device_named(xp, name) for name in ("cuda", "cuda:0", 0, "cuda:1", 1)]
-    assert found == [cards[0]] * 3 + [cards[1]] * 2
+    found = [device_named(xp, name) for name in ("cuda", "gpu", "cuda:0", 0, "cuda:1", 1)]
+    assert found == [cards[0]] * 4 + [cards[1]] * 2
     for other in (cards[1], None, "cpu", "cuda:2", 2):
         assert device_named(xp, other) is other
     assert device_named(types.SimpleNamespace(__name__="array_api_compat.torch"), "meta") == "meta"
