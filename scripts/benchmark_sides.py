@@ -13,7 +13,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import textbook_numpy as plain
@@ -258,11 +258,9 @@ def _ours(library: str, compiled: bool, setting: Setting) -> Peer:
     import mlp_xp as mx
     from mlp_xp import optim
     from mlp_xp._lib.namespace import persisted
-    from mlp_xp.backends import compiler
-    from mlp_xp.train import train
+    from mlp_xp.train import compiling, train
 
     place, wait = _placed(library, setting)
-    faster = compiler(library) if compiled else None
     adam = optim.adam(epsilon=ADAM_EPSILON)
     X, y, *params = place.put_all(*_narrow(problem(setting.size, setting.dtype)))
 
@@ -271,7 +269,7 @@ def _ours(library: str, compiled: bool, setting: Setting) -> Peer:
         return there[0], there[1]
 
     def compile_(function: Callable[..., Any]) -> Callable[..., Any]:
-        return function if faster is None else faster(function)
+        return cast(Callable[..., Any], compiling.compiled(place.xp, function, compiled or None))
 
     def sgd_step(X: Any, y: Any, params: Any, state: Any) -> Any:
         return *mx.train_step(X, y, *params, lr=RATES["sgd"]), ()
@@ -297,7 +295,8 @@ def _ours(library: str, compiled: bool, setting: Setting) -> Peer:
     def epoch() -> Run:
         n = setting.size[0]
         order = orders(n * EPOCH_STEPS)
-        options: dict[str, Any] = {"optimizer": optim.sgd(), "lr": RATES["sgd"], "batch_size": n, "compile": faster}
+        options: dict[str, Any] = {"optimizer": optim.sgd(), "lr": RATES["sgd"], "batch_size": n}
+        options["compile"] = compiled or None
         epochs = train(
             *data(n * EPOCH_STEPS), tuple(params), epochs=2**31 - 1, order=lambda number: next(order), **options
         )

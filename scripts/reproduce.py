@@ -91,12 +91,6 @@ def held_out(images: Images) -> Images:
 # --- a run -------------------------------------------------------------------------------------------------------
 
 
-def library(place: Place) -> tuple[backends.Placement, Any]:
-    """The library, dtype and device of a place, and its compiler; None where steps are not compiled."""
-    loaded = backends.load(place.backend, place.dtype, place.device)
-    return loaded, backends.compiler(place.backend) if place.compiled else None
-
-
 def error_of(predicted: Any, y: Any) -> float:
     """The share of wrong labels in %, of labels on one device."""
     xp = array_namespace(predicted)
@@ -106,12 +100,17 @@ def error_of(predicted: Any, y: Any) -> float:
 
 def run_loop(images: Images, recipe: Loop, seed: int, place: Place, watch: bool) -> tuple[float, float, int]:
     """The test error in % after a run of ``train``, its seconds, and its epochs."""
-    there, compiler = library(place)
+    there = backends.load(place.backend, place.dtype, place.device)
     xp = there.xp
     X, y, X_test, y_test = (there.put(each) for each in images[:4])
     sizes = (X.shape[1], *recipe.hidden, int(images.y.max()) + 1)
     params = mx.init_params(sizes, xp=xp, dtype=X.dtype, device=there.device, seed=seed)
-    settings: dict[str, Any] = {**recipe.options, "compile": compiler, "batch_size": recipe.batch_size, "seed": seed}
+    settings: dict[str, Any] = {
+        **recipe.options,
+        "compile": place.compiled or None,
+        "batch_size": recipe.batch_size,
+        "seed": seed,
+    }
     settings |= {"optimizer": optim.momentum(recipe.momentum) if recipe.momentum else optim.sgd()}
     if recipe.distortions is not None:
         settings["transform"] = distorting(images.shape, recipe.distortions)
@@ -138,9 +137,9 @@ def run_estimator(images: Images, recipe: Estimator, seed: int, place: Place) ->
     """The test error in % after a fit of ``MLPClassifier``, its seconds, and its epochs."""
     from mlp_xp.estimators import MLPClassifier
 
-    there, compiler = library(place)
+    there = backends.load(place.backend, place.dtype, place.device)
     X, X_test = there.put(images.X), there.put(images.X_test)
-    model = MLPClassifier(**recipe.parameters, random_state=seed, compile=compiler)
+    model = MLPClassifier(**recipe.parameters, random_state=seed, compile=place.compiled or None)
     began = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a run that ended at max_iter, as scikit-learn's own did

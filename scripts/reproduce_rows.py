@@ -92,7 +92,7 @@ PAPERS = (
     Row("distorted-800", "mnist", "800 relu units, affine and elastic distortions", SIMARD, "0.7",
         Loop((800,), 400, 128, 0.1, 0.9, {"activation": "relu"}, SIMARDS), wanted="0.9", seeds=1),
     Row("distorted-deep", "mnist", "2500-2000-1500-1000-500 tanh units, distortions", CIRESAN, "0.35",
-        Loop((2500, 2000, 1500, 1000, 500), 800, 128, 0.02, 0.9, {"activation": "tanh"}, CIRESANS), seeds=1),
+        Loop((2500, 2000, 1500, 1000, 500), 300, 128, 0.02, 0.9, {"activation": "tanh"}, CIRESANS), seeds=1),
     Row("nielsen-100", "mnist", "100 sigmoid units, cross-entropy with L2", NIELSEN, "1.96",
         Loop((100,), 60, 10, 0.2, 0.0,
              {"activation": "sigmoid", "criterion": "sigmoid_cross_entropy", "l2": 5.0 / 50_000}),
