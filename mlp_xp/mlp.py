@@ -82,7 +82,7 @@ def network(
     z = X @ params[0] + params[1][..., None, :]
     for number, activation in enumerate(activations, start=1):
         a, pull = activation.primitive(xp, z)
-        del z  # here and on the way back: memory that no later line reads is free before the next array is made
+        del z  # no later line reads it: its memory is free before the next array is made, here and on the way back
         mask = None
         if dropout:
             mask = dropout_mask(xp, (a.shape[-2], a.shape[-1]), dropout, seed, number, X, first)
