@@ -78,7 +78,7 @@ def step_cost(
         dropout, input_dropout: as in ``objective``. Their masks count as memory; operations of masks are left out.
         in_place: whether the array library computes ``x * (y + z)`` in the memory of ``y + z``. NumPy does, for arrays
             of 256 KiB and more. Others take a new array for each operation: False gives their peak. A step that JAX has
-            compiled takes less: ``activation_bytes`` and about one array of the widest layer.
+            compiled takes less: at most about ``activation_bytes`` and one array of the widest layer.
 
     Returns:
         A ``StepCost``. Operations of a lower order, a few per row and one or two per parameter in the update, are left
