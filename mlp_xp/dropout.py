@@ -19,8 +19,10 @@ _LANE = 0xFFFF
 _MULTIPLIERS = (0x6A1D, 0x4E35, 0x59B5, 0x7A6B)  # odd and below 2^15, bits evenly spread; one a round
 
 
-def _scramble(left: Lane, right: Lane, keys: tuple[Lane, Lane]) -> tuple[Lane, Lane]:
-    """Permute the pairs of 16-bit numbers, in another way for each pair of keys."""
+def _scramble(number: Lane, keys: tuple[Lane, Lane]) -> tuple[Lane, Lane]:
+    """Permute the pairs of the low and the high 16 bits of ``number``, in another way for each pair of keys."""
+    left, right = number & _LANE, number >> 16
+    del number  # with it, one array more of the size of a layer would be there at one time
     for round_number, multiplier in enumerate(_MULTIPLIERS):
         product = (right ^ keys[round_number % 2]) * multiplier
         # the low half of a product depends on low bits only: fold the high half in
@@ -78,12 +80,14 @@ def _hashes(
     """A whole number of 31 bits for each position, (rows * columns,), in int32; the rows follow ``first`` others."""
     if not isinstance(seed, int):
         seed = cast(int, xp.astype(seed, xp.int32))  # the same operators
-    low, high = _scramble(seed & _LANE, seed >> 16, ((0x3C6E + key) & _LANE, 0x1F83))
-    position = xp.arange(rows * columns, dtype=xp.int32, **device_kwargs(like))
-    if first is not None:
-        position = position + first * columns
-    left, right = _scramble(position & _LANE, position >> 16, (cast(Array, low), cast(Array, high)))
+    low, high = cast(tuple[Array, Array], _scramble(seed, ((0x3C6E + key) & _LANE, 0x1F83)))
+    left, right = _scramble(_positions(xp, rows, columns, like, first), (low, high))
     return (left << 15) ^ (right >> 1)
+
+
+def _positions(xp: Namespace, rows: int, columns: int, like: Array, first: Array | None) -> Array:
+    position = xp.arange(rows * columns, dtype=xp.int32, **device_kwargs(like))
+    return position if first is None else position + first * columns
 
 
 def uniform(

@@ -210,14 +210,15 @@ def _per_row(weights: Array, dloss: float | Array) -> Array:
 
 
 def _softmax_loss(
-    xp: Namespace, logits: Array, targets: Array, weights: Array, mass: float | None = None
+    xp: Namespace, logits: Array, targets: Array, weights: Array, labels: bool = False
 ) -> tuple[Array, Pullback]:
-    """Softmax cross-entropy; ``mass`` is the sum of each row of targets, where it is known."""
+    """Softmax cross-entropy; ``labels`` says that each row of targets sums to 1."""
     shifted, exps, total = exp_and_total(xp, logits)
-    losses = xp.sum(targets * (xp.log(total) - shifted), axis=-1)
+    masses, logs = 1.0 if labels else xp.sum(targets, axis=-1, keepdims=True), xp.log(total)
+    # sum_j t_j (log total - shifted_j), whose difference would be an array more
+    losses = (logs if labels else masses * logs)[..., 0] - xp.sum(targets * shifted, axis=-1)
 
     def pullback(dloss: float | Array) -> tuple[Array]:
-        masses = xp.sum(targets, axis=-1, keepdims=True) if mass is None else mass
         return ((exps * (masses / total) - targets) * _per_row(weights, dloss),)
 
     return _mean(xp, losses, weights), pullback
@@ -232,8 +233,8 @@ def _softmax_curvature(xp: Namespace, logits: Array, targets: Array, weights: Ar
 
 @_criterion(
     outputs=_softmax, decide=_most_probable, metric="accuracy", probabilities=True, quantity="cross-entropy",
-    unit="nats", smoothing=True, label_loss=partial(_softmax_loss, mass=1.0), cost=Cost(8, 3, 2, second=12),
-    slopes=_softmax_slopes, curvature=_softmax_curvature,
+    unit="nats", smoothing=True, label_loss=partial(_softmax_loss, labels=True),
+    cost=Cost(7, 3, 2, second=12, peaks=(5, 2)), slopes=_softmax_slopes, curvature=_softmax_curvature,
 )  # fmt: skip
 def softmax_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``-sum_i w_i sum_j t_ij log softmax(z)_ij``: (n, k), (n, k), (n,) -> 0-d.
@@ -266,7 +267,8 @@ def _sigmoid_curvature(xp: Namespace, logits: Array, targets: Array, weights: Ar
 
 @_criterion(
     outputs=_logistic, decide=_each_label, metric="accuracy", probabilities=True, quantity="cross-entropy", unit="nats",
-    cost=Cost(16, 16, 2, second=16), targets=(0.0, 1.0), slopes=_logistic_slopes, curvature=_sigmoid_curvature,
+    cost=Cost(16, 16, 1, second=16, peaks=(6, 4), in_place=1), targets=(0.0, 1.0), slopes=_logistic_slopes,
+    curvature=_sigmoid_curvature,
 )  # fmt: skip
 def sigmoid_cross_entropy(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``-sum_i w_i sum_j t_ij log s(z_ij) + (1 - t_ij) log s(-z_ij)``, s the sigmoid: (n, k), (n, k), (n,) -> 0-d.
@@ -305,7 +307,7 @@ def _squared_curvature(xp: Namespace, logits: Array, targets: Array, weights: Ar
 
 
 @_criterion(
-    metric="r2", quantity="half squared error", unit="(unit of y)²", cost=Cost(3, 1, 1, second=1),
+    metric="r2", quantity="half squared error", unit="(unit of y)²", cost=Cost(3, 1, 1, second=1, peaks=(3, 1)),
     curvature=_squared_curvature,
 )  # fmt: skip
 def squared_error(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
@@ -337,8 +339,8 @@ def _poisson_curvature(xp: Namespace, logits: Array, targets: Array, weights: Ar
 
 
 @_criterion(
-    outputs=_exp, metric="r2", quantity="half Poisson deviance", unit="unit of y", cost=Cost(9, 2, 2, second=4),
-    targets=(0.0, math.inf), slopes=_exp_slopes, curvature=_poisson_curvature,
+    outputs=_exp, metric="r2", quantity="half Poisson deviance", unit="unit of y", targets=(0.0, math.inf),
+    cost=Cost(9, 2, 1, second=4, peaks=(6, 2), in_place=1), slopes=_exp_slopes, curvature=_poisson_curvature,
 )  # fmt: skip
 def poisson(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``sum_i w_i sum_j exp(z_ij) - t_ij + t_ij (log t_ij - z_ij)``: (n, k), (n, k), (n,) -> 0-d, half the deviance.
@@ -359,8 +361,8 @@ def poisson(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tup
     >>> round(float(loss), 6), pullback(np.asarray(1.0))[0].tolist()
     (1.0, [[1.0, 0.0]])
     """
-    rates, zero = xp.exp(logits), targets == 0
-    log_targets = xp.log(xp.where(zero, xp.ones_like(targets), targets))  # 0 log 0 = 0
+    rates = xp.exp(logits)
+    log_targets = xp.log(xp.where(targets == 0, xp.ones_like(targets), targets))  # 0 log 0 = 0
     losses = xp.sum(rates - targets + targets * (log_targets - logits), axis=-1)
     return _mean(xp, losses, weights), lambda dloss: ((rates - targets) * _per_row(weights, dloss),)
 
@@ -383,7 +385,9 @@ def _flat(xp: Namespace, logits: Array, targets: Array, weights: Array) -> Calla
     return xp.zeros_like
 
 
-@_criterion(metric="r2", quantity="absolute error", unit="unit of y", cost=Cost(10, 1, 1), curvature=_flat)
+@_criterion(
+    metric="r2", quantity="absolute error", unit="unit of y", cost=Cost(10, 1, 1, peaks=(5, 1)), curvature=_flat
+)
 def absolute_error(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``sum_i w_i sum_j |z_ij - t_ij|``: (n, k), (n, k), (n,) -> 0-d; its outputs estimate medians.
 
@@ -456,8 +460,8 @@ def huber(delta: float = 1.0) -> Criterion:
     delta = check_positive("delta", delta)
     loss = _named(_huber, delta)
     return Criterion(
-        loss.__name__, loss, metric="r2", quantity="Huber loss", unit="(unit of y)²", cost=Cost(7, 1, 1, second=5),
-        curvature=partial(_huber_curvature, delta), family="huber",
+        loss.__name__, loss, metric="r2", quantity="Huber loss", unit="(unit of y)²", family="huber",
+        cost=Cost(7, 1, 1, second=5, peaks=(5, 1)), curvature=partial(_huber_curvature, delta),
     )  # fmt: skip
 
 
@@ -530,7 +534,7 @@ def quantile(*levels: float) -> Criterion:
     loss = _named(_quantile, *levels)
     record = Criterion(
         loss.__name__, loss, metric="r2", quantity="pinball loss", unit="unit of y", outputs_per_target=len(levels),
-        cost=Cost(10, 1, 1), curvature=_flat, levels=levels, family="quantile",
+        cost=Cost(10, 1, 1, peaks=(5, 1)), curvature=_flat, levels=levels, family="quantile",
     )  # fmt: skip
     if len(levels) == 1:  # the outputs are the logits
         return record
@@ -574,8 +578,8 @@ def _gaussian_curvature(xp: Namespace, logits: Array, targets: Array, weights: A
 
 @_criterion(
     outputs=_mean_and_scale, metric="r2", quantity="negative log-likelihood", unit="nats",
-    outputs_per_target=2, cost=Cost(5, 3, 1, second=9), slopes=_mean_and_scale_slopes, curvature=_gaussian_curvature,
-    scale=True,
+    outputs_per_target=2, cost=Cost(5, 3, 1, second=9, peaks=(3, 2)), slopes=_mean_and_scale_slopes,
+    curvature=_gaussian_curvature, scale=True,
 )  # fmt: skip
 def gaussian(xp: Namespace, logits: Array, targets: Array, weights: Array) -> tuple[Array, Pullback]:
     """``sum_i w_i sum_j log s_ij + u_ij^2/2 + log(2 pi)/2``, ``u = (t - m) / s``: (n, 2 k), (n, k), (n,) -> 0-d.

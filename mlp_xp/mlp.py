@@ -82,6 +82,7 @@ def network(
     z = X @ params[0] + params[1][..., None, :]
     for number, activation in enumerate(activations, start=1):
         a, pull = activation.primitive(xp, z)
+        del z  # no later line reads it: its memory is free before the next array is made, here and on the way back
         mask = None
         if dropout:
             mask = dropout_mask(xp, (a.shape[-2], a.shape[-1]), dropout, seed, number, X, first)
@@ -98,14 +99,21 @@ def walk_back(xp: Namespace, layers: Sequence[Layer], dz: Array) -> Iterator[tup
         yield layer, dz
         if layer.pull is not None:  # the input of the first layer is data
             da = dz @ xp.matrix_transpose(layer.weight)
-            (dz,) = layer.pull(da if layer.mask is None else da * layer.mask)
+            del dz
+            if layer.mask is not None:
+                da = da * layer.mask
+            (dz,) = layer.pull(da)
+            del da
 
 
 def backpropagate(xp: Namespace, layers: Sequence[Layer], dlogits: Array) -> Params:
     """``(dW1, db1, dW2, db2, ...)`` from ``dlogits`` (n, d_out), the gradient of the logits."""
     grads: Params = ()
-    for layer, dz in walk_back(xp, layers, dlogits):
+    way = walk_back(xp, layers, dlogits)
+    del dlogits
+    for layer, dz in way:
         grads = (xp.matrix_transpose(layer.x) @ dz, layer.sum_rows(dz), *grads)
+        del dz
     return grads
 
 
@@ -366,7 +374,7 @@ def pull_back(at: Objective, dloss: float | Array) -> Params:
     """``dloss`` times the gradient of the objective: (dW1, db1, dW2, db2, ...); 0-d, (k,), or a Python float."""
     if at.loss.ndim:
         check_all_or_none_batched(at.params)
-    grads = backpropagate(at.xp, at.layers, *at.pull_loss(dloss))
+    grads = backpropagate(at.xp, at.layers, at.pull_loss(dloss)[0])
     if at.l2 is None and at.l1 is None:
         return grads
     l2, l1 = (None if strength is None else dloss * strength for strength in (at.l2, at.l1))
@@ -522,7 +530,7 @@ def backward(
     loss, pull_loss = _data_loss(xp, cache.criterion, cache.logits, y, sample_weight, label_smoothing)
     if loss.ndim:
         check_all_or_none_batched(cache.params)
-    return backpropagate(xp, cache.layers, *cast(Any, pull_loss)(1.0))
+    return backpropagate(xp, cache.layers, cast(Any, pull_loss)(1.0)[0])
 
 
 # --- training ----------------------------------------------------------------------------------------------------

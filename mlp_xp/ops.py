@@ -41,12 +41,19 @@ class Cost(NamedTuple):
     kept: arrays that stay in memory between the two, the value included.
     second: operations of its second derivative; for a criterion, of one product with it, a look
         at the targets included.
+    peaks: the most arrays that there are at one time, while the value is computed, the argument included, and while the
+        pullback is, the cotangent included, but what is kept left out.
+    in_place: how many fewer these are with a library that computes ``x * (y + z)`` in the memory of ``y + z``.
+    closed_over: arrays that the pullback alone keeps.
     """
 
     forward: int
     backward: int
     kept: int
     second: int = 0
+    peaks: tuple[int, int] = (0, 0)
+    in_place: int = 0
+    closed_over: int = 0
 
 
 Check: TypeAlias = Callable[..., tuple[Array, ...]]
@@ -248,12 +255,9 @@ def activations_of(activation: ActivationOption, hidden: int) -> list[Activation
 
 def _elementwise(
     *,
-    forward: int,
-    backward: int,
-    kept: int,
-    second: int = 0,
     slope_of: Literal["nothing", "sign", "z"] = "z",
     curvature: Callable[[Namespace, Array], Array] | None = None,
+    **cost: Any,
 ) -> Callable[[Callable[[Namespace, Array], tuple[Array, Slope]]], Op]:
     """Make ``(xp, z) -> (value, slope)`` an op, and enter its record in the table, with its ``Cost`` and curvature."""
 
@@ -279,7 +283,7 @@ def _elementwise(
         formula, shared = cleandoc(function.__doc__ or ""), cleandoc(primitive.__doc__ or "")
         primitive.__doc__ = shared.replace("FORMULA", formula).replace("NAME", name)
         op = op_from(primitive, lambda xp, z: (z,))
-        record = Activation(name, primitive, slope_of, Cost(forward, backward, kept, second), curvature)
+        record = Activation(name, primitive, slope_of, Cost(**cost), curvature)
         ACTIVATIONS[name] = vars(op)["record"] = record
         return op
 
@@ -324,7 +328,7 @@ def _flat(xp: Namespace, z: Array) -> Array:
     return xp.zeros_like(z)
 
 
-@_elementwise(forward=0, backward=1, kept=1, slope_of="nothing", curvature=_flat)
+@_elementwise(forward=0, backward=1, kept=1, peaks=(1, 2), slope_of="nothing", curvature=_flat)
 def identity(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``z``."""
     return z, lambda: 1.0
@@ -335,7 +339,9 @@ def _sigmoid_curvature(xp: Namespace, z: Array) -> Array:
     return a * (1.0 - a) * (1.0 - 2.0 * a)
 
 
-@_elementwise(forward=5, backward=3, kept=1, second=10, curvature=_sigmoid_curvature)
+@_elementwise(
+    forward=5, backward=3, kept=1, second=10, peaks=(3, 3), in_place=1, closed_over=1, curvature=_sigmoid_curvature
+)
 def sigmoid(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``1 / (1 + exp(-z))``."""
     a = logistic(xp, z)
@@ -347,21 +353,23 @@ def _tanh_curvature(xp: Namespace, z: Array) -> Array:
     return -2.0 * a * ((1.0 - a) * (1.0 + a))
 
 
-@_elementwise(forward=1, backward=4, kept=1, second=6, curvature=_tanh_curvature)
+@_elementwise(
+    forward=1, backward=4, kept=1, second=6, peaks=(2, 4), in_place=1, closed_over=1, curvature=_tanh_curvature
+)
 def tanh(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``tanh z``."""
     a = xp.tanh(z)
     return a, lambda: (1.0 - a) * (1.0 + a)  # 1 - a^2 without its cancellation near |a| = 1
 
 
-@_elementwise(forward=2, backward=1, kept=2, slope_of="sign", curvature=_flat)
+@_elementwise(forward=2, backward=1, kept=2, peaks=(3, 2), closed_over=1, slope_of="sign", curvature=_flat)
 def relu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``max(z, 0)``; the subgradient at 0 is 0. The second derivative is 0 almost everywhere."""
     positive = _positive(xp, z)
     return z * positive, lambda: positive
 
 
-@_elementwise(forward=4, backward=1, kept=2, slope_of="sign", curvature=_flat)
+@_elementwise(forward=4, backward=1, kept=2, peaks=(3, 2), closed_over=1, slope_of="sign", curvature=_flat)
 def leaky_relu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``z`` where positive, else ``0.01 z``; the subgradient at 0 is 0.01.
 
@@ -376,7 +384,9 @@ def _elu_curvature(xp: Namespace, z: Array) -> Array:
     return xp.exp(z - z * positive) - positive  # exp(0) - 1 = 0 where z > 0; at 0 it is 1, as on the left
 
 
-@_elementwise(forward=5, backward=2, kept=2, second=5, curvature=_elu_curvature)
+@_elementwise(
+    forward=5, backward=2, kept=2, second=5, peaks=(5, 3), in_place=1, closed_over=1, curvature=_elu_curvature
+)
 def elu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``z`` where positive, else ``exp(z) - 1`` (Clevert, Unterthiner and Hochreiter 2016)."""
     above = z * _positive(xp, z)
@@ -389,7 +399,7 @@ def _silu_curvature(xp: Namespace, z: Array) -> Array:
     return s * (1.0 - s) * (2.0 + z * (1.0 - 2.0 * s))
 
 
-@_elementwise(forward=6, backward=5, kept=3, second=12, curvature=_silu_curvature)
+@_elementwise(forward=6, backward=5, kept=3, second=12, peaks=(3, 3), closed_over=2, curvature=_silu_curvature)
 def silu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``z * sigmoid(z)`` (Elfwing, Uchibe and Doya 2018)."""
     s = logistic(xp, z)
@@ -407,7 +417,7 @@ def _softplus_curvature(xp: Namespace, z: Array) -> Array:
     return s * (1.0 - s)
 
 
-@_elementwise(forward=7, backward=6, kept=2, second=7, curvature=_softplus_curvature)
+@_elementwise(forward=7, backward=6, kept=2, second=7, peaks=(4, 3), closed_over=1, curvature=_softplus_curvature)
 def softplus(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``log(1 + exp z)``."""
     above, rest = log1p_exp(xp, z)
@@ -427,12 +437,20 @@ _ERFC = (
 )  # fmt: skip
 
 
+def _erfc_polynomial(u: Array) -> Array:
+    """The polynomial of ``_ERFC`` at u."""
+    q = _ERFC[-1] * u + _ERFC[-2]
+    for coefficient in _ERFC[-3::-1]:
+        q = q * u + coefficient
+    return q
+
+
 def _gelu_curvature(xp: Namespace, z: Array) -> Array:
     density = xp.exp(-0.5 * (z * z)) * (1.0 / math.sqrt(2.0 * math.pi))
     return 2.0 * density - z * (z * density)  # z * z may be infinite, z * density is not
 
 
-@_elementwise(forward=70, backward=4, kept=4, second=8, curvature=_gelu_curvature)
+@_elementwise(forward=70, backward=4, kept=4, second=8, peaks=(8, 3), closed_over=3, curvature=_gelu_curvature)
 def gelu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     """``z * Phi(z)``, Phi the standard normal distribution function, exact (Hendrycks and Gimpel 2016).
 
@@ -441,10 +459,7 @@ def gelu(xp: Namespace, z: Array) -> tuple[Array, Slope]:
     positive = _positive(xp, z)
     sign = 2.0 * positive - 1.0
     t = 2.0 / (2.0 + math.sqrt(0.5) * (z * sign))
+    q = _erfc_polynomial(2.0 * t - 1.0)
     bell = xp.exp(-0.5 * (z * z))
-    u = 2.0 * t - 1.0
-    q = _ERFC[-1] * u + _ERFC[-2]
-    for coefficient in _ERFC[-3::-1]:
-        q = q * u + coefficient
     phi = positive - sign * (0.5 * t * bell * q)  # 1 - tail where z > 0, else the tail
     return z * phi, lambda: phi + z * bell * (1.0 / math.sqrt(2.0 * math.pi))

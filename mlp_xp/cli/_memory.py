@@ -51,11 +51,16 @@ def rows_of_step(estimator: Any, n: int) -> int:
     return min(200 if estimator.batch_size == "auto" else int(estimator.batch_size), n)
 
 
-def cost_of_step(estimator: Any, sizes: Sequence[int], batch: int, dtype: str, criterion: str) -> tuple[StepCost, int]:
-    """What a step of each network of ``estimator`` costs on ``batch`` rows, and the bytes that it keeps."""
-    optimizer = _optimizer(estimator.solver, "sgd")
-    cost = step_cost(sizes, batch, dtype, activation=estimator.activation, criterion=criterion, optimizer=optimizer)
-    return cost, cost.activation_bytes + 2 * cost.parameter_bytes + cost.optimizer_bytes
+def cost_of_step(
+    estimator: Any, sizes: Sequence[int], batch: int, dtype: str, criterion: str, backend: str
+) -> tuple[StepCost, int]:
+    """What a step of each network of ``estimator`` costs on ``batch`` rows, and the bytes that it takes."""
+    cost = step_cost(
+        sizes, batch, dtype, activation=estimator.activation, criterion=criterion,
+        optimizer=_optimizer(estimator.solver, "sgd"), dropout=estimator.dropout,
+        input_dropout=estimator.input_dropout, in_place=backend == "numpy",
+    )  # fmt: skip
+    return cost, cost.peak_activation_bytes + 2 * cost.parameter_bytes + cost.optimizer_bytes
 
 
 def _optimizer(solver: str, of_all_rows: str) -> str:

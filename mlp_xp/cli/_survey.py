@@ -66,12 +66,12 @@ def show_cost(run: Run) -> dict[str, Any]:
     n = len(run.data.splits[0].trained)
     batch = rows_of_step(estimator, n)
     criterion = estimator._planned_criterion(run.data.outputs).family
-    cost, kept = cost_of_step(estimator, run.sizes, batch, dtype, criterion)
+    cost, taken = cost_of_step(estimator, run.sizes, batch, dtype, criterion, run.backend)
     steps, flops = math.ceil(n / batch), cost.forward_flops + cost.backward_flops
     facts: dict[str, Any] = {
         "network": run.network, "backend": run.backend, "dtype": dtype, "networks": estimator.ensemble,
         "parameters": cost.parameters, "rows_of_a_step": batch, "steps_of_an_epoch": steps, "flop_of_a_step": flops,
-        "bytes": kept,
+        "bytes": taken,
     }  # fmt: skip
     if flops * estimator.ensemble < _TIMED:
         task = Task(run.backend, run.options["device"], run.sizes, batch, dtype, _SECONDS)

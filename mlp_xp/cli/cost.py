@@ -3,6 +3,7 @@
 import click
 
 from mlp_xp._lib.wording import count_of
+from mlp_xp.backends import BACKENDS
 from mlp_xp.cli._help import Names, command_of, name_option
 from mlp_xp.cli._options import activation_names
 from mlp_xp.cli._output import Screen, Table, readable
@@ -22,14 +23,19 @@ from mlp_xp.optim import OPTIMIZERS
 )  # fmt: skip
 @name_option("--criterion", CRITERIA, "softmax_cross_entropy")
 @name_option("--optimizer", OPTIMIZERS, "sgd")
-def command(sizes: tuple[int, ...], n: int, dtype: str, activation: str, criterion: str, optimizer: str) -> None:
+@name_option("--backend", BACKENDS, "numpy")
+def command(
+    sizes: tuple[int, ...], n: int, dtype: str, activation: str, criterion: str, optimizer: str, backend: str
+) -> None:
     """Count the operations and the memory of a training step of the network SIZES, such as 784 800 10.
 
     SIZES are the widths of inputs, hidden layers and outputs. FLOP are floating-point operations, a multiply-add
     counted as two; B are bytes. Nothing is run.
     """
     activations = activation_names(activation)
-    counted = step_cost(sizes, n, dtype, activation=activations, criterion=criterion, optimizer=optimizer)
+    counted = step_cost(
+        sizes, n, dtype, activation=activations, criterion=criterion, optimizer=optimizer, in_place=backend == "numpy"
+    )
     flops = counted.forward_flops + counted.backward_flops
     figures = (
         ("parameters", counted.parameters, ""),
@@ -38,6 +44,7 @@ def command(sizes: tuple[int, ...], n: int, dtype: str, activation: str, criteri
         ("both", flops, "FLOP"),
         (f"of which matrix products, {counted.matmul_flops / flops:.1%}", counted.matmul_flops, "FLOP"),
         ("kept from forward for backward", counted.activation_bytes, "B"),
+        (f"with what is computed, at most at one time with {backend}", counted.peak_activation_bytes, "B"),
         ("parameters, and the gradients as much again", counted.parameter_bytes, "B"),
         (f"state of the optimizer, {optimizer}", counted.optimizer_bytes, "B"),
         ("instead, a Hessian-vector product", counted.hvp_flops, "FLOP"),

@@ -107,11 +107,11 @@ def _cost_of_a_step(model: Model) -> str:
     estimator = model.estimator
     batch = rows_of_step(estimator, model.header["notes"].get("data", {}).get("trained", 200))
     dtype, family = str(estimator.coefs_[0].dtype), criterion_named(estimator._criterion()).family
-    cost, kept = cost_of_step(estimator, _sizes(model), batch, dtype, family)
+    cost, taken = cost_of_step(estimator, _sizes(model), batch, dtype, family, "numpy")
     flops = readable(cost.forward_flops + cost.backward_flops, "FLOP")
     each = "each network " if estimator.ensemble > 1 else ""
     return (
-        f"{each}on {count_of(batch, 'row')}: {count_of(cost.parameters, 'parameter')}, {flops}, {readable(kept, 'B')}"
+        f"{each}on {count_of(batch, 'row')}: {count_of(cost.parameters, 'parameter')}, {flops}, {readable(taken, 'B')}"
     )
 
 
