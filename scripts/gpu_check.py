@@ -34,10 +34,10 @@ Found: TypeAlias = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[1]
 # section -> seconds for each of its processes
 LIMITS = {
-    "suites": 210, "smoke": 90, "check": 200, "estimators": 120, "command": 90, "step": 100,
-    "launches": 40, "mnist": 50,
+    "suites": 210, "smoke": 90, "check": 200, "estimators": 120, "command": 90, "memory": 90, "launches": 90,
+    "precision": 120, "step": 100, "mnist": 50,
 }  # fmt: skip
-AT_ONCE = ("suites", "smoke", "check", "estimators", "command")
+AT_ONCE = ("suites", "smoke", "check", "estimators", "command", "memory", "launches")
 WORKERS = {"cupy": 4, "torch": 3, "jax": 7}  # the shares of the cores of the suites; JAX compiles what it computes
 HOST_ONLY = ("tests/cli", "tests/data", "tests/test_export.py")
 DRY_TESTS = ("tests/test_ops.py",)
@@ -185,9 +185,12 @@ def apart(run: Run, section: str, library: str) -> Found:
 
 def answer(section: str, library: str, dry: bool) -> None:
     """Print what a section found, and end at once: a library that hangs at its end loses nothing."""
+    from gpu_memory import memory
+    from gpu_precision import precision
     from gpu_sections import SECTIONS
 
-    print(json.dumps(SECTIONS[section](library, dry), default=str), flush=True)
+    sections = {**SECTIONS, "memory": memory, "precision": precision}
+    print(json.dumps(sections[section](library, dry), default=str), flush=True)
     os._exit(0)
 
 
