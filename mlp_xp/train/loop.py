@@ -75,6 +75,9 @@ _SEEDS = 2**31  # of dropout masks
 # Data and parameters beyond this are a likely cause of a loss that overflows: standardised ones are a few units large.
 _LARGE = 1e3
 
+# For NumPy, which warns where a gradient with a loss scale is too large for float16: such a step is skipped.
+_QUIET = np.errstate(over="ignore", invalid="ignore")
+
 # Bytes that are taken and given back once. The C library of Linux returns freed memory to the system, and every step
 # would ask for it anew, page by page, which costs more than the arithmetic. What it keeps is twice the largest block
 # that it has seen come and go, up to 32 MiB.
@@ -377,8 +380,8 @@ def _step(xp: Namespace, params: Params, settings: Settings, n: int, scaled: boo
     alpha = strength_of(xp, settings.alpha, params[0])
     update = make_update(xp, terms, settings.optimizer, alpha, settings.clip_norm, settings.max_norm)
     if settings.accumulate == 1:
-        step = make_step(xp, terms, update, settings.transform, scaled)
-        return cast(Step, compiled(xp, step, settings.compile))
+        step = cast(Step, compiled(xp, make_step(xp, terms, update, settings.transform, scaled), settings.compile))
+        return _QUIET(step) if scaled else step
     dropped = [bias.shape[-1] for bias in params[1:-2:2] if terms.dropout]
     dropped += [params[0].shape[-2]] if terms.input_dropout else []
     rows, widest = _rows_of_step(n, settings), max(dropped, default=0)
@@ -387,7 +390,8 @@ def _step(xp: Namespace, params: Params, settings: Settings, n: int, scaled: boo
         raise ValueError(f"dropout needs fewer than 2^31 entries in a layer's activations in a step, got shape {shape}")
     gather = make_gather(xp, terms, settings.transform)
     gather, update = (compiled(xp, each, settings.compile) for each in (gather, update))
-    return make_step_of_batches(gather, update, no_gradients(xp, params), scaled)
+    step = make_step_of_batches(gather, update, no_gradients(xp, params), scaled)
+    return _QUIET(step) if scaled else step
 
 
 def _rows_of_step(n: int, settings: Settings) -> int:
