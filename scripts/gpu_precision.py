@@ -15,6 +15,7 @@ import json
 import os
 import statistics
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def _trained(library: str, dry: bool, place: Placement, narrow: Placement, learn
     for epoch in train(X, y, params, **options):
         wait(epoch.params)
         times.append(time.perf_counter())
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(times)]
     steps = epoch.last.steps // epoch.last.number
     return {
         "accuracy": float(epoch.last.val_score or 0.0), "loss": epoch.last.loss, "val_loss": epoch.last.val_loss,
