@@ -40,8 +40,8 @@ class Dataset(NamedTuple):
 
     @property
     def dtype(self) -> Any:
-        """Of the inputs."""
-        return self.X.dtype
+        """Of the inputs; None for a sparse matrix, whose dtype is NumPy's, and never one of 16 bits."""
+        return None if is_sparse(self.X) else self.X.dtype
 
 
 class Batch(NamedTuple):

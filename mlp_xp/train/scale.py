@@ -25,7 +25,7 @@ _LARGEST = 2.0**60
 def needs_loss_scale(dtype: Any, params: Params) -> bool:
     """Whether floats of ``dtype`` end before those of the parameters do: float16 does, bfloat16 does not."""
     own = params[0].dtype
-    if dtype == own:
+    if dtype is None or dtype == own:
         return False
     xp = namespace(params[0])
     return float(xp.finfo(dtype).max) < 1e-3 * float(xp.finfo(own).max)

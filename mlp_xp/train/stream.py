@@ -76,9 +76,9 @@ class Stream:
 
     @property
     def dtype(self) -> Any:
-        """Of the inputs of the first batch, as the network takes them."""
+        """Of the inputs of the first batch, as the network takes them; None for a sparse matrix."""
         with of_batch(1):
-            return self.prepared(*self.first(), self.passes == 0).X.dtype
+            return self.prepared(*self.first(), self.passes == 0).dtype
 
     def begin(self) -> Iterator[Dataset]:
         """A pass; its first batch is read at once, so that ``weighted`` is known."""
