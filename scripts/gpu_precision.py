@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu_sections import MNIST, Found, _pixels, attempt, failed, median_of, place_of, problem, waiter
+from gpu_sections import MNIST, Found, attempt, failed, median_of, place_of, problem, waiter
 
 import mlp_xp as mx
 from mlp_xp import data, optim, schedules
@@ -37,8 +37,9 @@ def rows_of(folder: str) -> tuple[Any, ...]:
     """X, y and the rows to test by, on the host: MNIST's, or without a folder scikit-learn's digits."""
     if folder:
         source = data.open_data(folder)
-        X, y = _pixels(source)
-        return X, y, *_pixels(source.test)
+        assert source.test is not None
+        chunks = [each.read() for each in (source, source.test)]  # pixels from 0 to 1
+        return tuple(np.asarray(each) for chunk in chunks for each in (chunk.X, chunk.y))
     from sklearn.datasets import load_digits
 
     X, y = load_digits(return_X_y=True)
