@@ -4,8 +4,9 @@
 
 The network is 784-800-10 with relu units, batches of 128, momentum with a cosine from 0.3, five epochs; the rows are in
 the dtype, the parameters in float32. Beside it the milliseconds of a larger step, (1024, 784, 4096, 10) rows and units,
-where products are what counts. All is well where no dtype ends more than 0.2 points below float32. A dry run is the same on
-the CPU with scikit-learn's digits. ``gpu_check.py`` runs sections of this kind; the folder is named by a variable too.
+where products are what counts. All is well where no dtype ends more than 0.2 points below float32. A dry run is the
+same on the CPU with scikit-learn's digits. ``gpu_check.py`` runs sections of this kind; the folder is named by a
+variable too.
 """
 
 from __future__ import annotations

@@ -117,7 +117,8 @@ class BaseMLP(Network):
         Parameters
         ----------
         X : array of any library, data frame or sparse matrix of shape (n_samples, n_features)
-            The inputs. The network is computed where they are.
+            The inputs. The network is computed where they are; in bfloat16 or float16 if they are that on a device of
+            another library than NumPy, with parameters in float32.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             The targets.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -766,7 +766,9 @@ def _cause(data: Dataset | Stream, settings: Settings, start: Params | Epoch, po
         default = f"the learning rate, {rate:.3g}, is too large; or clip the gradients with clip_norm"
         suspects.append((rate, default))
     size, cause = max(suspects, key=lambda suspect: suspect[0])
-    return cause if size > 1.0 else default
+    narrow = needs_loss_scale(data.dtype, start.params if isinstance(start, Epoch) else start)
+    further = "; bfloat16 and float32 reach further than float16" if narrow else ""
+    return f"{cause if size > 1.0 else default}{further}"
 
 
 def _largest(arrays: Sequence[Any]) -> float:

@@ -14,7 +14,7 @@ from mlp_xp._lib.namespace import namespace, scalar_like
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.optim import Optimizer, State, sum_of_squares
 
-# What the derivative of a cross-entropy by a logit can't exceed in any batch: float16 ends at 65504.
+# The derivative of a cross-entropy by a logit is at most 1, and times this within float16, which ends at 65504.
 _FIRST = 2.0**15
 # Each good step: twice as much after 1000. A step in a thousand is lost where the scale is as large as it can be.
 _GROWTH = 2.0**1e-3

@@ -12,7 +12,7 @@ import textbook
 
 import mlp_xp as mx
 from mlp_xp import checkpoint, optim, schedules
-from mlp_xp.train import loop, train
+from mlp_xp.train import Diverged, loop, train
 from mlp_xp.train.scale import with_loss_scale
 
 FIRST = 2.0**15  # the scale of the first step
@@ -266,6 +266,16 @@ def test_a_gradient_of_zero_lets_the_scale_grow_to_its_end(xp, put):
     (scale,) = optimizer.init(params)
     _, (last,) = optimizer.update(params, zeros, (scale * 2.0**45,), 0.1)
     assert float(last) == 2.0**60
+
+
+@EAGER
+def test_logits_that_float16_can_not_hold_end_the_run_in_a_sentence(xp, put, start):
+    X, y = rows()
+    W1, b1, W2, b2 = start()
+    words = r"^the loss is not finite at step 1 of 3 in epoch 1: the parameters .*; bfloat16 and float32 reach further"
+    with pytest.raises(Diverged, match=words), np.errstate(all="ignore"):
+        last_of(put(X, xp.float16), put(y), (W1, b1, W2 * 1e6, b2), epochs=2, batch_size=16)
+    last_of(put(X, xp.float32), put(y), (W1, b1, W2 * 1e6, b2), epochs=2, batch_size=16)
 
 
 # --- what is refused, and who decides ----------------------------------------------------------------------------
