@@ -195,6 +195,8 @@ class BaseMLP(Network):
                 self.scaling_ = learned_from([data], self._scales_y(), together=self.standardise == "together")
         if self.scaling_:
             data, held_out = self.scaling_.dataset(data), held_out and self.scaling_.dataset(held_out)
+        if self._computes_in and self.solver not in FULL_BATCH:
+            data = data._replace(X=in_dtype(place.xp, data.X, getattr(place.xp, self._computes_in)))
         if not self.folds:
             return data, held_out, place
         k, self.folds_ = int(self.ensemble), np.full(len(y), -1)

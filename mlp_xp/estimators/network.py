@@ -59,6 +59,7 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
     scaling_: Scaling | None = None
+    _computes_in = ""  # the name of a dtype of 16 bits, for rows that come in float32 and are standardised in it
     _state_of = ""  # the solver whose state is kept, and whether it has a loss scale
     _idle = 0  # how many epochs in a row did not improve on the best of all fits
     _falls = 0  # how often "adaptive" has divided the rate since the optimizer began

@@ -315,6 +315,13 @@ def test_an_estimator_learns_in_the_dtype_of_X(xp, put, host, dtype):
     np.testing.assert_array_equal(
         host(model.predict_proba(narrow)), host(model.predict_proba(xp.astype(narrow, xp.float32)))
     )
+    # rows that come in float32 may be made narrow after they are standardised, as the command does
+    later = kinds.MLPClassifier((16,), **options)
+    later._computes_in = dtype
+    with pytest.warns(Warning, match="Maximum iterations"):
+        later.fit(wide, y)
+    assert len(later._state) == len(model._state)
+    assert not np.array_equal(host(later.coefs_[0]), host(model.coefs_[0]))  # 1000.3 is 1000 in bfloat16
     # the optimizer's memory goes on in the same dtype, and begins anew in another
     model = kinds.MLPClassifier((16,), random_state=0).partial_fit(narrow, y, classes=[0, 1, 2])
     for X, steps in ((narrow, 2), (wide, 1 + 2 * (dtype == "bfloat16"))):
