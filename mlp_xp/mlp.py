@@ -30,7 +30,7 @@ from mlp_xp._lib.arguments import (
     described,
     one_of,
 )
-from mlp_xp._lib.namespace import is_floating, is_integral, namespace
+from mlp_xp._lib.namespace import in_dtype, is_floating, is_integral, namespace
 from mlp_xp._lib.typing import Array, Namespace, Op, Params, Pullback
 from mlp_xp.criterion import check_width
 from mlp_xp.dropout import dropout_mask
@@ -338,13 +338,23 @@ def objective_of(
 ) -> Objective:
     """The objective at ``params``, of arrays that were checked: its value, and the record of its way back.
 
-    ``first`` is as in ``network``.
+    ``first`` is as in ``network``. In a run the parameters may be wider than ``X``: the network then computes in the
+    dtype of ``X``, and the criterion in theirs. A mean over the rows needs that, for ``1/n`` of a large batch is below
+    the normal numbers of float16; and so does the logarithm of the sum of exponentials, of which a small loss is the
+    difference. Logits are the smallest part of a step.
     """
-    logits, layers = network(xp, X, params, terms.activations, terms.dropout, seed, first, terms.input_dropout)
+    wide = params[0].dtype
+    own = params if X.dtype == wide else _cast(xp, params, X.dtype)
+    logits, layers = network(xp, X, own, terms.activations, terms.dropout, seed, first, terms.input_dropout)
+    logits = in_dtype(xp, logits, wide)
     loss, pull_loss = _data_loss(xp, terms.criterion, logits, y, weight, terms.label_smoothing, terms.trusted)
     if terms.l2 is not None or terms.l1 is not None:
         loss = loss + penalty(xp, params, terms.l2, terms.l1)
     return Objective(xp, params, loss, pull_loss, layers, terms.l2, terms.l1)
+
+
+def _cast(xp: Namespace, arrays: Sequence[Array], dtype: Any) -> Params:
+    return tuple([xp.astype(array, dtype) for array in arrays])
 
 
 def checked_arguments(
@@ -374,7 +384,11 @@ def pull_back(at: Objective, dloss: float | Array) -> Params:
     """``dloss`` times the gradient of the objective: (dW1, db1, dW2, db2, ...); 0-d, (k,), or a Python float."""
     if at.loss.ndim:
         check_all_or_none_batched(at.params)
-    grads = backpropagate(at.xp, at.layers, at.pull_loss(dloss)[0])
+    xp, own, wide = at.xp, at.layers[0].x.dtype, at.params[0].dtype
+    if own == wide:
+        grads = backpropagate(xp, at.layers, at.pull_loss(dloss)[0])
+    else:  # a cast is an op, whose pullback casts back
+        grads = _cast(xp, backpropagate(xp, at.layers, *_cast(xp, at.pull_loss(dloss), own)), wide)
     if at.l2 is None and at.l1 is None:
         return grads
     l2, l1 = (None if strength is None else dloss * strength for strength in (at.l2, at.l1))

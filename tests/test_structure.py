@@ -31,7 +31,7 @@ gradcheck.entries gradcheck.blind_spots gradcheck.factors gradcheck.patterns gra
 gradcheck.check gradcheck.products
 gradcheck
 mistakes
-train.dataset train.stream train.step train.epoch train.members train.evaluate
+train.dataset train.stream train.scale train.step train.epoch train.members train.evaluate
 train.replaying train.compiling train.loop train
 checkpoint convert export plots
 data.source data.files data.arrays data.values data.dialect data.text data.typed data.cells data.encoding data.tally

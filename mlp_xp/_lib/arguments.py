@@ -102,7 +102,8 @@ def check_batch(xp: Namespace, X: Array, which: str = "") -> None:
     if n == 0 or d_in == 0:
         raise ValueError(f"{which}X must have at least one row and one column, got shape {tuple(X.shape)}")
     if not is_floating(xp, X.dtype):
-        raise TypeError(f"{which}X must be floating, got {X.dtype}")
+        alien = "float" in (name := str(X.dtype)) and not hasattr(xp, name)
+        raise TypeError(f"{which}X must be floating, got {name}{f', which {library_of(xp)} lacks' if alien else ''}")
 
 
 def check_params(params: Params, like: Array) -> None:

@@ -131,12 +131,22 @@ def is_numpy(xp: Namespace) -> bool:
 
 def is_floating(xp: Namespace, dtype: Any) -> bool:
     """Whether ``dtype`` is real floating. The usual dtypes come first: ``isdtype`` is slow on NumPy."""
-    return bool(dtype == xp.float64 or dtype == xp.float32 or xp.isdtype(dtype, "real floating"))
+    return bool(dtype == xp.float64 or dtype == xp.float32 or _is_kind(xp, dtype, "real floating"))
 
 
 def is_integral(xp: Namespace, dtype: Any) -> bool:
     """Whether ``dtype`` is a signed or unsigned integer dtype."""
-    return bool(dtype == xp.int64 or xp.isdtype(dtype, "integral"))
+    return bool(dtype == xp.int64 or _is_kind(xp, dtype, "integral"))
+
+
+def _is_kind(xp: Namespace, dtype: Any, kind: str) -> bool:
+    """Whether ``dtype`` is of this kind; NumPy raises for one that another package adds to it, as ml_dtypes does."""
+    try:
+        return bool(xp.isdtype(dtype, kind))
+    except TypeError:
+        if not hasattr(dtype, "itemsize"):  # no dtype at all
+            raise
+        return False
 
 
 def device_of(x: Array) -> Any:
@@ -221,6 +231,11 @@ def scalar_like(xp: Namespace, value: float, like: Array) -> Array:
 def wide_dtype(xp: Namespace, dtype: Any) -> Any:
     """``dtype``, or float32 for floats of 16 bits and fewer, in which a count stops at 2048 or 256."""
     return xp.float32 if xp.finfo(dtype).bits < 32 else dtype
+
+
+def in_dtype(xp: Namespace, array: Array, dtype: Any) -> Array:
+    """``array`` in ``dtype``; one that has it as it is."""
+    return array if array.dtype == dtype else xp.astype(array, dtype)
 
 
 def persisted(*arrays: Array) -> tuple[Array, ...]:

@@ -7,11 +7,11 @@ timing      how long a training step takes on each, in a process of its own
 from mlp_xp._lib.moved import renamed
 from mlp_xp._lib.namespace import Placement, to_host
 from mlp_xp.backends.timing import Choice, Timing, choose, fastest, measure
-from mlp_xp.backends.usable import BACKENDS, DTYPES, Backend, compiler, installed, load, probe
+from mlp_xp.backends.usable import BACKENDS, DTYPES, NARROW_DTYPES, Backend, compiler, installed, load, probe
 
 __all__ = [
-    "BACKENDS", "DTYPES", "Backend", "Choice", "Placement", "Timing", "choose", "compiler", "fastest", "installed",
-    "load", "measure", "probe", "to_host",
+    "BACKENDS", "DTYPES", "NARROW_DTYPES", "Backend", "Choice", "Placement", "Timing", "choose", "compiler", "fastest",
+    "installed", "load", "measure", "probe", "to_host",
 ]  # fmt: skip
 
 __getattr__ = renamed(__name__, {"Place": "mlp_xp.backends.Placement"})

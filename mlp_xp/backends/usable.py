@@ -20,6 +20,7 @@ from mlp_xp._lib.namespace import Placement, namespace
 from mlp_xp._lib.typing import Namespace
 
 DTYPES = ("float32", "float64")
+NARROW_DTYPES = ("bfloat16", "float16")
 
 
 class Backend(NamedTuple):
@@ -182,7 +183,7 @@ def load(name: str, dtype: str = "float64", device: str | None = None) -> Placem
 
     Args:
         name: one of ``BACKENDS``.
-        dtype: "float32" or "float64".
+        dtype: "float32" or "float64"; or "bfloat16" or "float16", where the library has it.
         device: one of ``probe(name).devices``, or a kind such as "cuda" or "gpu", whose first device is taken; by
             default the library's own choice.
 
@@ -194,7 +195,7 @@ def load(name: str, dtype: str = "float64", device: str | None = None) -> Placem
     dtype('float32')
     """
     name, library = _library_named(name)
-    dtype = check_dtype(dtype)
+    dtype = dtype if dtype in NARROW_DTYPES else check_dtype(dtype)
     if not _is_installed(library):
         raise ValueError(f"backend {name} is not installed: {_how_to_install(name, library)}")
     try:
@@ -209,11 +210,14 @@ def load(name: str, dtype: str = "float64", device: str | None = None) -> Placem
         if name == "cupy" and chosen is not None:
             chosen.use()  # CuPy runs a kernel on the current device, wherever its arrays are
         xp = namespace(module.empty(0))
-        place = Placement(xp, getattr(xp, dtype), chosen)
-        _multiply(xp, place.dtype, chosen)
+        place = Placement(xp, getattr(xp, dtype, None), chosen)
+        if place.dtype is not None:
+            _multiply(xp, place.dtype, chosen)
     except Exception as error:
         where = f" on {device}" if device else ""
         raise ValueError(f"backend {name} can't compute in {dtype}{where}: {_one_line(error)}") from None
+    if place.dtype is None:
+        raise ValueError(f"backend {name} has no {dtype}")
     return place
 
 

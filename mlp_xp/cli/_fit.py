@@ -16,6 +16,7 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_limits  # scikit-learn needs it too
 
 from mlp_xp._lib.arguments import first_line
+from mlp_xp.backends import NARROW_DTYPES
 from mlp_xp.cli._ending import best_epochs, ending, scored
 from mlp_xp.cli._memory import rows_of_step
 from mlp_xp.cli._model import Model
@@ -70,7 +71,7 @@ def _fit_split(run: Run, split: Split, of_fold: str) -> list[str]:
     if len(split.validated):
         validation = run.data.filled(recipe, split.validated)
         held = put(validation.X), validation.y
-    rows = len(split.trained)
+    rows, estimator._computes_in = len(split.trained), _narrow(run)
     with _warnings() as warned, _shown(run, rows, of_fold) as show, _threads(run, rows):
         try:
             estimator.fit(
@@ -96,6 +97,11 @@ def _fit_split(run: Run, split: Split, of_fold: str) -> list[str]:
     if diverged and max(best_epochs(estimator)) == 1:  # it has learned nothing that is worth a file
         raise ValueError(diverged.removeprefix(f"{_DIVERGED} "))
     return said + ([] if run.interrupted else ending(estimator, run.model.score_name, bool(diverged)))
+
+
+def _narrow(run: Run) -> str:
+    """The dtype of 16 bits in which the network is to compute; empty for none."""
+    return str(run.options["dtype"]) if run.options["dtype"] in NARROW_DTYPES else ""
 
 
 _SMALL_STEP = 3e7  # FLOP of a network
@@ -214,7 +220,7 @@ def refit(run: Run) -> None:
                 show_bar(epoch)
                 return ends is not None and epoch.last.number >= ends
 
-            data = run.data.filled(recipe)
+            data, estimator._computes_in = run.data.filled(recipe), _narrow(run)
             with _threads(run, len(rows.X)):
                 estimator.fit(run.model.place.put(data.X), data.y, callbacks=(after,))
         if any(_INTERRUPTED in text for text in warned):

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mlp_xp._lib.namespace import is_numpy, to_host
 from mlp_xp._lib.wording import count_of, listed
-from mlp_xp.backends import Placement, load
+from mlp_xp.backends import NARROW_DTYPES, Placement, load
 from mlp_xp.cli._options import ROWS
 from mlp_xp.data import Chunk, Source, open_data
 from mlp_xp.data.cells import cells_of
@@ -193,6 +193,25 @@ def _unknown_texts(recipe: Recipe, chunk: Chunk, name: str) -> list[str]:
     return [
         text for text, gone in zip(cells.texts, missing, strict=True) if not gone and category_key(text) not in known
     ]
+
+
+def kept_in(dtype: str) -> str:
+    """The dtype of data and parameters where a network computes in ``dtype``."""
+    return "float32" if dtype in NARROW_DTYPES else dtype
+
+
+def place_of(options: Mapping[str, Any]) -> Placement | None:
+    """Where the options of a training say that data and parameters are; None where the backend is to be chosen.
+
+    Raises:
+        ValueError: for a backend that can't be used, or that does not compute in the dtype.
+    """
+    backend, dtype, device = options["backend"], options["dtype"], options["device"]
+    if dtype in NARROW_DTYPES:
+        if backend in ("auto", "numpy"):
+            raise ValueError(f"--dtype {dtype} takes --backend torch, jax or cupy, which compute in it, got {backend}")
+        load(backend, dtype, device)
+    return None if backend == "auto" else load(backend, kept_in(dtype), device)
 
 
 def open_model(path: str, backend: str = "numpy", device: str | None = None) -> Model:

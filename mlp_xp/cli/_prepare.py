@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mlp_xp._lib.wording import listed
 from mlp_xp.cli import _memory
-from mlp_xp.cli._model import check_range, digest
+from mlp_xp.cli._model import check_range, digest, kept_in
 from mlp_xp.cli._options import AUTO, PRESET_TEXTS, USUAL
 from mlp_xp.data import Reading, Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
@@ -148,7 +148,7 @@ def prepare(found: Look, options: dict[str, Any]) -> Data:
     Raises:
         ValueError: for rows that do not fit in memory, for too few, and for what a recipe refuses.
     """
-    (source, learned), dtype, cv = found, options["dtype"], options["cv"]
+    (source, learned), dtype, cv = found, kept_in(options["dtype"]), options["cv"]
     recipe = learned.recipe
     _memory.check_rows(source.where, learned.rows, _most_columns(recipe), dtype)
     rows = _read(source, recipe, dtype)

@@ -15,12 +15,12 @@ from mlp_xp._lib.arguments import first_line
 from mlp_xp._lib.files import write_whole
 from mlp_xp._lib.version import __version__
 from mlp_xp._lib.wording import count_of
-from mlp_xp.backends import fastest, installed, load
+from mlp_xp.backends import NARROW_DTYPES, fastest, installed, load
 from mlp_xp.cli import _memory
 from mlp_xp.cli._ending import own_records
 from mlp_xp.cli._fit import fit, refit
 from mlp_xp.cli._importance import importance
-from mlp_xp.cli._model import Model
+from mlp_xp.cli._model import Model, kept_in, place_of
 from mlp_xp.cli._options import ROWS, USUAL, estimator_settings, reading_of
 from mlp_xp.cli._output import Screen, Status, claimed, decimals, network
 from mlp_xp.cli._prepare import Look, look, prepare, wanted_of, watches, with_preset
@@ -153,7 +153,7 @@ def choose(run: Run) -> None:
     options, say = run.options, run.screen.say
     run.backend, dtype = options["backend"], options["dtype"]
     # a backend that can't be used is refused before the data is read as numbers
-    place = None if run.backend == "auto" else load(run.backend, dtype, options["device"])
+    place = place_of(options)
     run.data = prepare(run.look, options)
     fewest, many = min(len(split.trained) for split in run.data.splits), options["ensemble"]
     if options["folds"] and fewest < 2 * many:
@@ -192,6 +192,9 @@ def estimator_of(run: Run, recipe: Recipe) -> Any:
     options, data = run.options, run.data
     kind, labels = (MLPRegressor, []) if data.classes is None else (MLPClassifier, data.classes.tolist())
     settings = estimator_settings(options, data.recipe.task, labels, run.settings)
+    if options["solver"] in FULL_BATCH and options["dtype"] in NARROW_DTYPES:
+        reason = f"{options['solver']} looks for a minimum more exactly than 16 bits can tell"
+        raise ValueError(f"--dtype {options['dtype']} needs a stochastic solver: {reason}")
     together = "together" if data.recipe.image_shape else True
     if options["solver"] not in FULL_BATCH and not options.get("folds"):
         settings["early_stopping"] = bool(len(data.splits[0].validated))
@@ -201,7 +204,7 @@ def estimator_of(run: Run, recipe: Recipe) -> Any:
     )  # fmt: skip
     share = estimator._planned_criterion(data.outputs).outputs_per_target
     run.sizes = (recipe.width, *estimator.hidden_layer_sizes, data.outputs * share)
-    _memory.check_network(run.sizes, estimator.solver, options["dtype"], estimator.ensemble)
+    _memory.check_network(run.sizes, estimator.solver, kept_in(options["dtype"]), estimator.ensemble)
     return estimator
 
 

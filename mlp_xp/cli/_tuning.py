@@ -21,7 +21,7 @@ from mlp_xp._lib.files import write_whole
 from mlp_xp._lib.wording import count_of
 from mlp_xp.backends import fastest, load
 from mlp_xp.cli._fit import fit
-from mlp_xp.cli._model import Model, stem_of
+from mlp_xp.cli._model import Model, place_of, stem_of
 from mlp_xp.cli._options import ROWS, estimator_settings, reading_of
 from mlp_xp.cli._output import Screen, Status, Table, claimed, decimals, to_stderr, with_suffix
 from mlp_xp.cli._prepare import Data, in_folds, look, prepare, wanted_of, with_preset
@@ -122,8 +122,7 @@ def _as_of(command: click.Command, options: Mapping[str, Any]) -> dict[str, Any]
 
 def _prepared(screen: Screen, options: dict[str, Any], search: Search) -> tuple[dict[str, Any], Data, Any]:
     """The options with those of the preset that fits the data, the data in folds, and where networks are computed."""
-    dtype, backend = options["dtype"], options["backend"]
-    place = None if backend == "auto" else load(backend, dtype, options["device"])
+    dtype, place = options["dtype"], place_of(options)
     found = look(options["data"], wanted_of(options), reading_of(options))
     options, preset = with_preset(found, options, search.given)
     data, folds = prepare(found, options), search.folds

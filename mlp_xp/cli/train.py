@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from mlp_xp._lib.arguments import one_of
-from mlp_xp.backends import BACKENDS, DTYPES
+from mlp_xp.backends import BACKENDS, DTYPES, NARROW_DTYPES
 from mlp_xp.cli._help import MODEL, DataName, FileName, Names, Option, about_number, command_of
 from mlp_xp.cli._options import (
     AUTO,
@@ -181,7 +181,10 @@ _computing, _files = _heading(COMPUTING), _heading("Files")
     help=f"One of {', '.join(BACKENDS)}; auto times a step on each that is installed and takes the fastest.",
 )  # fmt: skip
 @device_option
-@_computing("--dtype", type=OneOf(*DTYPES), default="float32", help="Floating-point type of all computations.")
+@_computing(
+    "--dtype", type=OneOf(*DTYPES, *NARROW_DTYPES), default="float32",
+    help="Floating-point type of all computations; with one of 16 bits the parameters are float32.",
+)  # fmt: skip
 @_computing("--compile", is_flag=True, help=entries_of(SharedParameters)["compile"].text)
 @seed_option
 @_training("--importance", is_flag=True, help="Show which columns matter: how much the score falls without each.")

@@ -26,7 +26,7 @@ from sklearn.utils import check_random_state
 
 from mlp_xp import checkpoint
 from mlp_xp._lib.arguments import check_callables, check_flag, described
-from mlp_xp._lib.namespace import Placement, namespace, placement_of
+from mlp_xp._lib.namespace import Placement, in_dtype, namespace, placement_of, wide_dtype
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp._lib.wording import warn
 from mlp_xp.estimators import full_batch
@@ -54,6 +54,7 @@ from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, Stream
 from mlp_xp.train.dataset import all_finite
 from mlp_xp.train.epoch import ensemble_size
 from mlp_xp.train.loop import rows_in
+from mlp_xp.train.scale import needs_loss_scale
 from mlp_xp.train.stream import check_batches, of_batch
 
 HeldOut: TypeAlias = Dataset | Sequence[Dataset] | None
@@ -116,7 +117,8 @@ class BaseMLP(Network):
         Parameters
         ----------
         X : array of any library, data frame or sparse matrix of shape (n_samples, n_features)
-            The inputs. The network is computed where they are.
+            The inputs. The network is computed where they are; in bfloat16 or float16 if they are that on a device of
+            another library than NumPy, with parameters in float32.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             The targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -160,7 +162,8 @@ class BaseMLP(Network):
                 with reporting(self, data.X, data.y, epochs=0):
                     full_batch.learn(self, data, place, call.callbacks)
             else:
-                self._learn_by_epochs(data, held_out, self._begin(first, call.incremental), random, call)
+                start = self._begin(first, call.incremental, needs_loss_scale(data.dtype, self._params()))
+                self._learn_by_epochs(data, held_out, start, random, call)
             if not all_finite(place.xp, *self._params()):
                 raise ValueError(NOT_FINITE)
         except BaseException:
@@ -175,7 +178,7 @@ class BaseMLP(Network):
         """The rows to learn from, those that are held out, and where they are; in a first fit also initial values."""
         X, y = check_X_y(self, X, y, first, self._inputs_of("partial_fit" if call.incremental else "fit"))
         weight = None if sample_weight is None else check_weight(sample_weight, X.shape[0])
-        place = placement_of(X)
+        place = _place_of(X)
         encoded = self._encode(y, place, anew=first and not call.incremental)
         if first:
             self._initialize(place, X.shape[1], encoded.outputs, random)
@@ -192,6 +195,8 @@ class BaseMLP(Network):
                 self.scaling_ = learned_from([data], self._scales_y(), together=self.standardise == "together")
         if self.scaling_:
             data, held_out = self.scaling_.dataset(data), held_out and self.scaling_.dataset(held_out)
+        if self._computes_in and self.solver not in FULL_BATCH:
+            data = data._replace(X=in_dtype(place.xp, data.X, getattr(place.xp, self._computes_in)))
         if not self.folds:
             return data, held_out, place
         k, self.folds_ = int(self.ensemble), np.full(len(y), -1)
@@ -211,7 +216,7 @@ class BaseMLP(Network):
         X, y, _ = stream.first()
         with of_batch(1):
             X, y = check_X_y(self, X, y, first, self._inputs_of("fit_batches"))
-            place = placement_of(X)
+            place = _place_of(X)
             if first:
                 self.__dict__.pop("coefs_", None)  # targets need not be as those of a network that is no more
             self._know_batches(stream, y, first, call.classes)
@@ -230,7 +235,7 @@ class BaseMLP(Network):
         """A batch, checked and as the network takes it."""
         X, y = check_X_y(self, X, y, False, self._inputs_of("fit_batches"))
         weight = None if sample_weight is None else check_weight(sample_weight, X.shape[0])
-        place = placement_of(X)
+        place = _place_of(X)
         data, *_ = _placed(X, self._encode(y, place, anew=False, whole=False), weight, place)
         return self.scaling_.dataset(data) if self.scaling_ else data
 
@@ -336,7 +341,8 @@ class BaseMLP(Network):
                 return float(score)
             except (TypeError, ValueError):
                 raise TypeError(f"scoring must give one number, got {described(score)}") from None
-        X = rows_of(namespace(params[0]), held_out.X, params[0], slice(None))
+        xp = namespace(params[0])
+        X = in_dtype(xp, rows_of(xp, held_out.X, params[0], slice(None)), params[0].dtype)
         outputs = predict(X, *params, activation=self.activation, criterion=self._criterion())
         return self._score_of(held_out, outputs)
 
@@ -348,6 +354,7 @@ class BaseMLP(Network):
             weight = place.xp.sum(weight, axis=0)
         options = self._options(None if weight is None else weight[few])
         X, y = (rows_of(place.xp, array, self.coefs_[0], few) for array in (data.X, data.y))
+        X = in_dtype(place.xp, X, self.coefs_[0].dtype)
         self.gradient_report_ = check_gradients(X, y, *self._first_network(), seed=0, **cast(Any, options))
         if self.gradient_report_.verdict == "fail":
             raise WrongGradients(self.gradient_report_)
@@ -455,6 +462,12 @@ class BaseMLP(Network):
     @abstractmethod
     def _score_of(self, held_out: Dataset, outputs: Array) -> float:
         """The score of what the network predicts for validation rows, computed where they are."""
+
+
+def _place_of(X: Any) -> Placement:
+    """Where the network's parameters, targets and weights are: where X is, in float32 beside floats of 16 bits."""
+    place = placement_of(X)
+    return place._replace(dtype=wide_dtype(place.xp, place.dtype))
 
 
 def _glorot(random: Any, widths: Sequence[int], after: Sequence[Any]) -> list[Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj, is_numpy_array
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import RegressorMixin
 from sklearn.exceptions import DataConversionWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_consistent_length
@@ -28,6 +28,7 @@ from mlp_xp._lib.namespace import (
     detached,
     device_kwargs,
     device_of,
+    is_floating,
     kind_of,
     namespace,
     on_one_device,
@@ -37,6 +38,7 @@ from mlp_xp._lib.namespace import (
 )
 from mlp_xp._lib.typing import Array
 from mlp_xp._lib.wording import warn
+from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.train.dataset import Dataset, by_rows, is_sparse
 
 _FLOATS = (np.float64, np.float32)  # others become the first
@@ -90,7 +92,8 @@ def check_X_y(estimator: Any, X: Any, y: Any, reset: bool, what: str) -> tuple[A
     """X (n, d_in) in its own library and y on the host; raises what scikit-learn raises for such data.
 
     ``reset`` is whether the library, the dtype, the number and the names of the features are learned; where they are
-    not, ``X`` is as in ``check_X``.
+    not, ``X`` is as in ``check_X``. But floats of 16 bits on a device stay: the network learns in them, with parameters
+    in float32. NumPy computes in them much slower than in float32, which scikit-learn makes of them there.
     """
     if y is None:
         raise ValueError(
@@ -103,7 +106,7 @@ def check_X_y(estimator: Any, X: Any, y: Any, reset: bool, what: str) -> tuple[A
     if numeric and issparse(y):  # which scikit-learn lets through
         raise TypeError("Sparse data was passed for y, but dense data is required. Use '.toarray()' to convert it.")
     if is_device_array(X):
-        X, kinds = _device_X(estimator, X, reset, dtype), (False, "numeric") if numeric else ("csr", None)
+        X, kinds = _device_X(estimator, X, reset, dtype, True), (False, "numeric") if numeric else ("csr", None)
         y = check_array(y, accept_sparse=kinds[0], dtype=kinds[1], ensure_2d=False, input_name="y", estimator=estimator)
         check_consistent_length(X, y)
     else:
@@ -151,7 +154,7 @@ def _learned_dtype(estimator: Any, X: Any, what: str) -> Any:
     )
 
 
-def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any) -> Array:
+def _device_X(estimator: Any, X: Array, reset: bool, dtype: Any, learns: bool = False) -> Array:
     """X of a library other than NumPy, checked as scikit-learn checks; in ``dtype``, or for None in its own."""
     xp = namespace(X)
     if X.ndim != 2:
@@ -167,10 +170,13 @@ def _device_X(estimator: BaseEstimator, X: Array, reset: bool, dtype: Any) -> Ar
             raise ValueError(f"Found array with 0 {what}(s) (shape={tuple(X.shape)}) while {least}.")
     if xp.isdtype(X.dtype, "complex floating"):
         raise ValueError(f"Complex data not supported: X has dtype {X.dtype}")
-    if X.dtype not in (xp.float32, xp.float64):  # as scikit-learn: other types become the default float
+    narrow = is_floating(xp, X.dtype) and xp.finfo(X.dtype).bits == 16
+    # a solver that takes all rows at once looks for a minimum more exactly than 16 bits can tell
+    kept = narrow and learns and estimator.solver not in FULL_BATCH and dtype in (None, xp.float32)
+    if not kept and X.dtype not in (xp.float32, xp.float64):  # as scikit-learn: other types become the default float
         X = xp.astype(X, xp.__array_namespace_info__().default_dtypes(**device_kwargs(X))["real floating"])
     refuse_elsewhere(xp, "X", X)
-    if dtype is not None and X.dtype != dtype:
+    if not kept and dtype is not None and X.dtype != dtype:
         X = xp.astype(X, dtype)
     if not bool(xp.all(xp.isfinite(X))):
         values = f"NaN or infinity, or a value too large for {X.dtype}"

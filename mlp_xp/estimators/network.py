@@ -59,6 +59,8 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
     scaling_: Scaling | None = None
+    _computes_in = ""  # the name of a dtype of 16 bits, for rows that come in float32 and are standardised in it
+    _state_of = ""  # the solver whose state is kept, and whether it has a loss scale
     _idle = 0  # how many epochs in a row did not improve on the best of all fits
     _falls = 0  # how often "adaptive" has divided the rate since the optimizer began
 
@@ -116,8 +118,10 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
 
     # --- the curves: a number of each epoch in scikit-learn's attributes -------------------------------------------
 
-    def _begin(self, anew: bool, incremental: bool) -> Params | Epoch:
+    def _begin(self, anew: bool, incremental: bool, scaled: bool) -> Params | Epoch:
         """Where training by epochs begins. Curves are begun too if ``anew``, or if the last fit had none such.
+
+        ``scaled`` is whether the optimizer's state has a loss scale: one with and one without are no common state.
 
         What the last fit left is not written to: that fit stands where this one fails.
         """
@@ -131,11 +135,14 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
             self._best, self._idle = params, 0
         self.loss_curve_, self.validation_losses_ = [*self.loss_curve_], [*self.validation_losses_]
         self.validation_scores_ = None if self.validation_scores_ is None else [*self.validation_scores_]
-        state = self._state if incremental and self._state_of == self.solver else None
+        kind = f"{self.solver}{', loss scale' if scaled else ''}"
+        state = self._state if incremental and self._state_of == kind else None
+        self._state_of = kind
         members = self._history[-1].members if self._history else ()
         # networks that ended after different steps have no common state to go on from
         if state is None or len({member.steps for member in members}) > 1:
             self._history: tuple[Record, ...] = ()
+            self._state: Params | None = None
             self._falls = 0
             return params
         return Epoch(self._history, params, params, state)
@@ -148,8 +155,7 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
         """
         last = epoch.last
         self._learned(epoch.params)
-        self._history, self._state_of = epoch.history, self.solver
-        self._state: Params | None = epoch.state
+        self._history, self._state = epoch.history, epoch.state
         self.n_iter_ += 1
         self.t_ += n
         self.loss_ = self._reported(last)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np  # on the host: sparse matrices, and the moments of columns
 from sklearn.utils.sparsefuncs import inplace_csr_column_scale, mean_variance_axis
 
-from mlp_xp._lib.namespace import namespace, placement_of, to_host
+from mlp_xp._lib.namespace import in_dtype, namespace, placement_of, to_host, wide_dtype
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.train.dataset import Dataset, is_sparse
 
@@ -38,7 +38,8 @@ class Scaling(NamedTuple):
             X = X.copy()
             inplace_csr_column_scale(X, 1.0 / cast(Any, self.X_scale))
             return X
-        return (X - self.X_mean) / self.X_scale
+        # of floats of 16 bits in float32, for 1 beside a mean of 3000 is lost in float16
+        return in_dtype(namespace(X), (_wide(X) - self.X_mean) / self.X_scale, X.dtype)
 
     def dataset(self, data: Dataset) -> Dataset:
         """Rows to learn from, or to judge by, as the network takes them."""
@@ -84,7 +85,7 @@ def learned_from(parts: Iterable[Dataset], of_y: bool, together: bool) -> Scalin
     sparse = False
     for X, y, weight in parts:
         sparse = sparse or is_sparse(X)
-        for position, values in enumerate((X, y) if of_y else (X,)):
+        for position, values in enumerate((_wide(X), y) if of_y else (_wide(X),)):
             moments[position] = _joined(moments[position], _moments_of(values, weight))
             places[position] = placement_of(values)
     found: list[Array] = []
@@ -101,6 +102,14 @@ def learned_from(parts: Iterable[Dataset], of_y: bool, together: bool) -> Scalin
             raise ValueError(f"{name} must have {limit} to be standardised; scale it")
         found += [mean * 0.0 if sparse and name == "X" else mean, deviation]
     return Scaling(*found)
+
+
+def _wide(X: Any) -> Any:
+    """``X``; floats of 16 bits, which can't hold a sum of many, as float32."""
+    if is_sparse(X):
+        return X
+    xp = namespace(X)
+    return in_dtype(xp, X, wide_dtype(xp, X.dtype))
 
 
 class _Moments(NamedTuple):

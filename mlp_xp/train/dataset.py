@@ -19,6 +19,7 @@ from mlp_xp._lib.namespace import (
     refuse_elsewhere,
     refuse_unlike,
     unstacked,
+    wide_dtype,
 )
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import Criterion, check_target_values, check_targets, criterion_named, weight_shapes
@@ -37,6 +38,11 @@ class Dataset(NamedTuple):
     X: Array | Any
     y: Array
     weight: Array | None = None
+
+    @property
+    def dtype(self) -> Any:
+        """Of the inputs; None for a sparse matrix, whose dtype is NumPy's, and never one of 16 bits."""
+        return None if is_sparse(self.X) else self.X.dtype
 
 
 class Batch(NamedTuple):
@@ -182,6 +188,8 @@ def checked(data: Dataset, params: Params, criterion: Criterion, which: str = ""
     xp = namespace(y, *params, names=names[1:]) if sparse else namespace(X, y, *params, names=names)
     like = rows_of(xp, X, params[0], slice(0, 1)) if sparse and params else X
     check_batch(xp, like, which)
+    if wide_of(xp, like, params):
+        like, y, weight = (_widened(xp, each, like.dtype, params[0].dtype) for each in (like[:1, :], y, weight))
     check_network(params, like)
     check_device(names[1], y, params[0])
     refuse_elsewhere(xp, "W1", params[0])
@@ -192,6 +200,16 @@ def checked(data: Dataset, params: Params, criterion: Criterion, which: str = ""
     if weight is not None:
         _check_weights(xp, y, weight, params, values)
     return Dataset(X, y, weight)
+
+
+def wide_of(xp: Namespace, X: Array, params: Params) -> bool:
+    """Whether the parameters are the float32 of floats of 16 bits, which ``X`` is."""
+    return bool(params) and params[0].dtype != X.dtype and params[0].dtype == wide_dtype(xp, X.dtype)
+
+
+def _widened(xp: Namespace, array: Any, narrow: Any, wide: Any) -> Any:
+    """``array`` in the dtype ``wide`` where it is in ``narrow``; others, and None, as they are."""
+    return array if array is None or array.dtype != narrow else xp.astype(array, wide)
 
 
 def check_network(params: Params, like: Array) -> None:

@@ -5,6 +5,7 @@ Before: ``dataset``. Next: ``loop`` evaluates after each epoch.
 
 from typing import Any, cast
 
+from mlp_xp._lib.namespace import in_dtype
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import Criterion, criterion_named
 from mlp_xp.metrics import accuracy, r2
@@ -50,6 +51,7 @@ def evaluate_each(
     for low in range(0, n, _CHUNK):
         rows = slice(low, min(low + _CHUNK, n))
         part, targets = rows_of(xp, X, params[0], rows), rows_of(xp, y, params[0], rows)
+        part = in_dtype(xp, part, params[0].dtype)  # rows may be floats of 16 bits, parameters float32
         own = None if weight is None else weight[rows]
         (means,) = numbers(xp, objective(part, targets, *params, **options, sample_weight=own))
         share = float(part.shape[0] if own is None else xp.sum(own))

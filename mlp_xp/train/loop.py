@@ -56,6 +56,7 @@ from mlp_xp.train.members import (
     shared_by,
     strength_of,
 )
+from mlp_xp.train.scale import needs_loss_scale, with_loss_scale
 from mlp_xp.train.step import (
     Step,
     Sums,
@@ -73,6 +74,9 @@ _SEEDS = 2**31  # of dropout masks
 
 # Data and parameters beyond this are a likely cause of a loss that overflows: standardised ones are a few units large.
 _LARGE = 1e3
+
+# For NumPy, which warns where a gradient with a loss scale is too large for float16: such a step is skipped.
+_QUIET = np.errstate(over="ignore", invalid="ignore")
 
 # Bytes that are taken and given back once. The C library of Linux returns freed memory to the system, and every step
 # would ask for it anew, page by page, which costs more than the arithmetic. What it keeps is twice the largest block
@@ -138,6 +142,11 @@ def train(
     **options: Unpack[TrainOptions],
 ) -> Iterator[Epoch]:
     """Yield an ``Epoch`` after each pass over ``X`` (n, d_in) and ``y``, whose rows come in a seeded random order.
+
+    Floats of 16 bits: where ``X`` is bfloat16 or float16 and ``params`` are float32, the network computes in the dtype
+    of ``X``, and parameters, gradients, losses and the optimizer are float32. Validation rows are judged in float32.
+    What float16 can't hold is scaled: the loss is multiplied by a number that the optimizer's state keeps as its last
+    array, and a step whose gradient is too large for float16 counts as one of gradient 0.
 
     Args:
         X: (n, d_in), real floating; or a scipy sparse matrix, whose batches are made dense one by one. Or, where y is
@@ -313,10 +322,12 @@ def run(
         start: parameters, or an ``Epoch`` to go on from.
         settings: see ``train``.
     """
+    scaled = needs_loss_scale(data.dtype, start.params if isinstance(start, Epoch) else start)
+    settings = settings._replace(optimizer=with_loss_scale(settings.optimizer)) if scaled else settings
     here, shared = _beginning(start, settings.optimizer, rows_in(data))
     xp, own = namespace(*here.params), histories(here)  # own: the records of each network
     settings = settings._replace(compile=available(xp, settings.compile))
-    step, cause_of = _step(xp, here.params, settings, rows_in(data)), partial(_cause, data, settings, start)
+    step, cause_of = _step(xp, here.params, settings, rows_in(data), scaled), partial(_cause, data, settings, start)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
     before = here.params  # where the epoch before began
@@ -360,8 +371,8 @@ def run(
 # --- the parts of an epoch ---------------------------------------------------------------------------------------
 
 
-def _step(xp: Namespace, params: Params, settings: Settings, n: int) -> Step:
-    """The step of a run on ``n`` rows, compiled where it is to be."""
+def _step(xp: Namespace, params: Params, settings: Settings, n: int, scaled: bool) -> Step:
+    """The step of a run on ``n`` rows, compiled where it is to be; ``scaled`` is whether there is a loss scale."""
     options = {name: value for name, value in settings.options.items() if name not in ("sample_weight", "l2", "l1")}
     terms = terms_of(len(params) // 2 - 1, **cast(Any, options))
     l2, l1 = (strength_of(xp, settings.options.get(name, 0.0), params[0]) for name in ("l2", "l1"))
@@ -369,8 +380,8 @@ def _step(xp: Namespace, params: Params, settings: Settings, n: int) -> Step:
     alpha = strength_of(xp, settings.alpha, params[0])
     update = make_update(xp, terms, settings.optimizer, alpha, settings.clip_norm, settings.max_norm)
     if settings.accumulate == 1:
-        step = make_step(xp, terms, update, settings.transform)
-        return cast(Step, compiled(xp, step, settings.compile))
+        step = cast(Step, compiled(xp, make_step(xp, terms, update, settings.transform, scaled), settings.compile))
+        return _QUIET(step) if scaled else step
     dropped = [bias.shape[-1] for bias in params[1:-2:2] if terms.dropout]
     dropped += [params[0].shape[-2]] if terms.input_dropout else []
     rows, widest = _rows_of_step(n, settings), max(dropped, default=0)
@@ -379,7 +390,8 @@ def _step(xp: Namespace, params: Params, settings: Settings, n: int) -> Step:
         raise ValueError(f"dropout needs fewer than 2^31 entries in a layer's activations in a step, got shape {shape}")
     gather = make_gather(xp, terms, settings.transform)
     gather, update = (compiled(xp, each, settings.compile) for each in (gather, update))
-    return make_step_of_batches(gather, update, no_gradients(xp, params))
+    step = make_step_of_batches(gather, update, no_gradients(xp, params), scaled)
+    return _QUIET(step) if scaled else step
 
 
 def _rows_of_step(n: int, settings: Settings) -> int:
@@ -754,7 +766,9 @@ def _cause(data: Dataset | Stream, settings: Settings, start: Params | Epoch, po
         default = f"the learning rate, {rate:.3g}, is too large; or clip the gradients with clip_norm"
         suspects.append((rate, default))
     size, cause = max(suspects, key=lambda suspect: suspect[0])
-    return cause if size > 1.0 else default
+    narrow = needs_loss_scale(data.dtype, start.params if isinstance(start, Epoch) else start)
+    further = "; bfloat16 and float32 reach further than float16" if narrow else ""
+    return f"{cause if size > 1.0 else default}{further}"
 
 
 def _largest(arrays: Sequence[Any]) -> float:

@@ -55,8 +55,8 @@ Update: TypeAlias = Callable[[Params, State, Sums, Gradients, float | Array], tu
 Transform: TypeAlias = Callable[[Array, Any, Any], Array]
 """``transform(X, seed, first) -> X``: other inputs (n, d_in) in place of the rows of a batch, see ``train``."""
 
-Gather: TypeAlias = Callable[[Params, Gradients, Batch, int | Array], Gradients]
-"""``gather(params, gradients, batch, seed) -> gradients``: those of the batches before, with this one."""
+Gather: TypeAlias = Callable[[Params, Gradients, Batch, int | Array, Array | None], Gradients]
+"""``gather(params, gradients, batch, seed, scale) -> gradients``: those of the batches before, with this one."""
 
 
 def zero_sums(xp: Namespace, params: Params, weighted: bool) -> Sums:
@@ -106,16 +106,23 @@ def _objective(
     total: Any = float(X.shape[0])
     counts: Any = 1.0
     if n is not None:
-        real = xp.astype(xp.arange(X.shape[0], dtype=n.dtype, **device_kwargs(X)) < n, X.dtype)
+        real = xp.astype(xp.arange(X.shape[0], dtype=n.dtype, **device_kwargs(X)) < n, params[0].dtype)
         weight = real if weight is None else weight * real
     if batch.weight is None and n is not None:
-        total = xp.astype(n, wide_dtype(xp, X.dtype))
+        total = xp.astype(n, wide_dtype(xp, params[0].dtype))
     elif weight is not None:
         total = xp.sum(weight, axis=-1)
         counts = xp.astype(total > 0.0, total.dtype)
         # rows that weigh nothing are given equal weights: objective and gradient are 0 times something finite
         weight = weight + (1.0 - counts)[..., None]
     return objective_of(xp, terms, params, X, y, weight, seed, first), total, counts
+
+
+def _pulled(xp: Namespace, at: Objective, share: Any, scale: Array | None) -> Params:
+    """``share`` times the gradient; with a loss scale, what goes back through the network is larger by that."""
+    if scale is None:
+        return pull_back(at, share)
+    return tuple([g / scale[(..., *(None,) * (g.ndim - scale.ndim))] for g in pull_back(at, share * scale)])
 
 
 def _transformed(transform: Transform, X: Array, seed: int | Array, first: Array | None) -> Array:
@@ -175,7 +182,9 @@ def make_update(
     return update
 
 
-def make_step(xp: Namespace, terms: Terms, update: Update, transform: Transform | None = None) -> Step:
+def make_step(
+    xp: Namespace, terms: Terms, update: Update, transform: Transform | None = None, scaled: bool = False
+) -> Step:
     """The step of a run whose steps take one batch.
 
     Args:
@@ -183,6 +192,7 @@ def make_step(xp: Namespace, terms: Terms, update: Update, transform: Transform 
         terms: of the objective.
         update: from ``make_update``.
         transform: see ``train``.
+        scaled: whether the state ends with a loss scale.
     """
     terms = terms._replace(l2=None, l1=None)
 
@@ -194,7 +204,8 @@ def make_step(xp: Namespace, terms: Terms, update: Update, transform: Transform 
         if batch.weight is not None:
             loss, counts = loss * counts, xp.ones_like(loss) * counts
         rows: Any = float(at.layers[0].x.shape[0]) if batch.n is None else batch.n
-        gradients = Gradients(loss, pull_back(at, counts), weight, counts, rows)
+        grads = _pulled(xp, at, counts, state[-1] if scaled else None)
+        gradients = Gradients(loss, grads, weight, counts, rows)
         return update(params, state, sums, gradients, rate)
 
     return step
@@ -210,7 +221,7 @@ def make_gather(xp: Namespace, terms: Terms, transform: Transform | None = None)
     """
     terms = terms._replace(l2=None, l1=None)
 
-    def gather(params: Params, gradients: Gradients, batch: Batch, seed: int | Array) -> Gradients:
+    def gather(params: Params, gradients: Gradients, batch: Batch, seed: int | Array, scale: Array | None) -> Gradients:
         before = cast(Array, gradients.rows)
         at, weight, counts = _objective(xp, terms, params, batch, seed, before, transform)
         own = _as(xp, weight * counts, cast(Array, gradients.weight))
@@ -220,7 +231,7 @@ def make_gather(xp: Namespace, terms: Terms, transform: Transform | None = None)
         share = _as(xp, own / (total + (1.0 - counts)), at.loss)
         kept = 1.0 - share
         loss = kept * gradients.loss + share * at.loss
-        pairs = zip(gradients.grads, pull_back(at, share), strict=True)
+        pairs = zip(gradients.grads, _pulled(xp, at, share, scale), strict=True)
         grads = [kept[(..., *(None,) * (a.ndim - kept.ndim))] * a + b for a, b in pairs]
         rows: Any = at.layers[0].x.shape[0] if batch.n is None else batch.n
         made = persisted(loss, total, counts, before + rows, *grads)
@@ -229,13 +240,14 @@ def make_gather(xp: Namespace, terms: Terms, transform: Transform | None = None)
     return gather
 
 
-def make_step_of_batches(gather: Gather, update: Update, nothing: Gradients) -> Step:
+def make_step_of_batches(gather: Gather, update: Update, nothing: Gradients, scaled: bool = False) -> Step:
     """The step of a run whose steps take several batches: one update, to rounding that of one large batch.
 
     Args:
         gather: from ``make_gather``, compiled where it is to be.
         update: from ``make_update``, compiled as well.
         nothing: from ``no_gradients``.
+        scaled: whether the state ends with a loss scale.
     """
 
     def step(
@@ -243,7 +255,7 @@ def make_step_of_batches(gather: Gather, update: Update, nothing: Gradients) -> 
     ) -> tuple[Params, State, Sums]:
         gradients = nothing
         for batch in batches:
-            gradients = gather(params, gradients, batch, seed)
+            gradients = gather(params, gradients, batch, seed, state[-1] if scaled else None)
         return update(params, state, sums, gradients, rate)
 
     return step

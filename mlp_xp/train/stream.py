@@ -74,6 +74,12 @@ class Stream:
             where = f" in pass {self.passes + 1}; a list can be gone through again" if self.passes else ""
             raise ValueError(f"batches must hold at least one batch, got none{where}")
 
+    @property
+    def dtype(self) -> Any:
+        """Of the inputs of the first batch, as the network takes them; None for a sparse matrix."""
+        with of_batch(1):
+            return self.prepared(*self.first(), self.passes == 0).dtype
+
     def begin(self) -> Iterator[Dataset]:
         """A pass; its first batch is read at once, so that ``weighted`` is known."""
         batches = self._pass()

@@ -78,7 +78,16 @@ BAD = [
         "there are 120 rows to train on: --preset medium needs fewer",
     ),
     ("train iris --resume", "--resume needs a --checkpoint that is there, got none"),
-    ("train iris --dtype float23", "dtype must be 'float32' or 'float64', got 'float23'; did you mean 'float32'"),
+    (
+        "train iris --dtype float23",
+        "dtype must be 'bfloat16', 'float16', 'float32' or 'float64', got 'float23'; did you mean 'float32'",
+    ),
+    (
+        "train iris --dtype bfloat16",
+        "--dtype bfloat16 takes --backend torch, jax or cupy, which compute in it, got numpy",
+    ),
+    ("train iris --dtype float16 --backend auto", "takes --backend torch, jax or cupy, which compute in it, got auto"),
+    ("tune iris --dtype float16", "--dtype float16 takes --backend torch, jax or cupy, which compute in it, got numpy"),
     ("train iris --backend nunpy", "backend must be .* got 'nunpy'; did you mean 'numpy'"),
     ("train iris --backend cupy", "backend cupy is not "),
     ("train iris --device cuda", "device of numpy must be 'cpu', got 'cuda'"),
