@@ -114,10 +114,11 @@ def check_params(params: Params, like: Array) -> None:
     leading: set[int] = set()
     for position, array in enumerate(params):
         shape, rank = array.shape, 2 - position % 2  # a weight, a bias, a weight, ...
-        if len(shape) == rank + 1:
-            leading.add(shape[0])
-        if len(shape) not in (rank, rank + 1) or shape[-rank] != width or shape[-1] == 0:
+        stacked = len(shape) - rank  # 1 for k networks, 0 for one
+        if stacked not in (0, 1) or shape[-rank] != width or shape[-1] == 0:
             _refuse_shape(params, position, width, like)
+        if stacked:
+            leading.add(shape[0])
         width = shape[-1]
         if array.dtype != dtype:
             raise TypeError(f"{parameter_name(position)} must have the dtype of X, {dtype}, got {array.dtype}")
