@@ -219,8 +219,8 @@ def _softmax_loss(
     losses = (logs if labels else masses * logs)[..., 0] - xp.sum(targets * shifted, axis=-1)
 
     def pullback(dloss: float | Array) -> tuple[Array]:
-        p = exps / total
-        return (((p if labels else masses * p) - targets) * _per_row(weights, dloss),)
+        slope = exps / total - targets if labels else exps * (masses / total) - targets
+        return (slope * _per_row(weights, dloss),)
 
     return _mean(xp, losses, weights), pullback
 
