@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from numbers import Real
+from operator import iadd
 from typing import Any, NamedTuple, TypedDict, Unpack, cast
 
 import numpy as np  # for the host's random numbers alone
@@ -636,7 +637,8 @@ def train_step(
         minus_lr = -at.xp.astype(rate, X.dtype)
     # the pullback is linear: scaling what goes in costs one number, scaling what comes out a pass over every weight
     changes = pull_back(at, minus_lr)
-    return at.loss, tuple([parameter + change for parameter, change in zip(params, changes, strict=True)])
+    # the changes are new arrays, which nobody else holds: where arrays can be written, the sums take their memory
+    return at.loss, tuple(map(iadd, changes, params))
 
 
 def _checked_rate(xp: Namespace, X: Array, lr: Array, networks: tuple[int, ...]) -> Array:
