@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Unpack, cast
 
 from mlp_xp._lib.arguments import check_all_or_none_batched, check_device, check_parameters, described
-from mlp_xp._lib.namespace import namespace, parameter_name
+from mlp_xp._lib.namespace import namespace, parameter_name, transposed
 from mlp_xp._lib.typing import Array, Namespace, Params, Pullback
 from mlp_xp.losses import Criterion, targets_and_weights
 from mlp_xp.mlp import Layer, Options, add_penalty_grads, backpropagate, checked_arguments, network
@@ -56,7 +56,7 @@ def point_at(
     **options: Any,
 ) -> Point:
     """The ``Point`` at ``params``, after all arguments were checked: what all products there share."""
-    xp, terms, seed = checked_arguments(X, y, params, sample_weight, seed, **options)
+    xp, terms, seed = checked_arguments(X, y, params, sample_weight, seed, options)
     check_all_or_none_batched(params)
     activations, criterion = terms.activations, terms.criterion
     _refuse_without_curvature([*activations, criterion])
@@ -73,7 +73,7 @@ def point_at(
     (dz,) = pull_loss(xp.ones_like(loss))
     bends, gradients = [], [dz]
     for activation, z, layer, slope in reversed(list(zip(activations, zs, layers[1:], slopes, strict=True))):
-        da = dz @ xp.matrix_transpose(layer.weight)
+        da = dz @ transposed(xp, layer.weight)
         bends.append(_masked(layer, _second(xp, activation, z)) * da)
         dz = slope * da
         gradients.append(dz)
@@ -169,11 +169,11 @@ def hessian_product(at: Point, vectors: Params) -> Params:
     products: Params = ()
     for position in reversed(range(len(at.layers))):
         layer, V, dz = at.layers[position], vectors[2 * position], at.gradients[position]
-        RdW, Rdb = xp.matrix_transpose(layer.x) @ Rdz, layer.sum_rows(Rdz)
+        RdW, Rdb = transposed(xp, layer.x) @ Rdz, layer.sum_rows(Rdz)
         if position:
             slope, bend, before = at.slopes[position - 1], at.bends[position - 1], Rz[position - 1]
-            RdW = RdW + xp.matrix_transpose(slope * before) @ dz
-            Rda = Rdz @ xp.matrix_transpose(layer.weight) + dz @ xp.matrix_transpose(V)
+            RdW = RdW + transposed(xp, slope * before) @ dz
+            Rda = Rdz @ transposed(xp, layer.weight) + dz @ transposed(xp, V)
             Rdz = slope * Rda + bend * before
         products = (RdW, Rdb, *products)
     return add_penalty_grads(xp, vectors, products, at.l2)  # the gradient l2 W moves by l2 V

@@ -6,7 +6,7 @@ Before: ``mlp``, whose passes these functions walk. Next: ``estimators`` transfo
 from __future__ import annotations
 
 from mlp_xp._lib.arguments import check_batch, check_params, check_whole
-from mlp_xp._lib.namespace import namespace
+from mlp_xp._lib.namespace import namespace, transposed
 from mlp_xp._lib.typing import Array, Namespace, Op, Params
 from mlp_xp.criterion import check_width, criterion_named
 from mlp_xp.mlp import network, walk_back
@@ -87,7 +87,7 @@ def input_gradients(
     column = _position("output", 0 if output is None else output, first=0, count=d_out)
     logits, layers = network(xp, X, params, activations)
     *_, (first, dz) = walk_back(xp, layers, record.output_slopes(xp, logits, column))
-    return dz @ xp.matrix_transpose(first.weight)
+    return dz @ transposed(xp, first.weight)
 
 
 def _checked(X: Array, params: Params, activation: ActivationOption) -> tuple[Namespace, list[Activation]]:

@@ -28,7 +28,7 @@ from mlp_xp.criterion import check_targets as check_targets
 from mlp_xp.criterion import criterion_named as criterion_named
 from mlp_xp.criterion import targets_and_weights as targets_and_weights
 from mlp_xp.criterion import weight_shapes as weight_shapes
-from mlp_xp.ops import Cost, Primitive, log1p_exp, logistic, op_from
+from mlp_xp.ops import Cost, Primitive, largest_exponent, log1p_exp, logistic, op_from
 
 # --- probabilities -----------------------------------------------------------------------------------------------
 
@@ -219,7 +219,8 @@ def _softmax_loss(
     losses = (logs if labels else masses * logs)[..., 0] - xp.sum(targets * shifted, axis=-1)
 
     def pullback(dloss: float | Array) -> tuple[Array]:
-        return ((exps * (masses / total) - targets) * _per_row(weights, dloss),)
+        slope = exps / total - targets if labels else exps * (masses / total) - targets
+        return (slope * _per_row(weights, dloss),)
 
     return _mean(xp, losses, weights), pullback
 
@@ -548,8 +549,7 @@ def _standardised(xp: Namespace, logits: Array, targets: Array) -> tuple[Array, 
     """``log s``, ``1/s`` and ``(t - m) / s`` from the two blocks ``m`` and ``log s`` of the logits."""
     mean, log_scale = blocks(logits, logits.shape[-1], 2)
     # held where 1/s would overflow, so that 0/s stays 0: s is then below the smallest normal number
-    largest = math.floor(math.log(float(xp.finfo(logits.dtype).max)))
-    inverse = xp.exp(xp.minimum(-log_scale, scalar_like(xp, largest, logits)))
+    inverse = xp.exp(xp.minimum(-log_scale, scalar_like(xp, largest_exponent(xp, logits.dtype), logits)))
     return log_scale, inverse, (targets - mean) * inverse
 
 

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from numbers import Real
+from operator import iadd
 from typing import Any, NamedTuple, TypedDict, Unpack, cast
 
 import numpy as np  # for the host's random numbers alone
@@ -30,7 +31,7 @@ from mlp_xp._lib.arguments import (
     described,
     one_of,
 )
-from mlp_xp._lib.namespace import in_dtype, is_floating, is_integral, namespace
+from mlp_xp._lib.namespace import in_dtype, is_floating, is_integral, namespace, transposed
 from mlp_xp._lib.typing import Array, Namespace, Op, Params, Pullback
 from mlp_xp.criterion import check_width
 from mlp_xp.dropout import dropout_mask
@@ -98,7 +99,7 @@ def walk_back(xp: Namespace, layers: Sequence[Layer], dz: Array) -> Iterator[tup
     for layer in reversed(layers):
         yield layer, dz
         if layer.pull is not None:  # the input of the first layer is data
-            da = dz @ xp.matrix_transpose(layer.weight)
+            da = dz @ transposed(xp, layer.weight)
             del dz
             if layer.mask is not None:
                 da = da * layer.mask
@@ -112,7 +113,7 @@ def backpropagate(xp: Namespace, layers: Sequence[Layer], dlogits: Array) -> Par
     way = walk_back(xp, layers, dlogits)
     del dlogits
     for layer, dz in way:
-        grads = (xp.matrix_transpose(layer.x) @ dz, layer.sum_rows(dz), *grads)
+        grads = (transposed(xp, layer.x) @ dz, layer.sum_rows(dz), *grads)
         del dz
     return grads
 
@@ -214,7 +215,7 @@ def terms_of(
     return Terms(activations, record, l2 or None, l1 or None, smoothing, dropout, input_dropout)
 
 
-def _checked(xp: Namespace, X: Array, params: Params, seed: Any, **options: Any) -> tuple[Terms, Any]:
+def _checked(xp: Namespace, X: Array, params: Params, seed: Any, options: dict[str, Any]) -> tuple[Terms, Any]:
     """The terms of a network on ``X``, and the seed, after all were checked."""
     check_batch(xp, X)
     check_params(params, like=X)
@@ -358,11 +359,11 @@ def _cast(xp: Namespace, arrays: Sequence[Array], dtype: Any) -> Params:
 
 
 def checked_arguments(
-    X: Array, y: Array, params: Params, sample_weight: Array | None, seed: Any, **options: Any
+    X: Array, y: Array, params: Params, sample_weight: Array | None, seed: Any, options: dict[str, Any]
 ) -> tuple[Namespace, Terms, Any]:
     """The namespace, the terms and the seed of an objective, after all its arguments were checked."""
     xp = namespace(X, y, *params, names=("X", "y"))
-    terms, seed = _checked(xp, X, params, seed, **options)
+    terms, seed = _checked(xp, X, params, seed, options)
     _check_together(X, y, sample_weight)
     return xp, terms, seed
 
@@ -376,7 +377,7 @@ def objective_at(
     **options: Any,
 ) -> Objective:
     """``objective_of``, after its arguments were checked."""
-    xp, terms, seed = checked_arguments(X, y, params, sample_weight, seed, **options)
+    xp, terms, seed = checked_arguments(X, y, params, sample_weight, seed, options)
     return objective_of(xp, terms, params, X, y, sample_weight, seed)
 
 
@@ -506,8 +507,8 @@ def forward(
     ((2, 3), [1.0, 1.0])
     """
     xp = namespace(X, *params, names=("X",))
-    options: Any = {"criterion": criterion, "dropout": dropout, "input_dropout": input_dropout}
-    terms, seed = _checked(xp, X, params, seed, activation=activation, **options)
+    options = {"activation": activation, "criterion": criterion, "dropout": dropout, "input_dropout": input_dropout}
+    terms, seed = _checked(xp, X, params, seed, options)
     logits, layers = network(xp, X, params, terms.activations, terms.dropout, seed, None, terms.input_dropout)
     outputs = terms.criterion.outputs(xp, logits, params[-1].shape[-1])
     return outputs, Cache(logits, layers, terms.criterion, params)
@@ -629,14 +630,15 @@ def train_step(
     """
     at = objective_at(X, y, params, **options)
     minus_lr: float | Array
-    if isinstance(lr, float | Real) or not hasattr(lr, "shape"):  # NumPy's scalars are Real: checked as numbers
+    if isinstance(lr, (float, Real)) or not hasattr(lr, "shape"):  # NumPy's scalars are Real: checked as numbers
         minus_lr = -check_number("lr", lr, 0.0, math.inf)
     else:
         rate = _checked_rate(at.xp, X, lr, at.loss.shape)
         minus_lr = -at.xp.astype(rate, X.dtype)
     # the pullback is linear: scaling what goes in costs one number, scaling what comes out a pass over every weight
     changes = pull_back(at, minus_lr)
-    return at.loss, tuple([parameter + change for parameter, change in zip(params, changes, strict=True)])
+    # the changes are new arrays, which nobody else holds: where arrays can be written, the sums take their memory
+    return at.loss, tuple(map(iadd, changes, params))
 
 
 def _checked_rate(xp: Namespace, X: Array, lr: Array, networks: tuple[int, ...]) -> Array:
@@ -704,6 +706,6 @@ def predict(
     [1, 0]
     """
     xp = namespace(X, *params, names=("X",))
-    terms, _ = _checked(xp, X, params, None, activation=activation, criterion=criterion)
+    terms, _ = _checked(xp, X, params, None, {"activation": activation, "criterion": criterion})
     logits, _ = network(xp, X, params, terms.activations)
     return terms.criterion.decision(xp, logits, params[-1].shape[-1])

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from inspect import cleandoc, signature
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from mlp_xp._lib.arguments import check_alike, described, one_of
 from mlp_xp._lib.moved import renamed
-from mlp_xp._lib.namespace import namespace, scalar_like
+from mlp_xp._lib.namespace import namespace, remembered, scalar_like, transposed
 from mlp_xp._lib.typing import Array, Namespace, Op, Pullback
 
 Primitive: TypeAlias = Callable[..., tuple[Array, Pullback]]
@@ -194,7 +194,7 @@ def affine(x: Array, weight: Array, bias: Array) -> tuple[Array, Pullback]:
 
     def pullback(dy: Array) -> tuple[Array, Array, Array]:
         # weight: (input).T @ (gradient of the output); bias: it was broadcast over the batch, so sum it back
-        return dy @ xp.matrix_transpose(weight), xp.matrix_transpose(x) @ dy, xp.sum(dy, axis=-2)
+        return dy @ transposed(xp, weight), transposed(xp, x) @ dy, xp.sum(dy, axis=-2)
 
     return x @ weight + bias[..., None, :], pullback
 
@@ -290,27 +290,28 @@ def _elementwise(
     return enter
 
 
+@remembered
+def largest_exponent(xp: Namespace, dtype: Any) -> float:
+    """The largest whole number whose exponential is a number of ``dtype``."""
+    return float(math.floor(math.log(float(xp.finfo(dtype).max))))
+
+
 def _logistic(xp: Namespace, z: Array) -> Array:
     """By the standard's functions. It takes five passes over memory."""
     # Below -log(finfo.max) the true value is subnormal or zero; holding z there keeps exp finite and errs by less than
     # the smallest normal number.
-    lowest = -math.floor(math.log(float(xp.finfo(z.dtype).max)))
-    return 1.0 / (1.0 + xp.exp(-xp.maximum(z, scalar_like(xp, lowest, z))))
+    return 1.0 / (1.0 + xp.exp(-xp.maximum(z, scalar_like(xp, -largest_exponent(xp, z.dtype), z))))
 
 
 BEYOND: dict[str, Callable[..., Array]] = {"sigmoid": _logistic}
 """Name -> formula of each function that a namespace may have beyond the standard: there it takes one pass."""
 
 
-@lru_cache
-def _offered(xp: Namespace, name: str) -> Callable[..., Array]:
-    # cached: NumPy takes longer to say that a name is missing than to compute the sigmoid of a small layer
-    return getattr(xp, name, None) or partial(BEYOND[name], xp)
-
-
+@remembered  # NumPy takes longer to say that a name is missing than to compute the sigmoid of a small layer
 def beyond(xp: Namespace, name: str) -> Callable[..., Array]:
     """The function ``name`` of the library itself, else the formula of the table; always that for dual numbers."""
-    return _offered(xp, name) if isinstance(xp, ModuleType) else partial(BEYOND[name], xp)
+    own = getattr(xp, name, None) if isinstance(xp, ModuleType) else None
+    return own or partial(BEYOND[name], xp)
 
 
 def logistic(xp: Namespace, z: Array) -> Array:

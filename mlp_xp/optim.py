@@ -275,11 +275,11 @@ def _adam_step(
         minus_rate = xp.astype(minus_rate, dtype)
         floor = floor if isinstance(floor, float) else xp.astype(floor, dtype)
 
-    # Each sum begins with a temporary array: NumPy then reuses its memory, and new memory costs more than the
-    # arithmetic.
+    # Each sum and product begins with a temporary array, not with a 0-d one: NumPy then reuses its memory, and new
+    # memory costs more than the arithmetic.
     def rule(minus_rate: Array, p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
         m, v = beta1 * m + g, beta2 * v + g * g
-        return minus_rate * (m / (xp.sqrt(v) + floor)) + p, m, v
+        return m / (xp.sqrt(v) + floor) * minus_rate + p, m, v
 
     if weight_decay:
         params = tuple([(1.0 - rate * weight_decay) * p for rate, p in zip(_rates(params, lr), params, strict=True)])

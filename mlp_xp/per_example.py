@@ -21,7 +21,7 @@ def _layers_and_gradients(
     X: Array, y: Array, params: Params, sample_weight: Array | None = None, seed: Any = None, **options: Any
 ) -> tuple[Namespace, Sequence[tuple[Layer, Array]]]:
     """Each layer with ``dz``, (n, q): in row i the gradient of ``w_i l_i`` by row i of the layer's output."""
-    xp, terms, seed = checked_arguments(X, y, params, sample_weight, seed, **options)
+    xp, terms, seed = checked_arguments(X, y, params, sample_weight, seed, options)
     check_all_or_none_batched(params)
     for name, strength in (("l2", terms.l2), ("l1", terms.l1)):
         if strength is not None:

@@ -110,18 +110,19 @@ def check_params(params: Params, like: Array) -> None:
     """Raise unless ``(W1, b1, W2, b2, ...)`` fit each other and ``like`` (n, d_in), and have its dtype and device."""
     if not params or len(params) % 2:
         raise ValueError(f"the parameters must be W1, b1, W2, b2, ... in pairs, got {len(params)} arrays")
-    width, dtype, device = like.shape[1], like.dtype, device_of(like)
+    width, dtype, device = like.shape[1], like.dtype, getattr(like, "device", None)
     leading: set[int] = set()
     for position, array in enumerate(params):
         shape, rank = array.shape, 2 - position % 2  # a weight, a bias, a weight, ...
-        if len(shape) == rank + 1:
-            leading.add(shape[0])
-        if len(shape) not in (rank, rank + 1) or shape[-rank] != width or shape[-1] == 0:
+        stacked = len(shape) - rank  # 1 for k networks, 0 for one
+        if stacked not in (0, 1) or shape[-rank] != width or shape[-1] == 0:
             _refuse_shape(params, position, width, like)
+        if stacked:
+            leading.add(shape[0])
         width = shape[-1]
         if array.dtype != dtype:
             raise TypeError(f"{parameter_name(position)} must have the dtype of X, {dtype}, got {array.dtype}")
-        if device is not None and getattr(array, "device", device) != device:
+        if getattr(array, "device", device) != device:
             check_device(parameter_name(position), array, like)
     if len(leading) > 1:
         raise ValueError(f"the leading axes of the parameters must have one size, got {sorted(leading)}")

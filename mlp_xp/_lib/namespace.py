@@ -1,8 +1,10 @@
 """The namespace and the device of arrays, and new arrays in the dtype and on the device of another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from functools import lru_cache, wraps
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from array_api_compat import array_namespace, is_lazy_array, to_device
 
@@ -10,6 +12,8 @@ from mlp_xp._lib.typing import Array, Namespace
 
 if TYPE_CHECKING:  # ``mlp-xp backends`` must not import NumPy before it answers
     from numpy.typing import NDArray
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
@@ -129,14 +133,30 @@ def is_numpy(xp: Namespace) -> bool:
     return xp.__name__ in ("numpy", "array_api_compat.numpy")
 
 
+def remembered(function: Function) -> Function:
+    """A pure ``function(xp, *rest)`` that keeps its answers, for a namespace that is a module.
+
+    That of dual numbers is one for each evaluation, and must not outlive its arrays.
+    """
+    kept = lru_cache(function)
+
+    @wraps(function)
+    def answer(xp: Namespace, *rest: Any) -> Any:
+        return kept(xp, *rest) if isinstance(xp, ModuleType) else function(xp, *rest)
+
+    return cast(Function, answer)
+
+
+@remembered  # NumPy's ``isdtype`` takes longer than a product of a small step
 def is_floating(xp: Namespace, dtype: Any) -> bool:
-    """Whether ``dtype`` is real floating. The usual dtypes come first: ``isdtype`` is slow on NumPy."""
-    return bool(dtype == xp.float64 or dtype == xp.float32 or _is_kind(xp, dtype, "real floating"))
+    """Whether ``dtype`` is real floating."""
+    return _is_kind(xp, dtype, "real floating")
 
 
+@remembered
 def is_integral(xp: Namespace, dtype: Any) -> bool:
     """Whether ``dtype`` is a signed or unsigned integer dtype."""
-    return bool(dtype == xp.int64 or _is_kind(xp, dtype, "integral"))
+    return _is_kind(xp, dtype, "integral")
 
 
 def _is_kind(xp: Namespace, dtype: Any, kind: str) -> bool:
@@ -167,6 +187,8 @@ def device_of(x: Array) -> Any:
 
 def on_one_device(a: Array, b: Array) -> bool:
     """Whether ``a`` and ``b`` are on one device, or one of them names none: ``device_of``, or a scalar of NumPy 2.0."""
+    if getattr(a, "device", None) == getattr(b, "device", None):  # at once: a step asks for each of its arrays
+        return True
     first, second = device_of(a), device_of(b)
     return first is None or second is None or bool(first == second)
 
@@ -226,6 +248,12 @@ def placement_of(x: Array) -> Placement:
 def scalar_like(xp: Namespace, value: float, like: Array) -> Array:
     """``value`` as a 0-d array with the dtype and device of ``like``, so that it promotes nothing."""
     return xp.full((), value, dtype=like.dtype, **device_kwargs(like))  # made on the device, not copied
+
+
+def transposed(xp: Namespace, x: Array) -> Array:
+    """The transpose of each matrix, (..., p, q) -> (..., q, p)."""
+    # the standard's ``T`` is that of one matrix alone; NumPy's function takes as long as a small product
+    return x.T if x.ndim == 2 else xp.matrix_transpose(x)
 
 
 def wide_dtype(xp: Namespace, dtype: Any) -> Any:

@@ -32,7 +32,7 @@ class Unknown:
     dtype = np.dtype("float64")
 
     def __array_namespace__(self, api_version=None):
-        kinds = {"float32": np.float32, "float64": np.float64, "finfo": np.finfo}
+        kinds = {"float32": np.float32, "float64": np.float64, "finfo": np.finfo, "isdtype": np.isdtype}
         return SimpleNamespace(__name__="unheard", __array_namespace_info__=None, **kinds)
 
     def __array__(self, dtype=None, copy=None):
