@@ -124,19 +124,8 @@ def _suite(run: Run, library: str) -> subprocess.Popen[bytes]:
     where = ["--device", device[library]] if library in device else []
     tests = DRY_TESTS if run.dry else [f"--ignore={path}" for path in HOST_ONLY]
     warnings = [f"-Wdefault::{kind}" for kind in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning")]
-    options = [
-        "-v",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:benchmark",
-        "--backend",
-        library,
-        *where,
-        "--tb=short",
-        "-rfE",
-        *warnings,
-    ]
+    plugins = ["-p", "no:cacheprovider", "-p", "no:benchmark"]  # the second warns where tests run side by side
+    options = ["-v", *plugins, "--backend", library, *where, "--tb=short", "-rfE", *warnings]
     share = WORKERS[library] / sum(WORKERS[each] for each in run.libraries)
     parallel = ["-n", "1" if run.dry else str(max(1, int((os.cpu_count() or 1) * share)))]
     command = [sys.executable, "-m", "pytest", *options, *parallel, *tests]
@@ -243,11 +232,8 @@ def _cells(row: Found) -> str:
         if isinstance(each, dict) and "ms" in each
     ]
     cells += [f"{name} FAIL" for name, each in row.items() if isinstance(each, dict) and "error" in each]
-    cells += [
-        f"{name} {row[name]}"
-        for name in ("device_events", "copies", "waits", "verdict", "of_a_wrong_one")
-        if name in row
-    ]
+    counts = ("device_events", "copies", "waits", "verdict", "of_a_wrong_one")
+    cells += [f"{name} {row[name]}" for name in counts if name in row]
     return ", ".join(cells)
 
 

@@ -16,11 +16,11 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from mlp_xp import data, optim, schedules
 from mlp_xp.backends import Placement, load, probe, to_host
 from mlp_xp.train import train
 from mlp_xp.train.compiling import COMPILERS, compiled
+from mlp_xp.train.replaying import cuda_graph
 
 Found: TypeAlias = dict[str, Any]
 Size: TypeAlias = tuple[int, ...]
@@ -228,18 +229,8 @@ def command(library: str, dry: bool) -> Found:
     """The command, as a user types it."""
     lines = {}
     with tempfile.TemporaryDirectory() as folder:
-        where = [] if library == "cupy" or dry else ["--device", "cuda"]
-        training = [
-            "train",
-            "digits",
-            *where,
-            "--backend",
-            library,
-            "--epochs",
-            "3",
-            "-o",
-            str(Path(folder, "m.safetensors")),
-        ]
+        where = ["--backend", library, *([] if library == "cupy" or dry else ["--device", "cuda"])]
+        training = ["train", "digits", *where, "--epochs", "3", "-o", str(Path(folder, "m.safetensors"))]
         lines_of = {"train": training} | ({"backends": ["backends"]} if library == "torch" else {})
         for name, arguments in lines_of.items():
             ended = subprocess.run(
@@ -335,28 +326,12 @@ def _torch_ways(
 
     ways = {"torch.nn, eager": lambda: stepping(model)}
     if X.device.type != "cpu":
-        ways |= {"ours, CUDA graph": lambda: _torch_graph(lambda: ours(X, y, *params))}
+        ways |= {"ours, CUDA graph": lambda: cuda_graph(ours, (X, y, *params))[1]}
     if size in (SIZES[1], SIZES[3]):  # each compilation takes seconds
         for mode in ("default", "reduce-overhead"):  # the second replays CUDA graphs
             compiler = partial(torch.compile, mode=mode)
             ways[f"torch.nn, torch.compile {mode}"] = lambda made=compiler: stepping(made(model))  # type: ignore[misc]
     return ways
-
-
-def _torch_graph(update: Callable[[], Any]) -> Callable[[], Any]:
-    """The same launches replayed from a graph."""
-    import torch
-
-    side = torch.cuda.Stream()
-    with torch.cuda.stream(side):
-        for _ in range(3):  # what a library does once is not captured
-            update()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        update()
-    replay: Callable[[], Any] = graph.replay
-    return replay
 
 
 def _replayed(update: Callable[[], Any]) -> Found:
@@ -412,28 +387,40 @@ def launches(library: str, dry: bool) -> Found:
     return {"rows": rows, "ok": not any(row["copies"] for name, row in rows.items() if name.startswith("step"))}
 
 
+class Images(NamedTuple):
+    """Rows of numbers from 0 to 1 and their labels, and the same to test by, on the host."""
+
+    X: Any
+    y: Any
+    X_test: Any
+    y_test: Any
+    of_mnist: bool
+
+
+def images(dry: bool) -> Images:
+    """MNIST's; scikit-learn's digits in a dry run, and where no folder is named."""
+    folder = "" if dry else os.environ.get(MNIST, "")
+    if folder:
+        source = data.open_data(folder)
+        if source.test is None:
+            raise ValueError("the folder of MNIST must hold its test set too")
+        known, test = source.read(), source.test.read()
+        X, y, X_test, y_test = (np.asarray(each) for each in (known.X, known.y, test.X, test.y))
+        return Images(X, y, X_test, y_test, True)
+    from sklearn.datasets import load_digits
+
+    X, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))  # the last digits are by other writers
+    X, y = X[order] / 16.0, y[order]
+    return Images(X[:1200], y[:1200], X[1200:], y[1200:], False)
+
+
 def mnist(library: str, dry: bool) -> Found:
     """Seconds to 98.4 % on the test set, 784-800-10 with dropout; of scikit-learn's digits where MNIST is not here."""
-    folder = os.environ.get(MNIST, "")
-    place = place_of(library, dry, "float32")
-    sizes: Sequence[int] = (784, 800, 10)
-    if folder and not dry:
-        source = data.open_data(folder)
-        (X, y), (X_test, y_test) = (_pixels(part) for part in (source, source.test))
-    else:
-        from sklearn.datasets import load_digits
-
-        digits, labels = load_digits(return_X_y=True)
-        X, X_test, y, y_test, sizes = (
-            digits[:1400] / 16,
-            digits[1400:] / 16,
-            labels[:1400],
-            labels[1400:],
-            (64, 100, 10),
-        )
-    X, X_test, y, y_test = (
-        place.put(np.asarray(each)) for each in (X, X_test, y.astype("int32"), y_test.astype("int32"))
-    )
+    place, rows = place_of(library, dry, "float32"), images(dry)
+    X, X_test = map(place.put, (rows.X, rows.X_test))
+    y, y_test = (place.put(labels.astype("int32")) for labels in (rows.y, rows.y_test))
+    sizes = (X.shape[1], 800 if rows.of_mnist else 100, 10)
     params = mx.init_params(sizes, xp=place.xp, dtype=place.dtype, device=place.device, seed=0)
     options: Found = {"batch_size": 128, "validation": (X_test, y_test), "activation": "relu", "dropout": 0.2}
     options |= {"optimizer": optim.adam(), "lr": schedules.cosine(1e-3), "epochs": 3 if dry else 15}
@@ -447,15 +434,7 @@ def mnist(library: str, dry: bool) -> Found:
     reached = curve[-1][1] >= GOAL
     gaps = [b[0] - a[0] for a, b in pairwise(curve)] or [curve[0][0]]
     epoch_s = {"first_epoch_s": curve[0][0], "epoch_s": statistics.median(gaps)}
-    return {"curve": curve, "reached": reached, **epoch_s, "sizes": sizes, "ok": reached or dry or not folder}
-
-
-def _pixels(source: data.Source | None) -> tuple[Any, Any]:
-    """Pixels from 0 to 1, (n, 784), and labels."""
-    if source is None:
-        raise ValueError("the folder of MNIST must hold its test set too")
-    chunk = source.read()
-    return np.asarray(chunk.X), np.asarray(chunk.y)  # of 0 to 1
+    return {"curve": curve, "reached": reached, **epoch_s, "sizes": sizes, "ok": reached or not rows.of_mnist}
 
 
 SECTIONS: dict[str, Callable[[str, bool], Found]] = {

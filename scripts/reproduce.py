@@ -105,12 +105,8 @@ def run_loop(images: Images, recipe: Loop, seed: int, place: Place, watch: bool)
     X, y, X_test, y_test = (there.put(each) for each in images[:4])
     sizes = (X.shape[1], *recipe.hidden, int(images.y.max()) + 1)
     params = mx.init_params(sizes, xp=xp, dtype=X.dtype, device=there.device, seed=seed)
-    settings: dict[str, Any] = {
-        **recipe.options,
-        "compile": place.compiled or None,
-        "batch_size": recipe.batch_size,
-        "seed": seed,
-    }
+    settings: dict[str, Any] = {**recipe.options, "batch_size": recipe.batch_size, "seed": seed}
+    settings["compile"] = place.compiled or None
     settings |= {"optimizer": optim.momentum(recipe.momentum) if recipe.momentum else optim.sgd()}
     if recipe.distortions is not None:
         settings["transform"] = distorting(images.shape, recipe.distortions)

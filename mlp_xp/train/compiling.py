@@ -26,6 +26,9 @@ COMPILERS = {"torch": "torch.compile", "jax": "jax.jit"}
 # PyTorch gives up after some compilations of all runs of a process together.
 _OPTIONS = {"dynamic": False, "isolate_recompiles": True}
 
+_AT_ONCE: dict[str, Callable[[Any], Any]] = {"torch": on_torch}
+"""Array library -> what launches a compiled function at once; JAX does so by itself."""
+
 # CuPy could replay a whole step as one CUDA graph, but a call of cuBLAS between ``Stream.begin_capture`` and
 # ``end_capture`` raises NotImplementedError, in 14.2 still: https://github.com/cupy/cupy/issues/6290
 _WHY_NOT = {"cupy": "cupy refuses matrix products while it captures a CUDA graph"}
@@ -77,7 +80,8 @@ def compiled(xp: Namespace, function: Any, compile: Any) -> Any:  # noqa: A002
     own: Any = compiler(library_of(xp))
     taken = signature(own).parameters
     fast = own(function, **{name: value for name, value in _OPTIONS.items() if name in taken})
-    return _or_as_it_is(on_torch(fast) if library_of(xp) == "torch" else fast, function)
+    at_once = _AT_ONCE.get(library_of(xp))
+    return _or_as_it_is(at_once(fast) if at_once else fast, function)
 
 
 def _or_as_it_is(fast: Any, function: Any) -> Any:

@@ -327,7 +327,8 @@ def run(
     here, shared = _beginning(start, settings.optimizer, rows_in(data))
     xp, own = namespace(*here.params), histories(here)  # own: the records of each network
     settings = settings._replace(compile=available(xp, settings.compile))
-    step, cause_of = _step(xp, here.params, settings, rows_in(data), scaled), partial(_cause, data, settings, start)
+    step = _step(xp, here.params, settings, rows_in(data), scaled)
+    cause_of = partial(_cause, data, settings, start, scaled)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
     before = here.params  # where the epoch before began
@@ -729,13 +730,16 @@ def _what_diverged(bad: Sequence[int], plan: _Plan, here: Epoch, cause_of: Calla
     return f"{what}: {cause_of(position, rates[step])}"
 
 
-def _cause(data: Dataset | Stream, settings: Settings, start: Params | Epoch, position: int, rate: float | None) -> str:
+def _cause(
+    data: Dataset | Stream, settings: Settings, start: Params | Epoch, scaled: bool, position: int, rate: float | None
+) -> str:
     """The likely cause of a loss that is not finite, in words: what is the most times larger than it usually is.
 
     Args:
         data: the rows to learn from, or batches that have been gone through.
         settings: of the run.
         start: where the run began; the parameters of an epoch may be large because it diverges.
+        scaled: whether there is a loss scale.
         position: of the network.
         rate: of the last step; None where none was made.
     """
@@ -766,8 +770,7 @@ def _cause(data: Dataset | Stream, settings: Settings, start: Params | Epoch, po
         default = f"the learning rate, {rate:.3g}, is too large; or clip the gradients with clip_norm"
         suspects.append((rate, default))
     size, cause = max(suspects, key=lambda suspect: suspect[0])
-    narrow = needs_loss_scale(data.dtype, start.params if isinstance(start, Epoch) else start)
-    further = "; bfloat16 and float32 reach further than float16" if narrow else ""
+    further = "; bfloat16 and float32 reach further than float16" if scaled else ""
     return f"{cause if size > 1.0 else default}{further}"
 
 

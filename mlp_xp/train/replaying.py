@@ -86,9 +86,9 @@ def replayed(function: Any, record: Recorder, copy: Copier, empty_like: Callable
             known[kinds] = leaves  # what compiles and allocates once is done before it is recorded
             return function(*arguments)
         if not isinstance(seen, Recording):
-            seen = _record(arguments, {i: leaf for i, leaf in enumerate(leaves) if leaf is seen[i]})
+            seen = _record(arguments, leaves, {i: leaf for i, leaf in enumerate(leaves) if leaf is seen[i]})
         elif any(leaves[i] is not leaf for i, leaf in seen.fixed.items()):
-            seen = _record(arguments, {i: leaf for i, leaf in seen.fixed.items() if leaves[i] is leaf})
+            seen = _record(arguments, leaves, {i: leaf for i, leaf in seen.fixed.items() if leaves[i] is leaf})
         if seen is None:
             refused = True
             known.clear()
@@ -103,8 +103,7 @@ def replayed(function: Any, record: Recorder, copy: Copier, empty_like: Callable
         copy([fresh[i] for i in arrays], [made[i] for i in arrays])
         return filled(seen.results, iter(fresh))
 
-    def _record(arguments: Any, fixed: dict[int, Any]) -> Recording | None:
-        leaves = list(leaves_of(arguments))
+    def _record(arguments: Any, leaves: list[Any], fixed: dict[int, Any]) -> Recording | None:
         read = [leaf if i in fixed or not _is_array(leaf) else empty_like(leaf) for i, leaf in enumerate(leaves)]
         moving = [i for i, leaf in enumerate(leaves) if read[i] is not leaf]
         copy([read[i] for i in moving], [leaves[i] for i in moving])
@@ -134,13 +133,13 @@ def on_torch(function: Any) -> Any:
 
             # a recording would keep the value of an array on the host
             there = all(leaf.is_cuda for leaf in leaves_of(arguments) if _is_array(leaf))
-            chosen = replayed(function, _graph, _copy_together, torch.empty_like) if there else function
+            chosen = replayed(function, cuda_graph, _copy_together, torch.empty_like) if there else function
         return chosen(*arguments)
 
     return call
 
 
-def _graph(function: Any, arguments: Any) -> tuple[Any, Callable[[], Any]]:
+def cuda_graph(function: Any, arguments: Any) -> tuple[Any, Callable[[], Any]]:
     """A recorder: one call as a CUDA graph."""
     import torch
 
