@@ -516,7 +516,7 @@ def _steps_expected(here: Epoch, data: Stream, settings: Settings) -> int | None
 
 def rows_in(data: Dataset | Stream) -> int:
     """How many rows an epoch takes; of batches, how many the last one took."""
-    return data.rows if isinstance(data, Stream) else int(data.X.shape[0])
+    return data.rows if isinstance(data, Stream) else data.n
 
 
 def _steps(
@@ -527,7 +527,7 @@ def _steps(
         begun = data.begin()
         return _as_they_come(xp, begun, params, plan, settings, running), data.weighted
     parts = batches(xp, data, params[0], settings.batch_size, plan.rows)
-    if settings.compile is True and data.X.shape[0] % settings.batch_size:
+    if settings.compile is True and data.n % settings.batch_size:
         parts = filled_up(xp, parts)
     numbers = _numbers_of(xp, params, plan, settings, running)
     return zip(_grouped(parts, settings), *numbers, strict=True), data.weight is not None
@@ -537,7 +537,7 @@ def _as_they_come(
     xp: Namespace, begun: Iterator[Dataset], params: Params, plan: _Plan, settings: Settings, running: Sequence[bool]
 ) -> Iterator[tuple[Any, float | Array, int | Array]]:
     """What each step of a pass that has begun takes, see ``_grouped``, rate and seed, which are added to the plan."""
-    parts = (Batch(rows_of(xp, X, params[0], slice(None)), y, weight, None) for X, y, weight in begun)
+    parts = (Batch(rows_of(xp, X, params[0], slice(None)), y, weight, None) for X, y, weight, _ in begun)
     for part in _grouped(filled_up(xp, parts) if settings.compile is True else parts, settings):
         rates, seed = next(plan.coming)
         for made, rate in zip(plan.rates, rates, strict=True):
@@ -747,7 +747,7 @@ def _cause(
         data = cast(Dataset, data.last)
         rows = data.X.shape[0] * settings.accumulate
     else:
-        rows = _rows_of_step(data.X.shape[0], settings)
+        rows = _rows_of_step(data.n, settings)
     inputs, targets, params = map(_largest, ((data.X,), (data.y,), () if isinstance(start, Epoch) else start))
     suspects = [
         (inputs / _LARGE, f"the inputs reach {inputs:.1e}: standardise them"),
@@ -778,8 +778,8 @@ def _largest(arrays: Sequence[Any]) -> float:
     """The largest magnitude among floating arrays, a sparse matrix of scipy included; labels are not large."""
     largest = 0.0
     for array in detached(*arrays):
-        if is_sparse(array):
-            largest = float(np.max(np.abs(array.data), initial=largest))
-        elif is_floating(xp := namespace(array), array.dtype):
-            largest = max(largest, float(xp.max(xp.abs(array))))
+        numbers = array.data if is_sparse(array) else array
+        xp = namespace(numbers)
+        if is_floating(xp, numbers.dtype) and math.prod(numbers.shape):  # a sparse matrix may hold none
+            largest = max(largest, float(xp.max(numbers)), -float(xp.min(numbers)))
     return largest
