@@ -42,7 +42,7 @@ from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
 from mlp_xp.optim import Optimizer, State, adam, check_optimizer
 from mlp_xp.schedules import Schedule, check_patience, progress_of, stalls
 from mlp_xp.train.compiling import available, check_compile, compiled
-from mlp_xp.train.dataset import NO_WEIGHT, Batch, Dataset, batches, filled_up, is_sparse, read, rows_of
+from mlp_xp.train.dataset import NO_WEIGHT, Batch, Dataset, batches, filled_up, held_numbers, is_array, read, rows_of
 from mlp_xp.train.epoch import Diverged, Epoch, Interrupted, Record, ensemble_size, histories, is_good
 from mlp_xp.train.evaluate import evaluate_each
 from mlp_xp.train.members import (
@@ -149,9 +149,13 @@ def train(
     array, and a step whose gradient is too large for float16 counts as one of gradient 0.
 
     Args:
-        X: (n, d_in), real floating; or a scipy sparse matrix, whose batches are made dense one by one. Or, where y is
-            None, an iterable of batches, pairs ``(X, y)`` or triples with sample weights, such as a list or a
-            ``DataLoader``: each is one step, or ``accumulate`` of them, and each epoch goes through all in their order.
+        X: (n, d_in), real floating; or a scipy sparse matrix, whose batches are made dense one by one. Data larger
+            than memory may be a ``np.memmap``; or a source, anything with ``shape``, ``dtype`` and ``X[rows]`` for
+            slices and increasing numbers of rows, such as an array of Zarr or a data set of HDF5. A source may hold
+            integers too: its rows come in the dtype of ``params``, and the next ones are read while these are learned
+            from. ``in_blocks`` makes an order for what is stored in chunks. Or, where y is None, an iterable of
+            batches, pairs ``(X, y)`` or triples with sample weights, such as a list or a ``DataLoader``: each is one
+            step, or ``accumulate`` of them, and each epoch goes through all in their order.
         y: the targets, as in ``objective``; None where they come with the batches.
         params: parameters to start from, or an ``Epoch`` to go on from, with the optimizer that made it. They are not
             changed, and what PyTorch recorded of their past, or of the data's, stays behind. Parameters with a leading
@@ -775,11 +779,11 @@ def _cause(
 
 
 def _largest(arrays: Sequence[Any]) -> float:
-    """The largest magnitude among floating arrays, a sparse matrix of scipy included; labels are not large."""
+    """The largest magnitude among floating arrays, sparse matrices of scipy and sources; labels are not large."""
     largest = 0.0
     for array in detached(*arrays):
-        numbers = array.data if is_sparse(array) else array
-        xp = namespace(numbers)
-        if is_floating(xp, numbers.dtype) and math.prod(numbers.shape):  # a sparse matrix may hold none
-            largest = max(largest, float(xp.max(numbers)), -float(xp.min(numbers)))
+        for part in (array,) if is_array(array) else held_numbers(array):
+            xp = namespace(part)
+            if is_floating(xp, part.dtype) and math.prod(part.shape):  # a sparse matrix may hold none
+                largest = max(largest, float(xp.max(part)), -float(xp.min(part)))
     return largest
