@@ -32,7 +32,7 @@ HOST_ONLY = (
 )  # run with NumPy, once
 
 BACKENDS = {
-    "numpy": (".[cli,onnx]", "mapie", "onnxruntime", "skl2onnx"),
+    "numpy": (".[cli,onnx]", "h5py", "mapie", "onnxruntime", "skl2onnx", "zarr"),
     "array_api_strict-2023.12": (".",),  # the oldest standard that is supported, and the newest
     "array_api_strict-2025.12": (".",),
     # one version, whose CPU build a folder of wheels can hold: a bare torch brings gigabytes of CUDA on Linux

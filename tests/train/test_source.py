@@ -226,8 +226,8 @@ def test_what_is_wrong_with_it_is_said_in_a_sentence(params, make, kind, words):
 
 @pytest.mark.only("numpy")
 def test_arrays_of_zarr_and_of_hdf5(params, tmp_path):
-    zarr = pytest.importorskip("zarr", reason="comes with the test group of NumPy's session")
-    h5py = pytest.importorskip("h5py", reason="comes with the test group of NumPy's session")
+    zarr = pytest.importorskip("zarr", reason="only the session of NumPy has it")
+    h5py = pytest.importorskip("h5py", reason="only the session of NumPy has it")
     X = numbers()
     chunked = zarr.create_array(store=str(tmp_path / "X.zarr"), shape=X.shape, chunks=(8, 4), dtype="float64")
     chunked[:] = X
