@@ -14,7 +14,7 @@ from mlp_xp._lib.arguments import one_of
 from mlp_xp._lib.files import unreadable
 
 # Numbers that are decoded at a time; a group of rows may be larger than memory.
-_DECODED = 2**20
+_DECODED = 2**22
 
 
 class _File(NamedTuple):
