@@ -3,7 +3,7 @@
 Next: ``step`` learns from a batch, ``evaluate`` judges by the rows that were held out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from numbers import Real
 from typing import Any, NamedTuple, cast
 
@@ -51,6 +51,7 @@ class Batch(NamedTuple):
     X, y, weight: as in ``Dataset``, dense.
     rows: which of them the step takes; None for all. Taken inside the step, a compiler sees it.
     n: how many of these rows count, 0-d; those after them only fill the batch up. None for all.
+    first: how many rows of the step come before these on other ranks, 0-d; None for none.
     """
 
     X: Array
@@ -58,6 +59,7 @@ class Batch(NamedTuple):
     weight: Array | None
     rows: Array | None
     n: Array | None = None
+    first: Array | None = None
 
 
 def is_sparse(X: Any) -> bool:
@@ -89,19 +91,44 @@ def weights_of(xp: Namespace, weight: Array, rows: Any) -> Array:
     return weight[..., rows] if isinstance(rows, slice) else xp.take(weight, rows, axis=-1)
 
 
-def batches(xp: Namespace, data: Dataset, like: Array, size: int, rows: Any) -> Iterator[Batch]:
-    """The batches of an epoch, ``size`` rows each, in the order ``rows`` (on the host), or as they come for None.
+def spans_of(n: int, size: int) -> list[slice]:
+    """The positions of the rows of each batch: ``size`` rows each, the last one has what is left."""
+    return [slice(low, min(low + size, n)) for low in range(0, n, size)]
+
+
+def shares_of(counts: Sequence[int], rank: int, steps: int, accumulate: int) -> tuple[list[slice], list[int]]:
+    """As ``spans_of`` for one of several ranks, whose batches are, in each step, in proportion to its rows.
+
+    Args:
+        counts: how many rows each rank has.
+        rank: the number of this one.
+        steps: of the epoch.
+        accumulate: how many batches make a step.
+
+    Returns:
+        The positions of the rows of each batch, and for each step how many of its rows are on the ranks before.
+    """
+    own, parts = counts[rank], steps * accumulate
+    spans = [slice(own * part // parts, own * (part + 1) // parts) for part in range(parts)]
+    before = counts[:rank]
+    return spans, [sum(n * (step + 1) // steps - n * step // steps for n in before) for step in range(steps)]
+
+
+def batches(xp: Namespace, data: Dataset, like: Array, spans: Sequence[slice], rows: Any) -> Iterator[Batch]:
+    """The batches of an epoch in the order ``rows`` (on the host), or as they come for None; ``spans`` are theirs.
 
     Rows of dense data in an order are taken in the step. A sparse matrix is made dense batch by batch.
     """
-    n = data.X.shape[0]
-    size = min(size, n)
-    spans = [slice(low, min(low + size, n)) for low in range(0, n, size)]
-    parts: list[Any] = spans
+    parts: Sequence[Any] = spans
     if rows is not None:
-        there, full = xp.asarray(rows, **device_kwargs(like)), n // size * size
-        parts = [*unstacked(xp, xp.reshape(there[:full], (-1, size))), there[full:]]
-    for span, part in zip(spans, parts, strict=False):
+        there, size = xp.asarray(rows, **device_kwargs(like)), spans[0].stop
+        alike = [span for span in spans if span.stop - span.start == size]
+        if alike == list(spans[: len(alike)]):  # fewer launches than slices take
+            full, rest = len(alike) * size, spans[len(alike) :]
+            parts = [*unstacked(xp, xp.reshape(there[:full], (-1, size))), *(there[span] for span in rest)]
+        else:
+            parts = [there[span] for span in spans]
+    for span, part in zip(spans, parts, strict=True):
         if rows is not None and not is_sparse(data.X):
             yield Batch(*data, part)
         else:
@@ -129,7 +156,9 @@ def filled_up(xp: Namespace, parts: Iterator[Batch]) -> Iterator[Batch]:
                 batch = batch._replace(rows=xp.take(batch.rows, rows, axis=0))
             else:
                 weight = None if batch.weight is None else weights_of(xp, batch.weight, rows)
-                batch = Batch(xp.take(batch.X, rows, axis=0), xp.take(batch.y, rows, axis=0), weight, None)
+                batch = batch._replace(
+                    X=xp.take(batch.X, rows, axis=0), y=xp.take(batch.y, rows, axis=0), weight=weight
+                )
         yield batch._replace(n=n)
 
 
@@ -140,7 +169,7 @@ def read(
     data: Dataset,
     params: Params,
     validation: tuple[Array | Any, Array] | float | None,
-    seed: int,
+    seed: Any,
     criterion: Criterion,
 ) -> tuple[Dataset, Dataset | None]:
     """The rows to learn from and those that are held out, if any, after a look at every value.
@@ -149,7 +178,7 @@ def read(
         data: as it came.
         params: of the network that is to learn from it.
         validation: rows ``(X, y)`` to hold out, or a share of ``data``, or None.
-        seed: of the share.
+        seed: of the share, as ``numpy.random.default_rng`` takes it.
         criterion: which knows what targets it takes.
 
     Raises:
@@ -281,13 +310,13 @@ def _check_weights(xp: Namespace, y: Array, weight: Array, params: Params, value
         raise ValueError("sample_weight must be finite and at least 0; a row of weight 0 is not learned from")
 
 
-def _held_out(xp: Namespace, data: Dataset, share: Any, seed: int, like: Array) -> tuple[Dataset, Dataset]:
+def _held_out(xp: Namespace, data: Dataset, share: Any, seed: Any, like: Array) -> tuple[Dataset, Dataset]:
     """The data without a seeded random share of the rows, and that share."""
     n = data.X.shape[0]
     count = round(float(share) * n) if 0.0 < share < 1.0 else 0
     if not 0 < count < n:
         raise ValueError(f"validation must be a share that leaves rows on both sides, got {share} of {n} rows")
-    order = np.random.default_rng((seed, 0)).permutation(n)
+    order = np.random.default_rng(seed).permutation(n)
 
     def taken(rows: Any) -> tuple[Any, Array, Array]:
         there = xp.asarray(rows, **device_kwargs(like))
