@@ -192,8 +192,6 @@ def read(
         data, held_out = _held_out(xp, data, validation, seed, params[0])
     elif validation is not None:
         held_out = validation_rows(validation, params, criterion, " or a share of the rows")
-    if data.weight is not None and not bool(xp.all(xp.any(data.weight > 0, axis=-1))):
-        raise ValueError(NO_WEIGHT)
     return data, held_out
 
 

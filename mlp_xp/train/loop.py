@@ -323,9 +323,8 @@ def _check_ranks(ranks: Any) -> Ranks:
     if not isinstance(ranks, Ranks):
         raise TypeError(f"ranks must be Ranks, as mlp_xp.ranks.torch_ranks makes them, got {described(ranks)}")
     if not isinstance(ranks.rank, int):
-        raise TypeError(
-            "ranks of a mesh of JAX are for a step of one's own; train takes compile=train.split(mesh) there"
-        )
+        expected = "those of processes; devices of JAX take compile=split(mesh) in their place"
+        raise TypeError(f"ranks must be {expected}, got {described(ranks.rank)} as the number of a rank")
     return ranks
 
 
@@ -386,6 +385,17 @@ def run(
         yield here
         if end:
             return
+
+
+def _check_weighed(weight: Array | None, params: Params, ranks: Ranks) -> None:
+    """Raise on all ranks unless a row of one of them weighs something, for each network."""
+    some = [True] * (ensemble_size(params) or 1)
+    if weight is not None:
+        xp = namespace(weight)
+        found = to_host(xp.any(weight > 0, axis=-1)).reshape(-1).tolist()
+        some = found if len(found) == len(some) else found * len(some)
+    if not all(sums_of(ranks, params[0], *map(float, some))):
+        raise ValueError(NO_WEIGHT)
 
 
 class _Run(NamedTuple):
@@ -465,6 +475,7 @@ def _agreed(data: Dataset | Stream, params: Params, settings: Settings) -> tuple
         return [0], None
     n, ranks, like = int(data.X.shape[0]), settings.ranks, params[0]
     if ranks.size == 1:
+        _check_weighed(data.weight, params, ranks)
         return [n], data.weight is not None
     plain = {**settings._asdict(), **settings.options, "optimizer": settings.optimizer.name}
     plain = {name: value for name, value in plain.items() if isinstance(value, (str, bool, int, float))}
@@ -473,6 +484,7 @@ def _agreed(data: Dataset | Stream, params: Params, settings: Settings) -> tuple
     check_alike(ranks, like, "the parameters to start from", repr([hashlib.sha256(v).digest() for v in values]))
     counts = [int(count) for count in each_of(ranks, like, n)]
     weighted = any(each_of(ranks, like, float(data.weight is not None)))
+    _check_weighed(data.weight, params, ranks)
     parts = settings.accumulate * -(-sum(counts) // _rows_of_step(sum(counts), settings))
     for rank, count in enumerate(counts):
         if count < parts:
