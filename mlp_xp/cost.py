@@ -163,7 +163,7 @@ def scaling(
     """``(P c + u) / (P (c + r + u))``, the efficiency of P ranks: the step of one of them -> ``Scaling``.
 
     A rank computes on its own rows for c seconds. Then all ranks sum one message of S bytes in r seconds: the gradients
-    and three numbers (weight, rows, loss). Each repeats the update in u seconds. With a for the latency, B for the
+    and four numbers (flag, rows, weight, loss). Each repeats the update in u seconds. With a for the latency, B for the
     bandwidth and L for ``ceil(log2 P)``, an all-reduce takes::
 
         ring        r = 2 (P-1) a + 2 (P-1)/P S/B    a rank sends 2 (P-1)/P S: each of P parts goes round twice
@@ -209,7 +209,7 @@ def scaling(
     bandwidth, latency = check_positive("bandwidth", bandwidth), check_number("latency", latency, 0.0, math.inf)
     update = check_number("update_seconds", update_seconds, 0.0, math.inf)
     hops, carried, sent = _entry("algorithm", _COLLECTIVES, algorithm)(P)
-    size = cost.parameter_bytes // cost.parameters * (cost.parameters + 3)
+    size = cost.parameter_bytes // cost.parameters * (cost.parameters + 4)
     collective = hops * latency + carried * size / bandwidth
     step = compute + collective + update
     return Scaling(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rank_cases
+from pages import blocks
 from rank_cases import ALIKE, LIKE_ONE, RAISE
 
 import mlp_xp as mx
@@ -42,6 +44,20 @@ def environment() -> dict[str, str]:
     return {**os.environ, **local, **as_root, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
 
+def started(engine: str, *program: str) -> str:
+    """What two processes print that run a program as ranks. They are ended after a time, whatever happens."""
+    command = [*launcher(engine), *program]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment(), start_new_session=True, **pipes) as run:
+        try:
+            printed, said = run.communicate(timeout=SECONDS)
+        finally:
+            if run.poll() is None:
+                os.killpg(run.pid, signal.SIGKILL)
+    assert run.returncode == 0, said[-2000:]
+    return printed
+
+
 @pytest.fixture(scope="module")
 def both(request, tmp_path_factory) -> list[dict[str, Any]]:
     """What came of every case on each rank."""
@@ -49,14 +65,7 @@ def both(request, tmp_path_factory) -> list[dict[str, Any]]:
     if engine == "mpi" and find_spec("mpi4py") is None:
         pytest.skip("mpi4py is not installed, which the session tests(numpy) installs")
     folder = tmp_path_factory.mktemp("ranks")
-    command = [*launcher(engine), str(Path(rank_cases.__file__)), engine, str(folder)]
-    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
-        try:
-            _, said = run.communicate(timeout=SECONDS)
-        finally:
-            if run.poll() is None:
-                os.killpg(run.pid, 9)
-    assert run.returncode == 0, said[-2000:]
+    started(engine, str(Path(rank_cases.__file__)), engine, str(folder))
     return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in (0, 1)]
 
 
@@ -128,6 +137,16 @@ def test_ranks_end_with_the_same_parameters(both, name):
     first, second = (each[name]["params"] for each in both)
     assert len(first) == 4
     assert [a.tobytes() for a in first] == [b.tobytes() for b in second]
+
+
+@pytest.mark.only("torch")
+def test_the_program_of_the_page_runs_as_it_is(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(blocks("mlp_xp/SCALE.md", "python skip")[0])
+    *_, (number, loss, score) = (line.split() for line in started("torch", str(program)).splitlines())
+    assert int(number) == 20
+    assert float(loss) < 0.2
+    assert float(score) > 0.9
 
 
 # --- one process -------------------------------------------------------------------------------------------------
