@@ -16,7 +16,9 @@ from mlp_xp._lib.namespace import (
     is_floating,
     is_integral,
     namespace,
+    parameter_name,
     refuse_elsewhere,
+    refuse_explicit_axes,
     refuse_unlike,
     unstacked,
     wide_dtype,
@@ -150,16 +152,20 @@ def filled_up(xp: Namespace, parts: Iterator[Batch]) -> Iterator[Batch]:
         size = max(size, own)
         if own != known:  # made on the device, and once for all batches of a size
             n, known = xp.full((), own, dtype=xp.int32, **device_kwargs(like)), own
-        if own < size:
-            rows = xp.asarray(np.minimum(np.arange(size), own - 1), **device_kwargs(like))
-            if batch.rows is not None:
-                batch = batch._replace(rows=xp.take(batch.rows, rows, axis=0))
-            else:
-                weight = None if batch.weight is None else weights_of(xp, batch.weight, rows)
-                batch = batch._replace(
-                    X=xp.take(batch.X, rows, axis=0), y=xp.take(batch.y, rows, axis=0), weight=weight
-                )
-        yield batch._replace(n=n)
+        yield filled(xp, batch, size)._replace(n=n)
+
+
+def filled(xp: Namespace, batch: Batch, size: int) -> Batch:
+    """A batch with its last row at its end so often that it has ``size`` rows, ``n`` as it was."""
+    like = batch.X if batch.rows is None else batch.rows
+    own = like.shape[0]
+    if own == size:
+        return batch
+    rows = xp.asarray(np.minimum(np.arange(size), own - 1), **device_kwargs(like))
+    if batch.rows is not None:
+        return batch._replace(rows=xp.take(batch.rows, rows, axis=0))
+    weight = None if batch.weight is None else weights_of(xp, batch.weight, rows)
+    return batch._replace(X=xp.take(batch.X, rows, axis=0), y=xp.take(batch.y, rows, axis=0), weight=weight)
 
 
 # --- reading and checking ----------------------------------------------------------------------------------------
@@ -211,6 +217,9 @@ def checked(data: Dataset, params: Params, criterion: Criterion, which: str = ""
     names = (f"{which}X", f"{which}y")
     for name, array in zip((*names, "sample_weight"), (X, y, weight), strict=True):
         refuse_unlike(name, array)
+        refuse_explicit_axes(name, array)
+    for position, array in enumerate(params):
+        refuse_explicit_axes(parameter_name(position), array)
     sparse = is_sparse(X)
     xp = namespace(y, *params, names=names[1:]) if sparse else namespace(X, y, *params, names=names)
     like = rows_of(xp, X, params[0], slice(0, 1)) if sparse and params else X
