@@ -56,6 +56,7 @@ from mlp_xp.train.dataset import (
     rows_of,
     shares_of,
     spans_of,
+    targets_of,
 )
 from mlp_xp.train.epoch import Diverged, Epoch, Interrupted, Record, ensemble_size, histories, is_good
 from mlp_xp.train.evaluate import evaluate_each
@@ -391,8 +392,7 @@ def _check_weighed(weight: Array | None, params: Params, ranks: Ranks) -> None:
     """Raise on all ranks unless a row of one of them weighs something, for each network."""
     some = [True] * (ensemble_size(params) or 1)
     if weight is not None:
-        xp = namespace(weight)
-        found = to_host(xp.any(weight > 0, axis=-1)).reshape(-1).tolist()
+        found = (to_host(namespace(weight).max(weight, axis=-1)).reshape(-1) > 0).tolist()
         some = found if len(found) == len(some) else found * len(some)
     if not all(sums_of(ranks, params[0], *map(float, some))):
         raise ValueError(NO_WEIGHT)
@@ -473,9 +473,10 @@ def _agreed(data: Dataset | Stream, params: Params, settings: Settings) -> tuple
     """
     if isinstance(data, Stream):
         return [0], None
-    n, ranks, like = int(data.X.shape[0]), settings.ranks, params[0]
+    n, ranks, like = data.n, settings.ranks, params[0]
+    _, weight = targets_of(namespace(*params), data, like)
     if ranks.size == 1:
-        _check_weighed(data.weight, params, ranks)
+        _check_weighed(weight, params, ranks)
         return [n], data.weight is not None
     plain = {**settings._asdict(), **settings.options, "optimizer": settings.optimizer.name}
     plain = {name: value for name, value in plain.items() if isinstance(value, (str, bool, int, float))}
@@ -484,7 +485,7 @@ def _agreed(data: Dataset | Stream, params: Params, settings: Settings) -> tuple
     check_alike(ranks, like, "the parameters to start from", repr([hashlib.sha256(v).digest() for v in values]))
     counts = [int(count) for count in each_of(ranks, like, n)]
     weighted = any(each_of(ranks, like, float(data.weight is not None)))
-    _check_weighed(data.weight, params, ranks)
+    _check_weighed(weight, params, ranks)
     parts = settings.accumulate * -(-sum(counts) // _rows_of_step(sum(counts), settings))
     for rank, count in enumerate(counts):
         if count < parts:
@@ -666,7 +667,7 @@ def _steps_expected(here: Epoch, data: Stream, settings: Settings) -> int | None
 
 def rows_in(data: Dataset | Stream) -> int:
     """How many rows an epoch takes; of batches, how many the last one took."""
-    return data.rows if isinstance(data, Stream) else int(data.X.shape[0])
+    return data.rows if isinstance(data, Stream) else data.n
 
 
 def _steps(
@@ -693,7 +694,7 @@ def _as_they_come(
     xp: Namespace, begun: Iterator[Dataset], params: Params, plan: _Plan, settings: Settings, running: Sequence[bool]
 ) -> Iterator[tuple[Any, float | Array, int | Array]]:
     """What each step of a pass that has begun takes, see ``_grouped``, rate and seed, which are added to the plan."""
-    parts = (Batch(rows_of(xp, X, params[0], slice(None)), y, weight, None) for X, y, weight in begun)
+    parts = (Batch(rows_of(xp, X, params[0], slice(None)), y, weight, None) for X, y, weight, _ in begun)
     for part in _grouped(filled_up(xp, parts) if settings.compile is True else parts, settings):
         rates, seed = next(plan.coming)
         for made, rate in zip(plan.rates, rates, strict=True):
@@ -908,7 +909,7 @@ def _cause(
         data = cast(Dataset, data.last)
         rows = data.X.shape[0] * settings.accumulate
     else:
-        rows = _rows_of_step(data.X.shape[0], settings)
+        rows = _rows_of_step(data.n, settings)
     inputs, targets, params = map(_largest, ((data.X,), (data.y,), () if isinstance(start, Epoch) else start))
     suspects = [
         (inputs / _LARGE, f"the inputs reach {inputs:.1e}: standardise them"),
@@ -939,8 +940,8 @@ def _largest(arrays: Sequence[Any]) -> float:
     """The largest magnitude among floating arrays, a sparse matrix of scipy included; labels are not large."""
     largest = 0.0
     for array in detached(*arrays):
-        if is_sparse(array):
-            largest = float(np.max(np.abs(array.data), initial=largest))
-        elif is_floating(xp := namespace(array), array.dtype):
-            largest = max(largest, float(xp.max(xp.abs(array))))
+        numbers = array.data if is_sparse(array) else array
+        xp = namespace(numbers)
+        if is_floating(xp, numbers.dtype) and math.prod(numbers.shape):  # a sparse matrix may hold none
+            largest = max(largest, float(xp.max(numbers)), -float(xp.min(numbers)))
     return largest

@@ -95,7 +95,8 @@ class _Division(NamedTuple):
         if batch.rows is not None:
             return batch._replace(rows=divide(batch.rows, self.sharding(0)))
         weight = None if batch.weight is None else divide(batch.weight, self.sharding(batch.weight.ndim - 1))
-        return Batch(divide(batch.X, self.sharding(0)), divide(batch.y, self.sharding(0)), weight, None, batch.n)
+        X, y = (divide(array, self.sharding(0)) for array in (batch.X, batch.y))
+        return batch._replace(X=X, y=y, weight=weight)
 
 
 def _compiled(division: _Division, function: Any) -> Any:
@@ -165,6 +166,6 @@ def _placement(division: _Division) -> Callable[[int, Any], Any]:
         if argument.rows is None and argument.X.shape[0] % division.parts == 0:
             return division.by_rows(argument, put)
         X, y, weight = (put_once(array, number, place) for place, array in enumerate(argument[:3]))
-        return Batch(X, y, weight, alone(argument.rows))
+        return argument._replace(X=X, y=y, weight=weight, rows=alone(argument.rows))
 
     return placed
