@@ -31,7 +31,15 @@ from mlp_xp._lib.arguments import (
     described,
     one_of,
 )
-from mlp_xp._lib.namespace import in_dtype, is_floating, is_integral, namespace, transposed
+from mlp_xp._lib.namespace import (
+    in_dtype,
+    is_floating,
+    is_integral,
+    namespace,
+    parameter_name,
+    refuse_explicit_axes,
+    transposed,
+)
 from mlp_xp._lib.typing import Array, Namespace, Op, Params, Pullback
 from mlp_xp.criterion import check_width
 from mlp_xp.dropout import dropout_mask
@@ -253,8 +261,12 @@ def _check_smoothing(criterion: Criterion, smoothing: float) -> float:
     return smoothing
 
 
-def _check_together(X: Array, y: Array, weight: Array | None) -> None:
-    """Raise for targets or weights of another library or device."""
+def _check_together(X: Array, y: Array, weight: Array | None, params: Params = ()) -> None:
+    """Raise for targets or weights of another library or device, and for arrays that JAX can't learn from."""
+    if hasattr(X, "aval"):  # of JAX alone
+        names = ("X", "y", "sample_weight", *map(parameter_name, range(len(params))))
+        for name, array in zip(names, (X, y, weight, *params), strict=True):
+            refuse_explicit_axes(name, array)
     check_device("y", y, X)
     if weight is not None:
         namespace(X, weight, names=("X", "sample_weight"))
@@ -364,7 +376,7 @@ def checked_arguments(
     """The namespace, the terms and the seed of an objective, after all its arguments were checked."""
     xp = namespace(X, y, *params, names=("X", "y"))
     terms, seed = _checked(xp, X, params, seed, options)
-    _check_together(X, y, sample_weight)
+    _check_together(X, y, sample_weight, params)
     return xp, terms, seed
 
 

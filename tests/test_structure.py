@@ -24,7 +24,7 @@ PACKAGE = Path(mlp_xp.__file__).parent
 # lowest first: a module imports only modules that stand before it; a package stands for its __init__.py
 _ORDER = """
 _lib.version _lib.wording _lib.typing _lib.namespace _lib.arguments _lib.files _lib.moved _lib
-dropout ops metrics criterion losses mlp inside curvature per_example optim schedules cost
+ranks dropout ops metrics criterion losses mlp inside curvature per_example optim schedules cost
 gradcheck.arrays gradcheck.forms gradcheck.slopes gradcheck.derivatives gradcheck.dual gradcheck.local
 gradcheck.contract gradcheck.evidence gradcheck.kinks gradcheck.judge gradcheck.report gradcheck.elsewhere
 gradcheck.entries gradcheck.blind_spots gradcheck.factors gradcheck.patterns gradcheck.explain
@@ -32,7 +32,7 @@ gradcheck.check gradcheck.products
 gradcheck
 mistakes
 train.source train.dataset train.stream train.scale train.step train.epoch train.members train.evaluate
-train.replaying train.compiling train.loop train
+train.replaying train.compiling train.sharding train.loop train
 checkpoint convert export plots
 data.parquet data.source data.files data.arrays data.values data.dialect data.text data.typed data.cells
 data.encoding data.tally

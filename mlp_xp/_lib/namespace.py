@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # ``mlp-xp backends`` must not import NumPy before it answers
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+AUTO_AXES = "axes of jax.sharding.AxisType.Auto, which make_mesh takes as axis_types"
+"""What a mesh of JAX must have, for messages."""
+
 
 def namespace(*arrays: Any, names: Sequence[str] = ()) -> Namespace:
     """The array API namespace that all ``arrays`` share.
@@ -91,6 +94,14 @@ def refuse_unlike(name: str, array: Any) -> None:
     if hasattr(array, "dask") and hasattr(array, "chunks") and not isinstance(array._meta, np.ndarray):
         cure = f"{name}.compute() is one array of its library"
         raise TypeError(f"{name} must have chunks of NumPy's, got chunks of {kind_of(array._meta)}; {cure}")
+
+
+def refuse_explicit_axes(name: str, array: Any) -> None:
+    """Raise for an array of JAX whose division is part of its type: each product of two would have to say its own."""
+    # of a tracer too; along axes of other types the division is not in the type
+    spec = getattr(getattr(getattr(array, "aval", None), "sharding", None), "spec", ())
+    if any(spec):
+        raise TypeError(f"{name} must be divided along {AUTO_AXES}, got {spec} along AxisType.Explicit")
 
 
 def sparse_layout(x: Any) -> str:
@@ -334,13 +345,20 @@ def detached(*arrays: Any) -> tuple[Any, ...]:
 
 
 def to_host(array: Array) -> "NDArray[Any]":
-    """The array of any library as a NumPy array on the host; floats that NumPy lacks, as bfloat16, as float32."""
+    """The array of any library as a NumPy array on the host; floats that NumPy lacks, as bfloat16, as float32.
+
+    Of an array of JAX that is divided among processes each holds a part: all processes ask for it together.
+    """
     import numpy as np
 
     (array,) = detached(array)
     xp = namespace(array)
     if is_floating(xp, array.dtype) and xp.finfo(array.dtype).bits < 32 and array.dtype != getattr(xp, "float16", None):
         array = xp.astype(array, xp.float32)
+    if not (getattr(array, "is_fully_addressable", True) or getattr(array, "is_fully_replicated", True)):
+        from jax.experimental.multihost_utils import process_allgather
+
+        return cast("NDArray[Any]", process_allgather(array, tiled=True))
     with suppress(AttributeError, TypeError, ValueError):  # no such method, the host has another name, or it is there
         array = to_device(array, "cpu")
     try:

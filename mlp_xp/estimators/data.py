@@ -34,6 +34,7 @@ from mlp_xp._lib.namespace import (
     namespace,
     on_one_device,
     refuse_elsewhere,
+    refuse_explicit_axes,
     refuse_unlike,
     spans,
     to_host,
@@ -85,6 +86,7 @@ def check_kinds(**arrays: Any) -> None:
     """Raise ``TypeError`` for what is no array of plain values, such as a matrix, a masked array, or an X of dates."""
     for name, values in arrays.items():
         refuse_unlike(name, values)
+        refuse_explicit_axes(name, values)
         if name == "y" and values is None:
             raise ValueError("y must hold the targets, got None")
         if name == "X" and is_numpy_array(values) and values.dtype.kind in "mM":  # days or nanoseconds would count

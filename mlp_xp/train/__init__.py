@@ -8,6 +8,7 @@ epoch     what is yielded and raised
 members   what is done for each network of an ensemble
 evaluate  the loss and the score on rows that were held out
 compiling what the array library offers to make a step faster
+sharding  JAX: the rows of a batch divided among devices
 loop      train: the epochs
 """
 
@@ -15,12 +16,13 @@ from mlp_xp._lib.moved import renamed
 from mlp_xp.train.dataset import Dataset, check_values, is_sparse, rows_of
 from mlp_xp.train.epoch import Diverged, Epoch, Interrupted, Record
 from mlp_xp.train.loop import Settings, run, train
+from mlp_xp.train.sharding import split
 from mlp_xp.train.source import in_blocks
 from mlp_xp.train.stream import Stream
 
 __all__ = [
     "Dataset", "Diverged", "Epoch", "Interrupted", "Record", "Settings", "Stream", "check_values",
-    "in_blocks", "is_sparse", "rows_of", "run", "train",
+    "in_blocks", "is_sparse", "rows_of", "run", "split", "train",
 ]  # fmt: skip
 
 __getattr__ = renamed(__name__, {"judge": "mlp_xp.train.evaluate.evaluate"})

@@ -3,7 +3,7 @@
 Next: ``step`` learns from a batch, ``evaluate`` judges by the rows that were held out.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Real
 from typing import Any, NamedTuple, cast
 
@@ -17,7 +17,9 @@ from mlp_xp._lib.namespace import (
     is_floating,
     is_integral,
     namespace,
+    parameter_name,
     refuse_elsewhere,
+    refuse_explicit_axes,
     refuse_unlike,
     unstacked,
     wide_dtype,
@@ -60,6 +62,7 @@ class Batch(NamedTuple):
     X, y, weight: as in ``Dataset``, dense.
     rows: which of them the step takes; None for all. Taken inside the step, a compiler sees it.
     n: how many of these rows count, 0-d; those after them only fill the batch up. None for all.
+    first: how many rows of the step come before these on other ranks, 0-d; None for none.
     """
 
     X: Array
@@ -67,6 +70,7 @@ class Batch(NamedTuple):
     weight: Array | None
     rows: Array | None
     n: Array | None = None
+    first: Array | None = None
 
 
 def is_sparse(X: Any) -> bool:
@@ -105,22 +109,48 @@ def weights_of(xp: Namespace, weight: Array, rows: Any) -> Array:
     return weight[..., rows] if isinstance(rows, slice) else xp.take(weight, rows, axis=-1)
 
 
-def batches(xp: Namespace, data: Dataset, like: Array, size: int, rows: Any) -> Iterator[Batch]:
-    """The batches of an epoch, ``size`` rows each, in the order ``rows`` (on the host), or as they come for None.
+def spans_of(n: int, size: int) -> list[slice]:
+    """The positions of the rows of each batch: ``size`` rows each, the last one has what is left."""
+    return [slice(low, min(low + size, n)) for low in range(0, n, size)]
+
+
+def shares_of(counts: Sequence[int], rank: int, steps: int, accumulate: int) -> tuple[list[slice], list[int]]:
+    """As ``spans_of`` for one of several ranks, whose batches are, in each step, in proportion to its rows.
+
+    Args:
+        counts: how many rows each rank has.
+        rank: the number of this one.
+        steps: of the epoch.
+        accumulate: how many batches make a step.
+
+    Returns:
+        The positions of the rows of each batch, and for each step how many of its rows are on the ranks before.
+    """
+    own, parts = counts[rank], steps * accumulate
+    spans = [slice(own * part // parts, own * (part + 1) // parts) for part in range(parts)]
+    before = counts[:rank]
+    return spans, [sum(n * (step + 1) // steps - n * step // steps for n in before) for step in range(steps)]
+
+
+def batches(xp: Namespace, data: Dataset, like: Array, spans: Sequence[slice], rows: Any) -> Iterator[Batch]:
+    """The batches of an epoch in the order ``rows`` (on the host), or as they come for None; ``spans`` are theirs.
 
     Rows of an array in an order are taken in the step. Those of a sparse matrix are made dense, those of a source
     read, batch by batch.
     """
-    n = data.n
-    size = min(size, n)
     if data.rows is not None:
         rows = data.rows if rows is None else data.rows[rows]
     if rows is None or not is_array(data.X):
-        parts = (slice(low, min(low + size, n)) for low in range(0, n, size))
-        yield from taken(xp, data._replace(rows=rows), like, parts)
+        yield from taken(xp, data._replace(rows=rows), like, spans)
         return
-    there, full = xp.asarray(rows, **device_kwargs(like)), n // size * size
-    for part in (*unstacked(xp, xp.reshape(there[:full], (-1, size))), *([there[full:]] if full < n else [])):
+    there, size = xp.asarray(rows, **device_kwargs(like)), spans[0].stop
+    alike = [span for span in spans if span.stop - span.start == size]
+    if alike == list(spans[: len(alike)]):  # fewer launches than slices take
+        full, rest = len(alike) * size, spans[len(alike) :]
+        parts = [*unstacked(xp, xp.reshape(there[:full], (-1, size))), *(there[span] for span in rest)]
+    else:
+        parts = [there[span] for span in spans]
+    for part in parts:
         yield Batch(data.X, data.y, data.weight, part)
 
 
@@ -161,14 +191,20 @@ def filled_up(xp: Namespace, parts: Iterator[Batch]) -> Iterator[Batch]:
         size = max(size, own)
         if own != known:  # made on the device, and once for all batches of a size
             n, known = xp.full((), own, dtype=xp.int32, **device_kwargs(like)), own
-        if own < size:
-            rows = xp.asarray(np.minimum(np.arange(size), own - 1), **device_kwargs(like))
-            if batch.rows is not None:
-                batch = batch._replace(rows=xp.take(batch.rows, rows, axis=0))
-            else:
-                weight = None if batch.weight is None else weights_of(xp, batch.weight, rows)
-                batch = Batch(xp.take(batch.X, rows, axis=0), xp.take(batch.y, rows, axis=0), weight, None)
-        yield batch._replace(n=n)
+        yield filled(xp, batch, size)._replace(n=n)
+
+
+def filled(xp: Namespace, batch: Batch, size: int) -> Batch:
+    """A batch with its last row at its end so often that it has ``size`` rows, ``n`` as it was."""
+    like = batch.X if batch.rows is None else batch.rows
+    own = like.shape[0]
+    if own == size:
+        return batch
+    rows = xp.asarray(np.minimum(np.arange(size), own - 1), **device_kwargs(like))
+    if batch.rows is not None:
+        return batch._replace(rows=xp.take(batch.rows, rows, axis=0))
+    weight = None if batch.weight is None else weights_of(xp, batch.weight, rows)
+    return batch._replace(X=xp.take(batch.X, rows, axis=0), y=xp.take(batch.y, rows, axis=0), weight=weight)
 
 
 # --- reading and checking ----------------------------------------------------------------------------------------
@@ -178,7 +214,7 @@ def read(
     data: Dataset,
     params: Params,
     validation: tuple[Array | Any, Array] | float | None,
-    seed: int,
+    seed: Any,
     criterion: Criterion,
 ) -> tuple[Dataset, Dataset | None]:
     """The rows to learn from and those that are held out, if any, after a look at every value.
@@ -187,7 +223,7 @@ def read(
         data: as it came.
         params: of the network that is to learn from it.
         validation: rows ``(X, y)`` to hold out, or a share of ``data``, or None.
-        seed: of the share.
+        seed: of the share, as ``numpy.random.default_rng`` takes it.
         criterion: which knows what targets it takes.
 
     Raises:
@@ -201,9 +237,6 @@ def read(
         data, held_out = _held_out(data, validation, seed)
     elif validation is not None:
         held_out = validation_rows(validation, params, criterion, " or a share of the rows")
-    _, weight = targets_of(xp, data, params[0])
-    if weight is not None and not bool(xp.all(xp.max(weight, axis=-1) > 0)):
-        raise ValueError(NO_WEIGHT)
     return data, held_out
 
 
@@ -223,9 +256,12 @@ def checked(data: Dataset, params: Params, criterion: Criterion, which: str = ""
     names = (f"{which}X", f"{which}y")
     for name, array in zip((*names, "sample_weight"), (X, y, weight), strict=True):
         refuse_unlike(name, array)
-    array = is_array(X)
-    xp = namespace(X, y, *params, names=names) if array else namespace(y, *params, names=names[1:])
-    like = X if array or not params else rows_of(xp, X, params[0], slice(0, 1))
+        refuse_explicit_axes(name, array)
+    for position, array in enumerate(params):
+        refuse_explicit_axes(parameter_name(position), array)
+    whole = is_array(X)
+    xp = namespace(X, y, *params, names=names) if whole else namespace(y, *params, names=names[1:])
+    like = X if whole or not params else rows_of(xp, X, params[0], slice(0, 1))
     check_batch(xp, like, which)
     if wide_of(xp, like, params):
         like, y, weight = (_widened(xp, each, like.dtype, params[0].dtype) for each in (like[:1, :], y, weight))
@@ -328,11 +364,11 @@ def _check_weights(xp: Namespace, y: Array, weight: Array, params: Params, value
         raise ValueError("sample_weight must be finite and at least 0; a row of weight 0 is not learned from")
 
 
-def _held_out(data: Dataset, share: Any, seed: int) -> tuple[Dataset, Dataset]:
+def _held_out(data: Dataset, share: Any, seed: Any) -> tuple[Dataset, Dataset]:
     """The data without a seeded random share of the rows, and that share."""
     n = data.X.shape[0]
     count = round(float(share) * n) if 0.0 < share < 1.0 else 0
     if not 0 < count < n:
         raise ValueError(f"validation must be a share that leaves rows on both sides, got {share} of {n} rows")
-    order = np.random.default_rng((seed, 0)).permutation(n)
+    order = np.random.default_rng(seed).permutation(n)
     return data._replace(rows=np.sort(order[count:])), data._replace(rows=np.sort(order[:count]), weight=None)

@@ -10,6 +10,7 @@ from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import Criterion, criterion_named
 from mlp_xp.metrics import accuracy, r2
 from mlp_xp.mlp import PredictOptions, objective, predict
+from mlp_xp.ranks import ALONE, Ranks, sums_of
 from mlp_xp.train.dataset import Dataset, taken, targets_of
 from mlp_xp.train.epoch import ensemble_size
 from mlp_xp.train.members import numbers
@@ -46,11 +47,17 @@ def evaluate(
 
 
 def evaluate_each(
-    xp: Namespace, data: Dataset, params: Params, options: PredictOptions, wants_score: bool = True
+    xp: Namespace,
+    data: Dataset,
+    params: Params,
+    options: PredictOptions,
+    wants_score: bool = True,
+    ranks: Ranks = ALONE,
 ) -> tuple[list[float], list[float] | None]:
     """As ``evaluate``, of one network or of k together: lists with an entry for each.
 
-    Rows may have weights (n,), each of them positive: loss and score are means by them.
+    Rows may have weights (n,), each of them positive: loss and score are means by them. Where there are several
+    ``ranks`` they are means over the rows of all.
     """
     count = ensemble_size(params)
     losses, total, outputs = [0.0] * (count or 1), 0.0, []
@@ -61,23 +68,26 @@ def evaluate_each(
         losses, total = [loss + mean * share for loss, mean in zip(losses, means, strict=True)], total + share
         if wants_score:
             outputs.append(predict(part, *params, **options))
+    *losses, total = sums_of(ranks, params[0], *losses, total)
     losses = [loss / total for loss in losses]
     if not wants_score:
         return losses, None
     criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
     predicted = xp.concat(outputs, axis=0 if count is None else 1)
     each = [predicted] if count is None else xp.unstack(predicted)
-    scores = [_score(xp, criterion, data, one, params[0]) for one in each]
+    scores = [_score(xp, criterion, data, one, params[0], ranks) for one in each]
     return losses, None if None in scores else cast(list[float], scores)
 
 
-def _score(xp: Namespace, criterion: Criterion, data: Dataset, predicted: Array, like: Array) -> float | None:
+def _score(
+    xp: Namespace, criterion: Criterion, data: Dataset, predicted: Array, like: Array, ranks: Ranks
+) -> float | None:
     """The criterion's metric, where it is defined for such targets."""
     y, weight = targets_of(xp, data, like)
     if predicted.shape != y.shape:
         return None
     if criterion.metric == "accuracy" and y.ndim == 1:
-        return float(accuracy(xp, xp.astype(y, predicted.dtype), predicted, like, weight))
+        return float(accuracy(xp, xp.astype(y, predicted.dtype), predicted, like, weight, ranks))
     if criterion.metric == "r2" and y.ndim == 2:
-        return float(r2(xp, y, predicted, weight))
+        return float(r2(xp, y, predicted, weight, ranks))
     return None
