@@ -512,12 +512,6 @@ def _step(xp: Namespace, params: Params, settings: Settings, n: int, scaled: boo
         else:  # an engine sums arrays, which a compiler can't look into
             step = make_step(make_fast(differentiate), make_fast(update), scaled, combine)
         return _QUIET(step) if scaled else step
-    dropped = [bias.shape[-1] for bias in params[1:-2:2] if terms.dropout]
-    dropped += [params[0].shape[-2]] if terms.input_dropout else []
-    rows, widest = _rows_of_step(n, settings), max(dropped, default=0)
-    if rows * widest >= 2**31:  # those of one batch are checked where its mask is made
-        shape = (rows, widest)
-        raise ValueError(f"dropout needs fewer than 2^31 entries in a layer's activations in a step, got shape {shape}")
     gather = make_gather(xp, terms, settings.transform)
     step = make_step_of_batches(make_fast(gather), make_fast(update), no_gradients(xp, params), scaled, combine)
     return _QUIET(step) if scaled else step
