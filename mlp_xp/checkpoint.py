@@ -31,8 +31,9 @@ from mlp_xp._lib.namespace import (
     to_host,
 )
 from mlp_xp._lib.typing import Array, Namespace, Params
-from mlp_xp.train import Dataset, Epoch, Record, is_sparse
-from mlp_xp.train.dataset import by_rows
+from mlp_xp.train import Dataset, Epoch, Record
+from mlp_xp.train.dataset import by_rows, is_array
+from mlp_xp.train.source import all_of, is_source
 
 _KIND = "checkpoint"
 
@@ -197,9 +198,9 @@ def fingerprint(*arrays: Array | Any | Dataset) -> str:
     """Shapes and SHA-256 of the data, equal on every backend: ``"(1797, 64) (1797,) 3f0c..."``, for ``config``.
 
     Args:
-        arrays: arrays of any library, or sparse matrices; each value is read once. Integers of different widths and
-            equal values have the same fingerprint; float32 and float64 do not. A ``Dataset`` stands for X, y and the
-            weights of its rows.
+        arrays: arrays of any library, sparse matrices, or sources, as ``train`` takes them; each value is read once.
+            Integers of different widths and equal values have the same fingerprint; float32 and float64 do not. A
+            ``Dataset`` stands for X, y and the weights of its rows.
 
     Returns:
         The shapes and the first 16 hexadecimal digits.
@@ -220,7 +221,7 @@ def fingerprint(*arrays: Array | Any | Dataset) -> str:
             held.append((each, None))
     for position, (array, rows) in enumerate(held, start=1):
         name = f"array {position} of a fingerprint"
-        xp = cast(Namespace, np) if is_sparse(array) else namespace(array, names=(name,))
+        xp = namespace(array, names=(name,)) if is_array(array) else cast(Namespace, np)
         shapes.append(str(tuple(array.shape if rows is None else (len(rows), *array.shape[1:]))))
         for part in _parts(array, rows):
             host, integral = to_host(part), is_integral(xp, part.dtype)
@@ -232,8 +233,11 @@ def fingerprint(*arrays: Array | Any | Dataset) -> str:
 
 def _parts(array: Any, rows: Any) -> Iterator[Array]:
     """The numbers of these rows of an array, or of all for None, part by part; those that a sparse matrix holds."""
-    if not is_sparse(array):
+    if is_array(array):
         yield from in_parts(array, rows)
+        return
+    if is_source(array):
+        yield from all_of(array, rows)
         return
     matrix = by_rows(array) if rows is None else by_rows(array)[rows]
     for held in (matrix.data, matrix.indices, matrix.indptr):

@@ -6,6 +6,7 @@ values     what a text says: a number, a date, a missing value, a category
 dialect    how a text table is written, found by looking
 text       text tables
 typed      tables that say the types of their columns: Parquet, Excel, SQLite, JSON and others
+parquet    numbers of Parquet files that are larger than memory, for ``train``
 arrays     data that is built in, .npz files, folders of IDX files
 cells      a column of some rows in one of three forms
 encoding   how a column becomes columns of X
@@ -25,9 +26,12 @@ from mlp_xp._lib.files import HostArray, unreadable
 from mlp_xp.data import arrays, files, text, typed
 from mlp_xp.data.arrays import BUILT_IN
 from mlp_xp.data.files import Found
+from mlp_xp.data.parquet import ParquetRows
 from mlp_xp.data.source import BY_LOOKING, Chunk, Reading, Source, hold_out
 
-__all__ = ["BUILT_IN", "KINDS", "TABLES", "Chunk", "HostArray", "Reading", "Source", "hold_out", "open_data"]
+__all__ = [
+    "BUILT_IN", "KINDS", "TABLES", "Chunk", "HostArray", "ParquetRows", "Reading", "Source", "hold_out", "open_data",
+]  # fmt: skip
 
 TABLES = tuple(suffix for suffix, kind in files.SUFFIXES.items() if kind != "npz")
 KINDS = f"{', '.join(BUILT_IN)}, {files.KINDS}"

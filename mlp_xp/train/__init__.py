@@ -1,5 +1,6 @@
 """Training: read the data, plan an epoch, run its steps, evaluate, record, stop.
 
+source    rows that are read when they are asked for
 dataset   the data: checked, divided, taken batch by batch
 stream    data that comes in batches, one pass after the other
 step      one step: gradients -> combine -> update
@@ -16,11 +17,12 @@ from mlp_xp.train.dataset import Dataset, check_values, is_sparse, rows_of
 from mlp_xp.train.epoch import Diverged, Epoch, Interrupted, Record
 from mlp_xp.train.loop import Settings, run, train
 from mlp_xp.train.sharding import split
+from mlp_xp.train.source import in_blocks
 from mlp_xp.train.stream import Stream
 
 __all__ = [
     "Dataset", "Diverged", "Epoch", "Interrupted", "Record", "Settings", "Stream", "check_values",
-    "is_sparse", "rows_of", "run", "split", "train",
+    "in_blocks", "is_sparse", "rows_of", "run", "split", "train",
 ]  # fmt: skip
 
 __getattr__ = renamed(__name__, {"judge": "mlp_xp.train.evaluate.evaluate"})

@@ -26,6 +26,7 @@ from mlp_xp._lib.namespace import (
 )
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import Criterion, check_target_values, check_targets, criterion_named, weight_shapes
+from mlp_xp.train.source import all_of, is_source, read_ahead, read_rows
 
 NO_WEIGHT = "sample_weight must be positive for at least one row that is learned from, for each network"
 
@@ -33,7 +34,7 @@ NO_WEIGHT = "sample_weight must be positive for at least one row that is learned
 class Dataset(NamedTuple):
     """Rows, ready to be learned from.
 
-    X: (n, d_in), an array or a scipy sparse matrix in CSR format.
+    X: (n, d_in), an array, a scipy sparse matrix in CSR format, or a source, see ``source``.
     y: targets as the criterion takes them, (n,) or (n, k).
     weight: (n,), or (k, n) for k networks, or None where all rows weigh the same.
     rows: the numbers of those rows that belong to it, on the host; None for all. The others are never copied.
@@ -51,8 +52,8 @@ class Dataset(NamedTuple):
 
     @property
     def dtype(self) -> Any:
-        """Of the inputs; None for a sparse matrix, whose dtype is NumPy's, and never one of 16 bits."""
-        return None if is_sparse(self.X) else self.X.dtype
+        """Of the inputs; None for what is no array, whose rows are made such in the dtype of the parameters."""
+        return self.X.dtype if is_array(self.X) else None
 
 
 class Batch(NamedTuple):
@@ -77,6 +78,11 @@ def is_sparse(X: Any) -> bool:
     return hasattr(X, "toarray") and hasattr(X, "nnz")
 
 
+def is_array(X: Any) -> bool:
+    """Whether ``X`` is an array, and neither a sparse matrix nor a source."""
+    return not is_sparse(X) and not is_source(X)
+
+
 def by_rows(X: Any) -> Any:
     """``X``; a sparse matrix in the format whose rows can be taken."""
     return X.tocsr() if is_sparse(X) else X
@@ -87,12 +93,14 @@ def rows_of(xp: Namespace, X: Array | Any, like: Array, rows: Any) -> Array:
 
     Args:
         xp: the namespace of ``like``.
-        X: (n, d_in), an array, or a scipy sparse matrix.
-        like: an array on the device where the rows are wanted.
-        rows: a slice, or indices: on the host where X is sparse.
+        X: (n, d_in), an array, a scipy sparse matrix, or a source.
+        like: an array on the device where the rows are wanted; those of a source come in its dtype.
+        rows: a slice, or indices: on the host where X is no array.
     """
     if is_sparse(X):
         return xp.asarray(cast(Any, X)[rows].toarray(), **device_kwargs(like))
+    if is_source(X):
+        return xp.asarray(read_rows(X, rows), dtype=like.dtype, **device_kwargs(like))
     return X[rows, ...] if isinstance(rows, slice) else xp.take(X, rows, axis=0)
 
 
@@ -127,11 +135,12 @@ def shares_of(counts: Sequence[int], rank: int, steps: int, accumulate: int) -> 
 def batches(xp: Namespace, data: Dataset, like: Array, spans: Sequence[slice], rows: Any) -> Iterator[Batch]:
     """The batches of an epoch in the order ``rows`` (on the host), or as they come for None; ``spans`` are theirs.
 
-    Rows of dense data in an order are taken in the step. A sparse matrix is made dense batch by batch.
+    Rows of an array in an order are taken in the step. Those of a sparse matrix are made dense, those of a source
+    read, batch by batch.
     """
     if data.rows is not None:
         rows = data.rows if rows is None else data.rows[rows]
-    if rows is None or is_sparse(data.X):
+    if rows is None or not is_array(data.X):
         yield from taken(xp, data._replace(rows=rows), like, spans)
         return
     there, size = xp.asarray(rows, **device_kwargs(like)), spans[0].stop
@@ -148,11 +157,17 @@ def batches(xp: Namespace, data: Dataset, like: Array, spans: Sequence[slice], r
 def taken(xp: Namespace, data: Dataset, like: Array, parts: Iterable[slice]) -> Iterator[Batch]:
     """The rows of ``data`` in parts, slices of 0 ... n - 1: of each its X, y and weights, on the device of ``like``."""
     X, y, weight, rows = data
+    source, parts = is_source(X), list(parts)
+    read = read_ahead(X, rows, parts) if source else iter(())
     for part in parts:
         here: Any = part if rows is None else rows[part]
         there = here if rows is None else xp.asarray(here, **device_kwargs(like))
+        if source:
+            inputs = xp.asarray(next(read), dtype=like.dtype, **device_kwargs(like))
+        else:
+            inputs = rows_of(xp, X, like, here if is_sparse(X) else there)
         own = None if weight is None else weights_of(xp, weight, there)
-        yield Batch(rows_of(xp, X, like, here if is_sparse(X) else there), rows_of(xp, y, like, there), own, None)
+        yield Batch(inputs, rows_of(xp, y, like, there), own, None)
 
 
 def targets_of(xp: Namespace, data: Dataset, like: Array) -> tuple[Array, Array | None]:
@@ -242,11 +257,11 @@ def checked(data: Dataset, params: Params, criterion: Criterion, which: str = ""
     for name, array in zip((*names, "sample_weight"), (X, y, weight), strict=True):
         refuse_unlike(name, array)
         refuse_explicit_axes(name, array)
-    for position, array in enumerate(params):
-        refuse_explicit_axes(parameter_name(position), array)
-    sparse = is_sparse(X)
-    xp = namespace(y, *params, names=names[1:]) if sparse else namespace(X, y, *params, names=names)
-    like = rows_of(xp, X, params[0], slice(0, 1)) if sparse and params else X
+    for position, each in enumerate(params):
+        refuse_explicit_axes(parameter_name(position), each)
+    array = is_array(X)
+    xp = namespace(X, y, *params, names=names) if array else namespace(y, *params, names=names[1:])
+    like = X if array or not params else rows_of(xp, X, params[0], slice(0, 1))
     check_batch(xp, like, which)
     if wide_of(xp, like, params):
         like, y, weight = (_widened(xp, each, like.dtype, params[0].dtype) for each in (like[:1, :], y, weight))
@@ -295,27 +310,35 @@ def check_values(
 
     Args:
         xp: the namespace of ``y``.
-        X: (n, d_in), an array, or a scipy sparse matrix.
+        X: (n, d_in), an array, a scipy sparse matrix, or a source, all of which is read unless it holds integers.
         y: integer labels 0 ... d_out - 1, or floating targets.
         d_out: how many outputs the network has.
         which: stands before the names X and y in messages.
         criterion: which knows the shape and the range of its targets; None takes any floating ones.
         dtype: of the network, which floating targets must have; that of ``y`` for None.
     """
-    if not is_sparse(X):
+    if is_array(X):
         check_batch(xp, X, which)
-    elif not all_finite(cast(Namespace, np), by_rows(X).data):
+    elif not all(all_finite(cast(Namespace, np), part) for part in held_numbers(X)):
         raise ValueError(f"{which}X must be finite, got NaN or infinity")
     if y.ndim == 0 or y.shape[0] != X.shape[0]:
         expected = f"one row for each of the {X.shape[0]} rows of X"
         raise ValueError(f"{which}y must have {expected}, got shape {tuple(y.shape)}")
-    for name, array in (("y", y),) if is_sparse(X) else (("X", X), ("y", y)):
+    for name, array in (("X", X), ("y", y)) if is_array(X) else (("y", y),):
         if is_floating(xp, array.dtype) and not all_finite(xp, array):
             raise ValueError(f"{which}{name} must be finite, got NaN or infinity")
     if criterion is not None:
         check_targets(xp, criterion, y, X.shape[0], d_out, y.dtype if dtype is None else dtype, which)
     if criterion is not None or is_integral(xp, y.dtype):
         check_target_values(xp, criterion or criterion_named("softmax_cross_entropy"), y, d_out, which)
+
+
+def held_numbers(X: Any) -> Iterator[Any]:
+    """The floating numbers that a sparse matrix holds, or a source, part by part on the host; integers are none."""
+    first = by_rows(X).data if is_sparse(X) else read_rows(X, slice(0, 1))
+    if first.dtype.kind != "f":
+        return iter(())
+    return iter((first,)) if is_sparse(X) else all_of(X)
 
 
 def check_finite(xp: Namespace, params: Params) -> None:

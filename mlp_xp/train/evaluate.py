@@ -17,7 +17,7 @@ from mlp_xp.train.members import numbers
 
 # Rows that are evaluated at a time: what the network keeps of each must not outgrow memory; and numbers of X, whose
 # rows may have to be copied.
-_CHUNK, _NUMBERS = 2**14, 2**23
+_CHUNK, _NUMBERS = 2**14, 2**22
 
 
 def parts_of(data: Dataset) -> list[slice]:

@@ -51,7 +51,8 @@ from mlp_xp.train.dataset import (
     Dataset,
     batches,
     filled_up,
-    is_sparse,
+    held_numbers,
+    is_array,
     read,
     rows_of,
     shares_of,
@@ -168,9 +169,13 @@ def train(
     array, and a step whose gradient is too large for float16 counts as one of gradient 0.
 
     Args:
-        X: (n, d_in), real floating; or a scipy sparse matrix, whose batches are made dense one by one. Or, where y is
-            None, an iterable of batches, pairs ``(X, y)`` or triples with sample weights, such as a list or a
-            ``DataLoader``: each is one step, or ``accumulate`` of them, and each epoch goes through all in their order.
+        X: (n, d_in), real floating; or a scipy sparse matrix, whose batches are made dense one by one. Data larger
+            than memory may be a ``np.memmap``; or a source, anything with ``shape``, ``dtype`` and ``X[rows]`` for
+            slices and increasing numbers of rows, such as an array of Zarr or a data set of HDF5. A source may hold
+            integers too: its rows come in the dtype of ``params``, and the next ones are read while these are learned
+            from. ``in_blocks`` makes an order for what is stored in chunks. Or, where y is None, an iterable of
+            batches, pairs ``(X, y)`` or triples with sample weights, such as a list or a ``DataLoader``: each is one
+            step, or ``accumulate`` of them, and each epoch goes through all in their order.
         y: the targets, as in ``objective``; None where they come with the batches.
         params: parameters to start from, or an ``Epoch`` to go on from, with the optimizer that made it. They are not
             changed, and what PyTorch recorded of their past, or of the data's, stays behind. Parameters with a leading
@@ -356,7 +361,7 @@ def run(
     here, shared = _beginning(start, settings.optimizer, sum(counts))
     xp, own = namespace(*here.params), histories(here)  # own: the records of each network
     settings = settings._replace(compile=available(xp, settings.compile))
-    step = _step(xp, here.params, settings, sum(counts), scaled, asked)
+    step = _step(xp, here.params, settings, scaled, asked)
     cause_of = partial(_cause, data, settings, start, scaled)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
@@ -486,14 +491,13 @@ def _agreed(data: Dataset | Stream, params: Params, settings: Settings) -> tuple
 # --- the parts of an epoch ---------------------------------------------------------------------------------------
 
 
-def _step(xp: Namespace, params: Params, settings: Settings, n: int, scaled: bool, asked: threading.Event) -> Step:
-    """The step of a run on ``n`` rows, compiled where it is to be.
+def _step(xp: Namespace, params: Params, settings: Settings, scaled: bool, asked: threading.Event) -> Step:
+    """The step of a run, compiled where it is to be.
 
     Args:
         xp: the namespace of the parameters.
         params: of the network.
         settings: of the run.
-        n: how many rows there are.
         scaled: whether there is a loss scale.
         asked: set where Ctrl-C is to end the run of several ranks.
     """
@@ -919,11 +923,11 @@ def _cause(
 
 
 def _largest(arrays: Sequence[Any]) -> float:
-    """The largest magnitude among floating arrays, a sparse matrix of scipy included; labels are not large."""
+    """The largest magnitude among floating arrays, sparse matrices of scipy and sources; labels are not large."""
     largest = 0.0
     for array in detached(*arrays):
-        numbers = array.data if is_sparse(array) else array
-        xp = namespace(numbers)
-        if is_floating(xp, numbers.dtype) and math.prod(numbers.shape):  # a sparse matrix may hold none
-            largest = max(largest, float(xp.max(numbers)), -float(xp.min(numbers)))
+        for part in (array,) if is_array(array) else held_numbers(array):
+            xp = namespace(part)
+            if is_floating(xp, part.dtype) and math.prod(part.shape):  # a sparse matrix may hold none
+                largest = max(largest, float(xp.max(part)), -float(xp.min(part)))
     return largest

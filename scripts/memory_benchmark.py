@@ -1,0 +1,267 @@
+"""Does training take more memory where there are more rows? An epoch from files of 20 MB and of 2 GB, of several kinds.
+
+    python scripts/memory_benchmark.py [--small 20] [--large 2000] [--only loop/zarr ...] [--save FILE.json]
+
+Each run has a process of its own. What counts is the peak of its anonymous memory, ``RssAnon`` of
+``/proc/self/status`` (Linux alone): its resident memory without the pages of files, which the system takes back when it
+likes. The growth from the small file to the large one is to be at most 200 MB. Files are made in a temporary folder,
+one after the other, and are deleted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from benchmark import machine
+
+import mlp_xp as mx
+from mlp_xp.train import in_blocks, train
+
+TARGET = 200.0  # MB
+WIDTH, CHUNK, GROUP = 784, 512, 2048  # numbers in a row; rows in a chunk, 1.6 MB, and in a group of Parquet
+MIXED = 8192  # rows that are shuffled together, 26 MB
+SIZES = (WIDTH, 32, 2)
+BATCH = 256
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+def parts(rows: int) -> Iterator[tuple[slice, Any]]:
+    """Rows of random numbers in float32, a group at a time."""
+    for low in range(0, rows, GROUP):
+        here = slice(low, min(low + GROUP, rows))
+        yield here, np.random.default_rng(low).random((here.stop - low, WIDTH), dtype=np.float32)
+
+
+def write_npy(path: Path, rows: int) -> None:
+    X = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, WIDTH))
+    for here, part in parts(rows):
+        X[here] = part
+    X.flush()
+
+
+def write_zarr(path: Path, rows: int) -> None:
+    import zarr
+
+    X = zarr.create_array(store=str(path), shape=(rows, WIDTH), chunks=(CHUNK, WIDTH), dtype="float32")
+    for here, part in parts(rows):
+        X[here] = part
+
+
+def write_hdf5(path: Path, rows: int) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        X = file.create_dataset("X", shape=(rows, WIDTH), chunks=(CHUNK, WIDTH), dtype="float32")
+        for here, part in parts(rows):
+            X[here] = part
+
+
+def arrow_table(part: Any) -> Any:
+    import pyarrow
+
+    return pyarrow.table({f"x{column}": part[:, column] for column in range(WIDTH)})
+
+
+def write_parquet(path: Path, rows: int) -> None:
+    from pyarrow import parquet
+
+    path.mkdir()
+    for here, part in parts(rows):
+        parquet.write_table(arrow_table(part), path / f"{here.start:09d}.parquet", use_dictionary=False)
+
+
+def write_csv(path: Path, rows: int) -> None:
+    """The target stands in the last column; a number takes some ten characters."""
+    from pyarrow import csv
+
+    with path.open("wb") as file:
+        for here, part in parts(rows):
+            table = arrow_table(part).append_column("y", [labels(part)])
+            csv.write_csv(table, file, csv.WriteOptions(include_header=here.start == 0))
+
+
+def labels(X: Any) -> Any:
+    return (X[:, 0] > 0.5).astype(np.int64)
+
+
+def open_zarr(path: Path) -> Any:
+    import zarr
+
+    return zarr.open_array(str(path), mode="r")
+
+
+def open_hdf5(path: Path) -> Any:
+    import h5py
+
+    return h5py.File(path)["X"]
+
+
+def open_parquet(path: Path) -> Any:
+    from mlp_xp.data import ParquetRows
+
+    return ParquetRows(path)
+
+
+class Batches:
+    """A CSV file as batches for ``train``, gone through once an epoch."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        import pandas as pd
+
+        for frame in pd.read_csv(self.path, chunksize=BATCH, dtype=np.float32):
+            yield np.ascontiguousarray(frame.iloc[:, :-1]), frame["y"].to_numpy().astype(np.int64)
+
+
+class Kind(NamedTuple):
+    """A kind of file: how it is written and opened, bytes of a row, and how many rows are read for one; 0 for one."""
+
+    write: Callable[[Path, int], None]
+    open: Callable[[Path], Any]
+    row: int = 4 * WIDTH
+    chunk: int = 0
+
+
+KINDS = {
+    "npy": Kind(write_npy, lambda path: np.load(path, mmap_mode="r")),
+    "zarr": Kind(write_zarr, open_zarr, chunk=CHUNK),
+    "hdf5": Kind(write_hdf5, open_hdf5, chunk=CHUNK),
+    "parquet": Kind(write_parquet, open_parquet, chunk=GROUP),
+    "csv": Kind(write_csv, Batches, row=11 * WIDTH),
+}
+
+
+# --- runs --------------------------------------------------------------------------------------------------------
+
+
+def loop(X: Any, kind: Kind, **options: Any) -> None:
+    params = mx.init_params(SIZES, dtype=np.float32)
+    if isinstance(X, Batches):
+        list(train(X, None, params, epochs=1))
+        return
+    n = X.shape[0]
+    learned = n - round(options.get("validation", 0.0) * n)
+    order = in_blocks(learned, kind.chunk, mixed=MIXED // kind.chunk) if kind.chunk else None
+    list(train(X, targets(n), params, epochs=1, batch_size=BATCH, order=order, **options))
+
+
+def estimator(X: Any, kind: Kind, **options: Any) -> None:
+    from mlp_xp.estimators import MLPClassifier
+
+    model = MLPClassifier(SIZES[1:-1], max_iter=1, batch_size=BATCH, check_gradients=False, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one epoch does not converge
+        if isinstance(X, Batches):
+            model.fit_batches(X, classes=[0, 1])
+        else:
+            model.fit(X, targets(X.shape[0]))
+
+
+def targets(n: int) -> Any:
+    return np.random.default_rng(0).integers(0, 2, n)
+
+
+WAYS: dict[str, tuple[Callable[..., None], dict[str, Any], tuple[str, ...]]] = {
+    "loop": (loop, {}, tuple(KINDS)),
+    "loop, a share held out": (loop, {"validation": 0.1}, ("npy", "zarr", "parquet")),
+    "estimator": (estimator, {}, ("npy", "csv")),
+    "estimator, early stopping": (estimator, {"early_stopping": True}, ("npy",)),
+}
+"""Way -> function, its options, and the kinds of files that it takes."""
+
+
+def anonymous() -> float:
+    """MB of this process that are no pages of files, now."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise OSError("/proc/self/status must say RssAnon, which Linux does")
+
+
+def measured(way: str, kind: str, path: Path) -> dict[str, float]:
+    """The peak of an epoch in this process, looked at each millisecond, in MB, and its seconds."""
+    function, options, _ = WAYS[way]
+    most, ended = [anonymous()], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.001):
+            most.append(max(most.pop(), anonymous()))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    began = time.perf_counter()
+    try:
+        function(KINDS[kind].open(path), KINDS[kind], **options)
+    finally:
+        ended.set()
+        watching.join()
+    return {"peak": most[0], "seconds": time.perf_counter() - began}
+
+
+def in_process(way: str, kind: str, path: Path) -> dict[str, float]:
+    """``measured`` in a process of its own."""
+    command = [sys.executable, __file__, "--run", way, kind, str(path)]
+    answer: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return answer
+
+
+def measure(small: float, large: float, only: list[str]) -> Iterator[dict[str, Any]]:
+    """A row for each way and kind of file, whose name is in ``only`` where that names any."""
+    for kind, each in KINDS.items():
+        ways = [way for way, (_, _, kinds) in WAYS.items() if kind in kinds and (not only or f"{way}/{kind}" in only)]
+        rows: dict[str, dict[str, Any]] = {way: {"way": way, "file": kind} for way in ways}
+        for size, megabytes in (("small", small), ("large", large)) if ways else ():
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, f"X.{kind}")
+                each.write(path, max(BATCH, round(megabytes * 1e6 / each.row)))
+                for way in ways:
+                    rows[way][size] = in_process(way, kind, path)
+        for row in rows.values():
+            row["growth"] = row["large"]["peak"] - row["small"]["peak"]
+            yield row
+
+
+def main() -> None:
+    """Measure, print, save; the exit status is 1 where memory grows by more than the target."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", type=float, default=20.0, metavar="MB")
+    parser.add_argument("--large", type=float, default=2000.0, metavar="MB")
+    parser.add_argument("--only", nargs="+", default=[], metavar="WAY/FILE", help="such as 'loop/zarr'")
+    parser.add_argument("--save", type=Path, metavar="FILE.json", help="write the results and what machine it was")
+    parser.add_argument("--run", nargs=3, metavar=("WAY", "FILE", "PATH"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.run:
+        way, kind, path = arguments.run
+        print(json.dumps(measured(way, kind, Path(path))))
+        return
+    results: dict[str, Any] = {
+        "machine": machine(), "small": arguments.small, "large": arguments.large, "target": TARGET, "runs": [],
+    }  # fmt: skip
+    print(f"peak without pages of files, MB: {arguments.small:g} MB | {arguments.large:g} MB | growth | seconds")
+    for row in measure(arguments.small, arguments.large, arguments.only):
+        results["runs"].append(row)
+        small, large = row["small"], row["large"]
+        numbers = f"{small['peak']:6.0f} | {large['peak']:6.0f} | {row['growth']:6.0f} | {large['seconds']:6.1f}"
+        print(f"{row['way']:26} {row['file']:8} {numbers}", flush=True)
+    if arguments.save:
+        arguments.save.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    sys.exit(any(row["growth"] > TARGET for row in results["runs"]))
+
+
+if __name__ == "__main__":
+    main()
