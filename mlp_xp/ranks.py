@@ -13,14 +13,16 @@ ranks: all that is known of an engine is ``Ranks(rank, size, total)``. The engin
 Next: ``train`` sums the gradients of a step, and decides by sums what all ranks have to decide alike.
 """
 
-import hashlib
+import itertools
 import math
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
+from mlp_xp._lib.arguments import described
 from mlp_xp._lib.namespace import device_kwargs, namespace, to_host
 from mlp_xp._lib.typing import Array
 
@@ -116,30 +118,83 @@ def each_of(ranks: Ranks, like: Array, value: float) -> list[float]:
     return sums_of(ranks, like, *(value if rank == ranks.rank else 0.0 for rank in range(ranks.size)))
 
 
-def together(ranks: Ranks, like: Array, call: Callable[[], _Made]) -> _Made:
-    """What ``call()`` returns. Where it raises on one rank all ranks raise: none waits for one that is gone.
+class RankFailed(RuntimeError):
+    """Another rank has raised, and this one, which has not, ends with it."""
+
+
+@contextmanager
+def together(ranks: Ranks, like: Array) -> Iterator[None]:
+    """Where the body raises on one rank all ranks raise: none waits for one that is gone.
+
+    Of the functions that sum over the ranks the body calls ``gathered`` alone, equally often on each rank.
 
     Args:
         ranks: of which this process is one.
         like: see ``sums_of``.
-        call: which sums nothing over the ranks.
 
     Raises:
-        RuntimeError: another rank has raised, and this one has not.
+        RankFailed: another rank has raised, and this one has not.
     """
     if ranks.size == 1:
-        return call()
-    made, raised = None, None
+        yield
+        return
     try:
-        made = call()
-    except Exception as error:
-        raised = error
-    failed = [rank for rank, value in enumerate(each_of(ranks, like, float(raised is not None))) if value]
-    if raised is not None:
-        raise raised
+        yield
+    except RankFailed:
+        raise
+    except BaseException:
+        each_of(ranks, like, -1.0)  # the others wait in ``gathered``, or at the end
+        raise
+    _refuse_failed(each_of(ranks, like, 0.0))
+
+
+def gathered(ranks: Ranks, like: Array, value: _Made) -> list[_Made]:
+    """What each rank gave, in their order: anything that can be pickled.
+
+    Raises:
+        RankFailed: another rank has raised inside of ``together``.
+    """
+    if ranks.size == 1:
+        return [value]
+    own = pickle.dumps(value)
+    lengths = [int(length) for length in _refuse_failed(each_of(ranks, like, float(len(own))))]
+    ends = list(itertools.accumulate(lengths))
+    low = ends[ranks.rank] - len(own)
+    whole = bytes(map(int, sums_of(ranks, like, *(0,) * low, *own, *(0,) * (ends[-1] - low - len(own)))))
+    return [pickle.loads(whole[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
+
+
+def _refuse_failed(lengths: list[float]) -> list[float]:
+    """``lengths``. Raise where one is negative, which says that its rank has raised."""
+    failed = [str(rank) for rank, length in enumerate(lengths) if length < 0]
     if failed:
-        raise RuntimeError(f"rank {', '.join(map(str, failed))} has failed: what it raised says why")
-    return cast(_Made, made)
+        raise RankFailed(f"rank {', '.join(failed)} has failed: what it raised says why")
+    return lengths
+
+
+def by_gathering(ranks: Ranks, like: Array) -> Ranks:
+    """``ranks`` whose ``total`` may be called inside of ``together``: the arrays go over the host."""
+    if ranks.size == 1:
+        return ranks
+    xp = namespace(like)
+
+    def total(arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        each = gathered(ranks, like, [to_host(array) for array in arrays])
+        return tuple([xp.asarray(sum(parts), **device_kwargs(like)) for parts in zip(*each, strict=True)])
+
+    return ranks._replace(total=total)
+
+
+def check_ranks(ranks: Any) -> Ranks:
+    """``ranks``, or the one there is. Raise for anything else."""
+    if ranks is None:
+        return ALONE
+    if not isinstance(ranks, Ranks):
+        raise TypeError(f"ranks must be Ranks, as mlp_xp.ranks.torch_ranks makes them, got {described(ranks)}")
+    if not isinstance(ranks.rank, int):
+        expected = "those of processes; devices of JAX take compile=split(mesh) in their place"
+        raise TypeError(f"ranks must be {expected}, got {described(ranks.rank)} as the number of a rank")
+    return ranks
 
 
 @contextmanager
@@ -167,12 +222,9 @@ def interrupts_into(asked: threading.Event, ranks: Ranks) -> Iterator[None]:
 
 def check_alike(ranks: Ranks, like: Array, what: str, value: str) -> None:
     """Raise ValueError on all ranks unless ``value`` is the same on all; ``what`` names it for the message."""
-    if ranks.size == 1:
-        return
-    digest = int.from_bytes(hashlib.sha256(value.encode()).digest()[:6])  # below 2^53, so exact in a sum
-    found = each_of(ranks, like, float(digest))
-    if len(set(found)) > 1:
-        other = next(rank for rank, each in enumerate(found) if each != found[0])
+    found = gathered(ranks, like, value)
+    other = next((rank for rank, each in enumerate(found) if each != found[0]), None)
+    if other is not None:
         raise ValueError(f"{what} must be the same on all ranks, those of rank {other} are not those of rank 0")
 
 

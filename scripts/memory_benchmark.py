@@ -151,7 +151,7 @@ KINDS = {
 
 
 def loop(X: Any, kind: Kind, **options: Any) -> None:
-    params = mx.init_params(SIZES, xp=np, dtype=np.float32)
+    params = mx.init_params(SIZES, dtype=np.float32)
     if isinstance(X, Batches):
         list(train(X, None, params, epochs=1))
         return

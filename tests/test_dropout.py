@@ -1,4 +1,7 @@
-"""Dropout masks: equal on every backend, of the right rate and scale, shared by forward and backward, uncorrelated."""
+"""Dropout masks: equal on every backend, of the right rate and scale, shared by forward and backward, uncorrelated.
+
+Rows far down a batch are reached by ``first``: no array here is large.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import numpy as np
 import pytest
 import textbook
 from marks import EAGER
+from scipy.stats import chi2
 
 import mlp_xp as mx
 from mlp_xp import dropout
@@ -138,8 +142,150 @@ def test_random_numbers_are_uniform_and_those_of_a_part_of_the_batch_are_a_part(
     np.testing.assert_array_equal(host(part), ours[30:])
     other = host(dropout.uniform(xp, (40, 50), seed, 1, like))
     assert abs(np.sum((ours - 0.5) * (other - 0.5)) * 12 / np.sqrt(ours.size)) < Z_SCORE
+    assert np.all(host(dropout.uniform(xp, (40, 50), seed, 2**15 - 1, like)) < 1.0)
     with pytest.raises(ValueError, match=r"^stream must be at most 32767, got 32768$"):
         dropout.uniform(xp, (2, 2), seed, 2**15, like)
+
+
+# --- rows beyond 2^31 entries --------------------------------------------------------------------------------------
+
+# widths, and how many rows have fewer than 2^31 entries: 2^31 is no multiple of 3, and one of the others
+HEIGHTS = {1: 2**31 - 1, 3: 715_827_882, 64: 33_554_431, 131_072: 16_383}
+LAST_ROW = 2**31 - 1
+
+
+def chosen(columns):
+    return sorted({0, columns // 3, columns // 2, columns - 1})
+
+
+def far_rows():
+    """Widths, and numbers of rows before four that are the last of one block and the first of the next."""
+    for columns, height in HEIGHTS.items():
+        last = LAST_ROW // height
+        starts = {min(block * height - 2, LAST_ROW - 3) for block in (1, 2, last // 2 + 1, last)}
+        yield from ((columns, before) for before in sorted(starts | {LAST_ROW - 3}))
+
+
+@pytest.mark.parametrize(("columns", "before"), tuple(far_rows()))
+def test_rows_beyond_2_31_entries_have_the_numbers_that_unbounded_ints_give(xp, put, host, columns, before):
+    like, seed, stream = put(np.zeros(1)), 5, 3
+    bits = np.asarray(
+        [textbook.random_bits(before + i, columns, chosen(columns), seed, 2**15 + stream) for i in range(4)]
+    )
+    for first in (before, put(before, xp.int32)):
+        ours = host(dropout.uniform(xp, (4, columns), seed, stream, like, first))
+        np.testing.assert_array_equal(ours[:, chosen(columns)], bits / 2**31)
+    drawn = [textbook.random_bits(before + i, columns, chosen(columns), seed, 2) for i in range(4)]
+    expected = np.where(np.asarray(drawn) < 0.25 * 2**31, 0.0, 1 / 0.75)
+    for first in (before, put(before, xp.int32)):
+        ours = host(dropout_mask(xp, (4, columns), 0.25, put(seed, xp.int32), 2, like, first))
+        np.testing.assert_allclose(ours[:, chosen(columns)], expected, rtol=4e-16)
+
+
+def compiled(backend, function):
+    if backend == "jax":
+        import jax
+
+        return jax.jit(function)
+    import torch
+
+    return torch.compile(function, fullgraph=True, backend="aot_eager")
+
+
+@pytest.mark.only("torch", "jax")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Dynamo detected a call to a `functools.lru_cache`")
+def test_compiled_the_rows_before_are_an_argument_and_may_be_any_number(xp, put, host, backend):
+    like = put(np.zeros(1))
+    one = compiled(backend, lambda seed, first: dropout.uniform(xp, (4, 64), seed, 1, like, first))
+    for before in (0, 5, HEIGHTS[64] - 2, 3 * HEIGHTS[64] - 2, LAST_ROW - 3):
+        bits = [textbook.random_bits(before + i, 64, range(64), 9, 2**15 + 1) for i in range(4)]
+        np.testing.assert_array_equal(host(one(put(9, xp.int32), put(before, xp.int32))), np.asarray(bits) / 2**31)
+
+
+@EAGER
+@pytest.mark.parametrize("block", [1, 63])
+def test_a_batch_cut_in_parts_has_the_mask_of_the_whole_across_the_limit(xp, put, host, block):
+    like, before = put(np.zeros(1)), block * HEIGHTS[64] - 5
+
+    def part(rows, first):
+        return host(dropout_mask(xp, (rows, 64), 0.5, 3, 1, like, first))
+
+    whole = part(10, put(before, xp.int32))
+    for cuts in ((5, 5), (3, 7), (6, 4), (1, 4, 1, 4)):
+        starts = [before + int(start) for start in np.cumsum((0, *cuts[:-1]))]
+        for firsts in (starts, [put(start, xp.int32) for start in starts]):
+            parts = [part(rows, first) for rows, first in zip(cuts, firsts, strict=True)]
+            np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@EAGER
+def test_far_rows_repeat_no_others_and_are_uniform(xp, put, host):
+    """Each block begins at position 0 again: without keys of its own it would repeat the first."""
+    like, shape = put(np.zeros(1)), (200, 64)
+    starts = [block * HEIGHTS[64] for block in (0, 1, 2, 3, 32, 62, 63)]
+    drawn = {start: host(dropout.uniform(xp, shape, 5, 0, like, start)) for start in starts}
+    drawn |= {seed: host(dropout.uniform(xp, shape, seed, 0, like)) for seed in (4, 6)}
+    drawn |= {"layer": host(dropout.uniform(xp, shape, 5, 1, like))}
+    cells, scores = np.prod(shape) / 64, {}
+    for name, numbers in drawn.items():
+        scores[name] = np.sum((np.histogram(numbers, bins=64, range=(0, 1))[0] - cells) ** 2 / cells)
+        for other in list(drawn)[: list(drawn).index(name)]:
+            pairs = np.histogram2d(numbers.ravel(), drawn[other].ravel(), bins=8, range=[(0, 1), (0, 1)])[0]
+            scores[name, other] = np.sum((pairs - cells) ** 2 / cells)
+    for name, score in scores.items():
+        assert score < chi2.isf(1e-5, 63), name
+
+
+@pytest.mark.only("numpy")
+def test_no_two_blocks_of_rows_have_equal_keys():
+    blocks = np.concatenate([np.arange(2**16), LAST_ROW - np.arange(2**16)]).astype(np.int32)
+    for keys in ((0, 0), (0xFFFF, 0xFFFF), (0x1234, 0xABCD)):
+        low, high = dropout._keys_of_block(keys, blocks)
+        assert (low[0], high[0]) == keys
+        assert (min(low.min(), high.min()), max(low.max(), high.max())) == (0, 0xFFFF)
+        assert np.unique(low * 2**16 + high.astype(np.int64)).size == blocks.size
+
+
+@EAGER
+def test_a_batch_has_at_most_2_31_rows_of_fewer_than_2_31_columns(xp, put, host):
+    like = put(np.zeros(1))
+    for draw in (
+        lambda shape, first: dropout_mask(xp, shape, 0.5, 3, 1, like, first),
+        lambda shape, first: dropout.uniform(xp, shape, 3, 1, like, first),
+    ):
+        assert host(draw((2, 3), LAST_ROW - 1)).shape == (2, 3)
+        assert host(draw((1, 1), LAST_ROW)).shape == (1, 1)
+        assert host(draw((2, 0), None)).shape == (2, 0)
+        words = r"^dropout and uniform reach 2\^31 rows of fewer than 2\^31 columns, got shape "
+        with pytest.raises(ValueError, match=words + r"\(2, 3\) after 2147483647 rows$"):
+            draw((2, 3), LAST_ROW)
+        with pytest.raises(ValueError, match=words + r"\(1, 2147483648\)$"):
+            draw((1, 2**31), None)
+        with pytest.raises(ValueError, match=r"^first must be at least 0, got -1$"):
+            draw((2, 3), -1)
+
+
+def positions_of(bits, keys):
+    """The two positions below 2^32 whose 31 bits these are: the rounds of the network, the last one first."""
+    for low in (0, 1):
+        left, right = bits >> 15, (bits << 1 & 0xFFFF) + low
+        for turn, multiplier in reversed(tuple(enumerate((0x6A1D, 0x4E35, 0x59B5, 0x7A6B)))):
+            product = (left ^ keys[turn % 2]) * multiplier
+            left, right = right ^ ((product ^ (product >> 15)) & 0xFFFF), left
+        yield right * 2**16 + left
+
+
+@EAGER
+@pytest.mark.parametrize("rate", [1 - 2**-31, 1 - 2**-33, np.nextafter(1, 0)])
+def test_a_rate_next_to_1_keeps_one_unit_in_2_31(xp, put, host, rate):
+    """The one of the largest number; a limit of 2^31, to which these rates round, would not fit in int32."""
+    seed, layer = 2, 1
+    keys = textbook.scramble(seed, 0, (0x3C6E + layer, 0x1F83))
+    for bits, kept in ((2**31 - 1, True), (2**31 - 2, False)):
+        position = min(positions_of(bits, keys))  # of a matrix of one column: the number of the row
+        assert textbook.random_bits(position, 1, [0], seed, layer) == [bits]
+        ours = host(dropout_mask(xp, (1, 1), rate, seed, layer, put(np.zeros(1)), position))
+        assert ours == (1 / (1 - rate) if kept else 0.0)
 
 
 def test_a_seed_may_be_an_array(xp, put, host):

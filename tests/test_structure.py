@@ -181,7 +181,7 @@ def test_a_function_that_is_called_once_with_many_arguments_is_found():
 
 def test_the_ways_of_data_function_and_rate_are_measured():
     found = structure.measure(PACKAGE)
-    assert 20 < found["X"]["calls"] < 250
+    assert 20 < found["X"]["calls"] < 300
     assert 3 < found["X"]["files"] <= found["X"]["changes"] < found["X"]["calls"]
     assert found["f"]["files"] > 5  # all of them in gradcheck and _lib
     assert ["optim.py", "lr"] in [list(each) for each in found["lr"]["way"]]

@@ -9,7 +9,7 @@ Source: Squire and Trapp, Using complex variables to estimate derivatives of rea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -81,21 +81,32 @@ def one_hot(y: Array, k: int) -> Array:
     return targets
 
 
-def dropout_mask(rows: int, columns: int, rate: float, seed: int, layer: int) -> Array:
-    """The mask, computed with Python's unbounded ints: a Feistel network of four rounds on two 16-bit halves, twice."""
+def scramble(left: int, right: int, keys: tuple[int, int]) -> tuple[int, int]:
+    """A Feistel network of four rounds on two 16-bit halves."""
+    for turn, multiplier in enumerate((0x6A1D, 0x4E35, 0x59B5, 0x7A6B)):
+        product = (right ^ keys[turn % 2]) * multiplier
+        left, right = right, left ^ ((product ^ (product >> 15)) % 2**16)
+    return left, right
 
-    def scramble(left: int, right: int, keys: tuple[int, int]) -> tuple[int, int]:
-        for turn, multiplier in enumerate((0x6A1D, 0x4E35, 0x59B5, 0x7A6B)):
-            product = (right ^ keys[turn % 2]) * multiplier
-            left, right = right, left ^ ((product ^ (product >> 15)) % 2**16)
-        return left, right
 
-    keys = scramble(seed % 2**16, seed // 2**16, ((0x3C6E + layer) % 2**16, 0x1F83))
-    mask = np.empty(rows * columns)
-    for position in range(rows * columns):
-        left, right = scramble(position % 2**16, position // 2**16, keys)
-        mask[position] = 0.0 if left * 2**15 + right // 2 < rate * 2**31 else 1.0 / (1.0 - rate)
-    return mask.reshape(rows, columns)
+def random_bits(row: int, columns: int, chosen: Iterable[int], seed: int, number: int) -> list[int]:
+    """31 random bits for each of the ``chosen`` columns of a row, computed with Python's unbounded ints.
+
+    ``number`` is that of a layer, or 2^15 more than that of a stream.
+    """
+    height = -(-(2**31) // columns) - 1  # the rows of a block: as many as have fewer than 2^31 entries
+    block, start = row // height, row % height * columns
+    keys = scramble(seed % 2**16, seed // 2**16, ((0x3C6E + number) % 2**16, 0x1F83))
+    moved, still = (scramble(each % 2**16, each // 2**16, keys) for each in (block, 0))
+    keys = keys[0] ^ moved[0] ^ still[0], keys[1] ^ moved[1] ^ still[1]
+    halves = [scramble((start + column) % 2**16, (start + column) // 2**16, keys) for column in chosen]
+    return [left * 2**15 + right // 2 for left, right in halves]
+
+
+def dropout_mask(rows: int, columns: int, rate: float, seed: int, layer: int, first: int = 0) -> Array:
+    """The mask of the rows after ``first`` others, computed with Python's unbounded ints."""
+    bits = [random_bits(first + row, columns, range(columns), seed, layer) for row in range(rows)]
+    return np.asarray([[0.0 if b < rate * 2**31 else 1.0 / (1.0 - rate) for b in row] for row in bits])
 
 
 def logits(X: Array, *params: Array, activation: Any = "sigmoid", masks: Any = None) -> Array:

@@ -37,6 +37,7 @@ from mlp_xp.estimators.data import (
     check_X_y,
     gathered,
     host,
+    is_device_array,
     put_numbers,
     split,
 )
@@ -44,12 +45,14 @@ from mlp_xp.estimators.folds import check_folds, dealt, in_folds
 from mlp_xp.estimators.network import Network
 from mlp_xp.estimators.reporting import NOT_FINITE, reporting
 from mlp_xp.estimators.scaling import learned_from
-from mlp_xp.estimators.settings import configuration, settings_of, usual_settings
+from mlp_xp.estimators.settings import configuration, of_rank, settings_of, usual_settings
 from mlp_xp.gradcheck import Report
 from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import predict
 from mlp_xp.ops import activations_of
 from mlp_xp.parameters import FULL_BATCH
+from mlp_xp.ranks import ALONE, Ranks, by_gathering, check_alike, check_ranks, each_of, sums_of, together
+from mlp_xp.ranks import gathered as gathered_from
 from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, Stream, run
 from mlp_xp.train.dataset import all_finite, taken, targets_of
 from mlp_xp.train.epoch import ensemble_size
@@ -69,6 +72,7 @@ class Call(NamedTuple):
     """The options of a call of ``fit``; ``incremental``: of ``partial_fit``; ``batched``: of ``fit_batches``.
 
     classes: all classes that may come in the batches, where they were named.
+    ranks: the processes that learn together.
     """
 
     callbacks: tuple[Callable[[Epoch], object], ...] = ()
@@ -77,6 +81,7 @@ class Call(NamedTuple):
     incremental: bool = False
     batched: bool = False
     classes: Any = None
+    ranks: Ranks = ALONE
 
 
 class Encoded(NamedTuple):
@@ -112,7 +117,7 @@ class BaseMLP(Network):
     @with_callbacks
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None, callbacks: Any = (),
-        checkpoint: Any = None, resume: bool = False,
+        checkpoint: Any = None, resume: bool = False, ranks: Ranks | None = None,
     ) -> Self:  # fmt: skip
         """Learn from ``X`` and ``y``.
 
@@ -134,33 +139,39 @@ class BaseMLP(Network):
             File that holds the state of training, written anew after every epoch.
         resume : bool, default=False
             Continue from that file; the result is that of a fit that never stopped.
+        ranks : mlp_xp.ranks.Ranks, default=None
+            The processes that learn one network together, each from rows of its own: ``X``, ``y``, ``sample_weight``
+            and ``eval_set`` are those of this one. ``batch_size`` is what all take in a step together.
 
         Returns
         -------
         self : object
-            The fitted estimator.
+            The fitted estimator, equal on all ranks.
         """
         call = Call(check_callables("callbacks", callbacks), checkpoint, check_flag("resume", resume))
+        call = call._replace(ranks=check_ranks(ranks))
         return self._fit(X, y, sample_weight, eval_set, call)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, eval_set: Any, call: Call) -> Self:
         """``fit``, or ``partial_fit``, which is one epoch more, or ``fit_batches``, where X is the batches."""
-        self._validate_params()
-        eval_set = None if eval_set is None else check_pair(eval_set)
-        self._check_options(eval_set, call)
         first = not hasattr(self, "coefs_") or not (self.warm_start or call.incremental)
-        random, before = check_random_state(self.random_state), dict(vars(self))
-        self.n_iter_ = 0
+        before, like = dict(vars(self)), cast(Array, X if is_device_array(X) else np.zeros(1))
         try:
-            data: Dataset | Stream
-            held_out: HeldOut
-            if call.batched:
-                data, held_out, place = self._prepare_batches(X, eval_set, call, first, random)
-            else:
-                data, held_out, place = self._prepare(X, y, sample_weight, eval_set, call, first, random)
-            if self.check_gradients:
-                few = self._batch(*data.first(), in_first=True) if isinstance(data, Stream) else data
-                self._check_gradients(few, place)
+            with together(call.ranks, like):
+                self._validate_params()
+                eval_set = None if eval_set is None else check_pair(eval_set)
+                self._check_options(eval_set, call)
+                random = _random(self.random_state, call.ranks, like)
+                self.n_iter_ = 0
+                data: Dataset | Stream
+                held_out: HeldOut
+                if call.batched:
+                    data, held_out, place = self._prepare_batches(X, eval_set, call, first, random)
+                else:
+                    data, held_out, place = self._prepare(X, y, sample_weight, eval_set, call, first, random)
+                if self.check_gradients:
+                    few = self._batch(*data.first(), in_first=True) if isinstance(data, Stream) else data
+                    self._check_gradients(few, place)
             if self.solver in FULL_BATCH and isinstance(data, Dataset):
                 with reporting(self, data.X, data.y, epochs=0):
                     full_batch.learn(self, data, place, call.callbacks)
@@ -170,7 +181,9 @@ class BaseMLP(Network):
             if not all_finite(place.xp, *self._params()):
                 raise ValueError(NOT_FINITE)
         except BaseException:
-            if not self.n_iter_:  # new classes beside weights that learned nothing of them would answer wrongly
+            if not getattr(
+                self, "n_iter_", 0
+            ):  # new classes beside weights that learned nothing of them would answer wrongly
                 self.__dict__ = before
             raise
         return self
@@ -181,8 +194,11 @@ class BaseMLP(Network):
         """The rows to learn from, those that are held out, and where they are; in a first fit also initial values."""
         X, y = check_X_y(self, X, y, first, self._inputs_of("partial_fit" if call.incremental else "fit"))
         weight = None if sample_weight is None else check_weight(sample_weight, X.shape[0])
-        place = _place_of(X)
-        encoded = self._encode(y, place, anew=first and not call.incremental)
+        place, ranks, anew = _place_of(X), call.ranks, first and not call.incremental
+        if anew:
+            self._know_all(y, ranks, place)
+        encoded = self._encode(y, place, anew=anew)
+        check_alike(ranks, place.put(np.zeros(1)), "features and targets", f"{X.shape[1]}, {encoded.outputs}")
         if first:
             self._initialize(place, X.shape[1], encoded.outputs, random)
         else:
@@ -194,14 +210,14 @@ class BaseMLP(Network):
         if eval_set is not None:
             held_out = self._eval_data(eval_set, place)
         elif self.early_stopping and self.solver not in FULL_BATCH and not self.folds:
-            data, held_out = split(data, self.validation_fraction, strata, random)
+            data, held_out = split(data, self.validation_fraction, strata, of_rank(random, ranks))
         on_disk = is_source(X)
         if (self.standardise or self._computes_in) and not on_disk:  # which make other numbers of the rows
             data, held_out = gathered(data, place), held_out and gathered(held_out, place)
         if first and self.standardise:
             parts = _in_datasets(data, place) if on_disk else [data]
             with np.errstate(over="ignore", invalid="ignore"):  # what overflows has a sentence
-                self.scaling_ = learned_from(parts, self._scales_y(), together=self.standardise == "together")
+                self.scaling_ = learned_from(parts, self._scales_y(), self.standardise == "together", ranks)
         if self.scaling_:
             data, held_out = self.scaling_.dataset(data), held_out and self.scaling_.dataset(held_out)
         if self._computes_in and self.solver not in FULL_BATCH:
@@ -237,7 +253,7 @@ class BaseMLP(Network):
         held_out = None if eval_set is None else self._eval_data(eval_set, place)
         if first and self.standardise:
             with np.errstate(over="ignore", invalid="ignore"):
-                self.scaling_ = learned_from(stream.begin(), self._scales_y(), together=self.standardise == "together")
+                self.scaling_ = learned_from(stream.begin(), self._scales_y(), self.standardise == "together", ALONE)
         return stream, self.scaling_.dataset(held_out) if self.scaling_ and held_out else held_out, place
 
     def _batch(self, X: Any, y: Any, sample_weight: Any, in_first: bool) -> Dataset:
@@ -266,6 +282,11 @@ class BaseMLP(Network):
                 raise ValueError(f"{name} needs a stochastic solver: {reason}")
         if self.max_norm is not None and self.solver in FULL_BATCH:
             raise ValueError(f"max_norm needs a stochastic solver: {self.solver} minimises without constraints")
+        if call.ranks.size > 1 and (self.solver in FULL_BATCH or self.folds):
+            what = "folds=False" if self.folds else f"a stochastic solver, got {self.solver}"
+            raise ValueError(f"ranks need {what}: each has rows of its own")
+        if call.ranks.size > 1 and getattr(self, "class_weight", None) == "balanced":
+            cast(Any, self)._refuse_balanced("fit with ranks")
         if self.folds:
             check_folds(self, eval_set, "fit_batches" if call.batched else "partial_fit" if call.incremental else "fit")
         if self.ensemble > 1 and self.solver in FULL_BATCH:
@@ -330,17 +351,17 @@ class BaseMLP(Network):
         targets = self._encode(y, place, anew=False, held_out=True).targets
         return Dataset(X, put_numbers("y of eval_set", targets, place))
 
-    def _score_on(self, held_out: Dataset | Sequence[Dataset]) -> Any:
-        """``Settings.score`` for these rows."""
+    def _score_on(self, held_out: Dataset | Sequence[Dataset], ranks: Ranks) -> Any:
+        """``Settings.score`` for these rows, and those of the other ranks."""
         if self.scoring == "loss":
             return "loss"
         if not isinstance(held_out, Dataset):
-            return tuple(map(self._score_on, held_out))
+            return tuple([self._score_on(each, ranks) for each in held_out])
         if self.scoring is not None:  # a scorer takes arrays
             held_out = gathered(held_out, placement_of(self.coefs_[0]))
-        return partial(self._validation_score, held_out)
+        return partial(self._validation_score, held_out, by_gathering(ranks, self.coefs_[0]))
 
-    def _validation_score(self, held_out: Dataset, params: Params) -> float:
+    def _validation_score(self, held_out: Dataset, ranks: Ranks, params: Params) -> float:
         """The score of these parameters on the validation rows."""
         if self.scoring is not None:
             judged = copy(self)
@@ -356,7 +377,7 @@ class BaseMLP(Network):
         xp, options = namespace(params[0]), {"activation": self.activation, "criterion": self._criterion()}
         parts = (batch.X for batch in taken(xp, held_out, params[0], parts_of(held_out)))
         outputs = [predict(in_dtype(xp, X, params[0].dtype), *params, **cast(Any, options)) for X in parts]
-        return self._score_of(*targets_of(xp, held_out, params[0]), xp.concat(outputs, axis=0))
+        return self._score_of(*targets_of(xp, held_out, params[0]), xp.concat(outputs, axis=0), ranks)
 
     def _check_gradients(self, data: Dataset, place: Placement) -> None:
         """Check the gradients on a few rows, and raise where they are wrong."""
@@ -378,24 +399,27 @@ class BaseMLP(Network):
         X, y = (data.batches, None) if isinstance(data, Stream) else (data.X, data.y)
         if isinstance(data, Dataset) and hasattr(self, "_skl_callbacks"):  # which hear of the rows to learn from alone
             X, y, *_ = gathered(data, placement_of(self.coefs_[0]))
-        n = None if isinstance(data, Stream) else rows_in(data)
-        settings = settings_of(self, n, random, call.incremental)._replace(callbacks=call.callbacks)
+        ranks, like = call.ranks, self.coefs_[0]
+        counts = [0] if isinstance(data, Stream) else [int(n) for n in each_of(ranks, like, data.n)]
+        settings = settings_of(self, counts, random, call.incremental, ranks)._replace(callbacks=call.callbacks)
         if held_out is not None:
-            settings = settings._replace(score=self._score_on(held_out))
+            settings = settings._replace(score=self._score_on(held_out, ranks))
         if call.checkpoint is not None:
             learned = () if isinstance(data, Stream) else (data,)
             # of folds, the weights say them
             judged = (held_out._replace(weight=None),) if isinstance(held_out, Dataset) else ()
-            start, settings = self._with_checkpoint(start, settings, (*learned, *judged), call)
-        watched = self.progress or hasattr(self, "_skl_callbacks")
+            with together(ranks, like):
+                start, settings = self._with_checkpoint(start, settings, (*learned, *judged), call)
+        watched = (self.progress and ranks.rank == 0) or hasattr(self, "_skl_callbacks")
         epochs = 1 if call.incremental else settings.epochs
         reports = reporting(self, X, y, epochs) if watched else nullcontext()
         try:
             # a loss that is not finite is one sentence of the loop's
             with np.errstate(over="ignore", invalid="ignore"), reports as report:
                 for epoch in run(data, held_out, start, settings):
-                    finished = self._record(epoch, rows_in(data))
-                    if (report and report(epoch, finished)) or finished or call.incremental:
+                    finished = self._record(epoch, rows_in(data) if isinstance(data, Stream) else sum(counts))
+                    stops = bool(report and report(epoch, finished))
+                    if any(sums_of(ranks, like, float(stops))) or finished or call.incremental:
                         break
                     if self.n_iter_ == self.max_iter:
                         reached = f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached"
@@ -425,8 +449,10 @@ class BaseMLP(Network):
         self, start: Params | Epoch, settings: Settings, data: Sequence[Dataset], call: Call
     ) -> tuple[Params | Epoch, Settings]:
         """Start and settings of a run that writes its state to a file; with ``resume`` the start is read from there."""
-        config = configuration(self, settings, data)
-        settings = settings._replace(callbacks=(checkpoint.saver(call.checkpoint, config), *settings.callbacks))
+        fingerprints = gathered_from(call.ranks, self.coefs_[0], checkpoint.fingerprint(*data))
+        config = configuration(self, settings, " ".join(fingerprints))
+        if call.ranks.rank == 0:
+            settings = settings._replace(callbacks=(checkpoint.saver(call.checkpoint, config), *settings.callbacks))
         if not call.resume:
             return start, settings
         usual = {"settings": usual_settings(self)}
@@ -463,6 +489,9 @@ class BaseMLP(Network):
             classes: all that may come, where they were named.
         """
 
+    def _know_all(self, y: Any, ranks: Ranks, place: Placement) -> None:
+        """As ``_know_batches``, of all rows: ``y`` and those of the other ranks."""
+
     def _scales_y(self) -> bool:
         """Whether ``standardise`` is of y too."""
         return False
@@ -472,8 +501,16 @@ class BaseMLP(Network):
         """Encoded targets as ``y`` had them."""
 
     @abstractmethod
-    def _score_of(self, y: Array, weight: Array | None, outputs: Array) -> float:
+    def _score_of(self, y: Array, weight: Array | None, outputs: Array, ranks: Ranks) -> float:
         """The score of what the network predicts for validation rows with these targets, computed where they are."""
+
+
+def _random(random_state: Any, ranks: Ranks, like: Array) -> Any:
+    """scikit-learn's random numbers of ``random_state``; where that is no number, rank 0 begins those of all ranks."""
+    random = check_random_state(random_state)
+    if ranks.size == 1 or isinstance(random_state, Integral):
+        return random
+    return np.random.RandomState(gathered_from(ranks, like, int(random.randint(2**31 - 1)))[0])
 
 
 def _place_of(X: Any) -> Placement:

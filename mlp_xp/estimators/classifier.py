@@ -1,7 +1,9 @@
 """``MLPClassifier``: scikit-learn's, on any array."""
 
+from functools import reduce
 from typing import Any, Self
 
+import numpy as np  # on the host
 from array_api_compat import is_numpy_array
 from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -21,6 +23,7 @@ from mlp_xp.estimators.targets import Known
 from mlp_xp.metrics import accuracy
 from mlp_xp.mlp import forward
 from mlp_xp.parameters import ClassifierParameters
+from mlp_xp.ranks import Ranks, check_ranks, gathered
 from mlp_xp.train import Stream
 from mlp_xp.train.stream import of_batch
 
@@ -92,7 +95,9 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
 
     @available_if(solver_is_stochastic)
     @with_callbacks
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None, ranks: Ranks | None = None
+    ) -> Self:
         """Learn from ``X`` and ``y`` for one epoch more.
 
         Parameters
@@ -105,6 +110,8 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
             The weight of each sample; None weighs all alike.
         classes : array-like of shape (n_classes,), default=None
             All classes that may come; the first call needs them. Of probabilities they name the columns.
+        ranks : mlp_xp.ranks.Ranks, default=None
+            As in ``fit``.
 
         Returns
         -------
@@ -120,7 +127,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
             self._know(targets.known_from(y, classes))
         elif classes is not None:
             targets.check_classes(classes, self._known())
-        return self._fit(X, y, sample_weight, None, Call(incremental=True))
+        return self._fit(X, y, sample_weight, None, Call(incremental=True, ranks=check_ranks(ranks)))
 
     @with_callbacks
     def fit_batches(
@@ -262,10 +269,12 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
                     found = targets.known_together(found, targets.known_from(host(each)))
         self._know(found if classes is None else targets.known_from(y, classes))
 
+    def _know_all(self, y: Any, ranks: Ranks, place: Placement) -> None:
+        each = gathered(ranks, place.put(np.zeros(1)), targets.known_from(y))
+        self._know(reduce(targets.known_together, each))
+
     def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False, whole: bool = True) -> Encoded:
-        if anew:
-            self._know(targets.known_from(y))
-        else:
+        if not anew:
             targets.check_fits(y, self._known(), all_classes=self.warm_start and whole and not held_out)
         known = self._known()
         self.classes_ = targets.placed(known.classes, place.xp, place.device)
@@ -289,9 +298,9 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         label = targets.named(targets.chosen(logits, known), known, xp.asarray(known.classes))
         return {"probabilities": targets.probabilities(logits, known), "label": label}
 
-    def _score_of(self, y: Array, weight: Array | None, outputs: Array) -> float:
+    def _score_of(self, y: Array, weight: Array | None, outputs: Array, ranks: Ranks) -> float:
         xp, known = namespace(outputs), self._known()
         labels = xp.astype(targets.labels_of(y, known), outputs.dtype)
         if len(known.classes) == 1:
             outputs = labels  # the network learns nothing else, and has not yet learned it
-        return float(accuracy(xp, labels, outputs, self.coefs_[0], weight))
+        return float(accuracy(xp, labels, outputs, self.coefs_[0], weight, ranks))

@@ -23,6 +23,7 @@ from mlp_xp.losses import check_levels, huber, quantile
 from mlp_xp.metrics import r2
 from mlp_xp.mlp import forward
 from mlp_xp.parameters import RegressorParameters
+from mlp_xp.ranks import Ranks, check_ranks
 from mlp_xp.train.dataset import all_finite
 
 _WITH_PARAMETERS: dict[str, Callable[..., Op]] = {"huber": huber, "quantile": quantile}
@@ -95,7 +96,7 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
 
     @available_if(solver_is_stochastic)
     @with_callbacks
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, ranks: Ranks | None = None) -> Self:
         """Learn from ``X`` and ``y`` for one epoch more.
 
         Parameters
@@ -106,13 +107,15 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
             The targets.
         sample_weight : array-like of shape (n_samples,), default=None
             The weight of each sample; None weighs all alike.
+        ranks : mlp_xp.ranks.Ranks, default=None
+            As in ``fit``.
 
         Returns
         -------
         self : object
             The fitted estimator.
         """
-        return self._fit(X, y, sample_weight, None, Call(incremental=True))
+        return self._fit(X, y, sample_weight, None, Call(incremental=True, ranks=check_ranks(ranks)))
 
     @with_callbacks
     def fit_batches(
@@ -277,11 +280,11 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         said = {"output": made.value, "std": made.std, "quantiles": made.quantiles}
         return {name: self._shaped(array) for name, array in said.items() if array is not None}
 
-    def _score_of(self, y: Array, weight: Array | None, outputs: Array) -> float:
-        if outputs.shape[0] < 2:  # R^2 compares with the mean of the targets
+    def _score_of(self, y: Array, weight: Array | None, outputs: Array, ranks: Ranks) -> float:
+        if outputs.shape[0] < 2 and ranks.size == 1:  # R^2 compares with the mean of the targets
             return math.nan
         xp = namespace(outputs)
-        score = float(r2(xp, y, outputs, weight))
+        score = float(r2(xp, y, outputs, weight, ranks))
         return score if all_finite(xp, outputs) else math.nan
 
 

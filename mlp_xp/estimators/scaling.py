@@ -5,6 +5,7 @@ Before: ``data`` has checked the rows. Next: ``base`` learns from standardised r
 
 import math
 from collections.abc import Iterable
+from functools import reduce
 from typing import Any, NamedTuple, cast
 
 import numpy as np  # on the host: sparse matrices, and the moments of columns
@@ -13,6 +14,7 @@ from sklearn.utils.sparsefuncs import inplace_csr_column_scale, mean_variance_ax
 from mlp_xp._lib.namespace import in_dtype, namespace, placement_of, to_host, wide_dtype
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.estimators.data import Rows
+from mlp_xp.ranks import Ranks, gathered
 from mlp_xp.train.dataset import Dataset, is_sparse
 from mlp_xp.train.source import is_source
 
@@ -70,7 +72,7 @@ class Scaling(NamedTuple):
         return *rest, self.widths(W), self.outputs(b)
 
 
-def learned_from(parts: Iterable[Dataset], of_y: bool, together: bool) -> Scaling:
+def learned_from(parts: Iterable[Dataset], of_y: bool, together: bool, ranks: Ranks) -> Scaling:
     """The scaling of these rows; a row counts as its weight says.
 
     A column of X that holds only 0 and 1, as those of categories do, stays as it is, unless all have one scale
@@ -80,6 +82,7 @@ def learned_from(parts: Iterable[Dataset], of_y: bool, together: bool) -> Scalin
         parts: the rows to learn from, in one part or in several.
         of_y: whether y is scaled too.
         together: whether all columns of X have one mean and one deviation, as pixels do.
+        ranks: which have parts of their own.
 
     Raises:
         ValueError: the numbers are so large that their deviation overflows.
@@ -92,6 +95,8 @@ def learned_from(parts: Iterable[Dataset], of_y: bool, together: bool) -> Scalin
         for position, values in enumerate((_wide(X), y) if of_y else (_wide(X),)):
             moments[position] = _joined(moments[position], _moments_of(values, weight))
             places[position] = placement_of(values)
+    of_ranks = zip(*gathered(ranks, places[0].put(np.zeros(1)), moments), strict=True)
+    moments = [None if each[0] is None else reduce(_joined, each) for each in of_ranks]
     found: list[Array] = []
     for name, each, place in zip("Xy"[: 1 + of_y], moments, places, strict=False):
         mean, deviation = each.mean, each.deviation

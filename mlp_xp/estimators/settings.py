@@ -12,27 +12,36 @@ from typing import Any, cast
 import numpy as np  # on the host: the order of the rows
 from sklearn.utils import shuffle
 
-from mlp_xp import checkpoint, optim, schedules
+from mlp_xp import optim, schedules
 from mlp_xp._lib.wording import warn
 from mlp_xp.estimators import files
-from mlp_xp.train import Dataset, Settings
+from mlp_xp.ranks import Ranks
+from mlp_xp.train import Settings
 from mlp_xp.train.compiling import check_compile
 
 
-def settings_of(estimator: Any, n: int | None, random: Any, incremental: bool) -> Settings:
-    """The settings of a run on ``n`` rows, or for None on batches, whose order and size are their own.
+def of_rank(random: Any, ranks: Ranks) -> Any:
+    """Random numbers that each rank has for itself; ``random`` has been drawn from equally often on all."""
+    return random if ranks.size == 1 else np.random.RandomState((random.randint(2**31 - 1) + ranks.rank) % 2**32)
+
+
+def settings_of(estimator: Any, counts: Sequence[int], random: Any, incremental: bool, ranks: Ranks) -> Settings:
+    """The settings of a run on rows, or on batches, whose order and size are their own.
 
     Args:
         estimator: the one that learns.
-        n: how many rows there are, or None.
+        counts: how many rows each rank has, or [0] for batches.
         random: draws what scikit-learn draws, in its order.
         incremental: whether the run is one more epoch of those that all calls of ``partial_fit`` make together.
+        ranks: of the run.
     """
-    rows = np.arange(n or 0)
+    n, rows = sum(counts) or None, np.arange(counts[ranks.rank])
+    of_order: Any = None
 
     def order(number: int) -> Any:  # as scikit-learn draws it
-        nonlocal rows
-        rows = shuffle(rows, random_state=random)
+        nonlocal rows, of_order
+        of_order = of_rank(random, ranks) if of_order is None else of_order
+        rows = shuffle(rows, random_state=of_order)
         return rows
 
     auto = estimator.batch_size == "auto"
@@ -49,11 +58,12 @@ def settings_of(estimator: Any, n: int | None, random: Any, incremental: bool) -
         options=estimator._options(), watch=estimator._watch,
         stop=estimator._has_converged if estimator.ensemble > 1 and not incremental else None,
         accumulate=int(estimator.accumulate), max_norm=estimator.max_norm and estimator._number("max_norm"),
+        ranks=ranks,
     )  # fmt: skip
 
 
-def configuration(estimator: Any, settings: Settings, data: Sequence[Dataset]) -> dict[str, Any]:
-    """What decides how a run on ``data`` continues, for its checkpoint."""
+def configuration(estimator: Any, settings: Settings, data: str) -> dict[str, Any]:
+    """What decides how a run on data with this fingerprint continues, for its checkpoint."""
     left_out = {"check_gradients", "progress", "verbose", "compile"}  # they do not change the result
     if not (callable(estimator.learning_rate) or estimator.learning_rate == "cosine"):
         left_out.add("max_iter")  # the result depends on it only through the rate
@@ -61,7 +71,7 @@ def configuration(estimator: Any, settings: Settings, data: Sequence[Dataset]) -
     return {
         "estimator": type(estimator).__name__,
         "settings": {name: files.plain(name, value) for name, value in chosen.items()},
-        "data": checkpoint.fingerprint(*data),
+        "data": data,
         "dropout_seed": settings.seed,
     }
 

@@ -257,11 +257,11 @@ def checked(data: Dataset, params: Params, criterion: Criterion, which: str = ""
     for name, array in zip((*names, "sample_weight"), (X, y, weight), strict=True):
         refuse_unlike(name, array)
         refuse_explicit_axes(name, array)
-    for position, array in enumerate(params):
-        refuse_explicit_axes(parameter_name(position), array)
-    whole = is_array(X)
-    xp = namespace(X, y, *params, names=names) if whole else namespace(y, *params, names=names[1:])
-    like = X if whole or not params else rows_of(xp, X, params[0], slice(0, 1))
+    for position, each in enumerate(params):
+        refuse_explicit_axes(parameter_name(position), each)
+    array = is_array(X)
+    xp = namespace(X, y, *params, names=names) if array else namespace(y, *params, names=names[1:])
+    like = X if array or not params else rows_of(xp, X, params[0], slice(0, 1))
     check_batch(xp, like, which)
     if wide_of(xp, like, params):
         like, y, weight = (_widened(xp, each, like.dtype, params[0].dtype) for each in (like[:1, :], y, weight))

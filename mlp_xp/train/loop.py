@@ -42,7 +42,7 @@ from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import criterion_named
 from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
 from mlp_xp.optim import Optimizer, State, adam, check_optimizer
-from mlp_xp.ranks import ALONE, Ranks, check_alike, each_of, interrupts_into, sums_of, together
+from mlp_xp.ranks import ALONE, Ranks, check_alike, check_ranks, each_of, interrupts_into, sums_of, together
 from mlp_xp.schedules import Schedule, check_patience, progress_of, stalls
 from mlp_xp.train.compiling import available, check_compile, compiled
 from mlp_xp.train.dataset import (
@@ -284,7 +284,7 @@ def train(
         check_whole("accumulate", accumulate, 1),
         _if_given(check_positive, "max_norm", max_norm),
         _if_given(check_callable, "transform", transform, "lambda X, seed, first: X"),
-        _check_ranks(ranks),
+        check_ranks(ranks),
     )
     criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
     networks, made = (start.params, len(start.history)) if isinstance(start, Epoch) else (start, 0)
@@ -299,8 +299,8 @@ def train(
         data, held_out = read_batches(X, networks, validation, criterion, settings.epochs - made)
     else:
         rows = Dataset(X, y, options.get("sample_weight"))
-        reading = partial(read, rows, networks, validation, (settings.seed, 0, settings.ranks.rank), criterion)
-        data, held_out = together(settings.ranks, cast(Array, next(iter(networks), None)), reading)
+        with together(settings.ranks, cast(Array, next(iter(networks), None))):
+            data, held_out = read(rows, networks, validation, (settings.seed, 0, settings.ranks.rank), criterion)
     yield from run(data, held_out, start, settings)
 
 
@@ -320,18 +320,6 @@ def _check_options_of_batches(batches: Any, validation: Any, **options: Any) -> 
 def _check_rate(name: str, value: Any) -> Any:
     """``value``. Raise unless it is a learning rate or a schedule."""
     return value if callable(value) else check_number(name, value, 0.0, math.inf)
-
-
-def _check_ranks(ranks: Any) -> Ranks:
-    """``ranks``, or the one there is. Raise for anything else."""
-    if ranks is None:
-        return ALONE
-    if not isinstance(ranks, Ranks):
-        raise TypeError(f"ranks must be Ranks, as mlp_xp.ranks.torch_ranks makes them, got {described(ranks)}")
-    if not isinstance(ranks.rank, int):
-        expected = "those of processes; devices of JAX take compile=split(mesh) in their place"
-        raise TypeError(f"ranks must be {expected}, got {described(ranks.rank)} as the number of a rank")
-    return ranks
 
 
 def _check_strength(name: str, value: Any) -> float:
@@ -373,7 +361,7 @@ def run(
     here, shared = _beginning(start, settings.optimizer, sum(counts))
     xp, own = namespace(*here.params), histories(here)  # own: the records of each network
     settings = settings._replace(compile=available(xp, settings.compile))
-    step = _step(xp, here.params, settings, sum(counts), scaled, asked)
+    step = _step(xp, here.params, settings, scaled, asked)
     cause_of = partial(_cause, data, settings, start, scaled)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
@@ -464,7 +452,8 @@ def _epoch_after(
         counts = plan.number, _steps_made(here) + len(plan.seeds), time.perf_counter() - fixed.began
         records = _records(here, numbers, counts, running, good)
         after = _after(here, own, records, good, params, state, n, settings.watch)
-        answers = together(ranks, params[0], lambda: [callback(after) for callback in settings.callbacks])
+        with together(ranks, params[0]):
+            answers = [callback(after) for callback in settings.callbacks]
         return after, any(map(is_true, answers))
     except KeyboardInterrupt:
         raise Interrupted(chosen(xp, running, params, here.params)) from None
@@ -502,14 +491,13 @@ def _agreed(data: Dataset | Stream, params: Params, settings: Settings) -> tuple
 # --- the parts of an epoch ---------------------------------------------------------------------------------------
 
 
-def _step(xp: Namespace, params: Params, settings: Settings, n: int, scaled: bool, asked: threading.Event) -> Step:
-    """The step of a run on ``n`` rows, compiled where it is to be.
+def _step(xp: Namespace, params: Params, settings: Settings, scaled: bool, asked: threading.Event) -> Step:
+    """The step of a run, compiled where it is to be.
 
     Args:
         xp: the namespace of the parameters.
         params: of the network.
         settings: of the run.
-        n: how many rows there are.
         scaled: whether there is a loss scale.
         asked: set where Ctrl-C is to end the run of several ranks.
     """
@@ -528,12 +516,6 @@ def _step(xp: Namespace, params: Params, settings: Settings, n: int, scaled: boo
         else:  # an engine sums arrays, which a compiler can't look into
             step = make_step(make_fast(differentiate), make_fast(update), scaled, combine)
         return _QUIET(step) if scaled else step
-    dropped = [bias.shape[-1] for bias in params[1:-2:2] if terms.dropout]
-    dropped += [params[0].shape[-2]] if terms.input_dropout else []
-    rows, widest = _rows_of_step(n, settings), max(dropped, default=0)
-    if rows * widest >= 2**31:  # those of one batch are checked where its mask is made
-        shape = (rows, widest)
-        raise ValueError(f"dropout needs fewer than 2^31 entries in a layer's activations in a step, got shape {shape}")
     gather = make_gather(xp, terms, settings.transform)
     step = make_step_of_batches(make_fast(gather), make_fast(update), no_gradients(xp, params), scaled, combine)
     return _QUIET(step) if scaled else step
@@ -791,9 +773,8 @@ def _judged(
     if settings.score is not None and settings.score != "loss":
         functions = [of_member(settings.score, position) for position in range(len(own))]
         calls = list(zip(functions, own, good, strict=True))
-        scores = together(
-            ranks, own[0][0], lambda: [_as_a_number(f(one)) if fit else math.nan for f, one, fit in calls]
-        )
+        with together(ranks, own[0][0]):
+            scores = [_as_a_number(f(one)) if fit else math.nan for f, one, fit in calls]
         scores = [total / ranks.size for total in sums_of(ranks, params[0], *scores)]
     return losses, scores
 

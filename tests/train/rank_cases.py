@@ -12,8 +12,11 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ import numpy as np
 import mlp_xp as mx
 from mlp_xp import optim, schedules
 from mlp_xp._lib.namespace import to_host
-from mlp_xp.ranks import ALONE, Ranks, mean, mpi_ranks, torch_ranks
+from mlp_xp.ranks import ALONE, Ranks, gathered, mean, mpi_ranks, torch_ranks
 from mlp_xp.train import Epoch, Record, train
 
 EVEN, UNEVEN, STEPS = (32, 32), (41, 22), 4
@@ -277,21 +280,123 @@ def by_hand(xp: Any, ranks: Ranks, rank: int | None) -> Any:
     return Epoch((), params, params, ())
 
 
+def learner(kind: str = "MLPClassifier", **options: Any) -> Any:
+    """An estimator whose batches are all rows."""
+    options = {"hidden_layer_sizes": (7,), "max_iter": 12, "batch_size": 63, "shuffle": False, **options}
+    return getattr(import_module("mlp_xp.estimators"), kind)(random_state=5, tol=0.0, **options)
+
+
+def named(y: Any) -> Any:
+    """Labels as texts."""
+    return np.asarray(["ant", "bee", "cat"])[to_host(y)]
+
+
+def fitted(model: Any, **what: Any) -> Epoch:
+    """What an estimator learned, as an epoch."""
+    params = tuple(each for pair in zip(model.coefs_, model.intercepts_, strict=True) for each in pair)
+    scaling = tuple(each for each in model.scaling_ or () if each is not None)
+    curve = tuple(map(loss_alone, model.loss_curve_))
+    return Epoch(curve, params, params, (*scaling, *map(np.asarray, what.values())), rows=int(model.t_))
+
+
+def loss_alone(loss: float) -> Record:
+    """A record that knows nothing but the loss."""
+    return Record(0, float(loss), 0.0, None, None, 0.0, 0, 0.0)
+
+
+def quietly(call: Callable[[], Any]) -> Any:
+    """Without the warning of a fit that has not converged."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return call()
+
+
+def classifier(xp: Any, ranks: Ranks, rank: int | None, partial_fits: int = 0, **options: Any) -> Any:
+    """Rank 1 has no row of the first class; inputs are standardised, rows weighed, classes are texts."""
+    X, y, weight = problem(xp, UNEVEN, None)
+    y = named(np.where(np.arange(63) < 41, to_host(y), np.maximum(to_host(y), 1)))
+    own = rows_of(UNEVEN, rank)
+    model, rows = learner(standardise=not partial_fits, **options), (X[own] + 10.0, y[own], weight[own])
+    if not partial_fits:
+        return fitted(quietly(lambda: model.fit(*rows, ranks=ranks)))
+    for number in range(partial_fits):
+        model.partial_fit(*rows, classes=["ant", "bee", "cat"] if number == 0 else None, ranks=ranks)
+    return fitted(model)
+
+
+def regressor(xp: Any, ranks: Ranks, rank: int | None) -> Any:
+    """Both ends are standardised; the score on rows of both ranks ends the run."""
+    X, y, _ = problem(xp, UNEVEN, None, numbers=True)
+    own = rows_of(UNEVEN, rank)
+    held = slice(0, 9) if rank == 0 else slice(9, 14) if rank == 1 else slice(0, 14)
+    model = learner("MLPRegressor", standardise=True, early_stopping=True, max_iter=30, learning_rate_init=0.05)
+    quietly(lambda: model.fit(X[own], y[own], eval_set=(X[held] * 0.9, y[held]), ranks=ranks))
+    return fitted(model, scores=model.validation_scores_)
+
+
+def share_of_estimator(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """A share of the rows of each rank ends the run; the seed is that of rank 0."""
+    X, y, _ = problem(xp, UNEVEN, rank)
+    model = learner(early_stopping=True, batch_size=16, shuffle=True, dropout=0.2, max_iter=5).set_params(
+        random_state=None
+    )
+    quietly(lambda: model.fit(X, named(y), ranks=ranks))
+    return fitted(model, scores=model.validation_scores_)
+
+
+def gone_on(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """A fit that a callback ends after three epochs, and goes on from its checkpoint, beside one that never stopped."""
+    X, y, _ = problem(xp, UNEVEN, rank)
+    folder = tempfile.gettempdir() if rank else tempfile.mkdtemp()
+    path = Path(gathered(ranks, X, folder)[0], "run.safetensors")
+    model, whole = (learner(batch_size=16, shuffle=True, max_iter=6) for _ in range(2))
+    quietly(lambda: whole.fit(X, y, ranks=ranks))
+    stop = [lambda epoch: rank == 0 and epoch.last.number == 3]
+    quietly(lambda: model.fit(X, y, checkpoint=path, callbacks=stop, ranks=ranks))
+    quietly(lambda: model.fit(X, y, checkpoint=path, resume=True, ranks=ranks))
+    assert all(bool(xp.all(a == b)) for a, b in zip(model.coefs_, whole.coefs_, strict=True))
+    return fitted(model)
+
+
+def refused_fit(xp: Any, ranks: Ranks, rank: int, **options: Any) -> Any:
+    """Options that take all rows."""
+    X, y, _ = problem(xp, UNEVEN, rank)
+    return fitted(learner(**options).fit(X, y, ranks=ranks))
+
+
+def bad_rows_of_estimator(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Rank 0 has a NaN."""
+    X, y, _ = problem(xp, UNEVEN, rank)
+    return fitted(learner(standardise=True).fit(X * (float("nan") if rank == 0 else 1.0), y, ranks=ranks))
+
+
+def other_features(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Rank 1 has four features, rank 0 five."""
+    X, y, _ = problem(xp, UNEVEN, rank)
+    return fitted(learner().fit(X[:, rank:], y, ranks=ranks))
+
+
 LIKE_ONE: dict[str, Case] = {
     "even": even, "even, everything": partial(even, **EVERYTHING), "uneven": uneven, "accumulated": accumulated,
     "uneven, everything": partial(uneven, **EVERYTHING), "transformed": transformed, "ensemble": ensemble,
     "weights on one rank": weightless, "judged": judged, "judged by R2": partial(judged, numbers=True),
+    "classifier": classifier, "partial fits": partial(classifier, partial_fits=3), "regressor": regressor,
     "by hand": by_hand, "a compiler": partial(uneven, compile=lambda function: function, **EVERYTHING),
 }  # fmt: skip
 """Cases that one process with the rows of all ranks has too."""
 
-ALIKE: dict[str, Case] = {"share": share, "scored": scored, "stopped": stopped}
+ALIKE: dict[str, Case] = {
+    "share": share, "scored": scored, "stopped": stopped, "share of an estimator": share_of_estimator,
+    "gone on": gone_on,
+}  # fmt: skip
 """Cases in which the ranks agree with each other."""
 
 RAISE: dict[str, Case] = {
     "failing callback": failing_callback, "failing score": failing_score, "bad data": bad_data,
     "bad labels": bad_labels, "too few": too_few, "other settings": other_settings, "other params": other_params,
-    "diverging": diverging, "interrupted": interrupted,
+    "diverging": diverging, "interrupted": interrupted, "lbfgs": partial(refused_fit, solver="lbfgs"),
+    "balanced": partial(refused_fit, class_weight="balanced"), "bad rows": bad_rows_of_estimator,
+    "other features": other_features,
 }  # fmt: skip
 """Cases in which all ranks raise."""
 

@@ -14,10 +14,13 @@ import pytest
 import scipy.sparse
 import textbook
 from array_api_compat import array_namespace
+from marks import EAGER
 
 import mlp_xp as mx
 from mlp_xp import checkpoint, optim, schedules
-from mlp_xp.train import Interrupted, train
+from mlp_xp.mlp import terms_of
+from mlp_xp.train import Interrupted, step, train
+from mlp_xp.train.dataset import Batch
 
 K, SIZES, N = 3, (4, 5, 3), 20
 
@@ -186,23 +189,45 @@ def test_large_sums_do_not_overflow_floats_of_16_bits(data, params, put, host):
 
 def test_the_mask_of_a_part_is_that_part_of_the_mask(xp, put, host):
     whole = textbook.dropout_mask(7, 5, 0.4, 11, 2)
-    first = put(np.asarray(3, dtype=np.int32))
-    part = mx.dropout.dropout_mask(xp, (4, 5), 0.4, 11, 2, put(np.ones(1)), first)
-    np.testing.assert_array_equal(host(part), whole[3:])
+    for start in (0, 1, 3):
+        for first in (start, np.int32(start), put(start, xp.int32)):
+            part = mx.dropout.dropout_mask(xp, (4, 5), 0.4, 11, 2, put(np.ones(1)), first)
+            np.testing.assert_array_equal(host(part), whole[start : start + 4])
 
 
-def test_a_step_with_more_entries_than_masks_have_is_refused(put):
-    params = tuple(map(put, mx.init_params((1, 2**15, 1), seed=0)))
-    X, y = put(np.zeros((2**16, 1))), put(np.zeros(2**16, dtype=int))
-    options = {"epochs": 1, "batch_size": 2, "dropout": 0.5, "criterion": "sigmoid_cross_entropy"}
-    words = r"dropout needs fewer than 2\^31 entries in a layer's activations in a step, got shape \(65536, 32768\)"
-    with pytest.raises(ValueError, match=words):
-        next(train(X, y, params, **options, accumulate=2**15))
-    wide = tuple(map(put, mx.init_params((2**15, 1), seed=0)))
-    options = {**options, "dropout": 0.0, "input_dropout": 0.5}
-    X = scipy.sparse.csr_matrix((2**16, 2**15))
-    with pytest.raises(ValueError, match=words):
-        next(train(X, y, wide, **options, accumulate=2**15))
+@EAGER
+def test_a_step_of_more_than_2_31_entries_goes_on_with_the_masks_of_its_rows(put, host, xp):
+    """The batch begins three rows before the first one that 2^31 entries do not reach."""
+    before, W = (2**31 - 1) // 4 - 3, np.ones((4, 1))
+    X, y, b = textbook.batch(), np.arange(6.0)[:, None], np.zeros(1)
+    options = {"criterion": "squared_error", "activation": "sigmoid"}
+    masked = X * textbook.dropout_mask(6, 4, 0.5, 11, 0, first=before)
+    gather = step.make_gather(xp, terms_of(0, **options, input_dropout=0.5))
+    nothing = step.no_gradients(xp, (put(W), put(b)))._replace(rows=put(before, xp.int32))
+    ours = gather((put(W), put(b)), nothing, Batch(put(X), put(y), None, None), 11, None)
+    for mine, theirs in zip(ours.grads, textbook.gradients(masked, y, W, b, **options), strict=True):
+        assert textbook.relative_error(host(mine), theirs) <= 1e-13
+    assert int(ours.rows) == before + 6
+
+
+class Began(Exception):
+    pass
+
+
+@EAGER
+@pytest.mark.parametrize("option", ["dropout", "input_dropout"])
+def test_a_step_may_have_more_than_2_31_entries(put, option):
+    """A run that a transform ends at its first batch was not refused before; all of it would take minutes."""
+    sizes, d_in = {"dropout": ((1, 2**15, 1), 1), "input_dropout": ((2**15, 1), 2**15)}[option]
+    X = scipy.sparse.csr_matrix((2**16, d_in))
+
+    def transform(X, seed, first):
+        raise Began
+
+    options = {option: 0.5, "criterion": "sigmoid_cross_entropy", "batch_size": 2, "accumulate": 2**15}
+    params = tuple(map(put, mx.init_params(sizes, seed=0)))
+    with pytest.raises(Began):
+        next(train(X, put(np.zeros(2**16, dtype=int)), params, epochs=1, transform=transform, **options))
 
 
 # --- going on, and compiled --------------------------------------------------------------------------------------
