@@ -31,7 +31,7 @@ from mlp_xp.train import in_blocks, train
 
 TARGET = 200.0  # MB
 WIDTH, CHUNK, GROUP = 784, 512, 2048  # numbers in a row; rows in a chunk, 1.6 MB, and in a group of Parquet
-MIXED = 8192  # rows that are shuffled together, 26 MB
+MIXED = 4096  # rows that are shuffled together, 13 MB
 SIZES = (WIDTH, 32, 2)
 BATCH = 256
 

@@ -26,7 +26,7 @@ from sklearn.utils import check_random_state
 
 from mlp_xp import checkpoint
 from mlp_xp._lib.arguments import check_callables, check_flag, described
-from mlp_xp._lib.namespace import Placement, in_dtype, namespace, placement_of, wide_dtype
+from mlp_xp._lib.namespace import Placement, in_dtype, namespace, placement_of, spans, wide_dtype
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp._lib.wording import warn
 from mlp_xp.estimators import full_batch
@@ -66,6 +66,7 @@ HeldOut: TypeAlias = Dataset | Sequence[Dataset] | None
 """The rows on which an epoch is judged; with folds those of each network."""
 
 _CHECKED_ROWS = 16  # on which the gradients are checked before training
+_SUMMED = 2**20  # numbers of rows on disk whose means and deviations are taken at a time
 
 
 class Call(NamedTuple):
@@ -549,7 +550,8 @@ def _placed(X: Any, encoded: Encoded, weight: Any, place: Placement) -> tuple[Da
 def _in_datasets(data: Dataset, place: Placement) -> Iterator[Dataset]:
     """``data``, some rows after the others."""
     like = place.put(np.empty(0))
-    return (Dataset(X, y, weight) for X, y, weight, *_ in taken(place.xp, data, like, parts_of(data)))
+    parts = spans(data.n, data.X.shape[1], _SUMMED)
+    return (Dataset(X, y, weight) for X, y, weight, *_ in taken(place.xp, data, like, parts))
 
 
 def solver_is_stochastic(estimator: Any) -> bool:

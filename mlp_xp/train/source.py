@@ -22,7 +22,7 @@ from mlp_xp._lib.namespace import spans
 Made = TypeVar("Made")
 
 # Bytes that are read at a time, of which there are twice as many.
-_READ = 2**25
+_READ = 2**24
 
 
 def is_source(X: Any) -> bool:
