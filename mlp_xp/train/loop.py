@@ -187,7 +187,8 @@ def train(
             takes seconds. Where there is nothing, or the step can't be compiled, a warning says why, and the run goes
             on without. Batches that are smaller than others are filled up with rows that do not count, so that all
             take one compilation. Or a compiler of one's own, which makes a function of arrays a faster one: called
-            once a run, with ``accumulate`` twice; the last, smaller batch comes as it is.
+            once a run, with ``accumulate`` twice; the last, smaller batch comes as it is. ``split(mesh)`` is one that
+            divides the rows of each batch among several devices of JAX.
         options: of the objective, see ``TrainOptions``; ``sample_weight`` is (n,), of numbers of at least 0. A batch
             that weighs nothing has the objective and the gradient 0 and does not count in the loss of its epoch.
 
