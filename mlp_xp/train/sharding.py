@@ -59,7 +59,7 @@ def split(mesh: Any, axis: str | None = None) -> Callable[[Any], Any]:
         raise TypeError(f"mesh must be a jax.sharding.Mesh, got {described(mesh)}")
     if axis is not None and axis not in names:
         raise ValueError(f"axis must be {one_of(names, axis)}")
-    kinds = [kind.name for kind in getattr(mesh, "axis_types", None) or ()]  # JAX had none before 0.5
+    kinds = [kind.name for kind in getattr(mesh, "axis_types", None) or ()]  # an older JAX has none
     if any(kind != "Auto" for kind in kinds):
         raise ValueError(f"mesh must have {AUTO_AXES}, got {', '.join(kinds)}")
     axes = tuple(names) if axis is None else (axis,)

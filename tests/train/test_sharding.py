@@ -86,6 +86,22 @@ def test_a_step_sums_the_gradients_over_the_devices_and_of_divided_data_the_batc
     assert list(divided) == ["all-reduce"]
 
 
+def test_batches_that_come_on_another_device_are_divided_along_an_axis(put, host):
+    """One batch that two devices divide, and one that they do not."""
+    import jax
+
+    mesh = jax.make_mesh((2, 1), ("rows", "columns"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    X, y, weight = divided_runs.X, divided_runs.Y, divided_runs.WEIGHT
+    batches = [(X[rows], y[rows], weight[rows]) for rows in (slice(0, 8), slice(8, 15))]
+    params = mx.init_params(divided_runs.SIZES)
+    *_, expected = train(batches, None, params, epochs=2)
+    there = [tuple(map(put, batch)) for batch in batches]
+    *_, found = train(there, None, tuple(map(put, params)), epochs=2, compile=split(mesh, "rows"))
+    for ours, theirs in zip(found.params, expected.params, strict=True):
+        assert len(ours.devices()) == 2
+        np.testing.assert_allclose(host(ours), theirs, rtol=CLOSE, atol=CLOSE)
+
+
 # --- two processes -----------------------------------------------------------------------------------------------
 
 
