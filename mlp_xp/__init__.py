@@ -15,6 +15,7 @@ Read it in the order of the data's way. A module imports only what stands above 
     optim       sgd, momentum, adam, ...: pure (init, update) pairs
     schedules   learning rates that change
     cost        what a step costs, from the sizes alone
+    ranks       processes that train one network together, each on rows of its own
     metrics     accuracy and R^2
     train       minibatches and epochs: a generator that the caller logs, plots or stops
     checkpoint  where training stands, in a file: a run that was killed goes on
@@ -73,8 +74,8 @@ __all__ = [
 
 _MODULES = (
     "backends", "checkpoint", "convert", "cost", "criterion", "curvature", "data", "dropout", "estimators", "export",
-    "inside", "losses", "metrics", "mistakes", "mlp", "ops", "optim", "parameters", "per_example", "plots", "schedules",
-    "train",
+    "inside", "losses", "metrics", "mistakes", "mlp", "ops", "optim", "parameters", "per_example", "plots", "ranks",
+    "schedules", "train",
 )
 _HOMES = ("mlp", "inside", "curvature", "per_example", "losses", "cost", "gradcheck", "mistakes")  # of the names above
 # fmt: on

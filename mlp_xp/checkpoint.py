@@ -12,7 +12,7 @@ Before: ``train`` makes the epochs. Next: ``estimators`` and ``cli`` save them.
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -22,13 +22,19 @@ import numpy as np  # for arrays on the host
 from mlp_xp._lib import files
 from mlp_xp._lib.arguments import check_parameters, described
 from mlp_xp._lib.files import as_json, dtype_name
-from mlp_xp._lib.namespace import device_of, is_integral, namespace, parameter_name, to_host
-from mlp_xp._lib.typing import Array, Params
-from mlp_xp.train import Epoch, Record, is_sparse
+from mlp_xp._lib.namespace import (
+    device_of,
+    in_parts,
+    is_integral,
+    namespace,
+    parameter_name,
+    to_host,
+)
+from mlp_xp._lib.typing import Array, Namespace, Params
+from mlp_xp.train import Dataset, Epoch, Record, is_sparse
+from mlp_xp.train.dataset import by_rows
 
 _KIND = "checkpoint"
-
-_ROWS = 2**16  # how many rows are brought to the host at a time
 
 
 def save(path: str | Path, epoch: Epoch, config: Mapping[str, Any]) -> None:
@@ -187,12 +193,13 @@ def _described(shape: tuple[int, ...], dtype: str) -> str:
     return f"{dtype} {tuple(shape)}"
 
 
-def fingerprint(*arrays: Array | Any) -> str:
+def fingerprint(*arrays: Array | Any | Dataset) -> str:
     """Shapes and SHA-256 of the data, equal on every backend: ``"(1797, 64) (1797,) 3f0c..."``, for ``config``.
 
     Args:
         arrays: arrays of any library, or sparse matrices; each value is read once. Integers of different widths and
-            equal values have the same fingerprint; float32 and float64 do not.
+            equal values have the same fingerprint; float32 and float64 do not. A ``Dataset`` stands for X, y and the
+            weights of its rows.
 
     Returns:
         The shapes and the first 16 hexadecimal digits.
@@ -205,19 +212,32 @@ def fingerprint(*arrays: Array | Any) -> str:
     '(3, 2) (3,) ee4f5dc2531'
     """
     digest, shapes = hashlib.sha256(), []
-    for position, array in enumerate(arrays, start=1):
-        rows = cast(Any, array).tocsr() if is_sparse(array) else None
-        parts = (array,) if rows is None else (rows.data, rows.indices, rows.indptr)
-        xp = namespace(*parts, names=(f"array {position} of a fingerprint",))
-        shapes.append(str(tuple(array.shape)))
-        for part in parts:
-            integral, n = is_integral(xp, part.dtype), part.shape[0] if part.ndim else 1
-            for low in range(0, n, _ROWS):
-                host = to_host(part[low : min(low + _ROWS, n), ...] if part.ndim else part)
-                if host.dtype.hasobject:
-                    raise TypeError(f"array {position} of a fingerprint must hold numbers, got Python objects")
-                digest.update(np.asarray(host, dtype="<i8" if integral else host.dtype.newbyteorder("<")).tobytes())
+    held: list[tuple[Any, Any]] = []
+    for each in arrays:
+        if isinstance(each, Dataset):
+            held += [(array, each.rows) for array in each[:3] if array is not None]
+        else:
+            held.append((each, None))
+    for position, (array, rows) in enumerate(held, start=1):
+        name = f"array {position} of a fingerprint"
+        xp = cast(Namespace, np) if is_sparse(array) else namespace(array, names=(name,))
+        shapes.append(str(tuple(array.shape if rows is None else (len(rows), *array.shape[1:]))))
+        for part in _parts(array, rows):
+            host, integral = to_host(part), is_integral(xp, part.dtype)
+            if host.dtype.hasobject:
+                raise TypeError(f"{name} must hold numbers, got Python objects")
+            digest.update(np.asarray(host, dtype="<i8" if integral else host.dtype.newbyteorder("<")).tobytes())
     return " ".join([*shapes, digest.hexdigest()[:16]])
+
+
+def _parts(array: Any, rows: Any) -> Iterator[Array]:
+    """The numbers of these rows of an array, or of all for None, part by part; those that a sparse matrix holds."""
+    if not is_sparse(array):
+        yield from in_parts(array, rows)
+        return
+    matrix = by_rows(array) if rows is None else by_rows(array)[rows]
+    for held in (matrix.data, matrix.indices, matrix.indptr):
+        yield from in_parts(held)
 
 
 def _named(params: Params, prefix: str = "") -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""What one training step costs in arithmetic and memory, from the sizes alone.
+"""What one training step costs in arithmetic and memory, from the sizes alone, and how it scales over ranks.
 
 Nothing is run: what an activation or a criterion costs stands in its record.
 
@@ -6,12 +6,13 @@ Matrix products dominate: with two layers of n rows, D inputs, H hidden units an
 ``4 n D H + 6 n H C`` operations, not 6 and 6, since the gradient of the first layer's input is never formed.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from numbers import Integral
 from typing import NamedTuple, TypeVar, cast
 
-from mlp_xp._lib.arguments import check_number, check_sizes, described, one_of
+from mlp_xp._lib.arguments import check_number, check_positive, check_sizes, check_whole, described, one_of
 from mlp_xp.criterion import check_width
 from mlp_xp.losses import CRITERIA
 from mlp_xp.ops import ACTIVATIONS, Cost
@@ -132,6 +133,121 @@ def step_cost(
         **_further_than_the_gradient(n, sizes, costs, products),
         peak_activation_bytes=most,
     )
+
+
+class Scaling(NamedTuple):
+    """One step of P ranks, each with rows of its own.
+
+    sent_bytes: the most that a rank sends.
+    collective_seconds: of the all-reduce.
+    step_seconds: of the step: a rank's own rows, the all-reduce, the update.
+    efficiency: the seconds of one rank that has the rows of all, over P times ``step_seconds``; the speed-up over P.
+    """
+
+    sent_bytes: int
+    collective_seconds: float
+    step_seconds: float
+    efficiency: float
+
+
+def scaling(
+    cost: StepCost,
+    ranks: int,
+    *,
+    flops_per_second: float,
+    bandwidth: float,
+    latency: float,
+    update_seconds: float = 0.0,
+    algorithm: str = "ring",
+) -> Scaling:
+    """``(P c + u) / (P (c + r + u))``, the efficiency of P ranks: the step of one of them -> ``Scaling``.
+
+    A rank computes on its own rows for c seconds. Then all ranks sum one message of S bytes in r seconds: the gradients
+    and four numbers (flag, rows, weight, loss). Each repeats the update in u seconds. With a for the latency, B for the
+    bandwidth and L for ``ceil(log2 P)``, an all-reduce takes::
+
+        ring        r = 2 (P-1) a + 2 (P-1)/P S/B    a rank sends 2 (P-1)/P S: each of P parts goes round twice
+        tree        r = 2 L (a + S/B)                the root sends L S: whole messages go up, then down
+        two_trees   r = 2 L a + 2 S/B                a rank sends 2 S at most: small parts go up and down two trees
+
+    A ring sends the least. With many ranks its hops take the longest, and two trees are faster: NCCL has both.
+
+    Args:
+        cost: of the rows of one rank, from ``step_cost``.
+        ranks: how many.
+        flops_per_second: operations that a rank does in a second. Where the seconds of a step on one rank are known,
+            ``(cost.forward_flops + cost.backward_flops) / seconds``.
+        bandwidth: bytes per second that a rank sends while it receives as many, over the slowest link between ranks.
+        latency: seconds of a hop, which a message takes however short it is.
+        update_seconds: what every rank does again, however few its rows: the optimizer's update.
+        algorithm: ``"ring"``, ``"tree"`` or ``"two_trees"``.
+
+    Returns:
+        A ``Scaling``. All ranks are equally fast and have equally many rows, the all-reduce begins when the way back
+        has ended, and adding up takes no time. Real steps take longer: the slowest rank decides.
+
+    Raises:
+        ValueError: for fewer than one rank, numbers that are negative or not finite, a rank or a link without speed,
+            an unknown algorithm.
+        TypeError: for another cost than a ``StepCost``, and anything but numbers.
+
+    >>> import mlp_xp as mx
+    >>> from mlp_xp.cost import scaling
+    >>> cost = mx.step_cost((784, 4096, 4096, 10), n=4096)
+    >>> eight = scaling(cost, 8, flops_per_second=247e12, bandwidth=430e9, latency=5e-6)
+    >>> print(f"{eight.sent_bytes / 1e6:.0f} MB, efficiency {eight.efficiency:.2f}")
+    140 MB, efficiency 0.83
+
+    Source: Thakur, Rabenseifner and Gropp, Optimization of collective communication operations in MPICH, 2005, for the
+    model and the tree; Patarasuk and Yuan, Bandwidth optimal all-reduce algorithms for clusters of workstations, 2009,
+    for the ring; Sanders, Speck and Träff, Two-tree algorithms for full bandwidth broadcast, reduction and scan, 2009.
+    """
+    if not isinstance(cost, StepCost):
+        raise TypeError(f"cost must be a StepCost, which step_cost returns, got {described(cost)}")
+    P = check_whole("ranks", ranks, 1)
+    compute = (cost.forward_flops + cost.backward_flops) / check_positive("flops_per_second", flops_per_second)
+    bandwidth, latency = check_positive("bandwidth", bandwidth), check_number("latency", latency, 0.0, math.inf)
+    update = check_number("update_seconds", update_seconds, 0.0, math.inf)
+    hops, carried, sent = _entry("algorithm", _COLLECTIVES, algorithm)(P)
+    size = cost.parameter_bytes // cost.parameters * (cost.parameters + 4)
+    collective = hops * latency + carried * size / bandwidth
+    step = compute + collective + update
+    return Scaling(
+        sent_bytes=round(sent * size),
+        collective_seconds=collective,
+        step_seconds=step,
+        efficiency=(compute + update / P) / step,
+    )
+
+
+class _Collective(NamedTuple):
+    """An all-reduce: hops one after another, messages that a link carries in this time, messages that a rank sends."""
+
+    hops: int
+    carried: float
+    sent: float
+
+
+def _ring(P: int) -> _Collective:
+    share = 2 * (P - 1) / P
+    return _Collective(2 * (P - 1), carried=share, sent=share)
+
+
+def _tree(P: int) -> _Collective:
+    levels = (P - 1).bit_length()  # ceil(log2 P), without rounding
+    return _Collective(2 * levels, carried=2 * levels, sent=levels)
+
+
+def _two_trees(P: int) -> _Collective:
+    # Half a message takes each tree. A rank sends its half up both; it has two children in one and none in the other.
+    both = 2 if P > 1 else 0
+    return _Collective(2 * (P - 1).bit_length(), carried=both, sent=both)
+
+
+_COLLECTIVES: dict[str, Callable[[int], _Collective]] = {"ring": _ring, "tree": _tree, "two_trees": _two_trees}
+
+ALGORITHMS = tuple(_COLLECTIVES)
+"""The names of the ways to sum over ranks."""
 
 
 _MASK = 5 * 4

@@ -4,11 +4,15 @@ Before: ``mlp`` predicts. Next: ``train`` and ``estimators`` report these scores
 """
 
 import math
+from typing import Any
 
 from mlp_xp._lib.typing import Array, Namespace
+from mlp_xp.ranks import ALONE, Ranks, mean
 
 
-def accuracy(xp: Namespace, y: Array, predicted: Array, like: Array, weight: Array | None = None) -> Array:
+def accuracy(
+    xp: Namespace, y: Array, predicted: Array, like: Array, weight: Array | None = None, ranks: Ranks = ALONE
+) -> Array:
     """``sum_i w_i [y_i = predicted_i] / sum_i w_i``: labels (n,) or (n, k) -> 0-d.
 
     A row of k labels is right when all of them are.
@@ -19,6 +23,7 @@ def accuracy(xp: Namespace, y: Array, predicted: Array, like: Array, weight: Arr
         predicted: predicted labels, of the shape of ``y``.
         like: an array with the floating dtype of the result.
         weight: (n,) weights of that dtype; None stands for equal weights.
+        ranks: which have rows of their own; the score is that of all rows.
 
     Returns:
         The share of the weight that is on right rows, 0-d, from 0 to 1.
@@ -30,10 +35,12 @@ def accuracy(xp: Namespace, y: Array, predicted: Array, like: Array, weight: Arr
     right = xp.astype(y == predicted, like.dtype)
     if right.ndim == 2:
         right = xp.min(right, axis=1)
-    return xp.sum(right) / right.shape[0] if weight is None else xp.sum(right * weight) / xp.sum(weight)
+    whole: Any = right.shape[0] if weight is None else xp.sum(weight)
+    (share,) = mean(ranks, whole, xp.sum(right if weight is None else right * weight) / whole)
+    return share
 
 
-def r2(xp: Namespace, y: Array, predicted: Array, weight: Array | None = None) -> Array:
+def r2(xp: Namespace, y: Array, predicted: Array, weight: Array | None = None, ranks: Ranks = ALONE) -> Array:
     """``1 - sum_i w_i (y_i - predicted_i)^2 / sum_i w_i (y_i - mean y)^2``, the mean over the columns: (n, k) -> 0-d.
 
     A column of equal targets has the score 1 if its prediction is exact, else 0.
@@ -43,6 +50,7 @@ def r2(xp: Namespace, y: Array, predicted: Array, weight: Array | None = None) -
         y: true targets (n, k), floating.
         predicted: predicted targets (n, k) of the same dtype.
         weight: (n,) weights of that dtype; None stands for equal weights.
+        ranks: which have rows of their own; the score is that of all rows.
 
     Returns:
         The score, 0-d: 1 for exact predictions, 0 for the mean of the targets, and less for worse ones.
@@ -53,8 +61,10 @@ def r2(xp: Namespace, y: Array, predicted: Array, weight: Array | None = None) -
     (1.0, 0.0)
     """
     weights = xp.ones_like(y[:, 0]) if weight is None else weight
-    mean = (weights @ y) / xp.sum(weights)
-    wrong, spread = weights @ ((y - predicted) * (y - predicted)), weights @ ((y - mean) * (y - mean))
+    weighted, whole = ranks.total((weights @ y, xp.sum(weights)))
+    middle = weighted / whole
+    wrong, spread = weights @ ((y - predicted) * (y - predicted)), weights @ ((y - middle) * (y - middle))
+    wrong, spread = ranks.total((wrong, spread))
     flat = spread == 0.0
     share = wrong / xp.where(flat, xp.ones_like(spread), spread)
     scores = 1.0 - xp.where(flat, xp.astype(wrong > 0.0, y.dtype), share)

@@ -27,7 +27,7 @@ from mlp_xp import checkpoint, optim
 from mlp_xp._lib import files
 from mlp_xp._lib.namespace import to_host
 from mlp_xp.dropout import uniform
-from mlp_xp.train import Epoch, Record, train
+from mlp_xp.train import Dataset, Epoch, Record, train
 
 CONFIG = {"sizes": (4, 5, 3), "optimizer": {"name": "adam", "beta1": 0.9}, "patience": math.inf, "seed": 3}
 
@@ -152,6 +152,12 @@ def test_a_fingerprint_of_a_sparse_matrix_depends_on_its_values_and_not_on_its_f
     sparse = pytest.importorskip("scipy.sparse", reason="comes with the cli extra, which this session installs")
     X = sparse.random(30, 4, density=0.3, random_state=0)
     assert checkpoint.fingerprint(X) == checkpoint.fingerprint(X.tocsc()) != checkpoint.fingerprint(2 * X)
+
+
+def test_a_fingerprint_of_a_dataset_is_that_of_its_rows(put):
+    X, y, weight, rows = textbook.batch(), textbook.labels(), textbook.row_weights(), np.asarray([5, 0, 3])
+    ours = checkpoint.fingerprint(Dataset(put(X), put(y), put(weight), rows), put(y))
+    assert ours == checkpoint.fingerprint(X[rows], y[rows], weight[rows], y)
 
 
 def test_a_checkpoint_says_whose_state_it_holds_and_how_many_rows_were_seen(data, params, path):

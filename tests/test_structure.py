@@ -24,7 +24,7 @@ PACKAGE = Path(mlp_xp.__file__).parent
 # lowest first: a module imports only modules that stand before it; a package stands for its __init__.py
 _ORDER = """
 _lib.version _lib.wording _lib.typing _lib.namespace _lib.arguments _lib.files _lib.moved _lib
-dropout ops metrics criterion losses mlp inside curvature per_example optim schedules cost
+ranks dropout ops metrics criterion losses mlp inside curvature per_example optim schedules cost
 gradcheck.arrays gradcheck.forms gradcheck.slopes gradcheck.derivatives gradcheck.dual gradcheck.local
 gradcheck.contract gradcheck.evidence gradcheck.kinks gradcheck.judge gradcheck.report gradcheck.elsewhere
 gradcheck.entries gradcheck.blind_spots gradcheck.factors gradcheck.patterns gradcheck.explain
@@ -180,7 +180,7 @@ def test_a_function_that_is_called_once_with_many_arguments_is_found():
 
 def test_the_ways_of_data_function_and_rate_are_measured():
     found = structure.measure(PACKAGE)
-    assert 20 < found["X"]["calls"] < 200
+    assert 20 < found["X"]["calls"] < 220
     assert 3 < found["X"]["files"] <= found["X"]["changes"] < found["X"]["calls"]
     assert found["f"]["files"] > 5  # all of them in gradcheck and _lib
     assert ["optim.py", "lr"] in [list(each) for each in found["lr"]["way"]]

@@ -1,6 +1,7 @@
 """The namespace and the device of arrays, and new arrays in the dtype and on the device of another."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache, wraps
 from types import ModuleType
@@ -305,6 +306,34 @@ def unstacked(xp: Namespace, x: Array) -> list[Array]:
     groups = unstacked(xp, xp.reshape(x[:whole, ...], (-1, _PIECES, *x.shape[1:])))
     groups += [x[whole:, ...]] if whole < n else []
     return [piece for group in groups for piece in xp.unstack(group)]
+
+
+_PART = 2**20  # numbers that are looked at together
+
+
+def spans(rows: int, width: int, numbers: int) -> list[slice]:
+    """Slices that together are so many ``rows`` of ``width`` numbers, each of at most ``numbers``, or of one row."""
+    step = max(1, numbers // max(1, width))
+    return [slice(low, min(low + step, rows)) for low in range(0, rows, step)]
+
+
+def in_parts(array: Array, rows: Any = None) -> Iterator[Array]:
+    """``array`` part by part along its first axis: what is computed of a part does not take the memory of the whole.
+
+    Args:
+        array: of any shape; one of 2^20 numbers or fewer is one part.
+        rows: the numbers of the rows to take, on the host; None for all, of which nothing is copied.
+    """
+    if not array.ndim:
+        yield array
+        return
+    n = array.shape[0] if rows is None else len(rows)
+    for part in spans(n, math.prod(array.shape[1:]), _PART) if n else [slice(0)]:
+        if rows is not None:
+            xp = namespace(array)
+            yield xp.take(array, xp.asarray(rows[part], **device_kwargs(array)), axis=0)
+        else:
+            yield array if part == slice(0, n) else array[part, ...]
 
 
 def detached(*arrays: Any) -> tuple[Any, ...]:

@@ -35,6 +35,7 @@ from mlp_xp.estimators.data import (
     check_pair,
     check_weight,
     check_X_y,
+    gathered,
     host,
     put_numbers,
     rows,
@@ -50,9 +51,10 @@ from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import predict
 from mlp_xp.ops import activations_of
 from mlp_xp.parameters import FULL_BATCH
-from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, Stream, rows_of, run
-from mlp_xp.train.dataset import all_finite
+from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, Stream, run
+from mlp_xp.train.dataset import all_finite, taken, targets_of
 from mlp_xp.train.epoch import ensemble_size
+from mlp_xp.train.evaluate import parts_of
 from mlp_xp.train.loop import rows_in
 from mlp_xp.train.scale import needs_loss_scale
 from mlp_xp.train.stream import check_batches, of_batch
@@ -189,7 +191,9 @@ class BaseMLP(Network):
         if eval_set is not None:
             held_out = self._eval_data(eval_set, place)
         elif self.early_stopping and self.solver not in FULL_BATCH and not self.folds:
-            data, held_out = split(data, place, self.validation_fraction, strata, random)
+            data, held_out = split(data, self.validation_fraction, strata, random)
+            if self.standardise or self._computes_in:  # which make other numbers of the rows
+                data, held_out = gathered(data, place), gathered(held_out, place)
         if first and self.standardise:
             with np.errstate(over="ignore", invalid="ignore"):  # what overflows has a sentence
                 self.scaling_ = learned_from([data], self._scales_y(), together=self.standardise == "together")
@@ -324,9 +328,11 @@ class BaseMLP(Network):
         """``Settings.score`` for these rows."""
         if self.scoring == "loss":
             return "loss"
-        if isinstance(held_out, Dataset):
-            return partial(self._validation_score, held_out)
-        return tuple([partial(self._validation_score, part) for part in held_out])
+        if not isinstance(held_out, Dataset):
+            return tuple(map(self._score_on, held_out))
+        if self.scoring is not None:  # a scorer takes arrays
+            held_out = gathered(held_out, placement_of(self.coefs_[0]))
+        return partial(self._validation_score, held_out)
 
     def _validation_score(self, held_out: Dataset, params: Params) -> float:
         """The score of these parameters on the validation rows."""
@@ -341,19 +347,17 @@ class BaseMLP(Network):
                 return float(score)
             except (TypeError, ValueError):
                 raise TypeError(f"scoring must give one number, got {described(score)}") from None
-        xp = namespace(params[0])
-        X = in_dtype(xp, rows_of(xp, held_out.X, params[0], slice(None)), params[0].dtype)
-        outputs = predict(X, *params, activation=self.activation, criterion=self._criterion())
-        return self._score_of(held_out, outputs)
+        xp, options = namespace(params[0]), {"activation": self.activation, "criterion": self._criterion()}
+        parts = (batch.X for batch in taken(xp, held_out, params[0], parts_of(held_out)))
+        outputs = [predict(in_dtype(xp, X, params[0].dtype), *params, **cast(Any, options)) for X in parts]
+        return self._score_of(*targets_of(xp, held_out, params[0]), xp.concat(outputs, axis=0))
 
     def _check_gradients(self, data: Dataset, place: Placement) -> None:
         """Check the gradients on a few rows, and raise where they are wrong."""
-        few = slice(0, _CHECKED_ROWS)
-        weight = data.weight
+        X, y, weight, *_ = next(taken(place.xp, data, self.coefs_[0], [slice(0, min(_CHECKED_ROWS, data.n))]))
         if weight is not None and weight.ndim == 2:  # a row weighs something for all networks but one
             weight = place.xp.sum(weight, axis=0)
-        options = self._options(None if weight is None else weight[few])
-        X, y = (rows_of(place.xp, array, self.coefs_[0], few) for array in (data.X, data.y))
+        options = self._options(weight)
         X = in_dtype(place.xp, X, self.coefs_[0].dtype)
         self.gradient_report_ = check_gradients(X, y, *self._first_network(), seed=0, **cast(Any, options))
         if self.gradient_report_.verdict == "fail":
@@ -366,15 +370,17 @@ class BaseMLP(Network):
     ) -> None:
         """Run epochs until training has converged, a callback stops it, or all are made."""
         X, y = (data.batches, None) if isinstance(data, Stream) else (data.X, data.y)
+        if isinstance(data, Dataset) and hasattr(self, "_skl_callbacks"):  # which hear of the rows to learn from alone
+            X, y, *_ = gathered(data, placement_of(self.coefs_[0]))
         n = None if isinstance(data, Stream) else rows_in(data)
         settings = settings_of(self, n, random, call.incremental)._replace(callbacks=call.callbacks)
         if held_out is not None:
             settings = settings._replace(score=self._score_on(held_out))
         if call.checkpoint is not None:
-            learned = () if isinstance(data, Stream) else data
-            judged = held_out[:2] if isinstance(held_out, Dataset) else ()  # of folds, the weights say them
-            arrays = [array for array in (*learned, *judged) if array is not None]
-            start, settings = self._with_checkpoint(start, settings, arrays, call)
+            learned = () if isinstance(data, Stream) else (data,)
+            # of folds, the weights say them
+            judged = (held_out._replace(weight=None),) if isinstance(held_out, Dataset) else ()
+            start, settings = self._with_checkpoint(start, settings, (*learned, *judged), call)
         watched = self.progress or hasattr(self, "_skl_callbacks")
         epochs = 1 if call.incremental else settings.epochs
         reports = reporting(self, X, y, epochs) if watched else nullcontext()
@@ -410,16 +416,16 @@ class BaseMLP(Network):
         warn(f"Training stopped: {error}", ConvergenceWarning)
 
     def _with_checkpoint(
-        self, start: Params | Epoch, settings: Settings, arrays: list[Any], call: Call
+        self, start: Params | Epoch, settings: Settings, data: Sequence[Dataset], call: Call
     ) -> tuple[Params | Epoch, Settings]:
         """Start and settings of a run that writes its state to a file; with ``resume`` the start is read from there."""
-        config = configuration(self, settings, arrays)
+        config = configuration(self, settings, data)
         settings = settings._replace(callbacks=(checkpoint.saver(call.checkpoint, config), *settings.callbacks))
         if not call.resume:
             return start, settings
         usual = {"settings": usual_settings(self)}
         kept, finished = checkpoint.load(call.checkpoint, self._params(), config, usual=usual), False
-        n = kept.rows // len(kept.history) if kept.rows else arrays[0].shape[0]  # older files have not counted the rows
+        n = kept.rows // len(kept.history) if kept.rows else data[0].n  # older files have not counted the rows
         for number in range(1, len(kept.history) + 1):  # as if the epochs had been made here
             finished = self._record(kept._replace(history=kept.history[:number], params=kept.best), n)
             if settings.order is not None:
@@ -460,8 +466,8 @@ class BaseMLP(Network):
         """Encoded targets as ``y`` had them."""
 
     @abstractmethod
-    def _score_of(self, held_out: Dataset, outputs: Array) -> float:
-        """The score of what the network predicts for validation rows, computed where they are."""
+    def _score_of(self, y: Array, weight: Array | None, outputs: Array) -> float:
+        """The score of what the network predicts for validation rows with these targets, computed where they are."""
 
 
 def _place_of(X: Any) -> Placement:

@@ -21,7 +21,7 @@ from mlp_xp.estimators.targets import Known
 from mlp_xp.metrics import accuracy
 from mlp_xp.mlp import forward
 from mlp_xp.parameters import ClassifierParameters
-from mlp_xp.train import Dataset, Stream
+from mlp_xp.train import Stream
 from mlp_xp.train.stream import of_batch
 
 
@@ -289,9 +289,9 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         label = targets.named(targets.chosen(logits, known), known, xp.asarray(known.classes))
         return {"probabilities": targets.probabilities(logits, known), "label": label}
 
-    def _score_of(self, held_out: Dataset, outputs: Array) -> float:
+    def _score_of(self, y: Array, weight: Array | None, outputs: Array) -> float:
         xp, known = namespace(outputs), self._known()
-        labels = xp.astype(targets.labels_of(held_out.y, known), outputs.dtype)
+        labels = xp.astype(targets.labels_of(y, known), outputs.dtype)
         if len(known.classes) == 1:
             outputs = labels  # the network learns nothing else, and has not yet learned it
-        return float(accuracy(xp, labels, outputs, self.coefs_[0], held_out.weight))
+        return float(accuracy(xp, labels, outputs, self.coefs_[0], weight))

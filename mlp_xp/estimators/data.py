@@ -11,7 +11,7 @@ import math
 from copy import copy
 from functools import wraps
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from array_api_compat import is_array_api_obj, is_numpy_array
@@ -245,16 +245,23 @@ def rows(X: Any, chosen: Any, place: Placement) -> Any:
     return X[chosen] if is_sparse(X) else place.xp.take(X, place.put(chosen), axis=0)
 
 
-def split(data: Dataset, place: Placement, share: float, strata: Any, random: Any) -> tuple[Dataset, Dataset]:
-    """The data without a share of the rows, and that share: the rows that scikit-learn would take."""
+def split(data: Dataset, share: float, strata: Any, random: Any) -> tuple[Dataset, Dataset]:
+    """The data without a share of the rows, and that share: the numbers of the rows that scikit-learn would take."""
     n = data.X.shape[0]
     if not 0 < math.ceil(share * n) < n:
         raise ValueError(f"validation_fraction must leave rows on both sides, got {share} of {n} rows")
     parts = train_test_split(np.arange(n), random_state=random, test_size=share, stratify=strata)
     if len(parts[1]) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
-    kept, held_out = ([None if each is None else rows(each, part, place) for each in data] for part in parts)
-    return Dataset._make(kept), Dataset._make(held_out)
+    return data._replace(rows=parts[0]), data._replace(rows=parts[1])
+
+
+def gathered(data: Dataset, place: Placement) -> Dataset:
+    """``data``, whose rows are numbers, as arrays of those rows alone."""
+    if data.rows is None:
+        return data
+    X, y, weight = [None if each is None else rows(each, data.rows, place) for each in data[:3]]
+    return Dataset(X, cast(Array, y), weight)
 
 
 def in_chunks(X: Any, place: Placement) -> list[Array]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np  # on the host: which row is in which part
 
 from mlp_xp._lib.namespace import Placement
-from mlp_xp.estimators.data import rows
 from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.train import Dataset
 
@@ -68,6 +67,5 @@ def in_folds(data: Dataset, place: Placement, parts: Any, k: int) -> tuple[Datas
     """
     learned = place.put((parts != np.arange(k)[:, None]).astype(np.float64))
     weight = learned if data.weight is None else learned * data.weight
-    where = [np.flatnonzero(parts == number) for number in range(k)]
-    held_out = [Dataset._make(None if each is None else rows(each, part, place) for each in data) for part in where]
+    held_out = [data._replace(rows=np.flatnonzero(parts == number)) for number in range(k)]
     return data._replace(weight=weight), tuple(held_out)

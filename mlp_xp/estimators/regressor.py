@@ -23,7 +23,6 @@ from mlp_xp.losses import check_levels, huber, quantile
 from mlp_xp.metrics import r2
 from mlp_xp.mlp import forward
 from mlp_xp.parameters import RegressorParameters
-from mlp_xp.train import Dataset
 from mlp_xp.train.dataset import all_finite
 
 _WITH_PARAMETERS: dict[str, Callable[..., Op]] = {"huber": huber, "quantile": quantile}
@@ -278,11 +277,11 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         said = {"output": made.value, "std": made.std, "quantiles": made.quantiles}
         return {name: self._shaped(array) for name, array in said.items() if array is not None}
 
-    def _score_of(self, held_out: Dataset, outputs: Array) -> float:
+    def _score_of(self, y: Array, weight: Array | None, outputs: Array) -> float:
         if outputs.shape[0] < 2:  # R^2 compares with the mean of the targets
             return math.nan
         xp = namespace(outputs)
-        score = float(r2(xp, held_out.y, outputs, held_out.weight))
+        score = float(r2(xp, y, outputs, weight))
         return score if all_finite(xp, outputs) else math.nan
 
 

@@ -83,7 +83,7 @@ def learned_from(parts: Iterable[Dataset], of_y: bool, together: bool) -> Scalin
     moments: list[Any] = [None, None]
     places: list[Any] = [None, None]
     sparse = False
-    for X, y, weight in parts:
+    for X, y, weight, _ in parts:
         sparse = sparse or is_sparse(X)
         for position, values in enumerate((_wide(X), y) if of_y else (_wide(X),)):
             moments[position] = _joined(moments[position], _moments_of(values, weight))

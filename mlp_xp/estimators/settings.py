@@ -5,6 +5,7 @@ What is a number becomes a Python number here, which promotes no array and does 
 Before: ``optim`` and ``schedules``. Next: ``base`` runs the loop with these settings.
 """
 
+from collections.abc import Sequence
 from inspect import signature
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from sklearn.utils import shuffle
 from mlp_xp import checkpoint, optim, schedules
 from mlp_xp._lib.wording import warn
 from mlp_xp.estimators import files
-from mlp_xp.train import Settings
+from mlp_xp.train import Dataset, Settings
 from mlp_xp.train.compiling import check_compile
 
 
@@ -51,8 +52,8 @@ def settings_of(estimator: Any, n: int | None, random: Any, incremental: bool) -
     )  # fmt: skip
 
 
-def configuration(estimator: Any, settings: Settings, arrays: list[Any]) -> dict[str, Any]:
-    """What decides how a run on ``arrays`` continues, for its checkpoint."""
+def configuration(estimator: Any, settings: Settings, data: Sequence[Dataset]) -> dict[str, Any]:
+    """What decides how a run on ``data`` continues, for its checkpoint."""
     left_out = {"check_gradients", "progress", "verbose", "compile"}  # they do not change the result
     if not (callable(estimator.learning_rate) or estimator.learning_rate == "cosine"):
         left_out.add("max_iter")  # the result depends on it only through the rate
@@ -60,7 +61,7 @@ def configuration(estimator: Any, settings: Settings, arrays: list[Any]) -> dict
     return {
         "estimator": type(estimator).__name__,
         "settings": {name: files.plain(name, value) for name, value in chosen.items()},
-        "data": checkpoint.fingerprint(*arrays),
+        "data": checkpoint.fingerprint(*data),
         "dropout_seed": settings.seed,
     }
 

@@ -3,7 +3,7 @@
 Next: ``step`` learns from a batch, ``evaluate`` judges by the rows that were held out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Real
 from typing import Any, NamedTuple, cast
 
@@ -13,6 +13,7 @@ from mlp_xp._lib.arguments import check_all_or_none_batched, check_batch, check_
 from mlp_xp._lib.namespace import (
     detached,
     device_kwargs,
+    in_parts,
     is_floating,
     is_integral,
     namespace,
@@ -35,11 +36,18 @@ class Dataset(NamedTuple):
     X: (n, d_in), an array or a scipy sparse matrix in CSR format.
     y: targets as the criterion takes them, (n,) or (n, k).
     weight: (n,), or (k, n) for k networks, or None where all rows weigh the same.
+    rows: the numbers of those rows that belong to it, on the host; None for all. The others are never copied.
     """
 
     X: Array | Any
     y: Array
     weight: Array | None = None
+    rows: Any = None
+
+    @property
+    def n(self) -> int:
+        """How many rows belong to it."""
+        return int(self.X.shape[0]) if self.rows is None else len(self.rows)
 
     @property
     def dtype(self) -> Any:
@@ -53,6 +61,7 @@ class Batch(NamedTuple):
     X, y, weight: as in ``Dataset``, dense.
     rows: which of them the step takes; None for all. Taken inside the step, a compiler sees it.
     n: how many of these rows count, 0-d; those after them only fill the batch up. None for all.
+    first: how many rows of the step come before these on other ranks, 0-d; None for none.
     """
 
     X: Array
@@ -60,6 +69,7 @@ class Batch(NamedTuple):
     weight: Array | None
     rows: Array | None
     n: Array | None = None
+    first: Array | None = None
 
 
 def is_sparse(X: Any) -> bool:
@@ -91,25 +101,66 @@ def weights_of(xp: Namespace, weight: Array, rows: Any) -> Array:
     return weight[..., rows] if isinstance(rows, slice) else xp.take(weight, rows, axis=-1)
 
 
-def batches(xp: Namespace, data: Dataset, like: Array, size: int, rows: Any) -> Iterator[Batch]:
-    """The batches of an epoch, ``size`` rows each, in the order ``rows`` (on the host), or as they come for None.
+def spans_of(n: int, size: int) -> list[slice]:
+    """The positions of the rows of each batch: ``size`` rows each, the last one has what is left."""
+    return [slice(low, min(low + size, n)) for low in range(0, n, size)]
+
+
+def shares_of(counts: Sequence[int], rank: int, steps: int, accumulate: int) -> tuple[list[slice], list[int]]:
+    """As ``spans_of`` for one of several ranks, whose batches are, in each step, in proportion to its rows.
+
+    Args:
+        counts: how many rows each rank has.
+        rank: the number of this one.
+        steps: of the epoch.
+        accumulate: how many batches make a step.
+
+    Returns:
+        The positions of the rows of each batch, and for each step how many of its rows are on the ranks before.
+    """
+    own, parts = counts[rank], steps * accumulate
+    spans = [slice(own * part // parts, own * (part + 1) // parts) for part in range(parts)]
+    before = counts[:rank]
+    return spans, [sum(n * (step + 1) // steps - n * step // steps for n in before) for step in range(steps)]
+
+
+def batches(xp: Namespace, data: Dataset, like: Array, spans: Sequence[slice], rows: Any) -> Iterator[Batch]:
+    """The batches of an epoch in the order ``rows`` (on the host), or as they come for None; ``spans`` are theirs.
 
     Rows of dense data in an order are taken in the step. A sparse matrix is made dense batch by batch.
     """
-    n = data.X.shape[0]
-    size = min(size, n)
-    spans = [slice(low, min(low + size, n)) for low in range(0, n, size)]
-    parts: list[Any] = spans
-    if rows is not None:
-        there, full = xp.asarray(rows, **device_kwargs(like)), n // size * size
-        parts = [*unstacked(xp, xp.reshape(there[:full], (-1, size))), there[full:]]
-    for span, part in zip(spans, parts, strict=False):
-        if rows is not None and not is_sparse(data.X):
-            yield Batch(*data, part)
-        else:
-            X = rows_of(xp, data.X, like, span if rows is None else rows[span])
-            weight = None if data.weight is None else weights_of(xp, data.weight, part)
-            yield Batch(X, rows_of(xp, data.y, like, part), weight, None)
+    if data.rows is not None:
+        rows = data.rows if rows is None else data.rows[rows]
+    if rows is None or is_sparse(data.X):
+        yield from taken(xp, data._replace(rows=rows), like, spans)
+        return
+    there, size = xp.asarray(rows, **device_kwargs(like)), spans[0].stop
+    alike = [span for span in spans if span.stop - span.start == size]
+    if alike == list(spans[: len(alike)]):  # fewer launches than slices take
+        full, rest = len(alike) * size, spans[len(alike) :]
+        parts = [*unstacked(xp, xp.reshape(there[:full], (-1, size))), *(there[span] for span in rest)]
+    else:
+        parts = [there[span] for span in spans]
+    for part in parts:
+        yield Batch(data.X, data.y, data.weight, part)
+
+
+def taken(xp: Namespace, data: Dataset, like: Array, parts: Iterable[slice]) -> Iterator[Batch]:
+    """The rows of ``data`` in parts, slices of 0 ... n - 1: of each its X, y and weights, on the device of ``like``."""
+    X, y, weight, rows = data
+    for part in parts:
+        here: Any = part if rows is None else rows[part]
+        there = here if rows is None else xp.asarray(here, **device_kwargs(like))
+        own = None if weight is None else weights_of(xp, weight, there)
+        yield Batch(rows_of(xp, X, like, here if is_sparse(X) else there), rows_of(xp, y, like, there), own, None)
+
+
+def targets_of(xp: Namespace, data: Dataset, like: Array) -> tuple[Array, Array | None]:
+    """y and the weights of the rows of ``data``, on the device of ``like``."""
+    if data.rows is None:
+        return data.y, data.weight
+    there = xp.asarray(data.rows, **device_kwargs(like))
+    return xp.take(data.y, there, axis=0), None if data.weight is None else weights_of(xp, data.weight, there)
 
 
 def filled_up(xp: Namespace, parts: Iterator[Batch]) -> Iterator[Batch]:
@@ -138,7 +189,7 @@ def filled(xp: Namespace, batch: Batch, size: int) -> Batch:
     if batch.rows is not None:
         return batch._replace(rows=xp.take(batch.rows, rows, axis=0))
     weight = None if batch.weight is None else weights_of(xp, batch.weight, rows)
-    return Batch(xp.take(batch.X, rows, axis=0), xp.take(batch.y, rows, axis=0), weight, None, batch.n)
+    return batch._replace(X=xp.take(batch.X, rows, axis=0), y=xp.take(batch.y, rows, axis=0), weight=weight)
 
 
 # --- reading and checking ----------------------------------------------------------------------------------------
@@ -148,7 +199,7 @@ def read(
     data: Dataset,
     params: Params,
     validation: tuple[Array | Any, Array] | float | None,
-    seed: int,
+    seed: Any,
     criterion: Criterion,
 ) -> tuple[Dataset, Dataset | None]:
     """The rows to learn from and those that are held out, if any, after a look at every value.
@@ -157,7 +208,7 @@ def read(
         data: as it came.
         params: of the network that is to learn from it.
         validation: rows ``(X, y)`` to hold out, or a share of ``data``, or None.
-        seed: of the share.
+        seed: of the share, as ``numpy.random.default_rng`` takes it.
         criterion: which knows what targets it takes.
 
     Raises:
@@ -168,11 +219,9 @@ def read(
     check_finite(xp, params)
     held_out = None
     if isinstance(validation, Real):
-        data, held_out = _held_out(xp, data, validation, seed, params[0])
+        data, held_out = _held_out(data, validation, seed)
     elif validation is not None:
         held_out = validation_rows(validation, params, criterion, " or a share of the rows")
-    if data.weight is not None and not bool(xp.all(xp.any(data.weight > 0, axis=-1))):
-        raise ValueError(NO_WEIGHT)
     return data, held_out
 
 
@@ -255,7 +304,7 @@ def check_values(
     """
     if not is_sparse(X):
         check_batch(xp, X, which)
-    elif not np.all(np.isfinite(by_rows(X).data)):
+    elif not all_finite(cast(Namespace, np), by_rows(X).data):
         raise ValueError(f"{which}X must be finite, got NaN or infinity")
     if y.ndim == 0 or y.shape[0] != X.shape[0]:
         expected = f"one row for each of the {X.shape[0]} rows of X"
@@ -277,7 +326,7 @@ def check_finite(xp: Namespace, params: Params) -> None:
 
 def all_finite(xp: Namespace, *arrays: Array) -> bool:
     """Whether every entry of all arrays is finite: one number comes back from the device."""
-    return bool(xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays])))
+    return bool(xp.all(xp.stack([xp.all(xp.isfinite(part)) for array in arrays for part in in_parts(array)])))
 
 
 def _check_weights(xp: Namespace, y: Array, weight: Array, params: Params, values: bool) -> None:
@@ -288,23 +337,15 @@ def _check_weights(xp: Namespace, y: Array, weight: Array, params: Params, value
         raise TypeError(f"sample_weight must have the dtype of X, {like.dtype}, got {weight.dtype}")
     if weight.shape not in ((n,), (*like.shape[:-2], n)):
         raise ValueError(f"sample_weight must have {weight_shapes(n, like.shape[:-2])}, got {tuple(weight.shape)}")
-    if values and not bool(xp.all(xp.isfinite(weight) & (weight >= 0))):
+    if values and not (all_finite(xp, weight) and bool(xp.min(weight) >= 0)):
         raise ValueError("sample_weight must be finite and at least 0; a row of weight 0 is not learned from")
 
 
-def _held_out(xp: Namespace, data: Dataset, share: Any, seed: int, like: Array) -> tuple[Dataset, Dataset]:
+def _held_out(data: Dataset, share: Any, seed: Any) -> tuple[Dataset, Dataset]:
     """The data without a seeded random share of the rows, and that share."""
     n = data.X.shape[0]
     count = round(float(share) * n) if 0.0 < share < 1.0 else 0
     if not 0 < count < n:
         raise ValueError(f"validation must be a share that leaves rows on both sides, got {share} of {n} rows")
-    order = np.random.default_rng((seed, 0)).permutation(n)
-
-    def taken(rows: Any) -> tuple[Any, Array, Array]:
-        there = xp.asarray(rows, **device_kwargs(like))
-        X = cast(Any, data.X)[rows] if is_sparse(data.X) else xp.take(data.X, there, axis=0)
-        return X, xp.take(data.y, there, axis=0), there
-
-    X, y, kept = taken(np.sort(order[count:]))
-    weight = None if data.weight is None else weights_of(xp, data.weight, kept)
-    return Dataset(X, y, weight), Dataset(*taken(np.sort(order[:count]))[:2])
+    order = np.random.default_rng(seed).permutation(n)
+    return data._replace(rows=np.sort(order[count:])), data._replace(rows=np.sort(order[:count]), weight=None)

@@ -5,17 +5,24 @@ Before: ``dataset``. Next: ``loop`` evaluates after each epoch.
 
 from typing import Any, cast
 
-from mlp_xp._lib.namespace import in_dtype
+from mlp_xp._lib.namespace import in_dtype, spans
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import Criterion, criterion_named
 from mlp_xp.metrics import accuracy, r2
 from mlp_xp.mlp import PredictOptions, objective, predict
-from mlp_xp.train.dataset import Dataset, rows_of
+from mlp_xp.ranks import ALONE, Ranks, sums_of
+from mlp_xp.train.dataset import Dataset, taken, targets_of
 from mlp_xp.train.epoch import ensemble_size
 from mlp_xp.train.members import numbers
 
-# Rows that are evaluated at a time: what the network keeps of each must not outgrow memory.
-_CHUNK = 2**14
+# Rows that are evaluated at a time: what the network keeps of each must not outgrow memory; and numbers of X, whose
+# rows may have to be copied.
+_CHUNK, _NUMBERS = 2**14, 2**23
+
+
+def parts_of(data: Dataset) -> list[slice]:
+    """The parts of the rows of ``data`` that are evaluated one after the other."""
+    return spans(data.n, max(data.X.shape[1], _NUMBERS // _CHUNK), _NUMBERS)
 
 
 def evaluate(
@@ -40,41 +47,47 @@ def evaluate(
 
 
 def evaluate_each(
-    xp: Namespace, data: Dataset, params: Params, options: PredictOptions, wants_score: bool = True
+    xp: Namespace,
+    data: Dataset,
+    params: Params,
+    options: PredictOptions,
+    wants_score: bool = True,
+    ranks: Ranks = ALONE,
 ) -> tuple[list[float], list[float] | None]:
     """As ``evaluate``, of one network or of k together: lists with an entry for each.
 
-    Rows may have weights (n,), each of them positive: loss and score are means by them.
+    Rows may have weights (n,), each of them positive: loss and score are means by them. Where there are several
+    ``ranks`` they are means over the rows of all.
     """
-    (X, y, weight), n, count = data, data.X.shape[0], ensemble_size(params)
+    count = ensemble_size(params)
     losses, total, outputs = [0.0] * (count or 1), 0.0, []
-    for low in range(0, n, _CHUNK):
-        rows = slice(low, min(low + _CHUNK, n))
-        part, targets = rows_of(xp, X, params[0], rows), rows_of(xp, y, params[0], rows)
-        part = in_dtype(xp, part, params[0].dtype)  # rows may be floats of 16 bits, parameters float32
-        own = None if weight is None else weight[rows]
-        (means,) = numbers(xp, objective(part, targets, *params, **options, sample_weight=own))
-        share = float(part.shape[0] if own is None else xp.sum(own))
+    for X, targets, weight, *_ in taken(xp, data, params[0], parts_of(data)):
+        part = in_dtype(xp, X, params[0].dtype)  # rows may be floats of 16 bits, parameters float32
+        (means,) = numbers(xp, objective(part, targets, *params, **options, sample_weight=weight))
+        share = float(part.shape[0] if weight is None else xp.sum(weight))
         losses, total = [loss + mean * share for loss, mean in zip(losses, means, strict=True)], total + share
         if wants_score:
             outputs.append(predict(part, *params, **options))
+    *losses, total = sums_of(ranks, params[0], *losses, total)
     losses = [loss / total for loss in losses]
     if not wants_score:
         return losses, None
     criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
     predicted = xp.concat(outputs, axis=0 if count is None else 1)
     each = [predicted] if count is None else xp.unstack(predicted)
-    scores = [_score(xp, criterion, data, one, params[0]) for one in each]
+    scores = [_score(xp, criterion, data, one, params[0], ranks) for one in each]
     return losses, None if None in scores else cast(list[float], scores)
 
 
-def _score(xp: Namespace, criterion: Criterion, data: Dataset, predicted: Array, like: Array) -> float | None:
+def _score(
+    xp: Namespace, criterion: Criterion, data: Dataset, predicted: Array, like: Array, ranks: Ranks
+) -> float | None:
     """The criterion's metric, where it is defined for such targets."""
-    y, weight = data.y, data.weight
+    y, weight = targets_of(xp, data, like)
     if predicted.shape != y.shape:
         return None
     if criterion.metric == "accuracy" and y.ndim == 1:
-        return float(accuracy(xp, xp.astype(y, predicted.dtype), predicted, like, weight))
+        return float(accuracy(xp, xp.astype(y, predicted.dtype), predicted, like, weight, ranks))
     if criterion.metric == "r2" and y.ndim == 2:
-        return float(r2(xp, y, predicted, weight))
+        return float(r2(xp, y, predicted, weight, ranks))
     return None

@@ -11,8 +11,10 @@ Before: ``dataset``, ``step``, ``evaluate`` and ``members``. Next: ``checkpoint`
 ``estimators`` and ``cli`` call the loop.
 """
 
+import hashlib
 import itertools
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -35,14 +37,27 @@ from mlp_xp._lib.arguments import (
     shortened,
 )
 from mlp_xp._lib.files import dtype_name
-from mlp_xp._lib.namespace import detached, device_kwargs, device_of, is_floating, namespace, unstacked
+from mlp_xp._lib.namespace import detached, device_kwargs, device_of, is_floating, namespace, to_host, unstacked
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import criterion_named
 from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
 from mlp_xp.optim import Optimizer, State, adam, check_optimizer
+from mlp_xp.ranks import ALONE, Ranks, check_alike, each_of, interrupts_into, sums_of, together
 from mlp_xp.schedules import Schedule, check_patience, progress_of, stalls
 from mlp_xp.train.compiling import available, check_compile, compiled
-from mlp_xp.train.dataset import NO_WEIGHT, Batch, Dataset, batches, filled_up, is_sparse, read, rows_of
+from mlp_xp.train.dataset import (
+    NO_WEIGHT,
+    Batch,
+    Dataset,
+    batches,
+    filled_up,
+    is_sparse,
+    read,
+    rows_of,
+    shares_of,
+    spans_of,
+    targets_of,
+)
 from mlp_xp.train.epoch import Diverged, Epoch, Interrupted, Record, ensemble_size, histories, is_good
 from mlp_xp.train.evaluate import evaluate_each
 from mlp_xp.train.members import (
@@ -61,6 +76,8 @@ from mlp_xp.train.step import (
     Step,
     Sums,
     Transform,
+    make_combine,
+    make_differentiate,
     make_gather,
     make_step,
     make_step_of_batches,
@@ -114,6 +131,7 @@ class Settings(NamedTuple):
     accumulate: int = 1
     max_norm: float | None = None
     transform: Transform | None = None
+    ranks: Ranks = ALONE
 
 
 def train(
@@ -139,6 +157,7 @@ def train(
     callbacks: Sequence[Callable[[Epoch], object]] = (),
     order: Callable[[int], Any] | None = None,
     compile: Callable[[Any], Any] | bool | None = None,  # noqa: A002 - the word for it in every library
+    ranks: Ranks | None = None,
     **options: Unpack[TrainOptions],
 ) -> Iterator[Epoch]:
     """Yield an ``Epoch`` after each pass over ``X`` (n, d_in) and ``y``, whose rows come in a seeded random order.
@@ -187,8 +206,13 @@ def train(
             takes seconds. Where there is nothing, or the step can't be compiled, a warning says why, and the run goes
             on without. Batches that are smaller than others are filled up with rows that do not count, so that all
             take one compilation. Or a compiler of one's own, which makes a function of arrays a faster one: called
-            once a run, with ``accumulate`` twice; the last, smaller batch comes as it is. ``split(mesh)`` is one that
-            divides the rows of each batch among several devices of JAX.
+            once a run, with ``accumulate`` or ``ranks`` twice; the last, smaller batch comes as it is.
+            ``split(mesh)`` is one that divides the rows of each batch among several devices of JAX.
+        ranks: the processes that train this network together, see ``mlp_xp.ranks``; each calls ``train`` with rows of
+            its own, validation rows included, and equal parameters and settings. ``batch_size`` is what all ranks take
+            in a step together, each in proportion to its rows. Ranks step with the mean over these rows and have the
+            same parameters, to the last bit on equal hardware; a number that ``score`` returns is averaged. What one of
+            them refuses, a callback's True and Ctrl-C, which takes up to eight steps, end the run on all.
         options: of the objective, see ``TrainOptions``; ``sample_weight`` is (n,), of numbers of at least 0. A batch
             that weighs nothing has the objective and the gradient 0 and does not count in the loss of its epoch.
 
@@ -256,6 +280,7 @@ def train(
         check_whole("accumulate", accumulate, 1),
         _if_given(check_positive, "max_norm", max_norm),
         _if_given(check_callable, "transform", transform, "lambda X, seed, first: X"),
+        _check_ranks(ranks),
     )
     criterion = criterion_named(options.get("criterion", "softmax_cross_entropy"))
     networks, made = (start.params, len(start.history)) if isinstance(start, Epoch) else (start, 0)
@@ -265,11 +290,13 @@ def train(
         _check_options_of_batches(
             X, validation, batch_size=batch_size, shuffle=shuffle, order=order, sample_weight=weight
         )
+        if settings.ranks.size > 1:
+            raise ValueError("y must be the targets of X where ranks train together, got None, which is for batches")
         data, held_out = read_batches(X, networks, validation, criterion, settings.epochs - made)
     else:
-        data, held_out = read(
-            Dataset(X, y, options.get("sample_weight")), networks, validation, settings.seed, criterion
-        )
+        rows = Dataset(X, y, options.get("sample_weight"))
+        reading = partial(read, rows, networks, validation, (settings.seed, 0, settings.ranks.rank), criterion)
+        data, held_out = together(settings.ranks, cast(Array, next(iter(networks), None)), reading)
     yield from run(data, held_out, start, settings)
 
 
@@ -289,6 +316,18 @@ def _check_options_of_batches(batches: Any, validation: Any, **options: Any) -> 
 def _check_rate(name: str, value: Any) -> Any:
     """``value``. Raise unless it is a learning rate or a schedule."""
     return value if callable(value) else check_number(name, value, 0.0, math.inf)
+
+
+def _check_ranks(ranks: Any) -> Ranks:
+    """``ranks``, or the one there is. Raise for anything else."""
+    if ranks is None:
+        return ALONE
+    if not isinstance(ranks, Ranks):
+        raise TypeError(f"ranks must be Ranks, as mlp_xp.ranks.torch_ranks makes them, got {described(ranks)}")
+    if not isinstance(ranks.rank, int):
+        expected = "those of processes; devices of JAX take compile=split(mesh) in their place"
+        raise TypeError(f"ranks must be {expected}, got {described(ranks.rank)} as the number of a rank")
+    return ranks
 
 
 def _check_strength(name: str, value: Any) -> float:
@@ -323,66 +362,167 @@ def run(
         start: parameters, or an ``Epoch`` to go on from.
         settings: see ``train``.
     """
-    scaled = needs_loss_scale(data.dtype, start.params if isinstance(start, Epoch) else start)
+    params = start.params if isinstance(start, Epoch) else start
+    scaled, ranks, asked = needs_loss_scale(data.dtype, params), settings.ranks, threading.Event()
     settings = settings._replace(optimizer=with_loss_scale(settings.optimizer)) if scaled else settings
-    here, shared = _beginning(start, settings.optimizer, rows_in(data))
+    counts, weighted = _agreed(data, params, settings)
+    here, shared = _beginning(start, settings.optimizer, sum(counts))
     xp, own = namespace(*here.params), histories(here)  # own: the records of each network
     settings = settings._replace(compile=available(xp, settings.compile))
-    step = _step(xp, here.params, settings, rows_in(data), scaled)
+    step = _step(xp, here.params, settings, sum(counts), scaled, asked)
     cause_of = partial(_cause, data, settings, start, scaled)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
+    fixed = _Run(data, held_out, settings, counts, weighted, shared, step, cause_of, began)
     before = here.params  # where the epoch before began
     while len(here.history) < settings.epochs:
         running = [not _has_ended(records, len(here.history), settings) for records in own]
         if not any(running):
             return
-        params, state = here.params, shared.for_steps(here.state, running)
-        try:
-            plan = _plan(here, data, settings, own, running)
-            steps, weighted = _steps(xp, data, params, plan, settings, running)
-            sums = [zero_sums(xp, params, weighted)]
-            for batch, rate, mask in steps:
-                params, state, total = step(params, state, sums[-1], batch, rate, mask)
-                sums.append(total)
-            n = rows_in(data)
-            losses, decays = _means(xp, sums[-1], n, must_weigh=isinstance(data, Stream))
-            fits = zip(running, losses, finite(xp, params), strict=True)
-            good = [runs and math.isfinite(loss) and fit for runs, loss, fit in fits]
-            lasts = here.params
-            if good != running:
-                bad = _first_bad(xp, sums, [runs and not fit for runs, fit in zip(running, good, strict=True)])
-                # where already the first loss is not finite, the parameters before this epoch are not good either
-                lasts = chosen(xp, [step == 0 for step in bad], before, lasts)
-                if not any(good) and _all_lost(here, running):
-                    raise Diverged(_what_diverged(bad, plan, here, cause_of), lasts)
-            params, state = chosen(xp, good, params, lasts), chosen(xp, good, state, here.state)
-            judged = _judged(xp, held_out, params, settings, good)
-            numbers = [losses, decays if settings.alpha else [0.0] * len(own), *judged, [r[-1] for r in plan.rates]]
-            counts = plan.number, _steps_made(here) + len(plan.seeds), time.perf_counter() - began
-            records = _records(here, numbers, counts, running, good)
-            before, here = here.params, _after(here, own, records, good, params, state, n, settings.watch)
-            answers = [callback(here) for callback in settings.callbacks]
-        except KeyboardInterrupt:
-            raise Interrupted(chosen(xp, running, params, here.params)) from None
+        with interrupts_into(asked, ranks):
+            before, (here, stops) = here.params, _epoch_after(here, before, own, running, fixed)
+            end, interrupted = sums_of(ranks, here.params[0], float(stops), float(asked.is_set()))
+            if interrupted:
+                raise Interrupted(here.params)
         yield here
-        if any(map(is_true, answers)):
+        if end:
             return
+
+
+def _check_weighed(weight: Array | None, params: Params, ranks: Ranks) -> None:
+    """Raise on all ranks unless a row of one of them weighs something, for each network."""
+    some = [True] * (ensemble_size(params) or 1)
+    if weight is not None:
+        found = (to_host(namespace(weight).max(weight, axis=-1)).reshape(-1) > 0).tolist()
+        some = found if len(found) == len(some) else found * len(some)
+    if not all(sums_of(ranks, params[0], *map(float, some))):
+        raise ValueError(NO_WEIGHT)
+
+
+class _Run(NamedTuple):
+    """What stays the same from epoch to epoch.
+
+    data, held_out, settings: see ``run``.
+    counts: how many rows each rank learns from; of batches, [0].
+    weighted: whether rows have weights; None where the batches will say it.
+    shared: what the networks share of the state.
+    step: from ``_step``.
+    cause_of: see ``_what_diverged``.
+    began: when training began, by the clock of ``time.perf_counter``.
+    """
+
+    data: Dataset | Stream
+    held_out: Dataset | Sequence[Dataset] | None
+    settings: Settings
+    counts: list[int]
+    weighted: bool | None
+    shared: Shared
+    step: Step
+    cause_of: Callable[[int, float | None], str]
+    began: float
+
+
+def _epoch_after(
+    here: Epoch, before: Params, own: list[list[Record]], running: list[bool], fixed: _Run
+) -> tuple[Epoch, bool]:
+    """The epoch after ``here``, and whether a callback ends the run; its records are added to ``own``.
+
+    Args:
+        here: where the epoch begins.
+        before: the parameters where the epoch before began.
+        own: the records of each network.
+        running: which networks learn.
+        fixed: what stays the same.
+    """
+    xp, settings, ranks = namespace(*here.params), fixed.settings, fixed.settings.ranks
+    params, state = here.params, fixed.shared.for_steps(here.state, running)
+    try:
+        plan = _plan(here, fixed, own, running)
+        steps, weighted = _steps(xp, params, plan, running, fixed)
+        sums = [zero_sums(xp, params, weighted)]
+        for batch, rate, mask in steps:
+            params, state, total = fixed.step(params, state, sums[-1], batch, rate, mask)
+            sums.append(total)
+        n = fixed.data.rows if isinstance(fixed.data, Stream) else sum(fixed.counts)
+        losses, decays = _means(xp, sums[-1], n, must_weigh=isinstance(fixed.data, Stream))
+        fits = zip(running, losses, finite(xp, params), strict=True)
+        good = [runs and math.isfinite(loss) and fit for runs, loss, fit in fits]
+        lasts = here.params
+        if good != running:
+            bad = _first_bad(xp, sums, [runs and not fit for runs, fit in zip(running, good, strict=True)])
+            # where already the first loss is not finite, the parameters before this epoch are not good either
+            lasts = chosen(xp, [step == 0 for step in bad], before, lasts)
+            if not any(good) and _all_lost(here, running):
+                raise Diverged(_what_diverged(bad, plan, here, fixed.cause_of), lasts)
+        params, state = chosen(xp, good, params, lasts), chosen(xp, good, state, here.state)
+        judged = _judged(xp, fixed.held_out, params, settings, good)
+        numbers = [losses, decays if settings.alpha else [0.0] * len(own), *judged, [r[-1] for r in plan.rates]]
+        counts = plan.number, _steps_made(here) + len(plan.seeds), time.perf_counter() - fixed.began
+        records = _records(here, numbers, counts, running, good)
+        after = _after(here, own, records, good, params, state, n, settings.watch)
+        answers = together(ranks, params[0], lambda: [callback(after) for callback in settings.callbacks])
+        return after, any(map(is_true, answers))
+    except KeyboardInterrupt:
+        raise Interrupted(chosen(xp, running, params, here.params)) from None
+
+
+def _agreed(data: Dataset | Stream, params: Params, settings: Settings) -> tuple[list[int], bool | None]:
+    """How many rows each rank learns from, and whether rows have weights on any.
+
+    Raises:
+        ValueError: on all ranks, for settings or parameters that differ, or too few rows on one of them.
+    """
+    if isinstance(data, Stream):
+        return [0], None
+    n, ranks, like = data.n, settings.ranks, params[0]
+    _, weight = targets_of(namespace(*params), data, like)
+    if ranks.size == 1:
+        _check_weighed(weight, params, ranks)
+        return [n], data.weight is not None
+    plain = {**settings._asdict(), **settings.options, "optimizer": settings.optimizer.name}
+    plain = {name: value for name, value in plain.items() if isinstance(value, (str, bool, int, float))}
+    check_alike(ranks, like, "the settings of a run", repr(plain))
+    values = [to_host(p).tobytes() for p in params]
+    check_alike(ranks, like, "the parameters to start from", repr([hashlib.sha256(v).digest() for v in values]))
+    counts = [int(count) for count in each_of(ranks, like, n)]
+    weighted = any(each_of(ranks, like, float(data.weight is not None)))
+    _check_weighed(weight, params, ranks)
+    parts = settings.accumulate * -(-sum(counts) // _rows_of_step(sum(counts), settings))
+    for rank, count in enumerate(counts):
+        if count < parts:
+            expected = f"a row for each of the {parts} batches of an epoch, or batch_size must be larger"
+            raise ValueError(f"each rank must have {expected}, rank {rank} has {count} of {sum(counts)} rows")
+    return counts, weighted
 
 
 # --- the parts of an epoch ---------------------------------------------------------------------------------------
 
 
-def _step(xp: Namespace, params: Params, settings: Settings, n: int, scaled: bool) -> Step:
-    """The step of a run on ``n`` rows, compiled where it is to be; ``scaled`` is whether there is a loss scale."""
+def _step(xp: Namespace, params: Params, settings: Settings, n: int, scaled: bool, asked: threading.Event) -> Step:
+    """The step of a run on ``n`` rows, compiled where it is to be.
+
+    Args:
+        xp: the namespace of the parameters.
+        params: of the network.
+        settings: of the run.
+        n: how many rows there are.
+        scaled: whether there is a loss scale.
+        asked: set where Ctrl-C is to end the run of several ranks.
+    """
     options = {name: value for name, value in settings.options.items() if name not in ("sample_weight", "l2", "l1")}
     terms = terms_of(len(params) // 2 - 1, **cast(Any, options))
     l2, l1 = (strength_of(xp, settings.options.get(name, 0.0), params[0]) for name in ("l2", "l1"))
     terms = terms._replace(l2=l2, l1=l1, trusted=True)  # the data were looked at
     alpha = strength_of(xp, settings.alpha, params[0])
     update = make_update(xp, terms, settings.optimizer, alpha, settings.clip_norm, settings.max_norm)
+    make_fast = partial(compiled, xp, compile=settings.compile)
+    combine = None if settings.ranks.size == 1 else make_combine(xp, settings.ranks, asked.is_set)
     if settings.accumulate == 1:
-        step = cast(Step, compiled(xp, make_step(xp, terms, update, settings.transform, scaled), settings.compile))
+        differentiate = make_differentiate(xp, terms, settings.transform)
+        if combine is None:
+            step = cast(Step, make_fast(make_step(differentiate, update, scaled)))
+        else:  # an engine sums arrays, which a compiler can't look into
+            step = make_step(make_fast(differentiate), make_fast(update), scaled, combine)
         return _QUIET(step) if scaled else step
     dropped = [bias.shape[-1] for bias in params[1:-2:2] if terms.dropout]
     dropped += [params[0].shape[-2]] if terms.input_dropout else []
@@ -391,8 +531,7 @@ def _step(xp: Namespace, params: Params, settings: Settings, n: int, scaled: boo
         shape = (rows, widest)
         raise ValueError(f"dropout needs fewer than 2^31 entries in a layer's activations in a step, got shape {shape}")
     gather = make_gather(xp, terms, settings.transform)
-    gather, update = (compiled(xp, each, settings.compile) for each in (gather, update))
-    step = make_step_of_batches(gather, update, no_gradients(xp, params), scaled)
+    step = make_step_of_batches(make_fast(gather), make_fast(update), no_gradients(xp, params), scaled, combine)
     return _QUIET(step) if scaled else step
 
 
@@ -448,6 +587,8 @@ class _Plan(NamedTuple):
 
     number: of the epoch.
     rows: their order, on the host; None as they come.
+    spans: the positions in that order of the rows of each batch.
+    firsts: for each step how many of its rows are on the ranks before this one.
     rates: for each network the learning rate of each step; of batches that come one by one, of the steps made so far.
     seeds: the seed of the dropout masks of each step, or of those made so far.
     coming: the rates and the seed of the steps after these, without end.
@@ -455,32 +596,42 @@ class _Plan(NamedTuple):
 
     number: int
     rows: Any
+    spans: list[slice]
+    firsts: list[int]
     rates: list[list[float]]
     seeds: list[int]
     coming: Iterator[tuple[tuple[float, ...], int]]
 
 
-def _plan(
-    here: Epoch, data: Dataset | Stream, settings: Settings, own: Sequence[Sequence[Record]], running: Sequence[bool]
-) -> _Plan:
+def _plan(here: Epoch, fixed: _Run, own: Sequence[Sequence[Record]], running: Sequence[bool]) -> _Plan:
     """All that is drawn and chosen for the epoch after ``here``, for networks with these records.
 
     What is drawn depends on the seed and the number of the epoch alone.
     """
-    number = len(here.history) + 1
+    data, settings, counts, rank = fixed.data, fixed.settings, fixed.counts, fixed.settings.ranks.rank
+    number, n = len(here.history) + 1, sum(counts)
     random = np.random.default_rng((settings.seed, number))
     first_mask = int(random.integers(_SEEDS))
-    streamed, n, rows = isinstance(data, Stream), rows_in(data), None
-    steps = _steps_expected(here, data, settings) if isinstance(data, Stream) else -(-n // _rows_of_step(n, settings))
+    streamed, rows = isinstance(data, Stream), None
+    spans: list[slice] = []
+    firsts: list[int] = []
+    if isinstance(data, Stream):
+        steps = _steps_expected(here, data, settings)
+    elif settings.ranks.size == 1:
+        steps, spans = -(-n // _rows_of_step(n, settings)), spans_of(n, settings.batch_size)
+    else:
+        steps = -(-n // _rows_of_step(n, settings))
+        spans, firsts = shares_of(counts, rank, steps, settings.accumulate)
+        random = np.random.default_rng((settings.seed, number, rank))
     if settings.order is not None and not streamed:
-        rows = _row_numbers(settings.order(number), number, n)
+        rows = _row_numbers(settings.order(number), number, counts[rank])
     elif settings.shuffle and not streamed:
-        rows = random.permutation(n)
+        rows = random.permutation(counts[rank])
     rates = [_rates(here, settings, position, own[position], running[position], steps) for position in range(len(own))]
     seeds = ((first_mask + step) % _SEEDS for step in itertools.count())
     now = 0 if steps is None or streamed else steps
     first = [list(itertools.islice(each, now)) for each in rates], list(itertools.islice(seeds, now))
-    return _Plan(number, rows, *first, zip(zip(*rates, strict=True), seeds, strict=True))
+    return _Plan(number, rows, spans, firsts, *first, zip(zip(*rates, strict=True), seeds, strict=True))
 
 
 def _rates(
@@ -517,28 +668,34 @@ def _steps_expected(here: Epoch, data: Stream, settings: Settings) -> int | None
 
 def rows_in(data: Dataset | Stream) -> int:
     """How many rows an epoch takes; of batches, how many the last one took."""
-    return data.rows if isinstance(data, Stream) else int(data.X.shape[0])
+    return data.rows if isinstance(data, Stream) else data.n
 
 
 def _steps(
-    xp: Namespace, data: Dataset | Stream, params: Params, plan: _Plan, settings: Settings, running: Sequence[bool]
+    xp: Namespace, params: Params, plan: _Plan, running: Sequence[bool], fixed: _Run
 ) -> tuple[Iterator[tuple[Any, float | Array, int | Array]], bool]:
     """What each step of an epoch takes, see ``_grouped``, rate and seed; and whether the rows have weights."""
+    data, settings = fixed.data, fixed.settings
     if isinstance(data, Stream):
         begun = data.begin()
         return _as_they_come(xp, begun, params, plan, settings, running), data.weighted
-    parts = batches(xp, data, params[0], settings.batch_size, plan.rows)
-    if settings.compile is True and data.X.shape[0] % settings.batch_size:
+    parts = batches(xp, data, params[0], plan.spans, plan.rows)
+    if settings.compile is True and len({span.stop - span.start for span in plan.spans}) > 1:
         parts = filled_up(xp, parts)
+    drawn = settings.transform, settings.options.get("dropout"), settings.options.get("input_dropout")
+    if plan.firsts and any(drawn):  # what is drawn for a row depends on where it stands in the step
+        firsts = unstacked(xp, xp.asarray(plan.firsts, dtype=xp.int32, **device_kwargs(params[0])))
+        each = (first for first in firsts for _ in range(settings.accumulate))
+        parts = (part._replace(first=first) for part, first in zip(parts, each, strict=True))
     numbers = _numbers_of(xp, params, plan, settings, running)
-    return zip(_grouped(parts, settings), *numbers, strict=True), data.weight is not None
+    return zip(_grouped(parts, settings), *numbers, strict=True), bool(fixed.weighted)
 
 
 def _as_they_come(
     xp: Namespace, begun: Iterator[Dataset], params: Params, plan: _Plan, settings: Settings, running: Sequence[bool]
 ) -> Iterator[tuple[Any, float | Array, int | Array]]:
     """What each step of a pass that has begun takes, see ``_grouped``, rate and seed, which are added to the plan."""
-    parts = (Batch(rows_of(xp, X, params[0], slice(None)), y, weight, None) for X, y, weight in begun)
+    parts = (Batch(rows_of(xp, X, params[0], slice(None)), y, weight, None) for X, y, weight, _ in begun)
     for part in _grouped(filled_up(xp, parts) if settings.compile is True else parts, settings):
         rates, seed = next(plan.coming)
         for made, rate in zip(plan.rates, rates, strict=True):
@@ -617,7 +774,8 @@ def _judged(
     """For each network the loss on the rows that were held out, and the score; None for what there is not."""
     losses = scores = None
     options = {key: value for key, value in settings.options.items() if key in PredictOptions.__annotations__}
-    judge = partial(evaluate_each, xp, options=cast(PredictOptions, options), wants_score=settings.score is None)
+    wants_score, ranks = settings.score is None, settings.ranks
+    judge = partial(evaluate_each, xp, options=cast(PredictOptions, options), wants_score=wants_score, ranks=ranks)
     own = [params] if ensemble_size(params) is None else list(zip(*map(xp.unstack, params), strict=True))
     if isinstance(held_out, Dataset):
         losses, scores = judge(held_out, params)
@@ -628,7 +786,11 @@ def _judged(
         scores = found if len(found) == len(own) else None
     if settings.score is not None and settings.score != "loss":
         functions = [of_member(settings.score, position) for position in range(len(own))]
-        scores = [_as_a_number(f(one)) if fit else math.nan for f, one, fit in zip(functions, own, good, strict=True)]
+        calls = list(zip(functions, own, good, strict=True))
+        scores = together(
+            ranks, own[0][0], lambda: [_as_a_number(f(one)) if fit else math.nan for f, one, fit in calls]
+        )
+        scores = [total / ranks.size for total in sums_of(ranks, params[0], *scores)]
     return losses, scores
 
 
@@ -748,7 +910,7 @@ def _cause(
         data = cast(Dataset, data.last)
         rows = data.X.shape[0] * settings.accumulate
     else:
-        rows = _rows_of_step(data.X.shape[0], settings)
+        rows = _rows_of_step(data.n, settings)
     inputs, targets, params = map(_largest, ((data.X,), (data.y,), () if isinstance(start, Epoch) else start))
     suspects = [
         (inputs / _LARGE, f"the inputs reach {inputs:.1e}: standardise them"),
@@ -779,8 +941,8 @@ def _largest(arrays: Sequence[Any]) -> float:
     """The largest magnitude among floating arrays, a sparse matrix of scipy included; labels are not large."""
     largest = 0.0
     for array in detached(*arrays):
-        if is_sparse(array):
-            largest = float(np.max(np.abs(array.data), initial=largest))
-        elif is_floating(xp := namespace(array), array.dtype):
-            largest = max(largest, float(xp.max(xp.abs(array))))
+        numbers = array.data if is_sparse(array) else array
+        xp = namespace(numbers)
+        if is_floating(xp, numbers.dtype) and math.prod(numbers.shape):  # a sparse matrix may hold none
+            largest = max(largest, float(xp.max(numbers)), -float(xp.min(numbers)))
     return largest

@@ -30,8 +30,7 @@ def split(mesh: Any, axis: str | None = None) -> Callable[[Any], Any]:
     Several processes, after ``jax.distributed.initialize``, call ``train`` with equal arguments. An array either spans
     the processes, as ``jax.make_array_from_process_local_data`` makes it, or each process has it all. JAX divides an
     array into equal parts alone; where rows are missing, add some whose ``sample_weight`` is 0. Each process yields
-    equal epochs, with whole arrays, so one of them can save for all. What ``validation`` leaves of ``X``, where it is
-    a share, is whole on each device: of an ``X`` that is too large for that, hold out rows ``(X, y)``.
+    equal epochs, with whole arrays, so one of them can save for all.
 
     Args:
         mesh: a ``jax.sharding.Mesh`` with axes of ``AxisType.Auto``; P is the number of its devices.
@@ -95,7 +94,8 @@ class _Division(NamedTuple):
         if batch.rows is not None:
             return batch._replace(rows=divide(batch.rows, self.sharding(0)))
         weight = None if batch.weight is None else divide(batch.weight, self.sharding(batch.weight.ndim - 1))
-        return Batch(divide(batch.X, self.sharding(0)), divide(batch.y, self.sharding(0)), weight, None, batch.n)
+        X, y = (divide(array, self.sharding(0)) for array in (batch.X, batch.y))
+        return batch._replace(X=X, y=y, weight=weight)
 
 
 def _compiled(division: _Division, function: Any) -> Any:
@@ -165,6 +165,6 @@ def _placement(division: _Division) -> Callable[[int, Any], Any]:
         if argument.rows is None and argument.X.shape[0] % division.parts == 0:
             return division.by_rows(argument, put)
         X, y, weight = (put_once(array, number, place) for place, array in enumerate(argument[:3]))
-        return Batch(X, y, weight, alone(argument.rows))
+        return argument._replace(X=X, y=y, weight=weight, rows=alone(argument.rows))
 
     return placed

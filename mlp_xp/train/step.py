@@ -1,10 +1,12 @@
 """One step of training: gradients -> combine -> update, as a pure function that can be compiled.
 
-A step takes one batch, or several, one after the other, whose gradients make one update.
+A step takes one batch, or several, one after the other, whose gradients make one update. Where ranks train together,
+``combine`` sums the gradients over them.
 
 Before: ``dataset`` has the batches. Next: ``loop`` repeats the step.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -13,7 +15,10 @@ from mlp_xp._lib.namespace import device_kwargs, persisted, wide_dtype
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.mlp import Objective, Terms, add_penalty_grads, objective_of, penalty, pull_back
 from mlp_xp.optim import Optimizer, State, clip_by_global_norm, limit_norms
+from mlp_xp.ranks import Ranks
 from mlp_xp.train.dataset import Batch
+
+_LOOK = 8  # steps between two looks at whether the run was to end
 
 
 class Sums(NamedTuple):
@@ -55,6 +60,12 @@ Update: TypeAlias = Callable[[Params, State, Sums, Gradients, float | Array], tu
 Transform: TypeAlias = Callable[[Array, Any, Any], Array]
 """``transform(X, seed, first) -> X``: other inputs (n, d_in) in place of the rows of a batch, see ``train``."""
 
+Differentiate: TypeAlias = Callable[[Params, Batch, int | Array, Array | None], Gradients]
+"""``differentiate(params, batch, seed, scale) -> gradients``."""
+
+Combine: TypeAlias = Callable[[Gradients], Gradients]
+"""``combine(gradients) -> gradients``: those of all ranks, from those of one."""
+
 Gather: TypeAlias = Callable[[Params, Gradients, Batch, int | Array, Array | None], Gradients]
 """``gather(params, gradients, batch, seed, scale) -> gradients``: those of the batches before, with this one."""
 
@@ -83,8 +94,8 @@ def _as(xp: Namespace, part: Any, total: Array) -> Any:
 
 
 def _objective(
-    xp: Namespace, terms: Terms, params: Params, batch: Batch, seed: int | Array, first: Array | None = None,
-    transform: Transform | None = None,
+    xp: Namespace, terms: Terms, params: Params, batch: Batch, seed: int | Array, first: Array | None,
+    transform: Transform | None,
 ) -> tuple[Objective, Any, Any]:  # fmt: skip
     """The loss on a batch, and what ``weight`` and ``counts`` of ``Gradients`` are.
 
@@ -97,7 +108,7 @@ def _objective(
         first: how many rows of the step come before these; None for none.
         transform: see ``train``.
     """
-    X, y, weight, rows, n = batch
+    X, y, weight, rows, n, _ = batch
     if rows is not None:
         X, y = xp.take(X, rows, axis=0), xp.take(y, rows, axis=0)
         weight = None if weight is None else xp.take(weight, rows, axis=-1)
@@ -122,7 +133,7 @@ def _pulled(xp: Namespace, at: Objective, share: Any, scale: Array | None) -> Pa
     """``share`` times the gradient; with a loss scale, what goes back through the network is larger by that."""
     if scale is None:
         return pull_back(at, share)
-    return tuple([g / scale[(..., *(None,) * (g.ndim - scale.ndim))] for g in pull_back(at, share * scale)])
+    return tuple([g / _beside(scale, g) for g in pull_back(at, share * scale)])
 
 
 def _transformed(transform: Transform, X: Array, seed: int | Array, first: Array | None) -> Array:
@@ -182,33 +193,83 @@ def make_update(
     return update
 
 
-def make_step(
-    xp: Namespace, terms: Terms, update: Update, transform: Transform | None = None, scaled: bool = False
-) -> Step:
-    """The step of a run whose steps take one batch.
+def make_differentiate(xp: Namespace, terms: Terms, transform: Transform | None = None) -> Differentiate:
+    """The function that makes the gradients of a step that takes one batch.
 
     Args:
         xp: the namespace of its arrays.
         terms: of the objective.
-        update: from ``make_update``.
         transform: see ``train``.
-        scaled: whether the state ends with a loss scale.
     """
     terms = terms._replace(l2=None, l1=None)
 
-    def step(
-        params: Params, state: State, sums: Sums, batch: Batch, rate: float | Array, seed: int | Array
-    ) -> tuple[Params, State, Sums]:
-        at, weight, counts = _objective(xp, terms, params, batch, seed, transform=transform)
+    def differentiate(params: Params, batch: Batch, seed: int | Array, scale: Array | None) -> Gradients:
+        at, weight, counts = _objective(xp, terms, params, batch, seed, batch.first, transform)
         loss = at.loss
         if batch.weight is not None:
             loss, counts = loss * counts, xp.ones_like(loss) * counts
         rows: Any = float(at.layers[0].x.shape[0]) if batch.n is None else batch.n
-        grads = _pulled(xp, at, counts, state[-1] if scaled else None)
-        gradients = Gradients(loss, grads, weight, counts, rows)
-        return update(params, state, sums, gradients, rate)
+        return Gradients(loss, _pulled(xp, at, counts, scale), weight, counts, rows)
+
+    return differentiate
+
+
+def make_step(
+    differentiate: Differentiate, update: Update, scaled: bool = False, combine: Combine | None = None
+) -> Step:
+    """The step of a run whose steps take one batch.
+
+    Args:
+        differentiate: from ``make_differentiate``.
+        update: from ``make_update``.
+        scaled: whether the state ends with a loss scale.
+        combine: from ``make_combine``; None for one rank.
+    """
+
+    def step(
+        params: Params, state: State, sums: Sums, batch: Batch, rate: float | Array, seed: int | Array
+    ) -> tuple[Params, State, Sums]:
+        gradients = differentiate(params, batch, seed, state[-1] if scaled else None)
+        return update(params, state, sums, gradients if combine is None else combine(gradients), rate)
 
     return step
+
+
+def make_combine(xp: Namespace, ranks: Ranks, asked: Callable[[], bool]) -> Combine:
+    """The function that makes the gradients of all rows of a step from those of the rows of each rank, in one message.
+
+    Means over the rows of a rank become the mean over all rows: sums weighted by what the rows weigh, over the sum of
+    these weights.
+
+    Args:
+        xp: the namespace of the arrays.
+        ranks: of the run.
+        asked: whether this rank was asked to end the run, by Ctrl-C.
+
+    Returns:
+        ``combine``, which raises KeyboardInterrupt where any rank was asked: on all ranks in the same step.
+    """
+    steps = itertools.count(1)
+
+    def combine(own: Gradients) -> Gradients:
+        numbers = (float(asked()), own.rows, own.counts * own.weight)
+        flag, rows, weight = (xp.ones_like(own.loss) * _as(xp, each, own.loss) for each in numbers)
+        parts = (flag, rows, weight, *(each * _beside(weight, each) for each in (own.loss, *own.grads)))
+        flag, rows, weight, loss, *grads = ranks.total(parts)
+        # the flag stays raised: looking now and then is enough, and a device that works ahead is not held up
+        if next(steps) % _LOOK == 0 and bool(xp.any(flag > 0.0)):
+            raise KeyboardInterrupt
+        counts = xp.astype(weight > 0.0, weight.dtype)
+        safe = weight + (1.0 - counts)
+        loss, *grads = [each / _beside(safe, each) for each in (loss, *grads)]
+        return Gradients(loss, tuple(grads), weight, counts, rows)
+
+    return combine
+
+
+def _beside(of_networks: Array, array: Array) -> Array:
+    """A number, or one for each of k networks, shaped so that it multiplies the arrays of the networks."""
+    return of_networks[(..., *(None,) * (array.ndim - of_networks.ndim))]
 
 
 def make_gather(xp: Namespace, terms: Terms, transform: Transform | None = None) -> Gather:
@@ -222,8 +283,8 @@ def make_gather(xp: Namespace, terms: Terms, transform: Transform | None = None)
     terms = terms._replace(l2=None, l1=None)
 
     def gather(params: Params, gradients: Gradients, batch: Batch, seed: int | Array, scale: Array | None) -> Gradients:
-        before = cast(Array, gradients.rows)
-        at, weight, counts = _objective(xp, terms, params, batch, seed, before, transform)
+        before = gradients.rows if batch.first is None else gradients.rows + batch.first
+        at, weight, counts = _objective(xp, terms, params, batch, seed, cast(Array, before), transform)
         own = _as(xp, weight * counts, cast(Array, gradients.weight))
         total = gradients.weight + own
         counts = xp.astype(total > 0.0, at.loss.dtype)
@@ -232,15 +293,17 @@ def make_gather(xp: Namespace, terms: Terms, transform: Transform | None = None)
         kept = 1.0 - share
         loss = kept * gradients.loss + share * at.loss
         pairs = zip(gradients.grads, _pulled(xp, at, share, scale), strict=True)
-        grads = [kept[(..., *(None,) * (a.ndim - kept.ndim))] * a + b for a, b in pairs]
+        grads = [_beside(kept, a) * a + b for a, b in pairs]
         rows: Any = at.layers[0].x.shape[0] if batch.n is None else batch.n
-        made = persisted(loss, total, counts, before + rows, *grads)
+        made = persisted(loss, total, counts, gradients.rows + rows, *grads)
         return Gradients(made[0], made[4:], *made[1:4])
 
     return gather
 
 
-def make_step_of_batches(gather: Gather, update: Update, nothing: Gradients, scaled: bool = False) -> Step:
+def make_step_of_batches(
+    gather: Gather, update: Update, nothing: Gradients, scaled: bool = False, combine: Combine | None = None
+) -> Step:
     """The step of a run whose steps take several batches: one update, to rounding that of one large batch.
 
     Args:
@@ -248,6 +311,7 @@ def make_step_of_batches(gather: Gather, update: Update, nothing: Gradients, sca
         update: from ``make_update``, compiled as well.
         nothing: from ``no_gradients``.
         scaled: whether the state ends with a loss scale.
+        combine: from ``make_combine``; None for one rank.
     """
 
     def step(
@@ -256,6 +320,6 @@ def make_step_of_batches(gather: Gather, update: Update, nothing: Gradients, sca
         gradients = nothing
         for batch in batches:
             gradients = gather(params, gradients, batch, seed, state[-1] if scaled else None)
-        return update(params, state, sums, gradients, rate)
+        return update(params, state, sums, gradients if combine is None else combine(gradients), rate)
 
     return step

@@ -15,6 +15,7 @@ from mlp_xp._lib.namespace import (
     Placement,
     device_of,
     in_library_of,
+    in_parts,
     kind_of,
     library_of,
     namespace,
@@ -116,6 +117,21 @@ def test_a_device_where_no_new_arrays_can_be_made_is_refused_with_the_remedy(xp,
         next(train(X, y, params, epochs=1))
     with pytest.raises(ValueError, match=sentence):
         MLPClassifier(2, max_iter=1).fit(X, y)
+
+
+def test_an_array_in_parts_is_the_array(put, host, monkeypatch):
+    monkeypatch.setattr("mlp_xp._lib.namespace._PART", 7)  # two rows
+    X = np.arange(15.0).reshape(5, 3)
+    parts = list(map(host, in_parts(put(X))))
+    assert [part.shape for part in parts] == [(2, 3), (2, 3), (1, 3)]
+    np.testing.assert_array_equal(np.concatenate(parts), X)
+    rows = np.asarray([4, 0, 0])
+    np.testing.assert_array_equal(np.concatenate(list(map(host, in_parts(put(X), rows)))), X[rows])
+    assert [[part.shape for part in in_parts(put(array))] for array in (X[0], X[:0], X[0, 0])] == [
+        [(3,)],
+        [(0, 3)],
+        [()],
+    ]
 
 
 @pytest.mark.parametrize("shape", [(0,), (5, 2), (8,), (64, 3), (469,), (1025, 2)], ids=str)

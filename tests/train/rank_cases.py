@@ -1,0 +1,336 @@
+"""A program of one rank: runs every case below with the other ranks, and writes what came out.
+
+    torchrun --nproc-per-node 2 rank_cases.py torch FOLDER
+    mpirun -n 2 python rank_cases.py mpi FOLDER
+
+``test_ranks`` starts it and compares the files ``FOLDER/RANK.pickle`` with each other and with a run of one process.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import mlp_xp as mx
+from mlp_xp import optim, schedules
+from mlp_xp._lib.namespace import to_host
+from mlp_xp.ranks import ALONE, Ranks, mean, mpi_ranks, torch_ranks
+from mlp_xp.train import Epoch, Record, train
+
+EVEN, UNEVEN, STEPS = (32, 32), (41, 22), 4
+WIDTHS = (5, 7, 3)
+
+
+def rows_of(counts: Sequence[int], rank: int | None) -> slice:
+    """The rows of a rank among those of all; None for all."""
+    return slice(None) if rank is None else slice(sum(counts[:rank]), sum(counts[: rank + 1]))
+
+
+def problem(xp: Any, counts: Sequence[int], rank: int | None, numbers: bool = False) -> tuple[Any, Any, Any]:
+    """``X, y, weight`` of a rank, or of all ranks."""
+    random, own = np.random.default_rng(3), rows_of(counts, rank)
+    X, y, weight = (
+        random.normal(size=(sum(counts), 5)),
+        random.integers(0, 3, sum(counts)),
+        random.uniform(0, 2, sum(counts)),
+    )
+    targets = np.stack([X[:, 0] * X[:, 1], X[:, 2], X[:, 3] ** 2], axis=1) if numbers else y
+    return tuple(xp.asarray(each[own]) for each in (X, targets, weight))
+
+
+def params_of(xp: Any, **options: Any) -> tuple[Any, ...]:
+    """Where each case begins."""
+    return tuple(xp.asarray(p) for p in mx.init_params(WIDTHS, seed=1, dtype=np.float64, **options))
+
+
+def order_of(counts: Sequence[int], rank: int | None, number: int) -> np.ndarray:
+    """The order of an epoch: a rank's own rows, or, for one process, the batches of all ranks one after the other.
+
+    Each rank takes a share of its rows in each step, in proportion.
+    """
+    own = [np.random.default_rng((number, each)).permutation(count) for each, count in enumerate(counts)]
+    if rank is not None:
+        return own[rank]
+    steps = []
+    for step in range(STEPS):
+        for each, rows in enumerate(own):
+            part = rows[len(rows) * step // STEPS : len(rows) * (step + 1) // STEPS]
+            steps.append(part + sum(counts[:each]))
+    return np.concatenate(steps)
+
+
+EVERYTHING: dict[str, Any] = {
+    "optimizer": optim.adam(), "lr": schedules.cosine(0.05), "l2": 0.01, "l1": 0.001, "alpha": 0.1, "clip_norm": 0.5,
+    "max_norm": 2.0, "dropout": 0.3, "input_dropout": 0.1, "label_smoothing": 0.1,
+}  # fmt: skip
+
+Case = Callable[[Any, Ranks, "int | None"], Any]
+
+
+def last(epochs: Any) -> Epoch:
+    """The last epoch of a run."""
+    return list(epochs)[-1]
+
+
+def even(xp: Any, ranks: Ranks, rank: int | None, **options: Any) -> Any:
+    """Equal shards, shuffled batches, five epochs of four steps."""
+    X, y, weight = problem(xp, EVEN, rank)
+    order = partial(order_of, EVEN, rank)
+    options = {"optimizer": optim.sgd(), "lr": 0.1, **options}
+    return last(
+        train(X, y, params_of(xp), epochs=5, batch_size=16, order=order, sample_weight=weight, ranks=ranks, **options)
+    )
+
+
+def uneven(xp: Any, ranks: Ranks, rank: int | None, **options: Any) -> Any:
+    """Shards of 41 and 22 rows, all of them in each of 20 steps."""
+    X, y, weight = problem(xp, UNEVEN, rank)
+    options = {"epochs": 20, "batch_size": 63, "shuffle": False, "sample_weight": weight, **options}
+    return last(train(X, y, params_of(xp), ranks=ranks, **options))
+
+
+def accumulated(xp: Any, ranks: Ranks, rank: int | None) -> Any:
+    """Each step takes two batches a rank."""
+    X, y, _ = problem(xp, UNEVEN, rank)
+    batch_size, accumulate = (32, 2) if rank is not None else (63, 1)
+    return last(
+        train(
+            X,
+            y,
+            params_of(xp),
+            epochs=20,
+            batch_size=batch_size,
+            accumulate=accumulate,
+            shuffle=False,
+            ranks=ranks,
+            **EVERYTHING,
+        )
+    )
+
+
+def transformed(xp: Any, ranks: Ranks, rank: int | None) -> Any:
+    """Inputs are shifted by random numbers of the row's place in the step."""
+
+    def shift(X: Any, seed: Any, first: Any) -> Any:
+        return X + 0.1 * mx.dropout.uniform(xp, (X.shape[0], 1), seed, 0, X, first)
+
+    return uneven(xp, ranks, rank, transform=shift)
+
+
+def ensemble(xp: Any, ranks: Ranks, rank: int | None) -> Any:
+    """Two networks, one of which learns from the rows of rank 0 alone."""
+    X, y, weight = problem(xp, UNEVEN, rank)
+    of_second = weight if rank == 0 else 0.0 * weight
+    if rank is None:
+        of_second = weight * xp.asarray(np.arange(63) < 41, dtype=weight.dtype)
+    weights = xp.stack([weight, of_second])
+    return last(
+        train(
+            X,
+            y,
+            params_of(xp, ensemble=2),
+            epochs=20,
+            batch_size=63,
+            shuffle=False,
+            lr=(0.1, 0.01),
+            sample_weight=weights,
+            clip_norm=0.5,
+            ranks=ranks,
+        )
+    )
+
+
+def weightless(xp: Any, ranks: Ranks, rank: int | None) -> Any:
+    """Rank 0 has weights, rank 1 has none: there each row weighs 1."""
+    X, y, weight = problem(xp, UNEVEN, rank)
+    if rank == 1:
+        weight = None
+    if rank is None:
+        weight = xp.asarray(np.where(np.arange(63) < 41, to_host(weight), 1.0))
+    return last(train(X, y, params_of(xp), epochs=20, batch_size=63, shuffle=False, sample_weight=weight, ranks=ranks))
+
+
+def judged(xp: Any, ranks: Ranks, rank: int | None, numbers: bool = False) -> Any:
+    """Validation rows of each rank, patience, and a schedule that looks at the losses."""
+    X, y, _ = problem(xp, UNEVEN, rank, numbers)
+    held = tuple(each[:9] if rank != 1 else each[:5] for each in problem(xp, UNEVEN, rank, numbers)[:2])
+    if rank is None:
+        own = np.r_[0:9, 41:46]
+        held = tuple(xp.asarray(to_host(each)[own]) for each in (X, y))
+    criterion = "squared_error" if numbers else "softmax_cross_entropy"
+    return last(
+        train(
+            X,
+            y,
+            params_of(xp),
+            epochs=60,
+            batch_size=63,
+            shuffle=False,
+            validation=held,
+            patience=3,
+            tol=1e-3,
+            lr=schedules.adaptive(0.2),
+            criterion=criterion,
+            optimizer=optim.sgd(),
+            ranks=ranks,
+        )
+    )
+
+
+def share(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """A share of its own rows is held out on each rank."""
+    X, y, _ = problem(xp, UNEVEN, rank)
+    return last(train(X, y, params_of(xp), epochs=4, batch_size=16, validation=0.25, ranks=ranks))
+
+
+def scored(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """``score`` returns 1 on rank 0 and 3 on rank 1."""
+    return uneven(xp, ranks, rank, epochs=2, score=lambda params: 1.0 + 2.0 * rank)
+
+
+def stopped(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """A callback of rank 1 ends the run after the third epoch."""
+    return uneven(xp, ranks, rank, callbacks=[lambda epoch: rank == 1 and epoch.last.number == 3])
+
+
+def _fail(epoch: Epoch) -> None:
+    raise OSError("the disk is full")
+
+
+def failing_callback(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """A callback of rank 1 raises."""
+    return uneven(xp, ranks, rank, callbacks=[_fail] if rank == 1 else [])
+
+
+def failing_score(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """``score`` returns no number on rank 0."""
+    return uneven(xp, ranks, rank, score=lambda params: "good" if rank == 0 else 1.0)
+
+
+def bad_data(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Rank 1 has a NaN."""
+    X, y, _ = problem(xp, UNEVEN, rank)
+    return last(train(X * (float("nan") if rank == 1 else 1.0), y, params_of(xp), epochs=2, ranks=ranks))
+
+
+def bad_labels(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Rank 0 has a label that the network has no output for."""
+    X, y, _ = problem(xp, UNEVEN, rank)
+    return last(train(X, y + (5 if rank == 0 else 0), params_of(xp), epochs=2, ranks=ranks))
+
+
+def too_few(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Rank 1 has three rows for eight steps."""
+    X, y, _ = problem(xp, (61, 3), rank)
+    return last(train(X, y, params_of(xp), epochs=2, batch_size=8, ranks=ranks))
+
+
+def other_settings(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """The ranks ask for batches of two sizes."""
+    return uneven(xp, ranks, rank, batch_size=16 + rank)
+
+
+def other_params(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """The ranks begin with two networks."""
+    X, y, _ = problem(xp, UNEVEN, rank)
+    return last(train(X, y, tuple(p + 0.1 * rank for p in params_of(xp)), epochs=2, ranks=ranks))
+
+
+def diverging(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """The inputs of rank 1 are far too large for the rate."""
+    X, y, _ = problem(xp, UNEVEN, rank, numbers=True)
+    X = X * (1e200 if rank == 1 else 1.0)
+    options: dict[str, Any] = {"criterion": "squared_error", "activation": "relu", "optimizer": optim.sgd()}
+    return last(train(X, y, params_of(xp), epochs=5, batch_size=63, lr=10.0, ranks=ranks, **options))
+
+
+def interrupted(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Ctrl-C reaches rank 0 alone, in the third of 16 steps."""
+    seen: list[int] = []
+
+    def press(X: Any, seed: Any, first: Any) -> Any:
+        seen.append(1)
+        if rank == 0 and len(seen) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return X
+
+    X, y, _ = problem(xp, EVEN, rank)
+    return last(train(X, y, params_of(xp), epochs=50, batch_size=4, transform=press, ranks=ranks))
+
+
+def by_hand(xp: Any, ranks: Ranks, rank: int | None) -> Any:
+    """A loop of one's own, with ``mean``."""
+    X, y, _ = problem(xp, UNEVEN, rank)
+    params = params_of(xp)
+    for _ in range(20):
+        loss, grads = mx.loss_and_grads(X, y, *params)
+        loss, *means = mean(ranks, X.shape[0], loss, *grads)
+        params = tuple([p - 0.1 * g for p, g in zip(params, means, strict=True)])
+    return Epoch((), params, params, ())
+
+
+LIKE_ONE: dict[str, Case] = {
+    "even": even, "even, everything": partial(even, **EVERYTHING), "uneven": uneven, "accumulated": accumulated,
+    "uneven, everything": partial(uneven, **EVERYTHING), "transformed": transformed, "ensemble": ensemble,
+    "weights on one rank": weightless, "judged": judged, "judged by R2": partial(judged, numbers=True),
+    "by hand": by_hand, "a compiler": partial(uneven, compile=lambda function: function, **EVERYTHING),
+}  # fmt: skip
+"""Cases that one process with the rows of all ranks has too."""
+
+ALIKE: dict[str, Case] = {"share": share, "scored": scored, "stopped": stopped}
+"""Cases in which the ranks agree with each other."""
+
+RAISE: dict[str, Case] = {
+    "failing callback": failing_callback, "failing score": failing_score, "bad data": bad_data,
+    "bad labels": bad_labels, "too few": too_few, "other settings": other_settings, "other params": other_params,
+    "diverging": diverging, "interrupted": interrupted,
+}  # fmt: skip
+"""Cases in which all ranks raise."""
+
+
+def timeless(record: Record) -> Record:
+    """A record without the seconds, which differ from run to run."""
+    return record._replace(seconds=0.0, members=tuple(map(timeless, record.members)))
+
+
+def outcome(case: Case, xp: Any, ranks: Ranks, rank: int | None) -> dict[str, Any]:
+    """What came of a case, on the host: arrays and records, or what was raised."""
+    try:
+        epoch = case(xp, ranks, rank)
+    except (Exception, KeyboardInterrupt) as error:
+        params = [np.array(to_host(p)) for p in getattr(error, "params", ())]
+        return {"raised": type(error).__name__, "message": str(error), "params": params}
+    arrays = {name: [np.array(to_host(a)) for a in getattr(epoch, name)] for name in ("params", "best", "state")}
+    return {**arrays, "history": list(map(timeless, epoch.history)), "rows": epoch.rows}
+
+
+def main(engine: str, folder: str) -> None:
+    """Run the cases as one rank."""
+    if engine == "torch":
+        import torch
+        from torch import distributed
+
+        distributed.init_process_group("gloo")
+        ranks, xp = torch_ranks(), torch
+    else:
+        ranks, xp = mpi_ranks(), np
+    cases = {**LIKE_ONE, **ALIKE, **RAISE}
+    found = {name: outcome(case, xp, ranks, ranks.rank) for name, case in cases.items()}
+    Path(folder, f"{ranks.rank}.pickle").write_bytes(pickle.dumps(found))
+
+
+def alone(name: str) -> dict[str, Any]:
+    """A case of ``LIKE_ONE`` in one process, with NumPy."""
+    return outcome(LIKE_ONE[name], np, ALONE, None)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

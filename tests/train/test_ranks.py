@@ -1,0 +1,190 @@
+"""Two processes that real engines start train as one, agree to the bit, and end together: none waits for ever."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rank_cases
+from pages import blocks
+from rank_cases import ALIKE, LIKE_ONE, RAISE
+
+import mlp_xp as mx
+from mlp_xp.ranks import ALONE, Ranks, mean
+from mlp_xp.train import train
+
+SECONDS = 120  # some 5 are needed; a rank that waits for another would wait for ever
+
+pytestmark = pytest.mark.only("numpy", "torch")
+
+
+def launcher(engine: str) -> list[str]:
+    """The command that starts two processes, on this machine alone."""
+    if engine == "torch":
+        here = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
+        return [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", "2", *here]
+    return [str(Path(sys.executable).with_name("mpirun")), "-n", "2", "--oversubscribe", sys.executable]
+
+
+def environment() -> dict[str, str]:
+    """That of a process which is one of several on this machine."""
+    here = Path(__file__).parent
+    paths = [str(here), *(path for path in sys.path if path)]
+    local = {"GLOO_SOCKET_IFNAME": "lo", "OMPI_MCA_btl": "self,sm,tcp", "OMPI_MCA_btl_tcp_if_include": "lo"}
+    as_root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    # two threads of a product may add in another order than one
+    return {**os.environ, **local, **as_root, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+
+
+def started(engine: str, *program: str) -> str:
+    """What two processes print that run a program as ranks. They are ended after a time, whatever happens."""
+    command = [*launcher(engine), *program]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment(), start_new_session=True, **pipes) as run:
+        try:
+            printed, said = run.communicate(timeout=SECONDS)
+        finally:
+            if run.poll() is None:
+                os.killpg(run.pid, signal.SIGKILL)
+    assert run.returncode == 0, said[-2000:]
+    return printed
+
+
+@pytest.fixture(scope="module")
+def both(request, tmp_path_factory) -> list[dict[str, Any]]:
+    """What came of every case on each rank."""
+    engine = "torch" if request.config.getoption("--backend") == "torch" else "mpi"
+    if engine == "mpi" and find_spec("mpi4py") is None:
+        pytest.skip("mpi4py is not installed, which the session tests(numpy) installs")
+    folder = tmp_path_factory.mktemp("ranks")
+    started(engine, str(Path(rank_cases.__file__)), engine, str(folder))
+    return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in (0, 1)]
+
+
+def equal_to_the_bit(ours: Any, theirs: Any) -> bool:
+    """Whether two outcomes are the same, arrays to the last bit."""
+    arrays = ("params", "best", "state")
+    bits = ([[(a.shape, a.tobytes()) for a in each[name]] for name in arrays] for each in (ours, theirs))
+    return next(bits) == next(bits) and repr(ours["history"]) == repr(theirs["history"])
+
+
+def numbers_of(record: Any) -> list[float]:
+    """The numbers of a record, those of members included."""
+    own = [value for value in record[:-1] if value is not None]
+    return [*own, *(value for member in record.members for value in numbers_of(member))]
+
+
+@pytest.mark.parametrize("name", LIKE_ONE)
+def test_ranks_train_as_one_process_does(both, name):
+    first, one = both[0][name], rank_cases.alone(name)
+    assert equal_to_the_bit(*(each[name] for each in both))
+    for kind in ("params", "best", "state"):
+        for ours, theirs in zip(first[kind], one[kind], strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
+    assert first["rows"] == one["rows"]
+    assert len(first["history"]) == len(one["history"])
+    for ours, theirs in zip(first["history"], one["history"], strict=True):
+        assert numbers_of(ours) == pytest.approx(numbers_of(theirs), rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_ranks_agree(both, name):
+    assert equal_to_the_bit(*(each[name] for each in both))
+
+
+def test_patience_ended_the_run_before_its_time(both):
+    assert len(both[0]["judged"]["history"]) < 60
+
+
+def test_scores_are_averaged(both):
+    assert [record.val_score for record in both[1]["scored"]["history"]] == [2.0, 2.0]
+
+
+def test_a_callback_of_one_rank_ends_the_run_on_all(both):
+    assert [len(each["stopped"]["history"]) for each in both] == [3, 3]
+
+
+GONE = "rank {} has failed: what it raised says why"
+SAID = {
+    "failing callback": (GONE.format(1), "the disk is full"),
+    "failing score": ("score(params) must return a number, got 'good'", GONE.format(0)),
+    "bad data": (GONE.format(1), "X must be finite, got NaN or infinity"),
+    "bad labels": ("y must hold labels 0 to 2, got labels 5 to 7", GONE.format(0)),
+    "too few": ("rank 1 has 3 of 64 rows",) * 2,
+    "other settings": ("those of rank 1 are not those of rank 0",) * 2,
+    "other params": ("the parameters to start from must be the same on all ranks",) * 2,
+    "diverging": ("the loss is not finite at step 1 of 1 in epoch 1", "the inputs reach"),
+    "interrupted": ("training was interrupted",) * 2,
+}
+
+
+@pytest.mark.parametrize("name", RAISE)
+def test_what_one_rank_can_not_do_ends_the_run_on_all(both, name):
+    for each, said in zip(both, SAID[name], strict=True):
+        assert said in each[name]["message"]
+
+
+@pytest.mark.parametrize("name", ["diverging", "interrupted"])
+def test_ranks_end_with_the_same_parameters(both, name):
+    first, second = (each[name]["params"] for each in both)
+    assert len(first) == 4
+    assert [a.tobytes() for a in first] == [b.tobytes() for b in second]
+
+
+@pytest.mark.only("torch")
+def test_the_program_of_the_page_runs_as_it_is(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(blocks("mlp_xp/SCALE.md", "python skip")[0])
+    *_, (number, loss, score) = (line.split() for line in started("torch", str(program)).splitlines())
+    assert int(number) == 20
+    assert float(loss) < 0.2
+    assert float(score) > 0.9
+
+
+# --- one process -------------------------------------------------------------------------------------------------
+
+
+def test_one_rank_is_the_run_without_ranks(host):
+    X, y, _ = rank_cases.problem(np, (32, 32), None)
+    runs = [train(X, y, rank_cases.params_of(np), epochs=3, batch_size=16, validation=0.2, **extra)
+            for extra in ({}, {"ranks": ALONE})]  # fmt: skip
+    plain, ranked = (list(run)[-1] for run in runs)
+    assert all((a == b).all() for a, b in zip(plain.params, ranked.params, strict=True))
+
+
+def test_the_mean_over_ranks_is_weighted_and_one_message():
+    sent = []
+
+    def total(arrays):  # the other rank weighs three times as much and has zeros
+        sent.append(arrays)
+        return (arrays[0] * 4.0, *arrays[1:])
+
+    loss, grad = mean(Ranks(0, 2, total), 2.0, np.asarray(4.0), np.ones(3))
+    assert float(loss) == 1.0
+    assert grad.tolist() == [0.25] * 3
+    assert len(sent) == 1
+
+
+def test_ranks_of_another_kind_are_refused():
+    X, y, _ = rank_cases.problem(np, (32, 32), None)
+    params = rank_cases.params_of(np)
+    with pytest.raises(TypeError, match=r"ranks must be Ranks, as mlp_xp.ranks.torch_ranks makes them, got 2"):
+        next(train(X, y, params, epochs=1, ranks=2))
+    with pytest.raises(TypeError, match=r"ranks must be those of processes"):
+        next(train(X, y, params, epochs=1, ranks=Ranks(np.asarray(0), 2, lambda arrays: arrays)))
+    with pytest.raises(ValueError, match=r"y must be the targets of X where ranks train together"):
+        next(train([(X, y)], None, params, epochs=1, ranks=Ranks(0, 2, lambda arrays: arrays)))
+
+
+@pytest.mark.only("torch")
+def test_torch_ranks_take_an_initialised_process_group():
+    with pytest.raises(RuntimeError, match=r"torch.distributed.init_process_group to be called first"):
+        mx.ranks.torch_ranks()
