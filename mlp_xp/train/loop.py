@@ -212,6 +212,7 @@ def train(
             on without. Batches that are smaller than others are filled up with rows that do not count, so that all
             take one compilation. Or a compiler of one's own, which makes a function of arrays a faster one: called
             once a run, with ``accumulate`` or ``ranks`` twice; the last, smaller batch comes as it is.
+            ``split(mesh)`` is one that divides the rows of each batch among several devices of JAX.
         ranks: the processes that train this network together, see ``mlp_xp.ranks``; each calls ``train`` with rows of
             its own, validation rows included, and equal parameters and settings. ``batch_size`` is what all ranks take
             in a step together, each in proportion to its rows. Ranks step with the mean over these rows and have the
