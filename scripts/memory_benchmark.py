@@ -3,8 +3,8 @@
     python scripts/memory_benchmark.py [--small 20] [--large 2000] [--only loop/zarr ...] [--save FILE.json]
 
 Each run has a process of its own. What counts is the peak of its anonymous memory, ``RssAnon`` of
-``/proc/self/status`` (Linux alone): its resident memory without the pages of files, which the system takes back when it
-likes. The growth from the small file to the large one is to be at most 200 MB. Files are made in a temporary folder,
+``/proc/self/status`` (Linux alone): its resident memory without the pages of files, which the system takes back when
+it likes. The growth from the small file to the large one is to be at most 200 MB. Files are made in a temporary folder,
 one after the other, and are deleted.
 """
 
@@ -19,6 +19,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +54,7 @@ def write_npy(path: Path, rows: int) -> None:
 
 
 def write_zarr(path: Path, rows: int) -> None:
-    import zarr
+    zarr: Any = import_module("zarr")
 
     X = zarr.create_array(store=str(path), shape=(rows, WIDTH), chunks=(CHUNK, WIDTH), dtype="float32")
     for here, part in parts(rows):
@@ -61,7 +62,7 @@ def write_zarr(path: Path, rows: int) -> None:
 
 
 def write_hdf5(path: Path, rows: int) -> None:
-    import h5py
+    h5py: Any = import_module("h5py")
 
     with h5py.File(path, "w") as file:
         X = file.create_dataset("X", shape=(rows, WIDTH), chunks=(CHUNK, WIDTH), dtype="float32")
@@ -70,13 +71,13 @@ def write_hdf5(path: Path, rows: int) -> None:
 
 
 def arrow_table(part: Any) -> Any:
-    import pyarrow
+    pyarrow: Any = import_module("pyarrow")
 
     return pyarrow.table({f"x{column}": part[:, column] for column in range(WIDTH)})
 
 
 def write_parquet(path: Path, rows: int) -> None:
-    from pyarrow import parquet
+    parquet: Any = import_module("pyarrow.parquet")
 
     path.mkdir()
     for here, part in parts(rows):
@@ -85,7 +86,7 @@ def write_parquet(path: Path, rows: int) -> None:
 
 def write_csv(path: Path, rows: int) -> None:
     """The target stands in the last column; a number takes some ten characters."""
-    from pyarrow import csv
+    csv: Any = import_module("pyarrow.csv")
 
     with path.open("wb") as file:
         for here, part in parts(rows):
@@ -98,13 +99,13 @@ def labels(X: Any) -> Any:
 
 
 def open_zarr(path: Path) -> Any:
-    import zarr
+    zarr: Any = import_module("zarr")
 
     return zarr.open_array(str(path), mode="r")
 
 
 def open_hdf5(path: Path) -> Any:
-    import h5py
+    h5py: Any = import_module("h5py")
 
     return h5py.File(path)["X"]
 
@@ -122,9 +123,9 @@ class Batches:
         self.path = path
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        import pandas as pd
+        pandas: Any = import_module("pandas")
 
-        for frame in pd.read_csv(self.path, chunksize=BATCH, dtype=np.float32):
+        for frame in pandas.read_csv(self.path, chunksize=BATCH, dtype=np.float32):
             yield np.ascontiguousarray(frame.iloc[:, :-1]), frame["y"].to_numpy().astype(np.int64)
 
 
@@ -179,8 +180,8 @@ def targets(n: int) -> Any:
 WAYS: dict[str, tuple[Callable[..., None], dict[str, Any], tuple[str, ...]]] = {
     "loop": (loop, {}, tuple(KINDS)),
     "loop, a share held out": (loop, {"validation": 0.1}, ("npy", "zarr", "parquet")),
-    "estimator": (estimator, {}, ("npy", "csv")),
-    "estimator, early stopping": (estimator, {"early_stopping": True}, ("npy",)),
+    "estimator": (estimator, {}, ("npy", "zarr", "parquet", "csv")),
+    "estimator, early stopping": (estimator, {"early_stopping": True, "standardise": True}, ("npy", "zarr")),
 }
 """Way -> function, its options, and the kinds of files that it takes."""
 

@@ -10,7 +10,7 @@ Before: ``network``, ``full_batch`` and ``settings``. Next: ``classifier`` and `
 import math
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import copy, deepcopy
 from functools import partial
@@ -39,7 +39,6 @@ from mlp_xp.estimators.data import (
     host,
     is_device_array,
     put_numbers,
-    rows,
     split,
 )
 from mlp_xp.estimators.folds import check_folds, dealt, in_folds
@@ -60,6 +59,7 @@ from mlp_xp.train.epoch import ensemble_size
 from mlp_xp.train.evaluate import parts_of
 from mlp_xp.train.loop import rows_in
 from mlp_xp.train.scale import needs_loss_scale
+from mlp_xp.train.source import is_source, read_rows
 from mlp_xp.train.stream import check_batches, of_batch
 
 HeldOut: TypeAlias = Dataset | Sequence[Dataset] | None
@@ -125,7 +125,8 @@ class BaseMLP(Network):
         ----------
         X : array of any library, data frame or sparse matrix of shape (n_samples, n_features)
             The inputs. The network is computed where they are; in bfloat16 or float16 if they are that on a device of
-            another library than NumPy, with parameters in float32.
+            another library than NumPy, with parameters in float32. Or data larger than memory, a ``np.memmap`` or what
+            has rows on disk, such as an array of Zarr: see ``mlp_xp.train.train``.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             The targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -203,16 +204,20 @@ class BaseMLP(Network):
         else:
             self._check_goes_on()
         data, strata, kept = _placed(X, encoded, weight, place)
+        if self.folds or self.solver in FULL_BATCH:
+            data = gathered(data, place)
         held_out = None
         if eval_set is not None:
             held_out = self._eval_data(eval_set, place)
         elif self.early_stopping and self.solver not in FULL_BATCH and not self.folds:
             data, held_out = split(data, self.validation_fraction, strata, of_rank(random, ranks))
-            if self.standardise or self._computes_in:  # which make other numbers of the rows
-                data, held_out = gathered(data, place), gathered(held_out, place)
+        on_disk = is_source(X)
+        if (self.standardise or self._computes_in) and not on_disk:  # which make other numbers of the rows
+            data, held_out = gathered(data, place), held_out and gathered(held_out, place)
         if first and self.standardise:
+            parts = _in_datasets(data, place) if on_disk else [data]
             with np.errstate(over="ignore", invalid="ignore"):  # what overflows has a sentence
-                self.scaling_ = learned_from([data], self._scales_y(), self.standardise == "together", ranks)
+                self.scaling_ = learned_from(parts, self._scales_y(), self.standardise == "together", ranks)
         if self.scaling_:
             data, held_out = self.scaling_.dataset(data), held_out and self.scaling_.dataset(held_out)
         if self._computes_in and self.solver not in FULL_BATCH:
@@ -257,6 +262,7 @@ class BaseMLP(Network):
         weight = None if sample_weight is None else check_weight(sample_weight, X.shape[0])
         place = _place_of(X)
         data, *_ = _placed(X, self._encode(y, place, anew=False, whole=False), weight, place)
+        data = gathered(data, place)
         return self.scaling_.dataset(data) if self.scaling_ else data
 
     def _check_options(self, eval_set: Any, call: Call) -> None:
@@ -509,7 +515,7 @@ def _random(random_state: Any, ranks: Ranks, like: Array) -> Any:
 
 def _place_of(X: Any) -> Placement:
     """Where the network's parameters, targets and weights are: where X is, in float32 beside floats of 16 bits."""
-    place = placement_of(X)
+    place = placement_of(read_rows(X, slice(0, 1)) if is_source(X) else X)
     return place._replace(dtype=wide_dtype(place.xp, place.dtype))
 
 
@@ -523,19 +529,27 @@ def _glorot(random: Any, widths: Sequence[int], after: Sequence[Any]) -> list[An
 
 
 def _placed(X: Any, encoded: Encoded, weight: Any, place: Placement) -> tuple[Dataset, Any, Any]:
-    """The data where X is, without the rows that weigh nothing in its dtype; the strata and the numbers of its rows."""
-    targets, strata, kept = encoded.targets, encoded.strata, np.arange(X.shape[0])
+    """The data where X is, without the rows that weigh nothing in its dtype; the strata and the numbers of its rows.
+
+    Rows that are left out stay in its arrays.
+    """
+    targets, strata, rows = encoded.targets, encoded.strata, None
     if encoded.weight is not None:
         weight = encoded.weight if weight is None else weight * encoded.weight
     if weight is not None and not (heavy := weight >= float(place.xp.finfo(place.dtype).smallest_normal)).all():
-        kept = np.flatnonzero(heavy)
-        if not len(kept):
+        rows = np.flatnonzero(heavy)
+        if not len(rows):
             raise ValueError(f"the weights must not be zero for every sample, got at most {weight.max():.1e}")
-        X, targets, weight = rows(X, kept, place), targets[kept], weight[kept]
-        strata = None if strata is None else strata[kept]
+        strata = None if strata is None else strata[rows]
     y = put_numbers("y", targets, place)
     weight = None if weight is None else put_numbers("sample_weight", weight, place, len(weight))
-    return Dataset(X, y, weight), strata, kept
+    return Dataset(X, y, weight, rows), strata, np.arange(X.shape[0]) if rows is None else rows
+
+
+def _in_datasets(data: Dataset, place: Placement) -> Iterator[Dataset]:
+    """``data``, some rows after the others."""
+    like = place.put(np.empty(0))
+    return (Dataset(X, y, weight) for X, y, weight, *_ in taken(place.xp, data, like, parts_of(data)))
 
 
 def solver_is_stochastic(estimator: Any) -> bool:

@@ -1,13 +1,14 @@
 """The data of an estimator, checked as scikit-learn checks them: arrays of the host or of a device.
 
 What NumPy can hold (arrays, lists, data frames, sparse matrices) goes through scikit-learn's own validation and stays
-on the host. An array of another library is checked in its own namespace and stays on its device. Targets and weights
-follow ``X``.
+on the host. An array of another library is checked in its own namespace and stays on its device. A source, whose rows
+are on disk, stays there: see ``train.source``. Targets and weights follow ``X``.
 
 Next: ``network``, ``classifier`` and ``regressor`` call these checks.
 """
 
 import math
+from collections.abc import Callable, Iterator
 from copy import copy
 from functools import wraps
 from numbers import Real
@@ -19,7 +20,7 @@ from scipy.sparse import issparse
 from sklearn.base import RegressorMixin
 from sklearn.exceptions import DataConversionWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import assert_all_finite, check_array, check_consistent_length
 from sklearn.utils.validation import _check_n_features, validate_data
 
 from mlp_xp._lib.files import dtype_name
@@ -35,16 +36,18 @@ from mlp_xp._lib.namespace import (
     refuse_elsewhere,
     refuse_explicit_axes,
     refuse_unlike,
+    spans,
     to_host,
 )
 from mlp_xp._lib.typing import Array
 from mlp_xp._lib.wording import warn
 from mlp_xp.parameters import FULL_BATCH
-from mlp_xp.train.dataset import Dataset, by_rows, is_sparse
+from mlp_xp.train.dataset import Dataset, by_rows, held_numbers, is_sparse
+from mlp_xp.train.source import is_source, read_ahead, read_rows
 
 _FLOATS = (np.float64, np.float32)  # others become the first
 _ANSWERS = ("predict", "predict_proba", "predict_log_proba", "predict_quantiles", "decision_function")
-_CHUNK = 2**22  # numbers of a sparse matrix that are dense at a time
+_CHUNK = 2**22  # numbers of rows that are dense at a time
 
 
 def is_device_array(X: Any) -> bool:
@@ -107,15 +110,20 @@ def check_X_y(estimator: Any, X: Any, y: Any, reset: bool, what: str) -> tuple[A
     dtype = None if reset else _learned_dtype(estimator, X, what)
     if numeric and issparse(y):  # which scikit-learn lets through
         raise TypeError("Sparse data was passed for y, but dense data is required. Use '.toarray()' to convert it.")
-    if is_device_array(X):
-        X, kinds = _device_X(estimator, X, reset, dtype, True), (False, "numeric") if numeric else ("csr", None)
+    on_disk = is_source(X)
+    if on_disk and estimator.solver in FULL_BATCH:  # which takes all rows in each step
+        X, on_disk = read_rows(X, slice(None)), False
+    if on_disk or is_device_array(X):
+        X = _source_X(estimator, X, reset, dtype) if on_disk else _device_X(estimator, X, reset, dtype, True)
+        kinds = (False, "numeric") if numeric else ("csr", None)
         y = check_array(y, accept_sparse=kinds[0], dtype=kinds[1], ensure_2d=False, input_name="y", estimator=estimator)
         check_consistent_length(X, y)
     else:
         options = {"accept_sparse": ["csr", "csc"], "multi_output": True, "y_numeric": numeric}
         options |= {"dtype": _FLOATS if reset else dtype}
+        on_disk = isinstance(X, np.memmap) and estimator.standardise  # rows are standardised when they are read
         X, y = validate_data(estimator, X, y, reset=reset, **options)
-        X = by_rows(X)
+        X = Rows(X, X.dtype) if on_disk else by_rows(X)
     if numeric and y.dtype.kind not in "biuf":
         raise ValueError(f"y must hold numbers, got dtype {y.dtype}")
     if y.ndim == 2 and y.shape[1] == 1:
@@ -132,6 +140,8 @@ def check_X(estimator: Any, X: Any, what: str) -> Any:
     """
     check_kinds(X=X)
     dtype = _learned_dtype(estimator, X, what)
+    if is_source(X):
+        return _source_X(estimator, X, reset=False, dtype=dtype)
     if is_device_array(X):
         return _device_X(estimator, X, reset=False, dtype=dtype)
     return by_rows(validate_data(estimator, X, accept_sparse=["csr", "csc"], dtype=dtype, reset=False))
@@ -189,6 +199,30 @@ def _device_X(estimator: Any, X: Array, reset: bool, dtype: Any, learns: bool = 
     return X
 
 
+class Rows:
+    """The rows of a source, or of an array on disk, as a source in a floating dtype.
+
+    shape: of the source.
+    dtype: of what is read.
+    made: what becomes of rows when they are read.
+    """
+
+    def __init__(self, X: Any, dtype: Any, made: Callable[[Any], Any] = lambda rows: rows) -> None:
+        self.shape, self.dtype, self.made, self._X = tuple(X.shape), np.dtype(dtype), made, X
+
+    def __getitem__(self, rows: Any) -> Any:
+        """The rows of a slice, or of numbers in increasing order, as an array of NumPy's."""
+        return self.made(np.asarray(self._X[rows], dtype=self.dtype))
+
+
+def _source_X(estimator: Any, X: Any, reset: bool, dtype: Any) -> Rows:
+    """A source, checked as scikit-learn checks an array; in ``dtype``, or for None as scikit-learn would have it."""
+    first = validate_data(estimator, read_rows(X, slice(0, 1)), dtype=_FLOATS if dtype is None else dtype, reset=reset)
+    for part in held_numbers(X):
+        assert_all_finite(part, estimator_name=type(estimator).__name__, input_name="X")
+    return Rows(X, first.dtype)
+
+
 def check_weight(sample_weight: Any, n: int) -> Any:
     """Weights (n,) in float64 on the host. They must not be negative, nor all zero."""
     check_kinds(sample_weight=sample_weight)
@@ -242,18 +276,21 @@ def put_numbers(name: str, values: Any, place: Placement, count: int = 1) -> Arr
 
 def rows(X: Any, chosen: Any, place: Placement) -> Any:
     """``X`` at the host indices ``chosen``."""
+    if is_source(X):
+        return read_rows(X, chosen)
     return X[chosen] if is_sparse(X) else place.xp.take(X, place.put(chosen), axis=0)
 
 
 def split(data: Dataset, share: float, strata: Any, random: Any) -> tuple[Dataset, Dataset]:
     """The data without a share of the rows, and that share: the numbers of the rows that scikit-learn would take."""
-    n = data.X.shape[0]
+    n = data.n
     if not 0 < math.ceil(share * n) < n:
         raise ValueError(f"validation_fraction must leave rows on both sides, got {share} of {n} rows")
     parts = train_test_split(np.arange(n), random_state=random, test_size=share, stratify=strata)
     if len(parts[1]) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
-    return data._replace(rows=parts[0]), data._replace(rows=parts[1])
+    kept, held_out = parts if data.rows is None else (data.rows[part] for part in parts)
+    return data._replace(rows=kept), data._replace(rows=held_out)
 
 
 def gathered(data: Dataset, place: Placement) -> Dataset:
@@ -264,9 +301,11 @@ def gathered(data: Dataset, place: Placement) -> Dataset:
     return Dataset(X, cast(Array, y), weight)
 
 
-def in_chunks(X: Any, place: Placement) -> list[Array]:
-    """``X`` (n, d_in) as one array; a sparse matrix in several, each of as many rows as may be dense at a time."""
-    if not is_sparse(X):
-        return [X]
-    count = max(1, _CHUNK // max(1, X.shape[1]))
-    return [place.put(X[low : low + count].toarray()) for low in range(0, X.shape[0], count)]
+def in_chunks(X: Any, place: Placement) -> Iterator[Array]:
+    """``X`` (n, d_in) in arrays of as many rows as may be dense at a time; what is on a device as it is."""
+    if is_device_array(X):
+        return iter((X,))
+    parts = spans(X.shape[0], X.shape[1], _CHUNK)
+    if is_source(X):
+        return map(place.put, read_ahead(X, None, parts))
+    return (place.put(X[part].toarray()) if is_sparse(X) else X[part] for part in parts)

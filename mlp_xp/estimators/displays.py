@@ -416,7 +416,7 @@ def _importances(network: Network, X: Any, output: int | None) -> Any:
 
     X stays standardised where the network has it so: a deviation is one in any unit. Outputs are in the unit of y.
     """
-    chunks, params = network._chunks(X, "predict"), network._params()
+    chunks, params = list(network._chunks(X, "predict")), network._params()
     xp, rows = namespace(params[0]), sum(chunk.shape[0] for chunk in chunks)
     if rows < 2:
         raise ValueError(f"X must have at least two rows, whose deviation is taken, got {rows}")

@@ -18,7 +18,7 @@ from mlp_xp._lib.wording import count_of, warn
 from mlp_xp.curvature import hessian_at
 from mlp_xp.estimators.data import in_chunks
 from mlp_xp.mlp import Options, TrainOptions, loss_and_grads
-from mlp_xp.train import Dataset, Epoch, Record
+from mlp_xp.train import Dataset, Epoch, Record, is_sparse
 
 
 def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Callable[[Epoch], object], ...]) -> None:
@@ -90,7 +90,7 @@ class _Share(NamedTuple):
 
 
 def _shares(data: Dataset, place: Placement, options: TrainOptions, strength: float, total: float) -> list[_Share]:
-    """All rows, chunk by chunk.
+    """All rows, a sparse matrix chunk by chunk.
 
     Args:
         data: all rows.
@@ -99,7 +99,7 @@ def _shares(data: Dataset, place: Placement, options: TrainOptions, strength: fl
         strength: of the penalty on squared weights.
         total: the weight of all rows.
     """
-    chunks = in_chunks(data.X, place)
+    chunks = list(in_chunks(data.X, place)) if is_sparse(data.X) else [data.X]
     spans = [slice(*ends) for ends in pairwise(accumulate((chunk.shape[0] for chunk in chunks), initial=0))]
     parts = []
     for chunk, span in zip(chunks, spans, strict=True):

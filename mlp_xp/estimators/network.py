@@ -5,7 +5,7 @@ Before: ``data`` checks what comes in. Next: ``base`` and ``full_batch`` learn.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, cast
 
@@ -260,11 +260,11 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
         # whose predictions are the logits
         return joined([predict(chunk, *params, activation=activation, criterion="squared_error") for chunk in chunks])
 
-    def _chunks(self, X: Any, method: str) -> list[Array]:
-        """The rows of X as the network takes them, checked and standardised; a sparse matrix in several arrays."""
+    def _chunks(self, X: Any, method: str) -> Iterator[Array]:
+        """The rows of X as the network takes them, checked and standardised, some after the others."""
         check_is_fitted(self)
         chunks = in_chunks(check_X(self, X, self._inputs_of(method)), placement_of(self.coefs_[0]))
-        return [self.scaling_.inputs(chunk) for chunk in chunks] if self.scaling_ else chunks
+        return map(self.scaling_.inputs, chunks) if self.scaling_ else chunks
 
     def to(self, device: Any) -> Self:
         """Move what was learned to another device of its library.

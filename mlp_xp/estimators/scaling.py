@@ -13,8 +13,10 @@ from sklearn.utils.sparsefuncs import inplace_csr_column_scale, mean_variance_ax
 
 from mlp_xp._lib.namespace import in_dtype, namespace, placement_of, to_host, wide_dtype
 from mlp_xp._lib.typing import Array, Namespace, Params
+from mlp_xp.estimators.data import Rows
 from mlp_xp.ranks import Ranks, gathered
 from mlp_xp.train.dataset import Dataset, is_sparse
+from mlp_xp.train.source import is_source
 
 # Of its mean, the deviation of a constant column that rounding leaves: in units of epsilon, for sums of many rows.
 _CONSTANT = 10.0
@@ -33,9 +35,11 @@ class Scaling(NamedTuple):
     y_scale: Array | None = None
 
     def inputs(self, X: Any) -> Any:
-        """X (n, d_in), dense or sparse, as the network takes it."""
+        """X (n, d_in), dense, sparse or a source, as the network takes it."""
         if self.X_mean is None or self.X_scale is None:
             return X
+        if is_source(X):
+            return Rows(X, X.dtype, self.inputs)
         if is_sparse(X):  # whose mean is 0 here
             X = X.copy()
             inplace_csr_column_scale(X, 1.0 / cast(Any, self.X_scale))

@@ -5,6 +5,7 @@ Before: ``inside`` computes them. Next: ``network`` is one.
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -21,8 +22,8 @@ class Transformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     activation: Any
 
     @abstractmethod
-    def _chunks(self, X: Any, method: str) -> list[Array]:
-        """The rows of X as the network takes them, checked; a sparse matrix in several arrays."""
+    def _chunks(self, X: Any, method: str) -> Iterator[Array]:
+        """The rows of X as the network takes them, checked, some after the others."""
 
     @abstractmethod
     def _params(self) -> Params:

@@ -903,9 +903,9 @@ def _cause(
         (targets / _LARGE, f"the targets reach {targets:.1e}: scale the target"),
         (params / _LARGE, f"the parameters that it starts from reach {params:.1e}: start from smaller ones"),
     ]
-    weight = 1.0
-    if data.weight is not None:
-        weight = float(namespace(data.weight).mean(data.weight if data.weight.ndim == 1 else data.weight[position, :]))
+    weight, (_, weights) = 1.0, targets_of(namespace(data.y), data, data.y)
+    if weights is not None:
+        weight = float(namespace(weights).mean(weights if weights.ndim == 1 else weights[position, :]))
     given: Any = {**settings.options, "alpha": settings.alpha}
     for name in ("l2", "l1", "alpha"):
         strength = full = float(of_member(given.get(name, 0.0), position))

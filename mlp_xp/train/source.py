@@ -53,8 +53,8 @@ def _asked(X: Any, rows: Any) -> tuple[Any, Any]:
         return _read(X, rows, len(range(*rows.indices(X.shape[0])))), None
     numbers, back = np.unique(rows, return_inverse=True)
     n = len(numbers)
-    gapless = n > 0 and numbers[-1] - numbers[0] == n - 1
-    return _read(X, slice(int(numbers[0]), int(numbers[0]) + n) if gapless else numbers, n), back
+    first = int(numbers[0]) if n else 0  # a rank may have no rows in a step
+    return _read(X, slice(first, first + n) if not n or numbers[-1] - first == n - 1 else numbers, n), back
 
 
 def _read(X: Any, rows: Any, n: int) -> Any:
