@@ -42,7 +42,7 @@ from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import criterion_named
 from mlp_xp.mlp import PredictOptions, TrainOptions, terms_of
 from mlp_xp.optim import Optimizer, State, adam, check_optimizer
-from mlp_xp.ranks import ALONE, Ranks, check_alike, check_ranks, each_of, interrupts_into, sums_of, together
+from mlp_xp.ranks import ALONE, RankFailed, Ranks, check_alike, check_ranks, each_of, interrupts_into, sums_of, together
 from mlp_xp.schedules import Schedule, check_patience, progress_of, stalls
 from mlp_xp.train.compiling import available, check_compile, compiled
 from mlp_xp.train.dataset import (
@@ -362,11 +362,11 @@ def run(
     here, shared = _beginning(start, settings.optimizer, sum(counts))
     xp, own = namespace(*here.params), histories(here)  # own: the records of each network
     settings = settings._replace(compile=available(xp, settings.compile))
-    step = _step(xp, here.params, settings, scaled, asked)
+    step, give_up = _step(xp, here.params, settings, scaled, sum(counts), asked)
     cause_of = partial(_cause, data, settings, start, scaled)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
-    fixed = _Run(data, held_out, settings, counts, weighted, shared, step, cause_of, began)
+    fixed = _Run(data, held_out, settings, counts, weighted, shared, step, give_up, cause_of, began)
     before = here.params  # where the epoch before began
     while len(here.history) < settings.epochs:
         running = [not _has_ended(records, len(here.history), settings) for records in own]
@@ -399,7 +399,7 @@ class _Run(NamedTuple):
     counts: how many rows each rank learns from; of batches, [0].
     weighted: whether rows have weights; None where the batches will say it.
     shared: what the networks share of the state.
-    step: from ``_step``.
+    step, give_up: from ``_step``.
     cause_of: see ``_what_diverged``.
     began: when training began, by the clock of ``time.perf_counter``.
     """
@@ -411,6 +411,7 @@ class _Run(NamedTuple):
     weighted: bool | None
     shared: Shared
     step: Step
+    give_up: Callable[[], None]
     cause_of: Callable[[int, float | None], str]
     began: float
 
@@ -433,9 +434,14 @@ def _epoch_after(
         plan = _plan(here, fixed, own, running)
         steps, weighted = _steps(xp, params, plan, running, fixed)
         sums = [zero_sums(xp, params, weighted)]
-        for batch, rate, mask in steps:
-            params, state, total = fixed.step(params, state, sums[-1], batch, rate, mask)
-            sums.append(total)
+        try:
+            for batch, rate, mask in steps:
+                params, state, total = fixed.step(params, state, sums[-1], batch, rate, mask)
+                sums.append(total)
+        except Exception as error:  # of rows that are read, or of the caller's own functions
+            if not isinstance(error, RankFailed):
+                fixed.give_up()
+            raise
         n = fixed.data.rows if isinstance(fixed.data, Stream) else sum(fixed.counts)
         losses, decays = _means(xp, sums[-1], n, must_weigh=isinstance(fixed.data, Stream))
         fits = zip(running, losses, finite(xp, params), strict=True)
@@ -481,7 +487,7 @@ def _agreed(data: Dataset | Stream, params: Params, settings: Settings) -> tuple
     counts = [int(count) for count in each_of(ranks, like, n)]
     weighted = any(each_of(ranks, like, float(data.weight is not None)))
     _check_weighed(weight, params, ranks)
-    parts = settings.accumulate * -(-sum(counts) // _rows_of_step(sum(counts), settings))
+    parts = settings.accumulate * _steps_in(sum(counts), settings)
     for rank, count in enumerate(counts):
         if count < parts:
             expected = f"a row for each of the {parts} batches of an epoch, or batch_size must be larger"
@@ -492,14 +498,17 @@ def _agreed(data: Dataset | Stream, params: Params, settings: Settings) -> tuple
 # --- the parts of an epoch ---------------------------------------------------------------------------------------
 
 
-def _step(xp: Namespace, params: Params, settings: Settings, scaled: bool, asked: threading.Event) -> Step:
-    """The step of a run, compiled where it is to be.
+def _step(
+    xp: Namespace, params: Params, settings: Settings, scaled: bool, n: int, asked: threading.Event
+) -> tuple[Step, Callable[[], None]]:
+    """The step of a run, compiled where it is to be, and ``give_up()`` for a rank that can't make its next one.
 
     Args:
         xp: the namespace of the parameters.
         params: of the network.
         settings: of the run.
         scaled: whether there is a loss scale.
+        n: how many rows all ranks have.
         asked: set where Ctrl-C is to end the run of several ranks.
     """
     options = {name: value for name, value in settings.options.items() if name not in ("sample_weight", "l2", "l1")}
@@ -509,17 +518,28 @@ def _step(xp: Namespace, params: Params, settings: Settings, scaled: bool, asked
     alpha = strength_of(xp, settings.alpha, params[0])
     update = make_update(xp, terms, settings.optimizer, alpha, settings.clip_norm, settings.max_norm)
     make_fast = partial(compiled, xp, compile=settings.compile)
-    combine = None if settings.ranks.size == 1 else make_combine(xp, settings.ranks, asked.is_set)
+    combine, give_up = None, _nothing
+    if settings.ranks.size > 1:
+        combine, give_up = make_combine(xp, settings.ranks, params, _steps_in(n, settings), asked.is_set)
     if settings.accumulate == 1:
         differentiate = make_differentiate(xp, terms, settings.transform)
         if combine is None:
             step = cast(Step, make_fast(make_step(differentiate, update, scaled)))
         else:  # an engine sums arrays, which a compiler can't look into
             step = make_step(make_fast(differentiate), make_fast(update), scaled, combine)
-        return _QUIET(step) if scaled else step
+        return _QUIET(step) if scaled else step, give_up
     gather = make_gather(xp, terms, settings.transform)
     step = make_step_of_batches(make_fast(gather), make_fast(update), no_gradients(xp, params), scaled, combine)
-    return _QUIET(step) if scaled else step
+    return _QUIET(step) if scaled else step, give_up
+
+
+def _nothing() -> None:
+    """``give_up`` where there is one rank."""
+
+
+def _steps_in(n: int, settings: Settings) -> int:
+    """How many steps an epoch on ``n`` rows has."""
+    return -(-n // _rows_of_step(n, settings))
 
 
 def _rows_of_step(n: int, settings: Settings) -> int:
@@ -605,9 +625,9 @@ def _plan(here: Epoch, fixed: _Run, own: Sequence[Sequence[Record]], running: Se
     if isinstance(data, Stream):
         steps = _steps_expected(here, data, settings)
     elif settings.ranks.size == 1:
-        steps, spans = -(-n // _rows_of_step(n, settings)), spans_of(n, settings.batch_size)
+        steps, spans = _steps_in(n, settings), spans_of(n, settings.batch_size)
     else:
-        steps = -(-n // _rows_of_step(n, settings))
+        steps = _steps_in(n, settings)
         spans, firsts = shares_of(counts, rank, steps, settings.accumulate)
         random = np.random.default_rng((settings.seed, number, rank))
     if settings.order is not None and not streamed:

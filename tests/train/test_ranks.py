@@ -86,6 +86,7 @@ SAID = {
     "other params": ("the parameters to start from must be the same on all ranks",) * 2,
     "diverging": ("the loss is not finite at step 1 of 1 in epoch 1", "the inputs reach"),
     "interrupted": ("training was interrupted",) * 2,
+    "failing rows": ("another rank has failed: what it raised says why", "the disk is gone"),
     "lbfgs": ("ranks need a stochastic solver, got lbfgs",) * 2,
     "balanced": ("class_weight='balanced' needs all rows, which fit with ranks does not see",) * 2,
     "bad rows": ("NaN", GONE.format(0)),
