@@ -259,8 +259,8 @@ def main() -> None:
         small, large = row["small"], row["large"]
         numbers = f"{small['peak']:6.0f} | {large['peak']:6.0f} | {row['growth']:6.0f} | {large['seconds']:6.1f}"
         print(f"{row['way']:26} {row['file']:8} {numbers}", flush=True)
-    if arguments.save:
-        arguments.save.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        if arguments.save:  # after each, for the runs take minutes
+            arguments.save.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     sys.exit(any(row["growth"] > TARGET for row in results["runs"]))
 
 

@@ -121,9 +121,8 @@ def check_X_y(estimator: Any, X: Any, y: Any, reset: bool, what: str) -> tuple[A
     else:
         options = {"accept_sparse": ["csr", "csc"], "multi_output": True, "y_numeric": numeric}
         options |= {"dtype": _FLOATS if reset else dtype}
-        on_disk = isinstance(X, np.memmap) and estimator.standardise  # rows are standardised when they are read
         X, y = validate_data(estimator, X, y, reset=reset, **options)
-        X = Rows(X, X.dtype) if on_disk else by_rows(X)
+        X = by_rows(X)
     if numeric and y.dtype.kind not in "biuf":
         raise ValueError(f"y must hold numbers, got dtype {y.dtype}")
     if y.ndim == 2 and y.shape[1] == 1:
@@ -200,7 +199,7 @@ def _device_X(estimator: Any, X: Array, reset: bool, dtype: Any, learns: bool = 
 
 
 class Rows:
-    """The rows of a source, or of an array on disk, as a source in a floating dtype.
+    """The rows of a source, as a source in a floating dtype.
 
     shape: of the source.
     dtype: of what is read.

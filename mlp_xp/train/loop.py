@@ -170,9 +170,9 @@ def train(
 
     Args:
         X: (n, d_in), real floating; or a scipy sparse matrix, whose batches are made dense one by one. Data larger
-            than memory may be a ``np.memmap``; or a source, anything with ``shape``, ``dtype`` and ``X[rows]`` for
-            slices and increasing numbers of rows, such as an array of Zarr or a data set of HDF5. A source may hold
-            integers too: its rows come in the dtype of ``params``, and the next ones are read while these are learned
+            than memory may be a source: a ``np.memmap``, or anything with ``shape``, ``dtype`` and ``X[rows]`` for
+            slices and increasing numbers of rows, such as an array of Zarr or a data set of HDF5. It may hold integers:
+            its rows come in the library and the dtype of ``params``, and the next ones are read while these are learned
             from. ``in_blocks`` makes an order for what is stored in chunks. Or, where y is None, an iterable of
             batches, pairs ``(X, y)`` or triples with sample weights, such as a list or a ``DataLoader``: each is one
             step, or ``accumulate`` of them, and each epoch goes through all in their order.

@@ -1,4 +1,4 @@
-"""Data that are no array: what has ``shape``, ``dtype`` and ``X[rows]``, as arrays of Zarr and data sets of HDF5 do.
+"""Data on disk: what has ``shape``, ``dtype`` and ``X[rows]``, as arrays of Zarr, data sets of HDF5 and ``np.memmap``.
 
 Nothing but the rows of some steps is in memory at a time: those that are learned from, and those that a thread reads
 meanwhile. A source may hold its rows in chunks, each of which is read whole for one of them, so the rows of many steps
@@ -26,7 +26,9 @@ _READ = 2**25
 
 
 def is_source(X: Any) -> bool:
-    """Whether ``X`` is no array or sparse matrix, and yet has rows that can be asked for."""
+    """Whether ``X`` is no array or sparse matrix, and yet has rows that can be asked for; or an array in a file."""
+    if isinstance(X, np.memmap):  # the pages of whose next rows are read from disk meanwhile, too
+        return X.ndim > 1
     if is_array_api_obj(X) or hasattr(X, "toarray") or not hasattr(X, "__getitem__"):
         return False
     return hasattr(X, "dtype") and len(getattr(X, "shape", ())) > 1

@@ -104,6 +104,15 @@ def test_on_every_library_compiled_where_there_is_a_compiler(put, params, host, 
 
 
 @EAGER
+def test_an_array_in_a_file_teaches_networks_of_any_library(put, params, host, tmp_path):
+    np.save(tmp_path / "X.npy", numbers("float32"))
+    file = np.load(tmp_path / "X.npy", mmap_mode="r")
+    ours, theirs = (learn(each, put(LABELS), params) for each in (file, put(numbers("float32").astype("float64"))))
+    for a, b in zip(map(host, ours.params), map(host, theirs.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-13)
+
+
+@EAGER
 def test_an_ensemble_with_weights_of_its_own(put, host):
     networks = tuple(put(p) for p in mx.init_params((4, 5, 3), ensemble=2))
     weight = put(np.stack([WEIGHT, WEIGHT * (np.arange(N) % 5 > 0)]))
