@@ -15,6 +15,7 @@ Next: ``train`` sums the gradients of a step, and decides by sums what all ranks
 
 import itertools
 import math
+import os
 import pickle
 import signal
 import threading
@@ -229,6 +230,27 @@ def check_alike(ranks: Ranks, like: Array, what: str, value: str) -> None:
 
 
 # --- engines -----------------------------------------------------------------------------------------------------
+
+
+def started() -> Ranks:
+    """The ranks as one of which torchrun or mpirun has started this process; ``ALONE`` where neither has.
+
+    ``torch.distributed`` is initialised if it is not: with NCCL for CUDA devices, of which each process of a machine
+    takes its own, and gloo for the host.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
+        from torch import cuda, distributed
+
+        if not distributed.is_initialized():
+            engine = "gloo"
+            if cuda.is_available():
+                engine = "cpu:gloo,cuda:nccl"
+                cuda.set_device(int(os.environ["LOCAL_RANK"]) % cuda.device_count())
+            distributed.init_process_group(engine)
+        return torch_ranks()
+    # of Open MPI, and of MPICH and those that come from it
+    sizes = (os.environ.get(name, "1") for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE"))
+    return mpi_ranks() if max(map(int, sizes)) > 1 else ALONE
 
 
 def torch_ranks(group: Any = None) -> Ranks:

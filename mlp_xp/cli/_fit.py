@@ -6,9 +6,9 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from array_api_compat import is_numpy_namespace
@@ -16,6 +16,7 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_limits  # scikit-learn needs it too
 
 from mlp_xp._lib.arguments import first_line
+from mlp_xp._lib.typing import Array
 from mlp_xp.backends import NARROW_DTYPES
 from mlp_xp.cli._ending import best_epochs, ending, scored
 from mlp_xp.cli._memory import rows_of_step
@@ -27,6 +28,7 @@ from mlp_xp.cli._run import Fit, Refit, Run
 from mlp_xp.estimators.base import WrongGradients
 from mlp_xp.estimators.reporting import NOT_FINITE, progress_bar
 from mlp_xp.parameters import FULL_BATCH
+from mlp_xp.ranks import together
 from mlp_xp.train import Epoch, Record
 
 _INTERRUPTED = "interrupted by user"  # the warning with which an estimator's ``fit`` ends after Ctrl-C
@@ -66,17 +68,17 @@ def fit(run: Run) -> bool:
 def _fit_split(run: Run, split: Split, of_fold: str) -> list[str]:
     """Fit the estimator of ``run.model`` to one split; sentences about how that went."""
     estimator, recipe, put = run.model.estimator, run.model.recipe, run.model.place.put
-    training = run.data.filled(recipe, split.trained)
+    training = run.data.filled(recipe, _own(run, split.trained))
     held = None
     if len(split.validated):
-        validation = run.data.filled(recipe, split.validated)
+        validation = run.data.filled(recipe, _own(run, split.validated))
         held = put(validation.X), validation.y
     rows, estimator._computes_in = len(split.trained), _narrow(run)
     with _warnings() as warned, _shown(run, rows, of_fold) as show, _threads(run, rows):
         try:
             estimator.fit(
                 put(training.X), training.y, eval_set=held, callbacks=(show,),
-                checkpoint=run.files.checkpoint, resume=run.options["resume"],
+                checkpoint=run.files.checkpoint, resume=run.options["resume"], ranks=run.ranks,
             )  # fmt: skip
         except WrongGradients:
             raise
@@ -97,6 +99,16 @@ def _fit_split(run: Run, split: Split, of_fold: str) -> list[str]:
     if diverged and max(best_epochs(estimator)) == 1:  # it has learned nothing that is worth a file
         raise ValueError(diverged.removeprefix(f"{_DIVERGED} "))
     return said + ([] if run.interrupted else ending(estimator, run.model.score_name, bool(diverged)))
+
+
+def _own(run: Run, rows: Any) -> Any:
+    """Those of these rows that this rank learns from, or judges by."""
+    return rows[run.ranks.rank :: run.ranks.size]
+
+
+def all_or_none(run: Run) -> AbstractContextManager[None]:
+    """Where the block raises on one rank, all ranks raise."""
+    return together(run.ranks, cast(Array, np.zeros(1)))
 
 
 def _narrow(run: Run) -> str:
@@ -220,9 +232,10 @@ def refit(run: Run) -> None:
                 show_bar(epoch)
                 return ends is not None and epoch.last.number >= ends
 
-            data, estimator._computes_in = run.data.filled(recipe), _narrow(run)
+            own = None if run.ranks.size == 1 else _own(run, np.arange(len(rows.X)))
+            data, estimator._computes_in = run.data.filled(recipe, own), _narrow(run)
             with _threads(run, len(rows.X)):
-                estimator.fit(run.model.place.put(data.X), data.y, callbacks=(after,))
+                estimator.fit(run.model.place.put(data.X), data.y, callbacks=(after,), ranks=run.ranks)
         if any(_INTERRUPTED in text for text in warned):
             raise KeyboardInterrupt
     except KeyboardInterrupt:

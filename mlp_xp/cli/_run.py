@@ -18,6 +18,7 @@ from mlp_xp.cli._model import Model, stem_of
 from mlp_xp.cli._output import Screen, with_suffix
 from mlp_xp.cli._prepare import Data, Look
 from mlp_xp.cli._scores import Judged, Score
+from mlp_xp.ranks import Ranks
 from mlp_xp.train import Epoch
 
 
@@ -109,6 +110,8 @@ class Run:
     command: the command line that does the same.
     screen: where it is shown.
     began: when the command began, by ``time.perf_counter``.
+    ranks: the processes that train together, as torchrun or mpirun started them; each does all but to learn from all
+        rows, and rank 0 speaks and writes.
 
     Chosen:
     look: the data before it is read as numbers.
@@ -147,6 +150,7 @@ class Run:
     command: str
     screen: Screen
     began: float
+    ranks: Ranks
 
     look: Look = field(init=False)
     backend: str = field(init=False)

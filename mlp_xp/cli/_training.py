@@ -5,6 +5,7 @@ written before anything is said about it: what can't be printed loses nothing.
 """
 
 import sys
+from contextlib import ExitStack
 from copy import copy
 from typing import Any
 
@@ -18,7 +19,7 @@ from mlp_xp._lib.wording import count_of
 from mlp_xp.backends import NARROW_DTYPES, fastest, installed, load
 from mlp_xp.cli import _memory
 from mlp_xp.cli._ending import own_records
-from mlp_xp.cli._fit import fit, refit
+from mlp_xp.cli._fit import all_or_none, fit, refit
 from mlp_xp.cli._importance import importance
 from mlp_xp.cli._model import Model, kept_in, place_of
 from mlp_xp.cli._options import ROWS, USUAL, estimator_settings, reading_of
@@ -32,6 +33,7 @@ from mlp_xp.data.recipe import Recipe
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
 from mlp_xp.estimators import files as estimator_files
 from mlp_xp.parameters import FULL_BATCH, PRESETS
+from mlp_xp.ranks import Ranks, started
 
 
 def train(command: click.Command, options: dict[str, Any], settings: dict[str, Any], began: float) -> Status:
@@ -43,37 +45,52 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
         settings: those of them that were given and decide the result.
         began: when the command began, by ``time.perf_counter``.
     """
-    check_together(options)
-    screen = Screen(options["as_json"], options["quiet"])
-    run = Run(options, result_files(options), settings, command_line(command, settings), screen, began)
+    ranks = started()
+    check_together(options, ranks)
+    speaks = ranks.rank == 0  # the others say and write nothing but what they fail of
+    screen = Screen(speaks and options["as_json"], not speaks or options["quiet"])
+    run = Run(options, result_files(options), settings, command_line(command, settings), screen, began, ranks)
     if options["dry_run"]:
         return look_only(run)
-    files, read = run.files, (options["data"],)
-    with (
-        claimed(files.model, files.picture, files.config, force=options["force"], inputs=read),
-        claimed(files.checkpoint, force=options["force"] or options["resume"], inputs=read),
-    ):
-        for note in (*_look(run).notes, *_take_preset(run)):
-            screen.say(f"note: {note}")
+    with ExitStack() as claims:
+        with all_or_none(run):
+            for claim in _claims(run) if speaks else ():
+                claims.enter_context(claim)
+            for note in (*_look(run).notes, *_take_preset(run)):
+                screen.say(f"note: {note}")
         try:
             if not _fitted(run):
                 return Status.WRONG_GRADIENT
-            judge(run)
+            with all_or_none(run):
+                if speaks:
+                    judge(run)
             refit(run)
         except (KeyboardInterrupt, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
             if not (options["cv"] and run.fits):
                 raise
             _judge_folds(run)
             return report_folds(run, error)
+        if not speaks:
+            return Status.OK
         write(run)
         return report(run)
+
+
+def _claims(run: Run) -> tuple[Any, ...]:
+    """The files that the run writes, as nobody else may while it does."""
+    files, force, read = run.files, run.options["force"], (run.options["data"],)
+    return (
+        claimed(files.model, files.picture, files.config, force=force, inputs=read),
+        claimed(files.checkpoint, force=force or run.options["resume"], inputs=read),
+    )
 
 
 def _fitted(run: Run) -> bool:
     """Fit the network that the options describe; whether its gradients are right: else nothing is trained."""
     if run.options["numbers"] == "auto":
         return _fit_either(run)
-    choose(run)
+    with all_or_none(run):
+        choose(run)
     return fit(run)
 
 
@@ -96,12 +113,17 @@ def _look(run: Run) -> Look:
 
 def _take_preset(run: Run) -> list[str]:
     """Take the preset that fits the number of rows, where none was chosen; a sentence where that is worth one."""
+    if run.ranks.size > 1:  # each preset of its own has folds, which take all rows
+        return []
     run.options, notes = with_preset(run.look, run.options, run.settings)
     return notes
 
 
-def check_together(options: dict[str, Any]) -> None:
-    """Raise for options that exclude each other."""
+def check_together(options: dict[str, Any], ranks: Ranks) -> None:
+    """Raise for options that exclude each other, and those that several ranks do not take."""
+    if ranks.size > 1 and (options["backend"] == "auto" or options["numbers"] == "auto"):
+        name = "--backend" if options["backend"] == "auto" else "--numbers"
+        raise ValueError(f"{name} auto is chosen by one process, and there are {ranks.size}: name one that all take")
     several = "--cv fits several networks" if options["cv"] else "--numbers auto fits two networks"
     if options["checkpoint"] and (options["cv"] or options["numbers"] == "auto"):
         raise ValueError(f"{several}, and --checkpoint keeps the state of one; leave one of them out")

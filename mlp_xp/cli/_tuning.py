@@ -28,6 +28,7 @@ from mlp_xp.cli._prepare import Data, in_folds, look, prepare, wanted_of, with_p
 from mlp_xp.cli._run import Files, Run, as_toml, command_line
 from mlp_xp.cli._training import check_together, estimator_of
 from mlp_xp.parameters import FULL_BATCH
+from mlp_xp.ranks import ALONE
 
 ChosenOf: TypeAlias = Callable[[dict[str, Any], set[str]], dict[str, Any]]
 
@@ -95,7 +96,7 @@ def tune(command: click.Command, chosen_of: ChosenOf, options: dict[str, Any], g
     path = with_suffix(options["output"] or f"{stem_of(options['data'])}.toml", ".toml")
     search = Search(options["tries"], options["seconds"], options["cv"], frozenset(given))
     screen, options = Screen(options["as_json"], options["quiet"]), _as_of(command, options)
-    check_together(options)
+    check_together(options, ALONE)
     with claimed(path, force=options["force"], inputs=(options["data"],)):
         options, data, place = _prepared(screen, options, search)
         tries: list[Try] = []
@@ -204,7 +205,7 @@ def _try(options: dict[str, Any], settings: dict[str, Any], data: Data, place: A
         KeyboardInterrupt: for Ctrl-C.
     """
     silent, nowhere = Screen(quiet=True), Files(Path(), None, None, None)
-    run = Run({**options, **settings, "check_gradients": False}, nowhere, {}, "", silent, began)
+    run = Run({**options, **settings, "check_gradients": False}, nowhere, {}, "", silent, began, ALONE)
     run.data, start = data, time.perf_counter()
     try:
         estimator = estimator_of(run, data.recipe)

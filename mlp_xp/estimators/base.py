@@ -57,7 +57,7 @@ from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, Stream
 from mlp_xp.train.dataset import all_finite, taken, targets_of
 from mlp_xp.train.epoch import ensemble_size
 from mlp_xp.train.evaluate import parts_of
-from mlp_xp.train.loop import rows_in
+from mlp_xp.train.plan import rows_in
 from mlp_xp.train.scale import needs_loss_scale
 from mlp_xp.train.source import is_source, read_rows
 from mlp_xp.train.stream import check_batches, of_batch

@@ -30,8 +30,7 @@ def split(mesh: Any, axis: str | None = None) -> Callable[[Any], Any]:
     Several processes, after ``jax.distributed.initialize``, call ``train`` with equal arguments. An array either spans
     the processes, as ``jax.make_array_from_process_local_data`` makes it, or each process has it all. JAX divides an
     array into equal parts alone; where rows are missing, add some whose ``sample_weight`` is 0. Each process yields
-    equal epochs, with whole arrays, so one of them can save for all. What ``validation`` leaves of ``X``, where it is
-    a share, is whole on each device: of an ``X`` that is too large for that, hold out rows ``(X, y)``.
+    equal epochs, with whole arrays, so one of them can save for all.
 
     Args:
         mesh: a ``jax.sharding.Mesh`` with axes of ``AxisType.Auto``; P is the number of its devices.
@@ -59,7 +58,7 @@ def split(mesh: Any, axis: str | None = None) -> Callable[[Any], Any]:
         raise TypeError(f"mesh must be a jax.sharding.Mesh, got {described(mesh)}")
     if axis is not None and axis not in names:
         raise ValueError(f"axis must be {one_of(names, axis)}")
-    kinds = [kind.name for kind in getattr(mesh, "axis_types", None) or ()]  # JAX had none before 0.5
+    kinds = [kind.name for kind in getattr(mesh, "axis_types", None) or ()]  # an older JAX has none
     if any(kind != "Auto" for kind in kinds):
         raise ValueError(f"mesh must have {AUTO_AXES}, got {', '.join(kinds)}")
     axes = tuple(names) if axis is None else (axis,)

@@ -6,8 +6,8 @@ A step takes one batch, or several, one after the other, whose gradients make on
 Before: ``dataset`` has the batches. Next: ``loop`` repeats the step.
 """
 
-import itertools
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from mlp_xp._lib.arguments import described
@@ -15,10 +15,11 @@ from mlp_xp._lib.namespace import device_kwargs, persisted, wide_dtype
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.mlp import Objective, Terms, add_penalty_grads, objective_of, penalty, pull_back
 from mlp_xp.optim import Optimizer, State, clip_by_global_norm, limit_norms
-from mlp_xp.ranks import Ranks
+from mlp_xp.ranks import RankFailed, Ranks
 from mlp_xp.train.dataset import Batch
 
-_LOOK = 8  # steps between two looks at whether the run was to end
+_LOOK = 8  # steps between two looks at whether the run was to end; the last step of an epoch has one too
+_FAILED = 2.0**20  # a flag that is larger than those of all ranks that were asked to end the run
 
 
 class Sums(NamedTuple):
@@ -235,36 +236,56 @@ def make_step(
     return step
 
 
-def make_combine(xp: Namespace, ranks: Ranks, asked: Callable[[], bool]) -> Combine:
+def make_combine(
+    xp: Namespace, ranks: Ranks, params: Params, steps: int, asked: Callable[[], bool]
+) -> tuple[Combine, Callable[[], None]]:
     """The function that makes the gradients of all rows of a step from those of the rows of each rank, in one message.
 
     Means over the rows of a rank become the mean over all rows: sums weighted by what the rows weigh, over the sum of
-    these weights.
+    these weights. A flag goes with them. It stays raised, so that looking at it now and then is enough, and a device
+    that works ahead is not held up.
 
     Args:
         xp: the namespace of the arrays.
         ranks: of the run.
+        params: of the network.
+        steps: how many an epoch has.
         asked: whether this rank was asked to end the run, by Ctrl-C.
 
     Returns:
-        ``combine``, which raises KeyboardInterrupt where any rank was asked: on all ranks in the same step.
+        ``combine``, which raises KeyboardInterrupt where any rank was asked, on all ranks in the same step; and
+        ``give_up()``, for a rank that can't make its next gradients: ``combine`` of the others raises RankFailed.
     """
-    steps = itertools.count(1)
+    made, sending = 0, False
+
+    def total(flag: float, *parts: Array) -> tuple[Array, ...]:
+        nonlocal made, sending
+        sending = True
+        flags, *sums = ranks.total((xp.ones_like(parts[0]) * flag, *parts))
+        made, sending = made + 1, False
+        raised = float(xp.max(flags)) if made % steps % _LOOK == 0 else 0.0
+        if raised >= _FAILED:
+            raise RankFailed("another rank has failed: what it raised says why")
+        if raised:
+            raise KeyboardInterrupt
+        return tuple(sums)
 
     def combine(own: Gradients) -> Gradients:
-        numbers = (float(asked()), own.rows, own.counts * own.weight)
-        flag, rows, weight = (xp.ones_like(own.loss) * _as(xp, each, own.loss) for each in numbers)
-        parts = (flag, rows, weight, *(each * _beside(weight, each) for each in (own.loss, *own.grads)))
-        flag, rows, weight, loss, *grads = ranks.total(parts)
-        # the flag stays raised: looking now and then is enough, and a device that works ahead is not held up
-        if next(steps) % _LOOK == 0 and bool(xp.any(flag > 0.0)):
-            raise KeyboardInterrupt
+        rows, weight = (xp.ones_like(own.loss) * _as(xp, n, own.loss) for n in (own.rows, own.counts * own.weight))
+        means = (own.loss, *own.grads)
+        rows, weight, *sums = total(float(asked()), rows, weight, *(each * _beside(weight, each) for each in means))
         counts = xp.astype(weight > 0.0, weight.dtype)
         safe = weight + (1.0 - counts)
-        loss, *grads = [each / _beside(safe, each) for each in (loss, *grads)]
+        loss, *grads = [each / _beside(safe, each) for each in sums]
         return Gradients(loss, tuple(grads), weight, counts, rows)
 
-    return combine
+    def give_up() -> None:
+        nothing = xp.zeros_like(params[1][..., 0])
+        with suppress(RankFailed):
+            while not sending:  # else the engine has failed
+                total(_FAILED, nothing, nothing, nothing, *map(xp.zeros_like, params))
+
+    return combine, give_up
 
 
 def _beside(of_networks: Array, array: Array) -> Array:

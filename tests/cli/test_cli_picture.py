@@ -31,7 +31,7 @@ def a_run(classes: Any) -> Any:
         _criterion=lambda: "squared_error" if classes is None else "softmax_cross_entropy",
         scaling_=scaling.Scaling(np.zeros(4), np.ones(4), *([] if classes is not None else [np.zeros(1), np.ones(1)])),
     )  # fmt: skip
-    run = records.Run({"data": "pets.csv"}, None, "", "", None, None)
+    run = records.Run({"data": "pets.csv"}, None, "", "", None, None, None)
     task = "regression" if classes is None else "classification"
     recipe = recipes.Recipe(task, "price", None, tuple("abcd"), 4)
     run.data = SimpleNamespace(recipe=recipe, test=prepare.Rows(np.zeros((3, 4)), y))

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 import mlp_xp as mx
 from mlp_xp import optim, schedules
@@ -123,7 +124,7 @@ def transformed(xp: Any, ranks: Ranks, rank: int | None) -> Any:
     """Inputs are shifted by random numbers of the row's place in the step."""
 
     def shift(X: Any, seed: Any, first: Any) -> Any:
-        return X + 0.1 * mx.dropout.uniform(xp, (X.shape[0], 1), seed, 0, X, first)
+        return X + 0.1 * mx.dropout.uniform(array_namespace(X), (X.shape[0], 1), seed, 0, X, first)
 
     return uneven(xp, ranks, rank, transform=shift)
 
@@ -269,6 +270,20 @@ def interrupted(xp: Any, ranks: Ranks, rank: int) -> Any:
     return last(train(X, y, params_of(xp), epochs=50, batch_size=4, transform=press, ranks=ranks))
 
 
+def failing_rows(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Rank 1 can't read the rows of the third of 16 steps."""
+    seen: list[int] = []
+
+    def read(X: Any, seed: Any, first: Any) -> Any:
+        seen.append(1)
+        if rank == 1 and len(seen) == 3:
+            raise OSError("the disk is gone")
+        return X
+
+    X, y, _ = problem(xp, EVEN, rank)
+    return last(train(X, y, params_of(xp), epochs=50, batch_size=4, transform=read, ranks=ranks))
+
+
 def by_hand(xp: Any, ranks: Ranks, rank: int | None) -> Any:
     """A loop of one's own, with ``mean``."""
     X, y, _ = problem(xp, UNEVEN, rank)
@@ -394,7 +409,8 @@ ALIKE: dict[str, Case] = {
 RAISE: dict[str, Case] = {
     "failing callback": failing_callback, "failing score": failing_score, "bad data": bad_data,
     "bad labels": bad_labels, "too few": too_few, "other settings": other_settings, "other params": other_params,
-    "diverging": diverging, "interrupted": interrupted, "lbfgs": partial(refused_fit, solver="lbfgs"),
+    "diverging": diverging, "interrupted": interrupted, "failing rows": failing_rows,
+    "lbfgs": partial(refused_fit, solver="lbfgs"),
     "balanced": partial(refused_fit, class_weight="balanced"), "bad rows": bad_rows_of_estimator,
     "other features": other_features,
 }  # fmt: skip

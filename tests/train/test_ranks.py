@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import signal
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rank_cases
+from engines import started
 from pages import blocks
 from rank_cases import ALIKE, LIKE_ONE, RAISE
 
@@ -21,41 +18,7 @@ import mlp_xp as mx
 from mlp_xp.ranks import ALONE, Ranks, mean
 from mlp_xp.train import train
 
-SECONDS = 120  # some 5 are needed; a rank that waits for another would wait for ever
-
 pytestmark = pytest.mark.only("numpy", "torch")
-
-
-def launcher(engine: str) -> list[str]:
-    """The command that starts two processes, on this machine alone."""
-    if engine == "torch":
-        here = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
-        return [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", "2", *here]
-    return [str(Path(sys.executable).with_name("mpirun")), "-n", "2", "--oversubscribe", sys.executable]
-
-
-def environment() -> dict[str, str]:
-    """That of a process which is one of several on this machine."""
-    here = Path(__file__).parent
-    paths = [str(here), *(path for path in sys.path if path)]
-    local = {"GLOO_SOCKET_IFNAME": "lo", "OMPI_MCA_btl": "self,sm,tcp", "OMPI_MCA_btl_tcp_if_include": "lo"}
-    as_root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    # two threads of a product may add in another order than one
-    return {**os.environ, **local, **as_root, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-
-
-def started(engine: str, *program: str) -> str:
-    """What two processes print that run a program as ranks. They are ended after a time, whatever happens."""
-    command = [*launcher(engine), *program]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment(), start_new_session=True, **pipes) as run:
-        try:
-            printed, said = run.communicate(timeout=SECONDS)
-        finally:
-            if run.poll() is None:
-                os.killpg(run.pid, signal.SIGKILL)
-    assert run.returncode == 0, said[-2000:]
-    return printed
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +86,7 @@ SAID = {
     "other params": ("the parameters to start from must be the same on all ranks",) * 2,
     "diverging": ("the loss is not finite at step 1 of 1 in epoch 1", "the inputs reach"),
     "interrupted": ("training was interrupted",) * 2,
+    "failing rows": ("another rank has failed: what it raised says why", "the disk is gone"),
     "lbfgs": ("ranks need a stochastic solver, got lbfgs",) * 2,
     "balanced": ("class_weight='balanced' needs all rows, which fit with ranks does not see",) * 2,
     "bad rows": ("NaN", GONE.format(0)),
@@ -147,7 +111,7 @@ def test_ranks_end_with_the_same_parameters(both, name):
 def test_the_program_of_the_page_runs_as_it_is(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(blocks("mlp_xp/SCALE.md", "python skip")[0])
-    *_, (number, loss, score) = (line.split() for line in started("torch", str(program)).splitlines())
+    *_, (number, loss, score) = (line.split() for line in started("torch", str(program))[0].splitlines())
     assert int(number) == 20
     assert float(loss) < 0.2
     assert float(score) > 0.9
