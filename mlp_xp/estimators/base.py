@@ -254,7 +254,7 @@ class BaseMLP(Network):
         held_out = None if eval_set is None else self._eval_data(eval_set, place)
         if first and self.standardise:
             with np.errstate(over="ignore", invalid="ignore"):
-                self.scaling_ = learned_from(stream.begin(), self._scales_y(), self.standardise == "together", ALONE)
+                self.scaling_ = learned_from(stream.begin(), self._scales_y(), self.standardise == "together")
         return stream, self.scaling_.dataset(held_out) if self.scaling_ and held_out else held_out, place
 
     def _batch(self, X: Any, y: Any, sample_weight: Any, in_first: bool) -> Dataset:

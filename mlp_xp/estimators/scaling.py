@@ -14,7 +14,7 @@ from sklearn.utils.sparsefuncs import inplace_csr_column_scale, mean_variance_ax
 from mlp_xp._lib.namespace import in_dtype, namespace, placement_of, to_host, wide_dtype
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.estimators.data import Rows
-from mlp_xp.ranks import Ranks, gathered
+from mlp_xp.ranks import ALONE, Ranks, gathered
 from mlp_xp.train.dataset import Dataset, is_sparse
 from mlp_xp.train.source import is_source
 
@@ -72,7 +72,7 @@ class Scaling(NamedTuple):
         return *rest, self.widths(W), self.outputs(b)
 
 
-def learned_from(parts: Iterable[Dataset], of_y: bool, together: bool, ranks: Ranks) -> Scaling:
+def learned_from(parts: Iterable[Dataset], of_y: bool, together: bool, ranks: Ranks = ALONE) -> Scaling:
     """The scaling of these rows; a row counts as its weight says.
 
     A column of X that holds only 0 and 1, as those of categories do, stays as it is, unless all have one scale
