@@ -180,8 +180,8 @@ def targets(n: int) -> Any:
 WAYS: dict[str, tuple[Callable[..., None], dict[str, Any], tuple[str, ...]]] = {
     "loop": (loop, {}, tuple(KINDS)),
     "loop, a share held out": (loop, {"validation": 0.1}, ("npy", "zarr", "parquet")),
-    "estimator": (estimator, {}, ("npy", "zarr", "parquet", "csv")),
-    "estimator, early stopping": (estimator, {"early_stopping": True, "standardise": True}, ("npy", "zarr")),
+    "estimator": (estimator, {}, ("npy", "csv")),
+    "estimator, early stopping": (estimator, {"early_stopping": True, "standardise": True}, ("npy",)),
 }
 """Way -> function, its options, and the kinds of files that it takes."""
 
