@@ -1,6 +1,6 @@
 """Kill ranks of torchrun at any moment: does the run end as one that nobody disturbed, to the last bit?
 
-    python scripts/kill_ranks.py [--runs 20] [--epochs 3] [--shared-store] [--save FILE.json]
+    python scripts/kill_ranks.py [--runs 20] [--epochs 3] [--limit 300] [--shared-store] [--save FILE.json]
 
 ``killed_ranks`` trains with two ranks and saves each epoch; ``torchrun --max-restarts`` starts both again when one has
 died. On the way to each epoch two ranks, drawn at random, are killed with ``kill -9``. Compared are parameters, best
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from benchmark import machine
 from killed_ranks import config_of, first_params
-from start_ranks import children_of, environment, kill_rank, launcher, started
+from start_ranks import children_of, environment, kill, launcher, process_of, started
 
 from mlp_xp import checkpoint
 from mlp_xp._lib.files import write_whole
@@ -34,7 +34,6 @@ from mlp_xp._lib.namespace import to_host
 RANKS, KILLS_AN_EPOCH, MOST_RESTARTS = 2, 2, 50
 KINDS = ("starting", "steps", "writing")
 LOOK_SECONDS = 5e-4  # between two looks at the files
-MOST_SECONDS = 300.0  # of a run; ranks that wait for each other would wait for ever
 
 
 class Moment(NamedTuple):
@@ -58,6 +57,14 @@ class Times(NamedTuple):
     epoch: float
 
 
+class Setting(NamedTuple):
+    """Of all runs: epochs, the most seconds of a run, and whether processes share the store of torchrun."""
+
+    epochs: int
+    limit: float
+    shared: bool
+
+
 class Late(Exception):
     """A run has had all its seconds."""
 
@@ -65,8 +72,8 @@ class Late(Exception):
 class Run:
     """A run of ``killed_ranks`` in a folder, watched through its files."""
 
-    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
-        self.folder, self.process, self.began = folder, process, time.perf_counter()
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes], limit: float) -> None:
+        self.folder, self.process, self.limit, self.began = folder, process, limit, time.perf_counter()
         self.saved: list[float] = []  # when each epoch was
         self.kills: list[dict[str, Any]] = []
         self._last = 0
@@ -84,7 +91,7 @@ class Run:
                 self._last = written
             if ended or what():
                 return not ended
-            if now - self.began > MOST_SECONDS:
+            if now - self.began > self.limit:
                 raise Late
             time.sleep(LOOK_SECONDS)
 
@@ -107,20 +114,20 @@ class Run:
 
     def kill(self, moment: Moment, times: Times) -> None:
         """Kill a rank when its moment has come, and wait until torchrun has started the ranks again."""
+        if moment.kind != "starting":
+            self.wait_for(self.begun)
+        before, saved = children_of(self.process.pid), len(self.saved)
+        victim = process_of(self.process.pid, moment.rank)  # looked up first: a checkpoint is written in no time
         if moment.kind == "starting":
             self.wait(moment.share * times.start, self.begun)
+        elif moment.kind == "steps":
+            self.wait(moment.share * times.epoch, lambda: len(self.saved) > saved)
         else:
-            self.wait_for(self.begun)
-            saved = len(self.saved)
-            if moment.kind == "steps":
-                self.wait(moment.share * times.epoch, lambda: len(self.saved) > saved)
-            else:
-                self.wait_for(lambda: self.parts() or len(self.saved) > saved)
-        before = {*children_of(self.process.pid)}
+            self.wait_for(lambda: self.parts() or len(self.saved) > saved)
+        if victim is None or not kill(victim):
+            return  # the run has ended
         what = {"kind": moment.kind, "rank": moment.rank, "saved": len(self.saved), "begun": self.begun()}
-        if not self.wait_for(lambda: kill_rank(self.process.pid, moment.rank)):
-            return
-        self.wait_for(lambda: (alive := children_of(self.process.pid)) and before.isdisjoint(alive))
+        self.wait_for(lambda: len(now := children_of(self.process.pid)) == RANKS and {*before}.isdisjoint(now))
         self.kills.append({**what, "left a part": bool(self.parts())})
         for left in [*self.parts(), self.folder / "begun"]:
             left.unlink(missing_ok=True)
@@ -140,21 +147,23 @@ def moments_of(seed: int, epochs: int) -> list[list[Moment]]:
     ]
 
 
-def train(folder: Path, epochs: int, shared: bool, plan: list[list[Moment]], times: Times) -> tuple[Run, str]:
+def train(folder: Path, setting: Setting, plan: list[list[Moment]], times: Times) -> tuple[Run, str]:
     """A run with these kills, and why it has failed: the last words of its processes, or nothing."""
-    program = [str(Path(__file__).with_name("killed_ranks.py")), str(folder), str(epochs)]
-    env = environment(TORCH_DISABLE_SHARE_RDZV_TCP_STORE="0" if shared else "1")
+    program = [str(Path(__file__).with_name("killed_ranks.py")), str(folder), str(setting.epochs)]
+    env = environment(TORCH_DISABLE_SHARE_RDZV_TCP_STORE="0" if setting.shared else "1")
     log, failed = folder / "log.txt", ""
     with log.open("wb") as said, started([*launcher("torch", RANKS, MOST_RESTARTS), *program], env, said) as process:
-        run = Run(folder, process)
+        run = Run(folder, process, setting.limit)
         try:
+            run.wait_for(lambda: len(children_of(process.pid)) == RANKS)
+            run.began = time.perf_counter()
             for number, moments in enumerate(plan):
                 run.wait_for_epoch(number)
                 for moment in moments:
                     run.kill(moment, times)
             run.wait_for(lambda: False)
         except Late:
-            failed = f"not ended after {MOST_SECONDS:.0f} s"
+            failed = f"not ended after {setting.limit:.0f} s"
     if process.returncode and not failed:
         failed = log.read_text("utf-8", "replace").strip()[-300:]
     return run, failed
@@ -169,7 +178,7 @@ def outcome(folder: Path, epochs: int, rank: int) -> tuple[Any, ...]:
 
 def undisturbed(folder: Path, epochs: int) -> tuple[list[Any], Times]:
     """What both ranks have at the end of a run that nobody disturbs, and its times."""
-    run, failed = train(folder, epochs, False, [], Times(0.0, 0.0))
+    run, failed = train(folder, Setting(epochs, 300.0, False), [], Times(0.0, 0.0))
     if failed:
         sys.exit(f"error: the run that nobody disturbs has failed: {failed}")
     begun = (folder / "begun").stat().st_mtime - time.time() + time.perf_counter()
@@ -178,13 +187,13 @@ def undisturbed(folder: Path, epochs: int) -> tuple[list[Any], Times]:
     return [outcome(folder, epochs, rank) for rank in range(RANKS)], times
 
 
-def row_of(seed: int, epochs: int, shared: bool, expected: list[Any], times: Times) -> dict[str, Any]:
+def row_of(seed: int, setting: Setting, expected: list[Any], times: Times) -> dict[str, Any]:
     """One run with its kills, judged."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run, failed = train(folder, epochs, shared, moments_of(seed, epochs), times)
+        run, failed = train(folder, setting, moments_of(seed, setting.epochs), times)
         seconds = round(time.perf_counter() - run.began, 1)
-        equal = not failed and [outcome(folder, epochs, rank) for rank in range(RANKS)] == expected
+        equal = not failed and [outcome(folder, setting.epochs, rank) for rank in range(RANKS)] == expected
     said = "equal to the bit" if equal else failed or "another result"
     print(f"run {seed}: {len(run.kills)} kills, {seconds} s: {said}", flush=True)
     return {"seed": seed, "equal": equal, "failed": failed, "seconds": seconds, "kills": run.kills}
@@ -195,17 +204,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20, help="that are disturbed (default 20)")
     parser.add_argument("--epochs", type=int, default=3, help="of each (default 3)")
-    parser.add_argument("--shared-store", action="store_true", help="let ranks share torchrun's store, its default")
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds of a run (default 300)")
+    parser.add_argument(
+        "--shared-store", action="store_true", help="leave torchrun the store that ranks share by default"
+    )
     parser.add_argument("--save", type=Path, metavar="FILE.json", help="write the results and what machine it was")
     options = parser.parse_args()
+    setting = Setting(options.epochs, options.limit, options.shared_store)
     with tempfile.TemporaryDirectory() as name:
         expected, times = undisturbed(Path(name), options.epochs)
     print(f"undisturbed: {times.start:.1f} s to the first step, {times.epoch:.2f} s an epoch", flush=True)
     rows = []
     for seed in range(options.runs):
-        rows.append(row_of(seed, options.epochs, options.shared_store, expected, times))
+        rows.append(row_of(seed, setting, expected, times))
         if options.save:
-            head = {"machine": machine(), "epochs": options.epochs, "shared store": options.shared_store}
+            head = {"machine": machine(), "setting": setting._asdict()}
             text = json.dumps({**head, "undisturbed": times._asdict(), "runs": rows}, indent=1)
             write_whole(options.save, f"{text}\n".encode())
     kills = [kill for row in rows for kill in row["kills"]]

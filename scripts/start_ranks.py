@@ -42,6 +42,7 @@ def environment(**more: str) -> dict[str, str]:
 @contextmanager
 def started(command: list[str], env: dict[str, str], said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """The running command, which writes into the file ``said``; at the end it and its ranks are no more."""
+    usual = signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # the ranks are ended then too
     process = subprocess.Popen(command, env=env, stdout=said, stderr=said, start_new_session=True)
     try:
         yield process
@@ -52,9 +53,10 @@ def started(command: list[str], env: dict[str, str], said: IO[bytes]) -> Iterato
             with suppress(subprocess.TimeoutExpired):
                 process.wait(ENDS_SECONDS)
             for pid in ranks:  # torchrun gives each a session of its own
-                _kill(pid)
+                kill(pid)
             process.kill()
             process.wait()
+        signal.signal(signal.SIGTERM, usual)
 
 
 def children_of(pid: int) -> list[int]:
@@ -66,16 +68,17 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
-def kill_rank(launcher: int, rank: int) -> bool:
-    """``kill -9`` for a rank of torchrun; whether there was one to be killed."""
+def process_of(launcher: int, rank: int) -> int | None:
+    """The process that a launcher has started as a rank of torch; None where there is none now."""
     for pid in children_of(launcher):
         with suppress(OSError):
             if f"RANK={rank}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                return _kill(pid)
-    return False
+                return pid
+    return None
 
 
-def _kill(pid: int) -> bool:
+def kill(pid: int) -> bool:
+    """``kill -9``; whether the process was there."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
         return True
