@@ -15,7 +15,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
@@ -136,11 +136,11 @@ def empty_row(group: Group, task: Task) -> dict[str, Any]:
     return {**what, **measured, "exact": None, "refused": None}
 
 
-def a_round(group: Group, row: dict[str, Any], parameters: int, backwards: bool) -> None:
+def a_round(group: Group, task: Task, row: dict[str, Any], backwards: bool) -> None:
     """An epoch of each run and some sums, written into the row."""
     for run in RUNS[:: -1 if backwards else 1]:
         before = sent_over_loopback()
-        answers = group.ask("epoch", run, among=1 if run == "alone" else None)
+        answers = group.ask("epoch", task, run, among=1 if run == "alone" else None)
         if run == "together":
             row["sent"].append(round((sent_over_loopback() - before) / STEPS / group.parts))
             # a rank that is early waits for the others: the last to come waits for the engine alone
@@ -148,11 +148,13 @@ def a_round(group: Group, row: dict[str, Any], parameters: int, backwards: bool)
             row["inside"] += [_rounded(median(inside))] if inside else []
         row["seconds"][run].append(_rounded(max(answer.wall for answer in answers)))
         row["cpu"][run].append(_rounded(sum(answer.cpu for answer in answers)))
-    for name, request in {
-        "sum": ("sums", parameters + 4, SUMS),
+    message = mx.step_cost(task.size[1:], task.size[0]).parameters + 4
+    others = {
+        "sum": ("sums", message, SUMS),
         "small_sum": ("sums", 1, SMALL_SUMS),
-        "update": ("updates", UPDATES),
-    }.items():
+        "update": ("updates", task, UPDATES),
+    }
+    for name, request in others.items():
         row[name].append(_rounded(max(answer.wall for answer in group.ask(*request))))
 
 
@@ -172,26 +174,42 @@ def exactness(group: Group) -> dict[str, Any]:
     }
 
 
-def measure(groups: list[Group], task: Task, rounds: int) -> list[dict[str, Any]]:
-    """The rows of a task; the groups take turns, and the order is reversed from round to round."""
-    rows = {id(group): empty_row(group, task) for group in groups}
-    parameters = mx.step_cost(task.size[1:], task.size[0]).parameters
-    for turn in range(-1, rounds):
-        for group in groups[:: -1 if turn % 2 else 1]:
-            row = rows[id(group)]
-            if row["refused"]:
-                continue
-            try:
-                if turn >= 0:
-                    a_round(group, row, parameters, turn % 2 == 1)
-                    continue
-                group.ask("ready", task)
-                row["exact"] = exactness(group)
-                a_round(group, empty_row(group, task), parameters, False)  # compiles, and is not timed
-            except Refused as error:
-                row["refused"] = str(error)
-                print(f"{group.engine} with {group.parts} ranks is left out at {task}: {error}", flush=True)
-    return list(rows.values())
+def readied(group: Group, task: Task, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The row of a group and a task, of an earlier start or new; its runs are readied, and compiled where they are."""
+    what = {"engine": group.engine, "ranks": group.parts, "size": list(task.size), "optimizer": task.optimizer}
+    found = [row for row in rows if all(row[name] == value for name, value in what.items())]
+    row = found[0] if found else empty_row(group, task)
+    if not found:
+        rows.append(row)
+    with refusing(row):
+        group.ask("ready", task)
+        a_round(group, task, empty_row(group, task), False)
+        row["exact"] = exactness(group)
+    return row
+
+
+@contextmanager
+def refusing(row: dict[str, Any]) -> Iterator[None]:
+    """Write down and say why an engine does not take part."""
+    try:
+        yield
+    except Refused as error:
+        row["refused"] = str(error)
+        print(f"{row['engine']} with {row['ranks']} ranks is left out at {row['size']}: {error}", flush=True)
+
+
+def measure(
+    groups: list[Group], tasks: list[Task], rounds: int, rows: list[dict[str, Any]], keep: Callable[[], object]
+) -> None:
+    """Rounds of all tasks of all groups, in turn; the order is reversed from round to round. Each round is kept."""
+    turns = [(group, task, readied(group, task, rows)) for task in tasks for group in groups]
+    for turn in range(rounds):
+        for group, task, row in turns[:: -1 if turn % 2 else 1]:
+            if row["refused"] is None and len(row["update"]) <= turn:
+                with refusing(row):
+                    a_round(group, task, row, turn % 2 == 1)
+        keep()
+        print(f"round {turn + 1} of {rounds}", flush=True)
 
 
 # --- results -----------------------------------------------------------------------------------------------------
@@ -286,21 +304,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     engines = options.only or list(ENGINES)
     head = {"machine": machine(), "rounds": rounds, "ranks": options.ranks, "engines": engines, "steps": STEPS}
     rows = kept_rows(options.save, head)
-    done = {(tuple(row["size"]), row["optimizer"]) for row in rows}
     with ExitStack() as stack:
         groups = []
         for ranks in options.ranks:
-            for engine in engines if len(done) < len(tasks) else []:
+            for engine in engines:
                 try:
                     groups.append(stack.enter_context(group_of(engine, ranks)))
                 except Refused as error:
                     print(f"{engine} with {ranks} ranks is left out: {error}", flush=True)
-        for task in tasks:
-            if (task.size, task.optimizer) in done:
-                continue
-            rows += measure(groups, task, rounds)
-            if options.save:
-                save(options.save, {**head, "rows": rows})
+        measure(groups, tasks, rounds, rows, lambda: options.save and save(options.save, {**head, "rows": rows}))
     print(table(rows), verdicts(rows), sep="\n\n")
     exact = [row["exact"] for row in rows if row["exact"]]
     return int(not all(each["alike"] and each["difference"] < 1e-12 for each in exact))

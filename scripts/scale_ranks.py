@@ -136,8 +136,8 @@ class Rank:
     """A process with its engine: what it has readied, and the seconds inside of ``Ranks.total``."""
 
     def __init__(self, engine: Engine) -> None:
-        self.engine, self.task = engine, Task(EXACT_SIZE, "adam")
-        self.runs: dict[str, Iterator[Any]] = {}
+        self.engine = engine
+        self.runs: dict[tuple[Task, str], Iterator[Any]] = {}
         self.inside: list[float] = []
 
     def rows(self, count: int) -> slice:
@@ -146,27 +146,26 @@ class Rank:
         return slice(None) if self.engine.ranks is None else slice(self.engine.rank * own, (self.engine.rank + 1) * own)
 
     def ready(self, task: Task) -> None:
-        """Make the three runs of a task; the data of the one before are given back."""
-        self.runs, self.task = {}, task
+        """Make the three runs of a task."""
         n, d_in, _, d_out = task.size
         random, count, own = np.random.default_rng(0), n * STEPS, n // self.engine.parts
         X, y = random.standard_normal((count, d_in), dtype=np.float32), random.integers(0, d_out, count)
         if self.engine.rank == 0:
-            self.runs["alone"] = self._run(X, y, n, self.engine.alone)
-        self.runs["apart"] = self._run(X[: own * STEPS], y[: own * STEPS], own, self.engine.alone)
+            self.runs[task, "alone"] = self._run(task, X, y, n, self.engine.alone)
+        self.runs[task, "apart"] = self._run(task, X[: own * STEPS], y[: own * STEPS], own, self.engine.alone)
         rows, ranks = self.rows(count), self.engine.ranks
         timed = {} if ranks is None else {"ranks": ranks._replace(total=self._timed(ranks.total))}
-        self.runs["together"] = self._run(X[rows], y[rows], n, {**self.engine.together, **timed})
+        self.runs[task, "together"] = self._run(task, X[rows], y[rows], n, {**self.engine.together, **timed})
 
-    def _run(self, X: Any, y: Any, batch_size: int, options: dict[str, Any]) -> Iterator[Any]:
+    def _run(self, task: Task, X: Any, y: Any, batch_size: int, options: dict[str, Any]) -> Iterator[Any]:
         """Epochs without end."""
-        X, y, params = self.engine.put(X), self.engine.put(y), self.params()
-        settings: dict[str, Any] = {"epochs": 10**6, "batch_size": batch_size, "lr": RATES[self.task.optimizer]}
-        return train(X, y, params, optimizer=getattr(optim, self.task.optimizer)(), **settings, **options)
+        X, y, params = self.engine.put(X), self.engine.put(y), self.params(task)
+        settings: dict[str, Any] = {"epochs": 10**6, "batch_size": batch_size, "lr": RATES[task.optimizer]}
+        return train(X, y, params, optimizer=getattr(optim, task.optimizer)(), **settings, **options)
 
-    def params(self) -> tuple[Any, ...]:
+    def params(self, task: Task) -> tuple[Any, ...]:
         """Where the runs begin."""
-        return tuple(map(self.engine.put, mx.init_params(self.task.size[1:], dtype=np.float32, seed=0)))
+        return tuple(map(self.engine.put, mx.init_params(task.size[1:], dtype=np.float32, seed=0)))
 
     def _timed(self, total: Callable[..., Any]) -> Callable[..., Any]:
         """``Ranks.total`` that keeps the seconds of each step; sums of a few numbers come once an epoch."""
@@ -180,10 +179,10 @@ class Rank:
 
         return timed
 
-    def epoch(self, run: str) -> Took:
+    def epoch(self, task: Task, run: str) -> Took:
         """An epoch of a run; the seconds are those of a step."""
         self.inside.clear()
-        took = timed(lambda: next(self.runs[run]), 1)
+        took = timed(lambda: next(self.runs[task, run]), 1)
         return Took(took.wall / STEPS, took.cpu / STEPS, tuple(self.inside))
 
     def sums(self, floats: int, times: int) -> Took:
@@ -191,9 +190,9 @@ class Rank:
         flat = self.engine.put(np.ones(floats, dtype=np.float32))
         return timed(lambda: self.engine.total(flat), times)
 
-    def updates(self, times: int) -> Took:
+    def updates(self, task: Task, times: int) -> Took:
         """Updates by the optimizer, by which every rank is as slow as one alone."""
-        optimizer, params = getattr(optim, self.task.optimizer)(), self.params()
+        optimizer, params = getattr(optim, task.optimizer)(), self.params(task)
         state, compiler = optimizer.init(params), self.engine.alone.get("compile")
         update = optimizer.update if compiler is None else compiler(optimizer.update)
         return timed(lambda: to_host(update(params, params, state, 1e-3)[0][0][0, 0]), times)

@@ -40,7 +40,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @contextmanager
-def started(command: list[str], env: dict[str, str], said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def started(command: list[str], env: dict[str, str] | None, said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """The running command, which writes into the file ``said``; at the end it and its ranks are no more."""
     usual = signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # the ranks are ended then too
     process = subprocess.Popen(command, env=env, stdout=said, stderr=said, start_new_session=True)
