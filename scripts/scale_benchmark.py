@@ -304,6 +304,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     engines = options.only or list(ENGINES)
     head = {"machine": machine(), "rounds": rounds, "ranks": options.ranks, "engines": engines, "steps": STEPS}
     rows = kept_rows(options.save, head)
+
+    def keep() -> None:
+        if options.save:
+            save(options.save, {**head, "rows": rows})
+
     with ExitStack() as stack:
         groups = []
         for ranks in options.ranks:
@@ -312,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     groups.append(stack.enter_context(group_of(engine, ranks)))
                 except Refused as error:
                     print(f"{engine} with {ranks} ranks is left out: {error}", flush=True)
-        measure(groups, tasks, rounds, rows, lambda: options.save and save(options.save, {**head, "rows": rows}))
+        measure(groups, tasks, rounds, rows, keep)
     print(table(rows), verdicts(rows), sep="\n\n")
     exact = [row["exact"] for row in rows if row["exact"]]
     return int(not all(each["alike"] and each["difference"] < 1e-12 for each in exact))
