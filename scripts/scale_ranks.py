@@ -39,11 +39,18 @@ class Task(NamedTuple):
 
 
 class Took(NamedTuple):
-    """Seconds of one step, sum or update: by the clock, of the processor, and of each step inside ``Ranks.total``."""
+    """Seconds of one step, sum or update.
+
+    wall: by the clock.
+    cpu: of the processor, all threads of the process.
+    engine: of each step inside ``Ranks.total``, by the clock.
+    engine_cpu: the same, of the processor: a rank that sleeps until the others have come takes none.
+    """
 
     wall: float
     cpu: float
     engine: tuple[float, ...] = ()
+    engine_cpu: tuple[float, ...] = ()
 
 
 class Engine(NamedTuple):
@@ -138,7 +145,7 @@ class Rank:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.runs: dict[tuple[Task, str], Iterator[Any]] = {}
-        self.inside: list[float] = []
+        self.inside: list[tuple[float, float]] = []
 
     def rows(self, count: int) -> slice:
         """Those of this process among so many of all: a part each, or, where the compiler divides them, all."""
@@ -171,10 +178,10 @@ class Rank:
         """``Ranks.total`` that keeps the seconds of each step; sums of a few numbers come once an epoch."""
 
         def timed(arrays: Any) -> Any:
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
             sums = total(arrays)
             if len(arrays) > len(mx.init_params((1, 1, 1))):  # gradients
-                self.inside.append(time.perf_counter() - began)
+                self.inside.append((time.perf_counter() - began, time.process_time() - cpu))
             return sums
 
         return timed
@@ -183,7 +190,8 @@ class Rank:
         """An epoch of a run; the seconds are those of a step."""
         self.inside.clear()
         took = timed(lambda: next(self.runs[task, run]), 1)
-        return Took(took.wall / STEPS, took.cpu / STEPS, tuple(self.inside))
+        engine, engine_cpu = zip(*self.inside, strict=True) if self.inside else ((), ())
+        return Took(took.wall / STEPS, took.cpu / STEPS, engine, engine_cpu)
 
     def sums(self, floats: int, times: int) -> Took:
         """Sums over the ranks of so many numbers, one after the other."""
@@ -195,7 +203,12 @@ class Rank:
         optimizer, params = getattr(optim, task.optimizer)(), self.params(task)
         state, compiler = optimizer.init(params), self.engine.alone.get("compile")
         update = optimizer.update if compiler is None else compiler(optimizer.update)
-        return timed(lambda: to_host(update(params, params, state, 1e-3)[0][0][0, 0]), times)
+
+        def call() -> object:
+            return to_host(update(params, params, state, 1e-3)[0][0][0, 0])
+
+        call()  # compiles
+        return timed(call, times)
 
     def exact(self, cuts: list[int]) -> list[np.ndarray]:
         """The parameters after some steps in float64 with everything on; the ranks' rows end at the cuts."""
