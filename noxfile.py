@@ -108,6 +108,13 @@ def sklearn(session: nox.Session) -> None:
 
 
 @nox.session
+def kills(session: nox.Session) -> None:
+    """Ranks that are killed at any moment; not among the sessions that run by default, which it would make too long."""
+    session.install(*BACKENDS["torch"], *PYTEST)
+    session.run("python", "scripts/kill_ranks.py", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """The suite on NumPy, and which lines and branches it never reached."""
     session.install("-e", *BACKENDS["numpy"], "pytest-cov", *PYTEST)
