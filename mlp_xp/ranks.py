@@ -49,6 +49,10 @@ ALONE = Ranks(0, 1, _as_they_are)
 """One process: each sum is its own."""
 
 
+class Failed(RuntimeError):
+    """Another rank has raised, or is gone; what it raised says why."""
+
+
 def in_one(total: Callable[[Any], Any]) -> Callable[[tuple[Array, ...]], tuple[Array, ...]]:
     """``Ranks.total``, from ``total(flat)``, the sum over the ranks of an array (s,): all arrays are one message.
 
@@ -125,7 +129,7 @@ def together(ranks: Ranks, like: Array, call: Callable[[], _Made]) -> _Made:
         call: which sums nothing over the ranks.
 
     Raises:
-        RuntimeError: another rank has raised, and this one has not.
+        Failed: another rank has raised, and this one has not.
     """
     if ranks.size == 1:
         return call()
@@ -138,7 +142,7 @@ def together(ranks: Ranks, like: Array, call: Callable[[], _Made]) -> _Made:
     if raised is not None:
         raise raised
     if failed:
-        raise RuntimeError(f"rank {', '.join(map(str, failed))} has failed: what it raised says why")
+        raise Failed(f"rank {', '.join(map(str, failed))} has failed: what it raised says why")
     return cast(_Made, made)
 
 
