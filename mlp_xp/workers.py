@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
@@ -76,7 +77,7 @@ def dask_train(
             out. Where a worker has no partition of these rows, each rank takes every ``size``-th of them.
         checkpoint: a file that is written after each epoch. A fit that finds it goes on from it. All workers see it.
         retries: how often training starts again.
-        timeout: seconds. A rank waits no longer for another one to begin or to end a step.
+        timeout: seconds. A rank that has begun waits no longer for another one to begin, or to end its step.
         settings: what ``train`` takes by keyword, but for ``order`` and ``ranks``. Functions are pickled; callbacks and
             ``score`` are called on each worker.
 
@@ -242,13 +243,17 @@ def _settled(
     from distributed import wait
 
     deadline = time.monotonic() + _RESTART
-    expected = {name for name in chain(*places) if before[name].nanny}
+    expected = {name for name in chain(*places) if name in before and before[name].nanny}
     while not expected <= set(_workers(client)) and time.monotonic() < deadline:
         time.sleep(_POLL)
     client.wait_for_workers(1, timeout=run.timeout)
     parts = [part for columns in data for parts in columns.values() for part in parts]
-    for part in wait(parts).done:
-        if part.status != "finished":
+    with suppress(CancelledError):  # each partition says it, too
+        wait(parts)
+    for part in parts:
+        if part.status in ("cancelled", "lost"):
+            raise RuntimeError("a partition is lost: Dask can't compute again what was scattered to a worker")
+        if part.status == "error":
             part.result()  # raises
     return _workers(client)
 
@@ -364,7 +369,7 @@ def _outcome(client: Any, futures: list[Any], ranks: list[_Worker]) -> Epoch:
 
     deadline = math.inf
     while True:
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, CancelledError):  # cancelled: what rank 0 was sent is lost with its worker
             wait(futures, timeout=_POLL)
         errors = {rank: future.exception() for rank, future in enumerate(futures) if future.status == "error"}
         for rank, error in errors.items():
@@ -374,13 +379,15 @@ def _outcome(client: Any, futures: list[Any], ranks: list[_Worker]) -> Epoch:
         gone = {worker.address for worker in ranks} - set(client.nthreads())
         if gone:
             raise _Lost(f"the last one was {', '.join(sorted(gone))}")
-        running = any(future.status == "pending" for future in futures)
-        if not running and not errors:
+        states = {future.status for future in futures}
+        if states == {"finished"}:
             epoch: Epoch = futures[0].result()
             return epoch
+        if not states <= {"pending", "finished", "error"}:
+            raise _Lost("the last one had what was sent to all")
         if errors:
             deadline = min(deadline, time.monotonic() + _GRACE)
-            if not running or time.monotonic() > deadline:
+            if "pending" not in states or time.monotonic() > deadline:
                 raise _Lost(str(next(iter(errors.values()))))
 
 
