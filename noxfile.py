@@ -39,7 +39,7 @@ BACKENDS = {
     "array_api_strict-2023.12": (".",),  # the oldest standard that is supported, and the newest
     "array_api_strict-2025.12": (".",),
     # one version, whose CPU build a folder of wheels can hold: a bare torch brings gigabytes of CUDA on Linux
-    "torch": (".", "torch==2.13.0"),
+    "torch": (".", "torch==2.13.0", "dask[array,distributed]"),  # whose workers are ranks
     "jax": (".[jax]", "optax"),  # whose optimizers and schedules ours are compared with
     "dask": (".[dask]",),
     "cupy": (".[{cuda}]",),  # the driver decides which

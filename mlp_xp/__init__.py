@@ -19,6 +19,7 @@ Read it in the order of the data's way. A module imports only what stands above 
     metrics     accuracy and R^2
     train       minibatches and epochs: a generator that the caller logs, plots or stops
     checkpoint  where training stands, in a file: a run that was killed goes on
+    workers     the workers of a Dask cluster train one network, each on the partitions that it holds
     convert     networks of scikit-learn and PyTorch, in and out
     export      the network as an ONNX model
     plots       loss curves, first-layer weights and importance of inputs as pictures
@@ -75,7 +76,7 @@ __all__ = [
 _MODULES = (
     "backends", "checkpoint", "convert", "cost", "criterion", "curvature", "data", "dropout", "estimators", "export",
     "inside", "losses", "metrics", "mistakes", "mlp", "ops", "optim", "parameters", "per_example", "plots", "ranks",
-    "schedules", "train",
+    "schedules", "train", "workers",
 )
 _HOMES = ("mlp", "inside", "curvature", "per_example", "losses", "cost", "gradcheck", "mistakes")  # of the names above
 # fmt: on

@@ -120,7 +120,7 @@ def each_of(ranks: Ranks, like: Array, value: float) -> list[float]:
 
 
 class RankFailed(RuntimeError):
-    """Another rank has raised, and this one, which has not, ends with it."""
+    """Another rank has raised, or is gone, and this one, which has not, ends with it."""
 
 
 @contextmanager

@@ -128,6 +128,27 @@ def test_a_function_that_calls_the_package_can_be_pickled_by_cloudpickle():
     assert check(lambda x: np.sum(x**2), lambda x: (3 * x,), (np.ones(3),)) == "fail"
 
 
+OBJECTS = {
+    "an optimizer": mx.optim.adamw(),
+    "a schedule": mx.schedules.warm_up(mx.schedules.cosine(0.1), 3),
+    "an adaptive schedule": mx.schedules.adaptive(0.1),
+    "a criterion": mx.losses.huber(0.5),
+    "an activation": mx.ops.gelu,
+    "settings": mx.train.Settings(3, mx.optim.adam(), mx.schedules.cosine(0.1), callbacks=(print,), seed=1),
+    "an estimator": mx.estimators.MLPClassifier((4,), solver="sgd", learning_rate=mx.schedules.cosine(0.1)),
+    "the function that trains": mx.train.train,
+    "the gradient checker": mx.gradcheck,
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_what_a_task_on_another_machine_is_given_can_be_pickled(name):
+    thing = OBJECTS[name]
+    for again in (pickle.loads(pickle.dumps(thing)), cloudpickle.loads(cloudpickle.dumps(lambda: thing))()):
+        assert type(again) is type(thing)
+        assert repr(again) == repr(thing)
+
+
 EPOCH = Epoch(
     (Record(1, 0.5, 0.25, 0.75, 0.9, 0.01, 3, 1.5),),
     (np.asarray([[1.0, -2.0]]), np.asarray([0.5, 0.0])),

@@ -34,7 +34,7 @@ mistakes
 train.source train.dataset train.stream train.scale train.step train.epoch train.members train.evaluate
 train.replaying train.compiling train.sharding train.settings train.plan train.results train.divergence train.loop
 train
-checkpoint convert export plots
+checkpoint workers convert export plots
 data.parquet data.source data.files data.arrays data.values data.dialect data.text data.typed data.cells
 data.encoding data.tally
 data.columns data.piecewise data.tables data data.target data.recipe
