@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import distributed
 
 import mlp_xp as mx
 from mlp_xp import checkpoint, schedules
@@ -44,6 +43,8 @@ def config_of(epochs: int) -> dict[str, Any]:
 
 def main(folder: Path, epochs: int) -> None:
     """Train as one rank, from the start or from the checkpoint."""
+    from torch import distributed  # imported here: who compares results needs no PyTorch
+
     distributed.init_process_group("gloo")
     ranks, config = torch_ranks(), config_of(epochs)
     X, y = (each[ranks.rank :: ranks.size] for each in all_rows())

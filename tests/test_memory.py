@@ -83,7 +83,7 @@ def most_memory(run, path, rows):
 def test_what_a_run_takes_does_not_grow_with_the_rows(file, run, monkeypatch):
     monkeypatch.setattr("mlp_xp.train.loop._MEMORY", 1)  # which is given back before the first step, and would hide all
     parts = ("_lib.namespace._PART", "train.evaluate._NUMBERS", "train.source._READ", "estimators.data._CHUNK")
-    for part in parts:
+    for part in (*parts, "estimators.base._SUMMED"):
         monkeypatch.setattr(f"mlp_xp.{part}", FEW * WIDTH // 4)  # as small here as they are beside a large file
     most_memory(run, file, FEW)  # what is imported and compiled once
     few, many = (most_memory(run, file, rows) for rows in (FEW, MANY))
