@@ -23,7 +23,7 @@ nox.options.sessions = ["tests", "sklearn", "lint", "typecheck", "minimums", "bu
 if "PIP_FIND_LINKS" in os.environ:
     os.environ.setdefault("UV_FIND_LINKS", ",".join(os.environ["PIP_FIND_LINKS"].split()))
 
-PARALLEL = ("-n", "auto")  # as many processes as there are cores
+PARALLEL = ("-n", "auto", "--dist", "loadgroup")  # as many processes as there are cores; a group of tests in one
 PYTEST = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
 HOST_ONLY = (
     "tests/cli/",

@@ -18,7 +18,10 @@ import mlp_xp as mx
 from mlp_xp.ranks import ALONE, Ranks, mean
 from mlp_xp.train import train
 
-pytestmark = pytest.mark.only("numpy", "torch")
+pytestmark = [pytest.mark.only("numpy", "torch", "jax"), pytest.mark.xdist_group("ranks")]  # which start once
+
+
+ENGINES = pytest.mark.only("numpy", "torch")  # arrays that MPI and torch.distributed sum
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,7 @@ def numbers_of(record: Any) -> list[float]:
     return [*own, *(value for member in record.members for value in numbers_of(member))]
 
 
+@ENGINES
 @pytest.mark.parametrize("name", LIKE_ONE)
 def test_ranks_train_as_one_process_does(both, name):
     first, one = both[0][name], rank_cases.alone(name)
@@ -58,19 +62,23 @@ def test_ranks_train_as_one_process_does(both, name):
         assert numbers_of(ours) == pytest.approx(numbers_of(theirs), rel=1e-12, abs=1e-15)
 
 
+@ENGINES
 @pytest.mark.parametrize("name", ALIKE)
 def test_ranks_agree(both, name):
     assert equal_to_the_bit(*(each[name] for each in both))
 
 
+@ENGINES
 def test_patience_ended_the_run_before_its_time(both):
     assert len(both[0]["judged"]["history"]) < 60
 
 
+@ENGINES
 def test_scores_are_averaged(both):
     assert [record.val_score for record in both[1]["scored"]["history"]] == [2.0, 2.0]
 
 
+@ENGINES
 def test_a_callback_of_one_rank_ends_the_run_on_all(both):
     assert [len(each["stopped"]["history"]) for each in both] == [3, 3]
 
@@ -94,12 +102,14 @@ SAID = {
 }
 
 
+@ENGINES
 @pytest.mark.parametrize("name", RAISE)
 def test_what_one_rank_can_not_do_ends_the_run_on_all(both, name):
     for each, said in zip(both, SAID[name], strict=True):
         assert said in each[name]["message"]
 
 
+@ENGINES
 @pytest.mark.parametrize("name", ["diverging", "interrupted"])
 def test_ranks_end_with_the_same_parameters(both, name):
     first, second = (each[name]["params"] for each in both)
@@ -120,6 +130,7 @@ def test_the_program_of_the_page_runs_as_it_is(tmp_path):
 # --- one process -------------------------------------------------------------------------------------------------
 
 
+@ENGINES
 def test_one_rank_is_the_run_without_ranks(host):
     X, y, _ = rank_cases.problem(np, (32, 32), None)
     runs = [train(X, y, rank_cases.params_of(np), epochs=3, batch_size=16, validation=0.2, **extra)
@@ -128,6 +139,7 @@ def test_one_rank_is_the_run_without_ranks(host):
     assert all((a == b).all() for a, b in zip(plain.params, ranked.params, strict=True))
 
 
+@ENGINES
 def test_the_mean_over_ranks_is_weighted_and_one_message():
     sent = []
 
@@ -141,6 +153,27 @@ def test_the_mean_over_ranks_is_weighted_and_one_message():
     assert len(sent) == 1
 
 
+@pytest.mark.only("jax")
+def test_ranks_along_an_axis_of_a_mesh_make_a_step_of_ones_own_data_parallel(device):
+    import jax
+    from jax.sharding import AxisType, PartitionSpec
+
+    mesh = jax.make_mesh((2,), ("rows",), axis_types=(AxisType.Auto,))
+    X, y, _ = rank_cases.problem(jax.numpy, (32, 32), None)
+    params = rank_cases.params_of(jax.numpy)
+
+    def step(params, X, y):
+        loss, grads = mx.loss_and_grads(X, y, *params)
+        return mean(mx.ranks.jax_ranks("rows"), X.shape[0], loss, *grads)
+
+    whole, rows = PartitionSpec(), PartitionSpec("rows")
+    divided = jax.jit(jax.shard_map(step, mesh=mesh, in_specs=(whole, rows, rows), out_specs=whole))
+    loss, grads = mx.loss_and_grads(*map(np.asarray, (X, y)), *map(np.asarray, params))
+    for ours, theirs in zip(divided(params, X, y), (loss, *grads), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-14)
+
+
+@ENGINES
 def test_ranks_of_another_kind_are_refused():
     X, y, _ = rank_cases.problem(np, (32, 32), None)
     params = rank_cases.params_of(np)

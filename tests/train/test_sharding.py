@@ -26,7 +26,7 @@ PROGRAM = Path(divided_runs.__file__)
 CLOSE = 1e-12  # 20 steps, of which each sums in another order: some thousand times the rounding of a number
 SECONDS = 240  # a program that hangs is stopped
 
-pytestmark = pytest.mark.only("jax")
+pytestmark = [pytest.mark.only("jax"), pytest.mark.xdist_group("sharding")]  # whose programs start once
 
 
 def start(*arguments):
