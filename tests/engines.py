@@ -5,12 +5,33 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from start_ranks import children_of, environment, kill, launcher
 
 SECONDS = 120  # some 5 are needed; a rank that waits for another would wait for ever
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The folder that ``make(folder)`` has filled: once, whichever of the processes of a run of tests asks first."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    done, deadline = folder / "done", time.monotonic() + 2 * SECONDS
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        while not done.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return folder
+    try:
+        make(folder)
+    finally:
+        done.touch()
+    return folder
 
 
 def started(engine: str, *program: str, folder: Path | None = None, status: int = 0) -> tuple[str, str]:

@@ -18,7 +18,6 @@ from mlp_xp.workers import dask_train
 
 pytestmark = [
     pytest.mark.only("torch"),
-    pytest.mark.xdist_group("workers"),  # one cluster for all tests
     # what Tornado and Dask leave behind when processes end
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rank_cases
-from engines import started
+from engines import once, started
 from pages import blocks
 from rank_cases import ALIKE, LIKE_ONE, RAISE
 
@@ -18,7 +18,7 @@ import mlp_xp as mx
 from mlp_xp.ranks import ALONE, Ranks, mean
 from mlp_xp.train import train
 
-pytestmark = [pytest.mark.only("numpy", "torch", "jax"), pytest.mark.xdist_group("ranks")]  # which start once
+pytestmark = pytest.mark.only("numpy", "torch", "jax")
 
 
 ENGINES = pytest.mark.only("numpy", "torch")  # arrays that MPI and torch.distributed sum
@@ -30,8 +30,8 @@ def both(request, tmp_path_factory) -> list[dict[str, Any]]:
     engine = "torch" if request.config.getoption("--backend") == "torch" else "mpi"
     if engine == "mpi" and find_spec("mpi4py") is None:
         pytest.skip("mpi4py is not installed, which the session tests(numpy) installs")
-    folder = tmp_path_factory.mktemp("ranks")
-    started(engine, str(Path(rank_cases.__file__)), engine, str(folder))
+    program = str(Path(rank_cases.__file__))
+    folder = once(tmp_path_factory, "ranks", lambda folder: started(engine, program, engine, str(folder)))
     return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in (0, 1)]
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import divided_runs
 import numpy as np
 import pytest
+from engines import once
 
 import mlp_xp as mx
 from mlp_xp import checkpoint
@@ -26,7 +27,7 @@ PROGRAM = Path(divided_runs.__file__)
 CLOSE = 1e-12  # 20 steps, of which each sums in another order: some thousand times the rounding of a number
 SECONDS = 240  # a program that hangs is stopped
 
-pytestmark = [pytest.mark.only("jax"), pytest.mark.xdist_group("sharding")]  # whose programs start once
+pytestmark = pytest.mark.only("jax")
 
 
 def start(*arguments):
@@ -58,10 +59,13 @@ def assert_numpys(found, name):
 
 @pytest.fixture(scope="module")
 def four_devices(tmp_path_factory):
-    path = tmp_path_factory.mktemp("divided") / "found.npz"
-    (seen,) = ended(start(path, "devices"))
-    with np.load(path) as found:
-        return dict(found), seen
+    def make(folder):
+        (seen,) = ended(start(folder / "found.npz", "devices"))
+        (folder / "seen.json").write_text(json.dumps(seen))
+
+    folder = once(tmp_path_factory, "divided", make)
+    with np.load(folder / "found.npz") as found:
+        return dict(found), json.loads((folder / "seen.json").read_text())
 
 
 @pytest.mark.parametrize("name", divided_runs.ON_DEVICES)
