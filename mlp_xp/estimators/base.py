@@ -182,9 +182,8 @@ class BaseMLP(Network):
             if not all_finite(place.xp, *self._params()):
                 raise ValueError(NOT_FINITE)
         except BaseException:
-            if not getattr(
-                self, "n_iter_", 0
-            ):  # new classes beside weights that learned nothing of them would answer wrongly
+            # new classes beside weights that learned nothing of them would answer wrongly
+            if not getattr(self, "n_iter_", 0):
                 self.__dict__ = before
             raise
         return self
