@@ -311,10 +311,14 @@ def unstacked(xp: Namespace, x: Array) -> list[Array]:
 _PART = 2**20  # numbers that are looked at together
 
 
+def spans_of(n: int, size: int) -> list[slice]:
+    """Slices that together are ``n`` rows: ``size`` rows each, the last one has what is left."""
+    return [slice(low, min(low + size, n)) for low in range(0, n, size)]
+
+
 def spans(rows: int, width: int, numbers: int) -> list[slice]:
     """Slices that together are so many ``rows`` of ``width`` numbers, each of at most ``numbers``, or of one row."""
-    step = max(1, numbers // max(1, width))
-    return [slice(low, min(low + step, rows)) for low in range(0, rows, step)]
+    return spans_of(rows, max(1, numbers // max(1, width)))
 
 
 def in_parts(array: Array, rows: Any = None) -> Iterator[Array]:

@@ -109,13 +109,8 @@ def weights_of(xp: Namespace, weight: Array, rows: Any) -> Array:
     return weight[..., rows] if isinstance(rows, slice) else xp.take(weight, rows, axis=-1)
 
 
-def spans_of(n: int, size: int) -> list[slice]:
-    """The positions of the rows of each batch: ``size`` rows each, the last one has what is left."""
-    return [slice(low, min(low + size, n)) for low in range(0, n, size)]
-
-
 def shares_of(counts: Sequence[int], rank: int, steps: int, accumulate: int) -> tuple[list[slice], list[int]]:
-    """As ``spans_of`` for one of several ranks, whose batches are, in each step, in proportion to its rows.
+    """The positions of the rows of each batch, for one of several ranks: in each step it takes its share of its rows.
 
     Args:
         counts: how many rows each rank has.
@@ -174,8 +169,14 @@ def targets_of(xp: Namespace, data: Dataset, like: Array) -> tuple[Array, Array 
     """y and the weights of the rows of ``data``, on the device of ``like``."""
     if data.rows is None:
         return data.y, data.weight
-    there = xp.asarray(data.rows, **device_kwargs(like))
-    return xp.take(data.y, there, axis=0), None if data.weight is None else weights_of(xp, data.weight, there)
+    return xp.take(data.y, xp.asarray(data.rows, **device_kwargs(like)), axis=0), weight_of(xp, data, like)
+
+
+def weight_of(xp: Namespace, data: Dataset, like: Array) -> Array | None:
+    """The weights of the rows of ``data``, on the device of ``like``."""
+    if data.rows is None or data.weight is None:
+        return data.weight
+    return weights_of(xp, data.weight, xp.asarray(data.rows, **device_kwargs(like)))
 
 
 def filled_up(xp: Namespace, parts: Iterator[Batch]) -> Iterator[Batch]:

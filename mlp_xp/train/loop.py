@@ -43,7 +43,7 @@ from mlp_xp.optim import Optimizer, adam, check_optimizer
 from mlp_xp.ranks import RankFailed, Ranks, check_alike, check_ranks, each_of, interrupts_into, sums_of, together
 from mlp_xp.schedules import Schedule, check_patience, stalls
 from mlp_xp.train.compiling import available, check_compile, compiled
-from mlp_xp.train.dataset import NO_WEIGHT, Dataset, read, targets_of
+from mlp_xp.train.dataset import NO_WEIGHT, Dataset, read, weight_of
 from mlp_xp.train.divergence import all_lost, cause, first_bad, what_diverged
 from mlp_xp.train.epoch import Diverged, Epoch, Interrupted, Record, ensemble_size, histories
 from mlp_xp.train.members import Shared, chosen, finite, for_each, shared_by, strength_of
@@ -390,7 +390,7 @@ def _agreed(data: Dataset | Stream, params: Params, settings: Settings) -> tuple
     if isinstance(data, Stream):
         return [0], None
     n, ranks, like = data.n, settings.ranks, params[0]
-    _, weight = targets_of(namespace(*params), data, like)
+    weight = weight_of(namespace(*params), data, like)
     if ranks.size == 1:
         _check_weighed(weight, params, ranks)
         return [n], data.weight is not None

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np  # for the host's random numbers alone
 
 from mlp_xp._lib.arguments import check_number, shortened
-from mlp_xp._lib.namespace import device_kwargs, device_of, unstacked
+from mlp_xp._lib.namespace import device_kwargs, device_of, spans_of, unstacked
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.schedules import progress_of
-from mlp_xp.train.dataset import Batch, Dataset, batches, filled_up, rows_of, shares_of, spans_of
+from mlp_xp.train.dataset import Batch, Dataset, batches, filled_up, rows_of, shares_of
 from mlp_xp.train.epoch import Epoch, Record, ensemble_size
 from mlp_xp.train.members import of_member
 from mlp_xp.train.settings import Run, Settings, steps_in

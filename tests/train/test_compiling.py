@@ -18,8 +18,9 @@ import textbook
 
 import mlp_xp as mx
 from mlp_xp import schedules
+from mlp_xp._lib.namespace import spans_of
 from mlp_xp.train import Dataset, compiling, train
-from mlp_xp.train.dataset import batches, filled_up, spans_of
+from mlp_xp.train.dataset import batches, filled_up
 
 K, SIZES, N = 2, (4, 5, 3), 11
 
