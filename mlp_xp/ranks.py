@@ -4,15 +4,16 @@ A step of data-parallel training is the step of one process, and between its gra
 ranks: all that is known of an engine is ``Ranks(rank, size, total)``. The engines are those that people run:
 ``torch.distributed``, MPI, NCCL, and a mesh of JAX. Each is imported when its function is called.
 
-    torchrun --nproc-per-node 2 program.py          # ranks = torch_ranks()
-    mpirun -n 2 python program.py                   # ranks = mpi_ranks()
+    torchrun --nproc-per-node 2 program.py          # or mpirun -n 2 python program.py
 
+    ranks = started()
     for epoch in train(X_mine, y_mine, params, ranks=ranks, ...):
         ...
 
 Next: ``train`` sums the gradients of a step, and decides by sums what all ranks have to decide alike.
 """
 
+import atexit
 import itertools
 import math
 import os
@@ -21,7 +22,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from mlp_xp._lib.arguments import described
 from mlp_xp._lib.namespace import device_kwargs, namespace, to_host
@@ -203,22 +204,29 @@ def interrupts_into(asked: threading.Event, ranks: Ranks) -> Iterator[None]:
     """Let Ctrl-C set ``asked`` where there are several ranks, so that they end in the same step; a second one raises.
 
     Python gives signals to the main thread alone: elsewhere, and where a program has a handler of its own, that stays.
+    SIGTERM does the same where it is to do what Ctrl-C does: its handler says so by an attribute ``interrupts``.
     """
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if ranks.size == 1 or not usual or threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    interrupt = [n for n, each in before.items() if each is signal.default_int_handler or hasattr(each, "interrupts")]
+    if ranks.size == 1 or threading.current_thread() is not threading.main_thread():
+        interrupt = []
 
     def handle(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
+        again = asked.is_set()
+        try:
+            cast(Callable[..., Any], before[signal.Signals(number)])(number, frame)
+        except KeyboardInterrupt:
+            asked.set()
+            if again:
+                raise
 
-    signal.signal(signal.SIGINT, handle)
+    for number in interrupt:
+        signal.signal(number, handle)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in interrupt:
+            signal.signal(number, before[number])
 
 
 def check_alike(ranks: Ranks, like: Array, what: str, value: str) -> None:
@@ -235,8 +243,8 @@ def check_alike(ranks: Ranks, like: Array, what: str, value: str) -> None:
 def started() -> Ranks:
     """The ranks as one of which torchrun or mpirun has started this process; ``ALONE`` where neither has.
 
-    ``torch.distributed`` is initialised if it is not: with NCCL for CUDA devices, of which each process of a machine
-    takes its own, and gloo for the host.
+    ``torch.distributed`` is initialised if it is not, and destroyed at the end of the program: with NCCL for CUDA
+    devices, of which each process of a machine takes its own, and gloo for the host.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
         from torch import cuda, distributed
@@ -247,10 +255,22 @@ def started() -> Ranks:
                 engine = "cpu:gloo,cuda:nccl"
                 cuda.set_device(int(os.environ["LOCAL_RANK"]) % cuda.device_count())
             distributed.init_process_group(engine)
+            atexit.register(_leave)
         return torch_ranks()
     # of Open MPI, and of MPICH and those that come from it
     sizes = (os.environ.get(name, "1") for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE"))
     return mpi_ranks() if max(map(int, sizes)) > 1 else ALONE
+
+
+def _leave() -> None:
+    """Destroy the process group: a thread of gloo that still holds an array while Python ends aborts the process.
+
+    Source: github.com/pytorch/pytorch/pull/179291.
+    """
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def torch_ranks(group: Any = None) -> Ranks:
@@ -258,7 +278,8 @@ def torch_ranks(group: Any = None) -> Ranks:
 
     Args:
         group: a process group; that of ``init_process_group`` when None. Its backend decides what it can sum: gloo
-            arrays on the host, of NumPy too, NCCL those on CUDA devices.
+            arrays on the host, of NumPy too, NCCL those on CUDA devices. Call ``destroy_process_group`` at the end of
+            the program: without it gloo may abort the process.
 
     Raises:
         RuntimeError: ``torch.distributed`` is not initialised.

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 import mlp_xp as mx
 from mlp_xp import checkpoint, schedules
-from mlp_xp.ranks import torch_ranks
+from mlp_xp.ranks import started
 from mlp_xp.train import train
 
 SIZES = (64, 512, 10)
@@ -43,15 +43,12 @@ def config_of(epochs: int) -> dict[str, Any]:
 
 def main(folder: Path, epochs: int) -> None:
     """Train as one rank, from the start or from the checkpoint."""
-    from torch import distributed  # imported here: who compares results needs no PyTorch
-
-    distributed.init_process_group("gloo")
-    ranks, config = torch_ranks(), config_of(epochs)
+    ranks, config = started(), config_of(epochs)
     X, y = (each[ranks.rank :: ranks.size] for each in all_rows())
     path = folder / "run.safetensors"
     start = checkpoint.load(path, first_params(), config) if path.exists() else first_params()
     save = [checkpoint.saver(path, config)] if ranks.rank == 0 else []
-    distributed.barrier()
+    ranks.total((cast(Any, np.zeros(1)),))  # all have looked for the file
     if ranks.rank == 0:
         (folder / "begun").touch()
     more: dict[str, Any] = {"epochs": epochs, "lr": schedules.warm_up(schedules.cosine(0.01), steps=20)}

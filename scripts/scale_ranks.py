@@ -22,7 +22,7 @@ import mlp_xp as mx
 from mlp_xp import optim
 from mlp_xp._lib.arguments import first_line
 from mlp_xp._lib.namespace import to_host
-from mlp_xp.ranks import Ranks, mpi_ranks, torch_ranks
+from mlp_xp.ranks import Ranks, started
 from mlp_xp.train import split, train
 
 STEPS = 4  # of an epoch
@@ -84,10 +84,7 @@ def of_ranks(ranks: Ranks, put: Callable[[Any], Any]) -> Engine:
 
 def torch_numpy() -> Engine:
     """gloo, and arrays of NumPy."""
-    from torch import distributed
-
-    distributed.init_process_group("gloo")
-    return of_ranks(torch_ranks(), np.asarray)
+    return of_ranks(started(), np.asarray)
 
 
 def torch_torch() -> Engine:
@@ -99,7 +96,7 @@ def torch_torch() -> Engine:
 
 def mpi_numpy() -> Engine:
     """MPI, and arrays of NumPy."""
-    return of_ranks(mpi_ranks(), np.asarray)
+    return of_ranks(started(), np.asarray)
 
 
 def jax_devices() -> Engine:

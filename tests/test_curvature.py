@@ -153,6 +153,7 @@ def test_hvp_is_the_derivative_of_our_gradient(put, activation, criterion):
 
 
 @pytest.mark.only("dask", "jax")
+@EAGER
 def test_hvp_is_the_derivative_of_our_gradient_there_too(put):
     check(put, mx.hvp, "tanh", SOFTMAX, "l2", (4, 2, 3)).raise_if_failed()
 

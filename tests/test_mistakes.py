@@ -366,6 +366,7 @@ def test_the_slope_of_another_layer_is_taken_at_its_argument(placed, host):
     assert textbook.relative_error(host(ours[2]), np.tanh(z1).T @ dz2) <= CLOSE
 
 
+@EAGER
 def test_a_mistake_follows_the_parameters_to_another_dtype(placed, host, xp):
     sizes, y, options = CASES["everything"]
     given = textbook.batch(), y, textbook.parameters(sizes)
@@ -564,6 +565,7 @@ def test_sound_data_have_no_blind_spots(put, changes):
     assert weak(changes, put)[0] == ()
 
 
+@EAGER
 def test_the_report_names_the_blind_spots(put):
     y = np.full(7, 1)
     sentences, (X, y, params, options) = weak({"y": y}, put)
@@ -574,6 +576,7 @@ def test_the_report_names_the_blind_spots(put):
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.float32, Fraction])
+@EAGER
 def test_options_of_any_kind_of_number_keep_the_dtype_of_every_mistake(xp, put, host, kind):
     X, y = put(textbook.batch(), xp.float32), put(textbook.labels())
     params = [put(p, xp.float32) for p in textbook.parameters()]

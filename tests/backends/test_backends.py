@@ -132,7 +132,11 @@ def test_a_step_is_timed_on_each_device_in_its_own_process(backend: str) -> None
         assert each.seconds is not None, each.reason
         assert 0.0 < each.seconds < 10.0
         assert (each.compiled is not None) == (backend == "jax")
-    assert measure(backend, SIZES, ROWS, seconds=0.0) == (found, [])
+
+
+@pytest.mark.only("numpy")
+def test_no_seconds_are_no_timings() -> None:
+    assert measure("numpy", SIZES, ROWS, seconds=0.0) == (probe("numpy"), [])
 
 
 @pytest.mark.only("numpy")

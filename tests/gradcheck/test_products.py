@@ -197,6 +197,7 @@ def test_every_one_of_several_outputs_is_checked(xp, put, wrong):
     assert report.verdict == ("pass" if wrong is None else "fail")
 
 
+@QUICK
 def test_outputs_are_linear_together(put):
     """The product of two cotangents vanishes where one of them does."""
 
@@ -410,6 +411,7 @@ def test_a_forward_rule_is_checked(xp, put, factor, pair):
     assert report.evaluations < (100 if factor == 1.0 else 1000)
 
 
+@QUICK
 def test_a_forward_rule_of_constants_and_of_several_outputs(xp, put):
     seen = []
 
@@ -539,6 +541,7 @@ def test_a_hessian_vector_product_is_checked(put):
     assert mx.check_hvp(grad, lambda at, v: (3.0 * at[0] * v[0],), (x,)).verdict == "fail"
 
 
+@QUICK
 def test_a_hessian_vector_product_takes_params_in_any_container(put):
     x = put([0.7, -1.3, 2.1])
 

@@ -26,7 +26,7 @@ from array_api_compat import array_namespace
 import mlp_xp as mx
 from mlp_xp import optim, schedules
 from mlp_xp._lib.namespace import to_host
-from mlp_xp.ranks import ALONE, Ranks, gathered, mean, mpi_ranks, torch_ranks
+from mlp_xp.ranks import ALONE, Ranks, gathered, mean, started
 from mlp_xp.train import Epoch, Record, train
 
 EVEN, UNEVEN, STEPS = (32, 32), (41, 22), 4
@@ -435,14 +435,7 @@ def outcome(case: Case, xp: Any, ranks: Ranks, rank: int | None) -> dict[str, An
 
 def main(engine: str, folder: str) -> None:
     """Run the cases as one rank."""
-    if engine == "torch":
-        import torch
-        from torch import distributed
-
-        distributed.init_process_group("gloo")
-        ranks, xp = torch_ranks(), torch
-    else:
-        ranks, xp = mpi_ranks(), np
+    ranks, xp = started(), import_module({"torch": "torch", "mpi": "numpy"}[engine])
     cases = {**LIKE_ONE, **ALIKE, **RAISE}
     found = {name: outcome(case, xp, ranks, ranks.rank) for name, case in cases.items()}
     Path(folder, f"{ranks.rank}.pickle").write_bytes(pickle.dumps(found))
