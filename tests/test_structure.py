@@ -34,7 +34,7 @@ mistakes
 train.source train.dataset train.stream train.scale train.step train.epoch train.members train.evaluate
 train.replaying train.compiling train.sharding train.settings train.plan train.results train.divergence train.loop
 train
-checkpoint workers convert export plots
+checkpoint workers.rank workers.client workers convert export plots
 data.parquet data.source data.files data.arrays data.values data.dialect data.text data.typed data.cells
 data.encoding data.tally
 data.columns data.piecewise data.tables data data.target data.recipe
@@ -44,7 +44,7 @@ estimators.reporting estimators.data estimators.folds estimators.targets estimat
 estimators.files estimators.transformer estimators.conversion estimators.network estimators.full_batch
 estimators.settings estimators.base estimators.classifier estimators.regressor estimators.converters
 estimators.displays estimators
-cli._streams cli._help cli._output cli._options cli._memory cli._model cli._scores cli._score_tables cli._importance
+cli._process cli._help cli._output cli._options cli._memory cli._model cli._scores cli._score_tables cli._importance
 cli._writing cli._columns cli._prepare cli._run
 cli._ending cli._picture cli._survey cli._fit cli._report cli._training cli._tuning cli._checks cli._problem
 cli.train cli.tune cli.predict cli.evaluate cli.cost cli.inspect cli.export cli.gradcheck cli.backends
