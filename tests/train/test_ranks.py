@@ -127,6 +127,29 @@ def test_the_program_of_the_page_runs_as_it_is(tmp_path):
     assert float(score) > 0.9
 
 
+@pytest.mark.only("torch")
+def test_the_program_of_the_page_goes_on_where_a_process_has_died(tmp_path):
+    first, again = blocks("mlp_xp/SCALE.md", "python skip")[:2]
+    given = """
+from pathlib import Path
+from mlp_xp import checkpoint
+config, settings = {"run": 1}, {"lr": 0.01}
+"""
+    program = tmp_path / "program.py"
+    text = (
+        first.partition("for epoch")[0]
+        + given
+        + again.replace("    ...", "    Path(f'{ranks.rank}-{epoch.last.number}').touch()")
+    )
+    for epochs, expected in ((5, range(1, 6)), (20, range(6, 21))):
+        program.write_text(text.replace("epochs=20", f"epochs={epochs}"))
+        started("torch", str(program), folder=tmp_path)
+        made = list(tmp_path.glob("[01]-*"))
+        assert sorted(path.name for path in made) == sorted(f"{rank}-{each}" for rank in (0, 1) for each in expected)
+        for path in made:
+            path.unlink()
+
+
 # --- one process -------------------------------------------------------------------------------------------------
 
 
