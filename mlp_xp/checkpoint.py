@@ -45,7 +45,8 @@ def save(path: str | Path, epoch: Epoch, config: Mapping[str, Any]) -> None:
         path: the file; an older checkpoint there is replaced.
         epoch: an epoch that ``train`` yielded.
         config: everything that decides how the run continues, as numbers, strings, lists and dicts: sizes, activation,
-            criterion, optimizer and its constants, schedule, batch size, seed, and the data's ``fingerprint``.
+            criterion, optimizer and its constants, schedule, batch size, seed, and the data's ``fingerprint``; of ranks
+            the fingerprints of all, since all of them load what one has saved.
 
     Raises:
         OSError: the file can't be written; an older checkpoint there is unchanged.

@@ -30,9 +30,10 @@ class ParquetRows:
     shape: rows and columns.
     dtype: of what is read.
     columns: their names.
+    chunks: rows of the largest group, and columns.
 
     A group of rows is decoded for any of its rows: write files with groups of some thousand rows, and give ``train`` an
-    order in blocks of as many, ``train.in_blocks``.
+    order in blocks of as many, ``train.in_blocks``; estimators take such an order themselves.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class ParquetRows:
             self._files.append(file)
             n = int(file.starts[-1])
         self.shape = (n, len(self.columns))
+        self.chunks = (max(int(np.diff(file.starts).max(initial=1)) for file in self._files), len(self.columns))
 
     def __getitem__(self, rows: Any) -> Any:
         """The rows of a slice, or of numbers in increasing order, as an array of NumPy's."""

@@ -59,7 +59,7 @@ from mlp_xp.train.epoch import ensemble_size
 from mlp_xp.train.evaluate import parts_of
 from mlp_xp.train.plan import rows_in
 from mlp_xp.train.scale import needs_loss_scale
-from mlp_xp.train.source import is_source, read_rows
+from mlp_xp.train.source import chunk_of, is_source, read_rows
 from mlp_xp.train.stream import check_batches, of_batch
 
 HeldOut: TypeAlias = Dataset | Sequence[Dataset] | None
@@ -401,7 +401,8 @@ class BaseMLP(Network):
             X, y, *_ = gathered(data, placement_of(self.coefs_[0]))
         ranks, like = call.ranks, self.coefs_[0]
         counts = [0] if isinstance(data, Stream) else [int(n) for n in each_of(ranks, like, data.n)]
-        settings = settings_of(self, counts, random, call.incremental, ranks)._replace(callbacks=call.callbacks)
+        settings = settings_of(self, counts, random, call.incremental, ranks, bool(chunk_of(X)))
+        settings = settings._replace(callbacks=call.callbacks)
         if held_out is not None:
             settings = settings._replace(score=self._score_on(held_out, ranks))
         if call.checkpoint is not None:

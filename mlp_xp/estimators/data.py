@@ -8,7 +8,7 @@ Next: ``network``, ``classifier`` and ``regressor`` call these checks.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import copy
 from functools import wraps
 from numbers import Real
@@ -43,7 +43,7 @@ from mlp_xp._lib.typing import Array
 from mlp_xp._lib.wording import warn
 from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.train.dataset import Dataset, by_rows, held_numbers, is_sparse
-from mlp_xp.train.source import is_source, read_ahead, read_rows
+from mlp_xp.train.source import Rows, chunk_of, is_source, read_ahead, read_rows
 
 _FLOATS = (np.float64, np.float32)  # others become the first
 _ANSWERS = ("predict", "predict_proba", "predict_log_proba", "predict_quantiles", "decision_function")
@@ -198,22 +198,6 @@ def _device_X(estimator: Any, X: Array, reset: bool, dtype: Any, learns: bool = 
     return X
 
 
-class Rows:
-    """The rows of a source, as a source in a floating dtype.
-
-    shape: of the source.
-    dtype: of what is read.
-    made: what becomes of rows when they are read.
-    """
-
-    def __init__(self, X: Any, dtype: Any, made: Callable[[Any], Any] = lambda rows: rows) -> None:
-        self.shape, self.dtype, self.made, self._X = tuple(X.shape), np.dtype(dtype), made, X
-
-    def __getitem__(self, rows: Any) -> Any:
-        """The rows of a slice, or of numbers in increasing order, as an array of NumPy's."""
-        return self.made(np.asarray(self._X[rows], dtype=self.dtype))
-
-
 def _source_X(estimator: Any, X: Any, reset: bool, dtype: Any) -> Rows:
     """A source, checked as scikit-learn checks an array; in ``dtype``, or for None as scikit-learn would have it."""
     first = validate_data(estimator, read_rows(X, slice(0, 1)), dtype=_FLOATS if dtype is None else dtype, reset=reset)
@@ -289,6 +273,8 @@ def split(data: Dataset, share: float, strata: Any, random: Any) -> tuple[Datase
     if len(parts[1]) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
     kept, held_out = parts if data.rows is None else (data.rows[part] for part in parts)
+    if chunk_of(data.X):  # rows of a chunk stay together
+        kept, held_out = np.sort(kept), np.sort(held_out)
     return data._replace(rows=kept), data._replace(rows=held_out)
 
 

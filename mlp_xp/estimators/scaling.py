@@ -13,10 +13,9 @@ from sklearn.utils.sparsefuncs import inplace_csr_column_scale, mean_variance_ax
 
 from mlp_xp._lib.namespace import in_dtype, namespace, placement_of, to_host, wide_dtype
 from mlp_xp._lib.typing import Array, Namespace, Params
-from mlp_xp.estimators.data import Rows
 from mlp_xp.ranks import ALONE, Ranks, gathered
 from mlp_xp.train.dataset import Dataset, is_sparse
-from mlp_xp.train.source import is_source
+from mlp_xp.train.source import Rows, is_source
 
 # Of its mean, the deviation of a constant column that rounding leaves: in units of epsilon, for sums of many rows.
 _CONSTANT = 10.0

@@ -25,7 +25,9 @@ def of_rank(random: Any, ranks: Ranks) -> Any:
     return random if ranks.size == 1 else np.random.RandomState((random.randint(2**31 - 1) + ranks.rank) % 2**32)
 
 
-def settings_of(estimator: Any, counts: Sequence[int], random: Any, incremental: bool, ranks: Ranks) -> Settings:
+def settings_of(
+    estimator: Any, counts: Sequence[int], random: Any, incremental: bool, ranks: Ranks, in_chunks: bool
+) -> Settings:
     """The settings of a run on rows, or on batches, whose order and size are their own.
 
     Args:
@@ -34,6 +36,7 @@ def settings_of(estimator: Any, counts: Sequence[int], random: Any, incremental:
         random: draws what scikit-learn draws, in its order.
         incremental: whether the run is one more epoch of those that all calls of ``partial_fit`` make together.
         ranks: of the run.
+        in_chunks: whether the rows are a source in chunks, of which the loop takes one after the other.
     """
     n, rows = sum(counts) or None, np.arange(counts[ranks.rank])
     of_order: Any = None
@@ -49,12 +52,13 @@ def settings_of(estimator: Any, counts: Sequence[int], random: Any, incremental:
     if n is not None and batch_size > n and not auto:
         warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
     planned = int(estimator.max_iter)
-    seed = int(random.randint(2**31 - 1)) if estimator.dropout or estimator.input_dropout else 0
+    seeded = estimator.dropout or estimator.input_dropout or in_chunks
+    seed = int(random.randint(2**31 - 1)) if seeded else 0
     return Settings(
         max(planned, len(estimator._history) + 1) if incremental else planned, _optimizer(estimator), _rate(estimator),
         min(batch_size, n or batch_size), estimator.shuffle, seed,
         alpha=estimator._number("alpha"), clip_norm=estimator.clip_norm and estimator._number("clip_norm"),
-        order=order if estimator.shuffle else None, compile=check_compile(estimator.compile),
+        order=order if estimator.shuffle and not in_chunks else None, compile=check_compile(estimator.compile),
         options=estimator._options(), watch=estimator._watch,
         stop=estimator._has_converged if estimator.ensemble > 1 and not incremental else None,
         accumulate=int(estimator.accumulate), max_norm=estimator.max_norm and estimator._number("max_norm"),

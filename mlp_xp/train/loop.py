@@ -112,8 +112,8 @@ def train(
             than memory may be a source: a ``np.memmap``, or anything with ``shape``, ``dtype`` and ``X[rows]`` for
             slices and increasing numbers of rows, such as an array of Zarr or a data set of HDF5. It may hold integers:
             its rows come in the library and the dtype of ``params``, and the next ones are read while these are learned
-            from. ``in_blocks`` makes an order for what is stored in chunks. Or, where y is None, an iterable of
-            batches, pairs ``(X, y)`` or triples with sample weights, such as a list or a ``DataLoader``: each is one
+            from. Of what says its ``chunks`` they come in blocks, see ``in_blocks``. Or, where y is None, an iterable
+            of batches, pairs ``(X, y)`` or triples with sample weights, such as a list or a ``DataLoader``: each is one
             step, or ``accumulate`` of them, and each epoch goes through all in their order.
         y: the targets, as in ``objective``; None where they come with the batches.
         params: parameters to start from, or an ``Epoch`` to go on from, with the optimizer that made it. They are not

@@ -8,7 +8,7 @@ Before: ``settings``. Next: ``loop`` makes the steps.
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np  # for the host's random numbers alone
 
@@ -20,6 +20,7 @@ from mlp_xp.train.dataset import Batch, Dataset, batches, filled_up, rows_of, sh
 from mlp_xp.train.epoch import Epoch, Record, ensemble_size
 from mlp_xp.train.members import of_member
 from mlp_xp.train.settings import Run, Settings, steps_in
+from mlp_xp.train.source import shuffled
 from mlp_xp.train.stream import Stream
 
 _SEEDS = 2**31  # of dropout masks
@@ -69,7 +70,7 @@ def plan_of(here: Epoch, fixed: Run, own: Sequence[Sequence[Record]], running: S
     if settings.order is not None and not streamed:
         rows = _row_numbers(settings.order(number), number, counts[rank])
     elif settings.shuffle and not streamed:
-        rows = random.permutation(counts[rank])
+        rows = shuffled(random, cast(Dataset, data).X, counts[rank])
     rates = [_rates(here, settings, position, own[position], running[position], steps) for position in range(len(own))]
     seeds = ((first_mask + step) % _SEEDS for step in itertools.count())
     now = 0 if steps is None or streamed else steps

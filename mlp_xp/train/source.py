@@ -34,6 +34,41 @@ def is_source(X: Any) -> bool:
     return hasattr(X, "dtype") and len(getattr(X, "shape", ())) > 1
 
 
+def chunk_of(X: Any) -> int:
+    """How many rows of a source are read for one of them: those of a chunk, where it says that it has some; else 0."""
+    chunks = getattr(X, "chunks", None) if is_source(X) else None
+    return int(chunks[0]) if chunks else 0
+
+
+class Rows:
+    """Rows of a source, or of an array, as a source in a floating dtype.
+
+    shape: of what is read.
+    dtype: of what is read.
+    made: what becomes of rows when they are read.
+    chunks: how many rows are best read together, and their shape; None where that makes no difference.
+    """
+
+    def __init__(
+        self, X: Any, dtype: Any, made: Callable[[Any], Any] = lambda rows: rows, numbers: Any = None,
+        width: int | None = None, together: int = 0,
+    ) -> None:  # fmt: skip
+        """Take the rows of these numbers, or all for None.
+
+        ``width`` is of those that are made, where it is another; ``together`` how many are best read together, where
+        ``X`` does not say it.
+        """
+        n = X.shape[0] if numbers is None else len(numbers)
+        self.shape = (n, *X.shape[1:]) if width is None else (n, width)
+        self.dtype, self.made, self._X, self._numbers = np.dtype(dtype), made, X, numbers
+        self.chunks = (together, *self.shape[1:]) if together else getattr(X, "chunks", None)
+
+    def __getitem__(self, rows: Any) -> Any:
+        """The rows of a slice, or of numbers in increasing order, as an array of NumPy's."""
+        read = self._X[rows] if self._numbers is None else read_rows(self._X, self._numbers[rows])
+        return self.made(np.asarray(read, dtype=self.dtype))
+
+
 def read_rows(X: Any, rows: Any) -> Any:
     """``X[rows]`` of a source, an array on the host.
 
@@ -140,11 +175,30 @@ def _begun(call: Callable[[], Made] | None) -> "Future[Made] | None":
     return future
 
 
+def shuffled(random: Any, X: Any, n: int) -> Any:
+    """Numbers of ``n`` rows of ``X`` in a random order; of a source in chunks as ``in_blocks`` has them.
+
+    Blocks are chunks, as many mixed as are read at a time, so that each chunk is read about once.
+    """
+    size = chunk_of(X)
+    if not size:
+        return random.permutation(n)
+    return _blocks(random, n, size, max(1, _READ // (size * np.dtype(X.dtype).itemsize * X.shape[1])))
+
+
+def _blocks(random: Any, rows: int, size: int, mixed: int) -> Any:
+    starts = size * random.permutation(-(-rows // size))
+    together = [starts[low : low + mixed] for low in range(0, len(starts), mixed)]
+    parts = ((each[:, None] + np.arange(size)).ravel() for each in together)
+    return np.concatenate([random.permutation(part[part < rows]) for part in parts])
+
+
 def in_blocks(rows: int, size: int, *, mixed: int = 16, seed: int = 0) -> Callable[[int], Any]:
     """An ``order`` of ``train`` for data on disk: blocks in a random order, the rows of some blocks among each other.
 
     A source that holds its rows in chunks reads a whole chunk for one row. In this order each chunk is read about
-    once an epoch, where a random order of all rows reads it many times.
+    once an epoch, where a random order of all rows reads it many times. Where a source says its ``chunks``, as those of
+    Zarr, HDF5 and ``ParquetRows`` do, ``train`` and the estimators take such an order by themselves.
 
     Args:
         rows: how many rows are learned from, without those that are held out.
@@ -165,12 +219,4 @@ def in_blocks(rows: int, size: int, *, mixed: int = 16, seed: int = 0) -> Callab
         check_whole(name, value, least)
         for name, value, least in (("rows", rows, 1), ("size", size, 1), ("mixed", mixed, 1), ("seed", seed, 0))
     )
-
-    def order(number: int) -> Any:
-        random = np.random.default_rng((seed, number))
-        starts = size * random.permutation(-(-rows // size))
-        together = [starts[low : low + mixed] for low in range(0, len(starts), mixed)]
-        parts = ((each[:, None] + np.arange(size)).ravel() for each in together)
-        return np.concatenate([random.permutation(part[part < rows]) for part in parts])
-
-    return order
+    return lambda number: _blocks(np.random.default_rng((seed, number)), rows, size, mixed)

@@ -240,7 +240,7 @@ def test_arrays_of_zarr_and_of_hdf5(params, tmp_path):
     X = numbers()
     chunked = zarr.create_array(store=str(tmp_path / "X.zarr"), shape=X.shape, chunks=(8, 4), dtype="float64")
     chunked[:] = X
-    expected = learn(X, LABELS, params, validation=0.2)
+    expected = learn(source.Rows(X, X.dtype, together=8), LABELS, params, validation=0.2)
     with h5py.File(tmp_path / "X.h5", "w") as file:
         for each in (chunked, file.create_dataset("X", data=X, chunks=(8, 4))):
             epoch = learn(each, LABELS, params, validation=0.2)
@@ -262,6 +262,22 @@ def test_an_order_in_blocks_has_every_row_and_reads_a_chunk_once():
     assert sorted(np.concatenate(blocks)) == list(range(9))
     assert all(np.all(np.diff(part // 10) == 0) for part in np.split(in_blocks(90, 10, mixed=1)(1), 9))
     assert all(len(np.unique(part[:10] // 10)) > 1 for part in together)  # they are mixed
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("validation", [None, 0.2])
+def test_what_says_its_chunks_comes_in_blocks_of_them(params, monkeypatch, validation):
+    monkeypatch.setattr(source, "_READ", 20 * 4 * 8)  # two chunks of rows are in memory
+    X = OnDisk(numbers())
+    X.chunks = (10, 4)
+    seen = []
+    learn(X, LABELS, params, batch_size=5, epochs=3, validation=validation,
+          callbacks=[lambda epoch: seen.append((len(X.asked), epoch))])  # fmt: skip
+    asked = X.asked[: seen[0][0]], X.asked[seen[0][0] : seen[1][0]]
+    chunks = [np.concatenate([np.unique(np.arange(N)[rows] // 10) for rows in each]) for each in asked]
+    # a group of rows that are read together begins within a chunk, so that one may be read twice
+    assert len(chunks[1]) <= 3 * -(-N // 10)
+    assert [repr(rows) for rows in asked[0]] != [repr(rows) for rows in asked[1]]
 
 
 @pytest.mark.only("numpy")
