@@ -307,4 +307,4 @@ def save(figure: Figure, path: str | Path) -> None:
     """
     drawn = BytesIO()
     figure.savefig(drawn, format="png")
-    write_whole(path, drawn.getbuffer())
+    write_whole(path, drawn.getvalue())

@@ -27,11 +27,10 @@ import numpy as np
 from benchmark import machine
 
 import mlp_xp as mx
-from mlp_xp.train import in_blocks, train
+from mlp_xp.train import train
 
 TARGET = 200.0  # MB
 WIDTH, CHUNK, GROUP = 784, 512, 2048  # numbers in a row; rows in a chunk, 1.6 MB, and in a group of Parquet
-MIXED = 4096  # rows that are shuffled together, 13 MB
 SIZES = (WIDTH, 32, 2)
 BATCH = 256
 
@@ -130,19 +129,18 @@ class Batches:
 
 
 class Kind(NamedTuple):
-    """A kind of file: how it is written and opened, bytes of a row, and how many rows are read for one; 0 for one."""
+    """A kind of file: how it is written and opened, and bytes of a row."""
 
     write: Callable[[Path, int], None]
     open: Callable[[Path], Any]
     row: int = 4 * WIDTH
-    chunk: int = 0
 
 
 KINDS = {
     "npy": Kind(write_npy, lambda path: np.load(path, mmap_mode="r")),
-    "zarr": Kind(write_zarr, open_zarr, chunk=CHUNK),
-    "hdf5": Kind(write_hdf5, open_hdf5, chunk=CHUNK),
-    "parquet": Kind(write_parquet, open_parquet, chunk=GROUP),
+    "zarr": Kind(write_zarr, open_zarr),
+    "hdf5": Kind(write_hdf5, open_hdf5),
+    "parquet": Kind(write_parquet, open_parquet),
     "csv": Kind(write_csv, Batches, row=11 * WIDTH),
 }
 
@@ -150,20 +148,18 @@ KINDS = {
 # --- runs --------------------------------------------------------------------------------------------------------
 
 
-def loop(X: Any, kind: Kind, **options: Any) -> None:
-    params = mx.init_params(SIZES, dtype=np.float32)
+def loop(path: Path, kind: Kind, **options: Any) -> None:
+    X, params = kind.open(path), mx.init_params(SIZES, dtype=np.float32)
     if isinstance(X, Batches):
         list(train(X, None, params, epochs=1))
         return
-    n = X.shape[0]
-    learned = n - round(options.get("validation", 0.0) * n)
-    order = in_blocks(learned, kind.chunk, mixed=MIXED // kind.chunk) if kind.chunk else None
-    list(train(X, targets(n), params, epochs=1, batch_size=BATCH, order=order, **options))
+    list(train(X, targets(X.shape[0]), params, epochs=1, batch_size=BATCH, **options))
 
 
-def estimator(X: Any, kind: Kind, **options: Any) -> None:
+def estimator(path: Path, kind: Kind, **options: Any) -> None:
     from mlp_xp.estimators import MLPClassifier
 
+    X = kind.open(path)
     model = MLPClassifier(SIZES[1:-1], max_iter=1, batch_size=BATCH, check_gradients=False, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one epoch does not converge
@@ -173,6 +169,16 @@ def estimator(X: Any, kind: Kind, **options: Any) -> None:
             model.fit(X, targets(X.shape[0]))
 
 
+def command(path: Path, kind: Kind, **options: Any) -> None:
+    """A regression or a classification by the last column, all parts of it: validation, test, the fit to all rows."""
+    from mlp_xp.cli import main
+
+    with tempfile.TemporaryDirectory() as folder:
+        quick = ("--max-iter", "1", "--hidden", str(SIZES[1]), "--picture", "none", "--quiet")
+        status = main(["train", str(path), *quick, "-o", f"{folder}/model.safetensors"])
+    assert status == 0, status
+
+
 def targets(n: int) -> Any:
     return np.random.default_rng(0).integers(0, 2, n)
 
@@ -180,8 +186,9 @@ def targets(n: int) -> Any:
 WAYS: dict[str, tuple[Callable[..., None], dict[str, Any], tuple[str, ...]]] = {
     "loop": (loop, {}, tuple(KINDS)),
     "loop, a share held out": (loop, {"validation": 0.1}, ("npy", "zarr", "parquet")),
-    "estimator": (estimator, {}, ("npy", "csv")),
-    "estimator, early stopping": (estimator, {"early_stopping": True, "standardise": True}, ("npy",)),
+    "estimator": (estimator, {}, tuple(KINDS)),
+    "estimator, early stopping": (estimator, {"early_stopping": True, "standardise": True}, ("npy", "zarr", "parquet")),
+    "command": (command, {}, ("npy", "parquet", "csv")),
 }
 """Way -> function, its options, and the kinds of files that it takes."""
 
@@ -207,7 +214,7 @@ def measured(way: str, kind: str, path: Path) -> dict[str, float]:
     watching.start()
     began = time.perf_counter()
     try:
-        function(KINDS[kind].open(path), KINDS[kind], **options)
+        function(path, KINDS[kind], **options)
     finally:
         ended.set()
         watching.join()

@@ -273,7 +273,7 @@ def test_other_files_are_refused(small, path, tmp_path):
     from safetensors.numpy import save_file
 
     assert refusal(tmp_path / "none", small, {}) == " can't be read: No such file or directory"
-    assert refusal(tmp_path, small, {}) == " can't be read: Is a directory"
+    assert refusal(tmp_path, small, {}) == " can't be read: it is not a file"
     path.write_bytes(b"")
     assert refusal(path, small, {}) == " must be a checkpoint of mlp_xp, got an empty file"
     for seed in range(50):
@@ -286,6 +286,22 @@ def test_other_files_are_refused(small, path, tmp_path):
     assert refusal(path, small, {}) == " must be a checkpoint of mlp_xp, got a safetensors file of another program"
     files.write(path, "model", {"W1": np.ones((1, 1))}, {})
     assert refusal(path, small, {}) == " must be a checkpoint of mlp_xp, got a model"
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.skipif(sys.platform == "win32", reason="devices, pipes and links of POSIX")
+def test_what_has_no_end_is_not_read(small, tmp_path):
+    pipe, loop, large = (tmp_path / name for name in ("pipe", "loop", "large.safetensors"))
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    with large.open("wb") as file:
+        file.write(struct.pack("<Q", 2**39))
+        file.truncate(2**40)  # of which the disk holds nothing
+    for path, said in (("/dev/zero", "can't be read: it is not a file"), (pipe, "can't be read: it is not a file"),
+                       (loop, "can't be read: No such file or directory"),
+                       (large, "must be a checkpoint of mlp_xp, got a file that is truncated")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"^{path} {said}"):
+            checkpoint.load(path, small, {})
 
 
 @pytest.mark.only("numpy")
@@ -496,16 +512,22 @@ def test_the_file_has_an_ordinary_mode_and_may_be_a_link(small, path, tmp_path):
 
 
 @pytest.mark.only("numpy")
-def test_old_temporary_files_of_killed_writers_are_removed(small, path):
-    stale, recent, foreign = (path.with_name(name) for name in (f".{path.name}.12.part", f".{path.name}.34.part", "x"))
-    for file in (stale, recent, foreign):
+@pytest.mark.skipif(sys.platform == "win32", reason="locks of POSIX")
+@pytest.mark.parametrize("age", [-1e6, 0.0, 1e6])
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(small, path, age):
+    left, foreign = path.with_name(f".{path.name}.12.part"), path.with_name("x")
+    for file in (left, foreign):
         file.touch()
-    for file in (stale, foreign):
-        os.utime(file, (time.time() - 4000,) * 2)
-    checkpoint.save(path, Epoch((), small, small, ()), {})
-    assert not stale.exists()
-    assert recent.exists()
-    assert foreign.exists()
+    with files.replacing(path) as living:
+        for file in (left, living, foreign):
+            os.utime(file, (time.time() - age,) * 2)  # whatever the clock says
+        checkpoint.save(path, Epoch((), small, small, ()), {})
+        assert living.exists()
+        assert not left.exists()
+        assert foreign.exists()
+        living.write_bytes(b"and is there in the end")
+    assert path.read_bytes() == b"and is there in the end"
+    assert sorted(each.name for each in path.parent.iterdir()) == sorted([path.name, "x"])
 
 
 @pytest.mark.only("numpy")

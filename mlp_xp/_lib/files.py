@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np  # for arrays on the host
 from numpy.typing import NDArray
@@ -26,13 +26,17 @@ from mlp_xp._lib.namespace import is_floating, namespace, to_host
 from mlp_xp._lib.typing import Array
 from mlp_xp._lib.version import __version__
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
 HostArray: TypeAlias = NDArray[Any]
 
 VERSION = 1
 """The version of the format. ``read`` refuses newer files and must keep reading older ones."""
 
-# A writer removes temporary files of this age, in seconds: their writers were killed.
-_STALE = 3600.0
+_LONGEST_HEAD = 100_000_000  # bytes, as safetensors itself has it
 
 
 def write_whole(path: str | Path, data: bytes | memoryview) -> None:
@@ -64,12 +68,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
         if exists and not os.access(target, os.W_OK):
             raise PermissionError("it is read-only")
         try:
-            temporary.open("xb").close()
-            yield temporary
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            if exists:
-                shutil.copymode(target, temporary)
+            with _held(temporary):
+                yield temporary
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
+                if exists:
+                    shutil.copymode(target, temporary)
             os.replace(temporary, target)
         except BaseException:  # Ctrl-C too
             temporary.unlink(missing_ok=True)
@@ -89,8 +93,34 @@ def beside_target(path: str | Path) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
 
 
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Create a file that is this process's own while the block runs, and that others can tell from one left behind."""
+    held = False
+    while not held:
+        with path.open("xb") as file:
+            with suppress(OSError):  # a file system that knows no locks
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+            # else somebody took it for left behind, before it was locked
+            held = path.exists()
+            if held:
+                yield
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Remove a file of ``_held`` whose process is dead: the system has unlocked it then, whatever the clock says."""
+    with suppress(OSError):  # somebody holds it, or has removed it
+        if fcntl is None:  # Windows removes no file that a process has open
+            path.unlink()
+            return
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+
+
 def _settle(target: Path) -> None:
-    """Flush the folder to the disk and remove old temporary files. The file is complete, so errors are ignored."""
+    """Flush the folder to the disk, and remove what dead writers left. The file is complete, so errors are ignored."""
     with suppress(OSError):
         folder = os.open(target.parent, os.O_RDONLY)  # fails on Windows, where it is not needed
         try:
@@ -98,10 +128,8 @@ def _settle(target: Path) -> None:
         finally:
             os.close(folder)
     with suppress(OSError):
-        oldest = target.stat().st_mtime - _STALE  # both times come from the file system's clock
         for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-            if left.stat().st_mtime < oldest:
-                left.unlink()
+            _remove_left_behind(left)
 
 
 # --- arrays under a header ---------------------------------------------------------------------------------------
@@ -179,19 +207,25 @@ def read(path: str | Path, kind: str) -> tuple[dict[str, HostArray], dict[str, A
     """
     safetensors = _safetensors()
     expected = f"{path} must be a {kind} of mlp_xp"
+    foreign = ValueError(f"{expected}, got a file that is truncated, damaged or of another program")
+    parts: Any = None
     try:
-        raw = Path(path).read_bytes()
+        if not Path(path).is_file():  # a device gives bytes without end, and a pipe lets its reader wait
+            raise unreadable(path, None, (".safetensors",))
+        with Path(path).open("rb") as file:
+            metadata = _metadata(file)  # before all is read
+            program, _, found = (metadata or {}).get("format", "").partition(".")
+            if program == "mlp_xp":
+                file.seek(0)
+                parts = safetensors.deserialize(file.read())
+            elif not os.fstat(file.fileno()).st_size:
+                raise ValueError(f"{expected}, got an empty file")
     except OSError as error:
         raise unreadable(path, error, (".safetensors",)) from None
-    if not raw:
-        raise ValueError(f"{expected}, got an empty file")
-    try:
-        parts = safetensors.deserialize(raw)
-        # the first eight bytes are the length of the JSON that follows
-        metadata = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")]).get("__metadata__", {})
-    except (safetensors.SafetensorError, ValueError, RecursionError):
-        raise ValueError(f"{expected}, got a file that is truncated, damaged or of another program") from None
-    program, _, found = metadata.get("format", "").partition(".")
+    except safetensors.SafetensorError:
+        raise foreign from None
+    if metadata is None:
+        raise foreign
     if program != "mlp_xp":
         raise ValueError(f"{expected}, got a safetensors file of another program")
     if found != kind:
@@ -212,6 +246,18 @@ def read(path: str | Path, kind: str) -> tuple[dict[str, HostArray], dict[str, A
     if not intact:
         raise ValueError(f"{expected}, got a damaged one")
     return arrays, header
+
+
+def _metadata(file: BinaryIO) -> dict[str, str] | None:
+    """What a safetensors file says beside its arrays, in JSON at its head; None where there is no such head."""
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(os.fstat(file.fileno()).st_size - 8, _LONGEST_HEAD):
+        return None
+    try:
+        said = json.loads(file.read(length)).get("__metadata__", {})
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return said if isinstance(said, dict) and all(isinstance(each, str) for each in said.values()) else None
 
 
 def as_json(value: Any) -> str:

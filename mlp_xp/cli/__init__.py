@@ -17,26 +17,33 @@ except ModuleNotFoundError:
 
 from mlp_xp._lib.version import __version__
 from mlp_xp.cli import _help
-from mlp_xp.cli._output import Status, to_stderr
-from mlp_xp.cli._streams import on_screen
+from mlp_xp.cli._output import to_stderr
+from mlp_xp.cli._process import Status, on_screen, terminable
+
+_ISSUES = "https://github.com/mlp-xp/mlp_xp/issues"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with ``arguments`` (those of the process when None) and return its exit status.
 
-    0 when all went well, 1 when a gradient is wrong, 2 for bad input, which is one line on stderr, 130 for Ctrl-C.
+    0 when all went well, 1 when a gradient is wrong, 2 for bad input, which is one line on stderr, 70 for a fault of
+    this library, 130 for Ctrl-C, 143 for SIGTERM.
     """
-    with on_screen() as lost:
-        status = _status_of(arguments)
+    with on_screen() as lost, terminable() as terminated:
+        status = _status_of(list(sys.argv[1:] if arguments is None else arguments))
+        if status == Status.INTERRUPTED and terminated():
+            status = Status.TERMINATED
         if status == Status.OK and (reason := lost()):
             to_stderr(f"error: standard output can't be written: {reason}")
             status = Status.BAD_INPUT
         return status
 
 
-def _status_of(arguments: Sequence[str] | None) -> int:
+def _status_of(arguments: list[str]) -> int:
+    debug = "--debug" in arguments
     try:
-        return commands.main(arguments, prog_name="mlp-xp", standalone_mode=False) or Status.OK
+        words = [word for word in arguments if word != "--debug"]
+        return commands.main(words, prog_name="mlp-xp", standalone_mode=False) or Status.OK
     except (click.Abort, KeyboardInterrupt):
         to_stderr("interrupted")
         return Status.INTERRUPTED
@@ -49,8 +56,23 @@ def _status_of(arguments: Sequence[str] | None) -> int:
         message = str(error).strip().partition("\n")[0] or type(error).__name__
         if isinstance(error, OSError) and error.strerror:  # without Python's "[Errno 28]"
             message = f"{error.filename or 'standard output'} can't be read or written: {error.strerror}"
+        _trace(error, debug)
+    except Exception as error:  # that nobody has foreseen
+        _trace(error, debug)
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        to_stderr(f"error: {' '.join(said.split())}; this is a fault of mlp-xp: please say at {_ISSUES} what "
+                  "--debug prints beside the same command")  # fmt: skip
+        return Status.FAULT
     to_stderr(f"error: {' '.join(message.split())}")
     return Status.BAD_INPUT
+
+
+def _trace(error: Exception, debug: bool) -> None:
+    """Print where an error came from, where that was asked for."""
+    if debug:
+        import traceback  # imported here: --help must stay fast
+
+        to_stderr("".join(traceback.format_exception(error)).rstrip())
 
 
 _MODULES = {
@@ -70,12 +92,14 @@ _MODULES = {
 
 @click.group(cls=_help.Group, modules=_MODULES, examples=("train houses.csv --target price",))
 @click.version_option(__version__)
+@click.option("--debug", is_flag=True, expose_value=False, help="Show where an error came from.")  # see _status_of
 @click.pass_context
 def commands(context: click.Context) -> None:
     """A multilayer perceptron with hand-derived gradients, on any array library.
 
     `mlp-xp COMMAND --help` has the options of a command and an example. The exit status is 0 when all went well, 1 when
-    a gradient is wrong or can't be resolved, 2 for bad input, which is one line on stderr, and 130 for Ctrl-C.
+    a gradient is wrong or can't be resolved, 2 for bad input, which is one line on stderr, 70 for a fault of mlp-xp,
+    130 for Ctrl-C and 143 for SIGTERM.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -30,6 +30,7 @@ from mlp_xp.estimators.reporting import NOT_FINITE, progress_bar
 from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.ranks import together
 from mlp_xp.train import Epoch, Record
+from mlp_xp.train.source import is_source
 
 _INTERRUPTED = "interrupted by user"  # the warning with which an estimator's ``fit`` ends after Ctrl-C
 _DIVERGED = "Training stopped:"  # and that where its loss is no longer finite
@@ -67,18 +68,20 @@ def fit(run: Run) -> bool:
 
 def _fit_split(run: Run, split: Split, of_fold: str) -> list[str]:
     """Fit the estimator of ``run.model`` to one split; sentences about how that went."""
-    estimator, recipe, put = run.model.estimator, run.model.recipe, run.model.place.put
+    estimator, recipe = run.model.estimator, run.model.recipe
     training = run.data.filled(recipe, _own(run, split.trained))
     held = None
     if len(split.validated):
         validation = run.data.filled(recipe, _own(run, split.validated))
-        held = put(validation.X), validation.y
+        held = _put(run, validation.X), validation.y
     rows, estimator._computes_in = len(split.trained), _narrow(run)
+    kept = run.files.checkpoint
+    resumes = run.options["resume"] and kept is not None and kept.exists()  # one command line starts and goes on
     with _warnings() as warned, _shown(run, rows, of_fold) as show, _threads(run, rows):
         try:
             estimator.fit(
-                put(training.X), training.y, eval_set=held, callbacks=(show,),
-                checkpoint=run.files.checkpoint, resume=run.options["resume"], ranks=run.ranks,
+                _put(run, training.X), training.y, eval_set=held, callbacks=(show,),
+                checkpoint=kept, resume=resumes, ranks=run.ranks,
             )  # fmt: skip
         except WrongGradients:
             raise
@@ -99,6 +102,11 @@ def _fit_split(run: Run, split: Split, of_fold: str) -> list[str]:
     if diverged and max(best_epochs(estimator)) == 1:  # it has learned nothing that is worth a file
         raise ValueError(diverged.removeprefix(f"{_DIVERGED} "))
     return said + ([] if run.interrupted else ending(estimator, run.model.score_name, bool(diverged)))
+
+
+def _put(run: Run, X: Any) -> Any:
+    """Rows where the network computes; those of a source are put there when they are read."""
+    return X if is_source(X) else run.model.place.put(X)
 
 
 def _own(run: Run, rows: Any) -> Any:
@@ -215,13 +223,13 @@ def refit(run: Run) -> None:
     Raises:
         KeyboardInterrupt, ValueError: where there is no such model, after a cross-validation.
     """
-    run.saved, rows = run.model, run.data.rows
+    run.saved, n = run.model, len(run.data.rows.y)
     several = len(run.fits) > 1
-    if run.interrupted or not (several or (run.options["refit"] and len(run.data.splits[0].trained) < len(rows.X))):
+    if run.interrupted or not (several or (run.options["refit"] and len(run.data.splits[0].trained) < n)):
         return
     epochs = round(float(np.mean([each.epochs for each in run.fits])))
     estimator, settings = clone(run.model.estimator), run.model.estimator.get_params(deep=False)
-    recipe = run.data.recipe.learn_fill(rows.X)
+    recipe = run.data.recipe_of(None)
     ends = None if estimator.solver in FULL_BATCH or getattr(estimator, "folds", False) else epochs
     estimator.set_params(check_gradients=False, **_as_before(run.model.estimator, ends))
     try:
@@ -232,10 +240,10 @@ def refit(run: Run) -> None:
                 show_bar(epoch)
                 return ends is not None and epoch.last.number >= ends
 
-            own = None if run.ranks.size == 1 else _own(run, np.arange(len(rows.X)))
+            own = None if run.ranks.size == 1 else _own(run, np.arange(n))
             data, estimator._computes_in = run.data.filled(recipe, own), _narrow(run)
-            with _threads(run, len(rows.X)):
-                estimator.fit(run.model.place.put(data.X), data.y, callbacks=(after,), ranks=run.ranks)
+            with _threads(run, n):
+                estimator.fit(_put(run, data.X), data.y, callbacks=(after,), ranks=run.ranks)
         if any(_INTERRUPTED in text for text in warned):
             raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -248,7 +256,7 @@ def refit(run: Run) -> None:
         run.notes.append(f"the fit to all rows failed, so the model is the one that was tested: {first_line(error)}")
     else:
         estimator.set_params(**settings)
-        run.saved, run.refitted = Model(estimator, run.model.place, recipe, {}), Refit(len(rows.X), ends or 0)
+        run.saved, run.refitted = Model(estimator, run.model.place, recipe, {}), Refit(n, ends or 0)
     run.lap("fitting to all rows")
 
 

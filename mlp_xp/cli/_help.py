@@ -3,10 +3,14 @@
 ``command_of`` makes a command; an option under a heading of the help takes ``cls=Option`` and ``group=``.
 """
 
+import ast
+import inspect
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
@@ -33,6 +37,7 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, examples: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.help = _docstring(self.callback).replace("{data}", DATA_KINDS)
         self.examples = examples
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
@@ -55,7 +60,8 @@ class Command(click.Command):
 
 DATA_KINDS = (
     "a table (text such as .csv, or .parquet, .arrow, .json, .xlsx, .sqlite, .arff, .npy, .npz; also packed), a folder "
-    "of IDX files, a URL, openml:NAME, - for standard input, or one of digits, iris, wine, breast_cancer, diabetes"
+    "of IDX or Parquet files, a URL, openml:NAME, - for standard input, or one of digits, iris, wine, breast_cancer, "
+    "diabetes"
 )
 """What DATA may be, for people; ``data.KINDS`` has all of it, which --help has no time to import."""
 
@@ -63,17 +69,26 @@ DATA_KINDS = (
 def command_of(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a function a command, which is called as the first word of its examples; its help shows the defaults.
 
-    ``{data}`` in the docstring of the function becomes what DATA may be.
+    ``{data}`` in its docstring becomes what DATA may be.
     """
     name = examples[0].split()[0]
 
     def made(function: Callable[..., Any]) -> click.Command:
-        text = (function.__doc__ or "").replace("{data}", DATA_KINDS)
         # its help option is made once: with these names, whichever group or test asks first
         settings = {**_CONTEXT, "show_default": True}
-        return click.command(name, cls=Command, examples=examples, context_settings=settings, help=text)(function)
+        return click.command(name, cls=Command, examples=examples, context_settings=settings)(function)
 
     return made
+
+
+def _docstring(function: Callable[..., Any] | None) -> str:
+    """The docstring of a function, also where ``python -OO`` has left it out: then as it stands in the source."""
+    if function is None or function.__doc__ is not None:
+        return inspect.cleandoc((function and function.__doc__) or "")
+    with suppress(OSError):  # there is no source
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+        return ast.get_docstring(cast(ast.FunctionDef, tree)) or ""
+    return ""
 
 
 class Group(Command, click.Group):

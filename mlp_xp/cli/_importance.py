@@ -40,24 +40,25 @@ class Importance(NamedTuple):
         return [{"column": name, "importance": mean, "std": std} for name, mean, std in rows]
 
 
-def importance(model: Model, X: NDArray[Any], y: NDArray[Any], found: Judged, seed: int = 0) -> Importance:
+def importance(model: Model, X: Any, y: NDArray[Any], found: Judged, seed: int = 0) -> Importance:
     """How much the score of ``found`` falls when a column of the table is shuffled, with all that it became in X.
 
     Where nearly all rows are of one class, so that labels hardly change, the score is the area under the ROC curve.
 
     Args:
         model: the model.
-        X: (n, d_in), as its recipe reads rows.
+        X: (n, d_in), an array or a source, as its recipe reads rows.
         y: (n,), labels or numbers.
         found: what ``judge`` says of the same rows.
         seed: of the shuffles.
 
     Source: Breiman, Random forests, Machine Learning 45 (2001); scikit-learn's ``permutation_importance``.
     """
-    random, n = np.random.default_rng(seed), len(X)
+    random, n = np.random.default_rng(seed), len(y)
+    drawn: Any = slice(None)
     if n > _MOST_ROWS:
-        drawn = np.sort(random.choice(n, _MOST_ROWS, replace=False))
-        X, y, n = X[drawn], y[drawn], _MOST_ROWS
+        drawn, n = np.sort(random.choice(n, _MOST_ROWS, replace=False)), _MOST_ROWS
+    X, y = X[drawn], y[drawn]
     groups = _groups(model.recipe, X.shape[1])
     name, measure = _measure(model, found, y)
     own = np.arange(n)

@@ -1,17 +1,24 @@
 """Whether a training run fits in memory: the rows as numbers, and the network with what its optimizer keeps.
 
-Both are refused before they are made, with the options that make them smaller: the system would end the process later,
-without a word.
+Many rows are kept in a temporary file. What fits nowhere is refused before it is made, with the options that make it
+smaller: the system would end the process later, without a word.
 """
 
 import os
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mlp_xp.cost import StepCost, step_cost
+from mlp_xp.data.piecewise import BINS
+from mlp_xp.data.recipe import Recipe
 from mlp_xp.parameters import FULL_BATCH
+from mlp_xp.train.source import Rows
 
 _COPIES = 6
 """Of the rows as numbers, at most: as they were read, filled in, standardised, and what standardising takes meanwhile.
@@ -20,16 +27,75 @@ Measured: 5.3 where nothing is filled in.
 """
 
 
-def check_rows(where: str, rows: int, columns: int, dtype: str) -> None:
-    """Raise unless so many rows, as numbers, fit in memory."""
-    needed, there = _COPIES * rows * columns * (8 if dtype == "float64" else 4), available()
-    if there is not None and needed > there:
+_LARGE = 2**28
+"""Bytes of rows as numbers above which they are kept in a file, whatever is free: memory is not for copies of those."""
+
+_TOGETHER = 2**16
+"""Bytes of rows that follow each other in such a file and are read together: a disk is slow to find a place."""
+
+
+def room_for(where: str, rows: int, recipe: Recipe, dtype: str, in_steps: bool) -> NDArray[Any] | None:
+    """Where so many rows as numbers go: an array in a temporary file for many; None for memory.
+
+    Args:
+        where: the name of the data in an error.
+        rows: how many.
+        recipe: how they become numbers.
+        dtype: of these.
+        in_steps: whether some rows at a time are learned from, and NumPy computes: else all are needed in memory.
+
+    Raises:
+        ValueError: there is no room for them.
+    """
+    columns, size = _most_columns(recipe), np.dtype(dtype).itemsize
+    needed, there = _COPIES * rows * columns * size, available()
+    fits = there is None or needed <= there
+    if in_steps and not (fits and rows * columns * size <= _LARGE):
+        return _in_file(where, rows, recipe.raw_width, dtype)
+    if there is not None and not fits:
         cure = "leave columns out with --drop, or those with many categories"
+        in_file = "" if in_steps else ", or keep them in a file with --backend numpy, --solver adam and --no-folds"
         raise ValueError(
-            f"{where}: {rows:,} rows of {columns:,} numbers in {dtype} must fit in memory: they take "
-            f"{_gigabytes(needed)} to train on, {_gigabytes(there)} are free; {cure}"
+            f"{_so_many(where, rows, columns, dtype)} must fit in memory: they take "
+            f"{readable_bytes(needed)} to train on, {readable_bytes(there)} are free; {cure}{in_file}"
             f"{', or halve it with --dtype float32' if dtype == 'float64' else ''}"
         )
+    return None
+
+
+def rows_in(X: NDArray[Any]) -> Rows:
+    """The rows of an array in a file, as a source."""
+    return Rows(X, X.dtype, together=max(1, _TOGETHER // max(1, X.shape[1] * X.itemsize)))
+
+
+def _in_file(where: str, rows: int, columns: int, dtype: str) -> NDArray[Any]:
+    """An array in a temporary file without a name, which is gone when the process ends, however it ends."""
+    needed = rows * columns * np.dtype(dtype).itemsize
+    try:
+        with tempfile.TemporaryFile(prefix="mlp_xp_") as file:
+            if hasattr(os, "posix_fallocate"):  # a disk that is full later would end the process
+                os.posix_fallocate(file.fileno(), 0, needed)
+            return np.memmap(file, dtype, "r+", shape=(rows, columns))
+    except OSError as error:
+        folder = tempfile.gettempdir()
+        raise ValueError(
+            f"{_so_many(where, rows, columns, dtype)} must fit in a temporary file: they take "
+            f"{readable_bytes(needed)}, and {folder} has no room for them: {error.strerror}; "
+            "the variable TMPDIR names another folder, --drop leaves columns out"
+        ) from None
+
+
+def _so_many(where: str, rows: int, columns: int, dtype: str) -> str:
+    return f"{where}: {rows:,} rows of {columns:,} numbers in {dtype}"
+
+
+def _most_columns(recipe: Recipe) -> int:
+    """How many columns X has at most, once the bins of numbers are learned."""
+    if recipe.numbers == "plain":
+        return recipe.width
+    if recipe.columns is None:
+        return BINS * recipe.width
+    return sum((1 if column.categories else BINS) * len(column.names) for column in recipe.columns)
 
 
 def check_network(sizes: Sequence[int], solver: str, dtype: str, networks: int) -> None:
@@ -39,8 +105,8 @@ def check_network(sizes: Sequence[int], solver: str, dtype: str, networks: int) 
     if there is not None and needed > there:
         what = f"{networks} networks" if networks > 1 else "a network"
         raise ValueError(
-            f"{what} of {'-'.join(map(str, sizes))} must fit in memory: it takes {_gigabytes(needed)} to train, "
-            f"{_gigabytes(there)} are free; --hidden with smaller widths makes it smaller"
+            f"{what} of {'-'.join(map(str, sizes))} must fit in memory: it takes {readable_bytes(needed)} to train, "
+            f"{readable_bytes(there)} are free; --hidden with smaller widths makes it smaller"
         )
 
 
@@ -68,7 +134,8 @@ def _optimizer(solver: str, of_all_rows: str) -> str:
     return "momentum" if solver == "sgd" else of_all_rows if solver in FULL_BATCH else solver
 
 
-def _gigabytes(count: float) -> str:
+def readable_bytes(count: float) -> str:
+    """``2.1 GB``."""
     return f"{count / 1e9:,.1f} GB" if count < 1e10 else f"{count / 1e9:,.0f} GB"
 
 

@@ -1,4 +1,4 @@
-"""What a command gives back: its exit status, what it prints, and the files that it writes.
+"""What a command gives back: what it prints, and the files that it writes.
 
 Each command opens one ``Screen`` and hands everything to it; the ``Screen`` alone decides what is printed. ``claimed``
 refuses a file that can't be written before the work begins.
@@ -11,10 +11,9 @@ import os
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 try:
     import fcntl
@@ -23,15 +22,6 @@ except ModuleNotFoundError:  # on Windows
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
-
-
-class Status(IntEnum):
-    """Exit statuses of ``mlp-xp``: one line on stderr describes a bad input; shells report 130 for Ctrl-C."""
-
-    OK = 0
-    WRONG_GRADIENT = 1  # or one that can't be resolved
-    BAD_INPUT = 2
-    INTERRUPTED = 130
 
 
 class Table(NamedTuple):
@@ -235,20 +225,39 @@ def _claim(path: Path, force: bool) -> Iterator[None]:
         temporary = beside_target(path)
         temporary.touch(exist_ok=False)
         temporary.unlink()
-        handle = lock.open("w")
+        handle = _locked(lock)
     except OSError as error:
         raise ValueError(f"{path} can't be written: {error.strerror or error}") from None
+    if handle is None:
+        raise ValueError(f"{path} is being written by another run")
     with handle:
-        try:
-            if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system unlocks it when a process dies
-        except OSError:
-            raise ValueError(f"{path} is being written by another run") from None
         try:
             yield
         finally:
             with suppress(OSError):
                 lock.unlink()
+
+
+def _locked(path: Path) -> IO[bytes] | None:
+    """The file of this path, made if need be and locked; None where another process has locked it.
+
+    The system unlocks a file when a process dies, so one that it has left is locked as any.
+    """
+    while True:
+        handle = path.open("ab")
+        if fcntl is None:  # on Windows
+            return handle
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            return None
+        except OSError:  # a file system that knows no locks
+            return handle
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+                return handle
+        handle.close()  # another process removed it meanwhile
 
 
 def with_suffix(path: str | Path, *suffixes: str) -> Path:

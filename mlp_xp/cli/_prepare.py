@@ -5,20 +5,24 @@
 
 import warnings
 from collections.abc import Container
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp_xp._lib.namespace import spans
 from mlp_xp._lib.wording import listed
 from mlp_xp.cli import _memory
 from mlp_xp.cli._model import check_range, digest, kept_in
 from mlp_xp.cli._options import AUTO, PRESET_TEXTS, USUAL
 from mlp_xp.data import Reading, Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
-from mlp_xp.data.piecewise import BINS
 from mlp_xp.parameters import FULL_BATCH, PRESETS, preset_for
 from mlp_xp.train import Dataset
+from mlp_xp.train import source as sources
+
+_LOOKED_AT = 2**24  # numbers of many rows that are in memory at a time
+_LEAST = 1000  # rows, at least, from which what is filled in is learned
 
 
 class Look(NamedTuple):
@@ -34,10 +38,18 @@ class Look(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Rows X (n, d_in) and their targets y (n,) as a recipe reads them: NaN where a value is to be filled in."""
+    """Rows X (n, d_in) and their targets y (n,) as a recipe reads them: NaN where a value is to be filled in.
 
-    X: NDArray[Any]
+    X is an array, or a source where there are many rows, see ``_memory.room_for``.
+    """
+
+    X: Any
     y: NDArray[Any]
+
+    def some(self, numbers: NDArray[Any]) -> Self:
+        """Those of these numbers."""
+        X = sources.Rows(self.X, self.X.dtype, numbers=numbers) if sources.is_source(self.X) else self.X[numbers]
+        return self._replace(X=X, y=self.y[numbers])
 
 
 class Split(NamedTuple):
@@ -88,18 +100,27 @@ class Data(NamedTuple):
         """The rows that the fit of this number is tested on."""
         if "own_test_set" in self.about:
             return self.test
-        rows = self.splits[number].tested
-        return Rows(self.rows.X[rows], self.rows.y[rows])
+        return self.rows.some(self.splits[number].tested)
 
-    def recipe_of(self, number: int) -> recipes.Recipe:
-        """The recipe with what the fit of this number learns from its rows: what is filled in, and bins."""
-        return self.recipe.learn_fill(self.rows.X[self.splits[number].trained])
+    def recipe_of(self, number: int | None) -> recipes.Recipe:
+        """The recipe with what the fit of this number learns from its rows, or from all: what is filled in, and bins.
+
+        Of many rows they are learned from some, drawn at random.
+        """
+        X, rows = self.rows.X, None if number is None else self.splits[number].trained
+        if not sources.is_source(X):
+            return self.recipe.learn_fill(X if rows is None else X[rows])
+        n = X.shape[0] if rows is None else len(rows)
+        most = min(n, max(_LEAST, _LOOKED_AT // X.shape[1]))
+        drawn = np.sort(np.random.default_rng(0).choice(n, most, replace=False, shuffle=False))
+        return self.recipe.learn_fill(X[drawn if rows is None else rows[drawn]])
 
     def filled(self, recipe: recipes.Recipe, rows: NDArray[Any] | None = None) -> Dataset:
         """Some of the rows, by default all, with what ``recipe`` has learned to fill in."""
-        if rows is None:  # without a copy
-            return Dataset(recipe.filled(self.rows.X), self.rows.y)
-        return Dataset(recipe.filled(self.rows.X[rows]), self.rows.y[rows])
+        X, y = self.rows if rows is None else self.rows.some(rows)  # all of them without a copy
+        if sources.is_source(X):
+            return Dataset(sources.Rows(X, X.dtype, recipe.filled, width=recipe.width), y)
+        return Dataset(recipe.filled(X), y)
 
 
 def look(data: str, wanted: recipes.Wanted, reading: Reading) -> Look:
@@ -150,9 +171,10 @@ def prepare(found: Look, options: dict[str, Any]) -> Data:
     """
     (source, learned), dtype, cv = found, kept_in(options["dtype"]), options["cv"]
     recipe = learned.recipe
-    _memory.check_rows(source.where, learned.rows, _most_columns(recipe), dtype)
-    rows = _read(source, recipe, dtype)
-    n = len(rows.X)
+    in_steps = options["backend"] == "numpy" and options["solver"] not in FULL_BATCH and not options.get("folds")
+    into = _memory.room_for(source.where, learned.rows, recipe, dtype, in_steps)
+    rows = _read(source, recipe, dtype, into)
+    n = len(rows.y)
     if n < 2:
         raise ValueError(f"{source.where} must have at least 2 rows, to train on some and test on others, got {n}")
     labels = rows.y if recipe.task == "classification" else None
@@ -163,18 +185,20 @@ def prepare(found: Look, options: dict[str, Any]) -> Data:
     if cv:
         kept_and_out = _folds(source.where, cv, options["seed"], n, labels)
         about |= {"split": {"share": 0.0, "seed": options["seed"], "digest": digest(rows.y)}, "folds": cv}
-        test = Rows(*(each[np.concatenate([out for _, out in kept_and_out])] for each in rows))
     elif source.test is not None:
-        kept_and_out, test = [(np.arange(n), np.arange(0))], _own_test_rows(recipe, source.test, labels, dtype)
-        about |= {"own_test_set": True, "rows": n + len(test.X)}
+        kept_and_out, own = [(np.arange(n), np.arange(0))], _own_test_rows(recipe, source.test, labels, dtype)
+        about |= {"own_test_set": True, "rows": n + len(own.y)}
     else:
         kept_and_out = [hold_out(options["test_fraction"], options["seed"], n, labels, source.where)]
         about |= {"split": {"share": options["test_fraction"], "seed": options["seed"], "digest": digest(rows.y)}}
-        test = Rows(*(each[kept_and_out[0][1]] for each in rows))
     splits = tuple([Split(*_split_validation(options, labels, kept), out) for kept, out in kept_and_out])
+    if into is not None:  # rows that follow each other in a file are read together
+        splits = tuple([Split(*map(np.sort, split)) for split in splits])
+    test = rows.some(np.concatenate([split.tested for split in splits])) if source.test is None else own
     first = splits[0]
-    about |= {"trained": len(first.trained), "validated": len(first.validated), "tested": len(test.X)}
-    notes = [*_notes_of_validation(options, first), *_notes_of_numbers(recipe, rows.X, first.trained, dtype)]
+    about |= {"trained": len(first.trained), "validated": len(first.validated), "tested": len(test.y)}
+    notes = [] if into is None else [f"{_memory.readable_bytes(into.nbytes)} of numbers are kept in a temporary file"]
+    notes += [*_notes_of_validation(options, first), *_notes_of_numbers(recipe, rows.X, first.trained, dtype)]
     notes += _notes_of_folds(labels) if cv else []
     classes = None if labels is None else np.unique(labels)
     return Data(recipe, classes, rows, splits, test, learned.reason, tuple(notes), about)
@@ -190,21 +214,12 @@ def in_folds(data: Data, count: int, options: dict[str, Any]) -> Data:
     return data._replace(splits=tuple(splits), about=about)
 
 
-def _most_columns(recipe: recipes.Recipe) -> int:
-    """How many columns X has at most, once the bins of numbers are learned."""
-    if recipe.numbers == "plain":
-        return recipe.width
-    if recipe.columns is None:
-        return BINS * recipe.width
-    return sum((1 if column.categories else BINS) * len(column.names) for column in recipe.columns)
-
-
-def _read(source: Source, recipe: recipes.Recipe, dtype: str) -> Rows:
+def _read(source: Source, recipe: recipes.Recipe, dtype: str, into: NDArray[Any] | None = None) -> Rows:
     with np.errstate(over="ignore"):  # what overflows has a sentence
-        encoded = recipes.read(source, recipe, np.dtype(dtype))
+        encoded = recipes.read(source, recipe, np.dtype(dtype), into)
     assert encoded.y is not None  # a recipe with a target raises where a source has none
     check_range(source.where, recipe, encoded, dtype)
-    return Rows(encoded.X, encoded.y)
+    return Rows(encoded.X if into is None else _memory.rows_in(encoded.X), encoded.y)
 
 
 def _own_test_rows(recipe: recipes.Recipe, source: Source, labels: NDArray[Any] | None, dtype: str) -> Rows:
@@ -305,7 +320,7 @@ def _notes_of_folds(labels: NDArray[Any] | None) -> list[str]:
 _NOTICED = 1e-3
 
 
-def _notes_of_numbers(recipe: recipes.Recipe, X: NDArray[Any], trained: NDArray[Any], dtype: str) -> list[str]:
+def _notes_of_numbers(recipe: recipes.Recipe, X: Any, trained: NDArray[Any], dtype: str) -> list[str]:
     """A sentence about the columns that the dtype rounds, and of arrays about those that are the same in every row.
 
     Of a table, ``recipe`` leaves such columns out, and says so.
@@ -313,16 +328,36 @@ def _notes_of_numbers(recipe: recipes.Recipe, X: NDArray[Any], trained: NDArray[
     if recipe.image_shape:
         return []
     notes = []
-    with warnings.catch_warnings(), np.errstate(over="ignore"):
-        warnings.simplefilter("ignore")  # a column without a value in these rows
-        low, high = np.nanmin(X[trained], axis=0), np.nanmax(X[trained], axis=0)
+    low, high, spread = _range_of(X, trained)
+    with np.errstate(over="ignore", invalid="ignore"):
         gap = np.spacing(np.maximum(np.abs(low), np.abs(high)))
-        spread = np.nanstd(X[trained], axis=0, dtype=np.float64)
     if recipe.columns is None and (found := _columns(recipe, low == high)):
         notes.append(f"the same in every training row, so of no use: {found}")
     if dtype == "float32" and (found := _columns(recipe, (low != high) & (0.5 * gap > _NOTICED * spread))):
         notes.append(f"varies too little beside its size for {dtype}, so is rounded: {found}; --dtype float64 keeps it")
     return notes
+
+
+def _range_of(X: Any, rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
+    """The least and the largest number of each column in these rows, and their standard deviation; without NaN.
+
+    Parts of the rows are summed up: ``M = M_a + M_b + (m_b - m_a)^2 n_a n_b / (n_a + n_b)``.
+    Source: Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing sample variances (1979).
+    """
+    width = X.shape[1]
+    low, high = np.full(width, np.inf, X.dtype), np.full(width, -np.inf, X.dtype)
+    count, mean, squares = np.zeros(width), np.zeros(width), np.zeros(width)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a column without a value in these rows
+        for part in spans(len(rows), width, _LOOKED_AT // 4):
+            own = X[rows[part]]
+            low, high = np.fmin(low, np.fmin.reduce(own, axis=0)), np.fmax(high, np.fmax.reduce(own, axis=0))
+            known = ~np.isnan(own)
+            n = known.sum(axis=0)
+            m = np.sum(own, axis=0, dtype=np.float64, where=known) / np.maximum(n, 1)
+            gap, total = m - mean, np.maximum(count + n, 1)
+            squares += np.sum((own - m) ** 2, axis=0, where=known) + gap**2 * count * n / total
+            mean, count = mean + gap * n / total, count + n
+        return low, high, np.sqrt(squares / count)
 
 
 def _columns(recipe: recipes.Recipe, chosen: NDArray[Any]) -> str:

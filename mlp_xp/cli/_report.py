@@ -11,7 +11,8 @@ import numpy as np
 from mlp_xp._lib.arguments import first_line
 from mlp_xp._lib.wording import count_of
 from mlp_xp.cli._importance import importance_table
-from mlp_xp.cli._output import Status, to_stderr
+from mlp_xp.cli._output import to_stderr
+from mlp_xp.cli._process import Status
 from mlp_xp.cli._run import Run
 from mlp_xp.cli._score_tables import score_table
 from mlp_xp.cli._scores import Judged, lines_of

@@ -35,15 +35,15 @@ def result_files(options: dict[str, Any]) -> Files:
     """The files that the options name; by default the model is called as the data, the picture as the model.
 
     Raises:
-        ValueError: for a name with another suffix, and where there is no checkpoint to resume from.
+        ValueError: for a name with another suffix, and where no checkpoint is named to resume from.
     """
     model = with_suffix(options["output"] or f"{stem_of(options['data'])}.safetensors", ".safetensors")
     drawn = options["picture"] or model.with_suffix(".png")
     picture = None if drawn == "none" else with_suffix(drawn, ".png")
     config = None if options["save_config"] is None else with_suffix(options["save_config"], ".toml")
     checkpoint = None if options["checkpoint"] is None else with_suffix(options["checkpoint"], ".safetensors")
-    if options["resume"] and (checkpoint is None or not checkpoint.exists()):
-        raise ValueError(f"--resume needs a --checkpoint that is there, got {checkpoint or 'none'}")
+    if options["resume"] and checkpoint is None:
+        raise ValueError("--resume needs a --checkpoint to continue from, got none")
     return Files(model, picture, config, checkpoint)
 
 

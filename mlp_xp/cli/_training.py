@@ -23,8 +23,9 @@ from mlp_xp.cli._fit import all_or_none, fit, refit
 from mlp_xp.cli._importance import importance
 from mlp_xp.cli._model import Model, kept_in, place_of
 from mlp_xp.cli._options import ROWS, USUAL, estimator_settings, reading_of
-from mlp_xp.cli._output import Screen, Status, claimed, decimals, network
+from mlp_xp.cli._output import Screen, claimed, decimals, network
 from mlp_xp.cli._prepare import Look, look, prepare, wanted_of, watches, with_preset
+from mlp_xp.cli._process import Status
 from mlp_xp.cli._report import report, report_folds
 from mlp_xp.cli._run import Run, as_toml, command_line, result_files
 from mlp_xp.cli._scores import Said, judged, said_of
@@ -301,7 +302,7 @@ def _judge_folds(run: Run) -> list[Said]:
     data, said, run.folds = run.data, [], []
     for number, each in enumerate(run.fits):
         X, y = data.tested_by(number)
-        said.append(said_of(each.model, (X[low : low + ROWS] for low in range(0, len(X), ROWS))))
+        said.append(said_of(each.model, (X[low : low + ROWS] for low in range(0, len(y), ROWS))))
         split = data.splits[number]
         known = data.rows.y[np.concatenate([split.trained, split.validated])]
         run.folds.append(judged(each.model, y, said[-1], known, run.options["seed"]))

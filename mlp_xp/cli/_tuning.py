@@ -23,8 +23,9 @@ from mlp_xp.backends import fastest, load
 from mlp_xp.cli._fit import fit
 from mlp_xp.cli._model import Model, place_of, stem_of
 from mlp_xp.cli._options import ROWS, estimator_settings, reading_of
-from mlp_xp.cli._output import Screen, Status, Table, claimed, decimals, to_stderr, with_suffix
+from mlp_xp.cli._output import Screen, Table, claimed, decimals, to_stderr, with_suffix
 from mlp_xp.cli._prepare import Data, in_folds, look, prepare, wanted_of, with_preset
+from mlp_xp.cli._process import Status
 from mlp_xp.cli._run import Files, Run, as_toml, command_line
 from mlp_xp.cli._training import check_together, estimator_of
 from mlp_xp.parameters import FULL_BATCH
@@ -132,8 +133,8 @@ def _prepared(screen: Screen, options: dict[str, Any], search: Search) -> tuple[
     split = in_folds(data, folds, options)
     for note in (*found.notes, *preset, *data.notes):
         screen.say(f"note: {note}")
-    rows = len(data.rows.X) - len(data.splits[0].tested)
-    kept = f", {len(data.test.X):,} are kept for the test of `mlp-xp train`" if len(data.test.X) else ""
+    rows = len(data.rows.y) - len(data.splits[0].tested)
+    kept = f", {len(data.test.y):,} are kept for the test of `mlp-xp train`" if len(data.test.y) else ""
     screen.say(f"{stem_of(options['data'])}: {rows:,} rows in {folds} folds{kept}")
     if place is None:
         choice = fastest((data.recipe.width, 100, data.outputs), min(200, rows), dtype)
@@ -223,7 +224,7 @@ def _scores(model: Model, data: Data, fold: int) -> dict[str, float]:
     from sklearn import metrics
 
     X, y = data.tested_by(fold)
-    parts = [X[low : low + ROWS] for low in range(0, len(X), ROWS)]
+    parts = [X[low : low + ROWS] for low in range(0, len(y), ROWS)]
     if not model.is_classifier:
         predicted = np.concatenate([model.predict(each) for each in parts])
         return {"R^2": metrics.r2_score(y, predicted), "RMSE": metrics.root_mean_squared_error(y, predicted)}

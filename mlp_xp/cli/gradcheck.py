@@ -14,7 +14,8 @@ from click.core import ParameterSource
 from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.cli._help import DataName, FileName, Names, Option, command_of, name_option
 from mlp_xp.cli._options import DEVICE, seed_option
-from mlp_xp.cli._output import Screen, Status
+from mlp_xp.cli._output import Screen
+from mlp_xp.cli._process import Status
 
 _OWN: dict[str, Any] = {"cls": Option, "group": "Without PROBLEM"}
 

@@ -9,7 +9,6 @@ import click
 
 from mlp_xp._lib.wording import count_of, listed
 from mlp_xp.cli._help import DataName, command_of
-from mlp_xp.cli._memory import cost_of_step, rows_of_step
 from mlp_xp.cli._options import ColumnName, reading_of, reading_options
 from mlp_xp.cli._output import Screen, Table, decimals, network, readable
 from mlp_xp.criterion import criterion_named
@@ -104,6 +103,8 @@ _SHOWN = ("activation", "hidden_layer_sizes", "random_state", "check_gradients")
 
 
 def _cost_of_a_step(model: Model) -> str:
+    from mlp_xp.cli._memory import cost_of_step, rows_of_step  # imported here: --help must stay fast
+
     estimator = model.estimator
     batch = rows_of_step(estimator, model.header["notes"].get("data", {}).get("trained", 200))
     dtype, family = str(estimator.coefs_[0].dtype), criterion_named(estimator._criterion()).family

@@ -192,7 +192,7 @@ _computing, _files = _heading(COMPUTING), _heading("Files")
 @_files(
     "--checkpoint", type=MODEL, help="A .safetensors file for the state of the training, written after every epoch."
 )
-@_files("--resume", is_flag=True, help="Continue from the checkpoint.")
+@_files("--resume", is_flag=True, help="Continue from the checkpoint, if it is there.")
 @_files("--output", "-o", type=MODEL, help="The .safetensors file of the model; by default named after the data.")
 @_files("--picture", type=FileName(".png"), help="A .png file, by default named after the model; none for no picture.")
 @_files(

@@ -55,8 +55,9 @@ def open_data(
     """Open the data called ``name``; its rows are read and checked later, by ``Source.chunks`` or ``Source.read``.
 
     Args:
-        name: one of ``BUILT_IN``, ``openml:NAME``, the path of a file or a folder, ``FILE::PART`` for a table of a
-            database, a sheet or a file in an archive, a URL, or ``-`` for standard input.
+        name: one of ``BUILT_IN``, ``openml:NAME``, the path of a file, or of a folder of IDX or Parquet files,
+            ``FILE::PART`` for a table of a database, a sheet or a file in an archive, a URL, or ``-`` for standard
+            input.
         reading: how a text file is read; what it leaves open is found by looking, and said in ``Source.notes``.
         usual: how such data is read: whether a line names the columns, what is missing, and the decimal mark where no
             number shows it; for new data, what was found in training.
@@ -83,7 +84,8 @@ def open_data(
         if name.startswith("openml:"):
             return typed.from_openml(name)
         if name and path.is_dir():
-            return arrays.idx_folder(path)
+            parts = sorted(each for each in path.rglob("*.parquet") if each.is_file())
+            return typed.parquet_folder(path, parts) if parts else arrays.idx_folder(path)
         if name and name == path.name and not path.suffix and not path.exists() and name != "-":
             raise unreadable(name, hint=f"built in are {', '.join(BUILT_IN)}")
         return _opened(files.find(name), reading, usual, names)

@@ -42,7 +42,8 @@ SUFFIXES = {
 
 PACKED_SUFFIXES = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
 KINDS = (
-    f"a table ({', '.join(SUFFIXES)}, also packed as {', '.join(PACKED_SUFFIXES)}), a folder of IDX files, a URL, "
+    f"a table ({', '.join(SUFFIXES)}, also packed as {', '.join(PACKED_SUFFIXES)}), "
+    "a folder of IDX or Parquet files, a URL, "
     "openml:NAME, or - for standard input"
 )
 

@@ -134,6 +134,11 @@ class Recipe(NamedTuple):
         return Encoded(X, y, kept, unknown, missing, styles)
 
     @property
+    def raw_width(self) -> int:
+        """The number of columns of X that ``rows`` returns."""
+        return self.width if self.columns is None else sum(len(column.names) for column in self.columns)
+
+    @property
     def _manner(self) -> Manner:
         return Manner(self.reading.decimal or ".", self.reading.missing, self.unknown)
 
@@ -263,13 +268,14 @@ def plain_recipe(width: int, task: str) -> Recipe:
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
-def read(source: Source, recipe: Recipe, dtype: Any = np.float64) -> Encoded:
+def read(source: Source, recipe: Recipe, dtype: Any = np.float64, into: NDArray[Any] | None = None) -> Encoded:
     """All rows of a source as numbers, in one array that grows as the rows are read.
 
     Args:
         source: the rows; with targets, if the recipe has any. How its text is read goes before what the recipe says.
         recipe: how they become numbers.
         dtype: of X.
+        into: an array with room for all rows, of which X is a part then.
 
     Raises:
         ValueError: as ``Recipe.rows`` does, and when there are no rows.
@@ -281,16 +287,21 @@ def read(source: Source, recipe: Recipe, dtype: Any = np.float64) -> Encoded:
     """
     if source.reading.decimal is not None:
         recipe = recipe._replace(reading=source.reading)
-    X: NDArray[Any] = np.empty((0, 0), dtype=dtype)
+    X: NDArray[Any] = np.empty((0, 0), dtype=dtype) if into is None else into
     parts: list[Encoded] = []
+    low = high = 0
     for chunk in source.chunks(_rows_at_a_time(source)):
-        part, n = recipe.rows(source.where, chunk, dropping=True, dtype=dtype), len(X)
-        # the system moves a large array to a larger place without copying it
-        X.resize((n + len(part.X), part.X.shape[1]), refcheck=False)
-        X[n:] = part.X
-        parts.append(part._replace(X=X[:0]))
+        part = recipe.rows(source.where, chunk, dropping=True, dtype=dtype)
+        low, high = high, high + len(part.X)
+        if into is None:  # the system moves a large array to a larger place without copying it
+            X.resize((high, part.X.shape[1]), refcheck=False)
+        elif high > len(into):
+            raise ValueError(f"{source.where} must not change while it is read: it has more rows than a moment ago")
+        X[low:high] = part.X
+        parts.append(part._replace(X=part.X[:0].copy()))  # not the rows, which are in X
     if not parts:
         raise no_rows(source.where)
+    X = X if into is None else into[:high]
     targets = [part.y for part in parts if part.y is not None]
     y = np.concatenate(targets) if targets else None
     kept = np.concatenate([part.kept for part in parts])

@@ -151,18 +151,20 @@ def hold_out(
     """
     order = np.random.default_rng(seed).permutation(n)
     groups = [order] if labels is None else [order[labels[order] == label] for label in np.unique(labels)]
-    held: list[int] = []
-    owed = 0.0
+    held, owed = [], 0.0
     for group in sorted(groups, key=len):
         owed += share * len(group)  # rows that a small group could not give are taken from the next
         count = min(round(owed), len(group) - 1)
         owed -= count
-        held.extend(group[:count])
-    if not held and share:
+        held.append(group[:count])
+    if not sum(map(len, held)) and share:
         largest = max(groups, key=len, default=order)
         if len(largest) < 2:
             of = "" if labels is None else " of one class"
             raise ValueError(f"{where} must have at least 2 rows{of} to hold some of them out, got {n} in all")
-        held = list(largest[:1])
-    chosen = np.isin(order, held)
+        held = [largest[:1]]
+    out = np.zeros(n, dtype=bool)
+    for group in held:
+        out[group] = True
+    chosen = out[order]
     return order[~chosen], order[chosen]

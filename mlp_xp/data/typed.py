@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +56,41 @@ def parquet(found: Found) -> Source:
             yield from file.iter_batches(batch_size=rows)
 
     return _of_arrow(found, schema, batches)
+
+
+def parquet_folder(folder: Path, paths: Sequence[Path]) -> Source:
+    """Parquet files of a folder as one table, one file after the other; a folder ``NAME=VALUE`` in it is a column.
+
+    A column that some files lack is missing there.
+    """
+    import pyarrow as pa
+    from pyarrow import dataset, parquet
+
+    schema = None
+    for path in paths:
+        try:
+            own = parquet.read_schema(path)
+            schema = own if schema is None else pa.unify_schemas([schema, own], promote_options="permissive")
+        except pa.ArrowTypeError as error:
+            raise ValueError(f"{path} must have columns of the same types as {paths[0]}: {first_line(error)}") from None
+        except (pa.ArrowException, OSError):
+            raise ValueError(f"{path} must be a whole Parquet file, got a damaged one or another kind") from None
+    assert schema is not None  # there is a path
+    files, how = list(map(str, paths)), {"partitioning": "hive", "partition_base_dir": str(folder)}
+    of_folders = [
+        each for each in dataset.dataset(files, format="parquet", **how).schema if each.name not in schema.names
+    ]
+    schema = pa.schema([*of_folders, *schema], schema.metadata)  # the last column stays the last
+    held = dataset.dataset(files, schema, "parquet", **how)
+
+    def batches(rows: int) -> Iterator[Any]:
+        # in this thread, when they are asked for: what is read ahead takes memory
+        yield from held.to_batches(
+            batch_size=rows, batch_readahead=0, fragment_readahead=0, use_threads=False,
+            fragment_scan_options=dataset.ParquetFragmentScanOptions(pre_buffer=False),
+        )  # fmt: skip
+
+    return _of_arrow(Found(folder, str(folder), folder.resolve().name, "parquet"), schema, batches)
 
 
 def arrow(found: Found) -> Source:

@@ -77,7 +77,7 @@ BAD = [
         "iris: --folds deals at least 2 rows to each of 100 networks, and "
         "there are 120 rows to train on: --preset medium needs fewer",
     ),
-    ("train iris --resume", "--resume needs a --checkpoint that is there, got none"),
+    ("train iris --resume", "--resume needs a --checkpoint to continue from, got none"),
     (
         "train iris --dtype float23",
         "dtype must be 'bfloat16', 'float16', 'float32' or 'float64', got 'float23'; did you mean 'float32'",

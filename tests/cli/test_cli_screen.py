@@ -18,7 +18,7 @@ import shell
 from runs import cli
 from shell import COMMAND, ENVIRONMENT
 
-output, streams = import_module("mlp_xp.cli._output"), import_module("mlp_xp.cli._streams")
+output, streams = import_module("mlp_xp.cli._output"), import_module("mlp_xp.cli._process")
 
 pytestmark = pytest.mark.only("numpy")
 

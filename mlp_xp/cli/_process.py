@@ -1,17 +1,33 @@
-"""What reaches the screen: any text can be printed, a stream that fails ends no work, and no other library speaks.
+"""How the process of a command ends: with which status, by which signal, and on streams that fail under it.
 
-``on_screen`` stands around the whole command.
+Any text can be printed, a stream that fails ends no work, and no other library speaks. ``on_screen`` and
+``terminable`` stand around the whole command.
 """
 
 import errno
 import io
 import os
 import select
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from enum import IntEnum
 from typing import Any
+
+
+class Status(IntEnum):
+    """Exit statuses of ``mlp-xp``: one line on stderr describes a bad input; those of signals are the shells'."""
+
+    OK = 0
+    WRONG_GRADIENT = 1  # or one that can't be resolved; nothing else ends so
+    BAD_INPUT = 2
+    FAULT = 70  # of this library's own
+    INTERRUPTED = 130
+    TERMINATED = 143
+
 
 _CLOSED = {errno.EPIPE, errno.EBADF, errno.EIO, *([errno.EINVAL] if os.name == "nt" else [])}
 """Errors of a pipe, a file or a terminal whose other end is gone: nobody reads any more, so nothing is lost."""
@@ -42,6 +58,32 @@ class _Sink(io.RawIOBase):
             except OSError as error:
                 self.failure = error
         return len(data) if written is None else int(written)
+
+
+@contextmanager
+def terminable() -> Iterator[Callable[[], bool]]:
+    """Let SIGTERM, which schedulers send before they kill, do what Ctrl-C does; yields what tells whether it came.
+
+    Whatever the first one has begun, such as writing the best model so far, further ones do not disturb.
+    """
+    came = False
+    usual = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def end(number: int, frame: Any) -> None:
+        nonlocal came
+        if not came:
+            came = True
+            raise KeyboardInterrupt
+
+    end.interrupts = True  # type: ignore[attr-defined]  # see ranks.interrupts_into
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield lambda: came
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
