@@ -21,7 +21,7 @@ from mlp_xp.parameters import FULL_BATCH, PRESETS, preset_for
 from mlp_xp.train import Dataset
 from mlp_xp.train import source as sources
 
-_LOOKED_AT = 2**24  # numbers of many rows that are in memory at a time
+_LOOKED_AT = 2**22  # numbers of many rows that are in memory at a time
 _LEAST = 1000  # rows, at least, from which what is filled in is learned
 
 

@@ -5,7 +5,7 @@ The numbers are scikit-learn's own. Next: ``_tables`` shows confusions and resid
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,13 +14,14 @@ from scipy import stats
 from sklearn import metrics as known
 
 from mlp_xp import metrics
-from mlp_xp._lib.namespace import namespace
+from mlp_xp._lib.namespace import namespace, spans_of
 from mlp_xp._lib.wording import count_of
 from mlp_xp.cli._model import Model
 from mlp_xp.cli._options import ROWS
 from mlp_xp.cli._output import decimals, figure, in_json
 from mlp_xp.criterion import Criterion, criterion_named
 
+_NUMBERS = 2**21  # of rows that are predicted together, which are copied on the way
 _RESAMPLES, _FEWEST, _MOST_DRAWN = 1000, 100, 2_000_000  # of the bootstrap: times, and rows in all
 _TO_DRAW_FROM = 5  # rows: of fewer, the same ones are drawn again and again
 _UNEVEN = 0.9  # a share of the most frequent class that makes accuracy say little
@@ -155,12 +156,18 @@ def judge(
             that. None takes ``y`` for them.
         seed: of the rows that the bootstrap draws.
     """
-    return judged(model, y, said_of(model, (X[low : low + ROWS] for low in range(0, len(X), ROWS))), training_y, seed)
+    return judged(model, y, said_of(model, parts_of(X)), training_y, seed)
+
+
+def parts_of(X: Any) -> Iterator[NDArray[Any]]:
+    """The rows of an array or a source (n, d_in), as many at a time as may be in memory."""
+    n, width = X.shape
+    return (X[part] for part in spans_of(n, max(1, min(ROWS, _NUMBERS // width))))
 
 
 def in_parts(predict: Callable[[NDArray[Any]], NDArray[Any]], X: NDArray[Any]) -> NDArray[Any]:
     """What a method of a model says of rows that its recipe has read, asked in parts."""
-    return np.concatenate([predict(X[low : low + ROWS]) for low in range(0, len(X), ROWS)])
+    return np.concatenate([predict(part) for part in parts_of(X)])
 
 
 def said_of(model: Model, parts: Iterable[NDArray[Any]]) -> Said:

@@ -22,13 +22,13 @@ from mlp_xp.cli._ending import own_records
 from mlp_xp.cli._fit import all_or_none, fit, refit
 from mlp_xp.cli._importance import importance
 from mlp_xp.cli._model import Model, kept_in, place_of
-from mlp_xp.cli._options import ROWS, USUAL, estimator_settings, reading_of
+from mlp_xp.cli._options import USUAL, estimator_settings, reading_of
 from mlp_xp.cli._output import Screen, claimed, decimals, network
 from mlp_xp.cli._prepare import Look, look, prepare, wanted_of, watches, with_preset
 from mlp_xp.cli._process import Status
 from mlp_xp.cli._report import report, report_folds
 from mlp_xp.cli._run import Run, as_toml, command_line, result_files
-from mlp_xp.cli._scores import Said, judged, said_of
+from mlp_xp.cli._scores import Said, judged, parts_of, said_of
 from mlp_xp.cli._survey import show_columns, show_cost
 from mlp_xp.data.recipe import Recipe
 from mlp_xp.estimators import MLPClassifier, MLPRegressor
@@ -302,7 +302,7 @@ def _judge_folds(run: Run) -> list[Said]:
     data, said, run.folds = run.data, [], []
     for number, each in enumerate(run.fits):
         X, y = data.tested_by(number)
-        said.append(said_of(each.model, (X[low : low + ROWS] for low in range(0, len(y), ROWS))))
+        said.append(said_of(each.model, parts_of(X)))
         split = data.splits[number]
         known = data.rows.y[np.concatenate([split.trained, split.validated])]
         run.folds.append(judged(each.model, y, said[-1], known, run.options["seed"]))

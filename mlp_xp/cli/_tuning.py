@@ -22,11 +22,12 @@ from mlp_xp._lib.wording import count_of
 from mlp_xp.backends import fastest, load
 from mlp_xp.cli._fit import fit
 from mlp_xp.cli._model import Model, place_of, stem_of
-from mlp_xp.cli._options import ROWS, estimator_settings, reading_of
+from mlp_xp.cli._options import estimator_settings, reading_of
 from mlp_xp.cli._output import Screen, Table, claimed, decimals, to_stderr, with_suffix
 from mlp_xp.cli._prepare import Data, in_folds, look, prepare, wanted_of, with_preset
 from mlp_xp.cli._process import Status
 from mlp_xp.cli._run import Files, Run, as_toml, command_line
+from mlp_xp.cli._scores import in_parts
 from mlp_xp.cli._training import check_together, estimator_of
 from mlp_xp.parameters import FULL_BATCH
 from mlp_xp.ranks import ALONE
@@ -224,11 +225,10 @@ def _scores(model: Model, data: Data, fold: int) -> dict[str, float]:
     from sklearn import metrics
 
     X, y = data.tested_by(fold)
-    parts = [X[low : low + ROWS] for low in range(0, len(y), ROWS)]
     if not model.is_classifier:
-        predicted = np.concatenate([model.predict(each) for each in parts])
+        predicted = in_parts(model.predict, X)
         return {"R^2": metrics.r2_score(y, predicted), "RMSE": metrics.root_mean_squared_error(y, predicted)}
-    proba = np.concatenate([model.predict_proba(each) for each in parts]).astype(np.float64)
+    proba = in_parts(model.predict_proba, X).astype(np.float64)
     proba /= proba.sum(axis=1, keepdims=True)  # 1 but for the rounding of float32
     right = y == model.classes[proba.argmax(axis=1)]
     known = np.isin(y, model.classes)  # a rare class may be in one fold alone: no network of others can know it

@@ -28,7 +28,7 @@ __all__ = [
 ROWS = 2**16
 """Rows to look at or to encode at a time, fewer where there are many columns."""
 
-_CELLS = 2**22  # to look at or to encode at a time
+_CELLS = 2**20  # to look at or to encode at a time
 _VALUES = 2_000_000  # different values to keep, of all columns together
 
 

@@ -13,7 +13,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
 from mlp_xp._lib.arguments import did_you_mean
@@ -26,7 +26,10 @@ from mlp_xp.data.values import open_mark
 _MOST_COLUMNS = 100_000
 _HEAD = 2**20  # characters that are looked at
 _LONGEST_LINE = 2**26
-_BLOCK = 2**24  # bytes that Arrow parses at a time; a row must fit
+_BLOCK, _SMALL_BLOCK = (
+    2**24,
+    2**22,
+)  # bytes that Arrow parses at a time; a row must fit, and texts take ten times as much
 _FIELDS = 2**20  # that csv parses at a time
 _NAMED = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'", " ": "blanks"}
 
@@ -166,7 +169,7 @@ class _Break(NamedTuple):
 def _first_break(found: Found, encoding: str) -> _Break | None:
     decoder, lines, beyond = codecs.getincrementaldecoder(encoding)(), 1, False
     with found.open() as file:
-        for block in (*_blocks(file), b""):
+        for block in chain(_blocks(file), [b""]):
             try:
                 text = decoder.decode(block, final=not block)
             except UnicodeError as error:
@@ -240,7 +243,10 @@ def _frames_by_arrow(file: _File, rows: int) -> Iterator[Any]:
 
     names = list(map(str, range(file.layout.width)))
     chosen = [names[position] for position in file.layout.chosen]
-    reading = arrow.ReadOptions(block_size=_BLOCK, skip_rows=file.layout.skip, column_names=names, use_threads=False,
+    with _lines(file.found, file.encoding) as text:
+        longest = max((len(line) for line in islice(text, dialect.ROWS_LOOKED_AT)), default=0)
+    block = _BLOCK if 8 * longest > _SMALL_BLOCK else _SMALL_BLOCK
+    reading = arrow.ReadOptions(block_size=block, skip_rows=file.layout.skip, column_names=names, use_threads=False,
                                 encoding="utf-8" if file.separator == " " else file.encoding)  # fmt: skip
     ragged = lambda row: "skip" if dialect.is_empty(row.text) else "error"  # noqa: E731
     parsing = arrow.ParseOptions(delimiter=file.separator, newlines_in_values=True, invalid_row_handler=ragged)

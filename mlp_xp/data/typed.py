@@ -14,6 +14,7 @@ from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -36,6 +37,8 @@ def _frames(columns: Sequence[str], rows: Iterable[Sequence[Any]], step: int) ->
     while part := list(islice(left, step)):
         yield pd.DataFrame(part, columns=list(columns), dtype=object).infer_objects()
 
+
+_NOTHING = "__HIVE_DEFAULT_PARTITION__"  # as the name of a folder says that a value is missing
 
 # --- Parquet and Arrow -------------------------------------------------------------------------------------------
 
@@ -76,21 +79,36 @@ def parquet_folder(folder: Path, paths: Sequence[Path]) -> Source:
         except (pa.ArrowException, OSError):
             raise ValueError(f"{path} must be a whole Parquet file, got a damaged one or another kind") from None
     assert schema is not None  # there is a path
-    files, how = list(map(str, paths)), {"partitioning": "hive", "partition_base_dir": str(folder)}
-    of_folders = [
-        each for each in dataset.dataset(files, format="parquet", **how).schema if each.name not in schema.names
-    ]
-    schema = pa.schema([*of_folders, *schema], schema.metadata)  # the last column stays the last
-    held = dataset.dataset(files, schema, "parquet", **how)
+    of_folders = dataset.dataset(
+        list(map(str, paths)), format="parquet", partitioning="hive", partition_base_dir=str(folder)
+    ).schema  # with what the names of folders say
+    named = [each for each in of_folders if each.name not in schema.names]
+    schema = pa.schema([*named, *schema], schema.metadata)  # the last column stays the last
 
     def batches(rows: int) -> Iterator[Any]:
-        # in this thread, when they are asked for: what is read ahead takes memory
-        yield from held.to_batches(
-            batch_size=rows, batch_readahead=0, fragment_readahead=0, use_threads=False,
-            fragment_scan_options=dataset.ParquetFragmentScanOptions(pre_buffer=False),
-        )  # fmt: skip
+        # a data set of Arrow's would keep the heads of all files, 2 MB each where there are 784 columns
+        for path in paths:
+            parts = (part.partition("=") for part in path.relative_to(folder).parts[:-1])
+            beside = {name: unquote(value) for name, _, value in parts}
+            with parquet.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=rows):
+                    yield _as_in(schema, batch, beside)
 
     return _of_arrow(Found(folder, str(folder), folder.resolve().name, "parquet"), schema, batches)
+
+
+def _as_in(schema: Any, batch: Any, beside: Mapping[str, str]) -> Any:
+    """A batch with the columns of ``schema``: its own, those that the names of its folders say, or missing values."""
+    import pyarrow as pa
+
+    def column(field: Any) -> Any:
+        if field.name in batch.schema.names:
+            return batch.column(field.name).cast(field.type)
+        value = beside.get(field.name, _NOTHING)
+        known = None if value == _NOTHING else pa.scalar(value).cast(field.type)
+        return pa.nulls(len(batch), field.type) if known is None else pa.repeat(known, len(batch))
+
+    return pa.RecordBatch.from_arrays(list(map(column, schema)), schema=schema)
 
 
 def arrow(found: Found) -> Source:
