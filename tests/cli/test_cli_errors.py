@@ -43,6 +43,7 @@ BAD = [
         "train diabetes --label-smoothing 0.1",
         "--label-smoothing belongs to a classification, and this is a regression: --task decides",
     ),
+    ("train diabetes --preset medium --scoring roc_auc", "scoring must be a scorer for MLPRegressor, got 'roc_auc': "),
     ("train iris --loss squared_error", "--loss belongs to a regression, and this is a classification: --task decides"),
     ("tune iris --loss squared_error", "--loss belongs to a regression, and this is a classification: --task decides"),
     ("train iris --hidden 12,x", "--hidden must be positive whole numbers, .*, got '12,x'"),
