@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np  # for arrays on the host
 
@@ -30,12 +30,28 @@ from mlp_xp._lib.namespace import (
     parameter_name,
     to_host,
 )
+from mlp_xp._lib.parts import check_type, parts_of
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.train import Dataset, Epoch, Record
 from mlp_xp.train.dataset import by_rows, is_array
 from mlp_xp.train.source import all_of, is_source
 
 _KIND = "checkpoint"
+
+
+class _Header(TypedDict):
+    """What a checkpoint holds beside its arrays; older files say neither whose state it is nor how many rows were seen.
+
+    config: as it was given to ``save``.
+    dtypes: name of an array -> its dtype.
+    history: the records by field.
+    """
+
+    config: dict[str, Any]
+    dtypes: dict[str, str]
+    history: dict[str, list[Any]]
+    optimizer: NotRequired[str]
+    rows: NotRequired[int]
 
 
 def save(path: str | Path, epoch: Epoch, config: Mapping[str, Any]) -> None:
@@ -137,7 +153,12 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any], *, usual: Ma
         raise ValueError("like must hold the parameters of a new run, got none")
     xp, device = namespace(*like, names=names), device_of(like[0])
     arrays, header = files.read(path, _KIND)
-    dtypes, history = header["dtypes"], header["history"]
+    with parts_of(path, _KIND):
+        check_type("header", header, _Header)
+        for field in Record._fields[:-1]:  # of members only an ensemble has records
+            check_type(f"history.{field}", header["history"][field], list[Any])
+        history = _records(header["history"])
+    dtypes = header["dtypes"]
     another = f"{path} is a checkpoint of another configuration: "
     wanted = _entries(config)
     older = {name: value for name, value in _entries(usual or {}).items() if name in wanted}
@@ -150,12 +171,15 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any], *, usual: Ma
     expected |= {name: found.get(name, "there") for name in states}
     _check_equal(f"{path}: ", expected, found, missing="none")
 
-    placed = {name: xp.asarray(array, dtype=getattr(xp, dtypes[name]), device=device) for name, array in arrays.items()}
+    with parts_of(path, _KIND):
+        placed = {
+            name: xp.asarray(array, dtype=getattr(xp, dtypes[name]), device=device) for name, array in arrays.items()
+        }
     params = tuple(placed[name] for name in names)
     best = tuple(placed[f"best.{name}"] for name in names) if "best.W1" in placed else params
-    records, state = _records(history), tuple(placed[name] for name in states)
+    state = tuple(placed[name] for name in states)
     # older files say neither
-    return Epoch(records, params, best, state, header.get("optimizer", ""), header.get("rows", 0))
+    return Epoch(history, params, best, state, header.get("optimizer", ""), header.get("rows", 0))
 
 
 def _columns(records: Sequence[Record]) -> dict[str, list[Any]]:
@@ -172,7 +196,9 @@ def _records(columns: Mapping[str, list[Any]]) -> tuple[Record, ...]:
     """The records of ``_columns``."""
     rows: list[dict[str, Any]]
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    return tuple([Record(**row)._replace(members=_records(row.get("members", {}))) for row in rows])
+    records = tuple([Record(**row)._replace(members=_records(row.get("members", {}))) for row in rows])
+    check_type("history", records, tuple[Record, ...])
+    return records
 
 
 def _check_equal(what: str, expected: Mapping[str, str], found: Mapping[str, str], missing: str) -> None:

@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import damaged_parts
 import numpy as np
 import pytest
 import textbook
@@ -266,6 +267,16 @@ def test_a_file_with_any_byte_changed_is_refused(small, path):
             changed[position] ^= change
             path.write_bytes(changed)
             refusal(path, small, {"seed": 1})
+
+
+@pytest.mark.only("numpy")
+def test_a_part_that_is_missing_or_of_another_type_is_one_sentence(path):
+    X, y, params = np.eye(4, 3), np.arange(4) % 3, mx.init_params((3, 2, 3), xp=np, seed=0)
+    for epoch in train(X, y, params, epochs=2, validation=(X, y)):
+        checkpoint.save(path, epoch, {"seed": 1, "data": {"rows": 4}})
+    config = {"seed": 1, "data": {"rows": 4}}
+    assert damaged_parts.refused(path, lambda: checkpoint.load(path, params, config), 2, "checkpoint") > 200
+    assert len(checkpoint.load(path, params, config).history) == 2
 
 
 @pytest.mark.only("numpy")

@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, Required, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlp_xp._lib.namespace import is_numpy, to_host
+from mlp_xp._lib.parts import check_type, parts_of
 from mlp_xp._lib.wording import count_of, listed
 from mlp_xp.backends import NARROW_DTYPES, Placement, load
 from mlp_xp.cli._options import ROWS
@@ -20,6 +21,57 @@ from mlp_xp.data.files import title_of
 from mlp_xp.data.recipe import Encoded, Recipe, plain_recipe, scales_in
 from mlp_xp.data.source import BY_LOOKING, Reading, no_rows
 from mlp_xp.data.values import category_key, is_missing
+
+
+class _Split(TypedDict):
+    share: float
+    seed: int
+    digest: str
+
+
+class _Refitted(TypedDict):
+    rows: int
+    epochs: int
+
+
+class _Data(TypedDict, total=False):
+    """What was learned from; all of it, but in models of older versions."""
+
+    name: Required[str]
+    rows: Required[int]
+    trained: Required[int]
+    validated: Required[int]
+    tested: Required[int]
+    left_out: dict[str, str]
+    split: _Split
+    folds: int
+    refitted: _Refitted | None
+
+
+class _Baseline(TypedDict):
+    predicts: str | float | bool | None
+    name: str
+    value: float | None
+    error: NotRequired[float | None]
+
+
+class _Test(TypedDict):
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    rows: int
+    baseline: NotRequired[_Baseline]
+
+
+class _Notes(TypedDict, total=False):
+    """What ``train`` writes in a model of what belongs to it, as far as a command reads it."""
+
+    recipe: dict[str, Any] | None
+    data: _Data
+    command: str
+    versions: dict[str, str]
+    test: _Test
 
 
 class Model(NamedTuple):
@@ -225,9 +277,16 @@ def open_model(path: str, backend: str = "numpy", device: str | None = None) -> 
     place = load(backend, str(estimator.coefs_[0].dtype), device)
     if not is_numpy(place.xp):
         estimator = estimators.load(path, place.xp, place.device)
+    with parts_of(path, "model"):
+        check_type("notes", header["notes"], _Notes)
     if notes := header["notes"].get("recipe"):
-        recipe = Recipe.from_notes(notes)
-        if scales := scales_in(notes):
+        with parts_of(path, "model"):
+            if notes["width"] != estimator.n_features_in_:
+                raise ValueError(f"{notes['width']} inputs of the recipe, {estimator.n_features_in_} of the network")
+            recipe, scales = Recipe.from_notes(notes), scales_in(notes)
+            if (recipe.task == "classification") != hasattr(estimator, "classes_"):
+                raise ValueError(f"a {recipe.task} of {type(estimator).__name__}")
+        if scales:
             estimator.scaling_ = Scaling(*map(place.put, scales))
     else:
         task = "classification" if hasattr(estimator, "classes_") else "regression"

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp_xp._lib.arguments import one_of
+from mlp_xp._lib.parts import check_type
 from mlp_xp._lib.wording import count_of, listed
 from mlp_xp.data.cells import cells_of
 from mlp_xp.data.columns import Decision, Wanted, decide, listed_names
-from mlp_xp.data.encoding import Column, Manner, Place, check_named, encode_into, numbers_of
+from mlp_xp.data.encoding import CYCLES, Column, Manner, Place, check_named, encode_into, numbers_of
 from mlp_xp.data.piecewise import edges_of, filled_bins, names_of
 from mlp_xp.data.source import Chunk, Reading, Source, no_rows
 from mlp_xp.data.tally import Tally, look
@@ -229,7 +231,11 @@ class Recipe(NamedTuple):
 
     @classmethod
     def from_notes(cls, notes: Mapping[str, Any]) -> Self:
-        """The recipe of which ``as_notes`` made these notes; what they say besides is of ``scales_in``."""
+        """The recipe of which ``as_notes`` made these notes; what they say besides is of ``scales_in``.
+
+        Raises:
+            KeyError, TypeError, ValueError: a part is missing or of another type.
+        """
         known = {key: _as_tuples(each) for key, each in notes.items()}
         if known.get("missing") == "fill" and "fill" not in known:
             known["fill"] = known.get("mean") or (0.0,) * known["width"]
@@ -237,7 +243,26 @@ class Recipe(NamedTuple):
             known["columns"] = tuple(Column(*column) for column in known["columns"])
         if "reading" in known:
             known["reading"] = Reading(**{key: _as_tuples(each) for key, each in known["reading"].items()})
-        return cls(**{key: each for key, each in known.items() if key in cls._fields})
+        recipe = cls(**{key: each for key, each in known.items() if key in cls._fields})
+        check_type("recipe", recipe, cls)
+        check_type("columns", recipe.columns, tuple[Column, ...] | None)
+        recipe._check_fits()
+        return recipe
+
+    def _check_fits(self) -> None:
+        """Raise for words that stand for nothing, and for parts of other lengths than the columns that they are of."""
+        words = {"task": ("classification", "regression"), "missing": ("auto", "refuse", "drop", "fill"),
+                 "unknown": ("level", "refuse"), "numbers": ("plain", "piecewise")}  # fmt: skip
+        for name, allowed in words.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be {one_of(allowed, getattr(self, name))}")
+        raw = self.raw_width if self.columns is not None or not self.bins else len(self.bins)
+        made = sum(max(len(edges) - 1, 1) for edges in self.bins) if self.bins else raw
+        if made != self.width or {len(self.bins), len(self.fill)} - {0, raw}:
+            raise ValueError(f"columns that become {made} numbers, of which {self.width} are wanted")
+        for column in self.columns or ():
+            if column.kind not in ("", "truth", "date") or {*column.parts} - {*CYCLES}:
+                raise ValueError(f"column {column.name!r} can't be a {column.kind!r} of {column.parts}")
 
 
 def _as_tuples(value: Any) -> Any:

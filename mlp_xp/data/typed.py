@@ -127,7 +127,7 @@ def arrow(found: Found) -> Source:
 
     try:
         first = next(batches(ROWS), None)
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, ValueError):
         raise ValueError(f"{found.where} must be a whole Arrow file, got a damaged one or another kind") from None
     if first is None:
         raise ValueError(f"{found.where} must have at least one row, got none")
@@ -137,7 +137,7 @@ def arrow(found: Found) -> Source:
 def _of_arrow(found: Found, schema: Any, batches: Callable[[int], Iterator[Any]]) -> Source:
     import pyarrow as pa
 
-    index = [each for each in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(each, str)]
+    index = _index(schema)
     unnamed = [name for name in index if name.startswith("__index_level_")]
     new = ["index"] if len(unnamed) == 1 else [f"index_{level}" for level in range(len(unnamed))]
     renamed = dict(zip(unnamed, new, strict=True)) if not {*new} & {*schema.names} else {}
@@ -159,12 +159,20 @@ def _of_arrow(found: Found, schema: Any, batches: Callable[[int], Iterator[Any]]
                         ignore_metadata=True, integer_object_nulls=True, date_as_object=False
                     )
                     yield frame[order].set_axis(names, axis=1)
-        except (pa.ArrowException, OSError):
+        except (pa.ArrowException, OSError, LookupError, ValueError, TypeError, ArithmeticError):  # its bytes lie
             raise ValueError(f"{found.where} must be a whole file, got a damaged one") from None
 
     said = [repr(renamed.get(name, name)) for name in index]
     notes = [f"the index of the data frame in the file is read as column {' and '.join(said)}"] if said else []
     return _table(found, names, frames, *notes, *_lists_note(nested.lists))
+
+
+def _index(schema: Any) -> list[str]:
+    """The columns that are the index of the data frame of which the file was made; none where its JSON is damaged."""
+    try:
+        return [each for each in schema.pandas_metadata["index_columns"] if each in schema.names]
+    except (LookupError, TypeError, ValueError):
+        return []
 
 
 class _Nested(NamedTuple):

@@ -25,7 +25,7 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state
 
 from mlp_xp import checkpoint
-from mlp_xp._lib.arguments import check_callables, check_flag, described
+from mlp_xp._lib.arguments import check_callables, check_flag, described, first_line
 from mlp_xp._lib.namespace import Placement, in_dtype, namespace, placement_of, spans, wide_dtype
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp._lib.wording import warn
@@ -369,7 +369,14 @@ class BaseMLP(Network):
             judged.__dict__.pop("feature_names_in_", None)  # the rows have lost their names
             if judged.scaling_:  # and are standardised already; the scorer has y in its own units
                 judged.scaling_ = judged.scaling_._replace(X_mean=None, X_scale=None)
-            score = get_scorer(self.scoring)(answering_on_host(judged), held_out.X, host(self._decoded(held_out.y)))
+            y = host(self._decoded(held_out.y))
+            try:
+                score = get_scorer(self.scoring)(answering_on_host(judged), held_out.X, y)
+            except (AttributeError, ValueError) as error:
+                if callable(self.scoring):
+                    raise  # the caller's own says it best
+                kind, said = type(self).__name__, first_line(error).rstrip(".")
+                raise ValueError(f"scoring must be a scorer for {kind}, got {self.scoring!r}: {said}") from None
             try:
                 return float(score)
             except (TypeError, ValueError):

@@ -4,18 +4,20 @@ Arrays and header are those of ``_lib.files``: safetensors, a versioned header, 
 loaded estimator is equal to rounding on every backend, and to the last bit on the one that saved it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import isabstract
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
 from mlp_xp._lib import files
-from mlp_xp._lib.arguments import check_library
+from mlp_xp._lib.arguments import check_library, described
+from mlp_xp._lib.files import HostArray
 from mlp_xp._lib.namespace import parameter_name, to_host
-from mlp_xp._lib.typing import Params
+from mlp_xp._lib.parts import check_type, parts_of
+from mlp_xp._lib.typing import Array, Params
 from mlp_xp.backends.usable import device_named
 from mlp_xp.estimators import targets
 from mlp_xp.estimators.scaling import Scaling
@@ -24,12 +26,47 @@ from mlp_xp.train import Record
 
 _KIND = "model"
 
-# Attributes that are numbers, strings, or lists of them.
-_PLAIN = (
-    "n_iter_", "t_", "loss_", "loss_curve_", "validation_losses_", "validation_scores_", "best_validation_score_",
-    "best_loss_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_", "_kind",
-    "_learned_by", "_sparse_labels", "_state_of", "_idle", "_falls",
-)  # fmt: skip
+_PLAIN: dict[str, Any] = {
+    "n_iter_": int, "t_": int, "loss_": float, "loss_curve_": list[float], "validation_losses_": list[float],
+    "validation_scores_": list[float] | None, "best_validation_score_": float | None, "best_loss_": float | None,
+    "n_layers_": int, "n_outputs_": int, "n_features_in_": int,
+    "out_activation_": Literal["softmax", "logistic", "identity", "exp"],
+    "_kind": Literal["binary", "multiclass", "multilabel-indicator", "soft"],
+    "_learned_by": list[Any], "_sparse_labels": bool, "_state_of": str, "_idle": int, "_falls": int,
+}  # fmt: skip
+"""Attributes that are numbers, strings, or lists of them -> their types."""
+
+
+_ARRAYS = ("", "best.", "state.", "scaling.")
+"""Beginnings of the names of the arrays: parameters, the best of them, the optimizer's state, the scaling."""
+
+
+class _Classes(TypedDict):
+    dtype: str
+    values: list[Any]
+
+
+class Header(TypedDict):
+    """What a model's file holds beside its arrays.
+
+    estimator: the name of its class.
+    settings: its parameters.
+    tuples: the names of those that are tuples.
+    attributes: those of ``_PLAIN``.
+    history: the records of the epochs as lists.
+    feature_names: those of the columns of X; empty where they have none.
+    notes: what else belongs to the model.
+    classes: the labels of a classifier, and their dtype.
+    """
+
+    estimator: str
+    settings: dict[str, Any]
+    tuples: NotRequired[list[str]]
+    attributes: dict[str, Any]
+    history: list[list[Any]]
+    feature_names: list[str]
+    notes: dict[str, Any]
+    classes: NotRequired[_Classes]
 
 
 _CLASSES: dict[str, type] = {}
@@ -92,9 +129,11 @@ def save(estimator: Any, path: str | Path, notes: Mapping[str, Any] | None = Non
         classes = np.asarray(to_host(estimator.classes_))
         dtype = classes.dtype.str if classes.dtype.kind in "biuf" else "str"
         header["classes"] = {"dtype": dtype, "values": classes.tolist()}
-    arrays = {"": estimator._params(), "best.": getattr(estimator, "_best", ()), "state.": estimator._state or ()}
-    arrays["scaling."] = tuple(each for each in estimator.scaling_ or () if each is not None)
-    named = {_name(prefix, i): array for prefix, each in arrays.items() for i, array in enumerate(each)}
+    scaling = tuple(each for each in estimator.scaling_ or () if each is not None)
+    arrays = (estimator._params(), getattr(estimator, "_best", ()), estimator._state or (), scaling)
+    named = {
+        _name(prefix, i): array for prefix, each in zip(_ARRAYS, arrays, strict=True) for i, array in enumerate(each)
+    }
     files.write(path, _KIND, named, header)
 
 
@@ -129,35 +168,76 @@ def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | No
     device = device_named(library, device)
     arrays, header = files.read(path, _KIND)
 
-    def placed(prefix: str) -> Params:
+    def placed(prefix: str, put: Callable[[Any], Array]) -> Params:
         names = takewhile(arrays.__contains__, (_name(prefix, position) for position in count()))
-        return tuple(library.asarray(arrays[name], device=device) for name in names)
+        return tuple([put(arrays[name]) for name in names])
 
-    try:
-        kind = _class_named(path, header["estimator"], expected)
-        settings = {name: _restored(value) for name, value in header["settings"].items()}
-        settings |= {name: tuple(settings[name]) for name in header.get("tuples", ())}
-        estimator: Any = kind(**settings)
-        vars(estimator).update(header["attributes"])
-        names, classes = header["feature_names"], header.get("classes")
-        estimator._history = tuple(map(_record, header["history"]))
-    except (KeyError, TypeError, AttributeError):
-        raise ValueError(f"{path} must be a model of this version of mlp_xp, got one that lacks a part") from None
-    estimator._learned(placed(""))
-    estimator._state = placed("state.") or None
-    estimator.scaling_ = Scaling(*scaling) if (scaling := placed("scaling.")) else None
-    if best := placed("best."):
+    def learned(put: Callable[[Any], Array]) -> None:
+        estimator._learned(placed("", put))
+        estimator.scaling_ = Scaling(*scaling) if (scaling := placed("scaling.", put)) else None
+
+    with parts_of(path, _KIND):
+        check_type("header", header, Header)
+        estimator = _restored_from(header, _class_named(path, header["estimator"], expected))
+        known = {_name(prefix, n) for prefix in _ARRAYS for n in range(len(placed(prefix, np.asarray)))}
+        if unused := arrays.keys() - known:
+            raise ValueError(f"an array {min(unused)!r} that follows no other")
+        learned(np.asarray)
+        _check_predicts(estimator)
+        if header["feature_names"]:
+            estimator.feature_names_in_ = np.asarray(header["feature_names"], dtype=object)
+
+    def put(array: HostArray) -> Array:
+        made: Array = library.asarray(array, device=device)
+        return made
+
+    learned(put)
+    estimator._state = placed("state.", put) or None
+    if best := placed("best.", put):
         estimator._best = best
-    if names:
-        estimator.feature_names_in_ = np.asarray(names, dtype=object)
-    if classes is not None:
-        dtype = None if classes["dtype"] == "str" else np.dtype(classes["dtype"])
-        estimator.classes_ = targets.placed(np.asarray(classes["values"], dtype=dtype), library, device)
+    if hasattr(estimator, "classes_"):
+        estimator.classes_ = targets.placed(estimator.classes_, library, device)
     return estimator
+
+
+def _restored_from(header: Mapping[str, Any], kind: type) -> Any:
+    """The estimator of which a header tells, without its arrays."""
+    settings = {name: _restored(value) for name, value in header["settings"].items()}
+    settings |= {name: tuple(settings[name]) for name in header.get("tuples", ())}
+    estimator: Any = kind(**settings)
+    estimator._validate_params()
+    for name, wanted in _PLAIN.items():
+        if name in header["attributes"]:
+            check_type(name, header["attributes"][name], wanted)
+            setattr(estimator, name, header["attributes"][name])
+    estimator._history = tuple(map(_record, header["history"]))
+    check_type("history", estimator._history, tuple[Record, ...])
+    if classes := header.get("classes"):
+        labels = np.asarray(classes["values"], dtype=None if classes["dtype"] == "str" else np.dtype(classes["dtype"]))
+        if labels.ndim != 1 or labels.dtype.kind not in "biufU":
+            raise TypeError(f"the classes can't be {labels.dtype} of shape {labels.shape}")
+        estimator.classes_ = labels
+    return estimator
+
+
+def _check_predicts(estimator: Any) -> None:
+    """Raise for a network that can't predict a row, or not one number for each class: its parts do not fit."""
+    params, widths = estimator._params(), estimator.n_features_in_
+    row = np.zeros((1, widths), dtype=params[0].dtype) if params[0].shape[-2] == widths else None
+    if row is None or len(params) != 2 * (estimator.n_layers_ - 1) or params[-1].shape[-1] != estimator.n_outputs_:
+        raise ValueError(f"parameters of other shapes than a network of {estimator.n_layers_} layers has")
+    with np.errstate(all="ignore"):
+        estimator.predict(row)
+        if hasattr(estimator, "predict_proba"):
+            told = estimator.predict_proba(row).shape[-1]
+            if told != len(estimator.classes_):
+                raise ValueError(f"{len(estimator.classes_)} classes for {told} probabilities")
 
 
 def _record(numbers: Sequence[Any]) -> Record:
     """The record of a list, with those of the members of an ensemble."""
+    if len(numbers) not in (8, 9):
+        raise TypeError(f"a record can't be {described(numbers)}")
     return Record._make([*numbers[:8], tuple(map(_record, numbers[8] if len(numbers) > 8 else ()))])
 
 
@@ -180,7 +260,10 @@ def read_notes(path: str | Path) -> dict[str, Any]:
         ``notes`` as they were given to ``save``, and what was written of the estimator: its class, parameters
         (``settings``), attributes and history.
     """
-    return files.read(path, _KIND)[1]
+    _, header = files.read(path, _KIND)
+    with parts_of(path, _KIND):
+        check_type("header", header, Header)
+    return header
 
 
 def plain(name: str, value: Any) -> Any:

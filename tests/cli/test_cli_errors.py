@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import damaged_parts
 import numpy as np
 import pytest
 import runs
@@ -42,6 +43,7 @@ BAD = [
         "train diabetes --label-smoothing 0.1",
         "--label-smoothing belongs to a classification, and this is a regression: --task decides",
     ),
+    ("train diabetes --preset medium --scoring roc_auc", "scoring must be a scorer for MLPRegressor, got 'roc_auc': "),
     ("train iris --loss squared_error", "--loss belongs to a regression, and this is a classification: --task decides"),
     ("tune iris --loss squared_error", "--loss belongs to a regression, and this is a classification: --task decides"),
     ("train iris --hidden 12,x", "--hidden must be positive whole numbers, .*, got '12,x'"),
@@ -213,3 +215,21 @@ def test_a_solver_of_all_rows_that_has_not_converged_names_the_option_that_goes_
         printed = capsys.readouterr().out
         said = rf"note: lbfgs failed to converge after \d iterations. Increase {limit}, or scale the data\n"
         assert re.search(said, printed), printed
+
+
+def test_a_model_with_a_part_missing_or_of_another_type_is_one_line(
+    model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "houses.safetensors"
+    path.write_bytes((model / "houses.safetensors").read_bytes())
+    runs.write_table(folder)
+    refused = 0
+    for command in (["inspect"], ["predict", "houses.csv", "-o", "out.csv", "--force"]):
+        for _ in damaged_parts.written(path, "model", one_in=40, seed=len(command)):
+            status = cli.main([command[0], path.name, *command[1:]])
+            printed = capsys.readouterr().err
+            assert status in (0, 2), printed
+            if status == 2:
+                assert re.fullmatch(r"error: houses\.(safetensors|csv)[ :].*\n", printed)
+                refused += 1
+    assert refused > 30

@@ -8,6 +8,7 @@ import gzip
 import http.server
 import io
 import json
+import re
 import sqlite3
 import sys
 import tempfile
@@ -513,3 +514,25 @@ def test_a_file_that_is_not_there_may_be_meant_by_the_nearest_name(tmp_path: Pat
     (tmp_path / "prices.csv").write_text("a,b\n1,2\n")
     assert refused(tmp_path / name).endswith(f"No such file or directory; did you mean '{meant}'?")
     assert refused(tmp_path / "none" / name).endswith("No such file or directory")
+
+
+@pytest.mark.parametrize("suffix", [".arrow", ".parquet"])
+def test_damage_anywhere_is_one_sentence_about_the_file(tmp_path: Path, suffix: str) -> None:
+    frame, path = pandas.DataFrame({"a": [1.0, 2.0, 3.0], "b": ["x", "y", "x"]}), tmp_path / f"data{suffix}"
+    frame.to_feather(path) if suffix == ".arrow" else frame.to_parquet(path)
+    whole, random, refusals = path.read_bytes(), np.random.default_rng(0), 0
+    for trial in range(150):
+        damaged = bytearray(whole)
+        if trial % 3:
+            damaged[random.integers(len(whole))] ^= 1 << int(random.integers(8))
+        else:
+            damaged = damaged[: random.integers(len(whole))]
+        path.write_bytes(damaged)
+        said = None
+        try:
+            data.open_data(str(path)).read()
+        except ValueError as error:
+            said = str(error)
+        assert said is None or re.fullmatch(f"{re.escape(str(path))}.*", said), said
+        refusals += said is not None
+    assert refusals > 60

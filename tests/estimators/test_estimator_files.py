@@ -7,8 +7,10 @@ import re
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
+import damaged_parts
 import numpy as np
 import pytest
 from estimator_problems import iris, several_labels, two_classes, two_numbers
@@ -182,3 +184,13 @@ def test_files_and_pickles_of_version_0_1_0_are_read():
     np.testing.assert_allclose(regressor.predict(X[:2, :3]), [1.48824584, 1.40399767], rtol=1e-6)
     assert type(regressor) is MLPRegressor
     assert regressor.get_params() == MLPRegressor("squared_error", 2, "tanh", max_iter=2, random_state=0).get_params()
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("make", [MLPClassifier, partial(MLPRegressor, ensemble=2, loss="gaussian", standardise=True)])
+def test_a_part_that_is_missing_or_of_another_type_is_one_sentence(tmp_path, make):
+    X, y = iris()
+    path = tmp_path / "model.safetensors"
+    make(hidden_layer_sizes=(2,), max_iter=1).fit(X, y.astype(float) if make is not MLPClassifier else y).save(path)
+    assert damaged_parts.refused(path, lambda: load(path).predict(X), 8, "model") > 30
+    assert load(path).predict(X).shape == y.shape
