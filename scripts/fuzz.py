@@ -92,32 +92,45 @@ ESTIMATOR = {"batch_size": lambda value: value != "auto" and no_whole(1)(value),
 )
 
 
+def with_option(function: Any, name: str, *given: Any, **rest: Any) -> Callable[[Any], object]:
+    """The call as a function of its keyword argument ``name``."""
+    return lambda value: function(*given, **{**rest, name: value})
+
+
+def with_array(function: Any, position: int) -> Callable[[Any], object]:
+    """The call as a function of the array at this position: of X, y and the parameters."""
+    given: list[Any] = [X, y, *PARAMS]
+    return lambda value: function(*given[:position], value, *given[position + 1 :])
+
+
+def one_epoch(**options: Any) -> object:
+    """The first epoch of the loop."""
+    return next(train(X, y, PARAMS, epochs=1, optimizer=optim.sgd(), **options))
+
+
+def fitted(kind: Any, **options: Any) -> object:
+    """An estimator with these options, after an iteration."""
+    return kind(max_iter=1, **options).fit(X, y)
+
+
 def cases() -> Iterator[Spoiled]:
     """The table: every function with each of its arguments."""
     # targets may also be (6, 3), and parameters may have a leading axis
     arrays = {"X": no_array(6, 4)} | dict.fromkeys(("y", "W1", "b1", "W2", "b2"), no_array())
     for function in (mx.objective, mx.loss_and_grads, mx.train_step, mx.per_example_grad_norms):
         for position, (name, rule) in enumerate(arrays.items()):
-
-            def placed(value: Any, function: Any = function, position: int = position) -> object:
-                given = [X, y, *PARAMS]
-                given[position] = value
-                return function(*given)
-
-            yield Spoiled(placed, name, rule, rf"\b({name}|labels|params|arrays)\b")
+            yield Spoiled(with_array(function, position), name, rule, rf"\b({name}|labels|params|arrays)\b")
         for name, rule in OPTIONS.items():
-            yield Spoiled(lambda v, f=function, n=name: f(X, y, *PARAMS, **{"seed": 1, n: v}), name, rule, name)
+            yield Spoiled(with_option(function, name, X, y, *PARAMS, seed=1), name, rule, name)
     for name, rule in LOOP.items():
-        yield Spoiled(
-            lambda v, n=name: next(train(X, y, PARAMS, **{"epochs": 1, "optimizer": optim.sgd(), n: v})),
-            name, rule if name not in ("lr", "alpha") else lambda value: False, name,
-        )  # fmt: skip
+        several = name in ("lr", "alpha")  # they may be lists
+        yield Spoiled(with_option(one_epoch, name), name, (lambda value: False) if several else rule, name)
     for maker, rules in MAKERS.items():
         for name, rule in rules.items():
-            yield Spoiled(lambda v, m=maker, n=name: m(**{n: v}), f"{maker.__name__} {name}", rule, name)
+            yield Spoiled(with_option(maker, name), name, rule, name)
     for kind in (MLPClassifier, MLPRegressor):
         for name, rule in ESTIMATOR.items():
-            yield Spoiled(lambda v, k=kind, n=name: k(max_iter=1, **{n: v}).fit(X, y), name, rule, name)
+            yield Spoiled(with_option(fitted, name, kind), name, rule, name)
 
 
 REAL = st.floats() | st.sampled_from([1e308, -0.0, 2**31, 10**400, -1, 1.5, np.float32(2), np.float64("nan")])
@@ -171,7 +184,8 @@ def described(value: Any) -> str:
 
 def survey(minutes: float, start: int) -> tuple[Counter[str], dict[str, str]]:
     """How many answers there were of each kind, and of each bad kind at each place an example."""
-    table, counts, bad, end = list(cases()), Counter[str](), {}, time.monotonic() + 60.0 * minutes
+    table, end = list(cases()), time.monotonic() + 60.0 * minutes
+    counts, bad = Counter[str](), dict[str, str]()
 
     def note(place: str, value: str, result: str) -> None:
         kind = result.partition(":")[0]
