@@ -43,7 +43,8 @@ def no_number(low: float = -math.inf, high: float = math.inf) -> Rule:
     def refuses(value: Any) -> bool:
         if isinstance(value, np.ndarray):
             return value.size != 1 or value.dtype.kind not in "fiu"
-        return not isinstance(value, Real) or not math.isfinite(value) or not low <= value <= high
+        number: Any = value
+        return not isinstance(value, Real) or not (low <= number <= high and abs(number) != math.inf)
 
     return refuses
 
