@@ -139,6 +139,20 @@ def kills(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Small mistakes in the core, and which the tests notice; goes on where it was stopped. An hour or two."""
+    session.install("-e", *BACKENDS["numpy"], *PYTEST)
+    session.run("python", "scripts/mutants.py", "--save", "scripts/results/mutants.json", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Malformed arguments for ten minutes, and what is answered."""
+    session.install(".[cli]", *PYTEST)
+    session.run("python", "scripts/fuzz.py", "--save", "scripts/results/fuzz.json", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """The suite on NumPy, and which lines and branches it never reached."""
     session.install("-e", *BACKENDS["numpy"], "pytest-cov", *PYTEST)

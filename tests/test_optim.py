@@ -100,6 +100,7 @@ CASES = {
     "adamw": (optim.adamw, adamw, {}),
     "adamw with other constants": (optim.adamw, adamw, {"beta1": 0.5, "epsilon": 1e-3, "weight_decay": 0.3}),
     "rmsprop": (optim.rmsprop, rmsprop, {}),
+    "rmsprop of the last gradient alone": (optim.rmsprop, rmsprop, {"decay": 0.0, "epsilon": 1e-3}),
     "rmsprop with momentum": (optim.rmsprop, rmsprop, {"decay": 0.9, "epsilon": 1e-3, "momentum": 0.8}),
     "rmsprop, centred": (optim.rmsprop, rmsprop, {"decay": 0.9, "epsilon": 1e-2, "centered": True}),
     "rmsprop, centred with momentum": (

@@ -47,6 +47,9 @@ def test_warm_up_rises_linearly_and_then_the_schedule_starts():
     assert rates(schedules.warm_up(after, 4), 9) == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 0.5, 0.5, 0.25]
     assert rates(schedules.warm_up(after, 4, first=0.5), 5) == [0.5, 0.625, 0.75, 0.875, 1.0]
     assert rates(schedules.warm_up(after, 0)) == rates(after)
+    # while the rate rises it is a share of the schedule's at step 0
+    falling = schedules.warm_up(lambda progress: 1.0 / (1 + progress.step), 2, first=0.5)
+    assert rates(falling, 4) == [0.5, 0.75, 1.0, 0.5]
     # the schedule is planned for the steps that the warm-up leaves
     assert schedules.warm_up(schedules.cosine(1.0), 5)(Progress(15, 25)) == pytest.approx(0.5)
     # a plan that is shorter than the warm-up ends while the rate still rises
@@ -144,6 +147,15 @@ def test_adaptive_equals_scikit_learns(patience, tol):
 def test_adaptive_divides_by_its_factor():
     assert schedules.adaptive(1.0, 1, factor=2.0)(Progress(9, 9, losses=[1.0] * 5)) == 0.25  # after the 3rd and the 5th
     assert schedules.adaptive(1.0, math.inf)(Progress(9, 9, losses=[1.0] * 99)) == 1.0
+
+
+def test_adaptive_waits_for_10_epochs_without_an_improvement_of_1e_4():
+    """As documented, and as scikit-learn's ``n_iter_no_change`` and ``tol`` are by default."""
+    for change, stalled in ((0.0, True), (-0.7e-4, True), (-1.5e-4, False)):
+        losses = [1.0 + change * epoch for epoch in range(11)]
+        assert schedules.adaptive(1.0)(Progress(9, 99, losses=losses)) == 1.0
+        last = schedules.adaptive(1.0)(Progress(9, 99, losses=[*losses, losses[-1] + change]))
+        assert last == (1.0 / 5.0 if stalled else 1.0)
 
 
 @given(

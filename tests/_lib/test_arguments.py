@@ -223,6 +223,10 @@ ROWS = {
         lambda g: mx.step_cost((3, 2), n=1, criterion="squared"), V, "criterion must be"),
     "the cost of three outputs of means and deviations": (
         lambda g: mx.step_cost((3, 3), n=1, criterion="gaussian"), V, "d_out must be a multiple of 2"),
+    "no evaluation of lbfgs": (
+        lambda g: optim.lbfgs(lambda w: (g.xp.sum(w * w), (2.0 * w,)), (g.X,), max_fun=0), V, "max_fun must be at least 1, got 0"),
+    "the cost of an activation that is a number": (
+        lambda g: mx.step_cost((3, 2, 2), n=1, activation=3), T, "activation must be a name, or one per hidden layer, got 3"),
     "the cost of an unknown optimizer": (lambda g: mx.step_cost((3, 2), n=1, optimizer="adan"), V, "did you mean 'adam'?"),
     "the cost of too many activations": (
         lambda g: mx.step_cost((3, 2, 2), n=1, activation=["relu"] * 2), V, "one per hidden layer (1), got 2"),
