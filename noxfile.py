@@ -1,7 +1,8 @@
 """The sessions: ``nox -s tests`` runs the suite once per array library, ``nox -l`` lists the rest.
 
 With uv beside nox an environment takes seconds; without it virtualenv and pip do the same work. Arguments after ``--``
-go to pytest, and one library is ``nox -s "tests(torch)"``. Every session runs on the Python that runs nox.
+go to pytest, and one library is ``nox -s "tests(torch)"``. Sessions run on the Python that runs nox, ``minimums``
+on the oldest that is installed, ``newest`` on the newest.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -175,8 +177,15 @@ def typecheck(session: nox.Session) -> None:
     session.run("mypy")
 
 
+def is_here(version: str) -> bool:
+    """Whether this Python runs: pyenv has a name of each, that of one that is not chosen included."""
+    program = shutil.which(f"python{version}")
+    return program is not None and subprocess.run([program, "--version"], capture_output=True).returncode == 0
+
+
 # the oldest supported Python that is here: the lowest versions of the dependencies have no wheels for the newest
-OLDEST = next((f"3.{minor}" for minor in range(11, sys.version_info.minor) if shutil.which(f"python3.{minor}")), None)
+OLDEST = next(filter(is_here, (f"3.{minor}" for minor in range(11, sys.version_info.minor))), None)
+NEWEST = next(filter(is_here, (f"3.{minor}" for minor in range(30, sys.version_info.minor, -1))), None)
 
 
 @nox.session(python=OLDEST, venv_backend="uv")  # pip cannot resolve to the lowest versions
@@ -189,6 +198,14 @@ def minimums(session: nox.Session) -> None:
     # onnxruntime runs models of its own time and older: that pair is tested at its newest alone
     left_out = ("--ignore=tests/test_export.py", *SCRIPTS, *MANY_NUMBERS)
     session.run("pytest", *PARALLEL, "--backend", "numpy", *left_out, *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def newest(session: nox.Session) -> None:
+    """The suite on NumPy with the newest Python that is here; not among the sessions that run by default."""
+    if NEWEST is None:
+        session.skip("no Python here is newer than the one that runs nox, and the session tests runs on that")
+    run_suite(session, "numpy", ".[cli]")
 
 
 TRAIN_STEP = """
@@ -211,11 +228,14 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Source and wheel; the wheel installed by pip into a bare environment, first alone, then with the command."""
-    session.install("build")
+    """Source and wheel, as PyPI takes them; installed by pip into a bare environment: the wheel, alone and with the
+    command, then the source.
+    """
+    session.install("build", "twine")
     with tempfile.TemporaryDirectory() as folder:
         session.run("python", "-m", "build", "--outdir", folder)
-        (wheel,) = Path(folder).glob("*.whl")
+        (wheel,), (source,) = Path(folder).glob("*.whl"), Path(folder).glob("*.tar.gz")
+        session.run("twine", "check", "--strict", f"{wheel}", f"{source}")
         session.run("python", "-m", "venv", f"{folder}/bare")
         programs = Path(folder, "bare", "Scripts" if sys.platform == "win32" else "bin")
 
@@ -228,3 +248,5 @@ def build(session: nox.Session) -> None:
             run("python", "-m", "pip", "install", "--quiet", f"{wheel}[cli]")
             run("mlp-xp", "--version")
             run("mlp-xp", "cost", "64", "32", "10", "--n", "32")
+            run("python", "-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps", f"{source}")
+            run("python", "-c", TRAIN_STEP)

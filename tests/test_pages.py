@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
+import tomllib
 import warnings
 from textwrap import indent
 
@@ -61,5 +62,23 @@ def test_every_name_in_the_table_of_changes_works_the_old_ones_too():
 
 
 def test_the_pages_give_the_version_of_the_package():
-    assert f"\nversion: {mx.__version__}\n" in read("CITATION.cff")
-    assert f"\n## {mx.__version__}\n" in read("CHANGELOG.md")
+    assert re.findall(r"^version: (.*)$", read("CITATION.cff"), re.M) == [mx.__version__]
+    unreleased, newest = re.findall(r"^## (.*)$", read("CHANGELOG.md"), re.M)[:2]
+    assert mx.__version__ == (newest if unreleased == "Unreleased" else unreleased)
+
+
+def test_on_pypi_every_link_and_picture_of_the_readme_is_found():
+    """There the page has no folder; what ``pyproject.toml`` replaces makes each path the address of a file."""
+    hook = tomllib.loads(read("pyproject.toml"))["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    page = read("README.md")
+    for each in hook["substitutions"]:
+        page = re.sub(each["pattern"], each["replacement"], page)
+    site = "mlp-xp/mlp_xp/"
+    targets = [(mark, re.sub("#.*", "", target)) for mark, target in re.findall(r"(!?)\[[^\]]*\]\(([^)]+)\)", page)]
+    pictures = [target for mark, target in targets if mark]
+    assert len(pictures) == 3
+    assert [each for each in pictures if not each.startswith(f"https://raw.githubusercontent.com/{site}main/")] == []
+    assert [each for _, each in targets if not each.startswith("https://")] == []
+    ours = [each.partition("/main/")[2] for _, each in targets if site in each]
+    assert len(ours) > 10
+    assert [path for path in ours if not ROOT.joinpath(path).is_file()] == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,24 @@ def test_a_picture_that_cannot_be_written_whole_is_not_written(tmp_path: Path, m
         plots.save(a_figure(), picture)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     assert picture.read_bytes() == b"a good one"
+
+
+def test_a_picture_that_is_not_written_leaves_nothing_that_fails_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A view of the bytes of a ``BytesIO`` in a cycle ended CPython 3.12.1, and was a ``BufferError`` on 3.13."""
+    failed: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", failed.append)
+    try:
+        plots.save(a_figure(), tmp_path / "none" / "a.png")
+    except OSError as error:
+        kept: list[Any] = [error]
+        kept.append(kept)  # a cycle, which holds the frames of the error
+        del kept
+    else:
+        pytest.fail("the folder is not there")
+    gc.collect()
+    assert failed == []
 
 
 def test_a_picture_goes_where_a_link_points_to(tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ def moments_of(place: Place, cells: Cells, form: str) -> tuple[NDArray[np.dateti
     if np.isnat(moments).all() and not missing.all():
         moments, style = _in_another_style(place, cells, missing, form)
     _refuse(place, cells, np.isnat(moments) & ~missing, f"must be a date such as {example_of(form)}")
-    return cells.by_row(moments, np.datetime64("NaT")), style
+    return cells.by_row(moments, np.datetime64("NaT", "us")), style
 
 
 def _in_another_style(
@@ -279,7 +279,7 @@ def _in_another_style(
             in rows that were read before, a day below 13 would have been taken for a month.
     """
     texts = [text for text, gone in zip(cells.texts, missing, strict=True) if not gone]
-    moments = np.full(len(cells.texts), np.datetime64("NaT"), dtype="datetime64[us]")
+    moments = np.full(len(cells.texts), np.datetime64("NaT", "us"), dtype="datetime64[us]")
     read = {each: dates_in(texts, each) for each in (*formats_in(texts), COMPACT)
             if "%y" not in each and each != other_order(form)}  # fmt: skip
     one, *others = [each for each in read.values() if not np.isnat(each).any()] or [moments[~missing]]

@@ -330,7 +330,7 @@ def _dates_of_texts(
     texts = [cells.texts[place] for place in places]
     found = {}
     for form in formats_in(texts, before.dates):
-        moments = np.full(len(cells.texts), np.datetime64("NaT"), dtype="datetime64[us]")
+        moments = np.full(len(cells.texts), np.datetime64("NaT", "us"), dtype="datetime64[us]")
         moments[places] = dates_in(texts, form)
         found[form] = _dates(moments, times)._replace(odd=_first(cells, np.isnat(moments) & ~missing, before.rows))
     return found

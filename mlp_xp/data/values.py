@@ -313,7 +313,8 @@ def dates_in(texts: Sequence[str], form: str) -> NDArray[np.datetime64]:
     moments = naive(pd.to_datetime(pd.Series(list(texts), dtype=object), format=form, errors="coerce", utc=True))
     if "%y" in form:  # 30 is 1930, as spreadsheets take it; a pivot that moves with today would change a saved model
         months = moments.astype("datetime64[M]")
-        moments = np.where(months < np.datetime64("2030-01"), moments, months - 1200 + (moments - months))
+        before = months - np.timedelta64(1200, "M") + (moments - months)
+        moments = np.where(months < np.datetime64("2030-01"), moments, before)
     return moments
 
 
