@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def test_sigterm_leaves_no_half_of_what_is_written(tmp_path):
         run.stdin.flush()
         while not any(tmp_path.glob("mlp_xp_*")):  # rows are copied there
             assert run.poll() is None
+        time.sleep(0.5)  # a signal just before it begins to wait is seen when the next bytes come
         run.send_signal(signal.SIGTERM)
         assert run.wait(timeout=60) == 143
         assert run.stderr.read().strip() == b"interrupted"
