@@ -7,6 +7,7 @@ Before: ``settings``. Next: ``loop`` makes the steps.
 
 import itertools
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -169,7 +170,8 @@ def _grouped(parts: Iterator[Batch], settings: Settings) -> Iterator[Any]:
     """What each step takes: a batch, or some, which are made one by one as the step asks for them."""
     if settings.accumulate == 1:
         return parts
-    return (itertools.chain([first], itertools.islice(parts, settings.accumulate - 1)) for first in parts)
+    more = min(settings.accumulate, sys.maxsize) - 1  # than which no iterator counts further
+    return (itertools.chain([first], itertools.islice(parts, more)) for first in parts)
 
 
 def _numbers_of(

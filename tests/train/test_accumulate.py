@@ -110,6 +110,13 @@ def test_a_run_is_that_of_the_large_batch(data, params, put, host, said):
     assert_accumulates(host, data, params, put, 2, 3, **said)
 
 
+@pytest.mark.only("numpy")
+def test_all_batches_of_an_epoch_make_one_step_however_many_are_asked_for(data, params, host):
+    runs = [last_of(*data, params, epochs=2, batch_size=5, accumulate=count) for count in (1000, 10**39)]
+    assert [run.last.steps for run in runs] == [2, 2]
+    assert all((host(a) == host(b)).all() for a, b in zip(*(run.params for run in runs), strict=True))
+
+
 @pytest.mark.only("numpy", "torch", "array_api_strict")
 @pytest.mark.parametrize("sizes", SIZES_OF_STEPS.values(), ids=SIZES_OF_STEPS)
 def test_what_is_left_at_the_end_of_an_epoch_makes_one_smaller_step(data, params, put, host, sizes):
