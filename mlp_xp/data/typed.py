@@ -121,9 +121,12 @@ def arrow(found: Found) -> Source:
                 file = pa.ipc.open_file(source)
             except pa.ArrowInvalid:
                 source.seek(0)
-                yield from pa.ipc.open_stream(source)
+                made = iter(pa.ipc.open_stream(source))
             else:
-                yield from (file.get_batch(number) for number in range(file.num_record_batches))
+                made = (file.get_batch(number) for number in range(file.num_record_batches))
+            for batch in made:
+                batch.validate(full=True)  # damaged offsets would be followed out of the file's memory
+                yield batch
 
     try:
         first = next(batches(ROWS), None)
