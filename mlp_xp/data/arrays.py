@@ -94,7 +94,7 @@ def named(found: Found, heads: Mapping[str, Head], names: Names, pieces: Pieces)
         if len(shape) < 2 or dtype.kind not in "buif":
             expected = "numbers (n, d_in) or images (n, height, width)"
             raise ValueError(f"{where}: {X} must be {expected}, got {dtype} {shape}")
-        if y is not None and heads[y].dtype.kind in "cOV":
+        if y is not None and heads[y].dtype.kind in "cOTV":
             expected = "numbers or texts of a fixed length, as y.astype('S') makes them"
             raise ValueError(f"{where}: {y} must hold {expected}, got {heads[y].dtype}")
         targets = None if y is None else (f"{where}: {y}", heads[y].shape)
@@ -253,7 +253,8 @@ def _features(where: str, X: HostArray, first: int) -> HostArray:
     flat = X.reshape(len(X), -1)
     if X.dtype == np.uint8:
         return np.divide(flat, 255, dtype=np.float32)
-    flat = flat if X.dtype in (np.float32, np.float64) else flat.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of numbers that are none
+        flat = flat if X.dtype in (np.float32, np.float64) else flat.astype(np.float64)
     if not np.isfinite(flat).all():
         row, column = np.argwhere(~np.isfinite(flat))[0]
         raise ValueError(f"{where}[{first + row}, {column}] must be finite, got {flat[row, column]}")

@@ -26,14 +26,14 @@ from mlp_xp.data.files import Found
 from mlp_xp.data.source import Source
 from mlp_xp.data.typed import matrix
 
-_TEXT = np.dtype(str)
 _SHOWN = 8  # arrays in an error
 
 
 class _Array(NamedTuple):
     """An array in a store.
 
-    head: its shape, and the dtype of what is read: that of NumPy's texts for texts, however they are kept.
+    head: its shape, and the dtype of what becomes of it: bytes are texts. Texts of any length are refused by their
+        dtype: where they are damaged, HDF5 may read for ever, and Zarr fill the memory.
     chunk: how many rows the library reads for any of them.
     read: its rows of a slice.
     gaps: how many of its chunks are not in the store, and how many it has.
@@ -59,7 +59,7 @@ def store(found: Found) -> Source:
         if names is None and len(heads) != 1:
             raise _several(found.where, heads)
         with _whole(found):
-            notes = [_note(found.where, name, *chosen[name].gaps()) for name in names or heads if name in heads]
+            notes = [_note(found.where, name, chosen[name]) for name in names or heads if name in heads]
     said = tuple(filter(None, notes))
     if names is not None:
         return named(found, heads, names, partial(_pieces, found))._replace(notes=said)
@@ -101,25 +101,32 @@ def _pieces(found: Found, name: str, rows: int | None) -> Iterator[HostArray]:
     with _opened(found) as arrays:
         with _whole(found):
             array = _chosen(found, arrays)[name]
-        (n, *_), dtype = array.head
+        n = array.head.shape[0]
         step = rows or max(n, 1)
         together = array.chunk * max(1, step // array.chunk)
         for low in range(0, n, together):
             with _whole(found):
                 block = np.asarray(array.read(slice(low, min(low + together, n))))
-                block = _as_text(block) if dtype == _TEXT else block
+                block = np.char.decode(block, "utf-8") if block.dtype.kind == "S" else block
             yield from (block[first : first + step] for first in range(0, len(block), step))
 
 
-def _as_text(values: HostArray) -> HostArray:
-    return (values.astype(object) if values.dtype.kind == "T" else values).astype(str)  # NumPy turns T not into U
+def _head(array: Any) -> Head:
+    return Head(array.shape, np.dtype(str) if array.dtype.kind == "S" else array.dtype)
 
 
-def _note(where: str, name: str, absent: int, chunks: int) -> str:
-    """A sentence about chunks that are absent: whether they were never written or are lost, the store can't say."""
+def _note(where: str, name: str, array: _Array) -> str:
+    """A sentence about chunks that are absent: whether they were never written or are lost, the store can't say.
+
+    Raises:
+        ValueError: when most rows of X would be made up; of targets, those that are 0 need not be written.
+    """
+    absent, chunks = array.gaps()
     are, their = ("is", "its") if absent == 1 else ("are", "their")
-    which = f"{absent:,} of {count_of(chunks, 'chunk')}{f' of {name}' if name else ''}"
-    return f"{which} {are} not in {where}: in {their} place stands the fill value of the array" if absent else ""
+    which = f"{absent:,} of {count_of(chunks, 'chunk')}{f' of {name}' if name else ''} {are}"
+    if 2 * absent > chunks and len(array.head.shape) > 1:
+        raise ValueError(f"{which} not there")
+    return f"{which} not in {where}: in {their} place stands the fill value of the array" if absent else ""
 
 
 # --- libraries ---------------------------------------------------------------------------------------------------
@@ -163,10 +170,8 @@ def _of_hdf5(h5py: Any, path: Path, stack: ExitStack) -> dict[str, _Array]:
 
     def visit(name: str, each: Any) -> None:
         if isinstance(each, h5py.Dataset) and each.shape:
-            is_text = each.dtype.kind == "S"  # HDF5 may go on for ever where a file with texts of any length is damaged
-            head = Head(each.shape, _TEXT if is_text else each.dtype)
-            read = (each.asstr("utf-8") if is_text else each).__getitem__
-            found[name] = _Array(head, each.chunks[0] if each.chunks else 1, read, partial(_gaps_of_hdf5, h5py, each))
+            chunk = each.chunks[0] if each.chunks else 1
+            found[name] = _Array(_head(each), chunk, each.__getitem__, partial(_gaps_of_hdf5, h5py, each))
 
     file.visititems(visit)  # which does not follow links to other files
     return found
@@ -178,9 +183,9 @@ def _gaps_of_hdf5(h5py: Any, array: Any) -> tuple[int, int]:
         if named != "." and "%" not in named and not (folder / named).is_file():  # numbers there would be made up
             raise ValueError(f"its part {named} is not there")
     if array.chunks is None:
-        written = array.id.get_space_status() != h5py.h5d.SPACE_STATUS_NOT_ALLOCATED
-        return int(not written), 1
-    chunks = math.prod(-(-n // size) for n, size in zip(array.shape, array.chunks, strict=True))
+        absent = array.id.get_space_status() == h5py.h5d.SPACE_STATUS_NOT_ALLOCATED and math.prod(array.shape) > 0
+        return int(absent), 1
+    chunks = _count(array.shape, array.chunks)
     return chunks - array.id.get_num_chunks(), chunks
 
 
@@ -194,28 +199,32 @@ def _of_zarr(zarr: Any, path: Path, _: ExitStack) -> dict[str, _Array]:
 def _in_zarr(folder: Path, array: Any) -> _Array:
     if any(getattr(codec, "codec_id", "") == "pickle" for codec in (*array.filters, *array.compressors)):
         raise ValueError("it holds pickled objects, which are not read")
-
-    def gaps() -> tuple[int, int]:
-        if array.compressors and type(array.compressors[-1]).__name__.startswith("Blosc") and array.shards is None:
-            _check_blosc(folder)
-        # chunks of a shard that begin beyond the end of the array are counted as if they were there
-        return max(array.nchunks - array.nchunks_initialized, 0), array.nchunks
-
-    head = Head(array.shape, _TEXT if array.dtype.kind in "SUT" else array.dtype)
-    return _Array(head, array.chunks[0], array.__getitem__, gaps)
+    return _Array(_head(array), array.chunks[0], array.__getitem__, partial(_gaps_of_zarr, folder, array))
 
 
-def _check_blosc(folder: Path) -> None:
+def _gaps_of_zarr(folder: Path, array: Any) -> tuple[int, int]:
+    files = [path for path in folder.rglob("[!.]*") if path.is_file() and path.name != "zarr.json"]
+    if array.compressors and type(array.compressors[-1]).__name__.startswith("Blosc") and array.shards is None:
+        for path in files:
+            _check_blosc(path)
+    chunks = _count(array.shape, array.shards or array.chunks)
+    return max(chunks - len(files), 0), chunks
+
+
+def _check_blosc(path: Path) -> None:
     """Raise for a chunk that is cut short: Blosc would go on to read what lies behind it in memory.
 
     Its head of 16 bytes ends with the length of the whole, little-endian.
     """
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.name.startswith(".") and path.name != "zarr.json":
-            with path.open("rb") as file:
-                head = file.read(16)
-            if len(head) < 16 or int.from_bytes(head[12:], "little") != path.stat().st_size:
-                raise ValueError(f"its chunk {path.relative_to(folder.parent).as_posix()} is cut short")
+    with path.open("rb") as file:
+        head = file.read(16)
+    if len(head) < 16 or int.from_bytes(head[12:], "little") != path.stat().st_size:
+        raise ValueError(f"its chunk {path.name} is cut short")
+
+
+def _count(shape: tuple[int, ...], sizes: tuple[int, ...]) -> int:
+    """How many chunks of these sizes an array has."""
+    return math.prod(-(-n // size) for n, size in zip(shape, sizes, strict=True))
 
 
 class _Kind(NamedTuple):

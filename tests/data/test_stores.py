@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,6 @@ CHUNK = 8  # rows
 def write_hdf5(path: Path, **arrays: Any) -> Path:
     with h5py.File(path, "w") as file:
         for name, values in arrays.items():
-            values = np.char.encode(values) if values.dtype.kind == "U" else values
             options = {"chunks": (CHUNK, *values.shape[1:]), "compression": "gzip"} if len(values) >= CHUNK else {}
             file.create_dataset(name.replace("__", "/"), data=values, **options)
     return path
@@ -41,12 +41,10 @@ def write_hdf5(path: Path, **arrays: Any) -> Path:
 def write_zarr(path: Path, version: int = 3, **arrays: Any) -> Path:
     group = zarr.create_group(str(path), zarr_format=version)
     for name, values in arrays.items():
-        kind = "str" if values.dtype.kind == "U" else values.dtype
-        shape = values.shape
-        made = group.create_array(
-            name.replace("__", "/"), shape=shape, chunks=(min(CHUNK, max(len(values), 1)), *shape[1:]), dtype=kind,
-        )  # fmt: skip
-        made[...] = values
+        chunks = (min(CHUNK, max(len(values), 1)), *values.shape[1:])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # bytes are no part of version 3
+            group.create_array(name.replace("__", "/"), data=values, chunks=chunks)
     return path
 
 
@@ -132,7 +130,7 @@ def test_a_part_is_an_array_a_group_or_two_arrays(write: Callable[..., str]) -> 
 
 
 def test_bytes_are_pixels_and_labels_may_be_texts(write: Callable[..., str]) -> None:
-    source = data.open_data(write(X=IMAGES, y=np.asarray(["ä", "bc", "d"])[Y]))
+    source = data.open_data(write(X=IMAGES, y=np.char.encode(["ä", "bc", "d"], "utf-8")[Y]))
     found = read(source)
     np.testing.assert_array_equal(found[0], IMAGES.reshape(N, 12) / np.float32(255))
     assert found[1][:3].tolist() == ["ä", "bc", "d"]
@@ -214,7 +212,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "rank of a table": ({"a": X[:, :, None]}, " must hold rows of numbers (n, d), or X and y, got float32 (40, 5, 1)"),
     "texts as X": (
-        {"X": X.astype(str), "y": Y},
+        {"X": X.astype("S"), "y": Y},
         ": X must be numbers (n, d_in) or images (n, height, width), got <U0 (40, 5)",
     ),
     "complex": ({"X": X + 1j}, ": X must be numbers (n, d_in) or images (n, height, width), got complex64 (40, 5)"),
@@ -263,6 +261,31 @@ def test_chunks_that_are_not_there_are_said(write: Callable[..., str]) -> None:
     source = data.open_data(name)
     assert source.notes == (f"1 of 5 chunks of X is not in {name}: in its place stands the fill value of the array",)
     np.testing.assert_array_equal(read(source)[0], np.concatenate([np.zeros((CHUNK, 5)), X[CHUNK:]]))
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_rows_most_of_which_are_not_there_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    head = head_of(str(write_zarr(Path("a.zarr"), version, X=X, y=Y)))
+    held = json.loads(head.read_text())
+    head.write_text(json.dumps({**held, "shape": [10**15, 5]}))  # which nobody waits for
+    said = (
+        f"a.zarr must be a whole Zarr folder: {10**15 // CHUNK - 5:,} of {10**15 // CHUNK:,} chunks of X are not there"
+    )
+    assert refused("a.zarr") == said
+    with h5py.File("a.h5", "w") as file:
+        file.create_dataset("X", shape=X.shape, dtype="f4")
+    assert refused("a.h5") == "a.h5 must be a whole HDF5 file: 1 of 1 chunk of X is not there"
+
+
+def test_targets_that_are_all_0_need_no_chunks(tmp_path: Path) -> None:
+    source = data.open_data(write_zarr(tmp_path / "a.zarr", X=X, y=np.zeros(N, dtype=int)))
+    assert source.notes == (
+        f"5 of 5 chunks of y are not in {tmp_path / 'a.zarr'}: in their place stands the fill value of the array",
+    )
+    assert not read(source)[1].any()
 
 
 def cut(path: Path, size: int | None = None) -> None:
