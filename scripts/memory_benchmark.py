@@ -117,7 +117,7 @@ def open_parquet(path: Path) -> Any:
 
 
 class Batches:
-    """A CSV file as batches for ``train``, gone through once an epoch, and once before to learn what its columns are."""
+    """A CSV file as batches for ``train``, gone through once an epoch, and once before to know its columns."""
 
     def __init__(self, path: Path) -> None:
         from mlp_xp.data import open_data, recipe
