@@ -55,7 +55,8 @@ def store(found: Found) -> Source:
     with _opened(found) as arrays:
         chosen = _chosen(found, arrays)
         heads = {name: each.head for name, each in chosen.items()}
-        names = _pair(found, arrays) or names_in(heads)
+        alone = found.part.strip("/") in arrays  # whatever it is called
+        names = _pair(found, arrays) or (None if alone else names_in(heads))
         if names is None and len(heads) != 1:
             raise _several(found.where, heads)
         with _whole(found):

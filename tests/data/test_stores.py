@@ -121,6 +121,8 @@ def test_an_array_of_zarr_in_no_group(tmp_path: Path) -> None:
 def test_a_part_is_an_array_a_group_or_two_arrays(write: Callable[..., str]) -> None:
     name = write(numbers=X, labels=Y, group__X=X[:7], group__y=Y[:7], group__deeper__Z=X[:9])
     assert data.open_data(f"{name}::numbers").is_table
+    assert data.open_data(f"{name}::group/X").is_table
+    assert not data.open_data(f"{name}::group").is_table
     np.testing.assert_array_equal(data.open_data(f"{name}::group/deeper/Z").read().X, X[:9])
     np.testing.assert_array_equal(data.open_data(f"{name}::/group/deeper").read().X, X[:9])
     for part, rows in (("group", 7), ("numbers,labels", N)):
@@ -240,6 +242,7 @@ def test_wrong_arrays_are_one_sentence(write: Callable[..., str], arrays: dict[s
 def test_a_part_that_is_not_there_is_said(write: Callable[..., str]) -> None:
     said = "the part after :: must be an array, 'X' or 'y', got 'x'; did you mean 'X'?"
     name = write(X=X, y=Y)
+    assert data.open_data(f"{name}::X").is_table
     assert refused(f"{name}::x") == f"{name}: {said}"
     assert refused(f"{name}::X,z").startswith(f"{name}: the part after :: must be an array, 'X' or 'y', got 'X,z'")
 
