@@ -304,7 +304,7 @@ def run(
     with together(ranks, params[0]):  # where the first batch is read
         scaled = needs_loss_scale(data.dtype, params)
     settings = settings._replace(optimizer=with_loss_scale(settings.optimizer)) if scaled else settings
-    counts, weighted = _agreed(data, params, settings, scaled)
+    counts, weighted = _agreed(data, held_out, params, settings, scaled)
     here, shared = _beginning(start, settings.optimizer, sum(counts))
     xp, own = namespace(*here.params), histories(here)  # own: the records of each network
     settings = settings._replace(compile=available(xp, settings.compile))
@@ -391,7 +391,9 @@ def _epoch_after(
         raise Interrupted(chosen(xp, running, params, here.params)) from None
 
 
-def _agreed(data: Dataset | Stream, params: Params, settings: Settings, scaled: bool) -> tuple[list[int], bool | None]:
+def _agreed(
+    data: Dataset | Stream, held_out: Any, params: Params, settings: Settings, scaled: bool
+) -> tuple[list[int], bool | None]:
     """How many rows each rank learns from, and whether rows have weights on any.
 
     Raises:
@@ -399,7 +401,7 @@ def _agreed(data: Dataset | Stream, params: Params, settings: Settings, scaled: 
     """
     ranks, like = settings.ranks, params[0]
     if ranks.size > 1:
-        _check_alike(params, settings, scaled)
+        _check_alike(params, settings, (scaled, held_out is not None))
     if isinstance(data, Stream):
         return [0], None
     weight = weight_of(namespace(*params), data, like)
@@ -414,12 +416,14 @@ def _agreed(data: Dataset | Stream, params: Params, settings: Settings, scaled: 
     return counts, weighted
 
 
-def _check_alike(params: Params, settings: Settings, scaled: bool) -> None:
-    """Raise on all ranks for settings or parameters that differ."""
+def _check_alike(params: Params, settings: Settings, more: Any) -> None:
+    """Raise on all ranks for settings or parameters that differ, or what else decides how the run goes."""
     ranks, like = settings.ranks, params[0]
     plain = {**settings._asdict(), **settings.options, "optimizer": settings.optimizer.name}
     plain = {name: value for name, value in plain.items() if isinstance(value, (str, bool, int, float))}
-    check_alike(ranks, like, "the settings of a run", repr((plain, scaled)))
+    plain["score is None"] = settings.score is None
+    plain["patience"] = [each for each in getattr(settings.stop, "args", ()) if isinstance(each, float)]
+    check_alike(ranks, like, "the settings of a run", repr((plain, more)))
     values = [to_host(p).tobytes() for p in params]
     check_alike(ranks, like, "the parameters to start from", repr([hashlib.sha256(v).digest() for v in values]))
 

@@ -345,6 +345,16 @@ def other_params(xp: Any, ranks: Ranks, rank: int) -> Any:
     return last(train(X, y, tuple(p + 0.1 * rank for p in params_of(xp)), epochs=2, ranks=ranks))
 
 
+def judged_apart(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Rank 0 alone has validation rows."""
+    return uneven(xp, ranks, rank, validation=problem(xp, UNEVEN, rank)[:2] if rank == 0 else None)
+
+
+def failing_order(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """``order`` of rank 1 has no rows for the second epoch."""
+    return uneven(xp, ranks, rank, order=lambda number: np.arange(0 if rank and number == 2 else UNEVEN[rank]))
+
+
 def diverging(xp: Any, ranks: Ranks, rank: int) -> Any:
     """The inputs of rank 1 are far too large for the rate."""
     X, y, _ = problem(xp, UNEVEN, rank, numbers=True)
@@ -436,6 +446,16 @@ def classifier(xp: Any, ranks: Ranks, rank: int | None, partial_fits: int = 0, *
     return fitted(model)
 
 
+def balanced_labels(xp: Any, ranks: Ranks, rank: int | None) -> Any:
+    """Two labels, the first of which no row of rank 1 has."""
+    X, y, _ = problem(xp, UNEVEN, None)
+    own, labels = rows_of(UNEVEN, rank), to_host(y)
+    labels = np.stack([(labels == 0) & (np.arange(63) < 41), labels > 1], axis=1).astype(np.int64)
+    model = learner(class_weight="balanced")
+    quietly(lambda: model.fit(X[own], labels[own], ranks=ranks))
+    return fitted(model)
+
+
 def regressor(xp: Any, ranks: Ranks, rank: int | None) -> Any:
     """Both ends are standardised; the score on rows of both ranks ends the run."""
     X, y, _ = problem(xp, UNEVEN, None, numbers=True)
@@ -492,7 +512,8 @@ LIKE_ONE: dict[str, Case] = {
     "even": even, "even, everything": partial(even, **EVERYTHING), "uneven": uneven, "accumulated": accumulated,
     "uneven, everything": partial(uneven, **EVERYTHING), "transformed": transformed, "ensemble": ensemble,
     "weights on one rank": weightless, "judged": judged, "judged by R2": partial(judged, numbers=True),
-    "classifier": classifier, "partial fits": partial(classifier, partial_fits=3), "regressor": regressor,
+    "classifier": classifier, "balanced classes": partial(classifier, class_weight="balanced"),
+    "balanced labels": balanced_labels, "partial fits": partial(classifier, partial_fits=3), "regressor": regressor,
     "streamed": streamed, "streamed, everything": partial(streamed, **EVERYTHING),
     "streamed, accumulated": partial(streamed, accumulate=2, epochs=7, **EVERYTHING),
     "by hand": by_hand, "a compiler": partial(uneven, compile=lambda function: function, **EVERYTHING),
@@ -508,9 +529,10 @@ ALIKE: dict[str, Case] = {
 RAISE: dict[str, Case] = {
     "failing callback": failing_callback, "failing score": failing_score, "bad data": bad_data,
     "bad labels": bad_labels, "too few": too_few, "other settings": other_settings, "other params": other_params,
-    "diverging": diverging, "interrupted": interrupted, "failing rows": failing_rows,
+    "judged apart": judged_apart, "other patience": lambda xp, ranks, rank: uneven(xp, ranks, rank, patience=rank),
+    "failing order": failing_order, "diverging": diverging, "interrupted": interrupted, "failing rows": failing_rows,
     "lbfgs": partial(refused_fit, solver="lbfgs"),
-    "balanced": partial(refused_fit, class_weight="balanced"), "bad rows": bad_rows_of_estimator,
+    "bad rows": bad_rows_of_estimator,
     "other features": other_features, "bad batch": bad_batch, "failing batches": failing_batches,
     "no batches": no_batches, "failing step": partial(failing_step, accumulate=1),
     "failing step of batches": partial(failing_step, accumulate=2), "interrupted stream": interrupted_stream,
