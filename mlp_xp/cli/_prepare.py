@@ -4,9 +4,10 @@
 """
 
 import warnings
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from mlp_xp.cli import _memory
 from mlp_xp.cli._model import check_range, digest, kept_in
 from mlp_xp.cli._options import AUTO, PRESET_TEXTS, USUAL
 from mlp_xp.cli._together import read_once, told
-from mlp_xp.data import Reading, Source, hold_out, open_data
+from mlp_xp.data import Chunk, Reading, Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
 from mlp_xp.parameters import FULL_BATCH, PRESETS, preset_for
 from mlp_xp.ranks import ALONE, Ranks
@@ -133,8 +134,20 @@ class Data(NamedTuple):
 
 def look(data: str, wanted: recipes.Wanted, reading: Reading, ranks: Ranks = ALONE) -> Look:
     """Open the data of this name, and learn how its columns become numbers; of ranks the first learns it for all."""
-    source = open_data(data, reading)
-    return Look(source, told(ranks, lambda: recipes.learn(source, wanted)))
+    source = cast(Source, open_data(data, reading) if ranks.rank == 0 else None)
+    found = told(ranks, lambda: Look(_opened_later(source, data, reading), recipes.learn(source, wanted)))
+    return found if source is None else found._replace(source=source)
+
+
+def _opened_later(source: Source, data: str, reading: Reading) -> Source:
+    """The source as another rank has it, which opens the data where it reads its rows."""
+    test = source.test and source.test._replace(chunks=partial(_chunks_of, data, reading, True))
+    return source._replace(chunks=partial(_chunks_of, data, reading, False), test=test)
+
+
+def _chunks_of(data: str, reading: Reading, of_test: bool, rows: int | None) -> Iterator[Chunk]:
+    source = open_data(data, reading)  # what is temporary stays as long as the source
+    yield from cast(Source, source.test if of_test else source).chunks(rows)
 
 
 def wanted_of(options: dict[str, Any]) -> recipes.Wanted:

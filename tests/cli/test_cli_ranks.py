@@ -32,7 +32,7 @@ def test_two_ranks_train_one_network(tmp_path):
 COUNTED = """
 import json, sys, tempfile
 from pathlib import Path
-from mlp_xp.cli import main
+from mlp_xp.cli import _prepare, main
 from mlp_xp.data import recipe
 from mlp_xp.estimators import MLPRegressor
 from mlp_xp.ranks import started
@@ -45,6 +45,7 @@ def counting(what, count, function):
         return function(*given, **options)
     return counted
 
+_prepare.open_data = counting("opened", lambda given: given[0], _prepare.open_data)
 recipe.learn = counting("looked at", lambda given: given[0].name, learn)
 recipe.Recipe.rows = counting("read", lambda given: len(given[2].X), rows)
 MLPRegressor.fit = counting("learned from", lambda given: len(given[1]), fit)
@@ -67,10 +68,19 @@ def test_one_rank_of_a_machine_reads_the_rows_and_each_takes_its_share(tmp_path,
     started("mpi", "-c", COUNTED, runs.write_table(tmp_path), folder=tmp_path)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     learned_from = [86 // 2, 120 // 2]  # without the rows to test and to validate, then all of them
-    of_first = {"looked at": ["houses"], "read": [120], "learned from": learned_from, "left": []}
+    of_first = {
+        "opened": ["houses.csv"],
+        "looked at": ["houses"],
+        "read": [120],
+        "learned from": learned_from,
+        "left": [],
+    }
     of_second = {"learned from": learned_from, "left": []}
     assert first == [of_first] * 2
-    assert second == [of_second, {**of_second, "read": [120]}]  # as on another machine, it reads for itself
+    assert second == [
+        of_second,
+        {**of_second, "opened": ["houses.csv"], "read": [120]},
+    ]  # as on another machine, it reads for itself
     one, two = (estimators.load(tmp_path / f"{machines}.safetensors") for machines in (1, 2))
     assert all((a == b).all() for a, b in zip(one.coefs_, two.coefs_, strict=True))
 
