@@ -147,7 +147,7 @@ def together(ranks: Ranks, like: Array) -> Iterator[None]:
     except BaseException:
         each_of(ranks, like, -1.0)  # the others wait in ``gathered``, or at the end
         raise
-    _refuse_failed(each_of(ranks, like, 0.0))
+    refuse_failed(each_of(ranks, like, 0.0))
 
 
 def gathered(ranks: Ranks, like: Array, value: _Made) -> list[_Made]:
@@ -159,19 +159,19 @@ def gathered(ranks: Ranks, like: Array, value: _Made) -> list[_Made]:
     if ranks.size == 1:
         return [value]
     own = pickle.dumps(value)
-    lengths = [int(length) for length in _refuse_failed(each_of(ranks, like, float(len(own))))]
+    lengths = [int(length) for length in refuse_failed(each_of(ranks, like, float(len(own))))]
     ends = list(itertools.accumulate(lengths))
     low = ends[ranks.rank] - len(own)
     whole = bytes(map(int, sums_of(ranks, like, *(0,) * low, *own, *(0,) * (ends[-1] - low - len(own)))))
     return [pickle.loads(whole[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
 
 
-def _refuse_failed(lengths: list[float]) -> list[float]:
-    """``lengths``. Raise where one is negative, which says that its rank has raised."""
-    failed = [str(rank) for rank, length in enumerate(lengths) if length < 0]
+def refuse_failed(numbers: list[float]) -> list[float]:
+    """``numbers``, one of each rank. Raise where one is negative, which says that its rank has raised."""
+    failed = [str(rank) for rank, number in enumerate(numbers) if number < 0]
     if failed:
         raise RankFailed(f"rank {', '.join(failed)} has failed: what it raised says why")
-    return lengths
+    return numbers
 
 
 def by_gathering(ranks: Ranks, like: Array) -> Ranks:

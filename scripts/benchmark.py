@@ -18,6 +18,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -259,14 +260,18 @@ def measure(setting: Setting, workloads: Sequence[str], plan: Plan) -> list[dict
 def import_milliseconds(rounds: int) -> float:
     """``from mlp_xp import *`` minus ``import numpy``: the median over pairs of fresh interpreters.
 
-    ``import mlp_xp`` alone imports next to nothing: names are looked up at their first use.
+    ``import mlp_xp`` alone imports next to nothing: names are looked up at their first use. The first interpreter
+    compiles the modules, as an installation does, wherever this environment keeps bytecode or that it keeps none.
     """
+    with tempfile.TemporaryDirectory() as bytecode:
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
 
-    def seconds(statement: str) -> float:
-        program = f"import time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
-        return float(subprocess.check_output([sys.executable, "-c", program]))
+        def seconds(statement: str) -> float:
+            program = f"import time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
+            return float(subprocess.check_output([sys.executable, "-c", program], env=environment))
 
-    return 1e3 * statistics.median(seconds("from mlp_xp import *") - seconds("import numpy") for _ in range(rounds))
+        seconds("from mlp_xp import *")
+        return 1e3 * statistics.median(seconds("from mlp_xp import *") - seconds("import numpy") for _ in range(rounds))
 
 
 def machine() -> dict[str, Any]:

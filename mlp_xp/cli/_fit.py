@@ -50,7 +50,8 @@ def fit(run: Run) -> bool:
     for number, split in enumerate(splits):
         if number:
             estimator = clone(estimator).set_params(check_gradients=False)
-        run.model = Model(estimator, run.model.place, run.data.recipe_of(number), {})
+        with all_or_none(run):
+            run.model = Model(estimator, run.model.place, run.data.recipe_of(number), {})
         of_fold = f"fold {number + 1} of {len(splits)}, " if len(splits) > 1 else ""
         try:
             said = _fit_split(run, split, of_fold)
@@ -229,7 +230,8 @@ def refit(run: Run) -> None:
         return
     epochs = round(float(np.mean([each.epochs for each in run.fits])))
     estimator, settings = clone(run.model.estimator), run.model.estimator.get_params(deep=False)
-    recipe = run.data.recipe_of(None)
+    with all_or_none(run):
+        recipe = run.data.recipe_of(None)
     ends = None if estimator.solver in FULL_BATCH or getattr(estimator, "folds", False) else epochs
     estimator.set_params(check_gradients=False, **_as_before(run.model.estimator, ends))
     try:

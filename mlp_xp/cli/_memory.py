@@ -34,8 +34,8 @@ _TOGETHER = 2**16
 """Bytes of rows that follow each other in such a file and are read together: a disk is slow to find a place."""
 
 
-def room_for(where: str, rows: int, recipe: Recipe, dtype: str, in_steps: bool) -> NDArray[Any] | None:
-    """Where so many rows as numbers go: an array in a temporary file for many; None for memory.
+def are_many(where: str, rows: int, recipe: Recipe, dtype: str, in_steps: bool) -> bool:
+    """Whether so many rows as numbers go into a temporary file; else they fit in memory.
 
     Args:
         where: the name of the data in an error.
@@ -45,13 +45,13 @@ def room_for(where: str, rows: int, recipe: Recipe, dtype: str, in_steps: bool) 
         in_steps: whether some rows at a time are learned from, and NumPy computes: else all are needed in memory.
 
     Raises:
-        ValueError: there is no room for them.
+        ValueError: they fit in neither.
     """
     columns, size = _most_columns(recipe), np.dtype(dtype).itemsize
     needed, there = _COPIES * rows * columns * size, available()
     fits = there is None or needed <= there
     if in_steps and not (fits and rows * columns * size <= _LARGE):
-        return _in_file(where, rows, recipe.raw_width, dtype)
+        return True
     if there is not None and not fits:
         cure = "leave columns out with --drop, or those with many categories"
         in_file = "" if in_steps else ", or keep them in a file with --backend numpy, --solver adam and --no-folds"
@@ -60,7 +60,7 @@ def room_for(where: str, rows: int, recipe: Recipe, dtype: str, in_steps: bool) 
             f"{readable_bytes(needed)} to train on, {readable_bytes(there)} are free; {cure}{in_file}"
             f"{', or halve it with --dtype float32' if dtype == 'float64' else ''}"
         )
-    return None
+    return False
 
 
 def rows_in(X: NDArray[Any]) -> Rows:
@@ -68,11 +68,21 @@ def rows_in(X: NDArray[Any]) -> Rows:
     return Rows(X, X.dtype, together=max(1, _TOGETHER // max(1, X.shape[1] * X.itemsize)))
 
 
-def _in_file(where: str, rows: int, columns: int, dtype: str) -> NDArray[Any]:
-    """An array in a temporary file without a name, which is gone when the process ends, however it ends."""
+def in_file(where: str, rows: int, columns: int, dtype: str, path: Path | None = None) -> NDArray[Any]:
+    """An array in a temporary file without a name, which is gone when the process ends, however it ends.
+
+    Args:
+        where: the name of the data in an error.
+        rows, columns: how many there are.
+        dtype: of the array.
+        path: of a file in a temporary folder, in place of one without a name.
+
+    Raises:
+        ValueError: there is no room for it.
+    """
     needed = rows * columns * np.dtype(dtype).itemsize
     try:
-        with tempfile.TemporaryFile(prefix="mlp_xp_") as file:
+        with tempfile.TemporaryFile(prefix="mlp_xp_") if path is None else path.open("w+b") as file:
             if hasattr(os, "posix_fallocate"):  # a disk that is full later would end the process
                 os.posix_fallocate(file.fileno(), 0, needed)
             return np.memmap(file, dtype, "r+", shape=(rows, columns))

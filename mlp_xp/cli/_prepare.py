@@ -4,8 +4,10 @@
 """
 
 import warnings
-from collections.abc import Container
-from typing import Any, NamedTuple, Self
+from collections.abc import Container, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +17,12 @@ from mlp_xp._lib.wording import listed
 from mlp_xp.cli import _memory
 from mlp_xp.cli._model import check_range, digest, kept_in
 from mlp_xp.cli._options import AUTO, PRESET_TEXTS, USUAL
-from mlp_xp.data import Reading, Source, hold_out, open_data
+from mlp_xp.cli._together import read_once, told
+from mlp_xp.data import Chunk, Reading, Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
 from mlp_xp.estimators.scaling import Moments, joined
 from mlp_xp.parameters import FULL_BATCH, PRESETS, preset_for
+from mlp_xp.ranks import ALONE, Ranks
 from mlp_xp.train import Dataset
 from mlp_xp.train import source as sources
 
@@ -41,7 +45,7 @@ class Look(NamedTuple):
 class Rows(NamedTuple):
     """Rows X (n, d_in) and their targets y (n,) as a recipe reads them: NaN where a value is to be filled in.
 
-    X is an array, or a source where there are many rows, see ``_memory.room_for``.
+    X is an array, or a source where there are many rows, see ``_memory.are_many``.
     """
 
     X: Any
@@ -72,6 +76,7 @@ class Data(NamedTuple):
     reason: why the task is a classification or a regression.
     notes: sentences about how rows were split and numbers were rounded.
     about: what the model's file says about the data.
+    ranks: which learn from these rows together; rank 0 alone has rows of a test set that the data brings along.
     """
 
     recipe: recipes.Recipe
@@ -82,6 +87,7 @@ class Data(NamedTuple):
     reason: str
     notes: tuple[str, ...]
     about: dict[str, Any]
+    ranks: Ranks = ALONE
 
     @property
     def counts(self) -> str:
@@ -106,8 +112,11 @@ class Data(NamedTuple):
     def recipe_of(self, number: int | None) -> recipes.Recipe:
         """The recipe with what the fit of this number learns from its rows, or from all: what is filled in, and bins.
 
-        Of many rows they are learned from some, drawn at random.
+        Of many rows they are learned from some, drawn at random; of ranks by the first.
         """
+        return told(self.ranks, lambda: self._recipe_of(number))
+
+    def _recipe_of(self, number: int | None) -> recipes.Recipe:
         X, rows = self.rows.X, None if number is None else self.splits[number].trained
         if not sources.is_source(X):
             return self.recipe.learn_fill(X if rows is None else X[rows])
@@ -124,10 +133,22 @@ class Data(NamedTuple):
         return Dataset(recipe.filled(X), y)
 
 
-def look(data: str, wanted: recipes.Wanted, reading: Reading) -> Look:
-    """Open the data of this name, and learn how its columns become numbers."""
-    source = open_data(data, reading)
-    return Look(source, recipes.learn(source, wanted))
+def look(data: str, wanted: recipes.Wanted, reading: Reading, ranks: Ranks = ALONE) -> Look:
+    """Open the data of this name, and learn how its columns become numbers; of ranks the first learns it for all."""
+    source = cast(Source, open_data(data, reading) if ranks.rank == 0 else None)
+    found = told(ranks, lambda: Look(_opened_later(source, data, reading), recipes.learn(source, wanted)))
+    return found if source is None else found._replace(source=source)
+
+
+def _opened_later(source: Source, data: str, reading: Reading) -> Source:
+    """The source as another rank has it, which opens the data where it reads its rows."""
+    test = source.test and source.test._replace(chunks=partial(_chunks_of, data, reading, True))
+    return source._replace(chunks=partial(_chunks_of, data, reading, False), test=test)
+
+
+def _chunks_of(data: str, reading: Reading, of_test: bool, rows: int | None) -> Iterator[Chunk]:
+    source = open_data(data, reading)  # what is temporary stays as long as the source
+    yield from cast(Source, source.test if of_test else source).chunks(rows)
 
 
 def wanted_of(options: dict[str, Any]) -> recipes.Wanted:
@@ -164,8 +185,8 @@ def with_preset(found: Look, options: dict[str, Any], given: Container[str]) -> 
     return options, [f"{chosen}: {PRESET_TEXTS[preset]}; --preset decides otherwise"]
 
 
-def prepare(found: Look, options: dict[str, Any]) -> Data:
-    """Read the rows as numbers, and split them.
+def prepare(found: Look, options: dict[str, Any], ranks: Ranks = ALONE) -> Data:
+    """Read the rows as numbers, and split them; of ranks one of each machine reads them for all.
 
     Raises:
         ValueError: for rows that do not fit in memory, for too few, and for what a recipe refuses.
@@ -173,8 +194,9 @@ def prepare(found: Look, options: dict[str, Any]) -> Data:
     (source, learned), dtype, cv = found, kept_in(options["dtype"]), options["cv"]
     recipe = learned.recipe
     in_steps = options["backend"] == "numpy" and options["solver"] not in FULL_BATCH and not options.get("folds")
-    into = _memory.room_for(source.where, learned.rows, recipe, dtype, in_steps)
-    rows = _read(source, recipe, dtype, into)
+    many = _memory.are_many(source.where, learned.rows, recipe, dtype, in_steps)
+    rows = _read(source, recipe, dtype, learned.rows if many or ranks.size > 1 else None, ranks)
+    rows = rows._replace(X=_memory.rows_in(rows.X)) if many else rows
     n = len(rows.y)
     if n < 2:
         raise ValueError(f"{source.where} must have at least 2 rows, to train on some and test on others, got {n}")
@@ -187,22 +209,26 @@ def prepare(found: Look, options: dict[str, Any]) -> Data:
         kept_and_out = _folds(source.where, cv, options["seed"], n, labels)
         about |= {"split": {"share": 0.0, "seed": options["seed"], "digest": digest(rows.y)}, "folds": cv}
     elif source.test is not None:
-        kept_and_out, own = [(np.arange(n), np.arange(0))], _own_test_rows(recipe, source.test, labels, dtype)
+        kept_and_out, own = [(np.arange(n), np.arange(0))], rows.some(np.arange(0))
+        own = _own_test_rows(recipe, source.test, labels, dtype) if ranks.rank == 0 else own
         about |= {"own_test_set": True, "rows": n + len(own.y)}
     else:
         kept_and_out = [hold_out(options["test_fraction"], options["seed"], n, labels, source.where)]
         about |= {"split": {"share": options["test_fraction"], "seed": options["seed"], "digest": digest(rows.y)}}
     splits = tuple([Split(*_split_validation(options, labels, kept), out) for kept, out in kept_and_out])
-    if into is not None:  # rows that follow each other in a file are read together
+    if many:  # rows that follow each other in a file are read together
         splits = tuple([Split(*map(np.sort, split)) for split in splits])
-    test = rows.some(np.concatenate([split.tested for split in splits])) if source.test is None else own
+    tested = np.concatenate([split.tested for split in splits])
+    test = own if source.test is not None else rows.some(tested if ranks.rank == 0 else tested[:0])
     first = splits[0]
     about |= {"trained": len(first.trained), "validated": len(first.validated), "tested": len(test.y)}
-    notes = [] if into is None else [f"{_memory.readable_bytes(into.nbytes)} of numbers are kept in a temporary file"]
-    notes += [*_notes_of_validation(options, first), *_notes_of_numbers(recipe, rows.X, first.trained, dtype)]
+    size = n * recipe.raw_width * np.dtype(dtype).itemsize
+    notes = [f"{_memory.readable_bytes(size)} of numbers are kept in a temporary file"] if many else []
+    notes += _notes_of_validation(options, first)
+    notes += _notes_of_numbers(recipe, rows.X, first.trained, dtype) if ranks.rank == 0 else []
     notes += _notes_of_folds(labels) if cv else []
     classes = None if labels is None else np.unique(labels)
-    return Data(recipe, classes, rows, splits, test, learned.reason, tuple(notes), about)
+    return Data(recipe, classes, rows, splits, test, learned.reason, tuple(notes), about, ranks)
 
 
 def in_folds(data: Data, count: int, options: dict[str, Any]) -> Data:
@@ -215,12 +241,19 @@ def in_folds(data: Data, count: int, options: dict[str, Any]) -> Data:
     return data._replace(splits=tuple(splits), about=about)
 
 
-def _read(source: Source, recipe: recipes.Recipe, dtype: str, into: NDArray[Any] | None = None) -> Rows:
-    with np.errstate(over="ignore"):  # what overflows has a sentence
-        encoded = recipes.read(source, recipe, np.dtype(dtype), into)
-    assert encoded.y is not None  # a recipe with a target raises where a source has none
-    check_range(source.where, recipe, encoded, dtype)
-    return Rows(encoded.X if into is None else _memory.rows_in(encoded.X), encoded.y)
+def _read(source: Source, recipe: recipes.Recipe, dtype: str, most: int | None = None, ranks: Ranks = ALONE) -> Rows:
+    """All rows of a source as numbers: in memory, or up to ``most`` of them in a file, which is that of all ranks."""
+
+    def read(path: Path | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
+        into = None if most is None else _memory.in_file(source.where, most, recipe.raw_width, dtype, path)
+        with np.errstate(over="ignore"):  # what overflows has a sentence
+            encoded = recipes.read(source, recipe, np.dtype(dtype), into)
+        assert encoded.y is not None  # a recipe with a target raises where a source has none
+        check_range(source.where, recipe, encoded, dtype)
+        return encoded.X, encoded.y
+
+    X, y = read() if ranks.size == 1 else read_once(ranks, read)
+    return Rows(np.asarray(X), y)
 
 
 def _own_test_rows(recipe: recipes.Recipe, source: Source, labels: NDArray[Any] | None, dtype: str) -> Rows:

@@ -110,7 +110,7 @@ class Run:
     command: the command line that does the same.
     screen: where it is shown.
     began: when the command began, by ``time.perf_counter``.
-    ranks: the processes that train together, as torchrun or mpirun started them; each does all but to learn from all
+    ranks: the processes that train together, as torchrun or mpirun started them; each learns from its share of the
         rows, and rank 0 speaks and writes.
 
     Chosen:

@@ -52,7 +52,8 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
     screen = Screen(speaks and options["as_json"], not speaks or options["quiet"])
     run = Run(options, result_files(options), settings, command_line(command, settings), screen, began, ranks)
     if options["dry_run"]:
-        return look_only(run)
+        with all_or_none(run):
+            return look_only(run)
     with ExitStack() as claims:
         with all_or_none(run):
             for claim in _claims(run) if speaks else ():
@@ -108,7 +109,7 @@ def look_only(run: Run) -> Status:
 
 def _look(run: Run) -> Look:
     """Look at the data that the options of ``run`` name."""
-    run.look = look(run.options["data"], wanted_of(run.options), reading_of(run.options))
+    run.look = look(run.options["data"], wanted_of(run.options), reading_of(run.options), run.ranks)
     return run.look
 
 
@@ -177,7 +178,7 @@ def choose(run: Run) -> None:
     run.backend, dtype = options["backend"], options["dtype"]
     # a backend that can't be used is refused before the data is read as numbers
     place = place_of(options)
-    run.data = prepare(run.look, options)
+    run.data = prepare(run.look, options, run.ranks)
     fewest, many = min(len(split.trained) for split in run.data.splits), options["ensemble"]
     if options["folds"] and fewest < 2 * many:
         few = count_of(fewest, "row")

@@ -197,7 +197,7 @@ class BaseMLP(Network):
         place, ranks, anew = _place_of(X), call.ranks, first and not call.incremental
         if anew:
             self._know_all(y, ranks, place)
-        encoded = self._encode(y, place, anew=anew)
+        encoded = self._encode(y, place, anew=anew, ranks=ranks)
         check_alike(ranks, place.put(np.zeros(1)), "features and targets", f"{X.shape[1]}, {encoded.outputs}")
         if first:
             self._initialize(place, X.shape[1], encoded.outputs, random)
@@ -285,8 +285,6 @@ class BaseMLP(Network):
         if call.ranks.size > 1 and (self.solver in FULL_BATCH or self.folds):
             what = "folds=False" if self.folds else f"a stochastic solver, got {self.solver}"
             raise ValueError(f"ranks need {what}: each has rows of its own")
-        if call.ranks.size > 1 and getattr(self, "class_weight", None) == "balanced":
-            cast(Any, self)._refuse_balanced("fit with ranks")
         if self.folds:
             check_folds(self, eval_set, "fit_batches" if call.batched else "partial_fit" if call.incremental else "fit")
         if self.ensemble > 1 and self.solver in FULL_BATCH:
@@ -476,7 +474,9 @@ class BaseMLP(Network):
     # --- what each estimator has of its own ----------------------------------------------------------------------
 
     @abstractmethod
-    def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False, whole: bool = True) -> Encoded:
+    def _encode(
+        self, y: Any, place: Placement, anew: bool, held_out: bool = False, whole: bool = True, ranks: Ranks = ALONE
+    ) -> Encoded:
         """Targets for the criterion.
 
         Args:
@@ -485,6 +485,7 @@ class BaseMLP(Network):
             anew: whether what is known of the targets, such as their classes, is forgotten.
             held_out: whether these rows are not learned from.
             whole: whether these are all rows, and no batch of them.
+            ranks: which have rows of their own.
         """
 
     def _know_batches(self, stream: Stream, y: Any, first: bool, classes: Any) -> None:

@@ -23,7 +23,7 @@ from mlp_xp.estimators.targets import Known
 from mlp_xp.metrics import accuracy
 from mlp_xp.mlp import forward
 from mlp_xp.parameters import ClassifierParameters
-from mlp_xp.ranks import Ranks, check_ranks, gathered
+from mlp_xp.ranks import ALONE, Ranks, check_ranks, gathered
 from mlp_xp.train import Stream
 from mlp_xp.train.stream import of_batch
 
@@ -273,13 +273,20 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         each = gathered(ranks, place.put(np.zeros(1)), targets.known_from(y))
         self._know(reduce(targets.known_together, each))
 
-    def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False, whole: bool = True) -> Encoded:
+    def _encode(
+        self, y: Any, place: Placement, anew: bool, held_out: bool = False, whole: bool = True, ranks: Ranks = ALONE
+    ) -> Encoded:
         if not anew:
-            targets.check_fits(y, self._known(), all_classes=self.warm_start and whole and not held_out)
+            all_classes = self.warm_start and whole and not held_out and ranks.size == 1
+            targets.check_fits(y, self._known(), all_classes=all_classes)
+
+        def total(counts: Any) -> Any:
+            return sum(gathered(ranks, place.put(np.zeros(1)), counts))
+
         known = self._known()
         self.classes_ = targets.placed(known.classes, place.xp, place.device)
         self.out_activation_ = "softmax" if known.criterion == "softmax_cross_entropy" else "logistic"
-        weight = None if self.class_weight is None or held_out else targets.weights(self.class_weight, y, known)
+        weight = None if self.class_weight is None or held_out else targets.weights(self.class_weight, y, known, total)
         encoded = targets.encode(y, known, self._number("label_smoothing"))
         return Encoded(encoded, known.outputs, targets.strata(y, known, self.folds), weight)
 

@@ -23,7 +23,7 @@ from mlp_xp.losses import check_levels, huber, quantile
 from mlp_xp.metrics import r2
 from mlp_xp.mlp import forward
 from mlp_xp.parameters import RegressorParameters
-from mlp_xp.ranks import Ranks, check_ranks
+from mlp_xp.ranks import ALONE, Ranks, check_ranks
 from mlp_xp.train.dataset import all_finite
 
 _WITH_PARAMETERS: dict[str, Callable[..., Op]] = {"huber": huber, "quantile": quantile}
@@ -214,7 +214,9 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
         check_kinds(y=y, sample_weight=sample_weight)
         return float(r2_score(host(y), to_host(self.predict(X)), sample_weight=host(sample_weight)))
 
-    def _encode(self, y: Any, place: Placement, anew: bool, held_out: bool = False, whole: bool = True) -> Encoded:
+    def _encode(
+        self, y: Any, place: Placement, anew: bool, held_out: bool = False, whole: bool = True, ranks: Ranks = ALONE
+    ) -> Encoded:
         if self.loss == "poisson" and np.min(y) < 0:
             raise ValueError(f"loss='poisson' needs targets y >= 0, got {np.min(y)}")
         targets = y.reshape(len(y), -1).astype(np.float64)

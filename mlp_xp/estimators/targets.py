@@ -7,11 +7,11 @@ The functions that read logits know only the array API: the ONNX export runs the
 Before: ``data`` has checked ``y``. Next: ``classifier``.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.utils import compute_sample_weight
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from mlp_xp._lib.arguments import check_number
@@ -194,13 +194,16 @@ def strata(y: Any, known: Known, of_several: bool = False) -> Any:
     return y.astype(bool)[:, None] if known.classes.tolist() in ([0], [0, 1]) else y
 
 
-def weights(class_weight: Any, y: Any, known: Known) -> Any:
-    """The weight of each sample, (n,).
+def weights(class_weight: Any, y: Any, known: Known, total: Callable[[Any], Any] = lambda counts: counts) -> Any:
+    """The weight of each sample, (n,); "balanced" is ``n / (k n_c)`` for k classes, one of which has n_c samples.
+
+    Of several labels it is the product of the weights of each. Source: ``sklearn.utils.compute_sample_weight``.
 
     Args:
         class_weight: class -> weight, 1 for a class that it does not name; or "balanced".
-        y: on the host, at least one sample of each class for "balanced".
+        y: on the host.
         known: what is known of the targets.
+        total: makes the counts of all samples from those in ``y``, which may be a part of them.
 
     Raises:
         ValueError: the weights fit no such targets.
@@ -211,15 +214,22 @@ def weights(class_weight: Any, y: Any, known: Known) -> Any:
         if class_weight != "balanced":
             of_one = "a dict, which weighs the one class of a sample; use sample_weight"
             raise ValueError(f"class_weight of several labels must be 'balanced', got {of_one}")
-        return compute_sample_weight(class_weight, encode(y, known).astype(np.int64))
+        columns = encode(y, known).astype(np.int64).T
+        counts = total(np.stack([np.bincount(column, minlength=2) for column in columns]))
+        return np.prod([_balanced(each)[column] for each, column in zip(counts, columns, strict=True)], axis=0)
     positions, names = encode(y, known), known.classes.tolist()
     if class_weight == "balanced":
-        return (len(positions) / (len(names) * np.bincount(positions, minlength=len(names))))[positions]
+        return _balanced(total(np.bincount(positions, minlength=len(names))))[positions]
     unknown = [name for name in class_weight if name not in names]
     if unknown and len(class_weight) - len(unknown) < len(names):  # else every class has a weight
         raise ValueError(f"class_weight must name classes of y, {names}, got {unknown}")
     given = {name: check_number(f"class_weight[{name!r}]", each, 0.0, np.inf) for name, each in class_weight.items()}
     return np.asarray([given.get(name, 1.0) for name in names])[positions]
+
+
+def _balanced(counts: Any) -> Any:
+    """The weight of each class, from how many samples it has; that of a class without any is never asked for."""
+    return np.sum(counts) / (np.count_nonzero(counts) * np.maximum(counts, 1))
 
 
 def truth(y: Any, known: Known) -> Any:

@@ -52,10 +52,12 @@ from mlp_xp.train.results import epoch_after, judged, means, records_of
 from mlp_xp.train.scale import needs_loss_scale, with_loss_scale
 from mlp_xp.train.settings import Run, Score, Settings, steps_in
 from mlp_xp.train.step import (
+    OF_ONE,
+    Exchange,
     Step,
     Transform,
-    make_combine,
     make_differentiate,
+    make_exchange,
     make_gather,
     make_step,
     make_step_of_batches,
@@ -156,7 +158,11 @@ def train(
             its own, validation rows included, and equal parameters and settings. ``batch_size`` is what all ranks take
             in a step together, each in proportion to its rows. Ranks step with the mean over these rows and have the
             same parameters, to the last bit on equal hardware; a number that ``score`` returns is averaged. What one of
-            them refuses, a callback's True and Ctrl-C, which takes up to eight steps, end the run on all.
+            them refuses, a callback's True and Ctrl-C, which takes up to eight steps, end the run on all. Where data
+            come in batches, each rank gives its own, and a step takes the next one of every rank. A rank whose batches
+            end before those of others joins in with no rows until all have ended, as in ``Join`` of PyTorch: no batch
+            is left out, and the mean is over the rows that there are. Before each batch the ranks tell each other its
+            rows, a second, small message.
         options: of the objective, see ``TrainOptions``; ``sample_weight`` is (n,), of numbers of at least 0. A batch
             that weighs nothing has the objective and the gradient 0 and does not count in the loss of its epoch.
 
@@ -234,9 +240,8 @@ def train(
         _check_options_of_batches(
             X, validation, batch_size=batch_size, shuffle=shuffle, order=order, sample_weight=weight
         )
-        if settings.ranks.size > 1:
-            raise ValueError("y must be the targets of X where ranks train together, got None, which is for batches")
-        data, held_out = read_batches(X, networks, validation, criterion, settings.epochs - made)
+        with together(settings.ranks, cast(Array, next(iter(networks), None))):
+            data, held_out = read_batches(X, networks, validation, criterion, settings.epochs - made)
     else:
         rows = Dataset(X, y, options.get("sample_weight"))
         with together(settings.ranks, cast(Array, next(iter(networks), None))):
@@ -295,17 +300,20 @@ def run(
         settings: see ``train``.
     """
     params = start.params if isinstance(start, Epoch) else start
-    scaled, ranks, asked = needs_loss_scale(data.dtype, params), settings.ranks, threading.Event()
+    ranks, asked = settings.ranks, threading.Event()
+    with together(ranks, params[0]):  # where the first batch is read
+        scaled = needs_loss_scale(data.dtype, params)
     settings = settings._replace(optimizer=with_loss_scale(settings.optimizer)) if scaled else settings
-    counts, weighted = _agreed(data, params, settings)
+    counts, weighted = _agreed(data, held_out, params, settings, scaled)
     here, shared = _beginning(start, settings.optimizer, sum(counts))
     xp, own = namespace(*here.params), histories(here)  # own: the records of each network
     settings = settings._replace(compile=available(xp, settings.compile))
-    step, give_up = _step(xp, here.params, settings, scaled, sum(counts), asked)
+    exchange = _exchange(data, here.params, settings, sum(counts), asked)
+    step = _step(xp, here.params, settings, scaled, exchange)
     cause_of = partial(cause, data, settings, start, scaled)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
-    fixed = Run(data, held_out, settings, counts, weighted, shared, step, give_up, cause_of, began)
+    fixed = Run(data, held_out, settings, counts, weighted, shared, step, exchange, cause_of, began)
     before = here.params  # where the epoch before began
     while len(here.history) < settings.epochs:
         running = [not _has_ended(records, len(here.history), settings) for records in own]
@@ -346,18 +354,20 @@ def _epoch_after(
     xp, settings, ranks = namespace(*here.params), fixed.settings, fixed.settings.ranks
     params, state = here.params, fixed.shared.for_steps(here.state, running)
     try:
-        plan = plan_of(here, fixed, own, running)
-        steps, weighted = steps_of(xp, params, plan, running, fixed)
-        sums = [zero_sums(xp, params, weighted)]
         try:
+            plan = plan_of(here, fixed, own, running)
+            steps, weighted = steps_of(xp, params, plan, running, fixed)
+            sums = [zero_sums(xp, params, weighted)]
             for batch, rate, mask in steps:
                 params, state, total = fixed.step(params, state, sums[-1], batch, rate, mask)
                 sums.append(total)
         except Exception as error:  # of rows that are read, or of the caller's own functions
             if not isinstance(error, RankFailed):
-                fixed.give_up()
+                fixed.exchange.give_up()
             raise
-        n = fixed.data.rows if isinstance(fixed.data, Stream) else sum(fixed.counts)
+        n = sum(fixed.counts)
+        if isinstance(fixed.data, Stream):
+            n = int(sum(fixed.exchange.tell(fixed.data.rows)))
         losses, decays = means(xp, sums[-1], n, must_weigh=isinstance(fixed.data, Stream))
         fits = zip(running, losses, finite(xp, params), strict=True)
         good = [runs and math.isfinite(loss) and fit for runs, loss, fit in fits]
@@ -381,50 +391,71 @@ def _epoch_after(
         raise Interrupted(chosen(xp, running, params, here.params)) from None
 
 
-def _agreed(data: Dataset | Stream, params: Params, settings: Settings) -> tuple[list[int], bool | None]:
+def _agreed(
+    data: Dataset | Stream, held_out: Any, params: Params, settings: Settings, scaled: bool
+) -> tuple[list[int], bool | None]:
     """How many rows each rank learns from, and whether rows have weights on any.
 
     Raises:
         ValueError: on all ranks, for settings or parameters that differ, or too few rows on one of them.
     """
+    ranks, like = settings.ranks, params[0]
+    if ranks.size > 1:
+        _check_alike(params, settings, (scaled, held_out is not None))
     if isinstance(data, Stream):
         return [0], None
-    n, ranks, like = data.n, settings.ranks, params[0]
     weight = weight_of(namespace(*params), data, like)
-    if ranks.size == 1:
-        _check_weighed(weight, params, ranks)
-        return [n], data.weight is not None
-    plain = {**settings._asdict(), **settings.options, "optimizer": settings.optimizer.name}
-    plain = {name: value for name, value in plain.items() if isinstance(value, (str, bool, int, float))}
-    check_alike(ranks, like, "the settings of a run", repr(plain))
-    values = [to_host(p).tobytes() for p in params]
-    check_alike(ranks, like, "the parameters to start from", repr([hashlib.sha256(v).digest() for v in values]))
-    counts = [int(count) for count in each_of(ranks, like, n)]
+    counts = [int(count) for count in each_of(ranks, like, data.n)]
     weighted = any(each_of(ranks, like, float(data.weight is not None)))
     _check_weighed(weight, params, ranks)
     parts = settings.accumulate * steps_in(sum(counts), settings)
-    for rank, count in enumerate(counts):
+    for rank, count in enumerate(counts if ranks.size > 1 else ()):
         if count < parts:
             expected = f"a row for each of the {parts} batches of an epoch, or batch_size must be larger"
             raise ValueError(f"each rank must have {expected}, rank {rank} has {count} of {sum(counts)} rows")
     return counts, weighted
 
 
+def _check_alike(params: Params, settings: Settings, more: Any) -> None:
+    """Raise on all ranks for settings or parameters that differ, or what else decides how the run goes."""
+    ranks, like = settings.ranks, params[0]
+    plain = {**settings._asdict(), **settings.options, "optimizer": settings.optimizer.name}
+    plain = {name: value for name, value in plain.items() if isinstance(value, (str, bool, int, float))}
+    plain["score is None"] = settings.score is None
+    plain["patience"] = [each for each in getattr(settings.stop, "args", ()) if isinstance(each, float)]
+    check_alike(ranks, like, "the settings of a run", repr((plain, more)))
+    values = [to_host(p).tobytes() for p in params]
+    check_alike(ranks, like, "the parameters to start from", repr([hashlib.sha256(v).digest() for v in values]))
+
+
 # --- the parts of an epoch ---------------------------------------------------------------------------------------
 
 
-def _step(
-    xp: Namespace, params: Params, settings: Settings, scaled: bool, n: int, asked: threading.Event
-) -> tuple[Step, Callable[[], None]]:
-    """The step of a run, compiled where it is to be, and ``give_up()`` for a rank that can't make its next one.
+def _exchange(data: Dataset | Stream, params: Params, settings: Settings, n: int, asked: threading.Event) -> Exchange:
+    """What the ranks of a run tell each other.
+
+    Args:
+        data: of this rank.
+        params: of the network.
+        settings: of the run.
+        n: how many rows all ranks have.
+        asked: set where Ctrl-C is to end the run of several ranks.
+    """
+    if settings.ranks.size == 1:
+        return OF_ONE
+    steps, meetings = (1, settings.accumulate) if isinstance(data, Stream) else (steps_in(n, settings), 0)
+    return make_exchange(namespace(*params), settings.ranks, params, steps, meetings, asked.is_set)
+
+
+def _step(xp: Namespace, params: Params, settings: Settings, scaled: bool, exchange: Exchange) -> Step:
+    """The step of a run, compiled where it is to be.
 
     Args:
         xp: the namespace of the parameters.
         params: of the network.
         settings: of the run.
         scaled: whether there is a loss scale.
-        n: how many rows all ranks have.
-        asked: set where Ctrl-C is to end the run of several ranks.
+        exchange: what ranks tell each other.
     """
     options = {name: value for name, value in settings.options.items() if name not in ("sample_weight", "l2", "l1")}
     terms = terms_of(len(params) // 2 - 1, **cast(Any, options))
@@ -432,24 +463,17 @@ def _step(
     terms = terms._replace(l2=l2, l1=l1, trusted=True)  # the data were looked at
     alpha = strength_of(xp, settings.alpha, params[0])
     update = make_update(xp, terms, settings.optimizer, alpha, settings.clip_norm, settings.max_norm)
-    make_fast = partial(compiled, xp, compile=settings.compile)
-    combine, give_up = None, _nothing
-    if settings.ranks.size > 1:
-        combine, give_up = make_combine(xp, settings.ranks, params, steps_in(n, settings), asked.is_set)
-    if settings.accumulate == 1:
+    make_fast, combine = partial(compiled, xp, compile=settings.compile), exchange.combine
+    if settings.accumulate > 1:
+        gather = make_gather(xp, terms, settings.transform)
+        step = make_step_of_batches(make_fast(gather), make_fast(update), no_gradients(xp, params), scaled, combine)
+    else:
         differentiate = make_differentiate(xp, terms, settings.transform)
         if combine is None:
             step = cast(Step, make_fast(make_step(differentiate, update, scaled)))
         else:  # an engine sums arrays, which a compiler can't look into
-            step = make_step(make_fast(differentiate), make_fast(update), scaled, combine)
-        return _QUIET(step) if scaled else step, give_up
-    gather = make_gather(xp, terms, settings.transform)
-    step = make_step_of_batches(make_fast(gather), make_fast(update), no_gradients(xp, params), scaled, combine)
-    return _QUIET(step) if scaled else step, give_up
-
-
-def _nothing() -> None:
-    """``give_up`` where there is one rank."""
+            step = make_step(make_fast(differentiate), make_fast(update), scaled, combine, no_gradients(xp, params))
+    return _QUIET(step) if scaled else step
 
 
 def _has_ended(records: Sequence[Record], epochs: int, settings: Settings) -> bool:

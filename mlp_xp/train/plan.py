@@ -61,7 +61,7 @@ def plan_of(here: Epoch, fixed: Run, own: Sequence[Sequence[Record]], running: S
     spans: list[slice] = []
     firsts: list[int] = []
     if isinstance(data, Stream):
-        steps = _steps_expected(here, data, settings)
+        steps = _steps_expected(here, data.length, fixed)
     elif settings.ranks.size == 1:
         steps, spans = steps_in(n, settings), spans_of(n, settings.batch_size)
     else:
@@ -102,10 +102,11 @@ def _rates(
     return (check_number("lr", lr(each), 0.0, math.inf) for each in progress)
 
 
-def _steps_expected(here: Epoch, data: Stream, settings: Settings) -> int | None:
+def _steps_expected(here: Epoch, batches: int | None, fixed: Run) -> int | None:
     """How many steps the epoch after ``here`` has: as many as the batches say, else as many as that before it had."""
-    if (batches := data.length) is not None:
-        return -(-batches // settings.accumulate)
+    lengths = fixed.exchange.tell(0.0 if batches is None else 1.0 + batches)
+    if all(lengths):  # of ranks the one with the most batches decides
+        return -(-int(max(lengths) - 1.0) // fixed.settings.accumulate)
     if not here.history:
         return None
     return here.last.steps - (here.history[-2].steps if len(here.history) > 1 else 0)
@@ -127,12 +128,12 @@ def steps_of(
     data, settings = fixed.data, fixed.settings
     if isinstance(data, Stream):
         begun = data.begin()
-        return _as_they_come(xp, begun, params, plan, settings, running), data.weighted
+        weighted = any(fixed.exchange.tell(float(data.weighted)))
+        return _as_they_come(xp, begun, params, plan, fixed, running), weighted
     parts = batches(xp, data, params[0], plan.spans, plan.rows)
     if settings.compile is True and len({span.stop - span.start for span in plan.spans}) > 1:
         parts = filled_up(xp, parts)
-    drawn = settings.transform, settings.options.get("dropout"), settings.options.get("input_dropout")
-    if plan.firsts and any(drawn):  # what is drawn for a row depends on where it stands in the step
+    if plan.firsts and _draws(settings):
         firsts = unstacked(xp, xp.asarray(plan.firsts, dtype=xp.int32, **device_kwargs(params[0])))
         each = (first for first in firsts for _ in range(settings.accumulate))
         parts = (part._replace(first=first) for part, first in zip(parts, each, strict=True))
@@ -141,11 +142,13 @@ def steps_of(
 
 
 def _as_they_come(
-    xp: Namespace, begun: Iterator[Dataset], params: Params, plan: Plan, settings: Settings, running: Sequence[bool]
+    xp: Namespace, begun: Iterator[Dataset], params: Params, plan: Plan, fixed: Run, running: Sequence[bool]
 ) -> Iterator[tuple[Any, float | Array, int | Array]]:
     """What each step of a pass that has begun takes, see ``_grouped``, rate and seed, which are added to the plan."""
-    parts = (Batch(rows_of(xp, X, params[0], slice(None)), y, weight, None) for X, y, weight, _ in begun)
-    for part in _grouped(filled_up(xp, parts) if settings.compile is True else parts, settings):
+    settings, like = fixed.settings, params[0]
+    parts = (Batch(rows_of(xp, X, like, slice(None)), y, weight, None) for X, y, weight, _ in begun)
+    full = filled_up(xp, parts) if settings.compile is True else parts
+    for part in _grouped(full if settings.ranks.size == 1 else _joined(xp, full, fixed), settings):
         rates, seed = next(plan.coming)
         for made, rate in zip(plan.rates, rates, strict=True):
             made.append(rate)
@@ -153,6 +156,29 @@ def _as_they_come(
         one = plan._replace(rates=[[rate] for rate in rates], seeds=[seed])
         (number,), (mask,) = _numbers_of(xp, params, one, settings, running)
         yield part, number, mask
+
+
+def _joined(xp: Namespace, parts: Iterator[Batch], fixed: Run) -> Iterator[Batch | None]:
+    """The batches of this rank, and None where it has no more and another rank has; all ranks end together."""
+    settings, before, own = fixed.settings, 0, 0  # rows of the step so far, of all ranks, and of this one
+    for number in itertools.count():
+        part = next(parts, None)
+        rows = 0 if part is None else part.X.shape[0] if part.n is None else int(part.n)
+        each = [int(count) for count in fixed.exchange.meet(rows)]
+        if not any(each):
+            return
+        if number % settings.accumulate == 0:
+            before = own = 0
+        if part is not None and _draws(settings):
+            first = before - own + sum(each[: settings.ranks.rank])
+            part = part._replace(first=xp.asarray(first, dtype=xp.int32, **device_kwargs(part.X)))
+        yield part
+        before, own = before + sum(each), own + rows
+
+
+def _draws(settings: Settings) -> bool:
+    """Whether something is drawn for a row, which depends on where it stands in the step."""
+    return any((settings.transform, settings.options.get("dropout"), settings.options.get("input_dropout")))
 
 
 def _row_numbers(rows: Any, number: int, n: int) -> Any:
@@ -166,7 +192,7 @@ def _row_numbers(rows: Any, number: int, n: int) -> Any:
     return order.astype(np.int64, copy=False)  # some libraries take no index of 8 bits
 
 
-def _grouped(parts: Iterator[Batch], settings: Settings) -> Iterator[Any]:
+def _grouped(parts: Iterator[Batch | None], settings: Settings) -> Iterator[Any]:
     """What each step takes: a batch, or some, which are made one by one as the step asks for them."""
     if settings.accumulate == 1:
         return parts

@@ -15,7 +15,7 @@ from mlp_xp.schedules import Schedule
 from mlp_xp.train.dataset import Dataset
 from mlp_xp.train.epoch import Epoch, Record
 from mlp_xp.train.members import Shared
-from mlp_xp.train.step import Step, Transform
+from mlp_xp.train.step import Exchange, Step, Transform
 from mlp_xp.train.stream import Stream
 
 Score: TypeAlias = Callable[[Params], float] | Literal["loss"]
@@ -68,7 +68,8 @@ class Run(NamedTuple):
     counts: how many rows each rank learns from; of batches, [0].
     weighted: whether rows have weights; None where the batches will say it.
     shared: what the networks share of the state.
-    step, give_up: from ``_step``.
+    step: of the run.
+    exchange: what ranks tell each other.
     cause_of: see ``what_diverged``.
     began: when training began, by the clock of ``time.perf_counter``.
     """
@@ -80,6 +81,6 @@ class Run(NamedTuple):
     weighted: bool | None
     shared: Shared
     step: Step
-    give_up: Callable[[], None]
+    exchange: Exchange
     cause_of: Callable[[int, float | None], str]
     began: float

@@ -15,7 +15,7 @@ from mlp_xp._lib.namespace import device_kwargs, persisted, wide_dtype
 from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.mlp import Objective, Terms, add_penalty_grads, objective_of, penalty, pull_back
 from mlp_xp.optim import Optimizer, State, clip_by_global_norm, limit_norms
-from mlp_xp.ranks import RankFailed, Ranks
+from mlp_xp.ranks import RankFailed, Ranks, each_of, refuse_failed
 from mlp_xp.train.dataset import Batch
 
 _LOOK = 8  # steps between two looks at whether the run was to end; the last step of an epoch has one too
@@ -66,6 +66,9 @@ Differentiate: TypeAlias = Callable[[Params, Batch, int | Array, Array | None], 
 
 Combine: TypeAlias = Callable[[Gradients], Gradients]
 """``combine(gradients) -> gradients``: those of all ranks, from those of one."""
+
+Tell: TypeAlias = Callable[[float], list[float]]
+"""``tell(number) -> numbers``: that of each rank, in their order, from that of this one, which is at least 0."""
 
 Gather: TypeAlias = Callable[[Params, Gradients, Batch, int | Array, Array | None], Gradients]
 """``gather(params, gradients, batch, seed, scale) -> gradients``: those of the batches before, with this one."""
@@ -216,30 +219,58 @@ def make_differentiate(xp: Namespace, terms: Terms, transform: Transform | None 
 
 
 def make_step(
-    differentiate: Differentiate, update: Update, scaled: bool = False, combine: Combine | None = None
-) -> Step:
+    differentiate: Differentiate, update: Update, scaled: bool = False, combine: Combine | None = None,
+    nothing: Gradients | None = None,
+) -> Step:  # fmt: skip
     """The step of a run whose steps take one batch.
 
     Args:
         differentiate: from ``make_differentiate``.
         update: from ``make_update``.
         scaled: whether the state ends with a loss scale.
-        combine: from ``make_combine``; None for one rank.
+        combine: see ``Exchange``.
+        nothing: from ``no_gradients``: those of a rank that has no batch in this step; None where each has.
     """
 
     def step(
-        params: Params, state: State, sums: Sums, batch: Batch, rate: float | Array, seed: int | Array
+        params: Params, state: State, sums: Sums, batch: Batch | None, rate: float | Array, seed: int | Array
     ) -> tuple[Params, State, Sums]:
-        gradients = differentiate(params, batch, seed, state[-1] if scaled else None)
+        if batch is None:
+            gradients = cast(Gradients, nothing)
+        else:
+            gradients = differentiate(params, batch, seed, state[-1] if scaled else None)
         return update(params, state, sums, gradients if combine is None else combine(gradients), rate)
 
     return step
 
 
-def make_combine(
-    xp: Namespace, ranks: Ranks, params: Params, steps: int, asked: Callable[[], bool]
-) -> tuple[Combine, Callable[[], None]]:
-    """The function that makes the gradients of all rows of a step from those of the rows of each rank, in one message.
+class Exchange(NamedTuple):
+    """What the ranks of a run tell each other in an epoch; see ``make_exchange``.
+
+    combine: None for one rank.
+    tell: raises RankFailed where another rank has given up.
+    meet: as ``tell``, of the rows of the next batch, 0 where there is none. Before each batch of a stream all meet.
+    give_up: ``give_up()``, for a rank that can't go on: in place of what the others wait for it says so.
+    """
+
+    combine: Combine | None
+    tell: Tell
+    meet: Tell
+    give_up: Callable[[], None]
+
+
+def _nothing() -> None:
+    """``give_up`` where there is one rank."""
+
+
+OF_ONE = Exchange(None, lambda number: [number], lambda number: [number], _nothing)
+"""One rank: what it tells, it tells itself."""
+
+
+def make_exchange(
+    xp: Namespace, ranks: Ranks, params: Params, steps: int, meetings: int, asked: Callable[[], bool]
+) -> Exchange:
+    """How the ranks of a run make the gradients of all rows of a step from those of the rows of each, in one message.
 
     Means over the rows of a rank become the mean over all rows: sums weighted by what the rows weigh, over the sum of
     these weights. A flag goes with them. It stays raised, so that looking at it now and then is enough, and a device
@@ -249,20 +280,22 @@ def make_combine(
         xp: the namespace of the arrays.
         ranks: of the run.
         params: of the network.
-        steps: how many an epoch has.
+        steps: how many an epoch has; 1 where nobody knows, then each step looks at the flag.
+        meetings: how often the ranks meet before they combine: as many batches as a step takes; 0 where all know how
+            many rows each has in each step.
         asked: whether this rank was asked to end the run, by Ctrl-C.
 
     Returns:
-        ``combine``, which raises KeyboardInterrupt where any rank was asked, on all ranks in the same step; and
-        ``give_up()``, for a rank that can't make its next gradients: ``combine`` of the others raises RankFailed.
+        What they tell each other. Where any rank was asked, ``combine`` raises KeyboardInterrupt on all in the same
+        step; where one gave up, RankFailed.
     """
-    made, sending = 0, False
+    made, met, sending = 0, 0, False
 
     def total(flag: float, *parts: Array) -> tuple[Array, ...]:
-        nonlocal made, sending
+        nonlocal made, met, sending
         sending = True
         flags, *sums = ranks.total((xp.ones_like(parts[0]) * flag, *parts))
-        made, sending = made + 1, False
+        made, met, sending = made + 1, 0, False
         raised = float(xp.max(flags)) if made % steps % _LOOK == 0 else 0.0
         if raised >= _FAILED:
             raise RankFailed("another rank has failed: what it raised says why")
@@ -279,13 +312,29 @@ def make_combine(
         loss, *grads = [each / _beside(safe, each) for each in sums]
         return Gradients(loss, tuple(grads), weight, counts, rows)
 
+    def tell(number: float) -> list[float]:
+        nonlocal sending
+        sending = True
+        each = each_of(ranks, params[0], number)
+        sending = False
+        return refuse_failed(each)
+
+    def meet(rows: float) -> list[float]:
+        nonlocal met
+        each = tell(rows)
+        met = met + 1 if any(each) else 0  # the epoch ends where no rank has a batch
+        return each
+
     def give_up() -> None:
         nothing = xp.zeros_like(params[1][..., 0])
         with suppress(RankFailed):
             while not sending:  # else the engine has failed
-                total(_FAILED, nothing, nothing, nothing, *map(xp.zeros_like, params))
+                if met == meetings:
+                    total(_FAILED, nothing, nothing, nothing, *map(xp.zeros_like, params))
+                else:
+                    tell(-1.0)
 
-    return combine, give_up
+    return Exchange(combine, tell, meet, give_up)
 
 
 def _beside(of_networks: Array, array: Array) -> Array:
@@ -332,15 +381,17 @@ def make_step_of_batches(
         update: from ``make_update``, compiled as well.
         nothing: from ``no_gradients``.
         scaled: whether the state ends with a loss scale.
-        combine: from ``make_combine``; None for one rank.
+        combine: see ``Exchange``.
     """
 
     def step(
-        params: Params, state: State, sums: Sums, batches: Iterable[Batch], rate: float | Array, seed: int | Array
-    ) -> tuple[Params, State, Sums]:
+        params: Params, state: State, sums: Sums, batches: Iterable[Batch | None], rate: float | Array,
+        seed: int | Array,
+    ) -> tuple[Params, State, Sums]:  # fmt: skip
         gradients = nothing
         for batch in batches:
-            gradients = gather(params, gradients, batch, seed, state[-1] if scaled else None)
+            if batch is not None:
+                gradients = gather(params, gradients, batch, seed, state[-1] if scaled else None)
         return update(params, state, sums, gradients if combine is None else combine(gradients), rate)
 
     return step

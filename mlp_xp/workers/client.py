@@ -238,20 +238,29 @@ def _settled(
     """
     from distributed import wait
 
-    deadline = time.monotonic() + _RESTART
     expected = {name for name in chain(*places) if name in before and before[name].nanny}
-    while not expected <= set(_workers(client)) and time.monotonic() < deadline:
-        time.sleep(_POLL)
-    client.wait_for_workers(1, timeout=run.timeout)
     parts = [part for columns in data for parts in columns.values() for part in parts]
-    with suppress(CancelledError):  # each partition says it, too
-        wait(parts)
-    for part in parts:
-        if part.status in ("cancelled", "lost"):
-            raise RuntimeError("a partition is lost: Dask can't compute again what was scattered to a worker")
-        if part.status == "error":
-            part.result()  # raises
-    return _workers(client)
+    while True:
+        all_back = _all_back(client, expected)
+        client.wait_for_workers(1, timeout=run.timeout)
+        with suppress(CancelledError):  # each partition says it, too
+            wait(parts)
+        for part in parts:
+            if part.status in ("cancelled", "lost"):
+                raise RuntimeError("a partition is lost: Dask can't compute again what was scattered to a worker")
+            if part.status == "error":
+                part.result()  # raises
+        workers = _workers(client)
+        if expected <= set(workers) or not all_back:  # one that is lost while partitions are computed has its time too
+            return workers
+
+
+def _all_back(client: Any, names: set[Any]) -> bool:
+    """Whether all workers of these names are there, now or after the time that a nanny has."""
+    deadline = time.monotonic() + _RESTART
+    while not (there := names <= set(_workers(client))) and time.monotonic() < deadline:
+        time.sleep(_POLL)
+    return there
 
 
 def _workers(client: Any) -> dict[Any, _Worker]:
@@ -297,7 +306,7 @@ def _once(client: Any, data: _Data, workers: dict[Any, _Worker], places: list[li
     def submit(rank: int, function: Any, *arguments: Any) -> Any:
         return client.submit(function, *arguments, workers=[ranks[rank].address], pure=False)
 
-    (given,) = client.scatter([run.start], workers=[ranks[0].address], hash=False)  # the scheduler's graphs stay small
+    given = _sent(client, run.start, ranks[0].address)  # the scheduler's graphs stay small
     begin = submit(0, beginning, run.checkpoint, given, config)
     store = submit(0, open_store, run.timeout) if len(ranks) > 1 else None
     where = submit(0, address_of, store) if len(ranks) > 1 else None
@@ -314,6 +323,19 @@ def _once(client: Any, data: _Data, workers: dict[Any, _Worker], places: list[li
         return _outcome(client, futures, ranks)
     finally:
         client.cancel([*futures, *shared])  # ranks that still run see it after their epoch
+
+
+def _sent(client: Any, value: Any, address: str) -> Any:
+    """A value on a worker, as a future.
+
+    Raises:
+        _Lost: the worker is gone.
+    """
+    try:
+        (future,) = client.scatter([value], workers=[address], hash=False)
+    except (KeyError, OSError):  # KeyError: the scheduler no longer knows the address
+        raise _Lost(f"the last one was {address}") from None
+    return future
 
 
 def _check_ranks(ranks: Sequence[_Worker]) -> None:
@@ -377,8 +399,11 @@ def _outcome(client: Any, futures: list[Any], ranks: list[_Worker]) -> Epoch:
             raise _Lost(f"the last one was {', '.join(sorted(gone))}")
         states = {future.status for future in futures}
         if states == {"finished"}:
-            epoch: Epoch = futures[0].result()
-            return epoch
+            with suppress(
+                TimeoutError, CancelledError
+            ):  # its worker may be lost meanwhile: then Dask waits for another
+                epoch: Epoch = futures[0].result(timeout=_RESTART)
+                return epoch
         if not states <= {"pending", "finished", "error"}:
             raise _Lost("the last one had what was sent to all")
         if errors:

@@ -79,7 +79,7 @@ def test_a_note_says_it(folder, capsys, large):
 
 @pytest.mark.parametrize("options", [("--solver", "lbfgs"), ("--ensemble", "2", "--folds", "--early-stopping")])
 def test_what_needs_all_rows_at_once_has_them_in_memory(folder, large, options, monkeypatch):
-    monkeypatch.setattr(_memory, "_in_file", None)
+    monkeypatch.setattr(_memory, "in_file", None)
     assert runs.cli.main(["train", table(folder), *TRAIN, "--quiet", *options]) == 0
 
 

@@ -52,7 +52,7 @@ def test_without_resource_the_peak_of_memory_is_not_known(monkeypatch):
 
 def test_without_posix_fallocate_rows_are_kept_in_a_file(monkeypatch):
     monkeypatch.delattr(os, "posix_fallocate", raising=False)
-    kept = memory._in_file("rows", 3, 2, "float32")
+    kept = memory.in_file("rows", 3, 2, "float32")
     kept[:] = np.ones((3, 2))
     assert (kept.shape, float(kept.sum())) == ((3, 2), 6.0)
 

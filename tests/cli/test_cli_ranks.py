@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 
 import pytest
@@ -26,6 +27,62 @@ def test_two_ranks_train_one_network(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*.*")) == ["houses.csv", "houses.safetensors"]
     model = estimators.load(tmp_path / "houses.safetensors")
     assert model.t_ == 3 * 120  # the rows of both ranks, three times
+
+
+COUNTED = """
+import json, sys, tempfile
+from pathlib import Path
+from mlp_xp.cli import _prepare, main
+from mlp_xp.data import recipe
+from mlp_xp.estimators import MLPRegressor
+from mlp_xp.ranks import started
+
+rank, learn, rows, fit, seen = started().rank, recipe.learn, recipe.Recipe.rows, MLPRegressor.fit, {}
+
+def counting(what, count, function):
+    def counted(*given, **options):
+        seen.setdefault(what, []).append(count(given))
+        return function(*given, **options)
+    return counted
+
+_prepare.open_data = counting("opened", lambda given: given[0], _prepare.open_data)
+recipe.learn = counting("looked at", lambda given: given[0].name, learn)
+recipe.Recipe.rows = counting("read", lambda given: len(given[2].X), rows)
+MLPRegressor.fit = counting("learned from", lambda given: len(given[1]), fit)
+found = []
+for machines in (1, 2):
+    if machines == 2:
+        tempfile.tempdir = tempfile.mkdtemp()
+    seen.clear()
+    options = ["--epochs", "3", "--picture", "none", "--missing", "fill", "-o", f"{machines}.safetensors"]
+    assert main(["train", sys.argv[1], *options]) == 0
+    found.append({**seen, "left": [path.name for path in Path(tempfile.gettempdir()).glob("mlp_xp_*")]})
+Path(f"{rank}.json").write_text(json.dumps(found))
+"""
+
+
+def test_one_rank_of_a_machine_reads_the_rows_and_each_takes_its_share(tmp_path, monkeypatch):
+    own = tmp_path / "temporary"
+    own.mkdir()
+    monkeypatch.setenv("TMPDIR", str(own))
+    started("mpi", "-c", COUNTED, runs.write_table(tmp_path), folder=tmp_path)
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    learned_from = [86 // 2, 120 // 2]  # without the rows to test and to validate, then all of them
+    of_first = {
+        "opened": ["houses.csv"],
+        "looked at": ["houses"],
+        "read": [120],
+        "learned from": learned_from,
+        "left": [],
+    }
+    of_second = {"learned from": learned_from, "left": []}
+    assert first == [of_first] * 2
+    assert second == [
+        of_second,
+        {**of_second, "opened": ["houses.csv"], "read": [120]},
+    ]  # as on another machine, it reads for itself
+    one, two = (estimators.load(tmp_path / f"{machines}.safetensors") for machines in (1, 2))
+    assert all((a == b).all() for a, b in zip(one.coefs_, two.coefs_, strict=True))
 
 
 def test_what_the_command_refuses_ends_both_ranks(tmp_path):

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,102 @@ def weightless(xp: Any, ranks: Ranks, rank: int | None) -> Any:
     return last(train(X, y, params_of(xp), epochs=20, batch_size=63, shuffle=False, sample_weight=weight, ranks=ranks))
 
 
+class Unmeasured:
+    """Batches that do not say how many they are."""
+
+    def __init__(self, batches: list[Any]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Any:
+        return iter(self.batches)
+
+
+def in_batches(xp: Any, rank: int | None, weighted: bool = False) -> list[Any]:
+    """Five batches of rank 0 and three of rank 1; of one process those of both, one after the other.
+
+    The rows of rank 0 have weights, those of rank 1 none: each weighs 1.
+    """
+    X, y, weight = problem(xp, UNEVEN, None)
+    cuts = (0, 9, 17, 25, 33, 41), (41, 48, 55, 63)
+    own = [[np.arange(low, high) for low, high in pairwise(each)] for each in cuts]
+    joined = [np.concatenate(parts) for parts in zip(own[0], [*own[1], [], []], strict=True)]
+    weight = xp.asarray(np.where(np.arange(63) < 41, to_host(weight), 1.0))
+    arrays = (X, y, weight) if weighted and rank != 1 else (X, y)
+    return [tuple(each[xp.asarray(rows, dtype=xp.int64)] for each in arrays)
+            for rows in (joined if rank is None else own[rank])]  # fmt: skip
+
+
+def streamed(xp: Any, ranks: Ranks, rank: int | None, **options: Any) -> Any:
+    """20 steps on batches of 16, 15, 16, 8 and 8 rows, the last two of rank 0 alone."""
+    batches: Any = in_batches(xp, rank, weighted="clip_norm" in options)
+    options = {"epochs": 4, "lr": 0.05, **options}
+    batches = batches if callable(options["lr"]) or rank != 1 else Unmeasured(batches)
+    return last(train(batches, None, params_of(xp), ranks=ranks, **options))
+
+
+def streamed_until_stopped(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """A callback of rank 1, which has the fewer batches, ends the run after the third epoch; validation is watched."""
+    held = problem(xp, UNEVEN, rank)[:2]
+    stop = [lambda epoch: rank == 1 and epoch.last.number == 3]
+    return streamed(xp, ranks, rank, epochs=50, patience=20, validation=held, callbacks=stop)
+
+
+def bad_batch(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Rank 1 has a NaN in its second batch."""
+    batches = in_batches(xp, rank)
+    if rank == 1:
+        batches[1] = (batches[1][0] * float("nan"), batches[1][1])
+    return last(train(batches, None, params_of(xp), epochs=2, ranks=ranks))
+
+
+class Breaking(Unmeasured):
+    """Batches whose third can't be read in the second pass."""
+
+    passes = 0
+
+    def __iter__(self) -> Any:
+        self.passes += 1
+        yield from self.batches[:2]
+        if self.passes == 2:
+            raise OSError("the disk is gone")
+        yield from self.batches[2:]
+
+
+def failing_batches(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Rank 0 can't read a batch; it comes when rank 1, whose pass has two batches, has ended."""
+    batches = Breaking(in_batches(xp, 0)) if rank == 0 else in_batches(xp, 1)[:2]
+    return last(train(batches, None, params_of(xp), epochs=5, ranks=ranks))
+
+
+def no_batches(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Rank 1 has none."""
+    return last(train([] if rank else in_batches(xp, 0), None, params_of(xp), epochs=5, ranks=ranks))
+
+
+def failing_step(xp: Any, ranks: Ranks, rank: int, accumulate: int) -> Any:
+    """What rank 1 makes of the inputs of its third batch raises."""
+    seen: list[int] = []
+
+    def fail(X: Any, seed: Any, first: Any) -> Any:
+        seen.append(1)
+        if rank == 1 and len(seen) == 3:
+            raise OSError("the disk is gone")
+        return X
+
+    return streamed(xp, ranks, rank, transform=fail, accumulate=accumulate)
+
+
+def interrupted_stream(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Ctrl-C reaches rank 1 alone, in its first batch."""
+
+    def press(X: Any, seed: Any, first: Any) -> Any:
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return X
+
+    return streamed(xp, ranks, rank, transform=press)
+
+
 def judged(xp: Any, ranks: Ranks, rank: int | None, numbers: bool = False) -> Any:
     """Validation rows of each rank, patience, and a schedule that looks at the losses."""
     X, y, _ = problem(xp, UNEVEN, rank, numbers)
@@ -246,6 +343,16 @@ def other_params(xp: Any, ranks: Ranks, rank: int) -> Any:
     """The ranks begin with two networks."""
     X, y, _ = problem(xp, UNEVEN, rank)
     return last(train(X, y, tuple(p + 0.1 * rank for p in params_of(xp)), epochs=2, ranks=ranks))
+
+
+def judged_apart(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Rank 0 alone has validation rows."""
+    return uneven(xp, ranks, rank, validation=problem(xp, UNEVEN, rank)[:2] if rank == 0 else None)
+
+
+def failing_order(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """``order`` of rank 1 has no rows for the second epoch."""
+    return uneven(xp, ranks, rank, order=lambda number: np.arange(0 if rank and number == 2 else UNEVEN[rank]))
 
 
 def diverging(xp: Any, ranks: Ranks, rank: int) -> Any:
@@ -339,6 +446,16 @@ def classifier(xp: Any, ranks: Ranks, rank: int | None, partial_fits: int = 0, *
     return fitted(model)
 
 
+def balanced_labels(xp: Any, ranks: Ranks, rank: int | None) -> Any:
+    """Two labels, the first of which no row of rank 1 has."""
+    X, y, _ = problem(xp, UNEVEN, None)
+    own, labels = rows_of(UNEVEN, rank), to_host(y)
+    labels = np.stack([(labels == 0) & (np.arange(63) < 41), labels > 1], axis=1).astype(np.int64)
+    model = learner(class_weight="balanced")
+    quietly(lambda: model.fit(X[own], labels[own], ranks=ranks))
+    return fitted(model)
+
+
 def regressor(xp: Any, ranks: Ranks, rank: int | None) -> Any:
     """Both ends are standardised; the score on rows of both ranks ends the run."""
     X, y, _ = problem(xp, UNEVEN, None, numbers=True)
@@ -395,24 +512,30 @@ LIKE_ONE: dict[str, Case] = {
     "even": even, "even, everything": partial(even, **EVERYTHING), "uneven": uneven, "accumulated": accumulated,
     "uneven, everything": partial(uneven, **EVERYTHING), "transformed": transformed, "ensemble": ensemble,
     "weights on one rank": weightless, "judged": judged, "judged by R2": partial(judged, numbers=True),
-    "classifier": classifier, "partial fits": partial(classifier, partial_fits=3), "regressor": regressor,
+    "classifier": classifier, "balanced classes": partial(classifier, class_weight="balanced"),
+    "balanced labels": balanced_labels, "partial fits": partial(classifier, partial_fits=3), "regressor": regressor,
+    "streamed": streamed, "streamed, everything": partial(streamed, **EVERYTHING),
+    "streamed, accumulated": partial(streamed, accumulate=2, epochs=7, **EVERYTHING),
     "by hand": by_hand, "a compiler": partial(uneven, compile=lambda function: function, **EVERYTHING),
 }  # fmt: skip
 """Cases that one process with the rows of all ranks has too."""
 
 ALIKE: dict[str, Case] = {
     "share": share, "scored": scored, "stopped": stopped, "share of an estimator": share_of_estimator,
-    "gone on": gone_on,
+    "gone on": gone_on, "streamed until stopped": streamed_until_stopped,
 }  # fmt: skip
 """Cases in which the ranks agree with each other."""
 
 RAISE: dict[str, Case] = {
     "failing callback": failing_callback, "failing score": failing_score, "bad data": bad_data,
     "bad labels": bad_labels, "too few": too_few, "other settings": other_settings, "other params": other_params,
-    "diverging": diverging, "interrupted": interrupted, "failing rows": failing_rows,
+    "judged apart": judged_apart, "other patience": lambda xp, ranks, rank: uneven(xp, ranks, rank, patience=rank),
+    "failing order": failing_order, "diverging": diverging, "interrupted": interrupted, "failing rows": failing_rows,
     "lbfgs": partial(refused_fit, solver="lbfgs"),
-    "balanced": partial(refused_fit, class_weight="balanced"), "bad rows": bad_rows_of_estimator,
-    "other features": other_features,
+    "bad rows": bad_rows_of_estimator,
+    "other features": other_features, "bad batch": bad_batch, "failing batches": failing_batches,
+    "no batches": no_batches, "failing step": partial(failing_step, accumulate=1),
+    "failing step of batches": partial(failing_step, accumulate=2), "interrupted stream": interrupted_stream,
 }  # fmt: skip
 """Cases in which all ranks raise."""
 

@@ -91,13 +91,21 @@ SAID = {
     "bad labels": ("y must hold labels 0 to 2, got labels 5 to 7", GONE.format(0)),
     "too few": ("rank 1 has 3 of 64 rows",) * 2,
     "other settings": ("those of rank 1 are not those of rank 0",) * 2,
+    "judged apart": ("those of rank 1 are not those of rank 0",) * 2,
+    "other patience": ("those of rank 1 are not those of rank 0",) * 2,
+    "failing order": ("another rank has failed: what it raised says why", "order(2) must be 22 row numbers"),
     "other params": ("the parameters to start from must be the same on all ranks",) * 2,
     "diverging": ("the loss is not finite at step 1 of 1 in epoch 1", "the inputs reach"),
     "interrupted": ("training was interrupted",) * 2,
     "failing rows": ("another rank has failed: what it raised says why", "the disk is gone"),
     "lbfgs": ("ranks need a stochastic solver, got lbfgs",) * 2,
-    "balanced": ("class_weight='balanced' needs all rows, which fit with ranks does not see",) * 2,
     "bad rows": ("NaN", GONE.format(0)),
+    "bad batch": (GONE.format(1), "batch 2: X must be finite, got NaN or infinity"),
+    "failing batches": ("the disk is gone", GONE.format(0)),
+    "no batches": (GONE.format(1), "batches must hold at least one batch, got none"),
+    "failing step": ("another rank has failed: what it raised says why", "the disk is gone"),
+    "failing step of batches": (GONE.format(1), "the disk is gone"),
+    "interrupted stream": ("training was interrupted",) * 2,
     "other features": ("features and targets must be the same on all ranks",) * 2,
 }
 
@@ -110,7 +118,13 @@ def test_what_one_rank_can_not_do_ends_the_run_on_all(both, name):
 
 
 @ENGINES
-@pytest.mark.parametrize("name", ["diverging", "interrupted"])
+def test_a_stream_that_ends_before_the_others_joins_in_until_all_have_ended(both):
+    assert [each["streamed"]["history"][-1].steps for each in both] == [20, 20]
+    assert [len(each["streamed until stopped"]["history"]) for each in both] == [3, 3]
+
+
+@ENGINES
+@pytest.mark.parametrize("name", ["diverging", "interrupted", "interrupted stream"])
 def test_ranks_end_with_the_same_parameters(both, name):
     first, second = (each[name]["params"] for each in both)
     assert len(first) == 4
@@ -204,8 +218,6 @@ def test_ranks_of_another_kind_are_refused():
         next(train(X, y, params, epochs=1, ranks=2))
     with pytest.raises(TypeError, match=r"ranks must be those of processes"):
         next(train(X, y, params, epochs=1, ranks=Ranks(np.asarray(0), 2, lambda arrays: arrays)))
-    with pytest.raises(ValueError, match=r"y must be the targets of X where ranks train together"):
-        next(train([(X, y)], None, params, epochs=1, ranks=Ranks(0, 2, lambda arrays: arrays)))
 
 
 @pytest.mark.only("torch")
