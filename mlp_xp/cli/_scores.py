@@ -17,11 +17,10 @@ from mlp_xp import metrics
 from mlp_xp._lib.namespace import namespace, spans_of
 from mlp_xp._lib.wording import count_of
 from mlp_xp.cli._model import Model
-from mlp_xp.cli._options import ROWS
 from mlp_xp.cli._output import decimals, figure, in_json
 from mlp_xp.criterion import Criterion, criterion_named
 
-_NUMBERS = 2**21  # of rows that are predicted together, which are copied on the way
+ROWS, _NUMBERS = 2**14, 2**21  # that are predicted together, at most: they are copied on the way
 _RESAMPLES, _FEWEST, _MOST_DRAWN = 1000, 100, 2_000_000  # of the bootstrap: times, and rows in all
 _TO_DRAW_FROM = 5  # rows: of fewer, the same ones are drawn again and again
 _UNEVEN = 0.9  # a share of the most frequent class that makes accuracy say little

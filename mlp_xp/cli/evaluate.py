@@ -44,21 +44,21 @@ def command(
 
     opened, screen = open_model(model, backend, device), Screen(as_json)
     source = open_for(opened, data, reading_of(reading))
-    rows, counts = _read(opened, source, with_X=importance)
+    rows, counts = _read(opened, source)
     tested, usual = _of_the_training(opened, rows.y)
     where = data
     if tested is not None:
         where = f"{data}, {'the test rows of its training' if len(tested) else 'which the model has learned from'}"
     if tested is not None and len(tested):
-        rows = _Rows(rows.X if rows.X is None else rows.X[tested], rows.y[tested], rows.said.of(tested))
+        rows = _Rows(rows.numbers[tested], rows.y[tested], rows.said.of(tested))
     found = judged(opened, rows.y, rows.said, usual)
     notes = [*source.notes, *filter(None, (str(counts),))]
     record = {"rows_of": where, **found.as_record(), **counts.as_record(), **({"notes": notes} if notes else {})}
     for note in notes:
         screen.say(f"note: {note}")
     screen.show(score_table(opened, rows.y, found.predicted, where))
-    if rows.X is not None:
-        needed = importance_of(opened, rows.X, rows.y, found)
+    if importance:
+        needed = importance_of(opened, _Again(opened, source, rows.numbers), rows.y, found)
         record["importance"] = {"score": needed.score, "columns": needed.as_records()}
         screen.show(importance_table(needed, where))
     for line in lines_of(found):
@@ -73,32 +73,60 @@ def command(
 
 
 class _Rows(NamedTuple):
-    """Rows whose targets are known, as the recipe reads them; X is None where nobody needs it."""
+    """Rows whose targets are known: their numbers among those that the recipe reads, and what the model says of them.
 
-    X: NDArray[Any] | None
+    The rows themselves, which may be larger than memory, are read and left.
+    """
+
+    numbers: NDArray[Any]
     y: NDArray[Any]
     said: Said
 
 
-def _read(model: Model, source: Source, with_X: bool) -> tuple[_Rows, Counts]:
+class _Again:
+    """``X[rows]``: some of the rows of these numbers, as the recipe reads them from the source once more."""
+
+    def __init__(self, model: Model, source: Source, numbers: NDArray[Any]) -> None:
+        self.model, self.source, self.numbers = model, source, numbers
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        import numpy as np
+
+        wanted, first, made = self.numbers[rows], 0, None
+        for _, encoded in self.model.chunks(self.source, why=_WHY):
+            made = np.empty((len(wanted), encoded.X.shape[1]), encoded.X.dtype) if made is None else made
+            here = np.flatnonzero((first <= wanted) & (wanted < first + len(encoded.X)))
+            made[here] = encoded.X[wanted[here] - first]
+            first += len(encoded.X)
+        if made is None or first <= wanted.max():
+            raise ValueError(
+                f"{self.source.where} must not change while it is read: it has fewer rows than a moment ago"
+            )
+        return made
+
+
+_WHY = "to judge a model by"
+
+
+def _read(model: Model, source: Source) -> tuple[_Rows, Counts]:
     import numpy as np
 
     from mlp_xp.cli._model import Counts
     from mlp_xp.cli._scores import said_of
 
-    parts, counts = [], Counts()
+    targets, counts = [], Counts()
 
     def inputs() -> Iterator[Any]:
-        for chunk, encoded in model.chunks(source, why="to judge a model by"):
+        for chunk, encoded in model.chunks(source, why=_WHY):
             counts.add(model.recipe, chunk, encoded)
-            parts.append(encoded if with_X else encoded._replace(X=encoded.X[:0]))
+            targets.append((encoded.y, encoded.kept))
             if len(encoded.X):
                 yield encoded.X
 
     said = said_of(model, inputs())
-    X, y, kept = (np.concatenate([each[place] for each in parts]) for place in range(3))
+    y, kept = (np.concatenate(each) for each in zip(*targets, strict=True))
     y = model.known(source.where, y, kept) if model.is_classifier else y.astype(np.float64)
-    return _Rows(X if with_X else None, y, said), counts
+    return _Rows(np.arange(len(y)), y, said), counts
 
 
 def _of_the_training(model: Model, y: NDArray[Any]) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:

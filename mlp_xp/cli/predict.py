@@ -10,7 +10,6 @@ import click
 from mlp_xp._lib.wording import count_of
 from mlp_xp.cli._help import MODEL, DataName, FileName, command_of
 from mlp_xp.cli._options import (
-    ROWS,
     ColumnName,
     OneOf,
     backend_option,
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 @click.option("--proba", is_flag=True, help="Write the probability of each class too.")
 @click.option("--std", is_flag=True, help="Write a standard deviation too: of loss gaussian, or of an ensemble.")
 @click.option("--quantiles", help="Levels of quantiles to write too, comma separated: of loss gaussian, or quantile.")
-@click.option("--rows", type=click.IntRange(1), default=ROWS, help="Rows to read at a time.")
+@click.option("--rows", type=click.IntRange(1), help="Rows to read at a time; by default a million numbers.")
 @click.option(
     "--unknown",
     type=OneOf("level", "refuse"),
@@ -56,7 +55,7 @@ if TYPE_CHECKING:
 @force_option
 def command(
     model: str, data: str, output: str | None, keep: tuple[str, ...], proba: bool, std: bool, quantiles: str | None,
-    rows: int, unknown: str | None, backend: str, device: str | None, force: bool, **reading: Any,
+    rows: int | None, unknown: str | None, backend: str, device: str | None, force: bool, **reading: Any,
 ) -> None:  # fmt: skip
     """Predict with MODEL the rows of DATA, which has the columns that the model was trained on.
 

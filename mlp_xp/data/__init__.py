@@ -8,6 +8,7 @@ text       text tables
 typed      tables that say the types of their columns: Parquet, Excel, SQLite, JSON and others
 parquet    numbers of Parquet files that are larger than memory, for ``train``
 arrays     data that is built in, .npz files, folders of IDX files
+stores     arrays in HDF5 files and Zarr folders, a chunk at a time
 cells      a column of some rows in one of three forms
 encoding   how a column becomes columns of X
 tally      a column summed up, a chunk at a time
@@ -23,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mlp_xp._lib.files import HostArray, unreadable
-from mlp_xp.data import arrays, files, text, typed
+from mlp_xp.data import arrays, files, stores, text, typed
 from mlp_xp.data.arrays import BUILT_IN
 from mlp_xp.data.files import Found
 from mlp_xp.data.parquet import ParquetRows
@@ -45,6 +46,8 @@ _READERS = {
     "arff": typed.arff,
     "npy": typed.npy,
     "npz": arrays.npz_file,
+    "hdf5": stores.store,
+    "zarr": stores.store,
 }
 
 
@@ -55,9 +58,9 @@ def open_data(
     """Open the data called ``name``; its rows are read and checked later, by ``Source.chunks`` or ``Source.read``.
 
     Args:
-        name: one of ``BUILT_IN``, ``openml:NAME``, the path of a file, or of a folder of IDX or Parquet files,
-            ``FILE::PART`` for a table of a database, a sheet or a file in an archive, a URL, or ``-`` for standard
-            input.
+        name: one of ``BUILT_IN``, ``openml:NAME``, the path of a file, or of a folder of IDX, Parquet or Zarr files,
+            ``FILE::PART`` for a table of a database, a sheet, an array or a file in an archive, a URL, or ``-`` for
+            standard input.
         reading: how a text file is read; what it leaves open is found by looking, and said in ``Source.notes``.
         usual: how such data is read: whether a line names the columns, what is missing, and the decimal mark where no
             number shows it; for new data, what was found in training.
@@ -83,7 +86,7 @@ def open_data(
             return arrays.built_in(name)
         if name.startswith("openml:"):
             return typed.from_openml(name)
-        if name and path.is_dir():
+        if name and path.is_dir() and not files.is_zarr(path):
             parts = sorted(each for each in path.rglob("*.parquet") if each.is_file())
             return typed.parquet_folder(path, parts) if parts else arrays.idx_folder(path)
         if name and name == path.name and not path.suffix and not path.exists() and name != "-":

@@ -1,8 +1,10 @@
 """Data that comes as arrays: built in, in a .npz file, or in a folder of IDX files, read a batch at a time.
 
+``named`` is for all files that hold arrays by their names.
+
 An error about a file is one sentence that begins with its name: what was expected, and what was found.
 
-Next: ``tables`` opens data with named columns, ``recipe`` turns rows into numbers, ``cli`` trains on them.
+Next: ``stores`` has arrays of HDF5 and Zarr, ``recipe`` turns rows into numbers, ``cli`` trains on them.
 """
 
 import gzip
@@ -10,10 +12,11 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -48,24 +51,41 @@ def built_in(name: str) -> Source:
     return Source(name, name, columns, _from_arrays(name, X, y), image_shape=image_shape)
 
 
-# --- .npz --------------------------------------------------------------------------------------------------------
-
-_NPZ_NAMES = (("X", "y", "X_test", "y_test"), ("x_train", "y_train", "x_test", "y_test"))
+# --- arrays by their names ---------------------------------------------------------------------------------------
 
 
-def npz_file(found: Found) -> Source:
-    """Arrays ``X``, ``y``, ``X_test``, ``y_test``, or ``x_train``, ``y_train``, ...; only X is needed."""
-    path, where = found.path, found.where
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{where} must be an .npz file, got a file that is empty, truncated or of another kind")
-    heads = _npz_heads(path, where)
-    names = next((names for names in _NPZ_NAMES if names[0] in heads), None)
-    if names is None:
-        raise ValueError(f"{where} must hold X and y, or x_train and y_train, got {', '.join(heads) or 'nothing'}")
+class Head(NamedTuple):
+    """Shape and dtype of an array in a file."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+Names: TypeAlias = tuple[str, str, str, str]
+"""What X, y, and those of a test set are called in a file, which need not hold the last three."""
+
+_NAMES: tuple[Names, ...] = (("X", "y", "X_test", "y_test"), ("x_train", "y_train", "x_test", "y_test"))
+
+Pieces: TypeAlias = Callable[[str, int | None], Iterator[HostArray]]
+"""``pieces(name, rows)``: an array of a file, so many rows at a time or fewer, all of them at once for None."""
+
+
+def names_in(heads: Mapping[str, Head]) -> Names | None:
+    """The names that a file uses, by that of X; None where it holds no such array."""
+    return next((names for names in _NAMES if names[0] in heads), None)
+
+
+def named(found: Found, heads: Mapping[str, Head], names: Names, pieces: Pieces) -> Source:
+    """The source of a file with arrays of these names.
+
+    Raises:
+        ValueError: when they are no rows of numbers, or the targets are not as many as the rows.
+    """
+    where = found.where
     X, (y, X_test, y_test) = names[0], (name if name in heads else None for name in names[1:])
     if (X_test is None) != (y_test is None):
         raise ValueError(f"{where} must hold both {names[2]} and {names[3]} or neither, got {X_test or y_test}")
-    _, *row = heads[X][0]
+    row = heads[X].shape[1:]
     image = row[:-1] if len(row) == 3 and row[-1] == 1 else row
     image_shape = (int(image[0]), int(image[1])) if len(image) == 2 else None
 
@@ -74,13 +94,39 @@ def npz_file(found: Found) -> Source:
         if len(shape) < 2 or dtype.kind not in "buif":
             expected = "numbers (n, d_in) or images (n, height, width)"
             raise ValueError(f"{where}: {X} must be {expected}, got {dtype} {shape}")
-        targets = None if y is None else (f"{where}: {y}", heads[y][0])
-        _check_shapes((f"{where}: {X}", shape), targets, tuple(row), "target")
-        return Source(
-            found.title, where, None, lambda rows: _npz_chunks(found, X, y, shape[0], rows), test, image_shape
-        )
+        if y is not None and heads[y].dtype.kind in "cOTV":
+            expected = "numbers or texts of a fixed length, as y.astype('S') makes them"
+            raise ValueError(f"{where}: {y} must hold {expected}, got {heads[y].dtype}")
+        targets = None if y is None else (f"{where}: {y}", heads[y].shape)
+        _check_shapes((f"{where}: {X}", shape), targets, row, "target")
+
+        def chunks(rows: int | None) -> Iterator[Chunk]:
+            """Features a piece at a time; targets, one number a row, at once."""
+            labels = None if y is None else np.concatenate(list(pieces(y, None))).reshape(shape[0])
+            low = 0
+            for each in pieces(X, rows):
+                own = None if labels is None else labels[low : low + len(each)]
+                yield Chunk(_features(f"{where}: {X}", each, low), own, low)
+                low += len(each)
+
+        return Source(found.title, where, None, chunks, test, image_shape)
 
     return part(X, y, None if X_test is None else part(X_test, y_test))
+
+
+# --- .npz --------------------------------------------------------------------------------------------------------
+
+
+def npz_file(found: Found) -> Source:
+    """Arrays ``X``, ``y``, ``X_test``, ``y_test``, or ``x_train``, ``y_train``, ...; only X is needed."""
+    path, where = found.path, found.where
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{where} must be an .npz file, got a file that is empty, truncated or of another kind")
+    heads = _npz_heads(path, where)
+    names = names_in(heads)
+    if names is None:
+        raise ValueError(f"{where} must hold X and y, or x_train and y_train, got {', '.join(heads) or 'nothing'}")
+    return named(found, heads, names, partial(_npz_pieces, found))
 
 
 @contextmanager
@@ -91,19 +137,17 @@ def _whole_npz(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
             yield archive
     # NumPy, zip and zlib raise these for archives that are damaged, encrypted, or hold pickled objects
     except (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        if str(error).startswith(where):
-            raise
         raise ValueError(f"{where} must be a whole .npz file: {error}") from None
 
 
-def _npz_heads(path: Path, where: str) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Name -> shape and dtype of each array, without reading its values."""
-    heads: dict[str, tuple[tuple[int, ...], Any]] = {}
+def _npz_heads(path: Path, where: str) -> dict[str, Head]:
+    """The head of each array, without reading its values."""
+    heads: dict[str, Head] = {}
     with _whole_npz(path, where) as archive:
         for member in archive.namelist():
             with archive.open(member) as stream:
                 shape, _, dtype = _npy_head(stream)
-            heads[member.removesuffix(".npy")] = (tuple(shape), dtype)
+            heads[member.removesuffix(".npy")] = Head(tuple(shape), dtype)
     return heads
 
 
@@ -116,19 +160,10 @@ def _npy_head(stream: Any) -> tuple[tuple[int, ...], bool, Any]:
     return shape, fortran, dtype
 
 
-def _npz_chunks(found: Found, X: str, y: str | None, n: int, rows: int | None) -> Iterator[Chunk]:
-    """Features a piece at a time, as they are unpacked; targets, one number a row, at once."""
-    targets = None
-    with _whole_npz(found.path, found.where) as archive:
-        if y is not None:
-            with archive.open(f"{y}.npy") as stream:
-                targets = np.concatenate(list(_pieces(stream, None))).reshape(n)
-        low = 0
-        with archive.open(f"{X}.npy") as stream:
-            for part in _pieces(stream, rows):
-                labels = None if targets is None else targets[low : low + len(part)]
-                yield Chunk(_features(f"{found.where}: {X}", part, low), labels, low)
-                low += len(part)
+def _npz_pieces(found: Found, name: str, rows: int | None) -> Iterator[HostArray]:
+    """An array, so many rows at a time as they are unpacked."""
+    with _whole_npz(found.path, found.where) as archive, archive.open(f"{name}.npy") as stream:
+        yield from _pieces(stream, rows)
 
 
 def _pieces(stream: Any, rows: int | None) -> Iterator[HostArray]:
@@ -218,7 +253,8 @@ def _features(where: str, X: HostArray, first: int) -> HostArray:
     flat = X.reshape(len(X), -1)
     if X.dtype == np.uint8:
         return np.divide(flat, 255, dtype=np.float32)
-    flat = flat if X.dtype in (np.float32, np.float64) else flat.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of numbers that are none
+        flat = flat if X.dtype in (np.float32, np.float64) else flat.astype(np.float64)
     if not np.isfinite(flat).all():
         row, column = np.argwhere(~np.isfinite(flat))[0]
         raise ValueError(f"{where}[{first + row}, {column}] must be finite, got {flat[row, column]}")

@@ -1,9 +1,9 @@
 """From a name to a file on this machine, and what kind of file it is: by its first bytes, else by its name.
 
 Standard input and URLs are copied into temporary files, which are removed with the last ``Source`` that reads them.
-``FILE::PART`` names a part of a file: a table of a database, a sheet, a file in an archive.
+``FILE::PART`` names a part of a file: a table of a database, a sheet, an array, a file in an archive.
 
-Next: ``text`` and ``typed`` read tables, ``arrays`` reads arrays.
+Next: ``text`` and ``typed`` read tables, ``arrays`` and ``stores`` read arrays.
 """
 
 import bz2
@@ -37,6 +37,8 @@ SUFFIXES = {
     ".arff": "arff",
     ".npy": "npy",
     ".npz": "npz",
+    **dict.fromkeys((".h5", ".hdf5"), "hdf5"),
+    ".zarr": "zarr",
 }
 """End of a name -> kind of file, for kinds that do not say it in their first bytes."""
 
@@ -52,6 +54,7 @@ _FIRST_BYTES = {
     b"ARROW1": "arrow",
     b"SQLite format 3\0": "sqlite",
     b"\x93NUMPY": "npy",
+    b"\x89HDF\r\n\x1a\n": "hdf5",
     b"\xd0\xcf\x11\xe0": "old excel",
 }
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -165,8 +168,18 @@ def _fetch(url: str, path: Path) -> None:
 # --- what kind it is of ------------------------------------------------------------------------------------------
 
 
+_OF_ZARR = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")  # one of which is in each folder of Zarr's
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder holds arrays of Zarr, by its name or by the files in it."""
+    return path.is_dir() and (path.suffix.lower() == ".zarr" or any((path / name).is_file() for name in _OF_ZARR))
+
+
 def _look_at(path: Path, where: str, part: str, folder: Path | None) -> Found:
     """The file in ``path``, with what its bytes and its name say of it; ``folder`` is that of a temporary file."""
+    if is_zarr(path):
+        return Found(path, where, title_of(path.resolve().name), "zarr", part=part)
     if not path.is_file():
         raise unreadable(where)
     if path.stat().st_size == 0:

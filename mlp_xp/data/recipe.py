@@ -23,8 +23,8 @@ from mlp_xp.data.tally import Tally, look
 from mlp_xp.data.target import Answer, answer_of, as_floats, as_labels, infer_task, spelled_as, tidy
 
 __all__ = [
-    "About", "Encoded", "Learned", "Recipe", "Wanted", "infer_task", "learn", "plain_recipe", "read", "scales_in",
-    "survey", "tidy",
+    "About", "Encoded", "Learned", "Recipe", "Wanted", "infer_task", "learn", "plain_recipe", "read",
+    "rows_at_a_time", "scales_in", "survey", "tidy",
 ]  # fmt: skip
 
 ROWS = 2**16
@@ -315,7 +315,7 @@ def read(source: Source, recipe: Recipe, dtype: Any = np.float64, into: NDArray[
     X: NDArray[Any] = np.empty((0, 0), dtype=dtype) if into is None else into
     parts: list[Encoded] = []
     low = high = 0
-    for chunk in source.chunks(_rows_at_a_time(source)):
+    for chunk in source.chunks(rows_at_a_time(source)):
         part = recipe.rows(source.where, chunk, dropping=True, dtype=dtype)
         low, high = high, high + len(part.X)
         if into is None:  # the system moves a large array to a larger place without copying it
@@ -341,7 +341,8 @@ def _summed(counts: Any) -> dict[str, int]:
     return total
 
 
-def _rows_at_a_time(source: Source) -> int:
+def rows_at_a_time(source: Source) -> int:
+    """How many rows are looked at or encoded at a time, so that what they take does not depend on their width."""
     return max(1, min(ROWS, _CELLS // max(len(source.columns or range(784)), 1)))
 
 
@@ -404,7 +405,7 @@ def _learn_arrays(source: Source, wanted: Wanted) -> Learned:
     if wanted.target is not None or wanted.drop or wanted.categories:
         raise ValueError(f"--target, --drop and --category name columns of a table, {where} has none")
     targets, width = [], 0
-    for chunk in source.chunks(_rows_at_a_time(source)):
+    for chunk in source.chunks(rows_at_a_time(source)):
         if chunk.y is None:
             raise ValueError(f"{where} must hold y beside X to be trained on")
         width = chunk.X.shape[1]
@@ -471,7 +472,7 @@ def survey(source: Source, target: str | None = None) -> dict[str, Tally]:
     tallies = dict.fromkeys(names, Tally())
     limit = max(1000, min(10_000, _VALUES // max(len(names), 1)))
     decimal, missing = source.reading.decimal or ".", source.reading.missing
-    for chunk in source.chunks(_rows_at_a_time(source)):
+    for chunk in source.chunks(rows_at_a_time(source)):
         for position, name in enumerate(names):
             where, column = f"{source.where}: column {name!r}", chunk.X.iloc[:, position]
             cells = cells_of(where, column, decimal, missing, spelled=name == target)

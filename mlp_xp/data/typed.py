@@ -434,26 +434,44 @@ def arff(found: Found) -> Source:
 
 
 def npy(found: Found) -> Source:
-    """An array (n, d) as a table whose columns are numbered, a structured one (n,) with its own names."""
-    import pandas as pd
-
+    """An array in a file of its own, as ``matrix`` reads it."""
     try:
         array = np.load(found.path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError):
         raise ValueError(f"{found.where} must be a whole .npy file of numbers or texts, got another one") from None
-    if array.ndim == 1 and array.dtype.names:
-        names, notes = list(array.dtype.names), []
-    elif array.ndim == 2 and array.dtype.kind in "buifUS":
-        names = [f"column_{position}" for position in range(1, array.shape[1] + 1)]
-        notes = [_unnamed(array.shape[1])]
+
+    def pieces(step: int) -> Iterator[Any]:
+        return (np.asarray(array[low : low + step]) for low in range(0, len(array), step))
+
+    return matrix(found, array.shape, array.dtype, pieces, "an .npz file with X and y")
+
+
+def matrix(
+    found: Found, shape: tuple[int, ...], dtype: Any, pieces: Callable[[int], Iterator[Any]], otherwise: str
+) -> Source:
+    """An array (n, d) as a table whose columns are numbered, a structured one (n,) with its own names.
+
+    Args:
+        found: the file.
+        shape: of the array.
+        dtype: of the array.
+        pieces: ``pieces(step)`` reads so many rows at a time, or fewer.
+        otherwise: what else the file may hold, in an error.
+    """
+    import pandas as pd
+
+    fields = [dtype[name] for name in dtype.names or ()]
+    if len(shape) == 1 and fields and all(each.kind not in "cOV" for each in fields):
+        names, notes = list(dtype.names), []
+    elif len(shape) == 2 and dtype.kind in "buifUS":
+        names = [f"column_{position}" for position in range(1, shape[1] + 1)]
+        notes = [_unnamed(shape[1])]
     else:
-        expected = "rows of numbers (n, d), or an .npz file with X and y"
-        raise ValueError(f"{found.where} must hold {expected}, got {array.dtype} {array.shape}")
+        raise ValueError(f"{found.where} must hold rows of numbers (n, d), or {otherwise}, got {dtype} {shape}")
 
     def frames(step: int) -> Iterator[Any]:
-        for low in range(0, len(array), step):
-            part = np.asarray(array[low : low + step])
-            yield pd.DataFrame(part) if array.dtype.names else pd.DataFrame(part, columns=names)
+        for part in pieces(step):
+            yield pd.DataFrame(part) if dtype.names else pd.DataFrame(part, columns=names)
 
     return _table(found, names, frames, *notes)
 

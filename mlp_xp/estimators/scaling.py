@@ -92,10 +92,10 @@ def learned_from(parts: Iterable[Dataset], of_y: bool, together: bool, ranks: Ra
     for X, y, weight, _ in parts:
         sparse = sparse or is_sparse(X)
         for position, values in enumerate((_wide(X), y) if of_y else (_wide(X),)):
-            moments[position] = _joined(moments[position], _moments_of(values, weight))
+            moments[position] = joined(moments[position], _moments_of(values, weight))
             places[position] = placement_of(values)
     of_ranks = zip(*gathered(ranks, places[0].put(np.zeros(1)), moments), strict=True)
-    moments = [None if each[0] is None else reduce(_joined, each) for each in of_ranks]
+    moments = [None if each[0] is None else reduce(joined, each) for each in of_ranks]
     found: list[Array] = []
     for name, each, place in zip("Xy"[: 1 + of_y], moments, places, strict=False):
         mean, deviation = each.mean, each.deviation
@@ -120,21 +120,21 @@ def _wide(X: Any) -> Any:
     return in_dtype(xp, X, wide_dtype(xp, X.dtype))
 
 
-class _Moments(NamedTuple):
-    """Moments of rows, in float64 on the host.
+class Moments(NamedTuple):
+    """Moments of the columns of rows, in float64 on the host.
 
-    weight: of the rows, without weights their number.
+    weight: of the rows, without weights their number; (k,) where not each row counts in each column.
     mean, deviation: (k,).
     binary: (k,), whether each number of a column is 0 or 1.
     """
 
-    weight: float
+    weight: Any
     mean: Any
     deviation: Any
     binary: Any
 
 
-def _moments_of(values: Any, weight: Array | None) -> _Moments:
+def _moments_of(values: Any, weight: Array | None) -> Moments:
     """The weighted moments of each column of (n, k)."""
     total = float(values.shape[0] if weight is None else namespace(weight).sum(weight))
     if is_sparse(values):
@@ -142,7 +142,7 @@ def _moments_of(values: Any, weight: Array | None) -> _Moments:
         mean, variance = mean_variance_axis(values, axis=0, weights=weights)
         others = values.indices[(values.data != 0) & (values.data != 1)]
         binary = np.bincount(others, minlength=values.shape[1]) == 0
-        return _Moments(total, mean.astype(np.float64), np.sqrt(variance, dtype=np.float64), binary)
+        return Moments(total, mean.astype(np.float64), np.sqrt(variance, dtype=np.float64), binary)
     xp = namespace(values)
     shares = None if weight is None else (weight / xp.sum(weight))[:, None]
 
@@ -158,7 +158,7 @@ def _moments_of(values: Any, weight: Array | None) -> _Moments:
     part = rest / unit
     deviation = unit * xp.sqrt(mean_of(part * part))
     binary = to_host(xp.all((values == 0) | (values == 1), axis=0))
-    return _Moments(total, to_host(mean).astype(np.float64), to_host(deviation).astype(np.float64), binary)
+    return Moments(total, to_host(mean).astype(np.float64), to_host(deviation).astype(np.float64), binary)
 
 
 def _sum(xp: Namespace, each: Array) -> Array:
@@ -168,7 +168,7 @@ def _sum(xp: Namespace, each: Array) -> Array:
     return xp.sum(xp.sum(square, axis=1), axis=0) + xp.sum(each[side * side :, :], axis=0)
 
 
-def _joined(first: _Moments | None, other: _Moments) -> _Moments:
+def joined(first: Moments | None, other: Moments) -> Moments:
     """The moments of the rows of both, without a difference of large sums.
 
     Source: Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing sample variances, 1979.
@@ -176,14 +176,14 @@ def _joined(first: _Moments | None, other: _Moments) -> _Moments:
     if first is None:
         return other
     total = first.weight + other.weight
-    share, gap = other.weight / total, other.mean - first.mean
+    share = np.broadcast_to(other.weight / np.where(total > 0, total, 1.0), other.mean.shape)
+    gap = other.mean - first.mean
     parts = np.stack([first.deviation, other.deviation, gap])
-    shares = np.asarray([1.0 - share, share, share * (1.0 - share)])
-    deviation = _root_of_squares(parts, shares[:, None])
-    return _Moments(total, first.mean + share * gap, deviation, first.binary & other.binary)
+    deviation = _root_of_squares(parts, np.stack([1.0 - share, share, share * (1.0 - share)]))
+    return Moments(total, first.mean + share * gap, deviation, first.binary & other.binary)
 
 
-def _of_all_columns(each: _Moments) -> tuple[Any, Any]:
+def _of_all_columns(each: Moments) -> tuple[Any, Any]:
     """One mean and one deviation for all columns, (k,) each."""
     like, mean = np.ones_like(each.mean), np.mean(each.mean)
     parts = np.concatenate([each.deviation, each.mean - mean])

@@ -80,7 +80,7 @@ def test_the_help_says_what_data_may_be(command: str) -> None:
     text = " ".join(shown.get_help(click.Context(shown)).partition("Network and learning")[0].split())
     kinds = text[text.index("DATA is ") :].partition(". ")[0]
     assert all(name in kinds for name in (*data.BUILT_IN, "openml:NAME", "IDX", "URL", "standard input"))
-    named = re.findall(r"\.[a-z]+", kinds)
+    named = re.findall(r"\.\w+", kinds)
     assert {files.SUFFIXES[suffix] for suffix in named} == {*files.SUFFIXES.values()}
 
 

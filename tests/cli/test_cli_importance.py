@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from sklearn.linear_model import LinearRegression
 
 pytestmark = pytest.mark.only("numpy")
 
+data, recipes = import_module("mlp_xp.data"), import_module("mlp_xp.data.recipe")
 importances, scores = import_module("mlp_xp.cli._importance"), import_module("mlp_xp.cli._scores")
 
 
@@ -103,3 +105,30 @@ def test_evaluate_says_which_columns_mattered(folder: Path, capsys: pytest.Captu
     printed = capsys.readouterr().out
     assert "fall of R^2 when a column is shuffled, 5 times, on 24 rows" in printed
     assert printed.index("  area ") < printed.index("  district ") < printed.index("  rooms ")
+
+
+def test_evaluate_keeps_only_the_rows_that_it_shuffles(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.train_quickly(runs.write_table(folder), "--target", "price", "--no-refit")
+    opened = import_module("mlp_xp.cli._model").open_model("houses.safetensors")
+    monkeypatch.setattr(importances, "_MOST_ROWS", 20)  # of the 24 that were tested
+    encoded = recipes.read(data.open_data("houses.csv"), opened.recipe)
+    tested = data.hold_out(0.2, opened.header["notes"]["data"]["split"]["seed"], len(encoded.y))[1]
+    X, y = encoded.X[tested], encoded.y[tested]
+    expected = importances.importance(opened, X, y, scores.judge(opened, X, y))
+
+    monkeypatch.setattr(recipes, "_CELLS", 40)  # 10 rows at a time
+    alive: list[Any] = []
+    made = recipes.Recipe.rows
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        alive[:] = [each for each in alive if each() is not None]
+        assert len(alive) <= 2
+        rows = made(*arguments, **options)
+        alive.append(weakref.ref(rows.X))
+        return rows
+
+    monkeypatch.setattr(recipes.Recipe, "rows", watched)
+    assert cli.main(["evaluate", "houses.safetensors", "houses.csv", "--importance", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["importance"]["columns"] == expected.as_records()

@@ -11,7 +11,7 @@ import pytest
 import runs
 from sklearn.datasets import load_diabetes
 
-from mlp_xp.cli import _memory
+from mlp_xp.cli import _memory, _prepare
 from mlp_xp.data import open_data
 
 pa = pytest.importorskip("pyarrow")
@@ -98,6 +98,15 @@ def test_a_disk_without_room_is_one_sentence(folder, capsys, large, monkeypatch)
     said = runs.refused(capsys, "train", table(folder), *TRAIN)
     assert said.startswith("patients.csv: 442 rows of 7 numbers in float32 must fit in a temporary file: they take ")
     assert "No space left on device; the variable TMPDIR names another folder" in said
+
+
+def test_the_range_of_columns_is_that_of_all_rows_looked_at_in_parts(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(100, 3)) * [1.0, 1e-3, 1e6] + [0.0, 1e3, 0.0]
+    X[::3, 0] = X[:40, 1] = np.nan  # the second column has no value in the first parts
+    monkeypatch.setattr(_prepare, "_LOOKED_AT", 4 * 3 * 8)  # 8 rows
+    low, high, spread = _prepare._range_of(X, np.arange(90))
+    np.testing.assert_array_equal([low, high], [np.nanmin(X[:90], axis=0), np.nanmax(X[:90], axis=0)])
+    np.testing.assert_allclose(spread, np.nanstd(X[:90], axis=0), rtol=1e-9)
 
 
 # --- folders of Parquet files ------------------------------------------------------------------------------------
