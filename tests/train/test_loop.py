@@ -21,6 +21,7 @@ from mlp_xp import optim, schedules
 from mlp_xp.dropout import uniform
 from mlp_xp.train import Diverged, Epoch, Interrupted, is_sparse, train
 from mlp_xp.train import evaluate as evaluate_module
+from mlp_xp.train.dataset import shares_of
 from mlp_xp.train.evaluate import evaluate
 
 SGD = {"optimizer": optim.sgd(), "lr": 0.5}
@@ -69,6 +70,19 @@ def test_minibatches_take_every_row_once_in_the_seeded_order(data, params, host,
     np.testing.assert_allclose(epoch.last.loss, total / 6, rtol=1e-13)
     for a, b in zip(epoch.params, expected, strict=True):
         assert textbook.relative_error(host(a), b) <= 1e-12
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("counts", [(7, 5, 6), (2, 11), (4,)], ids=str)
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_ranks_take_all_their_rows_in_parts_of_about_one_size(counts, accumulate):
+    for rank, steps in itertools.product(range(len(counts)), (1, 2, 4)):
+        parts = [shares_of(counts, r, steps, accumulate)[0] for r in range(rank + 1)]
+        sizes = [[span.stop - span.start for span in spans] for spans in parts]
+        assert [row for span in parts[rank] for row in range(counts[rank])[span]] == list(range(counts[rank]))
+        assert (len(parts[rank]), max(sizes[rank]) - min(sizes[rank]) <= 1) == (steps * accumulate, True)
+        before = [sum(sum(each[step * accumulate :][:accumulate]) for each in sizes[:rank]) for step in range(steps)]
+        assert shares_of(counts, rank, steps, accumulate)[1] == before
 
 
 def test_epochs_are_numbered_and_timed_and_hand_back_the_parameters(data, params, host):
@@ -415,6 +429,17 @@ def test_a_share_of_the_rows_is_held_out_by_the_seed(put, params):
         np.testing.assert_allclose(epoch.last.loss, there, rtol=1e-13)
         found.append(epoch.last[:5])
     assert found[0] == found[1] != found[2]
+
+
+def test_the_rows_that_are_left_are_taken_in_the_seeded_order(put, params, host):
+    X, y = textbook.batch(), textbook.labels()
+    kept = np.setdiff1d(np.arange(6), np.random.default_rng((3, 0)).permutation(6)[:2])
+    runs = [
+        list(train(put(X[rows]), put(y[rows]), params, **SGD, epochs=2, batch_size=2, seed=3, validation=share))[-1]
+        for rows, share in ((slice(None), 1 / 3), (kept, None))
+    ]
+    for ours, theirs in zip(*(run.params for run in runs), strict=True):
+        assert textbook.relative_error(host(ours), host(theirs)) <= 1e-13
 
 
 def squared(epochs_of, put, targets, outputs):
