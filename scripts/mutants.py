@@ -60,7 +60,7 @@ TESTED_BY = {
     "train/settings": (*_LOOP, *_ARGUMENTS, "train/members"),
     "train/sharding": ("train/sharding", "train/ranks"),
     "train/source": ("train/source", "train/stream", *_ARGUMENTS),
-    "train/step": (*_LOOP, "train/accumulate", "train/sixteen_bits", "train/members"),
+    "train/step": (*_LOOP, "train/accumulate", "train/sixteen_bits", "train/members", "train/ranks"),
     "train/stream": ("train/stream", *_ARGUMENTS, *_LOOP),
     "gradcheck/arrays": ("gradcheck/arrays", "gradcheck/contract", *_CHECK, "gradcheck/forms"),
     "gradcheck/blind_spots": (*_CHECK, "gradcheck/evidence", "gradcheck/kinks", "gradcheck/explain"),
@@ -83,6 +83,13 @@ TESTED_BY = {
     "gradcheck/products": ("gradcheck/products", *_ARGUMENTS),
     "gradcheck/report": ("gradcheck/report", *_CHECK),
     "gradcheck/slopes": ("gradcheck/slopes", "gradcheck/local", "gradcheck/units"),
+}
+
+# Lines that arrays of these libraries alone reach.
+OTHER_BACKENDS = {
+    "gradcheck/forms": ("torch", "jax"),
+    "gradcheck/products": ("torch",),
+    "train/compiling": ("torch", "jax"),
 }
 
 PAIRS: tuple[tuple[type[ast.AST], type[ast.AST]], ...] = (
@@ -199,11 +206,15 @@ def outcome(copied: Path, file: str, limit: float | None = None) -> str:
     options = ("-q", "-x", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-p", "no:randomly")
     command = [sys.executable, "-B", "-m", "pytest", *options, "--hypothesis-seed=0", *tests]
     environment = {**os.environ, "PYTHONPATH": str(copied), "OMP_NUM_THREADS": "1"}
-    try:
-        ran = subprocess.run(command, cwd=copied, env=environment, capture_output=True, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return "hung"
-    return "killed" if ran.returncode else "survived"
+    for backend in ("numpy", *OTHER_BACKENDS.get(file, ())):
+        every = [*command, "--backend", backend]
+        try:
+            ran = subprocess.run(every, cwd=copied, env=environment, capture_output=True, timeout=limit)
+        except subprocess.TimeoutExpired:
+            return "hung"
+        if ran.returncode:
+            return "killed"
+    return "survived"
 
 
 def tried(copies: queue.Queue[Path], one: Mutant, limit: float) -> str:

@@ -100,8 +100,8 @@ def test_the_peak_of_a_step_is_what_is_stated(put, backend, device, sizes, n, op
     assert measured == pytest.approx(stated.peak_activation_bytes, rel=WITHIN)
 
 
-# NumPy takes a new array for each operation on arrays as small as these, 240 KiB, as other libraries do on any; a product
-# of rows and columns takes a buffer of 64 KiB besides
+# NumPy takes a new array for each operation on arrays as small as these, 240 KiB, as other libraries do on any; a
+# product of rows and columns takes a buffer of 64 KiB besides
 SMALL, BUFFER = (120, 256), 0.3
 
 

@@ -530,7 +530,7 @@ def test_newton_cg_follows_scipys():
 
 @pytest.mark.only("numpy")
 def test_newton_cg_ends_by_default_where_an_iteration_changes_a_parameter_by_a_millionth_or_after_200():
-    """With c times the Hessian of a bowl each iteration leaves 1 - 1/c of the way: for c = 2, the k-th changes 1 by 2^-k."""
+    """With c times the Hessian of a bowl an iteration leaves 1 - 1/c of the way: of 1 the k-th takes 2^-k for c = 2."""
 
     def made(c, start, **options):
         bowl = optim.newton_cg(lambda x: (0.5 * x @ x, (x,)), lambda x: lambda v: (c * v[0],), (start,), **options)
@@ -545,7 +545,9 @@ def test_lbfgs_ends_by_default_where_scikit_learns_networks_do(monkeypatch):
     from sklearn.neural_network import MLPRegressor
 
     asked = {}
-    monkeypatch.setattr("scipy.optimize.minimize", lambda *_, options, **__: asked.update(options) or minimize(*_, **__))
+    monkeypatch.setattr(
+        "scipy.optimize.minimize", lambda *_, options, **__: asked.update(options) or minimize(*_, **__)
+    )
     optim.lbfgs(functools.partial(valley, np), START)
     theirs = MLPRegressor()
     assert asked == {"maxiter": theirs.max_iter, "maxfun": theirs.max_fun, "gtol": theirs.tol}

@@ -67,6 +67,14 @@ def test_the_parameter_itself_is_refused_as_its_gradient(xp, put):
     assert "the parameter itself" in str(report)
 
 
+@pytest.mark.only("numpy", "array_api_strict", "torch", "jax", "cupy", "dpnp")
+@pytest.mark.parametrize("shape", [(0,), (3, 0)], ids=str)
+def test_a_parameter_without_entries_may_be_its_own_gradient(put, shape):
+    """There is nothing that the one could change in the other."""
+    x = put(np.zeros(shape))
+    assert leaf_flaw(x, x) == ""
+
+
 # --- arguments that are changed in place -----------------------------------------------------------------------------
 
 

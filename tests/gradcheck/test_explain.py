@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
-from known_functions import QUICK, QUICKEST, cubes, cubes_at_a_point, cubes_gradient
+from known_functions import QUICK, QUICKEST, cubes, cubes_at_a_point, cubes_gradient, on_arrays
 
 import mlp_xp as mx
 from mlp_xp.gradcheck.entries import Entries
@@ -310,6 +310,21 @@ def test_a_slope_that_is_zero_by_steps_is_told_so(put, name):
     (row,) = mx.gradcheck(lambda x: f(array_namespace(x), x), lambda x: (grad(array_namespace(x), x),), (x,)).tensors
     assert row.verdict == "fail"
     assert "as before a straight-through gradient?" in row.diagnosis
+
+
+@QUICK
+def test_an_array_that_f_does_not_use_is_asked_about_and_steps_where_the_slope_is_exactly_zero(put):
+    params = put(np.asarray([0.31, -0.42, 0.17])), put(np.asarray([1.5, -0.5]))
+    for f, ending in (
+        (
+            lambda x, y: cubes(y),
+            "does f use this array, or round it or count with it, as before a straight-through gradient?",
+        ),
+        (on_arrays(lambda x, y: cubes(y)), "does f use this array?"),  # differences can't tell a small slope from none
+    ):
+        row = mx.gradcheck(f, lambda x, y: (0.3 * x - 1.0, *cubes_gradient(y)), params).tensors[0]
+        assert row.verdict == "fail"
+        assert row.diagnosis == f"the true gradient is zero here, and this one is not: {ending}"
 
 
 @pytest.mark.only("numpy")
@@ -725,3 +740,17 @@ def test_a_small_gradient_is_no_rounding(put, size):
 @QUICK
 def test_an_ordinary_point_has_no_blind_spot(put):
     assert mx.gradcheck(cubes, cubes_gradient, (put(A), put(V))).weak == ()
+
+
+@QUICK
+@pytest.mark.parametrize("shape", [(4, 1), (1, 4), (1, 1)], ids=str)
+def test_one_row_or_column_is_no_blind_spot_though_it_equals_itself(put, shape):
+    x = put(np.linspace(0.5, 2.0, math.prod(shape)).reshape(shape))
+    assert mx.gradcheck(cubes, cubes_gradient, (x,)).weak == ()
+
+
+@QUICK
+def test_of_a_matrix_that_is_not_square_no_transpose_is_spoken_of(put):
+    """``x == x.T`` of a row and a column would broadcast."""
+    weak = mx.gradcheck(cubes, cubes_gradient, (put(np.asarray([[1.0, 1.0, 1.0, 2.0]])),)).weak
+    assert "transpose" not in str(weak)

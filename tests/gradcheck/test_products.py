@@ -164,6 +164,23 @@ def test_cotangents_of_another_form_are_refused_in_one_sentence(put, cotangents,
 
 
 @QUICK
+def test_a_cotangent_of_another_dtype_is_refused_with_both_names(xp, put):
+    x = put([0.7, -1.3])
+    report = mx.check_pullback(lambda x: (x * x, lambda c: (xp.astype(2.0 * x * c, xp.float32),)), (x,))
+    assert report.verdict == "fail"
+    assert report.tensors[0].diagnosis.startswith("the gradient has dtype ")
+    assert "float32, the parameter " in report.tensors[0].diagnosis
+
+
+@pytest.mark.only("torch")
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_cotangents_with_a_past_are_checked_as_their_numbers(put, factor):
+    weight = put([2.0, 3.0]).requires_grad_()
+    report = mx.check_pullback(lambda x: (x * weight.detach(), lambda c: (factor * c * weight,)), (put([0.7, -1.3]),))
+    assert (report.verdict, report.contract) == ("pass" if factor == 1.0 else "fail", ())
+
+
+@QUICK
 @pytest.mark.only("numpy")
 def test_the_cotangent_of_a_0d_array_may_be_a_number():
     a, b = np.asarray(0.5), np.asarray([0.7, -1.3])

@@ -9,6 +9,7 @@ import math
 import pickle
 import re
 
+import array_api_strict
 import numpy as np
 import pytest
 import scipy.sparse
@@ -965,6 +966,17 @@ def test_bad_data_is_refused_before_the_first_step(xp, data, params, put):
 def test_a_validation_set_of_another_library_is_refused(data, params):
     with pytest.raises(TypeError, match="all arrays must come from one array library, but validation X is of numpy"):
         next(train(*data, params, **SGD, epochs=1, validation=(textbook.batch(), textbook.labels())))
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_validation_set_beside_arrays_of_numpy_is_of_numpy(data, params, which):
+    other = [*data]
+    other[which] = array_api_strict.asarray(other[which])
+    with pytest.raises(TypeError, match="all arrays must come from one array library, but validation X is of "):
+        next(train(*data, params, **SGD, epochs=1, validation=tuple(other)))
+    with pytest.raises(TypeError, match="all arrays must come from one array library"):
+        next(train(*other, params, **SGD, epochs=1))
 
 
 # --- options are Python numbers ----------------------------------------------------------------------------------
