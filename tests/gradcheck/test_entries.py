@@ -150,6 +150,31 @@ def test_differences_in_float64_are_fine_and_those_in_float32_are_not(xp, put, d
     assert not shown.worst.seen
 
 
+@pytest.mark.only("numpy")
+def test_an_entry_that_two_steps_know_to_a_hundred_thousandth_is_not_looked_at_again():
+    """A wave: the quotients of steps h and 2h are h^2 k^2 / 2 apart, a quarter of which is left beside both slopes."""
+    h = 2.0 ** (-52 / 3)
+    for share, values in ((0.85e-5, 4), (1.15e-5, 8)):
+        k = 2.0 * np.sqrt(share) / h
+        f = on_arrays(lambda x, k=k: np.sin(k * (x[0] - 1.0)))
+        flat = flattened(f, lambda x, k=k: (k * np.cos(k * (x - 1.0)),), (np.ones(1),), None)
+        here = gradient_at(flat, prepare(flat.f, flat.arrays, 0), flat.grad(*flat.arrays), np.random.default_rng(0))
+        before = flat.f.count
+        entries = compare_entries(here, 0, range(1), vectorized=False)
+        assert flat.f.count - before == values
+        # the third of their distance that cancels both errors leaves their fourth powers
+        np.testing.assert_allclose(entries.numeric, k, rtol=1e-8)
+
+
+@pytest.mark.only("numpy")
+def test_a_difference_at_a_kink_is_uncertain_by_the_distance_to_both_slopes():
+    flat = flattened(on_arrays(lambda x: np.sum(np.abs(x) + 0.5 * x)), lambda x: (0.0 * x,), (np.zeros(3),), None)
+    here = gradient_at(flat, prepare(flat.f, flat.arrays, 0), flat.grad(*flat.arrays), np.random.default_rng(0))
+    entries = compare_entries(here, 0, range(3), vectorized=False)
+    np.testing.assert_allclose(entries.numeric, 0.5, rtol=1e-6)
+    np.testing.assert_allclose(entries.uncertainty, 1.0, rtol=1e-4)  # the slopes are -0.5 and 1.5
+
+
 # --- every entry, a sample, a search ---------------------------------------------------------------------------------
 
 

@@ -257,6 +257,18 @@ def test_a_tie_that_is_no_kink_leaves_right_gradients_alone(put):
     assert (verdict, where) == ("fail", 1)  # no choice at the tie gives it
 
 
+def test_of_more_ties_than_columns_those_that_share_one_do_not_cancel_at_every_draw(put):
+    """Nine terms ``w |x|``: by choice the slope is up to 4, and of each pair that shares a column the sum is 0."""
+    weights = (1.0, 1.0, *(0.01,) * 5, -1.0, -1.0)
+
+    def f(xp, x):
+        return sum(w * xp.abs(x[0]) for w in weights)
+
+    verdicts = [finding_of(put, f, [0.0], [3.0], seed)[0] for seed in range(8)]
+    assert verdicts.count("inconclusive") > 2  # one in four draws cancels both
+    assert finding_of(put, f, [0.0], [20.0])[0] == "fail"
+
+
 def kinks_of(w, a, v, c):
     """``sum w relu(a x) + sum v |c x|``."""
 

@@ -54,6 +54,21 @@ def test_a_pullback_that_changes_its_cotangent_is_named(put):
     assert [row.verdict for row in report.tensors] == ["pass"]
 
 
+@pytest.mark.only("numpy", "array_api_strict", "torch", "cupy", "dpnp")
+def test_a_pullback_that_changes_one_of_two_cotangents_is_named(put):
+    def op(x):
+        def pullback(cotangents):
+            c, d = cotangents
+            found = 2.0 * c + 3.0 * d
+            d *= 2.0
+            return (found,)
+
+        return (2.0 * x, 3.0 * x), pullback
+
+    report = mx.check_pullback(op, (put([0.7, -1.3, 2.1]),))
+    assert report.contract == ("the pullback changes its cotangent in place",)
+
+
 @pytest.mark.parametrize(
     ("op", "words"),
     [
