@@ -10,7 +10,8 @@ from known_functions import QUICK, cubes, cubes_gradient
 import mlp_xp as mx
 from mlp_xp.gradcheck import local
 from mlp_xp.gradcheck.dual import Dual
-from mlp_xp.gradcheck.local import LocalFunction, directional_derivative
+from mlp_xp.gradcheck.forms import flattened
+from mlp_xp.gradcheck.local import LocalFunction, directional_derivative, prepare
 from mlp_xp.gradcheck.slopes import Slope
 
 RANDOM = np.random.default_rng(5)
@@ -137,6 +138,17 @@ def test_a_difference_by_a_smaller_step_leaves_a_kink_outside():
     exact, bent = Slope(1.0, 1e-12, 0.0, True), lambda t: t + max(0.0, t - 3e-6)
     assert local._confirmed(at_one_point(), bent, exact, finest=0.0)[1]
     assert not local._confirmed(at_one_point(), bent, exact, finest=1e-6)[1]
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(("x", "taken"), [([0.5, -2.0], 1), ([0.5, 0.0], 2)])
+def test_the_other_side_is_asked_for_where_something_ties_alone(x, taken):
+    flat = flattened(lambda x: array_namespace(x).sum(abs(x)), lambda x: (x,), (np.asarray(x),), None)
+    at = prepare(flat.f, flat.arrays, 0)
+    before = flat.f.count
+    slope = local._by_dual_numbers(at, {0: np.asarray([1.0, 1.0])})
+    assert flat.f.count - before == 2 * taken  # a dual counts as two
+    assert (slope.value, slope.tied, slope.exact) == (float(np.sum(np.sign(x))), taken == 2, True)
 
 
 @QUICK
