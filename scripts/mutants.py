@@ -38,7 +38,7 @@ _LOOP, _CHECK, _ARGUMENTS = ("train/loop",), ("gradcheck/check",), ("_lib/argume
 # Source file of mlp_xp -> its tests, those that fail soonest first.
 TESTED_BY = {
     "ops": ("ops", "mlp", "autodiff", *_ARGUMENTS, "cost", "cost_memory"),
-    "losses": ("losses", "criteria", "mlp", "autodiff", "curvature", *_ARGUMENTS, "cost", "cost_memory"),
+    "losses": ("losses", "criteria", "mlp", "autodiff", "curvature", "inside", *_ARGUMENTS, "cost", "cost_memory"),
     "mlp": ("mlp", "records", "per_example", "autodiff", "inside", *_ARGUMENTS),
     "dropout": ("dropout", *_ARGUMENTS),
     "optim": ("optim", *_ARGUMENTS, "checkpoint"),
@@ -72,7 +72,7 @@ TESTED_BY = {
         "gradcheck/entries",
         *_ARGUMENTS,
     ),
-    "gradcheck/contract": ("gradcheck/contract", *_CHECK),
+    "gradcheck/contract": ("gradcheck/contract", *_CHECK, "gradcheck/products"),
     "gradcheck/derivatives": ("gradcheck/dual", *_CHECK),
     "gradcheck/dual": ("gradcheck/dual",),
     "gradcheck/elsewhere": (*_CHECK, "gradcheck/kinks", "gradcheck/evidence"),

@@ -396,6 +396,19 @@ def test_a_gradient_that_depends_on_its_own_last_call_is_told_from_one_that_depe
     )
 
 
+def test_a_gradient_of_the_mean_of_its_last_four_arguments_depends_on_its_own_calls(put):
+    f, grad, x = cubes_at_a_point(put)
+    last = []
+
+    def averaged(x):
+        last.append(x)
+        return grad(sum(last[-4:]) / len(last[-4:]))
+
+    assert answer(f, averaged, (x,)).broken == (
+        "grad depends on its last call: something of other arguments is mixed into the gradient at these"
+    )
+
+
 def test_a_cache_that_only_f_makes_invalid_is_named(put):
     """Right after every call of f, and right at params: wrong after a call of grad at another point."""
     f, grad, x = cubes_at_a_point(put)
