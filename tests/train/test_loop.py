@@ -22,7 +22,7 @@ from mlp_xp import optim, schedules
 from mlp_xp.dropout import uniform
 from mlp_xp.train import Diverged, Epoch, Interrupted, is_sparse, train
 from mlp_xp.train import evaluate as evaluate_module
-from mlp_xp.train.dataset import shares_of
+from mlp_xp.train.dataset import Dataset, shares_of
 from mlp_xp.train.evaluate import evaluate
 
 SGD = {"optimizer": optim.sgd(), "lr": 0.5}
@@ -473,6 +473,15 @@ def test_evaluating_in_chunks_is_evaluating_at_once(xp, data, params, monkeypatc
     whole = evaluate(xp, *data, params, {})
     monkeypatch.setattr(evaluate_module, "_CHUNK", 4)
     np.testing.assert_allclose(evaluate(xp, *data, params, {}), whole, rtol=1e-14)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(("columns", "rows"), [(1, 2**14), (256, 2**14), (1024, 2**12), (2**21, 2)])
+def test_at_most_so_many_rows_and_numbers_are_evaluated_at_once(columns, rows):
+    parts = evaluate_module.parts_of(Dataset(np.broadcast_to(np.zeros(1), (40_000, columns)), np.zeros(40_000)))
+    assert (parts[0].start, parts[0].stop, parts[-1].stop) == (0, rows, 40_000)
+    assert all(a.stop == b.start for a, b in itertools.pairwise(parts))
+    assert {part.stop - part.start for part in parts[:-1]} == {rows}
 
 
 def test_soft_targets_have_a_loss_and_no_score(data, params, put, host):
