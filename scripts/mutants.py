@@ -39,7 +39,7 @@ _LOOP, _CHECK, _ARGUMENTS = ("train/loop",), ("gradcheck/check",), ("_lib/argume
 TESTED_BY = {
     "ops": ("ops", "mlp", "autodiff", *_ARGUMENTS, "cost", "cost_memory"),
     "losses": ("losses", "criteria", "mlp", "autodiff", "curvature", "inside", *_ARGUMENTS, "cost", "cost_memory"),
-    "mlp": ("mlp", "records", "per_example", "autodiff", "inside", *_ARGUMENTS),
+    "mlp": ("mlp", "records", "per_example", "autodiff", "inside", "losses", *_ARGUMENTS, "train/sixteen_bits"),
     "dropout": ("dropout", *_ARGUMENTS),
     "optim": ("optim", *_ARGUMENTS, "checkpoint"),
     "schedules": ("schedules", *_ARGUMENTS),

@@ -190,6 +190,10 @@ def test_every_activation_criterion_and_optimizer_has_a_cost():
                 assert all(number >= 0 and math.isfinite(number) for number in cost)
 
 
+def test_what_a_cost_does_not_say_is_none():
+    assert mx.ops.Cost(forward=1, backward=2, kept=3)[3:] == (0, (0, 0), 0, 0)
+
+
 def test_each_hidden_layer_costs_what_its_activation_costs():
     relu, gelu, both = (mx.step_cost((4, 5, 5, 3), 2, activation=names) for names in ("relu", "gelu", ["relu", "gelu"]))
     assert relu.forward_flops < both.forward_flops < gelu.forward_flops

@@ -43,6 +43,13 @@ def test_numerical_grad_divides_by_the_step_actually_taken(xp, put, host):
         assert float(host(mx.numerical_grad(lambda x: x, x, eps=1e-3))) == 1.0
 
 
+@pytest.mark.parametrize("large", [1.0, 1e6, -1e6])
+def test_numerical_grad_takes_wider_steps_where_f_hides_the_usual_one_in_its_rounding(put, host, large):
+    """The size of x asks for a step of 6e-14; one of 6e-6, of numbers near 1, changes 1e6 + x by 1e5 roundings."""
+    x = put([1e-8, 2e-8])
+    np.testing.assert_allclose(host(mx.numerical_grad(lambda x: large + x[0] - 3.0 * x[1], x)), [1.0, -3.0], rtol=1e-4)
+
+
 def test_numerical_grad_of_an_empty_array_is_empty(xp, put):
     assert mx.numerical_grad(xp.sum, put(np.zeros((0, 3)))).shape == (0, 3)
 

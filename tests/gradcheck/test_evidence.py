@@ -288,6 +288,8 @@ def test_a_probe_allows_for_the_slope_and_for_each_rounding_of_the_gradient(slop
     assert evidence.along(here_with(epsilon=0.25), ALONG, size=2.0).tolerance == pytest.approx(1.5 + 5.0 * 2.0)
     assert evidence.along(here_with(), ALONG, 2.0, as_one=True)[3:] == (2.0, 0.125, None, True, True, True)
     assert calls[-1][2] is False  # no difference confirms it
+    as_one, apart = (evidence.along(here_with(epsilon=2.0**-30), ALONG, 2.0, as_one=whole) for whole in (True, False))
+    assert as_one.tolerance - apart.tolerance == pytest.approx(2.0**20 * 2.0**-30 * 2.0)
     assert evidence.along(here_with(), {}) == Probe(0.0, 0.0, 0.0, 0.0)
 
 
