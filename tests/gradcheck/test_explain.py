@@ -213,6 +213,27 @@ def test_a_fitted_number_makes_one_entry_agree_by_itself(put, scale, uncertainty
 
 
 @pytest.mark.only("numpy")
+@pytest.mark.parametrize(("uncertainty", "named"), [(1e-9, True), (3e-2, False)])
+def test_a_gradient_of_a_round_length_is_normalised_where_more_than_the_fitted_entry_says_so(put, uncertainty, named):
+    a = put([0.6, 0.8])
+    entries = Entries([0, 1], a, a / 1.23456, put([uncertainty * 0.1, uncertainty * 0.15]))
+    known, sentence = diagnose(local_gradient(put, (2,), a), 0, entries, [])
+    assert (known, "normalised or clipped, so that the length of the gradient is 1?" in sentence) == (named, named)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(0.95, "0.95 times the true one: a keep probability, or another scale?"), (1.0123, "1.0123 times the true one")],
+)
+def test_a_factor_of_the_directions_has_its_name_or_its_digits(put, factor, words):
+    a, n = put([factor, 2.0 * factor, 3.0 * factor]), put([1.0, 2.0, 3.0])
+    entries = Entries([0, 1, 2], a, n, put([0.009, 0.015, 0.025]))
+    probes = [Probe(factor * n, n, 1e-6, 4.0, 0.0) for n in (3.0, -2.0)]
+    assert diagnose(local_gradient(put, (3,), a), 0, entries, probes) == (True, f"the gradient is {words}")
+
+
+@pytest.mark.only("numpy")
 @pytest.mark.parametrize("noise", [0.3, 0.1])
 def test_a_factor_that_entries_hardly_show_is_taken_from_the_directions(put, noise):
     a, n = put([1.01, 2.02, 3.03]), put([1.0, 2.0, 3.0])
