@@ -187,6 +187,21 @@ def test_a_cotangent_of_another_dtype_is_refused_with_both_names(xp, put):
     assert "float32, the parameter " in report.tensors[0].diagnosis
 
 
+@pytest.mark.only("numpy")
+def test_a_pullback_that_returns_one_array_at_every_call_is_linear_all_the_same():
+    buffer = np.zeros(3)
+
+    def op(x):
+        def pullback(c):
+            buffer[...] = 2.0 * x * c
+            return (buffer,)
+
+        return x * x, pullback
+
+    (sentence,) = mx.check_pullback(op, (np.asarray([0.7, -1.3, 2.0]),)).contract
+    assert sentence.startswith("the pullback returns the same arrays at every call and overwrites them")
+
+
 @pytest.mark.only("torch")
 @pytest.mark.parametrize("factor", [1.0, 1.01])
 def test_cotangents_with_a_past_are_checked_as_their_numbers(put, factor):
