@@ -213,6 +213,24 @@ def test_a_fitted_number_makes_one_entry_agree_by_itself(put, scale, uncertainty
 
 
 @pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (4e-8, "low precision: errors are scattered and 4e-08 of the size, as by float32"),
+        (1e-6, "the error is 1e-06 of the gradient, in no pattern known here"),
+    ],
+)
+def test_an_error_that_directions_alone_show_may_be_of_low_precision(put, share, words):
+    a = np.random.default_rng(0).standard_normal(5)
+    entries = Entries(list(range(5)), put(a), put(a), put(np.ones(5)))
+    probes = [Probe(1.0 + share, 1.0, 1e-12, 1.0), Probe(-0.7 + share, -0.7, 1e-12, 1.0)]
+    known, sentence = diagnose(local_gradient(put, (5,), put(a)), 0, entries, probes)
+    assert known == words.startswith("low")
+    assert "along random directions " in sentence
+    assert words in sentence
+
+
+@pytest.mark.only("numpy")
 @pytest.mark.parametrize(("uncertainty", "named"), [(1e-9, True), (3e-2, False)])
 def test_a_gradient_of_a_round_length_is_normalised_where_more_than_the_fitted_entry_says_so(put, uncertainty, named):
     a = put([0.6, 0.8])
