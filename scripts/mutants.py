@@ -33,39 +33,46 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 
-_LOOP, _CHECK = ("train/loop",), ("gradcheck/check",)
+_LOOP, _CHECK, _ARGUMENTS = ("train/loop",), ("gradcheck/check",), ("_lib/arguments",)
 
 # Source file of mlp_xp -> its tests, those that fail soonest first.
 TESTED_BY = {
-    "ops": ("ops", "mlp", "autodiff"),
-    "losses": ("losses", "criteria", "mlp", "autodiff"),
-    "mlp": ("mlp", "records", "per_example", "autodiff", "inside"),
-    "dropout": ("dropout",),
-    "optim": ("optim", "checkpoint"),
-    "schedules": ("schedules",),
-    "metrics": ("metrics", *_LOOP),
-    "cost": ("cost", "cost_scaling", "cost_memory"),
-    "checkpoint": ("checkpoint",),
+    "ops": ("ops", "mlp", "autodiff", *_ARGUMENTS, "cost", "cost_memory"),
+    "losses": ("losses", "criteria", "mlp", "autodiff", "curvature", "inside", *_ARGUMENTS, "cost", "cost_memory"),
+    "mlp": ("mlp", "records", "per_example", "autodiff", "inside", "losses", *_ARGUMENTS, "train/sixteen_bits"),
+    "dropout": ("dropout", *_ARGUMENTS),
+    "optim": ("optim", *_ARGUMENTS, "checkpoint"),
+    "schedules": ("schedules", *_ARGUMENTS),
+    "metrics": ("metrics", *_ARGUMENTS, *_LOOP),
+    "cost": ("cost", "cost_scaling", "cost_memory", *_ARGUMENTS),
+    "checkpoint": ("checkpoint", *_ARGUMENTS),
     "train/compiling": ("train/compiling", *_LOOP),
-    "train/dataset": (*_LOOP, "train/accumulate", "train/members", "train/compiling", "train/source"),
+    "train/dataset": (*_LOOP, "train/accumulate", "train/members", "train/compiling", "train/source", *_ARGUMENTS),
     "train/divergence": (*_LOOP, "train/members", "train/stream"),
     "train/epoch": (*_LOOP, "train/members", "checkpoint"),
     "train/evaluate": (*_LOOP, "train/members"),
-    "train/loop": (*_LOOP, "train/members", "train/accumulate", "train/stream", "train/compiling"),
+    "train/loop": (*_LOOP, *_ARGUMENTS, "train/members", "train/accumulate", "train/stream", "train/compiling"),
     "train/members": ("train/members", *_LOOP),
     "train/plan": (*_LOOP, "train/accumulate", "train/stream", "train/members"),
     "train/replaying": ("train/replaying",),
     "train/results": (*_LOOP, "train/members", "train/accumulate"),
     "train/scale": ("train/sixteen_bits",),
-    "train/settings": (*_LOOP, "train/members"),
+    "train/settings": (*_LOOP, *_ARGUMENTS, "train/members"),
     "train/sharding": ("train/sharding", "train/ranks"),
-    "train/source": ("train/source", "train/stream"),
-    "train/step": (*_LOOP, "train/accumulate", "train/sixteen_bits", "train/members"),
-    "train/stream": ("train/stream", *_LOOP),
-    "gradcheck/arrays": ("gradcheck/contract", *_CHECK, "gradcheck/forms"),
+    "train/source": ("train/source", "train/stream", *_ARGUMENTS),
+    "train/step": (*_LOOP, "train/accumulate", "train/sixteen_bits", "train/members", "train/ranks"),
+    "train/stream": ("train/stream", *_ARGUMENTS, *_LOOP),
+    "gradcheck/arrays": ("gradcheck/arrays", "gradcheck/contract", *_CHECK, "gradcheck/forms"),
     "gradcheck/blind_spots": (*_CHECK, "gradcheck/evidence", "gradcheck/kinks", "gradcheck/explain"),
-    "gradcheck/check": (*_CHECK, "gradcheck/contract", "gradcheck/evidence", "gradcheck/report"),
-    "gradcheck/contract": ("gradcheck/contract", *_CHECK),
+    "gradcheck/check": (
+        *_CHECK,
+        "gradcheck/contract",
+        "gradcheck/evidence",
+        "gradcheck/report",
+        "gradcheck/entries",
+        *_ARGUMENTS,
+    ),
+    "gradcheck/contract": ("gradcheck/contract", *_CHECK, "gradcheck/products"),
     "gradcheck/derivatives": ("gradcheck/dual", *_CHECK),
     "gradcheck/dual": ("gradcheck/dual",),
     "gradcheck/elsewhere": (*_CHECK, "gradcheck/kinks", "gradcheck/evidence"),
@@ -73,16 +80,23 @@ TESTED_BY = {
     "gradcheck/evidence": tuple(
         f"gradcheck/{name}" for name in ("judge", "evidence", "local", "units", "precision", "coincidences", "check")
     ),
-    "gradcheck/explain": ("gradcheck/explain",),
-    "gradcheck/factors": ("gradcheck/factors", "gradcheck/explain"),
-    "gradcheck/forms": ("gradcheck/forms",),
-    "gradcheck/judge": ("gradcheck/judge",),
+    "gradcheck/explain": ("gradcheck/explain", "gradcheck/coincidences", "gradcheck/precision"),
+    "gradcheck/factors": ("gradcheck/factors", "gradcheck/explain", "gradcheck/patterns"),
+    "gradcheck/forms": ("gradcheck/forms", "gradcheck/products", *_CHECK),
+    "gradcheck/judge": ("gradcheck/judge", "gradcheck/evidence", *_CHECK),
     "gradcheck/kinks": ("gradcheck/kinks",),
     "gradcheck/local": ("gradcheck/local", "gradcheck/domains", *_CHECK, "gradcheck/units", "gradcheck/precision"),
     "gradcheck/patterns": ("gradcheck/patterns", "gradcheck/explain"),
-    "gradcheck/products": ("gradcheck/products",),
+    "gradcheck/products": ("gradcheck/products", *_ARGUMENTS),
     "gradcheck/report": ("gradcheck/report", *_CHECK),
-    "gradcheck/slopes": ("gradcheck/slopes",),
+    "gradcheck/slopes": ("gradcheck/slopes", "gradcheck/local", "gradcheck/units"),
+}
+
+# Lines that arrays of these libraries alone reach.
+OTHER_BACKENDS = {
+    "gradcheck/forms": ("torch", "jax"),
+    "gradcheck/products": ("torch",),
+    "train/compiling": ("torch", "jax"),
 }
 
 PAIRS: tuple[tuple[type[ast.AST], type[ast.AST]], ...] = (
@@ -199,11 +213,15 @@ def outcome(copied: Path, file: str, limit: float | None = None) -> str:
     options = ("-q", "-x", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-p", "no:randomly")
     command = [sys.executable, "-B", "-m", "pytest", *options, "--hypothesis-seed=0", *tests]
     environment = {**os.environ, "PYTHONPATH": str(copied), "OMP_NUM_THREADS": "1"}
-    try:
-        ran = subprocess.run(command, cwd=copied, env=environment, capture_output=True, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return "hung"
-    return "killed" if ran.returncode else "survived"
+    for backend in ("numpy", *OTHER_BACKENDS.get(file, ())):
+        every = [*command, "--backend", backend]
+        try:
+            ran = subprocess.run(every, cwd=copied, env=environment, capture_output=True, timeout=limit)
+        except subprocess.TimeoutExpired:
+            return "hung"
+        if ran.returncode:
+            return "killed"
+    return "survived"
 
 
 def tried(copies: queue.Queue[Path], one: Mutant, limit: float) -> str:

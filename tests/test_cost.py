@@ -90,6 +90,14 @@ def test_elementwise_operations_of_an_activation_are_those_that_happen(activatio
     within(Counted.elementwise, cost.backward_flops - none.backward_flops + z.size)  # identity: dy * 1
 
 
+@pytest.mark.parametrize("activation", textbook.ACTIVATIONS)
+def test_operations_of_a_second_derivative_are_those_that_happen(activation):
+    record = mx.ops.ACTIVATIONS[activation]
+    Counted.elementwise = 0
+    record.curvature(np, np.random.default_rng(1).standard_normal((N, 50)).view(Counted))
+    within(Counted.elementwise, record.cost.second * N * 50)
+
+
 @pytest.mark.parametrize("criterion", CRITERIA)
 @pytest.mark.parametrize("activation", ["identity", "sigmoid", "gelu"])
 def test_all_operations_of_a_step_are_those_that_happen(criterion, activation):
@@ -180,6 +188,10 @@ def test_every_activation_criterion_and_optimizer_has_a_cost():
             for optimizer in OPTIMIZERS:
                 cost = mx.step_cost((4, 5, 2), 2, activation=activation, criterion=criterion, optimizer=optimizer)
                 assert all(number >= 0 and math.isfinite(number) for number in cost)
+
+
+def test_what_a_cost_does_not_say_is_none():
+    assert mx.ops.Cost(forward=1, backward=2, kept=3)[3:] == (0, (0, 0), 0, 0)
 
 
 def test_each_hidden_layer_costs_what_its_activation_costs():

@@ -100,6 +100,36 @@ def test_the_peak_of_a_step_is_what_is_stated(put, backend, device, sizes, n, op
     assert measured == pytest.approx(stated.peak_activation_bytes, rel=WITHIN)
 
 
+# NumPy takes a new array for each operation on arrays as small as these, 240 KiB, as other libraries do on any; a
+# product of rows and columns takes a buffer of 64 KiB besides
+SMALL, BUFFER = (120, 256), 0.3
+
+
+def peak_in_arrays(function, *arrays):
+    """The largest number of new arrays of the size of ``SMALL`` that there are at one time."""
+    return peak_of_numpy(function, arrays) / np.empty(SMALL).nbytes
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", textbook.ACTIVATIONS)
+def test_the_peaks_of_an_activation_are_those_of_its_value_and_of_its_pullback(name):
+    op, (forward, backward) = getattr(mx.ops, name), mx.ops.ACTIVATIONS[name].cost.peaks
+    z = np.random.default_rng(0).standard_normal(SMALL)
+    _, pullback = op(z)
+    assert 1 + peak_in_arrays(op, z) == pytest.approx(forward, abs=WITHIN)  # 1: the argument
+    assert 1 + peak_in_arrays(pullback, np.ones(SMALL)) == pytest.approx(backward, abs=WITHIN)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", CRITERIA)
+def test_the_second_peak_of_a_criterion_is_that_of_its_pullback(name):
+    rows, columns = SMALL
+    targets = textbook.soft_targets(rows, columns // textbook.OUTPUTS_PER_TARGET.get(name, 1))
+    logits, weights = np.random.default_rng(0).standard_normal(SMALL), np.full(rows, 1.0 / rows)
+    _, pullback = CRITERIA[name].loss(np, logits, targets, weights)
+    assert peak_in_arrays(pullback, 1.0) == pytest.approx(CRITERIA[name].cost.peaks[1], abs=BUFFER)
+
+
 @pytest.mark.only("jax")
 @pytest.mark.parametrize(("sizes", "n", "options", "dtype"), COMPILED, ids=str)
 def test_the_peak_of_a_compiled_step_is_at_most_what_is_stated(put, sizes, n, options, dtype):

@@ -43,6 +43,21 @@ def test_the_pullback_is_the_derivative_for_several_targets(put, name):
     mx.check_pullback(lambda logits: OPS[name](logits, t, w), (z,)).raise_if_failed()
 
 
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", OPS)
+def test_the_slopes_of_each_output_are_those_of_its_differences(name):
+    """Of all outputs of several targets, crossing quantiles among them."""
+    record, (z, _, _), h = criterion_named(OPS[name]), drawn(np.asarray, name), 1e-6
+    n, k = z.shape
+    for i in range(k):
+        moved = [record.outputs(np, z + sign * h * (np.arange(k) == i), k) for sign in (1.0, -1.0)]
+        by_difference = (moved[0] - moved[1]) / (2.0 * h)
+        for j in range(k):
+            slopes = record.output_slopes(np, z, j)
+            assert slopes.shape == (n, k)
+            np.testing.assert_allclose(slopes[:, i], by_difference[:, j], rtol=1e-7, atol=1e-9)
+
+
 @pytest.mark.only("torch")
 @pytest.mark.parametrize("name", OPS)
 def test_losses_and_gradients_are_those_of_torch(put, host, name):

@@ -39,6 +39,13 @@ def test_r2_is_scikit_learns(xp, put, host, columns, weight):
     assert host(ours) == pytest.approx(r2_score(y, predicted, sample_weight=weight), rel=1e-12)
 
 
+def test_r2_of_targets_far_from_0_is_that_of_the_same_around_0(xp, put, host):
+    """A sum of ``y^2 - mean^2``, which is the same number, would lose all digits."""
+    far = 2.0**27
+    ours = r2(xp, put(NUMBERS + far), put(PREDICTED + far))
+    assert host(ours) == pytest.approx(r2_score(NUMBERS, PREDICTED), rel=1e-6)  # targets are rounded to 3e-8
+
+
 @pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["equal", "weighted"])
 def test_of_a_column_that_does_not_vary_r2_is_1_where_it_is_predicted_exactly_and_0_elsewhere(xp, put, host, weight):
     y = np.stack([np.full(40, 3.0), NUMBERS[:, 0]], 1)

@@ -528,6 +528,31 @@ def test_newton_cg_follows_scipys():
     np.testing.assert_array_equal(result.x, theirs.x)
 
 
+@pytest.mark.only("numpy")
+def test_newton_cg_ends_by_default_where_an_iteration_changes_a_parameter_by_a_millionth_or_after_200():
+    """With c times the Hessian of a bowl an iteration leaves 1 - 1/c of the way: of 1 the k-th takes 2^-k for c = 2."""
+
+    def made(c, start, **options):
+        bowl = optim.newton_cg(lambda x: (0.5 * x @ x, (x,)), lambda x: lambda v: (c * v[0],), (start,), **options)
+        return bowl[1].nit
+
+    assert made(2.0, np.ones(1)) == next(k for k in range(100) if 2.0**-k <= 1e-6)
+    assert made(8.0, np.full(1, 1e6), tol=0.0) == 200
+
+
+@pytest.mark.only("numpy")
+def test_lbfgs_ends_by_default_where_scikit_learns_networks_do(monkeypatch):
+    from sklearn.neural_network import MLPRegressor
+
+    asked = {}
+    monkeypatch.setattr(
+        "scipy.optimize.minimize", lambda *_, options, **__: asked.update(options) or minimize(*_, **__)
+    )
+    optim.lbfgs(functools.partial(valley, np), START)
+    theirs = MLPRegressor()
+    assert asked == {"maxiter": theirs.max_iter, "maxfun": theirs.max_fun, "gtol": theirs.tol}
+
+
 @pytest.mark.only("numpy", "torch", "jax", "array_api_strict", "cupy", "dpnp")
 def test_newton_cg_keeps_float32_and_ends_when_the_callback_says_true(xp, put):
     value_and_grad, product_at, params, _ = ridge(lambda a: put(a, xp.float32))
@@ -620,11 +645,14 @@ def test_a_pair_of_the_callers_own_has_no_name():
         assert own == adam  # as the pairs that they are
 
 
-@pytest.mark.only("torch", "jax")
+@pytest.mark.only("numpy", "torch", "jax")
+@pytest.mark.parametrize("epsilon_before_correction", [False, True])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_adam_counts_steps_that_its_parameters_could_not_count(xp, put, dtype):
+def test_adam_counts_steps_that_its_parameters_could_not_count(xp, put, dtype, epsilon_before_correction):
+    if not hasattr(xp, dtype):
+        return  # NumPy has one of the two
     params = (put([0.0], getattr(xp, dtype)),)
-    optimizer = optim.adam(beta1=0.5, beta2=0.5)
+    optimizer = optim.adam(beta1=0.5, beta2=0.5, epsilon_before_correction=epsilon_before_correction)
     state = optimizer.init(params)
     state = (state[0] + 3000.0, *state[1:])
     for _ in range(3):

@@ -327,7 +327,7 @@ def linearity_flaws(
         yield f"{who} changes its {what} in place"
     try:
         of_zero = largest(xp, *rule([xp.zeros_like(x) for x in one]))
-        a, b = (tuple(rule(copied(xp, *arrays))) for arrays in (one, other))
+        a, b = (copied(xp, *rule(copied(xp, *arrays))) for arrays in (one, other))
         both = rule([x + 2.0 * y for x, y in zip(one, other, strict=True)])
     except Exception as error:
         yield f"{who} raises for another {what}: {_first_line(error)}"

@@ -17,7 +17,7 @@ import numpy as np  # on the host alone: random numbers
 from array_api_compat import is_array_api_obj
 
 from mlp_xp._lib.arguments import check_callable, check_whole
-from mlp_xp._lib.namespace import is_floating, namespace, to_host
+from mlp_xp._lib.namespace import detached, is_floating, namespace, to_host
 from mlp_xp._lib.typing import Array, Op
 from mlp_xp.gradcheck.arrays import from_host, random_direction
 from mlp_xp.gradcheck.check import gradcheck
@@ -173,7 +173,7 @@ class _Point(NamedTuple):
             if not is_array_api_obj(cotangent) and not (type(cotangent) is float and x.shape == ()):
                 raise ValueError(f"pullback must return an array for {path}, got {type(cotangent).__name__}")
             found.append(cotangent)
-        return tuple(found)
+        return detached(*found)
 
     def as_arrays(self, cotangents: Iterable[Any]) -> list[Any]:
         """``cotangents`` with an array in the place of a number."""

@@ -67,6 +67,14 @@ def test_the_parameter_itself_is_refused_as_its_gradient(xp, put):
     assert "the parameter itself" in str(report)
 
 
+@pytest.mark.only("numpy", "array_api_strict", "torch", "jax", "cupy", "dpnp")
+@pytest.mark.parametrize("shape", [(0,), (3, 0)], ids=str)
+def test_a_parameter_without_entries_may_be_its_own_gradient(put, shape):
+    """There is nothing that the one could change in the other."""
+    x = put(np.zeros(shape))
+    assert leaf_flaw(x, x) == ""
+
+
 # --- arguments that are changed in place -----------------------------------------------------------------------------
 
 
@@ -218,6 +226,21 @@ def test_a_gradient_that_is_a_view_of_its_own_parameter_is_named(xp, put):
     assert report.contract[0].startswith("the gradient of x shares memory with it: ")
 
 
+@IN_PLACE
+def test_a_gradient_that_is_a_view_of_ones_is_named(xp, put):
+    report = mx.gradcheck(lambda x: 0.5 * xp.sum(x * x), lambda x: (x[...],), (put([1.0, 1.0]),), names=("x",))
+    assert report.contract[0].startswith("the gradient of x shares memory with it: ")
+
+
+@pytest.mark.only("numpy")
+def test_a_number_of_numpy_that_is_the_same_at_every_call_can_not_be_changed():
+    two = np.float64(2.0)
+    assert answer(lambda x: 2.0 * x, lambda x: (two,), (np.asarray(0.7),)).notes == ()
+    same = np.asarray(2.0)
+    (note,) = answer(lambda x: 2.0 * x, lambda x: (same,), (np.asarray(0.7),)).notes
+    assert note.startswith("the gradient of params[0] is the same array at every call")
+
+
 # --- what stays of one call to the next ------------------------------------------------------------------------------
 
 
@@ -331,6 +354,27 @@ def test_a_stale_cache_is_named_only_where_the_gradient_of_another_point_comes(x
     )
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_a_stale_cache_is_seen_at_any_scale_of_the_function(xp, put, scale):
+    kept = {}
+
+    def f(x):
+        kept["x"] = x
+        return scale * xp.sum(x * x * x)
+
+    broken = answer(f, lambda x: (3.0 * scale * kept["x"] ** 2,), (put([0.7, -1.3]),)).broken
+    assert broken.endswith("it returns the gradient at the arguments of that call, a stale cache")
+
+
+@pytest.mark.only("numpy")
+def test_as_much_as_another_order_of_a_sum_may_change_is_repeatable():
+    """Ten thousand roundings of the largest entry; a step of the same size beyond it is not."""
+    most = 1e4 * 2.0**-52
+    for off, repeatable in ((most, True), (1.001 * most, False)):
+        pair = [np.asarray([1.0, 0.0])], [np.asarray([1.0, off])]
+        assert (contract._unrepeatable_gradient(np, *pair) == "") == repeatable
+
+
 def test_a_gradient_that_depends_on_its_own_last_call_is_told_from_one_that_depends_on_fs(put):
     f, grad, x = cubes_at_a_point(put)
     last = []
@@ -348,6 +392,19 @@ def test_a_gradient_that_depends_on_its_own_last_call_is_told_from_one_that_depe
     )
     last.clear()
     assert answer(f, mixed, (x,)).broken == (
+        "grad depends on its last call: something of other arguments is mixed into the gradient at these"
+    )
+
+
+def test_a_gradient_of_the_mean_of_its_last_four_arguments_depends_on_its_own_calls(put):
+    f, grad, x = cubes_at_a_point(put)
+    last = []
+
+    def averaged(x):
+        last.append(x)
+        return grad(sum(last[-4:]) / len(last[-4:]))
+
+    assert answer(f, averaged, (x,)).broken == (
         "grad depends on its last call: something of other arguments is mixed into the gradient at these"
     )
 

@@ -28,7 +28,7 @@ from mlp_xp.gradcheck import derivatives, dual
 from mlp_xp.gradcheck.arrays import like
 from mlp_xp.gradcheck.dual import Dual, DualNamespace
 from mlp_xp.gradcheck.forms import flattened
-from mlp_xp.gradcheck.local import along_duals, prepare
+from mlp_xp.gradcheck.local import along_duals, directional_derivative, prepare
 
 RANDOM = np.random.default_rng(5)
 A = RANDOM.uniform(0.2, 0.8, (3, 4)) * np.where(RANDOM.random((3, 4)) < 0.5, -1.0, 1.0)
@@ -609,6 +609,35 @@ def test_what_numpy_forgets_to_let_go_of_is_nothing_that_a_function_keeps(name, 
     report = mx.gradcheck(f, lambda x: (mx.numerical_grad(REFUSED[name], x),), (np.asarray([0.3, -1.2, 2.0]),))
     assert any("f keeps something" in note for note in report.notes) == keeps
     assert all(isinstance(each, float) for each in kept.values())
+
+
+@QUICK
+def test_what_is_kept_in_a_slot_of_the_first_duals_alone_is_put_back(put):
+    class Slots:
+        __slots__ = ("first", "other")
+
+    def f(x):
+        loss = array_namespace(x).sum(x * x)
+        if isinstance(x, Dual) and not hasattr(kept, "first"):
+            kept.first, kept.other = loss, x
+        return loss
+
+    kept = Slots()
+    mx.gradcheck(f, lambda x: (2.0 * x,), (put([1.0, 2.0]),)).raise_if_failed()
+    assert not isinstance(kept.first, Dual)
+    assert not isinstance(kept.other, Dual)
+
+
+@QUICK
+def test_duals_carry_tangents_in_float32_too(xp, put):
+    def f(x):
+        if x.dtype != xp.float32:
+            raise TypeError("float32, please")
+        return array_namespace(x).sum(x * x * x)
+
+    found = directional_derivative(f, put([1.0, 2.0], xp.float32), put([1.0, 0.5], xp.float32))
+    assert found.reference == "float32 by dual numbers"
+    assert found.value == 9.0  # 3 + 12/2
 
 
 @QUICK

@@ -8,9 +8,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
-from known_functions import QUICK, square
+from known_functions import QUICK, on_arrays, square
 
 import mlp_xp as mx
+from mlp_xp.gradcheck.entries import compare_entries, shown_by
+from mlp_xp.gradcheck.evidence import entry_rounding, gradient_at
+from mlp_xp.gradcheck.forms import flattened
+from mlp_xp.gradcheck.local import prepare
 
 # --- numerical_grad --------------------------------------------------------------------------------------------------
 
@@ -37,6 +41,13 @@ def test_numerical_grad_divides_by_the_step_actually_taken(xp, put, host):
     for number in (1000.3, -700.7, 123.4):
         x = put(number, xp.float32)
         assert float(host(mx.numerical_grad(lambda x: x, x, eps=1e-3))) == 1.0
+
+
+@pytest.mark.parametrize("large", [1.0, 1e6, -1e6])
+def test_numerical_grad_takes_wider_steps_where_f_hides_the_usual_one_in_its_rounding(put, host, large):
+    """The size of x asks for a step of 6e-14; one of 6e-6, of numbers near 1, changes 1e6 + x by 1e5 roundings."""
+    x = put([1e-8, 2e-8])
+    np.testing.assert_allclose(host(mx.numerical_grad(lambda x: large + x[0] - 3.0 * x[1], x)), [1.0, -3.0], rtol=1e-4)
 
 
 def test_numerical_grad_of_an_empty_array_is_empty(xp, put):
@@ -107,6 +118,70 @@ def test_vectorized_differences_come_in_bounded_chunks(put, host):
     assert widths == [1]
 
 
+# --- how uncertain an entry is ---------------------------------------------------------------------------------------
+
+
+@QUICK
+@pytest.mark.parametrize("size", [20, 1200])
+def test_no_entry_is_surer_than_the_rounding_of_its_gradient(xp, put, host, size):
+    """A difference of a quadratic function in float64 is sharp; grad takes float32 alone, and rounds."""
+    x = np.random.default_rng(1).uniform(1.0, 2.0, size)
+
+    def grad(x):
+        if x.dtype != xp.float32:
+            raise TypeError("float32, please")
+        return (2.0 * x,)
+
+    flat = flattened(lambda x: array_namespace(x).sum(x * x), grad, (put(x, xp.float32),), None)
+    here = gradient_at(flat, prepare(flat.f, flat.arrays, 0), flat.grad(*flat.arrays), np.random.default_rng(0))
+    entries = compare_entries(here, 0, range(size), vectorized=False)
+    errors, uncertainty = np.abs(host(entries.analytic) - host(entries.numeric)), host(entries.uncertainty)
+    assert np.all(errors <= uncertainty)
+    assert np.all(uncertainty >= host(entry_rounding(here, 0)))
+    assert np.all(uncertainty <= 1e-2 * np.abs(host(entries.numeric)))  # and yet sure enough to tell a factor
+
+
+@QUICK
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_differences_in_float64_are_fine_and_those_in_float32_are_not(xp, put, dtype):
+    @on_arrays
+    def f(x):
+        if x.dtype != getattr(xp, dtype):
+            raise TypeError(f"{dtype}, please")
+        return xp.sum(x * x * x)
+
+    flat = flattened(f, lambda x: (3.0 * x * x,), (put([0.7, -1.3, 2.1], getattr(xp, dtype)),), None)
+    here = gradient_at(flat, prepare(flat.f, flat.arrays, 0), flat.grad(*flat.arrays), np.random.default_rng(0))
+    shown = shown_by(here, 0, compare_entries(here, 0, range(3), vectorized=False))
+    assert shown.worst.fine == (dtype == "float64")
+    assert not shown.worst.seen
+
+
+@pytest.mark.only("numpy")
+def test_an_entry_that_two_steps_know_to_a_hundred_thousandth_is_not_looked_at_again():
+    """A wave: the quotients of steps h and 2h are h^2 k^2 / 2 apart, a quarter of which is left beside both slopes."""
+    h = 2.0 ** (-52 / 3)
+    for share, values in ((0.85e-5, 4), (1.15e-5, 8)):
+        k = 2.0 * np.sqrt(share) / h
+        f = on_arrays(lambda x, k=k: np.sin(k * (x[0] - 1.0)))
+        flat = flattened(f, lambda x, k=k: (k * np.cos(k * (x - 1.0)),), (np.ones(1),), None)
+        here = gradient_at(flat, prepare(flat.f, flat.arrays, 0), flat.grad(*flat.arrays), np.random.default_rng(0))
+        before = flat.f.count
+        entries = compare_entries(here, 0, range(1), vectorized=False)
+        assert flat.f.count - before == values
+        # the third of their distance that cancels both errors leaves their fourth powers
+        np.testing.assert_allclose(entries.numeric, k, rtol=1e-8)
+
+
+@pytest.mark.only("numpy")
+def test_a_difference_at_a_kink_is_uncertain_by_the_distance_to_both_slopes():
+    flat = flattened(on_arrays(lambda x: np.sum(np.abs(x) + 0.5 * x)), lambda x: (0.0 * x,), (np.zeros(3),), None)
+    here = gradient_at(flat, prepare(flat.f, flat.arrays, 0), flat.grad(*flat.arrays), np.random.default_rng(0))
+    entries = compare_entries(here, 0, range(3), vectorized=False)
+    np.testing.assert_allclose(entries.numeric, 0.5, rtol=1e-6)
+    np.testing.assert_allclose(entries.uncertainty, 1.0, rtol=1e-4)  # the slopes are -0.5 and 1.5
+
+
 # --- every entry, a sample, a search ---------------------------------------------------------------------------------
 
 
@@ -116,6 +191,22 @@ def test_full_mode_compares_every_entry():
     report = mx.gradcheck(lambda x: np.sum(x**2), lambda x: (2 * x,), (x,), mode="full")
     report.raise_if_failed()
     assert report.tensors[0].checked == 1600
+
+
+@QUICK
+def test_full_mode_shows_the_entry_that_is_least_sure_whatever_the_verdict(put, host):
+    """Not the random direction by which an array was judged."""
+    x = np.random.default_rng(3).standard_normal((4, 5))
+    for factor, verdict in ((3.0, "pass"), (3.003, "fail")):
+
+        def grad(x, factor=factor):
+            return (factor * x**2,)
+
+        report = mx.gradcheck(lambda x: array_namespace(x).sum(x**3), grad, (put(x),), mode="full")
+        (row,) = report.tensors
+        assert (row.verdict, row.checked) == (verdict, 20)
+        np.testing.assert_allclose(row.analytic, factor * x[row.index] ** 2, rtol=1e-12)
+        np.testing.assert_allclose(row.numeric, 3 * x[row.index] ** 2, rtol=1e-6)
 
 
 @pytest.mark.only("numpy", "torch", "cupy")

@@ -9,7 +9,7 @@ import pytest
 from known_functions import QUICK, QUICKEST, cubes, cubes_gradient
 
 import mlp_xp as mx
-from mlp_xp.gradcheck import evidence
+from mlp_xp.gradcheck import elsewhere, evidence
 from mlp_xp.gradcheck.elsewhere import look_further
 from mlp_xp.gradcheck.evidence import Findings, Own, Probe, gather, gradient_at, probe
 from mlp_xp.gradcheck.forms import flattened
@@ -25,6 +25,7 @@ def test_each_entry_of_an_array_of_one_or_two_is_moved_by_itself(put):
     report = mx.gradcheck(cubes, cubes_gradient, (put([[0.5], [2.0]]), put(1.5), put(V)))
     report.raise_if_failed()
     assert [row.index is not None for row in report.tensors] == [True, True, False]
+    assert [row.checked for row in report.tensors] == [2, 1, 0]  # of the last only directions were
     wrong = mx.gradcheck(cubes, lambda x: (cubes_gradient(x)[0] * put([1.0, 1.001]),), (put([0.5, 2.0]),))
     assert wrong.tensors[0].index == (1,)
 
@@ -139,6 +140,31 @@ def test_a_gradient_that_is_zero_at_params_and_wrong_elsewhere_is_refused(xp, pu
     assert report.verdict == "fail"
     assert "right at params, where it is zero, and wrong elsewhere" in str(report)
     assert "cache" not in str(report)
+
+
+@pytest.mark.only("numpy")
+def test_a_gradient_is_not_asked_for_where_f_is_not_defined():
+    asked = []
+
+    def f(x):
+        return np.sum(x) if np.all(x == 2.0) else math.nan
+
+    def grad(x):
+        asked.append(x)
+        return (np.ones_like(x),)
+
+    flat = flattened(f, grad, (np.full(3, 2.0),), None)
+    here = gradient_at(flat, prepare(flat.f, flat.arrays, 0), flat.grad(*flat.arrays), np.random.default_rng(0))
+    asked.clear()
+    for seed in range(4):
+        move = elsewhere._Move(1.0, 0.1)
+        assert elsewhere._gradient_there(here, move, seed, np.random.default_rng(seed)) is None
+    assert asked == []
+
+
+@pytest.mark.only("numpy")
+def test_findings_are_of_float64_unless_they_say_otherwise():
+    assert Findings(here=()).epsilon == np.finfo(np.float64).eps
 
 
 @QUICK
@@ -262,6 +288,8 @@ def test_a_probe_allows_for_the_slope_and_for_each_rounding_of_the_gradient(slop
     assert evidence.along(here_with(epsilon=0.25), ALONG, size=2.0).tolerance == pytest.approx(1.5 + 5.0 * 2.0)
     assert evidence.along(here_with(), ALONG, 2.0, as_one=True)[3:] == (2.0, 0.125, None, True, True, True)
     assert calls[-1][2] is False  # no difference confirms it
+    as_one, apart = (evidence.along(here_with(epsilon=2.0**-30), ALONG, 2.0, as_one=whole) for whole in (True, False))
+    assert as_one.tolerance - apart.tolerance == pytest.approx(2.0**20 * 2.0**-30 * 2.0)
     assert evidence.along(here_with(), {}) == Probe(0.0, 0.0, 0.0, 0.0)
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
-from known_functions import QUICK, QUICKEST, cubes, cubes_at_a_point, cubes_gradient
+from known_functions import QUICK, QUICKEST, cubes, cubes_at_a_point, cubes_gradient, on_arrays
 
 import mlp_xp as mx
 from mlp_xp.gradcheck.entries import Entries
@@ -213,6 +213,45 @@ def test_a_fitted_number_makes_one_entry_agree_by_itself(put, scale, uncertainty
 
 
 @pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (4e-8, "low precision: errors are scattered and 4e-08 of the size, as by float32"),
+        (1e-6, "the error is 1e-06 of the gradient, in no pattern known here"),
+    ],
+)
+def test_an_error_that_directions_alone_show_may_be_of_low_precision(put, share, words):
+    a = np.random.default_rng(0).standard_normal(5)
+    entries = Entries(list(range(5)), put(a), put(a), put(np.ones(5)))
+    probes = [Probe(1.0 + share, 1.0, 1e-12, 1.0), Probe(-0.7 + share, -0.7, 1e-12, 1.0)]
+    known, sentence = diagnose(local_gradient(put, (5,), put(a)), 0, entries, probes)
+    assert known == words.startswith("low")
+    assert "along random directions " in sentence
+    assert words in sentence
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(("uncertainty", "named"), [(1e-9, True), (3e-2, False)])
+def test_a_gradient_of_a_round_length_is_normalised_where_more_than_the_fitted_entry_says_so(put, uncertainty, named):
+    a = put([0.6, 0.8])
+    entries = Entries([0, 1], a, a / 1.23456, put([uncertainty * 0.1, uncertainty * 0.15]))
+    known, sentence = diagnose(local_gradient(put, (2,), a), 0, entries, [])
+    assert (known, "normalised or clipped, so that the length of the gradient is 1?" in sentence) == (named, named)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(0.95, "0.95 times the true one: a keep probability, or another scale?"), (1.0123, "1.0123 times the true one")],
+)
+def test_a_factor_of_the_directions_has_its_name_or_its_digits(put, factor, words):
+    a, n = put([factor, 2.0 * factor, 3.0 * factor]), put([1.0, 2.0, 3.0])
+    entries = Entries([0, 1, 2], a, n, put([0.009, 0.015, 0.025]))
+    probes = [Probe(factor * n, n, 1e-6, 4.0, 0.0) for n in (3.0, -2.0)]
+    assert diagnose(local_gradient(put, (3,), a), 0, entries, probes) == (True, f"the gradient is {words}")
+
+
+@pytest.mark.only("numpy")
 @pytest.mark.parametrize("noise", [0.3, 0.1])
 def test_a_factor_that_entries_hardly_show_is_taken_from_the_directions(put, noise):
     a, n = put([1.01, 2.02, 3.03]), put([1.0, 2.0, 3.0])
@@ -310,6 +349,21 @@ def test_a_slope_that_is_zero_by_steps_is_told_so(put, name):
     (row,) = mx.gradcheck(lambda x: f(array_namespace(x), x), lambda x: (grad(array_namespace(x), x),), (x,)).tensors
     assert row.verdict == "fail"
     assert "as before a straight-through gradient?" in row.diagnosis
+
+
+@QUICK
+def test_an_array_that_f_does_not_use_is_asked_about_and_steps_where_the_slope_is_exactly_zero(put):
+    params = put(np.asarray([0.31, -0.42, 0.17])), put(np.asarray([1.5, -0.5]))
+    for f, ending in (
+        (
+            lambda x, y: cubes(y),
+            "does f use this array, or round it or count with it, as before a straight-through gradient?",
+        ),
+        (on_arrays(lambda x, y: cubes(y)), "does f use this array?"),  # differences can't tell a small slope from none
+    ):
+        row = mx.gradcheck(f, lambda x, y: (0.3 * x - 1.0, *cubes_gradient(y)), params).tensors[0]
+        assert row.verdict == "fail"
+        assert row.diagnosis == f"the true gradient is zero here, and this one is not: {ending}"
 
 
 @pytest.mark.only("numpy")
@@ -725,3 +779,17 @@ def test_a_small_gradient_is_no_rounding(put, size):
 @QUICK
 def test_an_ordinary_point_has_no_blind_spot(put):
     assert mx.gradcheck(cubes, cubes_gradient, (put(A), put(V))).weak == ()
+
+
+@QUICK
+@pytest.mark.parametrize("shape", [(4, 1), (1, 4), (1, 1)], ids=str)
+def test_one_row_or_column_is_no_blind_spot_though_it_equals_itself(put, shape):
+    x = put(np.linspace(0.5, 2.0, math.prod(shape)).reshape(shape))
+    assert mx.gradcheck(cubes, cubes_gradient, (x,)).weak == ()
+
+
+@QUICK
+def test_of_a_matrix_that_is_not_square_no_transpose_is_spoken_of(put):
+    """``x == x.T`` of a row and a column would broadcast."""
+    weak = mx.gradcheck(cubes, cubes_gradient, (put(np.asarray([[1.0, 1.0, 1.0, 2.0]])),)).weak
+    assert "transpose" not in str(weak)

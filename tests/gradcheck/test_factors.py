@@ -38,6 +38,8 @@ NAMES = {
     "the gradient is 2/3 times the true one": [2.0 / 3.0],
     "the gradient is 1/0.75 times the true one: a keep probability, or another scale?": [4.0 / 3.0],
     "the gradient is 7/3 times the true one": [7.0 / 3.0],
+    "the gradient is 9/7 times the true one": [9.0 / 7.0],
+    "the gradient is 8/9 times the true one": [8.0 / 9.0],
     "the gradient is 65537 times the true one: a sum where a mean belongs?": [65537.0],
     "the gradient is sqrt(2) times": [math.sqrt(2.0)],
     "the gradient is 1/sqrt(48) times": [1.0 / math.sqrt(48.0)],
@@ -53,7 +55,7 @@ NAMES = {
     "": [
         0.0, math.nan, math.inf, 1.2345, 1.0 + 1e-8, 2.0001, 0.500001, 1.01001, 0.85001, 0.333, 1.414, 3.1416, 0.6931,
         math.sqrt(4097.0), 0.01745, -1.2345, -1.00001, 123456.7, 1.0 / 3.7001, 1.4285, 10.0001, 65536.1, 0.0345678,
-        3.0 + 1e-7, 1.0 / 3.0 + 1e-7,
+        3.0 + 1e-7, 1.0 / 3.0 + 1e-7, 11.0 / 13.0, 13.0 / 11.0, 11.0 / 7.0, 7.0 / 11.0,
     ],
 }  # fmt: skip
 
@@ -129,6 +131,8 @@ def test_a_number_of_the_callers_is_a_name(number, words):
         (1.23456789, 0.0, "1.23456789 times"),
         (-1.23456789, 0.5, "-1.23 times"),
         (4.56e-12, 1e-15, "4.56e-12 times"),
+        (1.234567890123, 0.0, "1.23456789 times"),
+        (5.432109876543e-291, 0.0, "5.432109877e-291 times"),  # where a ten-billionth of it is hardly a number
     ],
 )
 def test_a_number_without_a_name_has_the_digits_that_are_known(number, rounding, words):

@@ -12,7 +12,7 @@ import pytest
 from known_functions import QUICK, cubes_at_a_point
 
 from mlp_xp import check_hvp, check_jvp, check_pullback, directional_derivative, gradcheck
-from mlp_xp.gradcheck.forms import as_jvp, as_op, counterparts, flattened, rebuild, value_and_grad
+from mlp_xp.gradcheck.forms import CountedFunction, as_jvp, as_op, counterparts, flattened, rebuild, value_and_grad
 
 RANDOM = np.random.default_rng(0)
 A, B, C, V = (RANDOM.normal(size=size) for size in ((3, 4), (4, 2), (3, 2), 6))
@@ -248,6 +248,15 @@ def test_what_can_not_be_differentiated_is_refused_by_its_name_and_complex_array
 
 
 # --- copies ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.only("numpy")
+def test_the_points_that_f_was_asked_for_are_counted_from_none():
+    counted = CountedFunction(lambda x: np.sum(x))
+    assert counted.count == 0
+    for x, width in ((np.ones(3), 1), (np.ones((5, 3)), 5)):
+        counted(x, width=width)
+    assert counted.count == 6
 
 
 def test_f_and_grad_never_see_the_callers_arrays(put):

@@ -795,6 +795,12 @@ def test_six_slopes_agree_as_closely_as_they_do_by_chance_once_in_a_hundred(dire
     assert agreement([coarse._replace(entry=(0,))] * 6) == agreement([coarse._replace(tied=True)] * 6) == math.inf
 
 
+def test_a_resolution_that_suffices_is_stated_though_slopes_agree_more_closely_by_chance():
+    six = (right._replace(analytic=right.numeric),) * 6
+    assert agreement(six) == 0.0 < resolution(six) < 1e-3
+    assert judge(Findings(six)).resolution == resolution(six)
+
+
 def test_entries_moved_by_themselves_resolve_what_each_of_them_does():
     probes = [Probe(0.1, 0.1, t, 1.0, entry=(i,)) for i, t in ((0, 3e-9), (1, 4e-9), (0, 1.0))]
     assert math.isclose(resolution(probes), 1.25 * 5e-9)

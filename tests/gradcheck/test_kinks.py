@@ -15,7 +15,7 @@ from mlp_xp._lib.namespace import device_kwargs
 from mlp_xp.gradcheck.evidence import Sides, gradient_at
 from mlp_xp.gradcheck.forms import flattened
 from mlp_xp.gradcheck.judge import impossible
-from mlp_xp.gradcheck.kinks import one_sided
+from mlp_xp.gradcheck.kinks import of_several, one_sided
 from mlp_xp.gradcheck.local import prepare
 
 # `take_along_axis` came with the standard of 2024.12, and the oldest that is tested is older; Dask has no `sort`
@@ -257,6 +257,18 @@ def test_a_tie_that_is_no_kink_leaves_right_gradients_alone(put):
     assert (verdict, where) == ("fail", 1)  # no choice at the tie gives it
 
 
+def test_of_more_ties_than_columns_those_that_share_one_do_not_cancel_at_every_draw(put):
+    """Nine terms ``w |x|``: by choice the slope is up to 4, and of each pair that shares a column the sum is 0."""
+    weights = (1.0, 1.0, *(0.01,) * 5, -1.0, -1.0)
+
+    def f(xp, x):
+        return sum(w * xp.abs(x[0]) for w in weights)
+
+    verdicts = [finding_of(put, f, [0.0], [3.0], seed)[0] for seed in range(8)]
+    assert verdicts.count("inconclusive") > 2  # one in four draws cancels both
+    assert finding_of(put, f, [0.0], [20.0])[0] == "fail"
+
+
 def kinks_of(w, a, v, c):
     """``sum w relu(a x) + sum v |c x|``."""
 
@@ -362,6 +374,35 @@ def test_sides_are_exact_slopes_along_entries_and_along_their_sum(put):
     assert together.position is None
     assert together.left == -together.right < 0.0 == together.analytic
     assert 1.0 <= together.right <= 3.0  # each entry moves f by 0.5 to 1.5
+
+
+@pytest.mark.only("numpy")
+def test_together_each_entry_moves_f_by_a_half_to_one_and_a_half():
+    moved = [
+        sides_of(lambda x: array_namespace(x).sum(3.0 * abs(x)), lambda x: (0.0 * x,), np.zeros(2), seed=seed)[-1].right
+        for seed in range(40)
+    ]
+    assert 1.0 <= min(moved) < 1.4
+    assert 2.6 < max(moved) <= 3.0
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("undefined", [1.0, -1.0])
+def test_where_f_is_not_defined_on_one_side_of_two_arrays_nothing_is_said_of_them_together(undefined):
+    """Along each array both sides are there; where both rise, or both fall, f raises."""
+
+    def f(a, b):
+        if bool(undefined * a[0] > 0.0) and bool(undefined * b[0] > 0.0):
+            raise ValueError("outside")
+        return abs(a[0]) + abs(b[0])
+
+    flat = flattened(f, lambda a, b: (0.0 * a, 0.0 * b), (np.zeros(1), np.zeros(1)), None)
+    local = next(at for at in (prepare(flat.f, flat.arrays, seed) for seed in range(8)) if at.exact == "dual numbers")
+    random = np.random.default_rng(0)
+    here = gradient_at(flat, local, flat.grad(*flat.arrays), random)
+    sides = {leaf: one_sided(here, leaf, random, 16) for leaf in (0, 1)}
+    assert [[each[:4] for each in found] for found in sides.values()] == [[(0, 0.0, -1.0, 1.0)]] * 2
+    assert of_several(here, sides, random) == (*sides[0], *sides[1])
 
 
 def test_units_do_not_matter(put):

@@ -8,7 +8,11 @@ from array_api_compat import array_namespace
 from known_functions import QUICK, cubes, cubes_gradient
 
 import mlp_xp as mx
+from mlp_xp.gradcheck import local
 from mlp_xp.gradcheck.dual import Dual
+from mlp_xp.gradcheck.forms import flattened
+from mlp_xp.gradcheck.local import LocalFunction, directional_derivative, prepare
+from mlp_xp.gradcheck.slopes import Slope
 
 RANDOM = np.random.default_rng(5)
 
@@ -95,6 +99,72 @@ def test_a_part_that_is_not_analytic_is_no_false_alarm_however_small(xp, put, st
     wrong = mx.gradcheck(f, cubes_gradient, (put(A),))
     share = strength / np.sqrt(np.sum((3.0 * A * A) ** 2))  # of one entry's penalty in the norm of the gradient
     assert wrong.verdict == "fail" or wrong.tensors[0].resolution > share
+
+
+# --- the point and the sides -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.only("numpy")
+def test_wider_dtypes_are_wider():
+    found = {
+        name: [wider for wider, _ in local._wider(np, (np.ones(2, name),))]
+        for name in ("float16", "float32", "float64")
+    }
+    assert found == {"float16": ["float64", "float32"], "float32": ["float64"], "float64": []}
+    assert [name for name, _ in local._wider(np, (np.ones(2, "float32"), np.ones(2)))] == ["float64"]
+
+
+def at_one_point(**known):
+    return LocalFunction(np, None, (), value=0.0, epsilon=2.0**-52, copied=False)._replace(**known)
+
+
+@pytest.mark.only("numpy")
+def test_a_difference_confirms_a_slope_to_a_billionth_or_to_six_deviations_of_its_noise():
+    exact = Slope(1.0, 1e-12, 0.0, True)
+    step = 2.0 ** (-52 / 3)
+    for off, noise, confirmed in (
+        (0.9e-9, 0.0, True), (1.1e-9, 0.0, False), (-0.9e-9, 0.0, True),
+        (1e-4, 0.95e-4 * step / 6.0, False), (1e-4, 1.05e-4 * step / 6.0, True),
+    ):  # fmt: skip
+        found = local._confirmed(at_one_point(noise=noise), lambda t: (1.0 + off) * t, exact, finest=0.9 * step)  # noqa: B023
+        assert found[1] == confirmed
+        # a quarter of a unit aside the values may be off by what they are off by here: by off times the step
+        assert found[0].uncertainty == pytest.approx(max(1e-12, 24.0 * abs(off) * step), rel=1e-3)
+
+
+@pytest.mark.only("numpy")
+def test_a_difference_by_a_smaller_step_leaves_a_kink_outside():
+    """At 3e-6, between the two steps: half of its bend is in the first difference."""
+    exact, bent = Slope(1.0, 1e-12, 0.0, True), lambda t: t + max(0.0, t - 3e-6)
+    assert local._confirmed(at_one_point(), bent, exact, finest=0.0)[1]
+    assert not local._confirmed(at_one_point(), bent, exact, finest=1e-6)[1]
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(("x", "taken"), [([0.5, -2.0], 1), ([0.5, 0.0], 2)])
+def test_the_other_side_is_asked_for_where_something_ties_alone(x, taken):
+    flat = flattened(lambda x: array_namespace(x).sum(abs(x)), lambda x: (x,), (np.asarray(x),), None)
+    at = prepare(flat.f, flat.arrays, 0)
+    before = flat.f.count
+    slope = local._by_dual_numbers(at, {0: np.asarray([1.0, 1.0])})
+    assert flat.f.count - before == 2 * taken  # a dual counts as two
+    assert (slope.value, slope.tied, slope.exact) == (float(np.sum(np.sign(x))), taken == 2, True)
+
+
+@QUICK
+@pytest.mark.parametrize(("f", "left", "right"), [("abs", -1.0, 1.0), ("leaky", 0.25, 1.0)])
+def test_at_a_kink_a_derivative_is_the_mean_of_both_sides_and_its_uncertainty_reaches_both(put, f, left, right):
+    def at(x):
+        ns = array_namespace(x)
+        return ns.sum(ns.abs(x) if f == "abs" else 0.25 * x + 0.75 * ns.maximum(x, ns.zeros_like(x)))
+
+    for sign in (1.0, -1.0):
+        found = directional_derivative(at, put([0.0, 2.0]), put([sign, 0.0]))
+        assert found.reference == "float64 by dual numbers"
+        assert found.value == sign * (left + right) / 2
+        assert (
+            (right - left) / 2 <= found.uncertainty <= 3.01 * (right - left) / 2
+        )  # three times an estimate, as of any
 
 
 # --- scales and noise ------------------------------------------------------------------------------------------------

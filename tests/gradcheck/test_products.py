@@ -54,6 +54,21 @@ def test_a_pullback_that_changes_its_cotangent_is_named(put):
     assert [row.verdict for row in report.tensors] == ["pass"]
 
 
+@pytest.mark.only("numpy", "array_api_strict", "torch", "cupy", "dpnp")
+def test_a_pullback_that_changes_one_of_two_cotangents_is_named(put):
+    def op(x):
+        def pullback(cotangents):
+            c, d = cotangents
+            found = 2.0 * c + 3.0 * d
+            d *= 2.0
+            return (found,)
+
+        return (2.0 * x, 3.0 * x), pullback
+
+    report = mx.check_pullback(op, (put([0.7, -1.3, 2.1]),))
+    assert report.contract == ("the pullback changes its cotangent in place",)
+
+
 @pytest.mark.parametrize(
     ("op", "words"),
     [
@@ -161,6 +176,38 @@ def test_arguments_without_a_floating_array_are_refused_in_one_sentence(put):
 def test_cotangents_of_another_form_are_refused_in_one_sentence(put, cotangents, words):
     with pytest.raises(ValueError, match=f"^{words}$"):
         mx.check_pullback(lambda a, b: (a + b, cotangents), (put([0.7, -1.3]), put([0.1, 0.2])))
+
+
+@QUICK
+def test_a_cotangent_of_another_dtype_is_refused_with_both_names(xp, put):
+    x = put([0.7, -1.3])
+    report = mx.check_pullback(lambda x: (x * x, lambda c: (xp.astype(2.0 * x * c, xp.float32),)), (x,))
+    assert report.verdict == "fail"
+    assert report.tensors[0].diagnosis.startswith("the gradient has dtype ")
+    assert "float32, the parameter " in report.tensors[0].diagnosis
+
+
+@pytest.mark.only("numpy")
+def test_a_pullback_that_returns_one_array_at_every_call_is_linear_all_the_same():
+    buffer = np.zeros(3)
+
+    def op(x):
+        def pullback(c):
+            buffer[...] = 2.0 * x * c
+            return (buffer,)
+
+        return x * x, pullback
+
+    (sentence,) = mx.check_pullback(op, (np.asarray([0.7, -1.3, 2.0]),)).contract
+    assert sentence.startswith("the pullback returns the same arrays at every call and overwrites them")
+
+
+@pytest.mark.only("torch")
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_cotangents_with_a_past_are_checked_as_their_numbers(put, factor):
+    weight = put([2.0, 3.0]).requires_grad_()
+    report = mx.check_pullback(lambda x: (x * weight.detach(), lambda c: (factor * c * weight,)), (put([0.7, -1.3]),))
+    assert (report.verdict, report.contract) == ("pass" if factor == 1.0 else "fail", ())
 
 
 @QUICK

@@ -214,6 +214,32 @@ def test_further_steps_begin_at_three_times_the_widest_of_use():
     assert steps(finest=0.3 / 1.5**3.5) == pytest.approx([0.3 / 1.5**k for k in range(4)])
 
 
+def test_the_steps_of_float64_go_from_a_quarter_to_1e_19_each_some_fifteen_times_finer_than_the_last():
+    steps = EPSILON ** np.asarray(slopes._POWERS)
+    assert 0.2 < steps[0] < 0.25
+    assert 1e-8 < steps[6] < 2e-8
+    assert 1e-20 < steps[-1] < 1e-19
+    assert np.all((steps[:-1] / steps[1:] > 14.0) & (steps[:-1] / steps[1:] < 18.0))
+
+
+def test_a_function_is_followed_down_to_the_finest_step():
+    """A wave of 1e-6: steps of 1e-7 and finer see its slope, coarser ones do not."""
+
+    def slope(finest):
+        return directional_slope(lambda t: math.sin(1e6 * t), 0.0, EPSILON, EPSILON, finest)
+
+    assert slope(1e-12).value == pytest.approx(1e6, rel=1e-3)
+    assert math.isfinite(slope(1e-12).uncertainty)
+    assert math.isinf(slope(1e-5).uncertainty)
+
+
+def test_noise_of_a_ten_billionth_of_the_values_is_worth_no_more_steps():
+    for noise, values in ((1e-10, 8), (1.001e-10, 24)):
+        counted = Counted(lambda t: 1.0 - t * t)
+        directional_slope(counted, 1.0, noise, EPSILON)
+        assert len(counted.points) == values
+
+
 STEPS = 0.5 / 1.5 ** np.arange(8)[::-1]
 
 

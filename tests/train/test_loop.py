@@ -9,6 +9,7 @@ import math
 import pickle
 import re
 
+import array_api_strict
 import numpy as np
 import pytest
 import scipy.sparse
@@ -21,6 +22,7 @@ from mlp_xp import optim, schedules
 from mlp_xp.dropout import uniform
 from mlp_xp.train import Diverged, Epoch, Interrupted, is_sparse, train
 from mlp_xp.train import evaluate as evaluate_module
+from mlp_xp.train.dataset import Dataset, shares_of
 from mlp_xp.train.evaluate import evaluate
 
 SGD = {"optimizer": optim.sgd(), "lr": 0.5}
@@ -69,6 +71,19 @@ def test_minibatches_take_every_row_once_in_the_seeded_order(data, params, host,
     np.testing.assert_allclose(epoch.last.loss, total / 6, rtol=1e-13)
     for a, b in zip(epoch.params, expected, strict=True):
         assert textbook.relative_error(host(a), b) <= 1e-12
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("counts", [(7, 5, 6), (2, 11), (4,)], ids=str)
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_ranks_take_all_their_rows_in_parts_of_about_one_size(counts, accumulate):
+    for rank, steps in itertools.product(range(len(counts)), (1, 2, 4)):
+        parts = [shares_of(counts, r, steps, accumulate)[0] for r in range(rank + 1)]
+        sizes = [[span.stop - span.start for span in spans] for spans in parts]
+        assert [row for span in parts[rank] for row in range(counts[rank])[span]] == list(range(counts[rank]))
+        assert (len(parts[rank]), max(sizes[rank]) - min(sizes[rank]) <= 1) == (steps * accumulate, True)
+        before = [sum(sum(each[step * accumulate :][:accumulate]) for each in sizes[:rank]) for step in range(steps)]
+        assert shares_of(counts, rank, steps, accumulate)[1] == before
 
 
 def test_epochs_are_numbered_and_timed_and_hand_back_the_parameters(data, params, host):
@@ -417,6 +432,17 @@ def test_a_share_of_the_rows_is_held_out_by_the_seed(put, params):
     assert found[0] == found[1] != found[2]
 
 
+def test_the_rows_that_are_left_are_taken_in_the_seeded_order(put, params, host):
+    X, y = textbook.batch(), textbook.labels()
+    kept = np.setdiff1d(np.arange(6), np.random.default_rng((3, 0)).permutation(6)[:2])
+    runs = [
+        list(train(put(X[rows]), put(y[rows]), params, **SGD, epochs=2, batch_size=2, seed=3, validation=share))[-1]
+        for rows, share in ((slice(None), 1 / 3), (kept, None))
+    ]
+    for ours, theirs in zip(*(run.params for run in runs), strict=True):
+        assert textbook.relative_error(host(ours), host(theirs)) <= 1e-13
+
+
 def squared(epochs_of, put, targets, outputs):
     """The score of a network whose outputs are ``outputs``: identity, a weight of 1."""
     return evaluate(
@@ -447,6 +473,15 @@ def test_evaluating_in_chunks_is_evaluating_at_once(xp, data, params, monkeypatc
     whole = evaluate(xp, *data, params, {})
     monkeypatch.setattr(evaluate_module, "_CHUNK", 4)
     np.testing.assert_allclose(evaluate(xp, *data, params, {}), whole, rtol=1e-14)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(("columns", "rows"), [(1, 2**14), (256, 2**14), (1024, 2**12), (2**21, 2)])
+def test_at_most_so_many_rows_and_numbers_are_evaluated_at_once(columns, rows):
+    parts = evaluate_module.parts_of(Dataset(np.broadcast_to(np.zeros(1), (40_000, columns)), np.zeros(40_000)))
+    assert (parts[0].start, parts[0].stop, parts[-1].stop) == (0, rows, 40_000)
+    assert all(a.stop == b.start for a, b in itertools.pairwise(parts))
+    assert {part.stop - part.start for part in parts[:-1]} == {rows}
 
 
 def test_soft_targets_have_a_loss_and_no_score(data, params, put, host):
@@ -940,6 +975,17 @@ def test_bad_data_is_refused_before_the_first_step(xp, data, params, put):
 def test_a_validation_set_of_another_library_is_refused(data, params):
     with pytest.raises(TypeError, match="all arrays must come from one array library, but validation X is of numpy"):
         next(train(*data, params, **SGD, epochs=1, validation=(textbook.batch(), textbook.labels())))
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_validation_set_beside_arrays_of_numpy_is_of_numpy(data, params, which):
+    other = [*data]
+    other[which] = array_api_strict.asarray(other[which])
+    with pytest.raises(TypeError, match="all arrays must come from one array library, but validation X is of "):
+        next(train(*data, params, **SGD, epochs=1, validation=tuple(other)))
+    with pytest.raises(TypeError, match="all arrays must come from one array library"):
+        next(train(*other, params, **SGD, epochs=1))
 
 
 # --- options are Python numbers ----------------------------------------------------------------------------------

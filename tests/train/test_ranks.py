@@ -17,6 +17,7 @@ from rank_cases import ALIKE, LIKE_ONE, RAISE
 import mlp_xp as mx
 from mlp_xp.ranks import ALONE, Ranks, mean
 from mlp_xp.train import train
+from mlp_xp.train.step import Gradients, make_combine
 
 pytestmark = pytest.mark.only("numpy", "torch", "jax")
 
@@ -66,6 +67,19 @@ def test_ranks_train_as_one_process_does(both, name):
 @pytest.mark.parametrize("name", ALIKE)
 def test_ranks_agree(both, name):
     assert equal_to_the_bit(*(each[name] for each in both))
+
+
+@pytest.mark.only("numpy")
+def test_whether_a_rank_was_asked_to_end_is_looked_at_in_every_eighth_step_of_an_epoch_and_in_its_last():
+    params, looked_at = (np.ones((2, 1)), np.zeros(1)), []
+    gradients = Gradients(np.asarray(0.5), params, np.asarray(4.0), np.asarray(1.0), np.asarray(4.0))
+    combine, _ = make_combine(np, Ranks(0, 2, lambda arrays: arrays), params, 20, lambda: True)
+    for step in range(1, 41):
+        try:
+            combine(gradients)
+        except KeyboardInterrupt:
+            looked_at.append(step)
+    assert looked_at == [8, 16, 20, 28, 36, 40]
 
 
 @ENGINES

@@ -281,6 +281,40 @@ def test_what_says_its_chunks_comes_in_blocks_of_them(params, monkeypatch, valid
 
 
 @pytest.mark.only("numpy")
+@pytest.mark.parametrize("changed", [{"rows": 0}, {"size": 0}, {"mixed": 0}, {"seed": -1}, {"mixed": 1.5}], ids=str)
+def test_an_order_in_blocks_of_nothing_is_refused(changed):
+    ((name, value),) = changed.items()
+    with pytest.raises((ValueError, TypeError), match=f"^{name} must be .*, got {value}$"):
+        in_blocks(**{"rows": 9, "size": 3, "mixed": 1, "seed": 0, **changed})
+
+
+@pytest.mark.parametrize(("columns", "together"), [(1, 8), (2, 4), (8, 1), (9, 1), (100, 1)])
+def test_no_more_bytes_are_read_together_than_fit_or_one_part(monkeypatch, columns, together):
+    """Parts of one row of bytes each."""
+    monkeypatch.setattr(source, "_READ", 8)
+    X = OnDisk(np.zeros((16, columns), dtype=np.int8))
+    assert len(list(source.read_ahead(X, None, [slice(i, i + 1) for i in range(16)]))) == 16
+    assert [rows.stop - rows.start for rows in X.asked] == [together] * (16 // together)
+
+
+def test_rows_of_chunks_that_fill_the_memory_are_shuffled_chunk_by_chunk():
+    X = OnDisk(numbers())
+    X.chunks = (10, 4)  # of 320 bytes; 1024 are read together
+    assert len(set(source.shuffled(np.random.default_rng(0), X, N)[:30] // 10)) == 3
+    X.chunks = (25, 4)  # 800 bytes: never two of them
+    rows = source.shuffled(np.random.default_rng(0), X, N)
+    assert sorted(rows) == list(range(N))
+    assert [len(set(part // 25)) for part in np.split(rows, 2)] == [1, 1]
+    assert not np.array_equal(np.sort(rows[:25]), rows[:25])
+
+
+def test_a_source_has_rows_of_several_numbers():
+    flat, rows = OnDisk(numbers()[:, 0]), OnDisk(numbers())
+    assert (source.is_source(flat), source.is_source(rows)) == (False, True)
+    flat.chunks = rows.chunks = (10,)
+    assert (source.chunk_of(flat), source.chunk_of(rows), source.chunk_of(numbers())) == (0, 10, 0)
+
+
 def test_an_order_in_blocks_in_a_run(params):
     X = OnDisk(numbers())
     order = in_blocks(N, 10, mixed=1)

@@ -236,6 +236,28 @@ def test_a_run_that_diverges_names_the_step_and_the_cause(put, params):
 
 
 @pytest.mark.only("numpy")
+def test_parameters_that_take_no_rows_are_refused_before_the_first_batch(params, put):
+    for shape in ((4,), ()):
+        with pytest.raises(ValueError, match=r"^W1 must have shape \(1, d_out\)"):
+            next(train([], None, (put(np.zeros(shape)), *params[1:]), epochs=1))
+
+
+def test_batches_by_their_positions_have_a_length(params, put):
+    class Positions:
+        def __getitem__(self, position):
+            return put(textbook.batch()), put(textbook.labels())
+
+    class Length:
+        def __len__(self):
+            return 2
+
+    for half in (Positions(), Length()):
+        with pytest.raises(TypeError, match=r"^batches must be an iterable of pairs \(X, y\), got "):
+            next(train(half, None, params, epochs=1))
+    both = type("Both", (Positions, Length), {})()
+    assert last(both, None, params, epochs=1).rows == 12
+
+
 def test_what_the_iterable_raises_is_passed_on(params):
     class Broken:
         def __iter__(self):
