@@ -9,13 +9,13 @@ Matrix products dominate: with two layers of n rows, D inputs, H hidden units an
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from numbers import Integral
 from typing import NamedTuple, TypeVar, cast
 
-from mlp_xp._lib.arguments import check_number, check_positive, check_sizes, check_whole, described, one_of
-from mlp_xp.criterion import check_width
+from mlp_xp._lib.arguments import check_number, check_positive, check_sizes, check_whole, described, is_whole, one_of
+from mlp_xp._lib.typing import Array
+from mlp_xp.criterion import Criterion, check_width
 from mlp_xp.losses import CRITERIA
-from mlp_xp.ops import ACTIVATIONS, Cost
+from mlp_xp.ops import ACTIVATIONS, Activation, Cost
 from mlp_xp.optim import OPTIMIZERS
 
 Value = TypeVar("Value")
@@ -98,7 +98,7 @@ def step_cost(
     import numpy as np  # imported here: --help must stay fast
 
     sizes = check_sizes(sizes)
-    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
+    if not is_whole(n) or n < 1:
         raise ValueError(f"n must be a positive int, got {described(n)}")
     if not isinstance(activation, str | Sequence):
         raise TypeError(f"activation must be a name, or one per hidden layer, got {described(activation)}")
@@ -107,11 +107,11 @@ def step_cost(
     if len(names) != len(hidden):
         raise ValueError(f"activation must be one or one per hidden layer ({len(hidden)}), got {len(names)}")
     own = ["sigmoid" if isinstance(name, str) and name == "logistic" else name for name in names]
-    records = [_entry("activation", ACTIVATIONS, name) for name in own]
+    records: list[Activation | Criterion] = [_entry("activation", ACTIVATIONS, name) for name in own]
     itemsize = _entry("dtype", _ITEMSIZE, str(dtype))
     last = _entry("criterion", CRITERIA, criterion)
     check_width(last, sizes[-1])
-    state = _entry("optimizer", OPTIMIZERS, optimizer)().init((np.zeros(2),))
+    state = _entry("optimizer", OPTIMIZERS, optimizer)().init((cast(Array, np.zeros(2)),))
     copies = sum(array.shape == (2,) for array in state)  # an array of a parameter's shape is kept for each parameter
     masked = check_number("dropout", dropout, 0.0, 1.0) > 0.0
     inputs = n * sizes[0] if check_number("input_dropout", input_dropout, 0.0, 1.0) else 0

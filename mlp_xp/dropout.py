@@ -84,7 +84,7 @@ def _hashes(
     rows, columns = shape
     if first is None:
         first = 0
-    elif isinstance(first, Integral):
+    elif not hasattr(first, "dtype") or isinstance(first, Integral):
         first = check_whole("first", first, 0)
     end = first + rows if isinstance(first, int) else 2**31  # what an array holds is not looked at
     if end > 2**31 or columns >= 2**31:

@@ -61,13 +61,19 @@ def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     """``(d_in, d_h, ..., d_out)`` as a tuple of ints. Raise unless there are at least two, all positive."""
     if not isinstance(sizes, Sequence):
         raise TypeError(f"sizes must be (d_in, ..., d_out), got {described(sizes)}")
-    if len(sizes) < 2 or not all(_is_whole(size) and 0 < size < 2**63 for size in sizes):
+    if len(sizes) < 2 or not all(is_whole(size) and 0 < size < 2**63 for size in sizes):
         raise ValueError(f"sizes must be at least two positive ints (d_in, ..., d_out), got {shortened(tuple(sizes))}")
     return tuple(map(int, sizes))
 
 
-def _is_whole(value: object) -> bool:
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number, Python's or NumPy's. True, False and arrays are none."""
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a real number, Python's, NumPy's or a fraction. True and False are none."""
+    return isinstance(value, (float, int, Real)) and not isinstance(value, bool)  # Real alone is slow
 
 
 def check_library(library: Any) -> Any:
@@ -161,7 +167,7 @@ def check_number(name: str, value: Any, low: float, below: float) -> float:
     """``value`` as a Python float, which promotes no array. Raise unless ``low <= value < below``."""
     if type(value) is float and low <= value < below:
         return value  # at once: a step of a small network asks four times
-    if isinstance(value, bool) or not isinstance(value, (float, int, Real)):  # Real, for NumPy's scalars, is slow
+    if not is_number(value):
         raise TypeError(f"{name} must be a number, got {described(value)}")
     try:
         number = float(value)
@@ -182,9 +188,9 @@ def check_positive(name: str, value: object) -> float:
     return number
 
 
-def check_whole(name: str, value: object, low: int) -> int:
+def check_whole(name: str, value: Any, low: int) -> int:
     """``value`` as a Python int, which does not overflow. Raise unless it is a whole number of at least ``low``."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
+    if not is_whole(value):
         raise TypeError(f"{name} must be a whole number, got {described(value)}")
     if value < low:
         raise ValueError(f"{name} must be at least {low}, got {shortened(value)}")
@@ -228,16 +234,16 @@ def is_true(answer: Any) -> bool:
     return answer is True
 
 
-def check_seed(xp: Namespace, seed: object) -> Any:
+def check_seed(xp: Namespace, seed: Any) -> Any:
     """``seed`` as an int in 0 ... 2^31 - 1, or unchanged if it is a 0-d integer array. Raise for anything else."""
-    if isinstance(seed, Integral) and not isinstance(seed, bool):
+    if is_whole(seed):
         if not 0 <= int(seed) < 2**31:
             raise ValueError(f"seed must be in 0 ... 2**31 - 1, got {shortened(seed)}")
         return int(seed)
     if getattr(seed, "shape", None) == () and hasattr(seed, "dtype"):
         if library_of(own := namespace(seed, names=("seed",))) != library_of(xp):
             raise TypeError(f"seed must be an int, or an array of the library of X, got {type(seed).__name__}")
-        if is_integral(own, cast(Array, seed).dtype):
+        if is_integral(own, seed.dtype):
             return seed
     raise TypeError(f"seed must be an int or a 0-d integer array, got {described(seed)}")
 

@@ -10,7 +10,7 @@ Before: ``network``, ``full_batch`` and ``settings``. Next: ``classifier`` and `
 import math
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import copy, deepcopy
 from functools import partial
@@ -25,7 +25,7 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state
 
 from mlp_xp import checkpoint
-from mlp_xp._lib.arguments import check_callables, check_flag, described, first_line
+from mlp_xp._lib.arguments import check_callables, check_flag, described, first_line, is_whole
 from mlp_xp._lib.namespace import Placement, in_dtype, namespace, placement_of, spans, wide_dtype
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp._lib.wording import warn
@@ -324,9 +324,9 @@ class BaseMLP(Network):
     def _initialize(self, place: Placement, d_in: int, outputs: int, random: Any) -> None:
         """Glorot and Bengio's uniform initial values, of weights and biases, drawn in scikit-learn's order."""
         hidden, after = self.hidden_layer_sizes, self.activation
-        hidden = [hidden] if isinstance(hidden, str | Integral) else list(hidden)
+        hidden = list(hidden) if isinstance(hidden, Iterable) and getattr(hidden, "shape", None) != () else [hidden]
         for width in hidden:
-            if not isinstance(width, Integral) or isinstance(width, bool):
+            if not is_whole(width):
                 raise ValueError(f"hidden_layer_sizes must be whole numbers, got {hidden}")
             if width <= 0:
                 raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
