@@ -11,7 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple, TypeVar, cast
 
-from mlp_xp._lib.arguments import check_number, check_positive, check_sizes, check_whole, described, is_whole, one_of
+from mlp_xp._lib.arguments import (
+    check_flag,
+    check_number,
+    check_positive,
+    check_sizes,
+    check_whole,
+    described,
+    is_whole,
+    one_of,
+    shortened,
+)
 from mlp_xp._lib.typing import Array
 from mlp_xp.criterion import Criterion, check_width
 from mlp_xp.losses import CRITERIA
@@ -121,7 +131,7 @@ def step_cost(
     bias = n * sum(sizes[1:])  # added in forward; in backward summed back by a product with ones
     costs = [(n * width, cast(Cost, record.cost)) for width, record in zip(sizes[1:], [*records, last], strict=True)]
     parameters = sum(d_in * d_out + d_out for d_in, d_out in pairwise(sizes))
-    kept, most = _memory(itemsize, inputs, costs, masked, in_place)
+    kept, most = _memory(itemsize, inputs, costs, masked, check_flag("in_place", in_place))
     return StepCost(
         parameters=parameters,
         forward_flops=forward_matmul + bias + sum(size * cost.forward for size, cost in costs),
@@ -205,6 +215,8 @@ def scaling(
     if not isinstance(cost, StepCost):
         raise TypeError(f"cost must be a StepCost, which step_cost returns, got {described(cost)}")
     P = check_whole("ranks", ranks, 1)
+    if P >= 2**31:
+        raise ValueError(f"ranks must be below 2^31, got {shortened(P)}")
     compute = (cost.forward_flops + cost.backward_flops) / check_positive("flops_per_second", flops_per_second)
     bandwidth, latency = check_positive("bandwidth", bandwidth), check_number("latency", latency, 0.0, math.inf)
     update = check_number("update_seconds", update_seconds, 0.0, math.inf)

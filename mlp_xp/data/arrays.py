@@ -8,6 +8,7 @@ Next: ``tables`` opens data with named columns, ``recipe`` turns rows into numbe
 import gzip
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -83,6 +84,9 @@ def npz_file(found: Found) -> Source:
     return part(X, y, None if X_test is None else part(X_test, y_test))
 
 
+_UNZIPPING = (zipfile.BadZipFile, zlib.error)
+
+
 @contextmanager
 def _whole_npz(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
     """The open archive; an error while it is read becomes one sentence."""
@@ -90,7 +94,7 @@ def _whole_npz(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     # NumPy, zip and zlib raise these for archives that are damaged, encrypted, or hold pickled objects
-    except (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, MemoryError, RuntimeError, SyntaxError, tokenize.TokenError, *_UNZIPPING) as error:
         if str(error).startswith(where):
             raise
         raise ValueError(f"{where} must be a whole .npz file: {error}") from None
