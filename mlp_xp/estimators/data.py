@@ -101,7 +101,9 @@ def check_kinds(**arrays: Any) -> None:
             raise ValueError("y must hold the targets, got None")
         if name == "classes" and values is None:
             continue
-        if name == "sample_weight" and (values is None or isinstance(values, Real)):  # one number for all rows
+        if name == "sample_weight" and (
+            values is None or isinstance(values, Real | str | dict)
+        ):  # a number, or said there
             continue
         if isinstance(values, (str, bytes, dict)) or not any(hasattr(values, each) for each in _OF_ARRAYS):
             raise ValueError(f"{name} must be an array, got {shortened(values)}")
