@@ -280,6 +280,9 @@ def open_model(path: str, backend: str = "numpy", device: str | None = None) -> 
         estimator = estimators.load(path, place.xp, place.device)
     with parts_of(path, "model"):
         check_type("notes", header["notes"], _Notes)
+        baseline = header["notes"].get("test", {}).get("baseline")
+        if baseline and baseline["name"] != "accuracy":
+            check_type("notes.test.baseline.predicts", baseline["predicts"], float)
         for name in ("rows", "trained", "validated", "tested") if "data" in header["notes"] else ():
             check_whole(f"notes.data.{name}", header["notes"]["data"][name], int(name in ("rows", "trained")))
     if notes := header["notes"].get("recipe"):
