@@ -59,8 +59,8 @@ LEFT_OUT = {
 NOT_OF_VERSIONS = tuple(
     f"--ignore=tests/{module}.py"
     for module in (
-        "cli/test_cli_backends", "cli/test_cli_process", "test_benchmark", "test_memory", "test_pages", "test_readme",
-        "test_reproduce", "test_scale_benchmark", "test_structure", "test_time_to_accuracy",
+        "cli/test_cli_backends", "cli/test_cli_process", "test_benchmark", "test_fuzz", "test_memory", "test_pages",
+        "test_readme", "test_reproduce", "test_scale_benchmark", "test_structure", "test_time_to_accuracy",
     )
 )  # fmt: skip
 
@@ -157,7 +157,7 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Malformed arguments for ten minutes, and what is answered."""
+    """Malformed arguments, files and command lines for ten minutes, and what is answered."""
     session.install(".[cli]", *PYTEST)
     session.run("python", "scripts/fuzz.py", "--save", "scripts/results/fuzz.json", *session.posargs)
 

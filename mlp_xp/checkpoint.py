@@ -11,7 +11,6 @@ Before: ``train`` makes the epochs. Next: ``estimators`` and ``cli`` save them.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any, NotRequired, TypedDict, cast
 import numpy as np  # for arrays on the host
 
 from mlp_xp._lib import files
-from mlp_xp._lib.arguments import check_parameters, described
+from mlp_xp._lib.arguments import check_parameters, check_path, described
 from mlp_xp._lib.files import as_json, dtype_name
 from mlp_xp._lib.namespace import (
     device_of,
@@ -117,8 +116,7 @@ def _save_to(path: str | Path, config: Mapping[str, Any], epoch: Epoch) -> None:
 
 
 def _check_path_and_config(path: Any, config: Any) -> None:
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be a str or a Path, got {described(path)}")
+    check_path("path", path)
     _check_entries("config", config)
 
 
@@ -146,7 +144,8 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any], *, usual: Ma
         ModuleNotFoundError: safetensors is not installed.
     """
     _check_path_and_config(path, config)
-    _check_entries("usual", usual or {})
+    usual = {} if usual is None else usual
+    _check_entries("usual", usual)
     like = check_parameters("like", like)
     names = [parameter_name(position) for position in range(len(like))]
     if not like:
@@ -161,7 +160,7 @@ def load(path: str | Path, like: Params, config: Mapping[str, Any], *, usual: Ma
     dtypes = header["dtypes"]
     another = f"{path} is a checkpoint of another configuration: "
     wanted = _entries(config)
-    older = {name: value for name, value in _entries(usual or {}).items() if name in wanted}
+    older = {name: value for name, value in _entries(usual).items() if name in wanted}
     _check_equal(another, wanted, older | _entries(header["config"]), missing="nothing")
     expected = {name: _described(p.shape, dtype_name(p.dtype)) for name, p in zip(names, like, strict=True)}
     found = {name: _described(array.shape, dtypes.get(name, "unknown")) for name, array in arrays.items()}

@@ -14,9 +14,9 @@ from typing import Any, Unpack
 
 import numpy as np  # on the host: scikit-learn's arrays
 
-from mlp_xp._lib.arguments import check_batch, check_one_network, check_params, described, one_of
+from mlp_xp._lib.arguments import check_batch, check_one_network, check_params, described, one_of, params_on_host
 from mlp_xp._lib.files import import_optional
-from mlp_xp._lib.namespace import namespace, to_host
+from mlp_xp._lib.namespace import namespace
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp.losses import CRITERIA, Criterion, criterion_named
 from mlp_xp.mlp import PredictOptions
@@ -269,10 +269,7 @@ def to_torch(*params: Array, **options: Unpack[PredictOptions]) -> Any:
 
 def _checked(library: str, params: Params, options: PredictOptions) -> tuple[Params, list[Activation], Criterion]:
     """One network on the host, its activations and its criterion, after all were checked."""
-    if not params:
-        raise ValueError("the parameters must be W1, b1, W2, b2, ... in pairs, got 0 arrays")
-    namespace(*params, names=("W1", "b1"))
-    host = tuple(np.array(to_host(p)) for p in params)
+    host = tuple(np.array(param) for param in params_on_host(params))
     check_one_network(f"a model of {library}", host)
     row = np.zeros((1, *host[0].shape[:1]), dtype=host[0].dtype)
     check_batch(namespace(row), row)

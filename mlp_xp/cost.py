@@ -9,13 +9,23 @@ Matrix products dominate: with two layers of n rows, D inputs, H hidden units an
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from numbers import Integral
 from typing import NamedTuple, TypeVar, cast
 
-from mlp_xp._lib.arguments import check_number, check_positive, check_sizes, check_whole, described, one_of
-from mlp_xp.criterion import check_width
+from mlp_xp._lib.arguments import (
+    check_flag,
+    check_number,
+    check_positive,
+    check_sizes,
+    check_whole,
+    described,
+    is_whole,
+    one_of,
+    shortened,
+)
+from mlp_xp._lib.typing import Array
+from mlp_xp.criterion import Criterion, check_width
 from mlp_xp.losses import CRITERIA
-from mlp_xp.ops import ACTIVATIONS, Cost
+from mlp_xp.ops import ACTIVATIONS, Activation, Cost
 from mlp_xp.optim import OPTIMIZERS
 
 Value = TypeVar("Value")
@@ -98,7 +108,7 @@ def step_cost(
     import numpy as np  # imported here: --help must stay fast
 
     sizes = check_sizes(sizes)
-    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
+    if not is_whole(n) or n < 1:
         raise ValueError(f"n must be a positive int, got {described(n)}")
     if not isinstance(activation, str | Sequence):
         raise TypeError(f"activation must be a name, or one per hidden layer, got {described(activation)}")
@@ -107,11 +117,11 @@ def step_cost(
     if len(names) != len(hidden):
         raise ValueError(f"activation must be one or one per hidden layer ({len(hidden)}), got {len(names)}")
     own = ["sigmoid" if isinstance(name, str) and name == "logistic" else name for name in names]
-    records = [_entry("activation", ACTIVATIONS, name) for name in own]
+    records: list[Activation | Criterion] = [_entry("activation", ACTIVATIONS, name) for name in own]
     itemsize = _entry("dtype", _ITEMSIZE, str(dtype))
     last = _entry("criterion", CRITERIA, criterion)
     check_width(last, sizes[-1])
-    state = _entry("optimizer", OPTIMIZERS, optimizer)().init((np.zeros(2),))
+    state = _entry("optimizer", OPTIMIZERS, optimizer)().init((cast(Array, np.zeros(2)),))
     copies = sum(array.shape == (2,) for array in state)  # an array of a parameter's shape is kept for each parameter
     masked = check_number("dropout", dropout, 0.0, 1.0) > 0.0
     inputs = n * sizes[0] if check_number("input_dropout", input_dropout, 0.0, 1.0) else 0
@@ -121,7 +131,7 @@ def step_cost(
     bias = n * sum(sizes[1:])  # added in forward; in backward summed back by a product with ones
     costs = [(n * width, cast(Cost, record.cost)) for width, record in zip(sizes[1:], [*records, last], strict=True)]
     parameters = sum(d_in * d_out + d_out for d_in, d_out in pairwise(sizes))
-    kept, most = _memory(itemsize, inputs, costs, masked, in_place)
+    kept, most = _memory(itemsize, inputs, costs, masked, check_flag("in_place", in_place))
     return StepCost(
         parameters=parameters,
         forward_flops=forward_matmul + bias + sum(size * cost.forward for size, cost in costs),
@@ -205,6 +215,8 @@ def scaling(
     if not isinstance(cost, StepCost):
         raise TypeError(f"cost must be a StepCost, which step_cost returns, got {described(cost)}")
     P = check_whole("ranks", ranks, 1)
+    if P >= 2**31:
+        raise ValueError(f"ranks must be below 2^31, got {shortened(P)}")
     compute = (cost.forward_flops + cost.backward_flops) / check_positive("flops_per_second", flops_per_second)
     bandwidth, latency = check_positive("bandwidth", bandwidth), check_number("latency", latency, 0.0, math.inf)
     update = check_number("update_seconds", update_seconds, 0.0, math.inf)

@@ -132,12 +132,13 @@ def _refuse_without_curvature(records: Sequence[Activation | Criterion]) -> None
 def _checked_vectors(params: Params, given: Any) -> Params:
     """``given``, the vectors, as a tuple. Raise unless there is one like each of ``params``."""
     vectors: Params = check_parameters("vectors", given)
+    parameter_names = [parameter_name(position) for position in range(len(params))]
+    namespace(*params, names=parameter_names)
     if len(vectors) != len(params):
         raise ValueError(f"vectors must be {len(params)} arrays, one like each parameter, got {len(vectors)}")
-    names = [f"the vector of {parameter_name(position)}" for position in range(len(params))]
+    names = [f"the vector of {which}" for which in parameter_names]
     namespace(params[0], *vectors, names=["W1", *names])
-    for position, (name, vector, param) in enumerate(zip(names, vectors, params, strict=True)):
-        which = parameter_name(position)
+    for which, name, vector, param in zip(parameter_names, names, vectors, params, strict=True):
         if tuple(vector.shape) != tuple(param.shape):
             must = f"must have the shape of {which}, {tuple(param.shape)}"
             raise ValueError(f"{name} {must}, got {tuple(vector.shape)}")

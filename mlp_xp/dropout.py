@@ -12,7 +12,7 @@ from numbers import Integral
 from typing import Any, TypeVar, cast
 
 from mlp_xp._lib.arguments import check_number, check_seed, check_whole
-from mlp_xp._lib.namespace import device_kwargs
+from mlp_xp._lib.namespace import device_kwargs, is_integral
 from mlp_xp._lib.typing import Array, Namespace
 
 Lane = TypeVar("Lane", int, Array)
@@ -84,8 +84,10 @@ def _hashes(
     rows, columns = shape
     if first is None:
         first = 0
-    elif isinstance(first, Integral):
+    elif isinstance(first, Integral) or not _is_whole_array(xp, first):
         first = check_whole("first", first, 0)
+    else:
+        first = xp.astype(cast(Array, first), xp.int32)
     end = first + rows if isinstance(first, int) else 2**31  # what an array holds is not looked at
     if end > 2**31 or columns >= 2**31:
         after = f" after {first} rows" if end > 2**31 else ""
@@ -100,6 +102,11 @@ def _hashes(
     # the positions have no name here, which would keep them in memory
     left, right = cast(tuple[Array, Array], _scramble(_positions(xp, shape, first * columns, kind), keys))
     return (left << 15) ^ (right >> 1)
+
+
+def _is_whole_array(xp: Namespace, value: Any) -> bool:
+    """Whether this is a 0-d integer array, which may be traced."""
+    return getattr(value, "shape", None) == () and is_integral(xp, getattr(value, "dtype", None))
 
 
 def _positions(xp: Namespace, shape: tuple[int, int], start: int | Array, kind: dict[str, Any]) -> Array:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np  # on the host alone: what the model holds
 
-from mlp_xp._lib.arguments import check_one_network
+from mlp_xp._lib.arguments import check_callable, check_one_network, check_parameters, check_path, params_on_host
 from mlp_xp._lib.files import import_optional, write_whole
-from mlp_xp._lib.namespace import namespace, to_host
+from mlp_xp._lib.namespace import namespace
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp._lib.version import __version__
 from mlp_xp.mlp import Cache, PredictOptions, forward
@@ -56,10 +56,7 @@ def to_onnx(
     >>> [output.name for output in model.graph.output]
     ['probabilities', 'label']
     """
-    if not params:
-        raise ValueError("the parameters must be W1, b1, W2, b2, ... in pairs, got 0 arrays")
-    namespace(*params, names=("W1", "b1"))
-    host = tuple(to_host(p) for p in params)
+    host = params_on_host(params)
     check_one_network("an ONNX model", host)
     # wrong arguments are refused here, in the words of ``forward``; what fails later fails for ONNX alone
     row = np.zeros((1, *host[0].shape[:1]), dtype=host[0].dtype)
@@ -93,14 +90,18 @@ def model_of(path: str | Path | None, params: Params, outputs: Callable[..., Map
 
     Raises:
         ValueError: for a function that ONNX can't express.
+        TypeError: for an argument that is something else.
         OSError: when it can't be written.
         ModuleNotFoundError: without ndonnx.
     """
+    if path is not None:
+        check_path("path", path)
     with warnings.catch_warnings():
         # it would fold constants with onnxruntime; there is next to nothing to fold here
         warnings.filterwarnings("ignore", "onnxruntime is not installed")
         ndx, onnx = import_optional("an ONNX model is made with ndonnx: pip install 'mlp_xp[onnx]'", "ndonnx", "onnx")
-    host = [to_host(p) for p in params]
+    host = params_on_host(check_parameters("params", params))
+    check_callable("outputs", outputs, "lambda X, *params: {'p': mx.predict_proba(X, *params)}")
     try:
         X = ndx.argument(shape=("N", host[0].shape[-2]), dtype=ndx.from_numpy_dtype(host[0].dtype))
         model: ModelProto = ndx.build({"X": X}, dict(outputs(X, *(ndx.asarray(p) for p in host))))
@@ -119,8 +120,11 @@ def _checked(classes: Sequence[Any], cache: Cache) -> Any:
     criterion, d_out = cache.criterion, cache.logits.shape[-1]
     if not criterion.probabilities or criterion.decision(namespace(cache.logits), cache.logits, d_out).ndim != 1:
         raise ValueError(f"classes name what a softmax or a single sigmoid tells apart, got {d_out} outputs of others")
-    names = np.asarray(classes)
-    if names.dtype.kind == "O" and all(isinstance(name, str) for name in classes):
+    try:
+        names = np.asarray(classes)
+    except ValueError:  # lists of several lengths
+        names = np.empty((), object)
+    if names.ndim == 1 and names.dtype.kind == "O" and all(isinstance(name, str) for name in classes):
         names = names.astype(str)
     if names.dtype.kind not in "biufUT":
         raise TypeError(f"classes must be numbers or strings, got {names.dtype}")

@@ -25,6 +25,7 @@ from mlp_xp._lib.arguments import (
     check_library,
     check_number,
     check_params,
+    check_room,
     check_seed,
     check_sizes,
     check_whole,
@@ -464,14 +465,15 @@ def init_params(
     elif not _is_floating(xp, dtype):
         raise TypeError(f"dtype must be a real floating dtype of xp, such as xp.float32, got {described(dtype)}")
     count = 1 if ensemble is None else check_whole("ensemble", ensemble, 1)
-    randoms = [np.random.default_rng(seed + number) for number in range(count)]
-    params: list[Array] = []
-    for d_in, d_out in pairwise(sizes):
-        r = (6.0 / (d_in + d_out)) ** 0.5
-        weights, bias = [random.uniform(-r, r, (d_in, d_out)) for random in randoms], np.zeros((count, d_out))
-        drawn = (weights[0], bias[0]) if ensemble is None else (np.stack(weights), bias)
-        params += [xp.asarray(array, dtype=dtype, device=device) for array in drawn]
-    return tuple(params)
+    check_room("sizes, and ensemble,", count * sum(p * q + q for p, q in pairwise(sizes)))
+    # room for all networks, which may be too many, before the first is drawn
+    drawn = [np.zeros(shape) for p, q in pairwise(sizes) for shape in ((count, p, q), (count, q))]
+    for number in range(count):
+        random = np.random.default_rng(seed + number)
+        for weights, (d_in, d_out) in zip(drawn[::2], pairwise(sizes), strict=True):
+            r = (6.0 / (d_in + d_out)) ** 0.5
+            weights[number] = random.uniform(-r, r, (d_in, d_out))
+    return tuple([xp.asarray(each[0] if ensemble is None else each, dtype=dtype, device=device) for each in drawn])
 
 
 def _is_floating(xp: Namespace, dtype: Any) -> bool:

@@ -458,8 +458,11 @@ def clip_by_global_norm(grads: Params, limit: float, *, ensemble: bool = False) 
     """
     limit = check_positive("limit", limit)
     grads = _named_arrays("grads", grads)
-    xp = namespace(*grads)
-    norm = xp.sqrt(sum_of_squares(xp, grads, check_flag("ensemble", ensemble)))
+    xp, ensemble = namespace(*grads), check_flag("ensemble", ensemble)
+    if ensemble and len({each.shape[:1] for each in grads}) > 1:
+        shapes = [tuple(each.shape) for each in grads]
+        raise ValueError(f"ensemble is for gradients whose leading axes have one size, got shapes {shapes}")
+    norm = xp.sqrt(sum_of_squares(xp, grads, ensemble))
     # where the sum overflows all gradients would become 0, and training would stand still without a word
     norm = xp.where(xp.isfinite(norm), norm, scalar_like(xp, math.nan, norm))
     scale = limit / xp.maximum(norm, scalar_like(xp, limit, norm))
@@ -481,7 +484,7 @@ def limit_norms(params: Params, limit: float) -> Params:
         squared norm overflows has NaN.
 
     Raises:
-        ValueError, TypeError: ``limit`` is not a positive finite number.
+        ValueError, TypeError: ``limit`` is not a positive finite number, or ``params`` are something else.
 
     >>> import numpy as np, mlp_xp as mx
     >>> W1, b1, W2, b2 = mx.init_params((2, 2, 1))
@@ -491,7 +494,7 @@ def limit_norms(params: Params, limit: float) -> Params:
 
     Source: Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, 2014.
     """
-    limit = check_positive("limit", limit)
+    limit, params = check_positive("limit", limit), _named_arrays("params", params)
     xp, hidden = namespace(*params), len(params) - 2
 
     def limited(W: Array) -> Array:

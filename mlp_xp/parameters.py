@@ -15,7 +15,7 @@ from functools import wraps
 from textwrap import fill, indent
 from typing import Any, ClassVar, NamedTuple, dataclass_transform
 
-from mlp_xp._lib.arguments import did_you_mean
+from mlp_xp._lib.arguments import check_whole, did_you_mean
 from mlp_xp.ops import ACTIVATIONS
 
 
@@ -314,6 +314,7 @@ def preset_for(rows: int) -> str:
     >>> [preset_for(rows) for rows in (100, 5_000, 100_000)]
     ['small', 'medium', 'large']
     """
+    rows = check_whole("rows", rows, 0)
     if _ROWS_OF_FOLDS <= rows < _SMALL:
         return "small"
     return "large" if rows >= _LARGE else "medium"

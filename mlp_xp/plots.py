@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from mlp_xp._lib.arguments import check_path, described
 from mlp_xp._lib.files import write_whole
 
 # colours by Okabe and Ito, which can be told apart with any colour vision; the dashes of the lines differ too
@@ -304,7 +305,11 @@ def save(figure: Figure, path: str | Path) -> None:
 
     Raises:
         OSError: when the file can't be written.
+        TypeError: for an argument that is something else.
     """
+    if not callable(getattr(figure, "savefig", None)):
+        raise TypeError(f"figure must be a figure of Matplotlib, got {described(figure)}")
+    check_path("path", path)
     drawn = BytesIO()
     figure.savefig(drawn, format="png")
     write_whole(path, drawn.getvalue())

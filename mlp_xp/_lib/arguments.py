@@ -6,6 +6,7 @@ before any arithmetic, so a check does not wait for a device and does not break 
 
 import difflib
 import math
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from numbers import Integral, Real
@@ -19,6 +20,7 @@ from mlp_xp._lib.namespace import (
     namespace,
     on_one_device,
     parameter_name,
+    to_host,
 )
 from mlp_xp._lib.typing import Array, Namespace, Params
 
@@ -61,13 +63,19 @@ def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     """``(d_in, d_h, ..., d_out)`` as a tuple of ints. Raise unless there are at least two, all positive."""
     if not isinstance(sizes, Sequence):
         raise TypeError(f"sizes must be (d_in, ..., d_out), got {described(sizes)}")
-    if len(sizes) < 2 or not all(_is_whole(size) and 0 < size < 2**63 for size in sizes):
+    if len(sizes) < 2 or not all(is_whole(size) and 0 < size < 2**63 for size in sizes):
         raise ValueError(f"sizes must be at least two positive ints (d_in, ..., d_out), got {shortened(tuple(sizes))}")
     return tuple(map(int, sizes))
 
 
-def _is_whole(value: object) -> bool:
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number, Python's or NumPy's. True, False and arrays are none."""
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a real number, Python's, NumPy's or a fraction. True and False are none."""
+    return isinstance(value, (float, int, Real)) and not isinstance(value, bool)  # Real alone is slow
 
 
 def check_library(library: Any) -> Any:
@@ -144,6 +152,26 @@ def check_all_or_none_batched(params: Params) -> None:
         raise ValueError(f"either all parameters or none must have a leading axis, got {shapes}")
 
 
+def check_room(what: str, count: int) -> None:
+    """Raise for more numbers than any memory holds, for which libraries have sentences of their own, or none."""
+    if count >= 2**60:
+        raise ValueError(
+            f"{what} must be a network that memory can hold, got {float(min(count, 10**300)):.1g} parameters"
+        )
+
+
+def params_on_host(params: Params) -> Params:
+    """``(W1, b1, W2, b2, ...)`` as arrays of NumPy. Raise unless they are some floating arrays; W1 has a width."""
+    if not params:
+        raise ValueError("the parameters must be W1, b1, W2, b2, ... in pairs, got 0 arrays")
+    xp = namespace(*params, names=[parameter_name(position) for position in range(len(params))])
+    if params[0].ndim < 2 or 0 in params[0].shape:
+        raise ValueError(f"W1 must have shape (d_in, d_out), got {tuple(params[0].shape)}")
+    if not is_floating(xp, params[0].dtype):
+        raise TypeError(f"W1 must be floating, got {params[0].dtype}")
+    return tuple([to_host(param) for param in params])
+
+
 def check_one_network(what: str, params: Params) -> None:
     """Raise if a parameter has a leading axis, of several networks; ``what`` can hold one."""
     if any(array.ndim > 2 - position % 2 for position, array in enumerate(params)):
@@ -161,7 +189,7 @@ def check_number(name: str, value: Any, low: float, below: float) -> float:
     """``value`` as a Python float, which promotes no array. Raise unless ``low <= value < below``."""
     if type(value) is float and low <= value < below:
         return value  # at once: a step of a small network asks four times
-    if isinstance(value, bool) or not isinstance(value, (float, int, Real)):  # Real, for NumPy's scalars, is slow
+    if not is_number(value):
         raise TypeError(f"{name} must be a number, got {described(value)}")
     try:
         number = float(value)
@@ -182,9 +210,9 @@ def check_positive(name: str, value: object) -> float:
     return number
 
 
-def check_whole(name: str, value: object, low: int) -> int:
+def check_whole(name: str, value: Any, low: int) -> int:
     """``value`` as a Python int, which does not overflow. Raise unless it is a whole number of at least ``low``."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
+    if not is_whole(value):
         raise TypeError(f"{name} must be a whole number, got {described(value)}")
     if value < low:
         raise ValueError(f"{name} must be at least {low}, got {shortened(value)}")
@@ -192,10 +220,20 @@ def check_whole(name: str, value: object, low: int) -> int:
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """``value`` as a bool. Raise unless it is True or False: the text "False" would count as true."""
-    if not isinstance(value, (bool, Integral)) and type(value).__name__ not in ("bool", "bool_"):  # NumPy's own
+    """``value`` as a bool. Raise unless it is True, False, 1 or 0: the text "False" would count as true."""
+    is_flag = type(value).__name__ in ("bool", "bool_")  # NumPy's own
+    if not is_flag and not (is_whole(value) and value in (0, 1)):
         raise TypeError(f"{name} must be True or False, got {described(value)}")
     return bool(value)
+
+
+def check_path(name: str, value: Any) -> str | os.PathLike[str]:
+    """``value``. Raise unless it is a path, as a text or a ``Path``."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a str or a Path, got {described(value)}")
+    if "\0" in os.fsdecode(value):  # which no system takes
+        raise ValueError(f"{name} must be a path, got {shortened(value)}")
+    return value
 
 
 def check_callable(name: str, value: Any, example: str) -> Any:
@@ -209,9 +247,15 @@ def check_callables(name: str, values: Any) -> tuple[Any, ...]:
     """``values`` as a tuple. Raise unless they are a list, or another iterable, of functions."""
     if callable(values):
         raise TypeError(f"{name} must be a list of functions, got a function; write [function]")
-    if not isinstance(values, Iterable) or not all(map(callable, together := tuple(values))):
+    together = as_tuple(values)
+    if together is None or not all(map(callable, together)):
         raise TypeError(f"{name} must be a list of functions, got {described(values)}")
     return together
+
+
+def as_tuple(values: Any) -> tuple[Any, ...] | None:
+    """``values`` as a tuple; None for what has no entries, such as an array of rank 0, which has ``__iter__`` too."""
+    return tuple(values) if isinstance(values, Iterable) and getattr(values, "shape", None) != () else None
 
 
 def check_parameters(name: str, values: Any) -> tuple[Any, ...]:
@@ -228,16 +272,16 @@ def is_true(answer: Any) -> bool:
     return answer is True
 
 
-def check_seed(xp: Namespace, seed: object) -> Any:
+def check_seed(xp: Namespace, seed: Any) -> Any:
     """``seed`` as an int in 0 ... 2^31 - 1, or unchanged if it is a 0-d integer array. Raise for anything else."""
-    if isinstance(seed, Integral) and not isinstance(seed, bool):
+    if is_whole(seed):
         if not 0 <= int(seed) < 2**31:
             raise ValueError(f"seed must be in 0 ... 2**31 - 1, got {shortened(seed)}")
         return int(seed)
     if getattr(seed, "shape", None) == () and hasattr(seed, "dtype"):
         if library_of(own := namespace(seed, names=("seed",))) != library_of(xp):
             raise TypeError(f"seed must be an int, or an array of the library of X, got {type(seed).__name__}")
-        if is_integral(own, cast(Array, seed).dtype):
+        if is_integral(own, seed.dtype):
             return seed
     raise TypeError(f"seed must be an int or a 0-d integer array, got {described(seed)}")
 

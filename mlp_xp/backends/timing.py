@@ -12,7 +12,15 @@ from functools import partial
 from subprocess import DEVNULL, TimeoutExpired, run
 from typing import Any, NamedTuple
 
-from mlp_xp._lib.arguments import check_number, check_positive, check_sizes, check_whole, first_line
+from mlp_xp._lib.arguments import (
+    as_tuple,
+    check_number,
+    check_positive,
+    check_sizes,
+    check_whole,
+    described,
+    first_line,
+)
 from mlp_xp._lib.namespace import persisted
 from mlp_xp._lib.typing import Params
 from mlp_xp.backends.usable import BACKENDS, LIBRARIES, Backend, check_dtype, installed, load, probe
@@ -123,12 +131,17 @@ def choose(timings: Iterable[Timing], sizes: Sequence[int], n: int, dtype: str) 
         sizes, n, dtype: the network and the batch that were timed, for the reason.
 
     Raises:
-        ValueError: where every timing failed.
+        ValueError: where every timing failed, and for sizes, rows or a dtype that can't be.
+        TypeError: for timings that are something else.
 
     >>> choose([Timing("numpy", "cpu", 2e-3), Timing("torch", "cuda:0", 1e-3)], (4, 3), 8, "float32").reason
     'a step of 4-3 on 8 rows in float32 takes 1 ms with torch on cuda:0, 2 ms with numpy on cpu'
     """
-    timings = [timing for timing in timings if not LIBRARIES[timing.backend].stands_in]
+    sizes, n, dtype = check_sizes(sizes), check_whole("n", n, 1), check_dtype(dtype)
+    measured = as_tuple(timings)
+    if measured is None or not all(isinstance(timing, Timing) for timing in measured):
+        raise TypeError(f"timings must be those that measure returns, got {described(timings)}")
+    timings = [timing for timing in measured if not LIBRARIES[timing.backend].stands_in]
     ranked = sorted(timings, key=lambda timing: float("inf") if timing.seconds is None else timing.seconds)
     if not ranked or ranked[0].seconds is None:
         raise ValueError(f"no backend could be timed{f': {ranked[0].reason}' if ranked else ''}")

@@ -195,7 +195,9 @@ def load(name: str, dtype: str = "float64", device: str | None = None) -> Placem
     dtype('float32')
     """
     name, library = _library_named(name)
-    dtype = dtype if dtype in NARROW_DTYPES else check_dtype(dtype)
+    if device is not None and not isinstance(device, str | int):
+        raise TypeError(f"device must be the name of a device, got {described(device)}")
+    dtype = dtype if isinstance(dtype, str) and dtype in NARROW_DTYPES else check_dtype(dtype)
     if not _is_installed(library):
         raise ValueError(f"backend {name} is not installed: {_how_to_install(name, library)}")
     try:
@@ -250,6 +252,8 @@ def device_named(xp: Namespace, device: Any) -> Any:
         xp: the namespace of the library.
         device: what a caller named; what is no name of ``probe`` is left to the library.
     """
+    if getattr(device, "shape", None) is not None:
+        raise TypeError(f"device must be the name of a device, got {described(device)}")
     module = xp.__name__.removeprefix("array_api_compat.")
     library = next((each for each in LIBRARIES.values() if each.module == module), None)
     if library is None or module == "torch" or not isinstance(device, str | int):  # PyTorch reads names by itself

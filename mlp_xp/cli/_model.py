@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NotRequired, Required, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp_xp._lib.arguments import check_whole
 from mlp_xp._lib.namespace import is_numpy, to_host
 from mlp_xp._lib.parts import check_type, parts_of
 from mlp_xp._lib.wording import count_of, listed
@@ -280,6 +281,11 @@ def open_model(path: str, backend: str = "numpy", device: str | None = None) -> 
         estimator = estimators.load(path, place.xp, place.device)
     with parts_of(path, "model"):
         check_type("notes", header["notes"], _Notes)
+        baseline = header["notes"].get("test", {}).get("baseline")
+        if baseline and baseline["name"] != "accuracy":
+            check_type("notes.test.baseline.predicts", baseline["predicts"], float)
+        for name in ("rows", "trained", "validated", "tested") if "data" in header["notes"] else ():
+            check_whole(f"notes.data.{name}", header["notes"]["data"][name], int(name in ("rows", "trained")))
     if notes := header["notes"].get("recipe"):
         with parts_of(path, "model"):
             if notes["width"] != estimator.n_features_in_:

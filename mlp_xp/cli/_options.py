@@ -52,7 +52,10 @@ class Number(click.FloatRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number."""
-        number = float(super().convert(value, param, ctx))
+        try:
+            number = float(super().convert(value, param, ctx))
+        except OverflowError:  # an int of 400 digits
+            number = math.inf
         if isinstance(value, bool) or not math.isfinite(number):
             self.fail(f"{value!r} is not a number", param, ctx)
         return number

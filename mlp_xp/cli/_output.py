@@ -262,11 +262,11 @@ def _locked(path: Path) -> IO[bytes] | None:
         handle.close()  # another process removed it meanwhile
 
 
-def with_suffix(path: str | Path, *suffixes: str) -> Path:
-    """``path``; raises ``ValueError`` unless it ends in one of these."""
+def with_suffix(path: str | Path, *suffixes: str, option: str = "") -> Path:
+    """``path``, which came by an option; raises ``ValueError`` unless it ends in one of these."""
     path = Path(path)
     if path.suffix.lower() not in suffixes:
         *others, last = suffixes
         either = f"{', '.join(others)} or " if others else ""
-        raise ValueError(f"{path} must end in {either}{last} to be written")
+        raise ValueError(f"{option} {path} must end in {either}{last} to be written".lstrip())
     return path

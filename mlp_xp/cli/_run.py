@@ -37,14 +37,22 @@ def result_files(options: dict[str, Any]) -> Files:
     Raises:
         ValueError: for a name with another suffix, and where no checkpoint is named to resume from.
     """
-    model = with_suffix(options["output"] or f"{stem_of(options['data'])}.safetensors", ".safetensors")
+    model = with_suffix(
+        options["output"] or f"{stem_of(options['data'])}.safetensors", ".safetensors", option="--output"
+    )
     drawn = options["picture"] or model.with_suffix(".png")
-    picture = None if drawn == "none" else with_suffix(drawn, ".png")
-    config = None if options["save_config"] is None else with_suffix(options["save_config"], ".toml")
-    checkpoint = None if options["checkpoint"] is None else with_suffix(options["checkpoint"], ".safetensors")
+    picture = None if drawn == "none" else with_suffix(drawn, ".png", option="--picture")
+    config = _given(options, "save_config", ".toml")
+    checkpoint = _given(options, "checkpoint", ".safetensors")
     if options["resume"] and checkpoint is None:
         raise ValueError("--resume needs a --checkpoint to continue from, got none")
     return Files(model, picture, config, checkpoint)
+
+
+def _given(options: dict[str, Any], name: str, suffix: str) -> Path | None:
+    """The file that an option names, None where it was not given."""
+    option = f"--{name.replace('_', '-')}"
+    return None if options[name] is None else with_suffix(options[name], suffix, option=option)
 
 
 def as_toml(settings: Mapping[str, Any]) -> str:

@@ -95,7 +95,7 @@ def tune(command: click.Command, chosen_of: ChosenOf, options: dict[str, Any], g
         given: names of those that the user gave; they are not searched.
         began: when the command began, by ``time.perf_counter``.
     """
-    path = with_suffix(options["output"] or f"{stem_of(options['data'])}.toml", ".toml")
+    path = with_suffix(options["output"] or f"{stem_of(options['data'])}.toml", ".toml", option="--output")
     search = Search(options["tries"], options["seconds"], options["cv"], frozenset(given))
     screen, options = Screen(options["as_json"], options["quiet"]), _as_of(command, options)
     check_together(options, ALONE)

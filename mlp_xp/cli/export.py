@@ -26,7 +26,7 @@ def command(model: str, output: str, force: bool) -> None:
     from mlp_xp.cli._model import open_model
     from mlp_xp.export import model_of
 
-    path = with_suffix(output, ".onnx")
+    path = with_suffix(output, ".onnx", option="OUTPUT")
     with claimed(path, force=force, inputs=(model,)):
         opened = open_model(model)
         constants: list[Any] = [to_host(each).astype(np.float64) for each in opened.estimator._constants()]

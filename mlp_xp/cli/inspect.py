@@ -39,9 +39,8 @@ def command(file: str, target: str | None, as_json: bool, **reading: Any) -> Non
         inspect_data(Screen(as_json), file, target, reading_of(reading))
         return
     if target is not None or reading_of(reading) != Reading():
-        raise ValueError(
-            f"{file} is a model, which says itself how it reads: --target and options of text are for data"
-        )
+        given = [name for name, value in {"target": target, **reading}.items() if value not in (None, ())]
+        raise ValueError(f"{file} is a model, which says itself how it reads: --{given[0]} is for data")
     from mlp_xp.cli._columns import uses, uses_table
     from mlp_xp.cli._model import open_model
 

@@ -70,7 +70,7 @@ def command(
     from mlp_xp.cli._writing import Column, writing
     from mlp_xp.criterion import criterion_named
 
-    path = None if output is None else with_suffix(output, ".csv", ".parquet", ".npz")
+    path = None if output is None else with_suffix(output, ".csv", ".parquet", ".npz", option="--output")
     with claimed(path, force=force, inputs=(model, data)):
         opened = open_model(model, backend, device)
         if proba and not opened.is_classifier:

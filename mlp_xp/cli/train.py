@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from mlp_xp._lib.arguments import one_of
+from mlp_xp._lib.arguments import one_of, shortened
 from mlp_xp.backends import BACKENDS, DTYPES, NARROW_DTYPES
 from mlp_xp.cli._help import MODEL, DataName, FileName, Names, Option, about_number, command_of
 from mlp_xp.cli._options import (
@@ -53,6 +53,8 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
         parameter = parameters[known[name]]
         if getattr(parameter, "multiple", False) and isinstance(value, str):  # one column need not be a list
             value = [value]
+        if getattr(parameter, "is_flag", False) and not isinstance(value, (bool, str)):
+            raise ValueError(f"{path}: {name} must be true or false, got {shortened(value)}")
         try:
             parameter.type_cast_value(context, value)
         except (click.BadParameter, ValueError, TypeError) as error:

@@ -7,7 +7,7 @@ import click
 
 from mlp_xp.cli import train
 from mlp_xp.cli._help import Command, FileName, Option, command_of
-from mlp_xp.cli._options import Number
+from mlp_xp.cli._options import Number, Whole
 
 _OWN: dict[str, Any] = {"cls": Option, "group": "The search"}
 _NOT_TAKEN = {
@@ -22,9 +22,9 @@ _NOT_TAKEN = {
     "tune houses.csv --tries 50 --seconds 600 -o best.toml",
     "tune houses.csv --hidden 64,64 --max-iter 100",
 )
-@click.option("--tries", **_OWN, type=click.IntRange(1), default=20, help="Settings to try, the defaults among them.")
+@click.option("--tries", **_OWN, type=Whole(1), default=20, help="Settings to try, the defaults among them.")
 @click.option("--seconds", **_OWN, type=Number(0, min_open=True), help="Time after which no try begins.")
-@click.option("--cv", **_OWN, type=click.IntRange(2), metavar="K", default=3, help="Folds that score a try.")
+@click.option("--cv", **_OWN, type=Whole(2), metavar="K", default=3, help="Folds that score a try.")
 @click.option(
     "--output",
     "-o",

@@ -19,10 +19,12 @@ target     whether the target is learned as classes or as numbers
 recipe     how a model turns rows into numbers, saved with the model
 """
 
+import os
 import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mlp_xp._lib.arguments import check_path
 from mlp_xp._lib.files import HostArray, unreadable
 from mlp_xp.data import arrays, files, stores, text, typed
 from mlp_xp.data.arrays import BUILT_IN
@@ -71,6 +73,7 @@ def open_data(
 
     Raises:
         ValueError: when the data can't be opened, or is of an unknown kind.
+        TypeError: for a name that is no text or path.
 
     >>> iris = open_data("iris")
     >>> iris.columns[0], iris.read().X.shape
@@ -80,20 +83,34 @@ def open_data(
     """
     if not isinstance(reading, Reading):  # version 0.1.0 named columns to read as text here: now all are
         reading = BY_LOOKING
-    name, path = str(name), Path(name)
+    name, path = str(check_path("name", name)), Path(name)
     try:
         if name in BUILT_IN:
             return arrays.built_in(name)
         if name.startswith("openml:"):
             return typed.from_openml(name)
         if name and path.is_dir() and not files.is_zarr(path):
-            parts = sorted(each for each in path.rglob("*.parquet") if each.is_file())
+            parts = _parquet_files(path)
             return typed.parquet_folder(path, parts) if parts else arrays.idx_folder(path)
         if name and name == path.name and not path.suffix and not path.exists() and name != "-":
             raise unreadable(name, hint=f"built in are {', '.join(BUILT_IN)}")
         return _opened(files.find(name), reading, usual, names)
     except OSError as error:
         raise unreadable(name, error) from None
+
+
+_MOST_FILES = 200_000  # of a folder of data
+
+
+def _parquet_files(folder: Path) -> list[Path]:
+    """The Parquet files in a folder, by name. Raise for a folder such as ``/``, whose files are not counted in time."""
+    found, seen = list[Path](), 0
+    for parent, folders, names in os.walk(folder):
+        seen += len(folders) + len(names)
+        if seen > _MOST_FILES:
+            raise ValueError(f"{folder} must be a folder of IDX or Parquet files, got more than {_MOST_FILES:,} files")
+        found += [Path(parent, each) for each in names if each.endswith(".parquet")]
+    return sorted(each for each in found if each.is_file())
 
 
 def _opened(found: Found, reading: Reading, usual: Reading, names: Sequence[tuple[str, ...]]) -> Source:

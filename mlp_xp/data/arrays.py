@@ -10,6 +10,7 @@ Next: ``stores`` has arrays of HDF5 and Zarr, ``recipe`` turns rows into numbers
 import gzip
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -116,6 +117,8 @@ def named(found: Found, heads: Mapping[str, Head], names: Names, pieces: Pieces)
 
 # --- .npz --------------------------------------------------------------------------------------------------------
 
+_UNZIPPING = (zipfile.BadZipFile, zlib.error)
+
 
 def npz_file(found: Found) -> Source:
     """Arrays ``X``, ``y``, ``X_test``, ``y_test``, or ``x_train``, ``y_train``, ...; only X is needed."""
@@ -136,7 +139,9 @@ def _whole_npz(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     # NumPy, zip and zlib raise these for archives that are damaged, encrypted, or hold pickled objects
-    except (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, MemoryError, RuntimeError, SyntaxError, tokenize.TokenError, *_UNZIPPING) as error:
+        if str(error).startswith(where):
+            raise
         raise ValueError(f"{where} must be a whole .npz file: {error}") from None
 
 

@@ -5,6 +5,7 @@ decides how.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,7 +98,8 @@ def _python_values(column: Any, decimal: str, missing: frozenset[str], spelled: 
 
     kind = pd.api.types.infer_dtype(column, skipna=True)
     if kind in ("integer", "floating", "mixed-integer-float", "decimal"):
-        return Cells(numbers=pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan))
+        with suppress(OverflowError):  # an int of 400 digits, which is said as of a text
+            return Cells(numbers=pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan))
     if kind in ("date", "datetime", "datetime64"):
         return Cells(moments=naive(pd.to_datetime(column.astype(object), utc=True, errors="coerce")))
     there = column.notna().tolist()

@@ -210,8 +210,11 @@ def _packing(path: Path) -> str:
             return packing
     if not (head.startswith(b"PK") and zipfile.is_zipfile(path)):
         return ""
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return "zip"  # which says so where it is opened
     workbook = "[Content_Types].xml" in names
     return "" if workbook or all(name.endswith(".npy") for name in names) else "zip"
 
@@ -242,8 +245,11 @@ def _kind(head: bytes, suffix: str, anything: bool) -> str | None:
 
 def _member(path: Path, where: str, part: str) -> str:
     """The name of the file in an archive that is read."""
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if not name.endswith("/")]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+    except zipfile.BadZipFile:
+        raise _damaged(where, "zip") from None
     names = [name for name in names if not name.startswith("__MACOSX/") and not Path(name).name.startswith(".")]
     if part:
         if part not in names:

@@ -106,16 +106,20 @@ class ParquetRows:
 
     def _fill(self, file: _File, numbers: Any, made: Any) -> None:
         """Read the rows of these numbers, which are in increasing order, into ``made``."""
+        import pyarrow as pa
         from pyarrow import parquet
 
         ends = np.searchsorted(numbers, file.starts)
         step = max(1, _DECODED // len(self.columns))
-        with parquet.ParquetFile(file.path, pre_buffer=False) as opened:
-            for group in np.flatnonzero(np.diff(ends)):
-                low = int(file.starts[group])
-                for batch in opened.iter_batches(step, row_groups=[int(group)], columns=list(self.columns)):
-                    here = slice(*np.searchsorted(numbers, [low, low + batch.num_rows]))
-                    for position, name in enumerate(self.columns) if here.start < here.stop else ():
-                        column = batch.column(name).to_numpy(zero_copy_only=False)
-                        made[here, position] = column[numbers[here] - low]
-                    low += batch.num_rows
+        try:
+            with parquet.ParquetFile(file.path, pre_buffer=False) as opened:
+                for group in np.flatnonzero(np.diff(ends)):
+                    low = int(file.starts[group])
+                    for batch in opened.iter_batches(step, row_groups=[int(group)], columns=list(self.columns)):
+                        here = slice(*np.searchsorted(numbers, [low, low + batch.num_rows]))
+                        for position, name in enumerate(self.columns) if here.start < here.stop else ():
+                            column = batch.column(name).to_numpy(zero_copy_only=False)
+                            made[here, position] = column[numbers[here] - low]
+                        low += batch.num_rows
+        except (pa.ArrowException, OSError):
+            raise ValueError(f"{file.path} must be a whole Parquet file, got a damaged one") from None

@@ -1,11 +1,13 @@
 """``Source``, rows that can be read in chunks, which all functions that open data return; ``hold_out`` splits them."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp._lib.arguments import check_number, check_whole
 from mlp_xp._lib.files import HostArray
 
 
@@ -143,13 +145,17 @@ def hold_out(
         The indices of the rows that are kept, and of those held out.
 
     Raises:
-        ValueError: when there are not enough rows.
+        ValueError: when there are not enough rows, and for an argument out of range.
+        TypeError: for an argument that is something else.
 
     >>> kept, held = hold_out(0.25, 0, 8)
     >>> len(kept), len(held), len({*kept, *held})
     (6, 2, 8)
     """
-    order = np.random.default_rng(seed).permutation(n)
+    share, n = check_number("share", share, 0.0, math.nextafter(1.0, 2.0)), check_whole("n", n, 0)
+    if labels is not None and np.shape(labels) != (n,):
+        raise ValueError(f"labels must have shape ({n},), one for each row, got {np.shape(labels)}")
+    order = np.random.default_rng(check_whole("seed", seed, 0)).permutation(n)
     groups = [order] if labels is None else [order[labels[order] == label] for label in np.unique(labels)]
     held, owed = [], 0.0
     for group in sorted(groups, key=len):

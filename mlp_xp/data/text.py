@@ -94,10 +94,13 @@ def _check(reading: Reading) -> None:
         raise ValueError(f"--decimal must be '.' or ',', got {reading.decimal!r}")
     if reading.decimal is not None and reading.decimal == reading.separator == ".":
         raise ValueError("--sep and --decimal must differ, got '.' for both")
+    for each in reading.missing:
+        if any("\ud800" <= letter <= "\udfff" for letter in each):  # bytes of a command line that are no text
+            raise ValueError(f"--na must be text, got {each!r}")
     if reading.encoding is not None:
         try:
             text = codecs.lookup(reading.encoding)._is_text_encoding
-        except LookupError:
+        except (LookupError, ValueError):  # the latter for what can be no name
             text = False
         if not text:
             known = ("utf-8", "utf-16", "latin-1", "cp1252", "cp1250", "cp1251", "shift_jis", "gb18030", "big5")

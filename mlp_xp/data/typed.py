@@ -8,6 +8,7 @@ Before: ``files`` finds the file. Next: ``columns`` decides what each column hol
 import json
 import re
 import sqlite3
+import tokenize
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -424,7 +425,7 @@ def arff(found: Found) -> Source:
         held = _arff.loads(_DATE.sub(r"\1string", text))
     except UnicodeDecodeError:
         raise ValueError(f"{found.where} must be ARFF in UTF-8, got other bytes") from None
-    except _arff.ArffException as error:
+    except (_arff.ArffException, ValueError, LookupError) as error:  # the reader's own, and what it does not foresee
         raise ValueError(f"{found.where} must be an ARFF file: {first_line(error).rstrip('.')}") from None
     names, rows = [name for name, _ in held["attributes"]], held["data"]
     return _table(found, names, lambda step: _frames(names, rows, step))
@@ -437,7 +438,7 @@ def npy(found: Found) -> Source:
     """An array in a file of its own, as ``matrix`` reads it."""
     try:
         array = np.load(found.path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError):
+    except (ValueError, OSError, EOFError, SyntaxError, tokenize.TokenError):  # the header is Python
         raise ValueError(f"{found.where} must be a whole .npy file of numbers or texts, got another one") from None
 
     def pieces(step: int) -> Iterator[Any]:

@@ -10,10 +10,11 @@ Before: ``network``, ``full_batch`` and ``settings``. Next: ``classifier`` and `
 import math
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import copy, deepcopy
 from functools import partial
+from itertools import chain, pairwise
 from numbers import Integral
 from typing import Any, NamedTuple, Self, TypeAlias, cast
 
@@ -25,7 +26,7 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state
 
 from mlp_xp import checkpoint
-from mlp_xp._lib.arguments import check_callables, check_flag, described, first_line
+from mlp_xp._lib.arguments import check_callables, check_flag, check_path, check_room, described, first_line, is_whole
 from mlp_xp._lib.namespace import Placement, in_dtype, namespace, placement_of, spans, wide_dtype
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp._lib.wording import warn
@@ -271,6 +272,8 @@ class BaseMLP(Network):
             raise ValueError("checkpoint needs a stochastic solver and warm_start=False")
         if call.checkpoint is not None and not isinstance(call.checkpoint, str | os.PathLike):
             raise TypeError(f"checkpoint must be the path of a file, got {described(call.checkpoint)}")
+        if call.checkpoint is not None:
+            check_path("checkpoint", call.checkpoint)
         if call.resume and call.checkpoint is None:
             raise ValueError("resume needs a checkpoint to go on from")
         if call.resume and not isinstance(self.random_state, Integral):
@@ -322,9 +325,9 @@ class BaseMLP(Network):
     def _initialize(self, place: Placement, d_in: int, outputs: int, random: Any) -> None:
         """Glorot and Bengio's uniform initial values, of weights and biases, drawn in scikit-learn's order."""
         hidden, after = self.hidden_layer_sizes, self.activation
-        hidden = [hidden] if isinstance(hidden, str | Integral) else list(hidden)
+        hidden = list(hidden) if isinstance(hidden, Iterable) and getattr(hidden, "shape", None) != () else [hidden]
         for width in hidden:
-            if not isinstance(width, Integral) or isinstance(width, bool):
+            if not is_whole(width):
                 raise ValueError(f"hidden_layer_sizes must be whole numbers, got {hidden}")
             if width <= 0:
                 raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
@@ -332,11 +335,15 @@ class BaseMLP(Network):
             activations_of(after, len(hidden))  # raises unless there is one for each hidden layer
         after = [*after, None] if isinstance(after, list | tuple) else [after] * (len(hidden) + 1)
         widths = [d_in, *map(int, hidden), outputs]
+        check_room("hidden_layer_sizes, and ensemble,", self.ensemble * sum(p * q + q for p, q in pairwise(widths)))
         drawn = _glorot(random, widths, after)
         if self.ensemble > 1:  # the first network is the one that learns alone; the others take nothing from its draws
+            first, drawn = drawn, [np.empty((self.ensemble, *each.shape)) for each in drawn]  # too many have no room
             seeds = deepcopy(random).randint(2**31 - 1, size=self.ensemble - 1)
-            others = [_glorot(np.random.RandomState(seed), widths, after) for seed in seeds]
-            drawn = [np.stack(each) for each in zip(drawn, *others, strict=True)]
+            others = (_glorot(np.random.RandomState(seed), widths, after) for seed in seeds)
+            for number, network in enumerate(chain([first], others)):
+                for together, each in zip(drawn, network, strict=True):
+                    together[number] = each
         params = place.put_all(*drawn)
         self.coefs_, self.intercepts_ = params[::2], params[1::2]
         self.t_, self.n_layers_, self.n_outputs_ = 0, len(widths), outputs

@@ -23,6 +23,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import assert_all_finite, check_array, check_consistent_length
 from sklearn.utils.validation import _check_n_features, validate_data
 
+from mlp_xp._lib.arguments import check_number, shortened
 from mlp_xp._lib.files import dtype_name
 from mlp_xp._lib.namespace import (
     Placement,
@@ -82,6 +83,15 @@ def _on_host(method: Any) -> Any:
     return answer
 
 
+_OF_ARRAYS = (
+    "__getitem__",
+    "shape",
+    "__array__",
+    "__array_interface__",
+    "__dlpack__",
+)  # one of these has what has rows
+
+
 def check_kinds(**arrays: Any) -> None:
     """Raise ``TypeError`` for what is no array of plain values, such as a matrix, a masked array, or an X of dates."""
     for name, values in arrays.items():
@@ -89,6 +99,18 @@ def check_kinds(**arrays: Any) -> None:
         refuse_explicit_axes(name, values)
         if name == "y" and values is None:
             raise ValueError("y must hold the targets, got None")
+        if name == "classes" and values is None:
+            continue
+        if name == "sample_weight" and (
+            values is None or isinstance(values, Real | str | dict)
+        ):  # a number, or said there
+            continue
+        if isinstance(values, (str, bytes, dict)) or not any(hasattr(values, each) for each in _OF_ARRAYS):
+            raise ValueError(f"{name} must be an array, got {shortened(values)}")
+        if (
+            getattr(getattr(values, "dtype", None), "kind", "") == "c"
+        ):  # in the words of scikit-learn, which name nothing
+            raise ValueError(f"Complex data not supported: {name} must be real, got {values.dtype}")
         if name == "X" and is_numpy_array(values) and values.dtype.kind in "mM":  # days or nanoseconds would count
             raise TypeError(f"X must hold numbers, got {values.dtype}; make numbers of the dates first")
 
@@ -212,6 +234,8 @@ def check_weight(sample_weight: Any, n: int) -> Any:
     if isinstance(sample_weight, str | dict):
         what = f"a number, or one for each sample, got {sample_weight!r}"
         raise TypeError(f"sample_weight must be {what}; what weighs classes is class_weight")
+    if isinstance(sample_weight, Real):
+        sample_weight = check_number("sample_weight", sample_weight, 0.0, math.inf)
     weight = host(sample_weight)
     weight = np.full(n, weight) if isinstance(weight, Real) or getattr(weight, "shape", None) == () else weight
     weight = check_array(weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")

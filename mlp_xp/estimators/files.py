@@ -13,7 +13,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 import numpy as np
 
 from mlp_xp._lib import files
-from mlp_xp._lib.arguments import check_library, described
+from mlp_xp._lib.arguments import check_library, check_path, described
 from mlp_xp._lib.files import HostArray
 from mlp_xp._lib.namespace import parameter_name, to_host
 from mlp_xp._lib.parts import check_type, parts_of
@@ -115,6 +115,7 @@ def save(estimator: Any, path: str | Path, notes: Mapping[str, Any] | None = Non
     notes : dict, default=None
         What else belongs to the model, as numbers, strings, lists and dicts; ``read_notes`` returns it.
     """
+    check_path("path", path)
     parameters = estimator.get_params(deep=False).items()
     header: dict[str, Any] = {
         "estimator": _name_of(type(estimator)),
@@ -159,12 +160,15 @@ def load(path: str | Path, xp: Any = np, device: Any = None, expected: type | No
     Raises
     ------
     TypeError
-        For an ``xp`` that is no array library.
+        For an ``xp`` that is no array library, or a path that is none.
     ValueError
         One sentence that begins with the path, for a file that can't be read, is truncated, damaged, newer, of another
         kind, or of another estimator.
     """
+    check_path("path", path)
     library = check_library(xp)
+    if expected is not None and not isinstance(expected, type):
+        raise TypeError(f"expected must be a class of estimators, got {described(expected)}")
     device = device_named(library, device)
     arrays, header = files.read(path, _KIND)
 

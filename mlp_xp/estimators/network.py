@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from mlp_xp import schedules
-from mlp_xp._lib.arguments import check_number
+from mlp_xp._lib.arguments import check_number, is_number
 from mlp_xp._lib.namespace import namespace, placement_of
 from mlp_xp._lib.typing import Array, Op, Params
 from mlp_xp.backends.usable import device_named
@@ -35,11 +35,26 @@ from mlp_xp.train.epoch import ensemble_size, histories
 _SMALLEST_RATE = 1e-6  # at which "adaptive" gives up, as in scikit-learn
 
 
+class _Interval(Interval):
+    """Numbers as scikit-learn's validation has them, without True and False, which Python counts as 1 and 0."""
+
+    def is_satisfied_by(self, value: Any) -> bool:
+        """Whether this is one of the numbers."""
+        return is_number(value) and bool(super().is_satisfied_by(value))
+
+
+def _constraints(allowed: Any) -> list[Any]:
+    """The allowed values of an entry, in the words of scikit-learn's validation."""
+    if allowed == "random_state":  # scikit-learn's own takes True for a seed
+        return [_Interval(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState]
+    return [_constraint(allowed)]
+
+
 def _constraint(allowed: Any) -> Any:
     """An allowed value of a parameter, in the words of scikit-learn's validation."""
     if isinstance(allowed, Numbers):
         kind, high = Integral if allowed.kind is int else Real, None if math.isinf(allowed.high) else allowed.high
-        return Interval(kind, allowed.low, high, closed={"[)": "left", "()": "neither", "[]": "both"}[allowed.ends])
+        return _Interval(kind, allowed.low, high, closed={"[)": "left", "()": "neither", "[]": "both"}[allowed.ends])
     if isinstance(allowed, tuple):
         return StrOptions(set(allowed))
     if isinstance(allowed, float):
@@ -69,7 +84,8 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
         files.register(cls)
         if "_parameter_constraints" not in vars(cls):
             cls._parameter_constraints = {
-                name: [_constraint(each) for each in entry.allowed] for name, entry in entries_of(cls).items()
+                name: [constraint for each in entry.allowed for constraint in _constraints(each)]
+                for name, entry in entries_of(cls).items()
             }
 
     def _inputs_of(self, method: str) -> str:

@@ -297,4 +297,4 @@ def _loss_of(name: str, *parameters: float) -> str | Op:
 
 def _listed(levels: Any) -> list[Any]:
     """One level, or several, as a list."""
-    return list(levels) if np.ndim(levels) else [levels]
+    return list(levels) if isinstance(levels, list | tuple) or np.ndim(levels) else [levels]

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
-from mlp_xp._lib.arguments import check_number
+from mlp_xp._lib.arguments import check_number, first_line
 from mlp_xp._lib.namespace import is_numpy, namespace, to_host
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.losses import criterion_named, exp_and_total, sigmoid, softmax
@@ -69,6 +69,7 @@ def known_from(y: Any, classes: Any = None) -> Known:
         ValueError: ``y`` is no target of a classifier, or does not fit ``classes``.
     """
     y = y if issparse(y) else np.asarray(y)
+    given = None if classes is None else _class_names(classes)
     if _is_soft(y):
         _check_probabilities(y)
         names = np.arange(y.shape[1]) if classes is None else np.asarray(classes)
@@ -79,8 +80,18 @@ def known_from(y: Any, classes: Any = None) -> Known:
     kind = _kind_of(y)
     if kind == _MULTILABEL:
         return Known(kind, unique_labels(y), issparse(y))
-    names = unique_labels(y if classes is None else classes)
+    names = unique_labels(y) if given is None else given
     return Known("multiclass" if len(names) > 2 else "binary", names)
+
+
+def _class_names(classes: Any) -> Any:
+    """The classes that may come, sorted. Raise unless they are labels (n_classes,)."""
+    try:
+        if np.ndim(classes) != 1:
+            raise ValueError(f"got shape {np.shape(classes)}")
+        return unique_labels(classes)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"classes must be labels, an array of shape (n_classes,): {first_line(error)}") from None
 
 
 def known_together(first: Known, other: Known) -> Known:
@@ -131,7 +142,7 @@ def _check_probabilities(y: Any) -> None:
 
 def check_classes(classes: Any, known: Known) -> None:
     """Raise unless these are the classes that were named before; of several labels they name nothing."""
-    if not (known.multilabel or np.array_equal(came := unique_labels(classes), known.classes)):
+    if not (known.multilabel or np.array_equal(came := _class_names(classes), known.classes)):
         raise ValueError(f"`classes={came}` is not the same as on last call to partial_fit, was: {known.classes}")
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np  # on the host alone: random numbers
 
-from mlp_xp._lib.arguments import check_whole, described
+from mlp_xp._lib.arguments import check_flag, check_whole, described
 from mlp_xp.gradcheck.blind_spots import blind_spots
 from mlp_xp.gradcheck.contract import Answer, first_answer
 from mlp_xp.gradcheck.elsewhere import look_far, look_further
@@ -85,6 +85,7 @@ def gradcheck(
     """
     _refuse_arguments(f, grad, mode, hypotheses)
     seed, max_entries = check_whole("seed", seed, 0), check_whole("max_entries", max_entries, 1)
+    vectorized = check_flag("vectorized", vectorized)
     flat = flattened(f, grad, params, names, wirtinger)
     finite_value(flat.f, flat.arrays)  # in the parameters' own dtypes; ``prepare`` asks in the reference dtype
     answer = first_answer(flat, seed)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np  # on the host alone: indices
 
-from mlp_xp._lib.arguments import check_callable, check_positive
+from mlp_xp._lib.arguments import check_callable, check_flag, check_positive
 from mlp_xp._lib.namespace import device_kwargs, in_library_of, is_floating, namespace, persisted, scalar_like
 from mlp_xp._lib.typing import Array, Namespace
 from mlp_xp.gradcheck.arrays import flat_positions, inner, largest, norm, random_direction, scales_of, sizes_of, taken
@@ -62,7 +62,7 @@ def numerical_grad(f: Callable[[Any], Any], x: Array, eps: float | None = None, 
     eps = None if eps is None else check_positive("eps", eps)
     if 0 in x.shape:
         return xp.zeros_like(x)
-    at, positions = _OneArray(xp, f, x, vectorized), range(math.prod(x.shape))
+    at, positions = _OneArray(xp, f, x, check_flag("vectorized", vectorized)), range(math.prod(x.shape))
     found = _adaptive(at, positions) if eps is None else _quotients(at, positions, scalar_like(xp, eps, x))
     return xp.reshape(found, x.shape)
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 import numpy as np  # on the host alone: its scalars, and zeros without a tangent
 from array_api_compat import is_array_api_obj
 
-from mlp_xp._lib.arguments import described, one_of
+from mlp_xp._lib.arguments import as_tuple, described, one_of
 from mlp_xp._lib.namespace import device_kwargs, is_floating, namespace, persisted, refuse_unlike, sparse_layout
 from mlp_xp._lib.typing import Array, Op
 from mlp_xp.gradcheck.arrays import copied, dtype_name
@@ -185,8 +185,8 @@ def one_choice(name: str, value: Any, choices: Collection[str]) -> Any:
 
 def strings(name: str, values: Any) -> tuple[str, ...]:
     """``values`` as a tuple. Raise unless they are a list, or another iterable, of strings."""
-    together = tuple(values) if isinstance(values, Iterable) else ()
-    if not isinstance(values, Iterable) or not all(isinstance(each, str) for each in together):
+    together = as_tuple(values)
+    if together is None or not all(isinstance(each, str) for each in together):
         raise TypeError(f"{name} must be a list of strings, got {described(values)}")
     return together
 

@@ -218,7 +218,7 @@ def train(
         check_whole("batch_size", batch_size, 1),
         check_flag("shuffle", shuffle),
         check_whole("seed", seed, 0),
-        score if score == "loss" else _if_given(check_callable, "score", score, "lambda params: 0.5"),
+        _check_score(score),
         _stop_after(patience, tol),
         attrgetter("watched"),
         for_each("alpha", alpha, count, _check_strength),
@@ -265,6 +265,12 @@ def _check_options_of_batches(batches: Any, validation: Any, **options: Any) -> 
 def _check_rate(name: str, value: Any) -> Any:
     """``value``. Raise unless it is a learning rate or a schedule."""
     return value if callable(value) else check_number(name, value, 0.0, math.inf)
+
+
+def _check_score(score: Any) -> Any:
+    if isinstance(score, str) and score == "loss":
+        return score
+    return _if_given(check_callable, "score", score, "lambda params: 0.5")
 
 
 def _check_strength(name: str, value: Any) -> float:

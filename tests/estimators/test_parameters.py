@@ -41,7 +41,8 @@ def test_parameters_and_defaults_are_scikit_learns_and_more():
             {"early_stopping": True, "validation_fraction": 0.999},
             "must leave rows on both sides, got 0.999 of 150 rows",
         ),
-        ({"hidden_layer_sizes": True}, r"hidden_layer_sizes must be whole numbers, got \[True\]"),
+        ({"hidden_layer_sizes": (5, True)}, r"hidden_layer_sizes must be whole numbers, got \[5, True\]"),
+        ({"hidden_layer_sizes": np.asarray(5)}, r"hidden_layer_sizes must be whole numbers, got \[array\(5\)\]"),
         ({"hidden_layer_sizes": (2.5,)}, r"hidden_layer_sizes must be whole numbers, got \[2.5\]"),
         ({"class_weight": {0: -1.0, 1: 1.0, 2: 1.0}}, r"class_weight\[0\] must be at least 0 and finite, got -1"),
         ({"activation": "rellu"}, "activation"),
@@ -66,6 +67,17 @@ def test_parameters_and_defaults_are_scikit_learns_and_more():
 def test_bad_parameters_are_refused(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         MLPClassifier(max_iter=2, **options).fit(*iris())
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize("value", [True, np.True_, np.asarray(True)], ids=repr)
+def test_true_is_no_number(kind, value):
+    flags = {name for name, default in kind().get_params().items() if isinstance(default, bool)}
+    lists = {"hidden_layer_sizes", "quantile"} if isinstance(value, np.ndarray) else set()  # fit looks inside
+    for name in kind().get_params().keys() - flags - lists - {"compile", "standardise"}:
+        with pytest.raises(ValueError, match=f"'{name}' parameter"):
+            kind(**{name: value})._validate_params()
 
 
 @pytest.mark.only("numpy")

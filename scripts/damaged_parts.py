@@ -13,7 +13,7 @@ from unittest import mock
 from mlp_xp._lib import files
 
 GONE = object()
-OTHERS = (GONE, None, "x", -1, 2.5, True, [], {}, [None], {"x": 1}, 10**30)
+OTHERS: tuple[Any, ...] = (GONE, None, "x", -1, 2.5, True, [], {}, [None], {"x": 1}, 10**30)
 
 
 def places(value: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
