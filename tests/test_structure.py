@@ -35,7 +35,7 @@ train.source train.dataset train.stream train.scale train.step train.epoch train
 train.replaying train.compiling train.sharding train.settings train.plan train.results train.divergence train.loop
 train
 checkpoint workers.rank workers.client workers convert export plots
-data.parquet data.source data.files data.arrays data.values data.dialect data.text data.typed data.cells
+data.source data.files data.parquet data.arrays data.values data.dialect data.text data.typed data.cells
 data.encoding data.tally
 data.columns data.piecewise data.tables data data.target data.recipe
 backends.usable backends.timing backends
