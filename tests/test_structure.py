@@ -23,7 +23,7 @@ PACKAGE = Path(mlp_xp.__file__).parent
 
 # lowest first: a module imports only modules that stand before it; a package stands for its __init__.py
 _ORDER = """
-_lib.version _lib.wording _lib.typing _lib.namespace _lib.arguments _lib.files _lib.parts _lib.moved _lib
+_lib.version _lib.wording _lib.memory _lib.typing _lib.namespace _lib.arguments _lib.files _lib.parts _lib.moved _lib
 ranks dropout ops metrics criterion losses mlp inside curvature per_example optim schedules cost
 gradcheck.arrays gradcheck.forms gradcheck.slopes gradcheck.derivatives gradcheck.dual gradcheck.local
 gradcheck.contract gradcheck.evidence gradcheck.kinks gradcheck.judge gradcheck.report gradcheck.elsewhere

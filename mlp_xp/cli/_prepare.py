@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp_xp._lib.memory import readable_bytes
 from mlp_xp._lib.namespace import spans
 from mlp_xp._lib.wording import listed
 from mlp_xp.cli import _memory
@@ -197,7 +198,7 @@ def prepare(found: Look, options: dict[str, Any]) -> Data:
     test = rows.some(np.concatenate([split.tested for split in splits])) if source.test is None else own
     first = splits[0]
     about |= {"trained": len(first.trained), "validated": len(first.validated), "tested": len(test.y)}
-    notes = [] if into is None else [f"{_memory.readable_bytes(into.nbytes)} of numbers are kept in a temporary file"]
+    notes = [] if into is None else [f"{readable_bytes(into.nbytes)} of numbers are kept in a temporary file"]
     notes += [*_notes_of_validation(options, first), *_notes_of_numbers(recipe, rows.X, first.trained, dtype)]
     notes += _notes_of_folds(labels) if cv else []
     classes = None if labels is None else np.unique(labels)
