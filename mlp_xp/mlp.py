@@ -25,13 +25,13 @@ from mlp_xp._lib.arguments import (
     check_library,
     check_number,
     check_params,
-    check_room,
     check_seed,
     check_sizes,
     check_whole,
     described,
     one_of,
 )
+from mlp_xp._lib.memory import check_room
 from mlp_xp._lib.namespace import (
     in_dtype,
     is_floating,
@@ -447,6 +447,7 @@ def init_params(
 
     Raises:
         ValueError: for fewer than two sizes, or one that is not positive, a negative seed, fewer than one network.
+        MemoryError: for a matrix that does not fit in what is free.
         TypeError: for an ``xp`` that is no array library, a dtype that is not one of its real floating ones, or a seed
             or an ensemble that is no whole number.
 
@@ -465,15 +466,18 @@ def init_params(
     elif not _is_floating(xp, dtype):
         raise TypeError(f"dtype must be a real floating dtype of xp, such as xp.float32, got {described(dtype)}")
     count = 1 if ensemble is None else check_whole("ensemble", ensemble, 1)
-    check_room("sizes, and ensemble,", count * sum(p * q + q for p, q in pairwise(sizes)))
-    # room for all networks, which may be too many, before the first is drawn
-    drawn = [np.zeros(shape) for p, q in pairwise(sizes) for shape in ((count, p, q), (count, q))]
-    for number in range(count):
-        random = np.random.default_rng(seed + number)
-        for weights, (d_in, d_out) in zip(drawn[::2], pairwise(sizes), strict=True):
-            r = (6.0 / (d_in + d_out)) ** 0.5
-            weights[number] = random.uniform(-r, r, (d_in, d_out))
-    return tuple([xp.asarray(each[0] if ensemble is None else each, dtype=dtype, device=device) for each in drawn])
+    largest = max(8 * count * d_in * d_out for d_in, d_out in pairwise(sizes))
+    check_room(f"the largest matrix of {'-'.join(map(str, sizes[:8]))}", largest)  # before so many generators
+    randoms = [np.random.default_rng(seed + number) for number in range(count)]
+    params: list[Array] = []
+    for d_in, d_out in pairwise(sizes):
+        # it is drawn on the host, and may then be on a device: what is free is what those before it have left
+        check_room(f"W{len(params) // 2 + 1} of shape {(d_in, d_out)}", 8 * count * d_in * d_out)
+        r = (6.0 / (d_in + d_out)) ** 0.5
+        weights, bias = [random.uniform(-r, r, (d_in, d_out)) for random in randoms], np.zeros((count, d_out))
+        drawn = (weights[0], bias[0]) if ensemble is None else (np.stack(weights), bias)
+        params += [xp.asarray(array, dtype=dtype, device=device) for array in drawn]
+    return tuple(params)
 
 
 def _is_floating(xp: Namespace, dtype: Any) -> bool:

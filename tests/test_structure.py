@@ -23,7 +23,7 @@ PACKAGE = Path(mlp_xp.__file__).parent
 
 # lowest first: a module imports only modules that stand before it; a package stands for its __init__.py
 _ORDER = """
-_lib.version _lib.wording _lib.typing _lib.namespace _lib.arguments _lib.files _lib.parts _lib.moved _lib
+_lib.version _lib.wording _lib.memory _lib.typing _lib.namespace _lib.arguments _lib.files _lib.parts _lib.moved _lib
 ranks dropout ops metrics criterion losses mlp inside curvature per_example optim schedules cost
 gradcheck.arrays gradcheck.forms gradcheck.slopes gradcheck.derivatives gradcheck.dual gradcheck.local
 gradcheck.contract gradcheck.evidence gradcheck.kinks gradcheck.judge gradcheck.report gradcheck.elsewhere
@@ -35,7 +35,7 @@ train.source train.dataset train.stream train.scale train.step train.epoch train
 train.replaying train.compiling train.sharding train.settings train.plan train.results train.divergence train.loop
 train
 checkpoint workers.rank workers.client workers convert export plots
-data.parquet data.source data.files data.arrays data.values data.dialect data.text data.typed data.cells
+data.source data.files data.parquet data.arrays data.values data.dialect data.text data.typed data.cells
 data.encoding data.tally
 data.stores data.columns data.piecewise data.tables data data.target data.recipe
 backends.usable backends.timing backends
@@ -182,7 +182,7 @@ def test_a_function_that_is_called_once_with_many_arguments_is_found():
 
 def test_the_ways_of_data_function_and_rate_are_measured():
     found = structure.measure(PACKAGE)
-    assert 20 < found["X"]["calls"] < 300
+    assert 20 < found["X"]["calls"] < 400
     assert 3 < found["X"]["files"] <= found["X"]["changes"] < found["X"]["calls"]
     assert found["f"]["files"] > 5  # all of them in gradcheck and _lib
     assert ["optim.py", "lr"] in [list(each) for each in found["lr"]["way"]]

@@ -152,14 +152,6 @@ def check_all_or_none_batched(params: Params) -> None:
         raise ValueError(f"either all parameters or none must have a leading axis, got {shapes}")
 
 
-def check_room(what: str, count: int) -> None:
-    """Raise for more numbers than any memory holds, for which libraries have sentences of their own, or none."""
-    if count >= 2**60:
-        raise ValueError(
-            f"{what} must be a network that memory can hold, got {float(min(count, 10**300)):.1g} parameters"
-        )
-
-
 def params_on_host(params: Params) -> Params:
     """``(W1, b1, W2, b2, ...)`` as arrays of NumPy. Raise unless they are some floating arrays; W1 has a width."""
     if not params:

@@ -5,6 +5,7 @@ Nothing is pickled. A message about a file is one sentence that begins with its 
 Next: ``checkpoint`` saves the state of training, ``export`` and ``plots`` write models and pictures.
 """
 
+import errno
 import glob
 import json
 import os
@@ -179,9 +180,9 @@ def unreadable(
         suffixes: of the files that may be meant; by default any.
         hint: what is said where no file may be meant.
     """
-    where, said = Path(path), f"{path} can't be read"
-    if where.exists():
-        return ValueError(f"{said}: {'it is not a file' if error is None else error.strerror or error}")
+    where, said = Path(path), f"{str(path) or repr('')} can't be read"
+    if reason := _reason(path, error):
+        return ValueError(f"{said}: {reason}")
     there: list[str] = []
     with suppress(OSError):
         there = [each.name for each in where.parent.iterdir() if each.suffix in suffixes or not suffixes]
@@ -189,6 +190,24 @@ def unreadable(
     near = [str(where.parent / each) for each in [*ending, *nearest(where.name, there, cutoff=0.8)]]
     meant = f"did you mean {near[0]!r}?" if near else hint
     return ValueError(f"{said}: No such file or directory{f'; {meant}' if meant else ''}")
+
+
+def _reason(path: str | Path, error: OSError | None) -> str:
+    """Why a file can't be read; "" where it is not there."""
+    try:
+        if error is None or isinstance(error, FileNotFoundError):  # which also says that a link leads nowhere
+            os.stat(path)
+    except FileNotFoundError:
+        return f"it is a link to {os.readlink(path)}, which is not there" if os.path.islink(path) else ""
+    except ValueError:  # no file has a NUL in its name
+        return ""
+    except OSError as found:
+        error = found
+    if error is None:
+        return "it is not a file"
+    if error.errno == errno.ELOOP:
+        return "it is a link that leads back to itself"
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def read(path: str | Path, kind: str) -> tuple[dict[str, HostArray], dict[str, Any]]:

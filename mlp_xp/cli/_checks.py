@@ -49,8 +49,8 @@ def check_own(screen: Screen, places: Mapping[str, Placement], dtype: str, **how
     with screen.status("checking") as tell:
         for backend, place in places.items():
             for variation in _variations(how["seed"]):
+                tell(f"checking {variation.name} on {backend}")
                 report = _check_variation(place, variation, **how)
-                tell(f"checked {variation.name} on {backend}")
                 screen.record({"variation": variation.name, "backend": backend, **json.loads(report.json())})
                 worst = max(row.relative_error for row in report.tensors)
                 verdict = f"[{_COLOURS[report.verdict]}]{report.verdict}[/]"

@@ -164,7 +164,9 @@ def _shown(run: Run, rows: int, of_fold: str) -> Iterator[Callable[[Epoch], None
     screen, epochs = run.screen, run.model.estimator.max_iter
     line = ""  # about the last epoch
     at_first = "checking the gradients" if run.model.estimator.check_gradients else of_fold.rstrip(", ")
-    with _bar(run, lambda _: line, at_first) as (console, show_bar):
+    how = "; --no-check-gradients leaves it out" if run.model.estimator.check_gradients else ""
+    waited = f"{at_first or 'the first epoch'} takes long{how}"
+    with _bar(run, lambda _: line, at_first, waited) as (console, show_bar, wait):
 
         def show(epoch: Epoch) -> None:
             nonlocal line
@@ -180,6 +182,7 @@ def _shown(run: Run, rows: int, of_fold: str) -> Iterator[Callable[[Epoch], None
                 "seconds": last.seconds, "rows_per_second": round(speed),
             })  # fmt: skip
             show_bar(epoch)
+            wait("")
             if console is None:
                 screen.say(f"epoch {last.number}/{epochs}: {line}")
 
@@ -187,11 +190,15 @@ def _shown(run: Run, rows: int, of_fold: str) -> Iterator[Callable[[Epoch], None
 
 
 @contextmanager
-def _bar(run: Run, describe: Callable[[Record], str], at_first: str) -> Iterator[Any]:
-    """The console, where there is a terminal, and a callback that shows a bar there."""
+def _bar(run: Run, describe: Callable[[Record], str], at_first: str, waited: str) -> Iterator[Any]:
+    """The console, where there is a terminal, and a callback that shows a bar there.
+
+    Elsewhere ``waited`` is said where the block takes long; the function that changes it comes last.
+    """
     console = run.screen.console if run.screen.is_terminal else None
-    with progress_bar(console is not None, run.model.estimator.max_iter, describe, console, at_first) as show_bar:
-        yield console, show_bar
+    bar = progress_bar(console is not None, run.model.estimator.max_iter, describe, console, at_first)
+    with bar as show_bar, run.screen.said_if_long("" if console else waited) as wait:
+        yield console, show_bar, wait
 
 
 def _say_checked(run: Run) -> None:
@@ -236,7 +243,8 @@ def refit(run: Run) -> None:
     estimator.set_params(check_gradients=False, **_as_before(run.model.estimator, ends))
     try:
         with _warnings() as warned, _bar(run, lambda record: f"again, on all rows, loss {decimals(record.loss)}",
-                                            "again, on all rows") as (_, show_bar):  # fmt: skip
+                                            "again, on all rows", "learning again, from all rows, takes long",
+                                            ) as (_, show_bar, _):  # fmt: skip
 
             def after(epoch: Epoch) -> bool:
                 show_bar(epoch)

@@ -155,9 +155,13 @@ def about_number(error: click.BadParameter, name: str = "") -> str:
     at_least = "" if low is None else f"{'above' if within.min_open else 'of at least'} {low}"
     at_most = "" if high is None else f"{'below' if within.max_open else 'at most'} {high}"
     limits = " and ".join(filter(None, (at_least, at_most)))
-    named = " / ".join(parameter.opts) if isinstance(parameter, click.Option) else parameter.human_readable_name
     allowed = f"{kind} {limits}".rstrip()
-    return f"{name or named.removesuffix('...')} must be {allowed}, got {refused['value']}"
+    return f"{name or _named(parameter)} must be {allowed}, got {refused['value']}"
+
+
+def _named(parameter: click.Parameter) -> str:
+    """``--output / -o``, or ``SIZES``."""
+    return " / ".join(parameter.opts) if isinstance(parameter, click.Option) else str(parameter.name).upper()
 
 
 _REFUSED = re.compile(r"(?P<value>.*) is not (a valid (float|integer).*|a (whole )?number|in the range .*)")
@@ -193,6 +197,13 @@ class FileName(click.types.StringParamType):
 
     def __init__(self, *suffixes: str) -> None:
         self.suffixes = suffixes
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name; one that no file can have is refused."""
+        name = str(super().convert(value, param, ctx))
+        if param is not None and (not name or "\0" in name):
+            raise ValueError(f"{_named(param)} must name a file, got {name!r}")
+        return name
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem("|".join(self.suffixes), type="file")]

@@ -7,13 +7,13 @@ smaller: the system would end the process later, without a word.
 import os
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp_xp._lib.memory import available, readable_bytes
 from mlp_xp.cost import StepCost, step_cost
 from mlp_xp.data.piecewise import BINS
 from mlp_xp.data.recipe import Recipe
@@ -108,15 +108,21 @@ def _most_columns(recipe: Recipe) -> int:
     return sum((1 if column.categories else BINS) * len(column.names) for column in recipe.columns)
 
 
-def check_network(sizes: Sequence[int], solver: str, dtype: str, networks: int) -> None:
-    """Raise unless parameters, their initial values in float64, gradients and the optimizer's state fit in memory."""
-    cost, there = step_cost(sizes, 1, dtype, optimizer=_optimizer(solver, "adam")), available()
-    needed = networks * (2 * cost.parameter_bytes + 8 * cost.parameters + cost.optimizer_bytes)
+def check_network(sizes: Sequence[int], solver: str, dtype: str, networks: int, batch: int = 1) -> None:
+    """Raise unless all that a step takes fits in memory.
+
+    That is the parameters, their initial values in float64, gradients, the optimizer's state, and what is computed of
+    the rows of a batch.
+    """
+    cost, there = step_cost(sizes, batch, dtype, optimizer=_optimizer(solver, "adam")), available()
+    of_one = 2 * cost.parameter_bytes + 8 * cost.parameters + cost.optimizer_bytes + cost.peak_activation_bytes
+    needed = networks * of_one
     if there is not None and needed > there:
         what = f"{networks} networks" if networks > 1 else "a network"
+        batches = ", --batch-size the batches" if needed - networks * cost.peak_activation_bytes <= there else ""
         raise ValueError(
             f"{what} of {'-'.join(map(str, sizes))} must fit in memory: it takes {readable_bytes(needed)} to train, "
-            f"{readable_bytes(there)} are free; --hidden with smaller widths makes it smaller"
+            f"{readable_bytes(there)} are free; --hidden with smaller widths makes it smaller{batches}"
         )
 
 
@@ -142,58 +148,3 @@ def cost_of_step(
 def _optimizer(solver: str, of_all_rows: str) -> str:
     """The optimizer that a solver steps with; that of a solver that takes all rows at once is named."""
     return "momentum" if solver == "sgd" else of_all_rows if solver in FULL_BATCH else solver
-
-
-def readable_bytes(count: float) -> str:
-    """``2.1 GB``."""
-    return f"{count / 1e9:,.1f} GB" if count < 1e10 else f"{count / 1e9:,.0f} GB"
-
-
-def available() -> int | None:
-    """Bytes that this process can still have: what is free, within the limits of its container and of its user.
-
-    None where the system does not say.
-    """
-    found = [each for each in (_free(), *_left_in_container(), _left_to_user()) if each is not None]
-    return max(min(found), 0) if found else None
-
-
-def _free() -> int | None:
-    """What the machine has free; where only Linux says that, all that it has."""
-    with suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    with suppress(AttributeError, ValueError, OSError):  # Windows does not say
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return None
-
-
-_CONTAINERS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
-"""Files with the limit of a container on Linux, and what it uses: of control groups version 2, and 1."""
-
-
-def _left_in_container() -> list[int]:
-    left = []
-    for limit, used in _CONTAINERS:
-        with suppress(OSError, ValueError):  # "max" is no number, and no limit
-            left.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
-    return left
-
-
-def _left_to_user() -> int | None:
-    """What ``ulimit -v`` leaves."""
-    try:
-        import resource
-    except ModuleNotFoundError:  # on Windows
-        return None
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit == resource.RLIM_INFINITY:
-        return None
-    used = 0
-    with suppress(OSError, ValueError, IndexError):
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    return limit - used

@@ -140,7 +140,7 @@ class Model(NamedTuple):
         dtype = str(to_host(self.estimator.coefs_[0]).dtype)
         if source.reading.decimal is not None:  # what is found in this file goes before what was found in training
             recipe = recipe._replace(reading=source.reading)
-        if labelled and source.is_table and recipe.target not in (source.columns or ()):
+        if labelled and source.is_table and recipe.target and recipe.target not in (source.columns or ()):
             there = listed([repr(name) for name in source.columns or ()], _MOST_NAMED)
             raise ValueError(f"{source.where} must have the target, column {recipe.target!r}, {why}; it has {there}")
         for chunk in source.chunks(rows or rows_at_a_time(source)):

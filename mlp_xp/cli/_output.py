@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import threading
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
@@ -87,7 +88,7 @@ class Screen:
     """
 
     def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
-        self.as_json, self.silent = as_json, as_json or quiet
+        self.as_json, self.quiet, self.silent = as_json, quiet, as_json or quiet
 
     @cached_property
     def console(self) -> Console:
@@ -126,12 +127,41 @@ class Screen:
 
     @contextmanager
     def status(self, text: str) -> Iterator[Callable[[str], None]]:
-        """Show a text in a terminal while the block runs; yields the function that changes it."""
+        """Show a text while the block runs: in a terminal at once, on stderr where it takes long, if text is wanted.
+
+        Yields the function that changes the text.
+        """
         if not self.is_terminal:
-            yield lambda text: None
+            with self.said_if_long(f"{text} takes long") as tell:
+                yield lambda text: tell(f"{text} takes long")
             return
         with self.console.status(text) as status:
             yield status.update
+
+    @contextmanager
+    def said_if_long(self, text: str) -> Iterator[Callable[[str], None]]:
+        """Say a text on stderr where the block takes long, if text is wanted.
+
+        Yields the function that takes the next text, from when on it is waited again, or "" for none.
+        """
+        timers: list[threading.Timer] = []
+
+        def wait(text: str) -> None:
+            while timers:
+                timers.pop().cancel()
+            if text and not self.quiet:
+                timers.append(threading.Timer(_LONG, to_stderr, [f"note: {text}"]))
+                timers[0].daemon = True  # Ctrl-C does not wait for it
+                timers[0].start()
+
+        wait(text)
+        try:
+            yield wait
+        finally:
+            wait("")
+
+
+_LONG = 20.0  # seconds in which nothing is said
 
 
 def to_stderr(text: str) -> None:

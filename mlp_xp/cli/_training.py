@@ -109,7 +109,8 @@ def look_only(run: Run) -> Status:
 
 def _look(run: Run) -> Look:
     """Look at the data that the options of ``run`` name."""
-    run.look = look(run.options["data"], wanted_of(run.options), reading_of(run.options), run.ranks)
+    with run.screen.said_if_long(f"reading {run.options['data']} takes long"):
+        run.look = look(run.options["data"], wanted_of(run.options), reading_of(run.options), run.ranks)
     return run.look
 
 
@@ -178,7 +179,8 @@ def choose(run: Run) -> None:
     run.backend, dtype = options["backend"], options["dtype"]
     # a backend that can't be used is refused before the data is read as numbers
     place = place_of(options)
-    run.data = prepare(run.look, options, run.ranks)
+    with run.screen.said_if_long(f"reading {options['data']} as numbers takes long"):
+        run.data = prepare(run.look, options, run.ranks)
     fewest, many = min(len(split.trained) for split in run.data.splits), options["ensemble"]
     if options["folds"] and fewest < 2 * many:
         few = count_of(fewest, "row")
@@ -228,7 +230,8 @@ def estimator_of(run: Run, recipe: Recipe) -> Any:
     )  # fmt: skip
     share = estimator._planned_criterion(data.outputs).outputs_per_target
     run.sizes = (recipe.width, *estimator.hidden_layer_sizes, data.outputs * share)
-    _memory.check_network(run.sizes, estimator.solver, kept_in(options["dtype"]), estimator.ensemble)
+    batch = _memory.rows_of_step(estimator, len(data.splits[0].trained))
+    _memory.check_network(run.sizes, estimator.solver, kept_in(options["dtype"]), estimator.ensemble, batch)
     return estimator
 
 

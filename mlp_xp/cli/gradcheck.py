@@ -75,12 +75,17 @@ def command(
                 raise ValueError(
                     f"{problem} is checked on rows such as it was trained on: mlp-xp gradcheck {problem} DATA"
                 )
-            report = check_model(open_model(problem, backend, device), data, **how)
+            with screen.said_if_long(f"checking {problem} takes long"):
+                report = check_model(open_model(problem, backend, device), data, **how)
         else:
             from mlp_xp.cli._problem import check_problem
 
             own = _overridden(context, how)
-            with redirect_stdout(sys.stderr) if as_json else nullcontext():  # what the user's code prints is not JSON
+            # what the user's code prints is not JSON
+            with (
+                screen.said_if_long(f"checking {problem} takes long"),
+                redirect_stdout(sys.stderr) if as_json else nullcontext(),
+            ):
                 report = check_problem(problem, **own)
         screen.record(json.loads(report.json()))
         screen.show(report)

@@ -73,6 +73,8 @@ def _in_toml(path: str) -> tuple[list[tuple[int, str]], dict[str, Any]]:
     from mlp_xp._lib.files import unreadable  # imported here: --help must stay fast
 
     try:
+        if not Path(path).is_file():  # a device gives bytes without end, and a pipe lets its reader wait
+            raise unreadable(path, None, (".toml",))
         data = Path(path).read_bytes()
     except OSError as error:
         raise unreadable(path, error, (".toml",)) from None

@@ -280,6 +280,27 @@ def _unpacked(path: Path, where: str, packing: str, part: str) -> Iterator[Binar
         raise ValueError(f"{where}: {part} can't be unpacked: {first_line(error)}") from None  # a password, a method
 
 
+@contextmanager
+def whole(where: str, kind: str) -> Iterator[None]:
+    """Make one sentence about a file of what pyarrow raises where it reads the file.
+
+    Args:
+        where: the file, with which the sentence begins.
+        kind: what the file must be, "Parquet" or "Arrow".
+
+    Raises:
+        ValueError: in place of it; also where the system can't give the bytes.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:  # a name of a column may be no UTF-8
+        if isinstance(error, OSError) and error.errno is not None:  # the system, rather than the bytes
+            raise unreadable(where, error) from None
+        raise ValueError(f"{where} must be a whole {kind} file, got a damaged one or another kind") from None
+
+
 def _damaged(where: str, packing: str) -> ValueError:
     return ValueError(f"{where} must be a whole {packing} file, got a truncated or damaged one")
 

@@ -11,17 +11,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp._lib.arguments import one_of
-from mlp_xp._lib.files import unreadable
+from mlp_xp.data.files import whole
+from mlp_xp.data.source import refuse_twice
 
 # Numbers that are decoded at a time; a group of rows may be larger than memory.
 _DECODED = 2**22
 
 
 class _File(NamedTuple):
-    """A file: the numbers of the first row of each of its groups, and of the row after the last."""
+    """A file: the numbers of the first row of each of its groups, and of the row after the last; its columns."""
 
     path: Path
     starts: Any
+    schema: Any
 
 
 class ParquetRows:
@@ -47,7 +49,8 @@ class ParquetRows:
             dtype: what they are read as.
 
         Raises:
-            ValueError: there is no such file, one is damaged, or a column is missing or holds something else.
+            ValueError: there is no such file, one is damaged, or a column is missing or holds something else. What
+                happens to a file later is such an error of ``X[rows]``.
             ModuleNotFoundError: pyarrow is not installed.
 
         >>> import numpy as np, pyarrow as pa, pyarrow.parquet, tempfile
@@ -82,44 +85,44 @@ class ParquetRows:
 
     def _looked_at(self, path: Path, n: int) -> _File:
         """A file whose first row has the number ``n``; where nobody named the columns, the first file does."""
-        import pyarrow as pa
         from pyarrow import parquet, types
 
-        try:
-            with parquet.ParquetFile(path) as file:
-                schema, metadata = file.schema_arrow, file.metadata
-                sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-        except OSError as error:
-            if not isinstance(error, pa.ArrowException) and not path.exists():
-                raise unreadable(str(path), error) from None
-            raise ValueError(f"{path} must be a whole Parquet file, got a damaged one or another kind") from None
-        except pa.ArrowException:
-            raise ValueError(f"{path} must be a whole Parquet file, got a damaged one or another kind") from None
+        with whole(str(path), "Parquet"), parquet.ParquetFile(path) as file:
+            schema, sizes = file.schema_arrow, _sizes(file)
+            refuse_twice(str(path), schema.names)
         self.columns = self.columns or tuple(schema.names)
+        if not self.columns:
+            raise ValueError(f"{path} must have columns, got none")
         for name in self.columns:
             if name not in schema.names:
                 raise ValueError(f"{path}: a column must be {one_of(schema.names, name, most=10)}")
             kind = schema.field(name).type
             if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
                 raise ValueError(f"{path}: column {name!r} must hold numbers, got {kind}")
-        return _File(path, n + np.cumsum([0, *sizes]))
+        return _File(path, n + np.cumsum([0, *sizes]), schema)
 
     def _fill(self, file: _File, numbers: Any, made: Any) -> None:
         """Read the rows of these numbers, which are in increasing order, into ``made``."""
-        import pyarrow as pa
         from pyarrow import parquet
 
         ends = np.searchsorted(numbers, file.starts)
         step = max(1, _DECODED // len(self.columns))
-        try:
-            with parquet.ParquetFile(file.path, pre_buffer=False) as opened:
-                for group in np.flatnonzero(np.diff(ends)):
-                    low = int(file.starts[group])
-                    for batch in opened.iter_batches(step, row_groups=[int(group)], columns=list(self.columns)):
-                        here = slice(*np.searchsorted(numbers, [low, low + batch.num_rows]))
-                        for position, name in enumerate(self.columns) if here.start < here.stop else ():
-                            column = batch.column(name).to_numpy(zero_copy_only=False)
-                            made[here, position] = column[numbers[here] - low]
-                        low += batch.num_rows
-        except (pa.ArrowException, OSError):
-            raise ValueError(f"{file.path} must be a whole Parquet file, got a damaged one") from None
+        with whole(str(file.path), "Parquet"), parquet.ParquetFile(file.path, pre_buffer=False) as opened:
+            if not (opened.schema_arrow.equals(file.schema) and np.array_equal(_sizes(opened), np.diff(file.starts))):
+                raise ValueError(f"{file.path} must stay as it is while it is read, got another file in its place")
+            for group in np.flatnonzero(np.diff(ends)):
+                low = int(file.starts[group])
+                for batch in opened.iter_batches(step, row_groups=[int(group)], columns=list(self.columns)):
+                    here = slice(*np.searchsorted(numbers, [low, low + batch.num_rows]))
+                    for position, name in enumerate(self.columns) if here.start < here.stop else ():
+                        column = batch.column(name)
+                        if column.null_count and self.dtype.kind != "f":
+                            raise ValueError(f"{file.path}: column {name!r} lacks a value, and {self.dtype} has no NaN")
+                        made[here, position] = column.to_numpy(zero_copy_only=False)[numbers[here] - low]
+                    low += batch.num_rows
+
+
+def _sizes(file: Any) -> list[int]:
+    """How many rows each group of an opened file has."""
+    metadata = file.metadata
+    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]

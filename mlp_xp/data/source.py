@@ -1,7 +1,7 @@
 """``Source``, rows that can be read in chunks, which all functions that open data return; ``hold_out`` splits them."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,9 +101,7 @@ def table(name: str, where: str, columns: tuple[str, ...], frames: Callable[[int
     Raises:
         ValueError: when two columns have the same name.
     """
-    if len(set(columns)) < len(columns):
-        twice = next(name for name in columns if columns.count(name) > 1)
-        raise ValueError(f"{where} must have columns of different names, got {twice!r} twice")
+    refuse_twice(where, columns)
 
     def chunks(rows: int | None) -> Iterator[Chunk]:
         import pandas as pd
@@ -119,6 +117,13 @@ def table(name: str, where: str, columns: tuple[str, ...], frames: Callable[[int
             yield Chunk(pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0], None, 0)
 
     return Source(name, where, columns, chunks, is_table=True)
+
+
+def refuse_twice(where: str, names: Sequence[str]) -> None:
+    """Raise ``ValueError`` where two columns have the same name."""
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{where} must have columns of different names, got {twice!r} twice")
 
 
 def no_rows(where: str) -> ValueError:

@@ -21,8 +21,8 @@ import numpy as np
 
 from mlp_xp._lib.arguments import first_line, one_of
 from mlp_xp.data.dialect import distinct
-from mlp_xp.data.files import Found
-from mlp_xp.data.source import ROWS, Chunk, Source, table
+from mlp_xp.data.files import Found, whole
+from mlp_xp.data.source import ROWS, Chunk, Source, refuse_twice, table
 
 
 def _table(found: Found, columns: Iterable[Any], frames: Callable[[int], Iterator[Any]], *notes: str) -> Source:
@@ -46,14 +46,10 @@ _NOTHING = "__HIVE_DEFAULT_PARTITION__"  # as the name of a folder says that a v
 
 def parquet(found: Found) -> Source:
     """A Parquet file; the index of a data frame in it is a column as any other."""
-    import pyarrow as pa
     from pyarrow import parquet
 
-    try:
-        with parquet.ParquetFile(found.path) as file:
-            schema = file.schema_arrow
-    except (pa.ArrowException, OSError):
-        raise ValueError(f"{found.where} must be a whole Parquet file, got a damaged one or another kind") from None
+    with whole(found.where, "Parquet"), parquet.ParquetFile(found.path) as file:
+        schema = file.schema_arrow
 
     def batches(rows: int) -> Iterator[Any]:
         with parquet.ParquetFile(found.path) as file:
@@ -72,17 +68,15 @@ def parquet_folder(folder: Path, paths: Sequence[Path]) -> Source:
 
     schema = None
     for path in paths:
-        try:
+        with whole(str(path), "Parquet"):
             own = parquet.read_schema(path)
-            schema = own if schema is None else pa.unify_schemas([schema, own], promote_options="permissive")
-        except pa.ArrowTypeError as error:
-            raise ValueError(f"{path} must have columns of the same types as {paths[0]}: {first_line(error)}") from None
-        except (pa.ArrowException, OSError):
-            raise ValueError(f"{path} must be a whole Parquet file, got a damaged one or another kind") from None
+            refuse_twice(str(path), own.names)
+            schema = own if schema is None else _unified(schema, own, path, paths[0])
     assert schema is not None  # there is a path
-    of_folders = dataset.dataset(
-        list(map(str, paths)), format="parquet", partitioning="hive", partition_base_dir=str(folder)
-    ).schema  # with what the names of folders say
+    with whole(str(paths[0]), "Parquet"):
+        of_folders = dataset.dataset(
+            list(map(str, paths)), format="parquet", partitioning="hive", partition_base_dir=str(folder)
+        ).schema  # with what the names of folders say
     named = [each for each in of_folders if each.name not in schema.names]
     schema = pa.schema([*named, *schema], schema.metadata)  # the last column stays the last
 
@@ -91,20 +85,34 @@ def parquet_folder(folder: Path, paths: Sequence[Path]) -> Source:
         for path in paths:
             parts = (part.partition("=") for part in path.relative_to(folder).parts[:-1])
             beside = {name: unquote(value) for name, _, value in parts}
-            with parquet.ParquetFile(path) as file:
+            with whole(str(path), "Parquet"), parquet.ParquetFile(path) as file:
                 for batch in file.iter_batches(batch_size=rows):
-                    yield _as_in(schema, batch, beside)
+                    yield _as_in(schema, batch, beside, path)
 
     return _of_arrow(Found(folder, str(folder), folder.resolve().name, "parquet"), schema, batches)
 
 
-def _as_in(schema: Any, batch: Any, beside: Mapping[str, str]) -> Any:
+def _unified(schema: Any, own: Any, path: Path, first: Path) -> Any:
+    """The columns of the files so far and those of the next one, with types that hold the values of both."""
+    import pyarrow as pa
+
+    try:
+        return pa.unify_schemas([schema, own], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise ValueError(f"{path} must have columns of the same types as {first}: {first_line(error)}") from None
+
+
+def _as_in(schema: Any, batch: Any, beside: Mapping[str, str], path: Path) -> Any:
     """A batch with the columns of ``schema``: its own, those that the names of its folders say, or missing values."""
     import pyarrow as pa
 
     def column(field: Any) -> Any:
         if field.name in batch.schema.names:
-            return batch.column(field.name).cast(field.type)
+            try:
+                return batch.column(field.name).cast(field.type)
+            except pa.ArrowException as error:
+                what = f"{path}: column {field.name!r} must fit {field.type}, which holds it in all files"
+                raise ValueError(f"{what}: {first_line(error)}") from None
         value = beside.get(field.name, _NOTHING)
         known = None if value == _NOTHING else pa.scalar(value).cast(field.type)
         return pa.nulls(len(batch), field.type) if known is None else pa.repeat(known, len(batch))
@@ -129,10 +137,8 @@ def arrow(found: Found) -> Source:
                 batch.validate(full=True)  # damaged offsets would be followed out of the file's memory
                 yield batch
 
-    try:
+    with whole(found.where, "Arrow"):
         first = next(batches(ROWS), None)
-    except (pa.ArrowException, OSError, ValueError):
-        raise ValueError(f"{found.where} must be a whole Arrow file, got a damaged one or another kind") from None
     if first is None:
         raise ValueError(f"{found.where} must have at least one row, got none")
     return _of_arrow(found, first.schema, batches)
@@ -141,17 +147,17 @@ def arrow(found: Found) -> Source:
 def _of_arrow(found: Found, schema: Any, batches: Callable[[int], Iterator[Any]]) -> Source:
     import pyarrow as pa
 
-    index = _index(schema)
+    with whole(found.where, found.kind.capitalize()):
+        index, nested = _index(schema), _nested(schema)
     unnamed = [name for name in index if name.startswith("__index_level_")]
     new = ["index"] if len(unnamed) == 1 else [f"index_{level}" for level in range(len(unnamed))]
     renamed = dict(zip(unnamed, new, strict=True)) if not {*new} & {*schema.names} else {}
-    nested = _nested(schema)
     order = [*index, *(name for name in nested.names if name not in index)]  # the last column stays the last
     names = [renamed.get(name, name) for name in order]
     decimals = [position for position, field in enumerate(schema) if pa.types.is_decimal(field.type)]
 
     def frames(rows: int) -> Iterator[Any]:
-        try:
+        with whole(found.where, found.kind.capitalize()):
             for batch in batches(rows):
                 for position in decimals:
                     numbers = batch.column(position).cast(pa.float64())
@@ -163,8 +169,6 @@ def _of_arrow(found: Found, schema: Any, batches: Callable[[int], Iterator[Any]]
                         ignore_metadata=True, integer_object_nulls=True, date_as_object=False
                     )
                     yield frame[order].set_axis(names, axis=1)
-        except (pa.ArrowException, OSError, LookupError, ValueError, TypeError, ArithmeticError):  # its bytes lie
-            raise ValueError(f"{found.where} must be a whole file, got a damaged one") from None
 
     said = [repr(renamed.get(name, name)) for name in index]
     notes = [f"the index of the data frame in the file is read as column {' and '.join(said)}"] if said else []
@@ -193,7 +197,8 @@ class _Nested(NamedTuple):
         """A batch as a table with these columns alone."""
         import pyarrow as pa
 
-        return _flattened(pa.Table.from_batches([batch])).select(list(self.names))
+        table = pa.Table.from_batches([batch]).replace_schema_metadata()  # the metadata may be damaged, and is read
+        return _flattened(table).select(list(self.names))
 
 
 def _flattened(table: Any) -> Any:

@@ -26,7 +26,8 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state
 
 from mlp_xp import checkpoint
-from mlp_xp._lib.arguments import check_callables, check_flag, check_path, check_room, described, first_line, is_whole
+from mlp_xp._lib.arguments import check_callables, check_flag, check_path, described, first_line, is_whole
+from mlp_xp._lib.memory import check_room
 from mlp_xp._lib.namespace import Placement, in_dtype, namespace, placement_of, spans, wide_dtype
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp._lib.wording import warn
@@ -335,7 +336,8 @@ class BaseMLP(Network):
             activations_of(after, len(hidden))  # raises unless there is one for each hidden layer
         after = [*after, None] if isinstance(after, list | tuple) else [after] * (len(hidden) + 1)
         widths = [d_in, *map(int, hidden), outputs]
-        check_room("hidden_layer_sizes, and ensemble,", self.ensemble * sum(p * q + q for p, q in pairwise(widths)))
+        needed = 8 * self.ensemble * sum(p * q + q for p, q in pairwise(widths))
+        check_room("a network of these hidden_layer_sizes, or an ensemble of them,", needed)
         drawn = _glorot(random, widths, after)
         if self.ensemble > 1:  # the first network is the one that learns alone; the others take nothing from its draws
             first, drawn = drawn, [np.empty((self.ensemble, *each.shape)) for each in drawn]  # too many have no room

@@ -653,6 +653,7 @@ def test_the_memory_that_is_left_is_the_least_that_anything_leaves(
     limit, used = tmp_path / "memory.max", tmp_path / "memory.current"
     limit.write_text("max\n")
     used.write_text("300\n")
+    memory = import_module("mlp_xp._lib.memory")
     monkeypatch.setattr(memory, "_CONTAINERS", ((str(limit), str(used)), ("no such file", "nor this")))
     there = memory.available()
     assert there is None or there > 1e6

@@ -86,4 +86,4 @@ def test_modules_of_posix_alone_are_imported_where_their_absence_is_met():
                 ["import", name] for name in ("fcntl", "resource", "termios", "pwd", "grp")
             ]:
                 found.append((path.name, before.strip()))
-    assert sorted(found) == [(name, "try:") for name in ("_memory.py", "_output.py", "_report.py", "files.py")]
+    assert sorted(found) == [(name, "try:") for name in ("_output.py", "_report.py", "files.py", "memory.py")]
