@@ -17,7 +17,7 @@ from rank_cases import ALIKE, LIKE_ONE, RAISE
 import mlp_xp as mx
 from mlp_xp.ranks import ALONE, Ranks, mean
 from mlp_xp.train import train
-from mlp_xp.train.step import Gradients, make_combine
+from mlp_xp.train.step import Gradients, make_exchange
 
 pytestmark = pytest.mark.only("numpy", "torch", "jax")
 
@@ -73,10 +73,10 @@ def test_ranks_agree(both, name):
 def test_whether_a_rank_was_asked_to_end_is_looked_at_in_every_eighth_step_of_an_epoch_and_in_its_last():
     params, looked_at = (np.ones((2, 1)), np.zeros(1)), []
     gradients = Gradients(np.asarray(0.5), params, np.asarray(4.0), np.asarray(1.0), np.asarray(4.0))
-    combine, _ = make_combine(np, Ranks(0, 2, lambda arrays: arrays), params, 20, lambda: True)
+    exchange = make_exchange(np, Ranks(0, 2, lambda arrays: arrays), params, 20, 0, lambda: True)
     for step in range(1, 41):
         try:
-            combine(gradients)
+            exchange.combine(gradients)
         except KeyboardInterrupt:
             looked_at.append(step)
     assert looked_at == [8, 16, 20, 28, 36, 40]
