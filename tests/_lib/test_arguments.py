@@ -492,6 +492,8 @@ ROWS = {
     "a parameter that is a number": (
         lambda g: mx.hvp(g.X, g.y, g.p[0], g.p[1], -1, g.p[3], vectors=g.p), T, "W2 must be an array, got int"),
     "a flag that is 2": (lambda g: mx.optim.rmsprop(centered=2), T, "centered must be True or False, got 2"),
+    "a dtype in an array": (
+        lambda g: mx.step_cost((3, 2), n=1, dtype=np.asarray("float32")), V, "dtype must be 'bfloat16', 'float16'"),
     "a cost in place of 2": (lambda g: mx.step_cost((3, 2), n=1, in_place=2), T, "in_place must be True or False, got 2"),
     "vectorized in words": (
         lambda g: mx.numerical_grad(g.xp.sum, g.X, vectorized="no"), T, "vectorized must be True or False, got 'no'"),
