@@ -118,7 +118,8 @@ def step_cost(
         raise ValueError(f"activation must be one or one per hidden layer ({len(hidden)}), got {len(names)}")
     own = ["sigmoid" if isinstance(name, str) and name == "logistic" else name for name in names]
     records: list[Activation | Criterion] = [_entry("activation", ACTIVATIONS, name) for name in own]
-    itemsize = _entry("dtype", _ITEMSIZE, str(dtype))
+    # a dtype of a library has its name for a text, and so has an array of one text
+    itemsize = _entry("dtype", _ITEMSIZE, dtype if hasattr(dtype, "__array__") else str(dtype))
     last = _entry("criterion", CRITERIA, criterion)
     check_width(last, sizes[-1])
     state = _entry("optimizer", OPTIMIZERS, optimizer)().init((cast(Array, np.zeros(2)),))

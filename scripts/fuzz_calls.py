@@ -222,7 +222,7 @@ def network() -> Iterator[Entry]:
     yield Entry(mx.train_step, BATCH, OPTIONS | {"lr": AT_LEAST_0(0.1)})
     for each_of in _any(mx.predict, mx.predict_proba):
         yield Entry(each_of, {"X": ANY_ROWS, **WEIGHTS}, PREDICT)
-    yield Entry(mx.hidden, {"X": ANY_ROWS, **WEIGHTS}, {"layer": whole(-1, -1, 0), "activation": ACTIVATION})
+    yield Entry(mx.hidden, {"X": ANY_ROWS, **WEIGHTS}, {"layer": whole(-1, -1, 1), "activation": ACTIVATION})
     yield Entry(mx.input_gradients, {"X": ANY_ROWS, **WEIGHTS}, PREDICT | {"output": optional(whole(0, -3, 2))})
     vectors = {"vectors": Kind(P, lambda value: not isinstance(value, (tuple, list)))}
     for each_of in _any(mx.hvp, mx.ggnvp):

@@ -485,6 +485,26 @@ ROWS = {
         lambda g: mx.init_params((4, 3), xp=g.xp, dtype=np.eye(2)), T, "xp.float32, got ndarray of shape (2, 2)"),
     "a size that is True": (lambda g: mx.init_params((4, True), xp=g.xp), V, "sizes must be at least two positive ints"),
     "a size of 400 digits": (lambda g: mx.init_params((4, 10**400), xp=g.xp), V, "sizes must be at least two positive ints"),
+    "more parameters than memory holds": (
+        lambda g: mx.init_params((4, 10**18, 3), xp=g.xp), V, "must be a network that memory can hold, got 8e+18 parameters"),
+    "networks without end": (
+        lambda g: mx.init_params((4, 3), xp=g.xp, ensemble=10**79), V, "must be a network that memory can hold, got"),
+    "a parameter that is a number": (
+        lambda g: mx.hvp(g.X, g.y, g.p[0], g.p[1], -1, g.p[3], vectors=g.p), T, "W2 must be an array, got int"),
+    "a flag that is 2": (lambda g: mx.optim.rmsprop(centered=2), T, "centered must be True or False, got 2"),
+    "a dtype in an array": (
+        lambda g: mx.step_cost((3, 2), n=1, dtype=np.asarray("float32")), V, "dtype must be 'bfloat16', 'float16'"),
+    "a cost in place of 2": (lambda g: mx.step_cost((3, 2), n=1, in_place=2), T, "in_place must be True or False, got 2"),
+    "vectorized in words": (
+        lambda g: mx.numerical_grad(g.xp.sum, g.X, vectorized="no"), T, "vectorized must be True or False, got 'no'"),
+    "a mask after True rows": (
+        lambda g: mx.dropout.dropout_mask(g.xp, (2, 3), 0.5, 1, 1, g.X, g.put(True)), T, "first must be a whole number, got"),
+    "ranks without end": (
+        lambda g: mx.cost.scaling(mx.step_cost((3, 2), n=1), 10**80, flops_per_second=1.0, bandwidth=1.0, latency=0.0), V,
+        "ranks must be below 2^31, got 1000"),
+    "norms of a number": (lambda g: mx.optim.limit_norms(-1, 1.0), T, "params must be a tuple (W1, b1, W2, b2, ...), got -1"),
+    "gradients of no ensemble": (
+        lambda g: mx.optim.clip_by_global_norm(g.p, 1.0, ensemble=True), V, "ensemble is for gradients whose leading axes"),
     "the cost of True rows": (lambda g: mx.step_cost((3, 2), n=True), V, "n must be a positive int, got True"),
     "the cost of a list": (
         lambda g: mx.step_cost((3, 2), n=1, criterion=["poisson"]), V, "criterion must be 'absolute_error', 'gaussian'"),

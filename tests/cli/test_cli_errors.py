@@ -101,6 +101,7 @@ BAD = [
     ("train iris -o none/a.safetensors", "none/a.safetensors can't be written: No such file or directory"),
     ("train iris --picture folder.png", "folder.png must be a file to write, got something else"),
     ("train iris --target species", "name columns of a table, iris has none"),
+    ("train iris --checkpoint two", "--checkpoint two must end in .safetensors to be written"),
     ("train iris --config none.toml", "none.toml can't be read: No such file or directory"),
     ("predict none.safetensors iris", "none.safetensors can't be read: No such file or directory"),
     ("evaluate none.safetensors iris", "none.safetensors can't be read"),
@@ -172,6 +173,25 @@ def test_for_an_unknown_target_the_nearest_column_is_offered(folder: Path, capsy
     sentence = runs.refused(capsys, "train", runs.write_table(folder), "--target", "prize")
     assert sentence.endswith("got 'prize'; did you mean 'price'?")
     assert sentence.startswith("houses.csv: the target must be a column, 'area'")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("early_stopping = inf", "early_stopping must be true or false, got inf"),
+        ("check_gradients = [[1]]", "check_gradients must be true or false, got [[1]]"),
+        (f"alpha = 1{'0' * 400}", "line 1: "),
+        ("max_iter = true", "line 1: "),
+    ],
+)
+def test_a_setting_of_another_type_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    (folder / "a.toml").write_text(text)
+    sentence = runs.refused(capsys, "train", "iris", "--config", "a.toml")
+    assert sentence.startswith("a.toml")
+    assert said in sentence
+    assert text.partition(" ")[0] in sentence.replace("-", "_")
 
 
 @pytest.mark.parametrize("missing", ["click", "rich", "sklearn"])

@@ -516,6 +516,28 @@ def test_a_file_that_is_not_there_may_be_meant_by_the_nearest_name(tmp_path: Pat
     assert refused(tmp_path / "none" / name).endswith("No such file or directory")
 
 
+def test_a_header_that_is_no_python_and_a_directory_that_is_no_zip(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.eye(3))
+    whole = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(whole.replace(b"'descr'", b"('descr"))
+    assert refused(tmp_path / "a.npy").startswith("a.npy must be a whole .npy file of numbers")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.csv", "a,b\n1,2\n")
+    whole = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(whole.replace(b"PK\x01\x02", b"PK\x01\x03"))
+    assert refused(tmp_path / "a.zip") == "a.zip must be a whole zip file, got a truncated or damaged one"
+    (tmp_path / "a.arff").write_text("@relation r\n@attribute a numeric\n@attribute\n@data\n1\n")
+    assert refused(tmp_path / "a.arff").startswith("a.arff must be an ARFF file: ")
+
+
+def test_a_folder_of_too_many_files_is_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.txt").touch()
+    monkeypatch.setattr(data, "_MOST_FILES", 2)
+    with pytest.raises(ValueError, match=r"must be a folder of IDX or Parquet files, got more than 2 files$"):
+        data.open_data(tmp_path)
+
+
 @pytest.mark.parametrize("suffix", [".arrow", ".parquet"])
 def test_damage_anywhere_is_one_sentence_about_the_file(tmp_path: Path, suffix: str) -> None:
     frame, path = pandas.DataFrame({"a": [1.0, 2.0, 3.0], "b": ["x", "y", "x"]}), tmp_path / f"data{suffix}"

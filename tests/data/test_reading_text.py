@@ -603,3 +603,9 @@ def test_new_data_is_read_with_the_decimal_mark_of_the_training_before_points_ar
     file.write_text("a;b\n950;x\n1.200;y\n2.086;x\n3.100;y\n")
     assert data.open_data(str(file), usual=Reading(decimal=".")).reading.decimal == "."
     assert data.open_data(str(file)).reading.decimal == ","
+
+
+def test_a_missing_value_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"^--na must be text, got '\\udcff'$"):
+        data.open_data(tmp_path / "a.csv", data.Reading(missing=("\udcff",)))

@@ -50,6 +50,8 @@ def good(put):
 ROWS = {
     # options of the estimators; those with a range are refused in scikit-learn's words
     "widths in a string": (lambda g: g.fit(hidden_layer_sizes="100"), V, "'hidden_layer_sizes' parameter of MLPClassifier must be"),
+    "rows that are a text": (lambda g: g.fit(X="rows"), V, "X must be an array, got 'rows'"),
+    "rows that are a number": (lambda g: g.fit(X=10**80), V, "X must be an array, got 1000"),
     "a width in a string": (lambda g: g.fit(hidden_layer_sizes=["100"]), V, "hidden_layer_sizes must be whole numbers, got ['100']"),
     "a width that is no whole number": (lambda g: g.fit(hidden_layer_sizes=[2.0]), V, "must be whole numbers, got [2.0]"),
     "a width that is True": (lambda g: g.fit(hidden_layer_sizes=[True]), V, "hidden_layer_sizes must be whole numbers, got [True]"),
