@@ -75,7 +75,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
                     os.fsync(file.fileno())
                 if exists:
                     shutil.copymode(target, temporary)
-            os.replace(temporary, target)
+                if fcntl is not None:  # while it is held: a moment later another writer takes it for left behind
+                    os.replace(temporary, target)
+            if fcntl is None:  # Windows moves no file that is open
+                os.replace(temporary, target)
         except BaseException:  # Ctrl-C too
             temporary.unlink(missing_ok=True)
             raise
