@@ -40,9 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _status_of(arguments: list[str]) -> int:
-    debug = "--debug" in arguments
+    end = arguments.index("--") if "--" in arguments else len(arguments)  # what follows is no option
+    debug = "--debug" in arguments[:end]
     try:
-        words = [word for word in arguments if word != "--debug"]
+        words = [*(word for word in arguments[:end] if word != "--debug"), *arguments[end:]]
         return commands.main(words, prog_name="mlp-xp", standalone_mode=False) or Status.OK
     except (click.Abort, KeyboardInterrupt):
         to_stderr("interrupted")

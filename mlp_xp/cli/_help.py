@@ -83,8 +83,10 @@ def command_of(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
 
 def _docstring(function: Callable[..., Any] | None) -> str:
     """The docstring of a function, also where ``python -OO`` has left it out: then as it stands in the source."""
-    if function is None or function.__doc__ is not None:
-        return inspect.cleandoc((function and function.__doc__) or "")
+    if function is None:
+        return ""
+    if function.__doc__ is not None:
+        return inspect.cleandoc(function.__doc__)
     with suppress(OSError):  # there is no source
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
         return ast.get_docstring(cast(ast.FunctionDef, tree)) or ""

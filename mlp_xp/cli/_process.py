@@ -115,6 +115,12 @@ def on_screen() -> Iterator[Callable[[], str | None]]:
         sys.stdout, sys.stderr = before
 
 
+def nobody_reads() -> bool:
+    """Whether standard output has failed in ``on_screen``, or was closed before: what is printed is dropped."""
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return isinstance(raw, _Sink) and raw.failure is not None
+
+
 def _forgiving(stream: Any) -> tuple[_Sink | None, Any]:
     """A text stream that writes to where ``stream`` does, and its sink; the stream itself where it holds no bytes."""
     if stream is None:  # closed before the command began

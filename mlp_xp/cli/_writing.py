@@ -1,11 +1,12 @@
 """Rows written a batch at a time: to a .csv, .parquet or .npz file, or as CSV to the standard output."""
 
 import csv
+import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import IO, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -27,9 +28,25 @@ def writing(path: Path | None, columns: Sequence[Column]) -> Iterator[Write]:
     from mlp_xp._lib.files import replacing
 
     with ExitStack() as stack:
-        file = sys.stdout.fileno() if path is None else stack.enter_context(replacing(path))
-        writer = _to_csv if path is None else _WRITERS[path.suffix.lower()]
-        yield stack.enter_context(writer(file, columns))
+        if path is None:
+            yield stack.enter_context(_as_csv(stack.enter_context(_stdout()), columns))
+        else:
+            writer, temporary = _WRITERS[path.suffix.lower()], stack.enter_context(replacing(path))
+            yield stack.enter_context(writer(temporary, columns))
+
+
+@contextmanager
+def _stdout() -> Iterator[IO[str]]:
+    """Standard output in UTF-8, whatever a terminal takes; a stream that holds no bytes as it is."""
+    if not hasattr(sys.stdout, "buffer"):
+        yield sys.stdout
+        return
+    sys.stdout.flush()
+    text = io.TextIOWrapper(sys.stdout.buffer, "utf-8", newline="")
+    try:
+        yield text
+    finally:
+        text.detach()  # else what is below would be closed with it
 
 
 def _cells(values: Any) -> list[Any]:
@@ -40,17 +57,22 @@ def _cells(values: Any) -> list[Any]:
 
 
 @contextmanager
-def _to_csv(file: Path | int, named: Sequence[Column]) -> Iterator[Write]:
-    with open(file, "w", newline="", encoding="utf-8", closefd=not isinstance(file, int)) as opened:
-        writer = csv.writer(opened, lineterminator="\n")
-        header = [[column.name for column in named]]  # written with the first rows: a refused file leaves stdout empty
-
-        def write(columns: list[Any]) -> None:
-            writer.writerows(header)
-            header.clear()
-            writer.writerows(zip(*map(_cells, columns), strict=True))
-
+def _to_csv(path: Path, named: Sequence[Column]) -> Iterator[Write]:
+    with path.open("w", newline="", encoding="utf-8") as opened, _as_csv(opened, named) as write:
         yield write
+
+
+@contextmanager
+def _as_csv(opened: IO[str], named: Sequence[Column]) -> Iterator[Write]:
+    writer = csv.writer(opened, lineterminator="\n")
+    header = [[column.name for column in named]]  # written with the first rows: a refused file leaves stdout empty
+
+    def write(columns: list[Any]) -> None:
+        writer.writerows(header)
+        header.clear()
+        writer.writerows(zip(*map(_cells, columns), strict=True))
+
+    yield write
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from mlp_xp.cli._options import (
     reading_options,
 )  # fmt: skip
 from mlp_xp.cli._output import Screen, claimed, to_stderr, with_suffix
+from mlp_xp.cli._process import nobody_reads
 
 if TYPE_CHECKING:
     from mlp_xp.cli._model import Model
@@ -97,6 +98,8 @@ def command(
                 beside = [_values(source, chunk, name) for name in kept]
                 write([*beside, *_predicted(opened, asked, chunk, encoded)])
                 count += len(chunk.X)
+                if path is None and nobody_reads():
+                    break
     for note in filter(None, (*source.notes, str(counts))):
         to_stderr(f"note: {note}")
     if path is not None:

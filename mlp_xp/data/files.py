@@ -11,6 +11,7 @@ import gzip
 import http.client
 import lzma
 import re
+import select
 import shutil
 import sys
 import tempfile
@@ -20,7 +21,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -142,7 +143,21 @@ def _spool(path: Path) -> None:
     if source is None:
         raise ValueError("standard input can't be read: it is closed")
     with path.open("wb") as file:
-        shutil.copyfileobj(source, file)
+        while block := _next_block(source):
+            file.write(block)
+
+
+def _next_block(source: Any) -> bytes:
+    """What has come from a stream; nothing at its end.
+
+    The stream is waited for a second at a time: Python sees a signal that comes just before a read that blocks only
+    when the read ends.
+    """
+    with suppress(OSError, ValueError):  # no file of the system's; Windows waits for sockets alone
+        while not select.select([source], [], [], 1.0)[0]:
+            pass
+    block: bytes = source.read1()  # all that is held, so that nothing is when the stream is waited for
+    return block
 
 
 def _fetch(url: str, path: Path) -> None:

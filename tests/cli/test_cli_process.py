@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
+import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import runs
 import shell
 
+import mlp_xp
 from mlp_xp import cli, estimators
 
 LONG = ("--max-iter", "1000000", "--no-early-stopping", "--patience", "1000000", "--hidden", "8", "--preset", "medium")
@@ -59,7 +63,6 @@ def test_sigterm_leaves_no_half_of_what_is_written(tmp_path):
         run.stdin.flush()
         while not any(tmp_path.glob("mlp_xp_*")):  # rows are copied there
             assert run.poll() is None
-        time.sleep(0.5)  # a signal just before it begins to wait is seen when the next bytes come
         run.send_signal(signal.SIGTERM)
         assert run.wait(timeout=60) == 143
         assert run.stderr.read().strip() == b"interrupted"
@@ -127,3 +130,46 @@ def test_without_locks_files_are_written_all_the_same(tmp_path, monkeypatch):
     with cli._output.claimed(path, force=False):
         write_whole(path, b"1\n")
     assert [each.name for each in tmp_path.iterdir()] == ["a.csv"]
+
+
+# --- standard output ---------------------------------------------------------------------------------------------
+
+
+def test_predictions_go_to_a_stream_that_holds_no_bytes(model, monkeypatch):
+    monkeypatch.chdir(model)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert cli.main(["predict", "houses.safetensors", "houses.csv"]) == 0
+    first, *rows = printed.getvalue().splitlines()
+    assert first == "predicted_district"
+    assert len(rows) == 120
+    assert {*rows} <= {"north", "south"}
+
+
+@pytest.mark.parametrize(("broken", "status"), [("", 0), (errno.EPIPE, 0), (errno.ENOSPC, 2)], ids=str)
+def test_predictions_end_where_nobody_reads_them(model, tmp_path, monkeypatch, capsys, broken, status):
+    """A closed stdout and a pipe whose reader has gone lose nothing; a full disk does."""
+    header, *rows = (model / "houses.csv").read_text().splitlines()
+    (tmp_path / "many.csv").write_text("\n".join([header, *rows * 50]))  # more than what is kept before it is written
+
+    class Broken(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, data):
+            raise OSError(broken, os.strerror(broken))
+
+    batches, usual = [], mlp_xp.cli._model.Model.predict
+    monkeypatch.setattr(mlp_xp.cli._model.Model, "predict", lambda self, X: batches.append(X) or usual(self, X))
+    stream = io.TextIOWrapper(io.BufferedWriter(Broken()), encoding="utf-8") if broken else None
+    monkeypatch.setattr(sys, "stdout", stream)
+    line = ("predict", str(model / "houses.safetensors"), str(tmp_path / "many.csv"), "--rows", "500")
+    assert cli.main(line) == status
+    said = "error: standard output can't be written: No space left on device\n" if status else ""
+    assert capsys.readouterr().err == said
+    assert len(batches) < 12
+
+
+def test_what_follows_two_dashes_is_no_option(folder, capsys):
+    assert cli.main(["inspect", "--", "--debug"]) == 2
+    assert capsys.readouterr().err.startswith("error: --debug can't be read: No such file or directory")
