@@ -8,22 +8,24 @@ from contextlib import suppress
 from pathlib import Path
 
 _SMALL = 2**28  # bytes that are asked for without a look
+_MOST = 2**60  # bytes that no machine has, where the system does not say how many it has
 
 
 def check_room(what: str, needed: int) -> None:
-    """Raise ``MemoryError`` unless so many bytes are free, or unless the system does not say.
+    """Raise ``MemoryError`` unless so many bytes are free; where the system does not say, for what no machine has.
 
     >>> check_room("W1 of shape (10, 5)", 400)
     """
     there = available() if needed > _SMALL else None
-    if there is not None and needed > there:
-        raise MemoryError(
-            f"{what} must fit in memory: it takes {readable_bytes(needed)}, {readable_bytes(there)} are free"
-        )
+    if needed > (_MOST if there is None else there):
+        free = "" if there is None else f", {readable_bytes(there)} are free"
+        raise MemoryError(f"{what} must fit in memory: it takes {readable_bytes(needed)}{free}")
 
 
 def readable_bytes(count: float) -> str:
     """``2.1 GB``."""
+    if count > _MOST:
+        return f"{float(min(count, 10**300)) / 1e9:.0e} GB"
     return f"{count / 1e9:,.1f} GB" if count < 1e10 else f"{count / 1e9:,.0f} GB"
 
 

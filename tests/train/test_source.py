@@ -288,6 +288,7 @@ def test_an_order_in_blocks_of_nothing_is_refused(changed):
         in_blocks(**{"rows": 9, "size": 3, "mixed": 1, "seed": 0, **changed})
 
 
+@pytest.mark.only("numpy")
 @pytest.mark.parametrize(("columns", "together"), [(1, 8), (2, 4), (8, 1), (9, 1), (100, 1)])
 def test_no_more_bytes_are_read_together_than_fit_or_one_part(monkeypatch, columns, together):
     """Parts of one row of bytes each."""
@@ -297,6 +298,7 @@ def test_no_more_bytes_are_read_together_than_fit_or_one_part(monkeypatch, colum
     assert [rows.stop - rows.start for rows in X.asked] == [together] * (16 // together)
 
 
+@pytest.mark.only("numpy")
 def test_rows_of_chunks_that_fill_the_memory_are_shuffled_chunk_by_chunk():
     X = OnDisk(numbers())
     X.chunks = (10, 4)  # of 320 bytes; 1024 are read together
@@ -308,6 +310,7 @@ def test_rows_of_chunks_that_fill_the_memory_are_shuffled_chunk_by_chunk():
     assert not np.array_equal(np.sort(rows[:25]), rows[:25])
 
 
+@pytest.mark.only("numpy")
 def test_a_source_has_rows_of_several_numbers():
     flat, rows = OnDisk(numbers()[:, 0]), OnDisk(numbers())
     assert (source.is_source(flat), source.is_source(rows)) == (False, True)
@@ -315,6 +318,7 @@ def test_a_source_has_rows_of_several_numbers():
     assert (source.chunk_of(flat), source.chunk_of(rows), source.chunk_of(numbers())) == (0, 10, 0)
 
 
+@pytest.mark.only("numpy")
 def test_an_order_in_blocks_in_a_run(params):
     X = OnDisk(numbers())
     order = in_blocks(N, 10, mixed=1)
