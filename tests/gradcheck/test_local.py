@@ -106,12 +106,13 @@ def test_a_part_that_is_not_analytic_is_no_false_alarm_however_small(xp, put, st
 
 @pytest.mark.only("numpy")
 def test_wider_dtypes_are_wider():
+    xp = array_namespace(np.ones(1))
     found = {
-        name: [wider for wider, _ in local._wider(np, (np.ones(2, name),))]
+        name: [wider for wider, _ in local._wider(xp, (np.ones(2, name),))]
         for name in ("float16", "float32", "float64")
     }
     assert found == {"float16": ["float64", "float32"], "float32": ["float64"], "float64": []}
-    assert [name for name, _ in local._wider(np, (np.ones(2, "float32"), np.ones(2)))] == ["float64"]
+    assert [name for name, _ in local._wider(xp, (np.ones(2, "float32"), np.ones(2)))] == ["float64"]
 
 
 def at_one_point(**known):

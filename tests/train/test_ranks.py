@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rank_cases
+from array_api_compat import array_namespace
 from engines import once, started
 from pages import blocks
 from rank_cases import ALIKE, LIKE_ONE, RAISE
@@ -73,7 +74,9 @@ def test_ranks_agree(both, name):
 def test_whether_a_rank_was_asked_to_end_is_looked_at_in_every_eighth_step_of_an_epoch_and_in_its_last():
     params, looked_at = (np.ones((2, 1)), np.zeros(1)), []
     gradients = Gradients(np.asarray(0.5), params, np.asarray(4.0), np.asarray(1.0), np.asarray(4.0))
-    exchange = make_exchange(np, Ranks(0, 2, lambda arrays: arrays), params, 20, 0, lambda: True)
+    exchange = make_exchange(
+        array_namespace(params[0]), Ranks(0, 2, lambda arrays: arrays), params, 20, 0, lambda: True
+    )
     for step in range(1, 41):
         try:
             exchange.combine(gradients)
