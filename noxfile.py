@@ -213,7 +213,7 @@ def newest(session: nox.Session) -> None:
     """The suite on NumPy with the newest Python that is here; not among the sessions that run by default."""
     if NEWEST is None:
         session.skip("no Python here is newer than the one that runs nox, and the session tests runs on that")
-    run_suite(session, "numpy", ".[cli]")
+    run_suite(session, "numpy", *BACKENDS["numpy"])
 
 
 TRAIN_STEP = """
