@@ -99,17 +99,14 @@ def check_kinds(**arrays: Any) -> None:
         refuse_explicit_axes(name, values)
         if name == "y" and values is None:
             raise ValueError("y must hold the targets, got None")
-        if name == "classes" and values is None:
+        if name in ("classes", "sample_weight") and values is None:
             continue
-        if name == "sample_weight" and (
-            values is None or isinstance(values, Real | str | dict)
-        ):  # a number, or said there
+        if name == "sample_weight" and isinstance(values, Real | str | dict):  # a number, or said there
             continue
         if isinstance(values, (str, bytes, dict)) or not any(hasattr(values, each) for each in _OF_ARRAYS):
             raise ValueError(f"{name} must be an array, got {shortened(values)}")
-        if (
-            getattr(getattr(values, "dtype", None), "kind", "") == "c"
-        ):  # in the words of scikit-learn, which name nothing
+        kind = getattr(getattr(values, "dtype", None), "kind", "")
+        if kind == "c":  # in the words of scikit-learn, which name nothing
             raise ValueError(f"Complex data not supported: {name} must be real, got {values.dtype}")
         if name == "X" and is_numpy_array(values) and values.dtype.kind in "mM":  # days or nanoseconds would count
             raise TypeError(f"X must hold numbers, got {values.dtype}; make numbers of the dates first")
