@@ -16,7 +16,7 @@ import textbook
 
 import mlp_xp as mx
 from mlp_xp import checkpoint, optim, schedules
-from mlp_xp.train import Diverged, Interrupted, train
+from mlp_xp.train import Dataset, Diverged, Interrupted, Settings, run, train
 
 K, SIZES = 3, (4, 5, 3)
 LOUD = pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value", "ignore:divide by zero")
@@ -145,6 +145,18 @@ def test_members_are_judged_each_by_its_own_outputs(data, networks, put, host, c
     for i, each in enumerate(alone):
         assert_same_run(host, together.member(i), each)
         assert (each.last.val_score is None) == (criterion == "sigmoid_cross_entropy")
+
+
+@pytest.mark.only("numpy", "torch", "array_api_strict")
+def test_members_are_judged_each_on_rows_of_its_own(data, networks, host):
+    single, together = networks
+    folds = [(data[0][6 * i : 6 * i + 6, :], data[1][6 * i : 6 * i + 6]) for i in range(K)]
+    held_out = [Dataset(*fold, None) for fold in folds]
+    *_, ours = run(Dataset(*data, None), held_out, together, Settings(3, optim.sgd(), 0.1, batch_size=8))
+    for i, params in enumerate(single):
+        theirs = last_of(*data, params, epochs=3, optimizer=optim.sgd(), lr=0.1, batch_size=8, validation=folds[i])
+        assert theirs.last.val_score is not None
+        assert_same_run(host, ours.member(i), theirs)
 
 
 @pytest.mark.only("numpy", "torch", "array_api_strict")
