@@ -350,8 +350,11 @@ def _put_in_place(old: list[Any], new: dict[int, Any]) -> bool:
     alive, found = list(old), False  # as long as this list lives, no new object is given one of their ids
     while old:
         tuples: list[Any] = []
-        for holder in gc.get_referrers(*old):
+        asked = tuple(old)  # named, to be passed over: since Python 3.13 a call's own arguments are among the holders
+        for holder in gc.get_referrers(*asked):
             kind = type(holder)
+            if holder is asked:
+                continue
             if issubclass(kind, tuple):
                 rebuilt = [new.get(id(x), x) for x in holder]
                 new[id(holder)] = holder._make(rebuilt) if hasattr(kind, "_make") else kind(rebuilt)
