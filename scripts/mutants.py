@@ -4,7 +4,8 @@
 draws mutants of the core, or of the named ones of its files. A mutant is a file with one small mistake: a comparison
 turned or shifted, + for -, * for /, a number doubled, halved or lost, a term dropped, arguments swapped, a verdict
 exchanged. Each is written into a temporary copy, never into the checkout, and the tests of its file run there until
-one fails. One that runs far too long is killed as well.
+one fails. One that runs far too long is killed as well. A mutant is drawn by the hash of its name, so that a change of the
+code brings few others into the sample.
 
 ``--save`` names a file that is rewritten whole after each mutant. The same command goes on where it stopped; with
 ``--again`` it tries those that survived once more. A mutant that changes nothing anybody could see is marked there by
@@ -17,15 +18,16 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import hashlib
 import itertools
 import json
 import os
 import queue
-import random
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -110,7 +112,7 @@ VERDICTS = {"pass": "fail", "fail": "inconclusive", "inconclusive": "pass"}
 
 
 class Mutant(NamedTuple):
-    """The whole source with one mistake, and the mistake: where it is, what stood there and stands there now."""
+    """The whole source with one mistake, and the name of the mistake, see ``names_of``."""
 
     file: str
     name: str
@@ -185,12 +187,22 @@ def tree_of(file: str) -> ast.Module:
     return ast.parse((ROOT / "mlp_xp" / f"{file}.py").read_text())
 
 
-def mutant(file: str, number: int) -> Mutant:
+def names_of(file: str) -> Iterator[str]:
+    """For each mistake of a file its name: what stood there, what stands there, and the how manieth such one it is.
+
+    A name has no line number: it outlives changes elsewhere in the file.
+    """
+    seen = Counter[str]()
+    for *_, node, other in mistakes(tree_of(file)):
+        name = " ".join(f"{file}.py: {ast.unparse(node)}  ->  {ast.unparse(other)}".split())
+        seen[name] += 1
+        yield name if seen[name] == 1 else f"{name} ({seen[name]})"
+
+
+def mutant(file: str, number: int, name: str) -> Mutant:
     """The file with its mistake of that number."""
     tree = tree_of(file)
-    parent, field, position, node, other = next(itertools.islice(mistakes(tree), number, None))
-    place = f"{file}.py:{getattr(node, 'lineno', 0)}:{getattr(node, 'col_offset', 0)}"
-    name = " ".join(f"{place}  {ast.unparse(node)}  ->  {ast.unparse(other)}".split())
+    parent, field, position, _, other = next(itertools.islice(mistakes(tree), number, None))
     if position is None:
         setattr(parent, field, other)
     else:
@@ -293,9 +305,12 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Draw mutants, run the tests on each, print what became of it."""
     options = arguments()
-    everything = [(file, number) for file in options.files for number, _ in enumerate(mistakes(tree_of(file)))]
-    sample = random.Random(options.seed).sample(everything, min(options.count, len(everything)))
-    drawn = [mutant(file, number) for file, number in sample]
+    everything = [(file, number, name) for file in options.files for number, name in enumerate(names_of(file))]
+
+    def lot(one: tuple[str, int, str]) -> bytes:
+        return hashlib.sha256(f"{options.seed} {one[2]}".encode()).digest()
+
+    drawn = [mutant(*one) for one in sorted(everything, key=lot)[: options.count]]
     result = saved(options.save, {"seed": options.seed, "count": options.count, "files": options.files})
 
     def is_open(one: Mutant) -> bool:

@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 from known_functions import QUICK, on_arrays, square
 
 import mlp_xp as mx
-from mlp_xp.gradcheck.entries import compare_entries, shown_by
+from mlp_xp.gradcheck.entries import _halve, compare_entries, shown_by
 from mlp_xp.gradcheck.evidence import entry_rounding, gradient_at
 from mlp_xp.gradcheck.forms import flattened
 from mlp_xp.gradcheck.local import prepare
@@ -237,6 +237,13 @@ def test_a_sample_of_a_large_array_is_checked_and_the_report_says_so(put):
     assert wrong.verdict == "fail"
     row = wrong.tensors[0]
     np.testing.assert_allclose(row.analytic, -row.numeric, rtol=1e-6)
+
+
+@pytest.mark.only("numpy")
+def test_the_search_follows_the_first_four_wrong_blocks():
+    wrong = {20, 31, 32, 47, 48, 90}
+    edges = range(0, 101)
+    assert _halve(lambda low, high: bool(wrong & set(range(low, high))), edges) == [20, 31, 32, 47]
 
 
 @pytest.mark.only("numpy")  # of the search, which is the same on every backend and takes hundreds of values

@@ -494,6 +494,12 @@ def test_soft_targets_have_a_loss_and_no_score(data, params, put, host):
         assert epoch.last.val_score is None
 
 
+def test_a_score_that_is_not_wanted_is_none(xp, data, params):
+    loss, score = evaluate(xp, *data, params, {})
+    assert score is not None
+    assert evaluate(xp, *data, params, {}, wants_score=False) == (loss, None)
+
+
 def test_labels_of_any_width_are_compared(xp, put):
     """Labels of 8 bits against predictions of 64 bits: the logits are the one-hot rows, but for one row."""
     y, identity = np.asarray([0, 1, 2, 2, 1, 0]), (put(np.eye(3)), put(np.zeros(3)))
