@@ -119,10 +119,13 @@ def jax_devices() -> Engine:
 
 def jax_processes() -> Engine:
     """Processes of ``jax.distributed``, of one device each, whose collectives are gloo's."""
+    ranks, rank = (int(os.environ[name]) for name in ("WORLD_SIZE", "RANK"))  # torchrun has started them
+    if hasattr(os, "sched_setaffinity"):  # JAX takes as many threads as the process may use cores: no flag makes it one
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[rank % len(cores)]})
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    ranks, rank = (int(os.environ[name]) for name in ("WORLD_SIZE", "RANK"))  # torchrun has started them
     jax.distributed.initialize(os.environ["JAX_COORDINATOR"], ranks, rank)
     return jax_devices()
 
