@@ -4,8 +4,8 @@
 draws mutants of the core, or of the named ones of its files. A mutant is a file with one small mistake: a comparison
 turned or shifted, + for -, * for /, a number doubled, halved or lost, a term dropped, arguments swapped, a verdict
 exchanged. Each is written into a temporary copy, never into the checkout, and the tests of its file run there until
-one fails. One that runs far too long is killed as well. A mutant is drawn by the hash of its name, so that a change of the
-code brings few others into the sample.
+one fails. One that runs far too long is killed as well. A mutant is drawn by the hash of its name, so that a change of
+the code brings few others into the sample.
 
 ``--save`` names a file that is rewritten whole after each mutant. The same command goes on where it stopped; with
 ``--again`` it tries those that survived once more. A mutant that changes nothing anybody could see is marked there by
