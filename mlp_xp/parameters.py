@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import field, make_dataclass
 from functools import wraps
+from inspect import cleandoc
 from textwrap import fill, indent
 from typing import Any, ClassVar, NamedTuple, dataclass_transform
 
@@ -71,8 +72,8 @@ class Parameters:
             setattr(cls, name, entry.default)  # also what an object has whose pickle is older than the parameter
         if cls.__init__ is cls._written:  # else a subclass has one of its own
             cls._written = cls.__init__ = _initializer(cls)  # type: ignore[method-assign]
-        text = vars(cls).get("__doc__") or ""
-        cls.__doc__ = text.replace("    {parameters}", indent(documentation(cls), "    ")) or None
+        text = cleandoc(vars(cls).get("__doc__") or "")  # since Python 3.13 the compiler has taken the indent away
+        cls.__doc__ = text.replace("{parameters}", documentation(cls)) or None
 
 
 def entries_of(owner: type[Parameters]) -> dict[str, Parameter]:

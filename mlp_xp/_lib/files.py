@@ -38,6 +38,7 @@ VERSION = 1
 """The version of the format. ``read`` refuses newer files and must keep reading older ones."""
 
 _LONGEST_HEAD = 100_000_000  # bytes, as safetensors itself has it
+_LEADS_BACK = "it is a link that leads back to itself"
 
 
 def write_whole(path: str | Path, data: bytes | memoryview) -> None:
@@ -60,9 +61,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Raises:
         OSError: the file can't be written; the message has the reason, and ``errno`` is the system's.
     """
-    target = Path(path).resolve()
-    temporary = beside_target(target)
     try:
+        target = target_of(path)
+        temporary = beside_target(target)
         exists = target.exists()
         if exists and not target.is_file():
             raise OSError("it is something else than a file")
@@ -83,7 +84,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        if error.filename not in (None, str(temporary), str(target)):
+        if error.filename is not None and error.filename not in (str(temporary), str(target)):
             raise  # the error is about another file, which the caller read
         refused = type(error)(f"{path} can't be written: {error.strerror or error}")
         refused.errno = error.errno
@@ -91,9 +92,21 @@ def replacing(path: str | Path) -> Iterator[Path]:
     _settle(target)
 
 
+def target_of(path: str | Path) -> Path:
+    """The file that ``path`` points to.
+
+    Raises:
+        OSError: it points to itself.
+    """
+    target = Path(os.path.realpath(path))  # Path.resolve raises RuntimeError for such a link, since Python 3.13 nothing
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, _LEADS_BACK)
+    return target
+
+
 def beside_target(path: str | Path) -> Path:
     """A temporary name in the folder of the file that ``path`` points to: only there can a move be atomic."""
-    target = Path(path).resolve()
+    target = target_of(path)
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
 
 
@@ -209,7 +222,7 @@ def _reason(path: str | Path, error: OSError | None) -> str:
     if error is None:
         return "it is not a file"
     if error.errno == errno.ELOOP:
-        return "it is a link that leads back to itself"
+        return _LEADS_BACK
     return os.strerror(error.errno) if error.errno else str(error)
 
 

@@ -248,16 +248,14 @@ def _claim(path: Path, force: bool) -> Iterator[None]:
         raise ValueError(f"{path} exists: --force overwrites it")
     if path.exists() and not os.access(path, os.W_OK):
         raise ValueError(f"{path} can't be written: it is read-only")
-    from mlp_xp._lib.files import beside_target  # imported here: --help must stay fast
+    from mlp_xp._lib.files import beside_target, target_of  # imported here: --help must stay fast
 
     try:
-        lock = path.resolve().with_name(f".{path.name}.lock")
+        lock = target_of(path).with_name(f".{path.name}.lock")
         temporary = beside_target(path)
         temporary.touch(exist_ok=False)
         temporary.unlink()
         handle = _locked(lock)
-    except RuntimeError:  # of Python before 3.13
-        raise ValueError(f"{path} can't be written: it is a link that leads back to itself") from None
     except OSError as error:
         raise ValueError(f"{path} can't be written: {error.strerror or error}") from None
     if handle is None:
