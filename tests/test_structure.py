@@ -44,7 +44,7 @@ estimators.reporting estimators.data estimators.folds estimators.targets estimat
 estimators.files estimators.transformer estimators.conversion estimators.network estimators.full_batch
 estimators.settings estimators.base estimators.classifier estimators.regressor estimators.converters
 estimators.displays estimators
-cli._process cli._help cli._output cli._options cli._memory cli._model cli._scores cli._score_tables cli._importance
+cli._process cli._output cli._help cli._options cli._memory cli._model cli._scores cli._score_tables cli._importance
 cli._writing cli._columns cli._together cli._prepare cli._run
 cli._ending cli._picture cli._survey cli._fit cli._report cli._training cli._tuning cli._checks cli._problem
 cli.train cli.tune cli.predict cli.evaluate cli.cost cli.inspect cli.export cli.gradcheck cli.backends
