@@ -61,6 +61,7 @@ def test_a_power_beyond_any_float_is_no_error_of_pythons():
     assert schedules.step_decay(0.1, 1, 2.0)(Progress(5000, 9000)) == math.inf
     assert schedules.step_decay(0.1, 1, 0.5)(Progress(5000, 9000)) == 0.0
     assert schedules.inverse_scaling(0.1, 100.0)(Progress(0, 1, rows=10**5)) == 0.0
+    assert schedules.inverse_scaling(0.1, 2**31)(Progress(0, 1, rows=10**5)) == 0.0  # in no time
 
 
 def test_any_function_of_the_progress_is_a_schedule():

@@ -44,7 +44,7 @@ estimators.reporting estimators.data estimators.folds estimators.targets estimat
 estimators.files estimators.transformer estimators.conversion estimators.network estimators.full_batch
 estimators.settings estimators.base estimators.classifier estimators.regressor estimators.converters
 estimators.displays estimators
-cli._process cli._help cli._output cli._options cli._memory cli._model cli._scores cli._score_tables cli._importance
+cli._process cli._output cli._help cli._options cli._memory cli._model cli._scores cli._score_tables cli._importance
 cli._writing cli._columns cli._together cli._prepare cli._run
 cli._ending cli._picture cli._survey cli._fit cli._report cli._training cli._tuning cli._checks cli._problem
 cli.train cli.tune cli.predict cli.evaluate cli.cost cli.inspect cli.export cli.gradcheck cli.backends
@@ -139,6 +139,29 @@ def test_gradcheck_may_not_import_its_neighbours():
 
 def test_an_import_that_points_down_is_allowed():
     assert flaws("mlp", "import math\nimport numpy\nfrom mlp_xp._lib.typing import Array\nfrom mlp_xp import ops") == []
+
+
+BROAD = {
+    "gradcheck.contract": "f, grad", "gradcheck.evidence": "grad", "gradcheck.forms": "f", "gradcheck.local": "f",
+    "cli._problem": "the caller's file", "export": "an op of the caller's", "train.loop": "what reads rows",
+    "train.compiling": "a compiler", "train.replaying": "a compiler", "backends.usable": "an array library",
+    "backends.timing": "an array library", "data.typed": "openpyxl, OpenML", "data.stores": "h5py, zarr, codecs",
+    "cli": "what nobody foresaw",
+}  # fmt: skip
+"""A module in which an ``except`` may name no exception -> whose code is run there, which may raise anything."""
+
+
+def broad(tree: ast.AST) -> list[ast.ExceptHandler]:
+    """The handlers of any exception that a program may have."""
+    handlers = [node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)]
+    return [each for each in handlers if each.type is None or ast.unparse(each.type) == "Exception"]
+
+
+def test_an_except_names_its_exception_where_no_code_of_others_is_run():
+    """The command's outermost line alone takes what nobody foresaw: else a fault of ours looks like bad input."""
+    found = {module: broad(ast.parse(path.read_text("utf-8"))) for module, path in FILES.items()}
+    assert {module for module, handlers in found.items() if handlers} == {*BROAD}
+    assert len(found["cli"]) == 1
 
 
 def test_the_network_uses_numpy_for_initial_values_alone():

@@ -7,6 +7,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from mlp_xp._lib.wording import readable
+
 _SMALL = 2**28  # bytes that are asked for without a look
 _MOST = 2**60  # bytes that no machine has, where the system does not say how many it has
 
@@ -18,15 +20,8 @@ def check_room(what: str, needed: int) -> None:
     """
     there = available() if needed > _SMALL else None
     if needed > (_MOST if there is None else there):
-        free = "" if there is None else f", {readable_bytes(there)} are free"
-        raise MemoryError(f"{what} must fit in memory: it takes {readable_bytes(needed)}{free}")
-
-
-def readable_bytes(count: float) -> str:
-    """``2.1 GB``."""
-    if count > _MOST:
-        return f"{float(min(count, 10**300)) / 1e9:.0e} GB"
-    return f"{count / 1e9:,.1f} GB" if count < 1e10 else f"{count / 1e9:,.0f} GB"
+        free = "" if there is None else f", {readable(there, 'B')} are free"
+        raise MemoryError(f"{what} must fit in memory: it takes {readable(needed, 'B')}{free}")
 
 
 def available() -> int | None:

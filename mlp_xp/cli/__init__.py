@@ -17,7 +17,7 @@ except ModuleNotFoundError:
 
 from mlp_xp._lib.version import __version__
 from mlp_xp.cli import _help
-from mlp_xp.cli._output import to_stderr
+from mlp_xp.cli._output import in_a_line, to_stderr
 from mlp_xp.cli._process import Status, on_screen, terminable
 
 _ISSUES = "https://github.com/mlp-xp/mlp_xp/issues"
@@ -54,9 +54,7 @@ def _status_of(arguments: list[str]) -> int:
         message = f"the command needs {(error.name or 'more').partition('.')[0]}: pip install 'mlp_xp[cli]'"
     # array libraries raise RuntimeError and MemoryError when a device fails or is full
     except (ValueError, TypeError, OSError, ArithmeticError, RuntimeError, MemoryError) as error:
-        message = str(error).strip().partition("\n")[0] or type(error).__name__
-        if isinstance(error, OSError) and error.strerror:  # without Python's "[Errno 28]"
-            message = f"{error.filename or 'standard output'} can't be read or written: {error.strerror}"
+        message = in_a_line(error)
         _trace(error, debug)
     except Exception as error:  # that nobody has foreseen
         _trace(error, debug)

@@ -15,14 +15,14 @@ from array_api_compat import is_numpy_namespace
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits  # scikit-learn needs it too
 
-from mlp_xp._lib.arguments import first_line
 from mlp_xp._lib.typing import Array
+from mlp_xp._lib.wording import is_own
 from mlp_xp.backends import NARROW_DTYPES
 from mlp_xp.cli._ending import best_epochs, ending, scored
 from mlp_xp.cli._memory import rows_of_step
 from mlp_xp.cli._model import Model
 from mlp_xp.cli._options import in_options
-from mlp_xp.cli._output import decimals
+from mlp_xp.cli._output import decimals, in_a_line
 from mlp_xp.cli._prepare import Split
 from mlp_xp.cli._run import Fit, Refit, Run
 from mlp_xp.estimators.base import WrongGradients
@@ -147,12 +147,12 @@ def _threads(run: Run, rows: int) -> Any:
 
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """The texts of the warnings in the block, each once; the list is full when the block has ended."""
+    """The texts of this library's own warnings in the block, each once; the list is full when the block has ended."""
     texts: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield texts
-    texts += dict.fromkeys(str(warning.message) for warning in caught)
+    texts += dict.fromkeys(str(each.message) for each in caught if is_own(each.message))
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ def refit(run: Run) -> None:
     except (ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
         if several:
             raise
-        run.notes.append(f"the fit to all rows failed, so the model is the one that was tested: {first_line(error)}")
+        run.notes.append(f"the fit to all rows failed, so the model is the one that was tested: {in_a_line(error)}")
     else:
         estimator.set_params(**settings)
         run.saved, run.refitted = Model(estimator, run.model.place, recipe, {}), Refit(n, ends or 0)

@@ -15,6 +15,8 @@ from typing import Any, TypeVar, cast
 import click
 from click.shell_completion import CompletionItem
 
+from mlp_xp.cli._output import Screen
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -33,12 +35,21 @@ class Command(click.Command):
     """A command whose help groups its options under headings, in the order in which they are given, then has examples.
 
     examples: command lines without ``mlp-xp``.
+    doing: what it does, which is said where that takes long: ``predicting {data}``, with the names of its parameters.
+        "" where it says so itself, or never takes long.
     """
 
-    def __init__(self, *args: Any, examples: Sequence[str], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, examples: Sequence[str], doing: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.doing = doing
         self.help = _docstring(self.callback).replace("{data}", DATA_KINDS)
         self.examples = examples
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run it."""
+        doing = self.doing.format(**context.params)
+        with Screen().said_if_long(f"{doing} takes long" if doing else ""):
+            return super().invoke(context)
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -66,17 +77,17 @@ DATA_KINDS = (
 """What DATA may be, for people; ``data.KINDS`` has all of it, which --help has no time to import."""
 
 
-def command_of(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
+def command_of(*examples: str, doing: str = "") -> Callable[[Callable[..., Any]], click.Command]:
     """Make a function a command, which is called as the first word of its examples; its help shows the defaults.
 
-    ``{data}`` in its docstring becomes what DATA may be.
+    ``{data}`` in its docstring becomes what DATA may be; ``doing`` is as in ``Command``.
     """
     name = examples[0].split()[0]
 
     def made(function: Callable[..., Any]) -> click.Command:
         # its help option is made once: with these names, whichever group or test asks first
         settings = {**_CONTEXT, "show_default": True}
-        return click.command(name, cls=Command, examples=examples, context_settings=settings)(function)
+        return click.command(name, cls=Command, examples=examples, doing=doing, context_settings=settings)(function)
 
     return made
 

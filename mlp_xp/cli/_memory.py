@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_xp._lib.memory import available, readable_bytes
+from mlp_xp._lib.memory import available
+from mlp_xp._lib.wording import readable
 from mlp_xp.cost import StepCost, step_cost
 from mlp_xp.data.piecewise import BINS
 from mlp_xp.data.recipe import Recipe
@@ -57,7 +58,7 @@ def are_many(where: str, rows: int, recipe: Recipe, dtype: str, in_steps: bool) 
         in_file = "" if in_steps else ", or keep them in a file with --backend numpy, --solver adam and --no-folds"
         raise ValueError(
             f"{_so_many(where, rows, columns, dtype)} must fit in memory: they take "
-            f"{readable_bytes(needed)} to train on, {readable_bytes(there)} are free; {cure}{in_file}"
+            f"{readable(needed, 'B')} to train on, {readable(there, 'B')} are free; {cure}{in_file}"
             f"{', or halve it with --dtype float32' if dtype == 'float64' else ''}"
         )
     return False
@@ -90,7 +91,7 @@ def in_file(where: str, rows: int, columns: int, dtype: str, path: Path | None =
         folder = tempfile.gettempdir()
         raise ValueError(
             f"{_so_many(where, rows, columns, dtype)} must fit in a temporary file: they take "
-            f"{readable_bytes(needed)}, and {folder} has no room for them: {error.strerror}; "
+            f"{readable(needed, 'B')}, and {folder} has no room for them: {error.strerror}; "
             "the variable TMPDIR names another folder, --drop leaves columns out"
         ) from None
 
@@ -121,8 +122,8 @@ def check_network(sizes: Sequence[int], solver: str, dtype: str, networks: int, 
         what = f"{networks} networks" if networks > 1 else "a network"
         batches = ", --batch-size the batches" if needed - networks * cost.peak_activation_bytes <= there else ""
         raise ValueError(
-            f"{what} of {'-'.join(map(str, sizes))} must fit in memory: it takes {readable_bytes(needed)} to train, "
-            f"{readable_bytes(there)} are free; --hidden with smaller widths makes it smaller{batches}"
+            f"{what} of {'-'.join(map(str, sizes))} must fit in memory: it takes {readable(needed, 'B')} to train, "
+            f"{readable(there, 'B')} are free; --hidden with smaller widths makes it smaller{batches}"
         )
 
 

@@ -150,10 +150,10 @@ class ColumnName(click.types.StringParamType):
         return "COLUMN"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The names that begin with ``incomplete``; whatever keeps them from being read is no concern of a shell."""
+        """The names that begin with ``incomplete``; none where no file is named yet, or it can't be read."""
         try:
             names = (*_columns_named(ctx), *self.others)
-        except Exception:
+        except (LookupError, StopIteration, ValueError, TypeError, OSError, ImportError):
             return []
         return [CompletionItem(name) for name in names if name.startswith(incomplete) and name.isprintable()]
 

@@ -169,6 +169,20 @@ def to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def in_a_line(error: Exception) -> str:
+    """What an error says, in one line.
+
+    That is a whole sentence, since a file that it names may have line breaks in its name. Of what array libraries raise
+    when a device fails it is the first line: the others are about their code.
+    """
+    if isinstance(error, OSError) and error.strerror:  # without Python's "[Errno 28]"
+        said = f"{error.filename or 'standard output'} can't be read or written: {error.strerror}"
+    else:
+        said = str(error).strip()
+        said = said if isinstance(error, ValueError | TypeError | OSError) else said.partition("\n")[0]
+    return " ".join(said.split()) or type(error).__name__
+
+
 def in_json(value: Any) -> Any:
     """``value`` with null for NaN and the infinities, which JSON has not."""
     if isinstance(value, Mapping):
@@ -176,15 +190,6 @@ def in_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [in_json(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def readable(value: float, unit: str) -> str:
-    """Three digits and a prefix: ``163 MFLOP``."""
-    for prefix in ("", "k", "M", "G", "T", "P"):
-        if value < 999.5 or prefix == "P":
-            break
-        value /= 1000.0
-    return f"{value:.3g} {prefix}{unit}".rstrip()
 
 
 def figure(value: float) -> str:

@@ -21,7 +21,8 @@ from sklearn.metrics import confusion_matrix
 
 from mlp_xp import plots
 from mlp_xp._lib.namespace import to_host
-from mlp_xp.cli._output import decimals, readable
+from mlp_xp._lib.wording import readable
+from mlp_xp.cli._output import decimals
 from mlp_xp.cli._run import Run
 from mlp_xp.criterion import criterion_named
 from mlp_xp.estimators.displays import name_of_loss

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp_xp._lib.memory import readable_bytes
 from mlp_xp._lib.namespace import spans
-from mlp_xp._lib.wording import listed
+from mlp_xp._lib.wording import listed, readable
 from mlp_xp.cli import _memory
 from mlp_xp.cli._model import check_range, digest, kept_in
 from mlp_xp.cli._options import AUTO, PRESET_TEXTS, USUAL
@@ -224,7 +223,7 @@ def prepare(found: Look, options: dict[str, Any], ranks: Ranks = ALONE) -> Data:
     first = splits[0]
     about |= {"trained": len(first.trained), "validated": len(first.validated), "tested": len(test.y)}
     size = n * recipe.raw_width * np.dtype(dtype).itemsize
-    notes = [f"{readable_bytes(size)} of numbers are kept in a temporary file"] if many else []
+    notes = [f"{readable(size, 'B')} of numbers are kept in a temporary file"] if many else []
     notes += _notes_of_validation(options, first)
     notes += _notes_of_numbers(recipe, rows.X, first.trained, dtype) if ranks.rank == 0 else []
     notes += _notes_of_folds(labels) if cv else []

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp._lib.arguments import first_line
 from mlp_xp._lib.wording import count_of
 from mlp_xp.cli._importance import importance_table
-from mlp_xp.cli._output import to_stderr
+from mlp_xp.cli._output import in_a_line, to_stderr
 from mlp_xp.cli._process import Status
 from mlp_xp.cli._run import Run
 from mlp_xp.cli._score_tables import score_table
@@ -83,7 +82,7 @@ def report_folds(run: Run, ended: Exception | KeyboardInterrupt) -> Status:
     if isinstance(ended, KeyboardInterrupt):
         to_stderr(f"interrupted {when}: {lost}")
         return Status.INTERRUPTED
-    to_stderr(f"error: {when}: {first_line(ended)}; {lost}")
+    to_stderr(f"error: {when}: {in_a_line(ended)}; {lost}")
     return Status.BAD_INPUT
 
 

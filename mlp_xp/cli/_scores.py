@@ -331,6 +331,8 @@ def _r_squared(y: NDArray[Any], predicted: NDArray[Any]) -> float:
     """R^2, NaN where the targets are all the same."""
     if not np.ptp(y):
         return math.nan
+    _, exponent = math.frexp(np.max(np.abs(y)))  # squares of 1e200 overflow; a power of two rounds nothing
+    y, predicted = np.ldexp(y, -exponent), np.ldexp(predicted, -exponent)
     return float(metrics.r2(namespace(y), y[:, None], predicted[:, None]))
 
 

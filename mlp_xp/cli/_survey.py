@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.markup import escape
 
-from mlp_xp._lib.wording import count_of
+from mlp_xp._lib.wording import count_of, readable
 from mlp_xp.backends.timing import Task, time_step
 from mlp_xp.cli._memory import cost_of_step, rows_of_step
-from mlp_xp.cli._output import Screen, Table, readable
+from mlp_xp.cli._output import Screen, Table
 from mlp_xp.cli._prepare import Look, look
 from mlp_xp.cli._run import Run
 from mlp_xp.data import Reading

@@ -12,7 +12,6 @@ from typing import Any
 import click
 import numpy as np
 
-from mlp_xp._lib.arguments import first_line
 from mlp_xp._lib.files import write_whole
 from mlp_xp._lib.version import __version__
 from mlp_xp._lib.wording import count_of
@@ -23,7 +22,7 @@ from mlp_xp.cli._fit import all_or_none, fit, refit
 from mlp_xp.cli._importance import importance
 from mlp_xp.cli._model import Model, kept_in, place_of
 from mlp_xp.cli._options import USUAL, estimator_settings, reading_of
-from mlp_xp.cli._output import Screen, claimed, decimals, network
+from mlp_xp.cli._output import Screen, claimed, decimals, in_a_line, network
 from mlp_xp.cli._prepare import Look, look, prepare, wanted_of, watches, with_preset
 from mlp_xp.cli._process import Status
 from mlp_xp.cli._report import report, report_folds
@@ -65,7 +64,8 @@ def train(command: click.Command, options: dict[str, Any], settings: dict[str, A
                 return Status.WRONG_GRADIENT
             with all_or_none(run):
                 if speaks:
-                    judge(run)
+                    with screen.said_if_long("judging the model takes long"):
+                        judge(run)
             refit(run)
         except (KeyboardInterrupt, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
             if not (options["cv"] and run.fits):
@@ -335,12 +335,13 @@ def write(run: Run) -> None:
             write_whole(run.files.config, as_toml(run.settings).encode())
         if run.options["importance"]:
             tested, last = run.data.tested_by(len(run.fits) - 1), run.fits[-1].model
-            run.importance = importance(last, tested.X, tested.y, run.folds[-1], run.options["seed"])
+            with run.screen.said_if_long("--importance takes long"):
+                run.importance = importance(last, tested.X, tested.y, run.folds[-1], run.options["seed"])
         if run.files.picture is not None and run.model.estimator._history:
             from mlp_xp.cli._picture import draw  # imported here: matplotlib takes a third of a second
 
             draw(run, run.files.picture)
             run.pictured = True
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        run.failed = first_line(error)
+        run.failed = in_a_line(error)
     run.lap("saving and drawing")

@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.markup import escape
 
-from mlp_xp._lib.arguments import first_line
 from mlp_xp._lib.files import write_whole
 from mlp_xp._lib.wording import count_of
 from mlp_xp.backends import fastest, load
 from mlp_xp.cli._fit import fit
 from mlp_xp.cli._model import Model, place_of, stem_of
 from mlp_xp.cli._options import estimator_settings, reading_of
-from mlp_xp.cli._output import Screen, Table, claimed, decimals, to_stderr, with_suffix
+from mlp_xp.cli._output import Screen, Table, claimed, decimals, in_a_line, to_stderr, with_suffix
 from mlp_xp.cli._prepare import Data, in_folds, look, prepare, wanted_of, with_preset
 from mlp_xp.cli._process import Status
 from mlp_xp.cli._run import Files, Run, as_toml, command_line
@@ -126,9 +125,10 @@ def _as_of(command: click.Command, options: Mapping[str, Any]) -> dict[str, Any]
 def _prepared(screen: Screen, options: dict[str, Any], search: Search) -> tuple[dict[str, Any], Data, Any]:
     """The options with those of the preset that fits the data, the data in folds, and where networks are computed."""
     dtype, place = options["dtype"], place_of(options)
-    found = look(options["data"], wanted_of(options), reading_of(options))
-    options, preset = with_preset(found, options, search.given)
-    data, folds = prepare(found, options), search.folds
+    with screen.said_if_long(f"reading {options['data']} takes long"):
+        found = look(options["data"], wanted_of(options), reading_of(options))
+        options, preset = with_preset(found, options, search.given)
+        data, folds = prepare(found, options), search.folds
     labels = [] if data.classes is None else data.classes.tolist()
     estimator_settings(options, data.recipe.task, labels, search.given)  # refuses those of the other task at once
     split = in_folds(data, folds, options)
@@ -215,7 +215,7 @@ def _try(options: dict[str, Any], settings: dict[str, Any], data: Data, place: A
         fit(run)
         scores = [_scores(each.model, data, number) for number, each in enumerate(run.fits)]
     except (ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
-        return Try(settings, {}, 0.0, first_line(error))
+        return Try(settings, {}, 0.0, in_a_line(error))
     seconds = (time.perf_counter() - start) / len(run.fits)
     return Try(settings, {name: np.asarray([each[name] for each in scores]) for name in scores[0]}, seconds)
 

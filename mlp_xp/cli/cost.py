@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from mlp_xp._lib.wording import count_of
+from mlp_xp._lib.wording import count_of, readable
 from mlp_xp.backends import BACKENDS
 from mlp_xp.cli._help import Names, Option, command_of, name_option
 from mlp_xp.cli._options import Number, Whole, activation_names
-from mlp_xp.cli._output import Screen, Table, readable
+from mlp_xp.cli._output import Screen, Table
 from mlp_xp.cost import ALGORITHMS, DTYPES, StepCost, scaling, step_cost
 from mlp_xp.losses import CRITERIA
 from mlp_xp.ops import ACTIVATIONS

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlp_xp.data import Source
 
 
-@command_of("evaluate houses.safetensors houses.csv")
+@command_of("evaluate houses.safetensors houses.csv", doing="judging {model} by {data}")
 @click.argument("model", type=MODEL)
 @click.argument("data", type=DataName())
 @click.option("--importance", is_flag=True, help="Show which columns matter: how much the score falls without each.")

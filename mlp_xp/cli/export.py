@@ -10,7 +10,7 @@ from mlp_xp.cli._options import force_option
 from mlp_xp.cli._output import Screen, claimed, with_suffix
 
 
-@command_of("export houses.safetensors houses.onnx")
+@command_of("export houses.safetensors houses.onnx", doing="writing {output}")
 @click.argument("model", type=MODEL)
 @click.argument("output", type=FileName(".onnx"))
 @force_option

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlp_xp._lib.wording import count_of, listed
+from mlp_xp._lib.wording import count_of, listed, readable
 from mlp_xp.cli._help import DataName, command_of
 from mlp_xp.cli._options import ColumnName, reading_of, reading_options
-from mlp_xp.cli._output import Screen, Table, decimals, network, readable
+from mlp_xp.cli._output import Screen, Table, decimals, network
 from mlp_xp.criterion import criterion_named
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlp_xp.train import Record
 
 
-@command_of("inspect houses.safetensors", "inspect houses.csv --target price")
+@command_of("inspect houses.safetensors", "inspect houses.csv --target price", doing="reading {file}")
 @click.argument("file", type=DataName(".safetensors"))
 @click.option("--target", type=ColumnName(), help="The column of data that is to be learned; by default the last.")
 @reading_options

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mlp_xp.data.recipe import Encoded
 
 
-@command_of("predict houses.safetensors new.csv -o prices.csv")
+@command_of("predict houses.safetensors new.csv -o prices.csv", doing="predicting the rows of {data}")
 @click.argument("model", type=MODEL)
 @click.argument("data", type=DataName())
 @click.option(

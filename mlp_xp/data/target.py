@@ -17,6 +17,8 @@ from mlp_xp.data.tally import Tally, counted, spellings
 from mlp_xp.data.values import category_key, is_missing, numbers_in, without_unit
 
 _FEW = 20  # up to so many different whole numbers are classes, however few rows there are, if one is there twice
+_TOLD_APART = 2**53  # below it float64 holds each whole number
+_LAST = 2**63 - 1  # of int64
 
 
 class Answer(NamedTuple):
@@ -142,7 +144,8 @@ def _check(what: str, y: _Targets, task: str, another: str = "", insists: bool =
         times = f"in all {y.rows:,} rows" if y.rows > 1 else "in one row"
         raise ValueError(f"{what} must have at least 2 different {of}, got only {y.first} {times}{cure}")
     if task == "classification" and y.form == "f":
-        raise ValueError(f"{what} must hold whole numbers or texts for a classification, got {y.fraction}{cure}")
+        kind, got = ("whole numbers", y.fraction) if y.fraction is not None else ("whole numbers below 2^53", y.first)
+        raise ValueError(f"{what} must hold {kind} or texts for a classification, got {got}{cure}")
     if not insists and task == "classification" and y.kinds == y.rows:
         few = f"must have at least 2 rows of one class to hold some of them out, got {y.kinds:,} classes"
         raise ValueError(f"{what} {few} in {y.rows:,} rows{cure}")
@@ -177,11 +180,18 @@ def tidy(where: str, y: NDArray[Any]) -> NDArray[Any]:
     if y.dtype.kind not in "iuf":
         return np.asarray([str(value) for value in y])
     if y.dtype.kind in "iu":
+        if y.max(initial=0) > _LAST:
+            row = int(np.argmax(y > _LAST))
+            raise ValueError(f"{where}: the target must be at most {_LAST}, got {y[row]} in row {row + 1}")
         return y.astype(np.int64)
     if not np.isfinite(y).all():
         row = int(np.argmin(np.isfinite(y)))
         raise ValueError(f"{where}: the target must be finite, got {y[row]} in row {row + 1}")
-    return y.astype(np.int64) if (y == np.floor(y)).all() and np.abs(y).max(initial=0) < 2**53 else y.astype(np.float64)
+    return (
+        y.astype(np.int64)
+        if (y == np.floor(y)).all() and np.abs(y).max(initial=0) < _TOLD_APART
+        else y.astype(np.float64)
+    )
 
 
 def as_labels(place: Place, y: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -189,6 +199,13 @@ def as_labels(place: Place, y: NDArray[np.float64]) -> NDArray[np.int64]:
     if fractions.any():
         row = int(np.argmax(fractions))
         raise ValueError(f"{place.cell(row)}, the target, must be a whole number, got {y[row]:g}")
+    large = np.abs(y) >= _TOLD_APART
+    if large.any():
+        row = int(np.argmax(large))
+        raise ValueError(
+            f"{place.cell(row)}, the target, must be below 2^53 in size, from where on whole numbers are not told "
+            f"apart, got {y[row]:.16g}: --category reads classes as texts"
+        )
     return y.astype(np.int64)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from mlp_xp import optim
@@ -53,11 +54,12 @@ def learn(estimator: Any, data: Dataset, place: Placement, callbacks: tuple[Call
     rows = _shares(data, place, estimator._options(), strength, total)
     common: dict[str, Any] = {"callback": after, "max_iter": int(estimator.max_iter), "tol": estimator._number("tol")}
     try:
-        if estimator.solver == "lbfgs":
-            max_fun = int(estimator.max_fun)
-            params, result = optim.lbfgs(_objective(rows), estimator._params(), max_fun=max_fun, **common)
-        else:
-            params, result = optim.newton_cg(_objective(rows), _hessian(rows), estimator._params(), **common)
+        with np.errstate(over="ignore", invalid="ignore"):  # a search that fails has a sentence
+            if estimator.solver == "lbfgs":
+                max_fun = int(estimator.max_fun)
+                params, result = optim.lbfgs(_objective(rows), estimator._params(), max_fun=max_fun, **common)
+            else:
+                params, result = optim.newton_cg(_objective(rows), _hessian(rows), estimator._params(), **common)
     except KeyboardInterrupt:
         warn("Training interrupted by user.")
         return

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import pytest
 from runs import cli
 
 import mlp_xp
+from mlp_xp._lib import wording
 from mlp_xp.cost import ALGORITHMS, scaling
-
-output = import_module("mlp_xp.cli._output")
 
 pytestmark = pytest.mark.only("numpy")
 
@@ -46,7 +43,15 @@ def test_ranks_need_all_rates(given: str, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0 B"), (999, "999 B"), (999.6, "1 kB"), (1000, "1 kB"), (1234567, "1.23 MB"), (5e12, "5 TB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (999.6, "1 kB"),
+        (1000, "1 kB"),
+        (1234567, "1.23 MB"),
+        (5e12, "5 TB"),
+        (10**400, "1e+285 PB"),
+    ],
 )
-def test_readable_figures(value: float, text: str) -> None:
-    assert output.readable(value, "B") == text
+def test_figures_have_three_digits_and_a_prefix(value: float, text: str) -> None:
+    assert wording.readable(value, "B") == text

@@ -640,7 +640,7 @@ def test_rows_that_do_not_fit_in_memory_are_refused_before_they_are_encoded(
     monkeypatch.setattr(prepare, "_read", lambda *arguments: pytest.fail("was encoded"))
     sentence = runs.refused(capsys, "train", data, "--dtype", "float64")
     assert re.fullmatch(
-        r"houses.csv: 120 rows of \d numbers in float64 must fit in memory: they take 0.0 GB to train on, 0.0 GB are "
+        r"houses.csv: 120 rows of \d numbers in float64 must fit in memory: they take [\d.]+ kB to train on, 5 kB are "
         r"free; leave columns out with --drop, or those with many categories, or keep them in a file with --backend "
         r"numpy, --solver adam and --no-folds, or halve it with --dtype float32",
         sentence,

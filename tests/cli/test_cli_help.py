@@ -61,6 +61,20 @@ def test_the_examples_of_a_help_are_commands_that_parse(command: str) -> None:
         shown.make_context(named, arguments)
 
 
+@pytest.mark.parametrize("name", ["--help", "train --help", "tune --help"])
+def test_without_docstrings_the_help_is_the_same(name: str) -> None:
+    """``python -OO`` leaves them out."""
+    usual, without = (
+        subprocess.run(
+            (sys.executable, *flags, "-m", "mlp_xp", *name.split()), env=ENVIRONMENT, capture_output=True, text=True,
+            timeout=60,
+        )
+        for flags in ((), ("-OO",))
+    )  # fmt: skip
+    assert (without.returncode, without.stderr, without.stdout) == (0, "", usual.stdout)
+    assert len(usual.stdout.splitlines()) > 10
+
+
 def test_options_are_under_headings_with_their_defaults_and_arguments_are_none(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -74,7 +74,7 @@ def test_the_model_is_judged_by_the_rows_that_it_was_not_trained_on(folder, caps
 
 def test_a_note_says_it(folder, capsys, large):
     assert runs.cli.main(["train", table(folder), *TRAIN]) == 0
-    assert "note: 0.0 GB of numbers are kept in a temporary file" in capsys.readouterr().out
+    assert "kB of numbers are kept in a temporary file" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("options", [("--solver", "lbfgs"), ("--ensemble", "2", "--folds", "--early-stopping")])

@@ -118,6 +118,17 @@ def test_what_cannot_be_read_is_named(argument, here, capsys):
     check(line, suffix, UNWRITABLE if "--checkpoint" in argument else UNREADABLE, capsys)
 
 
+@pytest.mark.parametrize("argument", {**READ, **WRITTEN})
+def test_a_sentence_about_a_file_with_a_line_break_in_its_name_is_whole(argument, here, capsys):
+    line, suffix = {**READ, **WRITTEN}[argument]
+    for name in ("gone\n/a", "bad/folder\nb"):
+        if "/a" not in name:
+            Path(f"{name}{suffix}").mkdir()
+        said = runs.refused(capsys, *(word.replace("{}", f"{name}{suffix}") for word in line.split()))
+        assert said.startswith(" ".join(f"{name}{suffix} ".split("\n"))), said
+        assert re.search("can't be (read|written): |must (be|hold) ", said), said
+
+
 @pytest.mark.parametrize("argument", WRITTEN)
 def test_what_cannot_be_written_is_named(argument, here, capsys):
     line, suffix = WRITTEN[argument]

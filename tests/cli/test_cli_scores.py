@@ -195,6 +195,16 @@ def test_the_recall_of_several_rare_classes_is_that_of_all_but_the_frequent_one(
     assert found.headline[:2] == ("recall of all but 0", 0.6)
 
 
+@pytest.mark.parametrize("power", [700, -700])
+def test_r2_is_the_same_in_any_unit(power: int) -> None:
+    """Squares of such numbers are no numbers of float64."""
+    random = np.random.default_rng(0)
+    y, unit = random.normal(5.0, 2.0, 300), 2.0**power
+    predicted = y + random.normal(size=300)
+    expected = scores.judge(regressor(predicted), rows(300), y).headline
+    assert scores.judge(regressor(unit * predicted), rows(300), unit * y).headline == expected
+
+
 def test_numbers_are_judged_by_r2_beside_the_mean_of_the_training() -> None:
     random = np.random.default_rng(0)
     y = random.normal(5.0, 2.0, 300)

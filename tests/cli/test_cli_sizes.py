@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -25,9 +27,9 @@ def tiny(monkeypatch):
 @pytest.mark.parametrize(
     ("sizes", "ensemble", "said"),
     [
-        ((10, 10**9, 3), None, "the largest matrix of 10-1000000000-3 must fit in memory: it takes 80 GB, 0.0 GB are"),
+        ((10, 10**9, 3), None, "the largest matrix of 10-1000000000-3 must fit in memory: it takes 80 GB, 1 kB are"),
         ((10**12, 10**12), None, "the largest matrix of 1000000000000-1000000000000 must fit in memory"),
-        ((2, 3), 10**9, "the largest matrix of 2-3 must fit in memory: it takes 48 GB, 0.0 GB are free"),
+        ((2, 3), 10**9, "the largest matrix of 2-3 must fit in memory: it takes 48 GB, 1 kB are free"),
     ],
 )
 def test_parameters_that_do_not_fit_are_refused_before_they_are_drawn(tiny, monkeypatch, sizes, ensemble, said):
@@ -39,7 +41,7 @@ def test_parameters_that_do_not_fit_are_refused_before_they_are_drawn(tiny, monk
 def test_each_matrix_is_held_against_what_those_before_it_have_left(tiny, monkeypatch):
     left = iter([10_000, 900, 100])
     monkeypatch.setattr(memory, "available", lambda: next(left))
-    with pytest.raises(MemoryError, match=r"^W2 of shape \(10, 10\) must fit in memory: it takes 0.0 GB"):
+    with pytest.raises(MemoryError, match=r"^W2 of shape \(10, 10\) must fit in memory: it takes 800 B"):
         mx.init_params((10, 10, 10, 10))
 
 
@@ -55,7 +57,7 @@ def test_a_batch_that_does_not_fit_is_refused_with_its_option(folder, capsys, mo
     monkeypatch.setattr("mlp_xp.cli._memory.available", lambda: 60_000_000)
     line = ("train", data, "--hidden", "100000", "--preset", "medium", "--picture", "none", "--batch-size")
     said = runs.refused(capsys, *line, str(10**12))
-    assert said.startswith("a network of 5-100000-3 must fit in memory: it takes 0.")
+    assert said.startswith("a network of 5-100000-3 must fit in memory: it takes ")
     assert said.endswith("--hidden with smaller widths makes it smaller, --batch-size the batches")
 
 
@@ -81,6 +83,54 @@ def test_what_does_not_take_long_says_nothing(capsys):
     with Screen().status("counting") as tell:
         tell("summing")
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with small.npz and a model of it."""
+    made = tmp_path_factory.mktemp("trained")
+    runs.train_quickly(str(made / runs.write_classes(made)), "-o", str(made / "small.safetensors"))
+    return made
+
+
+OPEN, LOOK = "mlp_xp.cli._model.open_model", "mlp_xp.cli.{}.look"
+TAKE_LONG = {
+    "evaluate small.safetensors small.npz": (OPEN, "judging small.safetensors by small.npz"),
+    "evaluate small.safetensors small.npz --json": (OPEN, "judging small.safetensors by small.npz"),
+    "predict small.safetensors small.npz -o new.csv": (OPEN, "predicting the rows of small.npz"),
+    "export small.safetensors new.onnx": (OPEN, "writing new.onnx"),
+    "inspect small.safetensors": (OPEN, "reading small.safetensors"),
+    "inspect small.npz": (LOOK.format("_survey"), "reading small.npz"),
+    "gradcheck small.safetensors small.npz": (OPEN, "checking small.safetensors"),
+    "tune small.npz -o new.toml --tries 1 --cv 2 --max-iter 1": (LOOK.format("_tuning"), "reading small.npz"),
+    "train small.npz --dry-run": (LOOK.format("_training"), "reading small.npz"),
+    "train small.npz --max-iter 1 -o new.safetensors --picture none --no-check-gradients": (
+        "mlp_xp.cli._training.judged",
+        "judging the model",
+    ),
+    "train small.npz --max-iter 1 -o new.safetensors --picture none --no-check-gradients --importance": (
+        "mlp_xp.cli._training.importance",
+        "--importance",
+    ),
+}
+"""A command line -> what of it is slow, and what is said to take long."""
+
+
+@pytest.mark.parametrize("line", TAKE_LONG)
+def test_a_command_that_takes_long_says_what_it_does(line, trained, folder, hasty, capsys, monkeypatch):
+    slow, said = TAKE_LONG[line]
+    module, _, name = slow.rpartition(".")
+    usual = getattr(import_module(module), name)
+
+    def slowly(*arguments, **more):
+        time.sleep(0.1)
+        return usual(*arguments, **more)
+
+    monkeypatch.setattr(slow, slowly)
+    for path in trained.iterdir():
+        shutil.copy(path, folder)
+    assert runs.cli.main(line.split()) == 0
+    assert f"note: {said} takes long\n" in capsys.readouterr().err
 
 
 def test_a_gradient_check_that_takes_long_says_how_to_go_without(folder, hasty, capsys, monkeypatch):

@@ -201,6 +201,13 @@ def test_the_task_is_inferred_from_the_target(y: Any, task: str) -> None:
     assert recipe.infer_task("y", recipe.tidy("a", y), None)[0] == task
 
 
+def test_whole_numbers_that_int64_does_not_hold_are_refused_and_do_not_wrap() -> None:
+    y = np.asarray([3, 2**63, 2**64 - 1], np.uint64)
+    with pytest.raises(ValueError, match=r"^a: the target must be at most 9223372036854775807, got 92233"):
+        recipe.tidy("a", y)
+    np.testing.assert_array_equal(recipe.tidy("a", y[:1]), [3])
+
+
 def test_openml_without_a_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn fetches from OpenML")
 

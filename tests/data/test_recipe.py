@@ -283,6 +283,17 @@ def test_a_target_that_cannot_be_learned_is_refused(values: list[str], task: str
 
 
 @pytest.mark.parametrize(
+    "values", [("1e308", "-1e308"), ("10000000000000000000", "20000000000000000000"), ("9007199254740994", "1")]
+)
+def test_classes_that_float64_does_not_tell_apart_are_refused_unless_they_are_texts(values: tuple[str, str]) -> None:
+    source = texts({"x": [str(number * 0.5) for number in range(24)], "y": [*values] * 12})
+    with pytest.raises(ValueError, match=r"^data.csv: row 1, column 'y', the target, must be below 2\^53 in size, "):
+        read(source, learn(source, Wanted()).recipe)
+    y = read(source, learn(source, Wanted(categories=("y",))).recipe).y
+    assert set(y) == set(values)
+
+
+@pytest.mark.parametrize(
     ("values", "what"),
     [
         ([str(n) for n in range(1000, 1080)], "counts the rows"),

@@ -52,6 +52,16 @@ def test_it_learns_with_a_hidden_layer(xp, put, host):
     assert model.score(put(X), put(y)) > 0.95
 
 
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
+def test_numbers_that_overflow_bring_one_sentence(solver):
+    """No warning of NumPy's comes first: pytest would raise it."""
+    X, y = iris()
+    with pytest.warns(ConvergenceWarning, match="rounding hides which step lowers the loss. Scale the data") as caught:
+        MLPClassifier(4, solver=solver, random_state=0).fit(1e200 * X, y)
+    assert len(caught) == 1
+
+
 SAID = {
     "dropout": ({"dropout": 0.5}, {}, "dropout needs a stochastic solver: newton-cg can't minimise"),
     "an ensemble": ({"ensemble": 2}, {}, "an ensemble needs a stochastic solver, newton-cg searches for one network"),
