@@ -118,6 +118,7 @@ SAID = {
     "lbfgs": ("ranks need a stochastic solver, got lbfgs",) * 2,
     "bad rows": ("NaN", GONE.format(0)),
     "bad batch": (GONE.format(1), "batch 2: X must be finite, got NaN or infinity"),
+    "bad batch of an estimator": (GONE.format(1), "batch 2: Input X contains NaN"),
     "failing batches": ("the disk is gone", GONE.format(0)),
     "no batches": (GONE.format(1), "batches must hold at least one batch, got none"),
     "failing step": ("another rank has failed: what it raised says why", "the disk is gone"),
