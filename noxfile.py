@@ -72,7 +72,7 @@ BACKENDS = {
     f"array_api_strict-{OLDEST_STANDARD}": (".",),  # that is supported, and the newest
     "array_api_strict-2025.12": (".",),
     # one version, whose CPU build a folder of wheels can hold: a bare torch brings gigabytes of CUDA on Linux
-    "torch": (".", "torch==2.13.0", "dask[array,distributed]"),  # whose workers are ranks
+    "torch": (".[cli]", "torch==2.13.0", "dask[array,distributed]"),  # torchrun starts the command; workers are ranks
     "jax": (".[jax]", "optax"),  # whose optimizers and schedules ours are compared with
     "dask": (".[dask]",),
     "cupy": (".[{cuda}]",),  # the driver decides which

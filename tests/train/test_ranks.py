@@ -23,6 +23,7 @@ from mlp_xp.train.step import Gradients, make_exchange
 pytestmark = pytest.mark.only("numpy", "torch", "jax")
 
 
+ROOT = Path(__file__).parents[2]
 ENGINES = pytest.mark.only("numpy", "torch")  # arrays that MPI and torch.distributed sum
 
 
@@ -180,6 +181,18 @@ config, settings = {"run": 1}, {"lr": 0.01}
         assert sorted(path.name for path in made) == sorted(f"{rank}-{each}" for rank in (0, 1) for each in expected)
         for path in made:
             path.unlink()
+
+
+@pytest.mark.only("torch")
+def test_the_command_of_the_page_runs_as_it_is(tmp_path):
+    runs = pytest.importorskip("runs")  # which needs what the command needs
+    command = "-m mlp_xp train houses.csv --backend torch"
+    assert f"\ntorchrun --nproc-per-node 2 {command}\n" in (ROOT / "mlp_xp" / "SCALE.md").read_text()
+    runs.write_table(tmp_path)
+    printed, _ = started("torch", *command.split(), "--epochs", "3", "--picture", "none", folder=tmp_path)
+    assert printed.count("on torch in float32") == 1  # rank 0 alone speaks
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["houses.csv", "houses.safetensors"]
+    assert runs.estimators.load(tmp_path / "houses.safetensors").t_ == 3 * 120  # the rows of both ranks
 
 
 # --- one process -------------------------------------------------------------------------------------------------
