@@ -246,7 +246,8 @@ class BaseMLP(Network):
             place = _place_of(X)
             if first:
                 self.__dict__.pop("coefs_", None)  # targets need not be as those of a network that is no more
-            self._know_batches(stream, y, first, call.classes, ranks, place)
+        self._know_batches(stream, y, first, call.classes, ranks, place)
+        with of_batch(1):
             outputs = self._encode(y, place, anew=False, whole=False).outputs
         check_alike(ranks, place.put(np.zeros(1)), "features and targets", f"{X.shape[1]}, {outputs}")
         if first:

@@ -266,14 +266,16 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
                 targets.check_classes(classes, self._known())
             return
         if classes is None:
-            found = targets.known_from(y)
+            with of_batch(1):
+                found = targets.known_from(y)
             for number, (_, each, _) in enumerate(stream.triples(), 1):
                 with of_batch(number):
                     check_kinds(y=each)
                     found = targets.known_together(found, targets.known_from(host(each)))
             self._know_together(found, ranks, place)
         else:
-            self._know(targets.known_from(y, classes))
+            with of_batch(1):
+                self._know(targets.known_from(y, classes))
 
     def _know_all(self, y: Any, ranks: Ranks, place: Placement) -> None:
         self._know_together(targets.known_from(y), ranks, place)
