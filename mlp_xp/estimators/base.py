@@ -434,7 +434,7 @@ class BaseMLP(Network):
             # a loss that is not finite is one sentence of the loop's
             with np.errstate(over="ignore", invalid="ignore"), reports as report:
                 for epoch in run(data, held_out, start, settings):
-                    rows = sum(counts) or sum(each_of(ranks, like, rows_in(data)))  # of batches, as they came
+                    rows = float(sum(counts)) or sum(each_of(ranks, like, rows_in(data)))  # of batches, as they came
                     finished = self._record(epoch, int(rows))
                     stops = bool(report and report(epoch, finished))
                     if any(sums_of(ranks, like, float(stops))) or finished or call.incremental:
