@@ -16,6 +16,7 @@ from pages import blocks
 from rank_cases import ALIKE, LIKE_ONE, RAISE
 
 import mlp_xp as mx
+from mlp_xp.estimators import load
 from mlp_xp.ranks import ALONE, Ranks, mean
 from mlp_xp.train import train
 from mlp_xp.train.step import Gradients, make_exchange
@@ -185,14 +186,16 @@ config, settings = {"run": 1}, {"lr": 0.01}
 
 @pytest.mark.only("torch")
 def test_the_command_of_the_page_runs_as_it_is(tmp_path):
-    runs = pytest.importorskip("runs")  # which needs what the command needs
+    for needed in ("click", "rich"):
+        pytest.importorskip(needed, reason="the session tests(torch) installs it")
     command = "-m mlp_xp train houses.csv --backend torch"
     assert f"\ntorchrun --nproc-per-node 2 {command}\n" in (ROOT / "mlp_xp" / "SCALE.md").read_text()
-    runs.write_table(tmp_path)
+    rows = np.random.default_rng(0).normal(size=(120, 4))
+    np.savetxt(tmp_path / "houses.csv", rows, delimiter=",", header="area,rooms,age,price", comments="")
     printed, _ = started("torch", *command.split(), "--epochs", "3", "--picture", "none", folder=tmp_path)
     assert printed.count("on torch in float32") == 1  # rank 0 alone speaks
     assert sorted(path.name for path in tmp_path.glob("*.*")) == ["houses.csv", "houses.safetensors"]
-    assert runs.estimators.load(tmp_path / "houses.safetensors").t_ == 3 * 120  # the rows of both ranks
+    assert load(tmp_path / "houses.safetensors").t_ == 3 * 120  # the rows of both ranks
 
 
 # --- one process -------------------------------------------------------------------------------------------------
