@@ -72,7 +72,8 @@ BACKENDS = {
     f"array_api_strict-{OLDEST_STANDARD}": (".",),  # that is supported, and the newest
     "array_api_strict-2025.12": (".",),
     # one version, whose CPU build a folder of wheels can hold: a bare torch brings gigabytes of CUDA on Linux
-    "torch": (".", "torch==2.13.0", "dask[array,distributed]"),  # whose workers are ranks
+    # workers of Dask are ranks, and torchrun starts the command, which draws nothing there
+    "torch": (".", "torch==2.13.0", "dask[array,distributed]", "click>=8.1", "rich>=13.7"),
     "jax": (".[jax]", "optax"),  # whose optimizers and schedules ours are compared with
     "dask": (".[dask]",),
     "cupy": (".[{cuda}]",),  # the driver decides which

@@ -422,7 +422,8 @@ def estimators(folder: Path) -> Iterator[Entry]:
         classes = {"classes": anything(None if kind is est.MLPRegressor else [0, 1, 2])}
         if kind is est.MLPRegressor:
             classes = {}
-        yield method("fit_batches", {"batches": anything(batches, "batch|X|y|iterable")}, held_out | going_on | classes)
+        of_batches = held_out | going_on | classes | ranks
+        yield method("fit_batches", {"batches": anything(batches, "batch|X|y|iterable")}, of_batches)
         yield method("partial_fit", {"X": X_, "y": targets}, {"sample_weight": weight} | classes | ranks)
         yield method("score", {"X": X_, "y": targets}, {"sample_weight": weight})
         returning = {"return_std": flag(False)} if kind is est.MLPRegressor else {}

@@ -135,6 +135,19 @@ class Batches:
                 yield rows.X[low : low + BATCH], rows.y[low : low + BATCH]
 
 
+class Chunks:
+    """A CSV file of numbers as batches that pandas reads, as the page of the estimators has it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        pandas: Any = import_module("pandas")
+
+        for part in pandas.read_csv(self.path, chunksize=BATCH):
+            yield part.iloc[:, :-1].to_numpy(), part.iloc[:, -1].to_numpy()
+
+
 class Kind(NamedTuple):
     """A kind of file: how it is written and opened, and bytes of a row."""
 
@@ -170,10 +183,14 @@ def estimator(path: Path, kind: Kind, **options: Any) -> None:
     model = MLPClassifier(SIZES[1:-1], max_iter=1, batch_size=BATCH, check_gradients=False, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one epoch does not converge
-        if isinstance(X, Batches):
+        if isinstance(X, Batches | Chunks):
             model.fit_batches(X, classes=[0, 1])
         else:
             model.fit(X, targets(X.shape[0]))
+
+
+def estimator_of_chunks(path: Path, kind: Kind, **options: Any) -> None:
+    estimator(path, kind._replace(open=Chunks), **options)
 
 
 def command(path: Path, kind: Kind, **options: Any) -> None:
@@ -195,6 +212,7 @@ WAYS: dict[str, tuple[Callable[..., None], dict[str, Any], tuple[str, ...]]] = {
     "loop, a share held out": (loop, {"validation": 0.1}, ("npy", "zarr", "parquet")),
     "estimator": (estimator, {}, tuple(KINDS)),
     "estimator, early stopping": (estimator, {"early_stopping": True, "standardise": True}, ("npy", "zarr", "parquet")),
+    "estimator, pandas": (estimator_of_chunks, {"standardise": True}, ("csv",)),
     "command": (command, {}, tuple(KINDS)),
 }
 """Way -> function, its options, and the kinds of files that it takes."""

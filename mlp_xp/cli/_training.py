@@ -127,6 +127,8 @@ def check_together(options: dict[str, Any], ranks: Ranks) -> None:
     if ranks.size > 1 and (options["backend"] == "auto" or options["numbers"] == "auto"):
         name = "--backend" if options["backend"] == "auto" else "--numbers"
         raise ValueError(f"{name} auto is chosen by one process, and there are {ranks.size}: name one that all take")
+    if ranks.size > 1 and options["data"] == "-":  # which Open MPI 5 never ends
+        raise ValueError(f"DATA must be a file where there are {ranks.size} processes, got - for standard input")
     several = "--cv fits several networks" if options["cv"] else "--numbers auto fits two networks"
     if options["checkpoint"] and (options["cv"] or options["numbers"] == "auto"):
         raise ValueError(f"{several}, and --checkpoint keeps the state of one; leave one of them out")

@@ -239,15 +239,17 @@ class BaseMLP(Network):
         """
         surveys = bool(self.standardise) + (is_classifier(self) and call.classes is None) if first else 0
         check_batches(batches, int(self.max_iter) + surveys)
-        stream = Stream(batches, self._batch)
+        stream, ranks = Stream(batches, self._batch), call.ranks
         X, y, _ = stream.first()
         with of_batch(1):
             X, y = check_X_y(self, X, y, first, self._inputs_of("fit_batches"))
             place = _place_of(X)
             if first:
                 self.__dict__.pop("coefs_", None)  # targets need not be as those of a network that is no more
-            self._know_batches(stream, y, first, call.classes)
+        self._know_batches(stream, y, first, call.classes, ranks, place)
+        with of_batch(1):
             outputs = self._encode(y, place, anew=False, whole=False).outputs
+        check_alike(ranks, place.put(np.zeros(1)), "features and targets", f"{X.shape[1]}, {outputs}")
         if first:
             self._initialize(place, X.shape[1], outputs, random)
         else:
@@ -255,7 +257,7 @@ class BaseMLP(Network):
         held_out = None if eval_set is None else self._eval_data(eval_set, place)
         if first and self.standardise:
             with np.errstate(over="ignore", invalid="ignore"):
-                self.scaling_ = learned_from(stream.begin(), self._scales_y(), self.standardise == "together")
+                self.scaling_ = learned_from(stream.begin(), self._scales_y(), self.standardise == "together", ranks)
         return stream, self.scaling_.dataset(held_out) if self.scaling_ and held_out else held_out, place
 
     def _batch(self, X: Any, y: Any, sample_weight: Any, in_first: bool) -> Dataset:
@@ -414,7 +416,7 @@ class BaseMLP(Network):
         if isinstance(data, Dataset) and hasattr(self, "_skl_callbacks"):  # which hear of the rows to learn from alone
             X, y, *_ = gathered(data, placement_of(self.coefs_[0]))
         ranks, like = call.ranks, self.coefs_[0]
-        counts = [0] if isinstance(data, Stream) else [int(n) for n in each_of(ranks, like, data.n)]
+        counts = [int(n) for n in each_of(ranks, like, 0 if isinstance(data, Stream) else data.n)]
         settings = settings_of(self, counts, random, call.incremental, ranks, bool(chunk_of(X)))
         settings = settings._replace(callbacks=call.callbacks)
         if held_out is not None:
@@ -432,7 +434,8 @@ class BaseMLP(Network):
             # a loss that is not finite is one sentence of the loop's
             with np.errstate(over="ignore", invalid="ignore"), reports as report:
                 for epoch in run(data, held_out, start, settings):
-                    finished = self._record(epoch, rows_in(data) if isinstance(data, Stream) else sum(counts))
+                    rows = float(sum(counts)) or sum(each_of(ranks, like, rows_in(data)))  # of batches, as they came
+                    finished = self._record(epoch, int(rows))
                     stops = bool(report and report(epoch, finished))
                     if any(sums_of(ranks, like, float(stops))) or finished or call.incremental:
                         break
@@ -497,7 +500,7 @@ class BaseMLP(Network):
             ranks: which have rows of their own.
         """
 
-    def _know_batches(self, stream: Stream, y: Any, first: bool, classes: Any) -> None:
+    def _know_batches(self, stream: Stream, y: Any, first: bool, classes: Any, ranks: Ranks, place: Placement) -> None:
         """Learn of the targets what must be known before the first batch is encoded, whose targets are ``y``.
 
         Args:
@@ -505,6 +508,8 @@ class BaseMLP(Network):
             y: on the host.
             first: whether nothing is known yet.
             classes: all that may come, where they were named.
+            ranks: which have batches of their own.
+            place: where X is.
         """
 
     def _know_all(self, y: Any, ranks: Ranks, place: Placement) -> None:

@@ -132,7 +132,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
     @with_callbacks
     def fit_batches(
         self, batches: Any, *, classes: Any = None, eval_set: Any = None, callbacks: Any = (), checkpoint: Any = None,
-        resume: bool = False,
+        resume: bool = False, ranks: Ranks | None = None,
     ) -> Self:  # fmt: skip
         """Learn from rows that come in batches, as ``fit`` does from all rows at once.
 
@@ -154,6 +154,9 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
             As in ``fit``; the file does not know the batches.
         resume : bool, default=False
             As in ``fit``; it is for you to give the same batches.
+        ranks : mlp_xp.ranks.Ranks, default=None
+            The processes that learn one network together, each from batches of its own: a step takes the next batch of
+            every rank. One whose batches end before those of others joins in with no rows until all have ended.
 
         Returns
         -------
@@ -162,7 +165,8 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
         """
         self._refuse_balanced("fit_batches")
         call = Call(check_callables("callbacks", callbacks), checkpoint, check_flag("resume", resume))
-        return self._fit(batches, None, None, eval_set, call._replace(batched=True, classes=classes))
+        call = call._replace(batched=True, classes=classes, ranks=check_ranks(ranks))
+        return self._fit(batches, None, None, eval_set, call)
 
     def _refuse_balanced(self, method: str) -> None:
         """Raise for weights that only all rows together decide."""
@@ -254,7 +258,7 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
     def _known(self) -> Known:
         return Known(self._kind, host(self.classes_), self._sparse_labels)
 
-    def _know_batches(self, stream: Stream, y: Any, first: bool, classes: Any) -> None:
+    def _know_batches(self, stream: Stream, y: Any, first: bool, classes: Any, ranks: Ranks, place: Placement) -> None:
         check_kinds(classes=classes)
         classes = host(classes)
         if not first:
@@ -262,16 +266,23 @@ class MLPClassifier(ClassifierParameters, BaseMLP, ClassifierMixin, BaseEstimato
                 targets.check_classes(classes, self._known())
             return
         if classes is None:
-            found = targets.known_from(y)
+            with of_batch(1):
+                found = targets.known_from(y)
             for number, (_, each, _) in enumerate(stream.triples(), 1):
                 with of_batch(number):
                     check_kinds(y=each)
                     found = targets.known_together(found, targets.known_from(host(each)))
-        self._know(found if classes is None else targets.known_from(y, classes))
+            self._know_together(found, ranks, place)
+        else:
+            with of_batch(1):
+                self._know(targets.known_from(y, classes))
 
     def _know_all(self, y: Any, ranks: Ranks, place: Placement) -> None:
-        each = gathered(ranks, place.put(np.zeros(1)), targets.known_from(y))
-        self._know(reduce(targets.known_together, each))
+        self._know_together(targets.known_from(y), ranks, place)
+
+    def _know_together(self, known: Known, ranks: Ranks, place: Placement) -> None:
+        """Learn what is known of the targets of all ranks, of which this one has found ``known``."""
+        self._know(reduce(targets.known_together, gathered(ranks, place.put(np.zeros(1)), known)))
 
     def _encode(
         self, y: Any, place: Placement, anew: bool, held_out: bool = False, whole: bool = True, ranks: Ranks = ALONE

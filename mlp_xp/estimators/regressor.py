@@ -120,7 +120,7 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
     @with_callbacks
     def fit_batches(
         self, batches: Any, *, eval_set: Any = None, callbacks: Any = (), checkpoint: Any = None,
-        resume: bool = False,
+        resume: bool = False, ranks: Ranks | None = None,
     ) -> Self:  # fmt: skip
         """Learn from rows that come in batches, as ``fit`` does from all rows at once.
 
@@ -139,6 +139,9 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
             As in ``fit``; the file does not know the batches.
         resume : bool, default=False
             As in ``fit``; it is for you to give the same batches.
+        ranks : mlp_xp.ranks.Ranks, default=None
+            The processes that learn one network together, each from batches of its own: a step takes the next batch of
+            every rank. One whose batches end before those of others joins in with no rows until all have ended.
 
         Returns
         -------
@@ -146,7 +149,8 @@ class MLPRegressor(RegressorParameters, BaseMLP, RegressorMixin, BaseEstimator):
             The fitted estimator.
         """
         call = Call(check_callables("callbacks", callbacks), checkpoint, check_flag("resume", resume))
-        return self._fit(batches, None, None, eval_set, call._replace(batched=True))
+        call = call._replace(batched=True, ranks=check_ranks(ranks))
+        return self._fit(batches, None, None, eval_set, call)
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predict the targets.

@@ -32,7 +32,7 @@ def settings_of(
 
     Args:
         estimator: the one that learns.
-        counts: how many rows each rank has, or [0] for batches.
+        counts: how many rows each rank has, 0 for batches.
         random: draws what scikit-learn draws, in its order.
         incremental: whether the run is one more epoch of those that all calls of ``partial_fit`` make together.
         ranks: of the run.

@@ -13,6 +13,7 @@ from sklearn.datasets import load_diabetes
 
 from mlp_xp.cli import _memory, _prepare
 from mlp_xp.data import open_data
+from mlp_xp.data.recipe import Wanted, learn
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -75,6 +76,15 @@ def test_the_model_is_judged_by_the_rows_that_it_was_not_trained_on(folder, caps
 def test_a_note_says_it(folder, capsys, large):
     assert runs.cli.main(["train", table(folder), *TRAIN]) == 0
     assert "kB of numbers are kept in a temporary file" in capsys.readouterr().out
+
+
+def test_rows_in_memory_take_with_their_copies_no_more_than_rows_in_a_file_may():
+    measured = 5.3  # copies, of 6 that are allowed for
+    assert measured * _memory._LARGE < 200e6
+    recipe = learn(open_data("diabetes"), Wanted()).recipe
+    rows = 100_000_000 // (4 * recipe.width)
+    assert _memory.are_many("a table of 100 MB", rows, recipe, "float32", in_steps=True)
+    assert not _memory.are_many("a table of 20 MB", rows // 5, recipe, "float32", in_steps=True)
 
 
 @pytest.mark.parametrize("options", [("--solver", "lbfgs"), ("--ensemble", "2", "--folds", "--early-stopping")])

@@ -91,8 +91,14 @@ def test_what_the_command_refuses_ends_both_ranks(tmp_path):
     assert "Traceback" not in said
 
 
+def test_standard_input_is_refused(tmp_path):
+    _, said = started("mpi", *TRAIN, "-", folder=tmp_path, status=2)
+    assert "error: DATA must be a file where there are 2 processes, got - for standard input" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize("name", ["backend", "numbers"])
 def test_what_each_rank_would_choose_for_itself_is_refused(name):
-    options = {"backend": "numpy", "numbers": "plain", name: "auto"}
+    options = {"data": "houses.csv", "backend": "numpy", "numbers": "plain", name: "auto"}
     with pytest.raises(ValueError, match=rf"--{name} auto is chosen by one process, and there are 2"):
         check_together(options, Ranks(0, 2, lambda arrays: arrays))

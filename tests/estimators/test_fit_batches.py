@@ -362,6 +362,7 @@ def test_bad_input_gets_one_clear_sentence(call, error, words):
         call()
     assert type(caught.value) is error
     assert "\n" not in str(caught.value)
+    assert len(re.findall(r"batch \d+: ", str(caught.value))) <= 1  # the batch that it is about, and no other
 
 
 @pytest.mark.only("torch")

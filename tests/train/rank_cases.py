@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -173,19 +173,19 @@ class Unmeasured:
         return iter(self.batches)
 
 
-def in_batches(xp: Any, rank: int | None, weighted: bool = False) -> list[Any]:
-    """Five batches of rank 0 and three of rank 1; of one process those of both, one after the other.
-
-    The rows of rank 0 have weights, those of rank 1 none: each weighs 1.
-    """
-    X, y, weight = problem(xp, UNEVEN, None)
+def rows_in_batches(rank: int | None) -> list[np.ndarray]:
+    """Five batches of rank 0 and three of rank 1; of one process those of both, one after the other."""
     cuts = (0, 9, 17, 25, 33, 41), (41, 48, 55, 63)
     own = [[np.arange(low, high) for low, high in pairwise(each)] for each in cuts]
-    joined = [np.concatenate(parts) for parts in zip(own[0], [*own[1], [], []], strict=True)]
+    return [np.concatenate(parts) for parts in zip_longest(*own, fillvalue=np.arange(0))] if rank is None else own[rank]
+
+
+def in_batches(xp: Any, rank: int | None, weighted: bool = False) -> list[Any]:
+    """The rows of these batches. Those of rank 0 have weights, those of rank 1 none: each weighs 1."""
+    X, y, weight = problem(xp, UNEVEN, None)
     weight = xp.asarray(np.where(np.arange(63) < 41, to_host(weight), 1.0))
     arrays = (X, y, weight) if weighted and rank != 1 else (X, y)
-    return [tuple(each[xp.asarray(rows, dtype=xp.int64)] for each in arrays)
-            for rows in (joined if rank is None else own[rank])]  # fmt: skip
+    return [tuple(each[xp.asarray(rows, dtype=xp.int64)] for each in arrays) for rows in rows_in_batches(rank)]
 
 
 def streamed(xp: Any, ranks: Ranks, rank: int | None, **options: Any) -> Any:
@@ -466,6 +466,26 @@ def regressor(xp: Any, ranks: Ranks, rank: int | None) -> Any:
     return fitted(model, scores=model.validation_scores_)
 
 
+def batches_of_estimator(xp: Any, ranks: Ranks, rank: int | None, kind: str, **call: Any) -> Any:
+    """Five batches of rank 0 and three of rank 1, which has no row of the first class; both hold out some rows."""
+    X, y, weight = problem(xp, UNEVEN, None, numbers=kind == "MLPRegressor")
+    if kind == "MLPClassifier":
+        y = named(np.where(np.arange(63) < 41, to_host(y), np.maximum(to_host(y), 1)))
+    held = slice(0, 9) if rank == 0 else slice(9, 14) if rank == 1 else slice(0, 14)
+    batches = [(X[rows] + 10.0, y[rows], weight[rows]) for rows in rows_in_batches(rank)]
+    model = learner(kind, standardise=True, early_stopping=True, dropout=0.2)
+    quietly(lambda: model.fit_batches(batches, eval_set=(X[held] + 10.0, y[held]), ranks=ranks, **call))
+    return fitted(model, scores=model.validation_scores_)
+
+
+def bad_batch_of_estimator(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Rank 1 has a NaN in its second batch, which is looked at where means and deviations are learned."""
+    batches = in_batches(xp, rank)
+    if rank == 1:
+        batches[1] = (batches[1][0] * float("nan"), batches[1][1])
+    return fitted(learner(standardise=True).fit_batches(batches, ranks=ranks))
+
+
 def share_of_estimator(xp: Any, ranks: Ranks, rank: int) -> Any:
     """A share of the rows of each rank ends the run; the seed is that of rank 0."""
     X, y, _ = problem(xp, UNEVEN, rank)
@@ -514,6 +534,11 @@ LIKE_ONE: dict[str, Case] = {
     "weights on one rank": weightless, "judged": judged, "judged by R2": partial(judged, numbers=True),
     "classifier": classifier, "balanced classes": partial(classifier, class_weight="balanced"),
     "balanced labels": balanced_labels, "partial fits": partial(classifier, partial_fits=3), "regressor": regressor,
+    "batches of a classifier": partial(batches_of_estimator, kind="MLPClassifier"),
+    "batches of a classifier, named classes": partial(
+        batches_of_estimator, kind="MLPClassifier", classes=["ant", "bee", "cat"]
+    ),
+    "batches of a regressor": partial(batches_of_estimator, kind="MLPRegressor"),
     "streamed": streamed, "streamed, everything": partial(streamed, **EVERYTHING),
     "streamed, accumulated": partial(streamed, accumulate=2, epochs=7, **EVERYTHING),
     "by hand": by_hand, "a compiler": partial(uneven, compile=lambda function: function, **EVERYTHING),
@@ -533,7 +558,8 @@ RAISE: dict[str, Case] = {
     "failing order": failing_order, "diverging": diverging, "interrupted": interrupted, "failing rows": failing_rows,
     "lbfgs": partial(refused_fit, solver="lbfgs"),
     "bad rows": bad_rows_of_estimator,
-    "other features": other_features, "bad batch": bad_batch, "failing batches": failing_batches,
+    "other features": other_features, "bad batch": bad_batch,
+    "bad batch of an estimator": bad_batch_of_estimator, "failing batches": failing_batches,
     "no batches": no_batches, "failing step": partial(failing_step, accumulate=1),
     "failing step of batches": partial(failing_step, accumulate=2), "interrupted stream": interrupted_stream,
 }  # fmt: skip

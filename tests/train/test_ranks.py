@@ -16,6 +16,7 @@ from pages import blocks
 from rank_cases import ALIKE, LIKE_ONE, RAISE
 
 import mlp_xp as mx
+from mlp_xp.estimators import load
 from mlp_xp.ranks import ALONE, Ranks, mean
 from mlp_xp.train import train
 from mlp_xp.train.step import Gradients, make_exchange
@@ -23,6 +24,7 @@ from mlp_xp.train.step import Gradients, make_exchange
 pytestmark = pytest.mark.only("numpy", "torch", "jax")
 
 
+ROOT = Path(__file__).parents[2]
 ENGINES = pytest.mark.only("numpy", "torch")  # arrays that MPI and torch.distributed sum
 
 
@@ -118,6 +120,7 @@ SAID = {
     "lbfgs": ("ranks need a stochastic solver, got lbfgs",) * 2,
     "bad rows": ("NaN", GONE.format(0)),
     "bad batch": (GONE.format(1), "batch 2: X must be finite, got NaN or infinity"),
+    "bad batch of an estimator": (GONE.format(1), "batch 2: Input X contains NaN"),
     "failing batches": ("the disk is gone", GONE.format(0)),
     "no batches": (GONE.format(1), "batches must hold at least one batch, got none"),
     "failing step": ("another rank has failed: what it raised says why", "the disk is gone"),
@@ -179,6 +182,20 @@ config, settings = {"run": 1}, {"lr": 0.01}
         assert sorted(path.name for path in made) == sorted(f"{rank}-{each}" for rank in (0, 1) for each in expected)
         for path in made:
             path.unlink()
+
+
+@pytest.mark.only("torch")
+def test_the_command_of_the_page_runs_as_it_is(tmp_path):
+    for needed in ("click", "rich"):
+        pytest.importorskip(needed, reason="the session tests(torch) installs it")
+    command = "-m mlp_xp train houses.csv --backend torch"
+    assert f"\ntorchrun --nproc-per-node 2 {command}\n" in (ROOT / "mlp_xp" / "SCALE.md").read_text()
+    rows = np.random.default_rng(0).normal(size=(120, 4))
+    np.savetxt(tmp_path / "houses.csv", rows, delimiter=",", header="area,rooms,age,price", comments="")
+    printed, _ = started("torch", *command.split(), "--epochs", "3", "--picture", "none", folder=tmp_path)
+    assert printed.count("on torch in float32") == 1  # rank 0 alone speaks
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["houses.csv", "houses.safetensors"]
+    assert load(tmp_path / "houses.safetensors").t_ == 3 * 120  # the rows of both ranks
 
 
 # --- one process -------------------------------------------------------------------------------------------------
