@@ -381,7 +381,7 @@ def _checked(params: Params, grads: Any, state: Any, lr: Any, arrays: int) -> fl
     if isinstance(lr, Real):
         return check_number("lr", lr, 0.0, math.inf)
     shape = getattr(lr, "shape", None)
-    if shape != () and not (isinstance(shape, tuple) and len(shape) == 1 and all(p.shape[:1] == shape for p in params)):
+    if shape != () and not (isinstance(shape, tuple) and all(p.shape[:1] == shape for p in params)):
         raise TypeError(f"lr must be a number or a 0-d array, got {described(lr)}; for k networks also (k,)")
     return lr if not params or lr.dtype == params[0].dtype else namespace(lr).astype(lr, params[0].dtype)
 

@@ -261,6 +261,8 @@ def test_a_batch_has_at_most_2_31_rows_of_fewer_than_2_31_columns(xp, put, host)
             draw((2, 3), LAST_ROW)
         with pytest.raises(ValueError, match=words + r"\(1, 2147483648\)$"):
             draw((1, 2**31), None)
+        with pytest.raises(ValueError, match=words + r"\(3, 2147483648\)$"):
+            draw((3, 2**31), 5)
         with pytest.raises(ValueError, match=r"^first must be at least 0, got -1$"):
             draw((2, 3), -1)
 

@@ -372,6 +372,22 @@ def test_a_member_that_diverges_does_not_end_the_others(numbers, networks, put, 
 
 @pytest.mark.only("numpy", "torch", "array_api_strict")
 @LOUD
+def test_a_member_that_diverges_has_no_score_of_the_caller(numbers, networks, host):
+    asked = []
+
+    def score(params):
+        asked.append(float(np.sum([np.sum(host(p)) for p in params])))
+        return 1.0
+
+    epoch = last_of(*numbers, networks[1], lr=(1e-3, 1e200, 1e-2), epochs=2, batch_size=8, score=score, **LINEAR)
+    assert np.all(np.isfinite(asked))
+    assert len(asked) == 4
+    assert [each.val_score for each in (epoch.last.members[0], epoch.last.members[2])] == [1.0, 1.0]
+    assert math.isnan(epoch.last.members[1].val_score)
+
+
+@pytest.mark.only("numpy", "torch", "array_api_strict")
+@LOUD
 def test_a_run_whose_members_all_diverge_says_so(numbers, networks, put, host):
     def bad_at(step):
         return lambda progress: 1e200 if progress.step == step else 1e-3
