@@ -219,4 +219,8 @@ def in_blocks(rows: int, size: int, *, mixed: int = 16, seed: int = 0) -> Callab
         check_whole(name, value, least)
         for name, value, least in (("rows", rows, 1), ("size", size, 1), ("mixed", mixed, 1), ("seed", seed, 0))
     )
-    return lambda number: _blocks(np.random.default_rng((seed, number)), rows, size, mixed)
+    return partial(_of_epoch, rows, size, mixed, seed)
+
+
+def _of_epoch(rows: int, size: int, mixed: int, seed: int, number: int) -> Any:
+    return _blocks(np.random.default_rng((seed, number)), rows, size, mixed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 
 import numpy as np
@@ -256,6 +257,7 @@ def test_an_order_in_blocks_has_every_row_and_reads_a_chunk_once():
     rows = order(1)
     assert sorted(rows) == list(range(103))
     assert order(1).tolist() == rows.tolist() != order(2).tolist()
+    assert pickle.loads(pickle.dumps(order))(1).tolist() == rows.tolist()  # as what goes to another machine
     assert in_blocks(103, 10, mixed=3, seed=5)(1).tolist() != rows.tolist()
     together = np.split(in_blocks(90, 10, mixed=3)(1), 3)
     blocks = [np.unique(part // 10) for part in together]
