@@ -34,8 +34,11 @@ _LARGE = 2**25
 Measured: from here on a file takes less memory, and no more of the processor; below, its buffers take as much.
 """
 
+_CACHED = 2**28
+"""Bytes of such a file up to which rows come in any order, as in memory: the system still has what it has written."""
+
 _TOGETHER = 2**16
-"""Bytes of rows that follow each other in such a file and are read together: a disk is slow to find a place."""
+"""Bytes of rows that follow each other in a larger one and are read together: a disk is slow to find a place."""
 
 
 def are_many(where: str, rows: int, recipe: Recipe, dtype: str, in_steps: bool) -> bool:
@@ -69,7 +72,8 @@ def are_many(where: str, rows: int, recipe: Recipe, dtype: str, in_steps: bool) 
 
 def rows_in(X: NDArray[Any]) -> Rows:
     """The rows of an array in a file, as a source."""
-    return Rows(X, X.dtype, together=max(1, _TOGETHER // max(1, X.shape[1] * X.itemsize)))
+    together = 0 if X.nbytes <= _CACHED else max(1, _TOGETHER // max(1, X.shape[1] * X.itemsize))
+    return Rows(X, X.dtype, together=together)
 
 
 def in_file(where: str, rows: int, columns: int, dtype: str, path: Path | None = None) -> NDArray[Any]:

@@ -23,8 +23,9 @@ TRAIN = ("--preset", "medium", "--max-iter", "30", "--hidden", "16", "--no-check
 
 @pytest.fixture
 def large(monkeypatch):
-    """Any data is large."""
+    """Any data is large, also for the cache of the system."""
     monkeypatch.setattr(_memory, "_LARGE", 0)
+    monkeypatch.setattr(_memory, "_CACHED", 0)
 
 
 def table(folder, rows=442):
@@ -56,6 +57,7 @@ def test_what_is_learned_is_as_good_as_in_memory(folder, capsys, monkeypatch, op
     data = table(folder)
     inside, _ = trained(capsys, data, *options, "-o", "inside.safetensors")
     monkeypatch.setattr(_memory, "_LARGE", 0)
+    monkeypatch.setattr(_memory, "_CACHED", 0)
     outside, _ = trained(capsys, data, *options, "-o", "outside.safetensors")
     kept = [runs.estimators.files.read_notes(folder / f"{name}.safetensors") for name in ("inside", "outside")]
     notes = [each["notes"] for each in kept]
@@ -63,6 +65,15 @@ def test_what_is_learned_is_as_good_as_in_memory(folder, capsys, monkeypatch, op
     about = [{name: value for name, value in each["data"].items() if name != "refitted"} for each in notes]
     assert about[0] == about[1]  # the same rows are tested
     assert outside["test"]["value"] == pytest.approx(inside["test"]["value"], abs=0.1)
+
+
+def test_rows_come_in_blocks_only_where_the_system_may_not_have_them(tmp_path):
+    def chunk_of(rows):
+        X = np.memmap(tmp_path / "rows", np.float32, "w+", shape=(rows, 8))  # a hole in the disk
+        return _memory.rows_in(X).chunks
+
+    assert chunk_of(2**23) is None  # 268 MB, which come in any order, as in memory
+    assert chunk_of(2**23 + 1) == (2**11, 8)  # 64 KB
 
 
 def test_the_model_is_judged_by_the_rows_that_it_was_not_trained_on(folder, capsys, large):
