@@ -55,7 +55,7 @@ TESTED_BY = {
     "train/evaluate": (*_LOOP, "train/members"),
     "train/loop": (*_LOOP, *_ARGUMENTS, "train/members", "train/accumulate", "train/stream", "train/compiling"),
     "train/members": ("train/members", *_LOOP),
-    "train/plan": (*_LOOP, "train/accumulate", "train/stream", "train/members"),
+    "train/plan": (*_LOOP, "train/accumulate", "train/stream", "train/members", "train/ranks"),
     "train/replaying": ("train/replaying",),
     "train/results": (*_LOOP, "train/members", "train/accumulate"),
     "train/scale": ("train/sixteen_bits",),
