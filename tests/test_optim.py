@@ -669,6 +669,12 @@ def test_a_gradient_of_another_shape_changes_no_parameter(put, make):
             optimizer.update(params, grads, optimizer.init(params), 0.1)
 
 
+def test_gradients_of_an_ensemble_have_one_leading_size(put):
+    grads = put(np.ones((3, 2, 2))), put(np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"have one size, got shapes \[\(3, 2, 2\), \(2, 2\)\]$"):
+        optim.clip_by_global_norm(grads, 1.0, ensemble=True)
+
+
 @pytest.mark.parametrize("make", optim.OPTIMIZERS.values(), ids=optim.OPTIMIZERS)
 def test_no_kind_of_rate_widens_float32(xp, put, host, make):
     optimizer, params = make(), (put(np.ones((3, 2)), xp.float32), put(np.ones(2), xp.float32))

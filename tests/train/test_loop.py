@@ -484,7 +484,7 @@ def test_at_most_so_many_rows_and_numbers_are_evaluated_at_once(columns, rows):
     assert {part.stop - part.start for part in parts[:-1]} == {rows}
 
 
-def test_soft_targets_have_a_loss_and_no_score(data, params, put, host):
+def test_soft_targets_have_a_loss_and_no_score(xp, data, params, put, host):
     X, t = textbook.batch(), textbook.soft_targets()
     validation = put(X), put(t)
     for criterion in ("softmax_cross_entropy", "sigmoid_cross_entropy"):
@@ -492,6 +492,7 @@ def test_soft_targets_have_a_loss_and_no_score(data, params, put, host):
         expected = textbook.objective(X, t, *map(host, epoch.params), criterion=criterion)
         np.testing.assert_allclose(epoch.last.val_loss, expected, rtol=1e-13)
         assert epoch.last.val_score is None
+    assert evaluate_module.evaluate_each(xp, Dataset(*validation), params, {})[1] is None
 
 
 def test_a_score_that_is_not_wanted_is_none(xp, data, params):
