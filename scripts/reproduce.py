@@ -104,7 +104,8 @@ def run_loop(images: Images, recipe: Loop, seed: int, place: Place, watch: bool)
     xp = there.xp
     X, y, X_test, y_test = (there.put(each) for each in images[:4])
     sizes = (X.shape[1], *recipe.hidden, int(images.y.max()) + 1)
-    params = mx.init_params(sizes, xp=xp, dtype=X.dtype, device=there.device, seed=seed)
+    *hidden, W, b = mx.init_params(sizes, xp=xp, dtype=X.dtype, device=there.device, seed=seed)
+    params = (*(each * recipe.gain for each in hidden), W, b)  # hidden biases are 0 whatever the gain is
     settings: dict[str, Any] = {**recipe.options, "batch_size": recipe.batch_size, "seed": seed}
     settings["compile"] = place.compiled or None
     settings |= {"optimizer": optim.momentum(recipe.momentum) if recipe.momentum else optim.sgd()}
