@@ -263,3 +263,15 @@ def test_bad_arguments_get_one_clear_sentence(make, error, words):
         make()
     assert str(caught.value).startswith(words)
     assert "\n" not in str(caught.value)
+
+
+def test_counts_of_steps_may_be_fractions():
+    """By the formulas: a warm-up of 2.5 steps has taken t / 2.5 of its way, every 1.5 steps a decay."""
+    rising = schedules.warm_up(schedules.constant(1.0), 2.5)
+    assert [rising(Progress(step, 10)) for step in range(4)] == [0.0, 0.4, 0.8, 1.0]
+    falling = schedules.step_decay(1.0, 1.5, 0.5)
+    assert [falling(Progress(step, 10)) for step in range(5)] == [1.0, 1.0, 0.5, 0.25, 0.25]
+    slope = schedules.cosine(1.0, 2.5)
+    assert [slope(Progress(step, 10)) for step in (1, 2)] == pytest.approx(
+        [0.5 * (1 + math.cos(math.pi * step / 2.5)) for step in (1, 2)], rel=1e-15
+    )
