@@ -36,6 +36,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[1]
 
 _LOOP, _CHECK, _ARGUMENTS = ("train/loop",), ("gradcheck/check",), ("_lib/arguments",)
+_ROWS = ("train/accumulate", "train/members", "train/compiling", "train/source", "train/sixteen_bits")
 
 # Source file of mlp_xp -> its tests, those that fail soonest first.
 TESTED_BY = {
@@ -49,15 +50,7 @@ TESTED_BY = {
     "cost": ("cost", "cost_scaling", "cost_memory", *_ARGUMENTS),
     "checkpoint": ("checkpoint", *_ARGUMENTS),
     "train/compiling": ("train/compiling", *_LOOP),
-    "train/dataset": (
-        *_LOOP,
-        "train/accumulate",
-        "train/members",
-        "train/compiling",
-        "train/source",
-        "train/sixteen_bits",
-        *_ARGUMENTS,
-    ),
+    "train/dataset": (*_LOOP, *_ROWS, *_ARGUMENTS),
     "train/divergence": (*_LOOP, "train/members", "train/stream"),
     "train/epoch": (*_LOOP, "train/members", "checkpoint"),
     "train/evaluate": (*_LOOP, "train/members"),
