@@ -160,7 +160,7 @@ def _logistic_slopes(xp: Namespace, logits: Array, j: int) -> Array:
 
 def _softmax_slopes(xp: Namespace, logits: Array, j: int) -> Array:
     """``p_j (1 - p_j)`` at j, ``-p_j p_i`` elsewhere; 1 - p_j is the sum of the others, so that it does not cancel."""
-    p, here = _softmax(xp, logits, logits.shape[-1]), is_column(xp, logits, j)
+    p, here = _softmax(xp, logits), is_column(xp, logits, j)
     others = xp.where(here, xp.zeros_like(p), p)
     return p[..., j : j + 1] * xp.where(here, xp.sum(others, axis=-1, keepdims=True), -others)
 
@@ -227,7 +227,7 @@ def _softmax_loss(
 
 def _softmax_curvature(xp: Namespace, logits: Array, targets: Array, weights: Array) -> Callable[[Array], Array]:
     """``w sum(t) p (v - sum(p v))``: the slope is ``w (p sum(t) - t)``, and softmax moves by ``p (v - sum(p v))``."""
-    p = _softmax(xp, logits, logits.shape[-1])
+    p = _softmax(xp, logits)
     scaled = p * (weights[..., None] * xp.sum(targets, axis=-1, keepdims=True))
     return lambda dz: scaled * (dz - xp.sum(p * dz, axis=-1, keepdims=True))
 

@@ -100,6 +100,7 @@ OTHER_BACKENDS = {
     "gradcheck/forms": ("torch", "jax"),
     "gradcheck/products": ("torch", "array_api_strict"),
     "train/compiling": ("torch", "jax"),
+    "train/sharding": ("jax",),
 }
 
 PAIRS: tuple[tuple[type[ast.AST], type[ast.AST]], ...] = (
