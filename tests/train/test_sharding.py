@@ -91,12 +91,12 @@ def test_a_step_sums_the_gradients_over_the_devices_and_of_divided_data_the_batc
 
 
 def test_batches_that_come_on_another_device_are_divided_along_an_axis(put, host):
-    """One batch that two devices divide, and one that they do not."""
+    """One batch that two devices divide, and two that they do not, of which the second is not the first again."""
     import jax
 
     mesh = jax.make_mesh((2, 1), ("rows", "columns"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     X, y, weight = divided_runs.X, divided_runs.Y, divided_runs.WEIGHT
-    batches = [(X[rows], y[rows], weight[rows]) for rows in (slice(0, 8), slice(8, 15))]
+    batches = [(X[rows], y[rows], weight[rows]) for rows in (slice(0, 8), slice(8, 15), slice(15, 22))]
     params = mx.init_params(divided_runs.SIZES)
     *_, expected = train(batches, None, params, epochs=2)
     there = [tuple(map(put, batch)) for batch in batches]
