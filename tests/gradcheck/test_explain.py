@@ -539,6 +539,8 @@ WHERE = [
     ((5, 5), lambda x, i, j: i > j, "all below the diagonal"),
     ((4, 4), lambda x, i, j: i < j, "all above the diagonal"),
     ((4, 4), lambda x, i, j: i == j, "all on the diagonal"),
+    ((4, 4), lambda x, i, j: i <= j, "10 of 16 entries looked at are wrong, in no pattern known here"),
+    ((4, 4), lambda x, i, j: i >= j, "10 of 16 entries looked at are wrong, in no pattern known here"),
     ((9,), lambda x, i: i > 6, "2 of 9 entries looked at are wrong, in no pattern known here"),
 ]
 
@@ -555,6 +557,20 @@ def test_where_the_wrong_entries_are(put, shape, places, words):
     row = mx.gradcheck(f, grad, (put(x),)).tensors[0]
     assert row.diagnosis.endswith(words)
     assert not row.explained
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(("sign", "words"), [(1.0, "positive"), (-1.0, "negative")])
+def test_the_sign_of_the_parameter_is_named_where_other_entries_have_another(sign, words):
+    """Where all entries are wrong and all of one sign, that sign says nothing."""
+    x, factors = sign * np.linspace(0.7, 1.3, 5), RANDOM_FACTORS[:5]
+
+    def said(x):
+        return mx.gradcheck(cubes, lambda x: (factors[: x.size] * 3.0 * x * x,), (x,)).tensors[0].diagnosis
+
+    assert said(x) == "5 of 5 entries looked at are wrong, in no pattern known here"
+    factors = np.append(factors, 1.0)
+    assert said(np.append(x, -sign)).endswith(f"exactly those where the parameter is {words}")
 
 
 @QUICK

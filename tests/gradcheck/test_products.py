@@ -354,6 +354,19 @@ def test_raw_memory_is_seen_in_every_number_of_dimensions(shape):
     assert layouts(report) == LAYOUTS - ({"transposed"} if len(shape) == 1 else set())
 
 
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("shape", [(), (5,), (0, 3), (1, 1)])
+def test_raw_memory_of_one_output_is_seen_whatever_the_shape_of_another(shape):
+    """What has no columns to transpose, or no entries to slice, is handed over as it is."""
+    x, y = A.copy(), np.ones(shape)
+
+    def op(x, y):
+        return (2.0 * x, 2.0 * y), lambda c: (2.0 * c[0] * c[0].flags.c_contiguous, 2.0 * c[1])
+
+    assert layouts(mx.check_pullback(op, (x, y))) == LAYOUTS
+    assert layouts(mx.check_pullback(lambda y, x: (op(x, y)[0][::-1], lambda c: op(x, y)[1](c[::-1])[::-1]), (y, x)))
+
+
 @pytest.mark.only("torch")
 def test_a_backward_pass_that_reads_raw_memory_is_named(put):
     import torch
