@@ -55,7 +55,7 @@ NAMES = {
     "": [
         0.0, math.nan, math.inf, 1.2345, 1.0 + 1e-8, 2.0001, 0.500001, 1.01001, 0.85001, 0.333, 1.414, 3.1416, 0.6931,
         math.sqrt(4097.0), 0.01745, -1.2345, -1.00001, 123456.7, 1.0 / 3.7001, 1.4285, 10.0001, 65536.1, 0.0345678,
-        3.0 + 1e-7, 1.0 / 3.0 + 1e-7, 11.0 / 13.0, 13.0 / 11.0, 11.0 / 7.0, 7.0 / 11.0,
+        3.0 + 1e-7, 1.0 / 3.0 + 1e-7, 11.0 / 13.0, 13.0 / 11.0, 11.0 / 7.0, 7.0 / 11.0, 1.0, 1.0 + 1e-13,
     ],
 }  # fmt: skip
 
@@ -160,6 +160,12 @@ def test_a_number_of_the_callers_is_a_name(number, words):
 )
 def test_a_number_without_a_name_has_the_digits_that_are_known(number, rounding, words):
     assert in_digits(Factor(number, rounding)) == f"the gradient is {words} the true one"
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_from_1e_minus_100_to_1e100_a_factor_may_have_a_name(sign):
+    for number, named in ((1.1e-100, True), (0.9e-100, False), (0.9e100, True), (1.1e100, False)):
+        assert bool(with_a_name(Factor(sign * number, 0.0))) == named
 
 
 @pytest.mark.parametrize("number", [1e200, -1e200, 1e-200, 1e308, 5e-324, 1e160])
