@@ -354,6 +354,19 @@ def test_a_forgotten_outer_function_is_named_by_the_factor_that_it_leaves(put, s
     assert said.endswith(words) if words else "factor" not in said
 
 
+@pytest.mark.only("numpy")
+def test_a_zero_among_absolute_values_is_one():
+    """Where there is a negative number, the entries are counted."""
+    g = np.asarray([-1.3, 0.0, -0.4, 0.9, 1.7])
+
+    def said(wrong):
+        return mx.gradcheck(lambda x: array_namespace(x).sum(g * x), lambda x: (wrong,), (np.ones(5),)).tensors[0]
+
+    head = "the sizes are right, the signs are not: "
+    assert said(np.abs(g)).diagnosis == f"{head}this is the absolute value"
+    assert said(np.asarray([1.3, 0.0, 0.4, 0.9, -1.7])).diagnosis == f"{head}in 3 of 5 entries"
+
+
 HERE = pytest.mark.only("numpy")  # the numbers are the same on every backend: one case of each is enough elsewhere
 IDS = [f"{i} {pattern.words}" for i, pattern in enumerate(PATTERNS)]
 
