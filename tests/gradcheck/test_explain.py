@@ -254,6 +254,16 @@ def test_a_factor_of_the_directions_has_its_name_or_its_digits(put, factor, word
 
 
 @pytest.mark.only("numpy")
+def test_a_factor_of_the_directions_that_one_entry_contradicts_is_not_named(put):
+    a, n = put([1.0123, 2.0246, 3.0369 + 0.06]), put([1.0, 2.0, 3.0])
+    entries = Entries([0, 1, 2], a, n, put([0.009, 0.015, 0.025]))
+    probes = [Probe(1.0123 * n, n, 1e-6, 4.0, 0.0) for n in (3.0, -2.0)]
+    known, sentence = diagnose(local_gradient(put, (3,), a), 0, entries, probes)
+    assert not known
+    assert sentence == "3 of 3 entries looked at are wrong, in no pattern known here"
+
+
+@pytest.mark.only("numpy")
 @pytest.mark.parametrize("noise", [0.3, 0.1])
 def test_a_factor_that_entries_hardly_show_is_taken_from_the_directions(put, noise):
     a, n = put([1.01, 2.02, 3.03]), put([1.0, 2.0, 3.0])
