@@ -78,7 +78,7 @@ TESTED_BY = {
     "gradcheck/contract": ("gradcheck/contract", *_CHECK, "gradcheck/products"),
     "gradcheck/derivatives": ("gradcheck/dual", *_CHECK),
     "gradcheck/dual": ("gradcheck/dual",),
-    "gradcheck/elsewhere": (*_CHECK, "gradcheck/kinks", "gradcheck/evidence"),
+    "gradcheck/elsewhere": ("gradcheck/elsewhere", *_CHECK, "gradcheck/kinks", "gradcheck/evidence"),
     "gradcheck/entries": ("gradcheck/entries", *_CHECK),
     "gradcheck/evidence": tuple(
         f"gradcheck/{name}" for name in ("judge", "evidence", "local", "units", "precision", "coincidences", "check")

@@ -49,7 +49,7 @@ def look_further(evidence: Evidence, random: np.random.Generator) -> Evidence:
     here, groups = evidence.here, evidence.groups
     found, room = list(evidence.found), _COORDINATES
     for leaf, findings in enumerate(found[:-1]):
-        if room and any(probe.tied for probe in findings.here):
+        if any(probe.tied for probe in findings.here):
             sides = one_sided(here, leaf, random, room)
             room -= min(room, len(sides))
             found[leaf] = findings._replace(sides=sides)

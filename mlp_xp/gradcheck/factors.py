@@ -161,8 +161,7 @@ def _root(factor: Factor, over: str) -> _Names:
     square = Factor(factor.value**2, 2.0 * factor.value * factor.rounding)
     number = round(square.value)
     # the squares are 1 apart: chance hits one of them with a probability of twice the rounding
-    slack = square.rounding + _ROUND * number
-    if 1 < number <= _LARGEST_SQUARE and _APART * slack < 1.0 and abs(square.value - number) <= slack:
+    if 1 < number <= _LARGEST_SQUARE and _APART * square.rounding < 1.0 and square.near(number):
         cause = "the root of a width, as in the scale of attention scores"
         yield f"{over}sqrt({number})", cause
 

@@ -95,7 +95,7 @@ def _tied_positions(local: LocalFunction, leaf: int, random: np.random.Generator
     xp, x = local.xp, local.point[leaf]
     flat, size = flat_positions(xp, x), math.prod(x.shape)
     # all of one sign, and no two equal: no tie of entries moved together stays one
-    whole = from_host(xp, random.uniform(0.5, 1.5, x.shape), x)
+    whole = from_host(xp, random.random(x.shape), x)
     blocks, found = [(0, size)] if size else [], list[int]()
     while blocks and len(found) < limit:
         low, high = blocks.pop()

@@ -208,7 +208,7 @@ def summed(w: Wrong) -> Matches:
     yield Match(
         "every entry is the mean of all: averaged over an axis too many", w.a, total / math.prod(n.shape) * ones
     )
-    for axis in range(n.ndim if n.ndim > 1 else 0):
+    for axis in range(n.ndim):
         if (length := n.shape[axis]) == 1:
             continue
         spread = xp.reshape(xp.sum(n, axis=axis, keepdims=True) * xp.ones_like(n), (-1,))
@@ -219,7 +219,7 @@ def summed(w: Wrong) -> Matches:
 def projected(w: Wrong) -> Matches:
     """A mean, or the part along the parameter, is taken out, or should be."""
     xp, n, x, g = w.xp, w.whole, w.x, w.gradient
-    axes: list[int | None] = [None, *(range(g.ndim) if g.ndim > 1 else ())]
+    axes: list[int | None] = [None, *range(g.ndim)]
     for axis in axes:
         if (math.prod(g.shape) if axis is None else g.shape[axis]) == 1:
             continue
@@ -237,7 +237,7 @@ def projected(w: Wrong) -> Matches:
 def of_a_square(w: Wrong) -> Matches:
     """Triangles, diagonals and symmetric parts of square matrices."""
     xp, n = w.xp, w.whole
-    if n is None or n.ndim < 2 or n.shape[-1] != n.shape[-2] or n.shape[-1] == 1:
+    if n is None or n.ndim < 2 or n.shape[-1] != n.shape[-2]:
         return
     a, T = w.gradient, xp.matrix_transpose
     lower, upper, below = xp.tril(n), xp.triu(n), xp.tril(n, k=-1)

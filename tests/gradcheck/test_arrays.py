@@ -85,6 +85,16 @@ def test_of_many_zeros_none_is_looked_at():
     assert arrays.scales_of(np, x).shape == x.shape
 
 
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(("looked_at", "several"), [(0, True), (499, True), (500, False)])
+def test_five_hundred_numbers_among_those_that_are_looked_at_stand_for_the_rest(looked_at, several):
+    """The others are of two units; those that are looked at are ones, and zeros."""
+    x = np.exp(np.linspace(0.0, -20.0, 300_000))
+    some = arrays._some(np, np.arange(x.size))
+    x[some] = np.arange(some.size) < looked_at
+    assert (arrays.scales_of(np, x).shape == x.shape) == several
+
+
 def test_random_directions_leave_no_entry_out_and_have_the_scales_of_the_array(xp, put, host):
     x = put(np.asarray([3.0, 4.0, 0.0, 0.0]) * 1e-3)
     drawn = [host(arrays.random_direction(xp, x, np.random.default_rng(seed))) / 2.5e-3 for seed in range(50)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -12,7 +13,12 @@ from hypothesis import strategies as st
 from known_functions import EAGER, QUICK, QUICKEST, cubes_at_a_point, first_entry, on_arrays, square
 
 import mlp_xp as mx
+from mlp_xp.gradcheck.check import _row
 from mlp_xp.gradcheck.dual import Dual
+from mlp_xp.gradcheck.evidence import Probe, gradient_at
+from mlp_xp.gradcheck.forms import flattened
+from mlp_xp.gradcheck.judge import Judgement
+from mlp_xp.gradcheck.local import prepare
 
 SMALL = (3, 2, 2)  # 14 parameters: each is perturbed a few times, and JAX and Dask take a millisecond for an operation
 
@@ -436,6 +442,24 @@ def test_two_values_that_both_drown_in_noise_agree(xp, put):
     mx.gradcheck(lambda x: xp.sum(c * x), lambda x: (c * put([1.0, 3.0]),), [x]).raise_if_failed()
     # ... but not a value that stands out beside one that drowns
     assert mx.gradcheck(lambda x: xp.sum(c * x), lambda x: (c + put([0.0, 1e-6]),), [x]).verdict == "fail"
+
+
+@pytest.mark.only("numpy")
+def test_the_row_of_an_array_is_that_of_its_worst_probe():
+    """Of a pass too: the larger relative error of the two entries, and of a doubt a slope that is wrong."""
+    for off in ([1e-14, 0.0], [0.0, 1e-14]):
+        report = mx.gradcheck(lambda x: np.sum(x**2), lambda x: (2 * x * (1.0 + np.asarray(off)),), [np.ones(2)])  # noqa: B023
+        (row,) = report.tensors
+        assert (row.verdict, row.index) == ("pass", (int(np.argmax(off)),))
+        assert row.relative_error == pytest.approx(5e-15, rel=0.1)
+        assert row.analytic > row.numeric == 2.0
+    flat = flattened(lambda x: np.sum(x**2), lambda x: (2 * x,), [np.ones(2)], None)
+    here = gradient_at(flat, prepare(flat.f, flat.arrays, 0), flat.grad(*flat.arrays), np.random.default_rng(0))
+    wrong, unsure, right = Probe(1.1, 1.0, 0.01, 1.0), Probe(3.0, 1.0, 9.0, 1.0), Probe(1.0, 1.0, 0.01, 1.0)
+    for probes in itertools.permutations((wrong, unsure, right)):
+        row = _row(here, 0, Judgement("inconclusive", "why", probes))
+        assert (row.analytic, row.noise, row.relative_error) == (1.1, 0.01, wrong.relative_error)
+    assert _row(here, 0, Judgement("inconclusive", "why", (right, unsure))).analytic == 3.0
 
 
 # --- how much it takes, and what it leaves alone ---------------------------------------------------------------------

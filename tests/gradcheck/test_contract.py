@@ -682,6 +682,16 @@ def test_where_numpy_can_not_see_the_memory_one_array_is_noted_by_its_identity(p
 
 
 @pytest.mark.only("numpy")
+def test_of_memory_that_can_not_be_seen_one_array_overlaps_itself_alone(monkeypatch):
+    monkeypatch.setattr(contract, "_memory", lambda x: None)
+    x, number, empty = np.ones(3), np.float64(1.0), np.ones((0, 3))
+    assert contract._overlap(x, x)
+    assert not contract._overlap(x, x[:])
+    assert not contract._overlap(number, number)
+    assert not contract._overlap(empty, empty)
+
+
+@pytest.mark.only("numpy")
 def test_a_read_only_gradient_is_noted_and_a_scalar_is_not():
     def fixed(x):
         gradient = 2.0 * x

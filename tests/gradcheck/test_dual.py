@@ -911,3 +911,22 @@ def test_a_wrong_rule_is_caught_by_the_difference_that_confirms(monkeypatch, xp,
     assert report.ok, report
     assert "dual" not in report.reference
     assert mx.gradcheck(f, lambda x: grad(x, factor), (put(A),)).verdict == "fail"
+
+
+@pytest.mark.only("numpy")
+def test_the_tangent_of_a_number_is_zero_without_asking_the_library():
+    assert dual._tangents(None, [0.5, 2, True]) == [0.0, 0.0, 0.0]
+    space = DualNamespace(np)
+    x = Dual(space, np.asarray([1.0, 2.0]), np.asarray([3.0, 4.0]))
+    constant, moving = dual._tangents(np, [Dual(space, np.asarray([5.0])), x])
+    assert constant.tolist() == [0.0]
+    assert moving is x.tangent
+
+
+@pytest.mark.only("numpy")
+def test_a_dual_is_not_written_into_an_array():
+    x = Dual(DualNamespace(np), np.asarray([1.0, 2.0]), np.asarray([3.0, 4.0]))
+    with pytest.raises(TypeError):
+        np.add(x, 1.0, out=np.empty(2))
+    with pytest.raises(TypeError):
+        np.add.reduce(x)

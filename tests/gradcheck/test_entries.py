@@ -182,6 +182,21 @@ def test_a_difference_at_a_kink_is_uncertain_by_the_distance_to_both_slopes():
     np.testing.assert_allclose(entries.uncertainty, 1.0, rtol=1e-4)  # the slopes are -0.5 and 1.5
 
 
+@pytest.mark.only("numpy")
+def test_an_entry_that_one_quotient_confirms_is_as_unsure_as_their_distance_and_the_noise():
+    """Of many entries the most are looked at once, from above: the quotient of x^2 is 2 x + h."""
+    x = np.linspace(1.0, 2.0, 1001)
+    flat = flattened(lambda x: array_namespace(x).sum(x * x), lambda x: (2.0 * x,), (x,), None)
+    local = prepare(flat.f, flat.arrays, 0)
+    here = gradient_at(flat, local._replace(noise=1e-9), flat.grad(*flat.arrays), np.random.default_rng(0))
+    before = flat.f.count
+    entries = compare_entries(here, 0, range(x.size), vectorized=False)
+    assert flat.f.count - before == x.size
+    step = 2.0 ** (-52 / 3) * np.maximum(x, np.sqrt(np.mean(x * x)))
+    np.testing.assert_allclose(entries.numeric - 2.0 * x, step, rtol=1e-2)
+    np.testing.assert_allclose(entries.uncertainty, np.abs(2.0 * x - entries.numeric) + 6.0 * 1e-9 / step, rtol=1e-6)
+
+
 # --- every entry, a sample, a search ---------------------------------------------------------------------------------
 
 

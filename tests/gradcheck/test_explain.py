@@ -10,11 +10,13 @@ from array_api_compat import array_namespace
 from known_functions import QUICK, QUICKEST, cubes, cubes_at_a_point, cubes_gradient, on_arrays
 
 import mlp_xp as mx
+from mlp_xp.gradcheck import explain
 from mlp_xp.gradcheck.entries import Entries
 from mlp_xp.gradcheck.evidence import LocalGradient, Probe
 from mlp_xp.gradcheck.explain import diagnose
 from mlp_xp.gradcheck.forms import flattened
 from mlp_xp.gradcheck.local import prepare
+from mlp_xp.gradcheck.report import TensorReport
 
 RANDOM = np.random.default_rng(3)
 A, B = RANDOM.standard_normal((4, 4)), RANDOM.standard_normal((4, 4))
@@ -252,6 +254,16 @@ def test_a_factor_of_the_directions_has_its_name_or_its_digits(put, factor, word
 
 
 @pytest.mark.only("numpy")
+def test_a_factor_of_the_directions_that_one_entry_contradicts_is_not_named(put):
+    a, n = put([1.0123, 2.0246, 3.0369 + 0.06]), put([1.0, 2.0, 3.0])
+    entries = Entries([0, 1, 2], a, n, put([0.009, 0.015, 0.025]))
+    probes = [Probe(1.0123 * n, n, 1e-6, 4.0, 0.0) for n in (3.0, -2.0)]
+    known, sentence = diagnose(local_gradient(put, (3,), a), 0, entries, probes)
+    assert not known
+    assert sentence == "3 of 3 entries looked at are wrong, in no pattern known here"
+
+
+@pytest.mark.only("numpy")
 @pytest.mark.parametrize("noise", [0.3, 0.1])
 def test_a_factor_that_entries_hardly_show_is_taken_from_the_directions(put, noise):
     a, n = put([1.01, 2.02, 3.03]), put([1.0, 2.0, 3.0])
@@ -423,6 +435,67 @@ def test_errors_of_the_size_of_no_dtype_are_no_low_precision(put, share):
     assert "precision" not in sentence
 
 
+@pytest.mark.only("numpy")
+def test_the_error_of_a_dtype_is_a_hundredth_of_its_rounding_to_twice_that():
+    """float32 has 24 binary digits, float16 11, bfloat16 8."""
+    for low, high, name in (
+        (2.0**-24 / 100.0, 2.0**-23, "float32"),
+        (2.0**-11 / 100.0, 2.0**-10, "float16"),
+        (2.0**-10, 2.0**-7, "bfloat16"),  # where float16 does not explain it
+    ):
+        assert explain._dtype_of(1.01 * low) == explain._dtype_of(0.99 * high) == name
+        assert name not in (explain._dtype_of(0.99 * low), explain._dtype_of(1.01 * high))
+    assert explain._dtype_of(0.99 * 2.0**-24 / 100.0) == explain._dtype_of(1.01 * 2.0**-7) == ""
+    assert explain._dtype_of(1e-6) == ""  # between the first two
+
+
+@pytest.mark.only("numpy")
+def test_the_tolerance_of_a_solver_is_between_1e_10_and_1e_3():
+    for share, said in ((0.99e-10, False), (1.01e-10, True), (0.99e-3, True), (1.01e-3, False)):
+        assert explain._agreement(share).startswith("agrees to ") == said
+    causes = "the tolerance of a solver in f, an epsilon on one side"
+    assert explain._agreement(1e-6) == f"agrees to 1e-06: {causes}? In no pattern known here"
+    assert f"{causes}, or low precision, float32 on the way?" in explain._agreement(1e-8)
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    ("of", "wrong", "larger", "scattered"),
+    [
+        (20, 20, 10, True), (20, 20, 4, True), (20, 20, 16, True), (20, 20, 2, False), (20, 20, 18, False),
+        (20, 10, 5, True), (20, 9, 5, False), (4, 3, 3, True), (3, 3, 0, True), (4, 4, 4, False), (4, 4, 0, False),
+        (4, 4, 1, True), (2, 2, 1, False),
+    ],
+)  # fmt: skip
+def test_errors_are_scattered_if_most_entries_have_them_and_of_either_sign(of, wrong, larger, scattered):
+    """Of so many entries so many are wrong, and of these so many larger than the true ones."""
+    n = np.resize([1.0, -2.0, 3.0], of)
+    a = n * (1.0 + 0.1 * (np.where(np.arange(of) < larger, 1.0, -1.0) * (np.arange(of) < wrong)))
+    entries = Entries(list(range(of)), a, n, np.zeros(of))
+    assert explain._scattered(np, entries, a != n) == scattered
+
+
+@pytest.mark.only("numpy")
+def test_round_numbers_are_low_precision_if_they_have_up_to_36_digits_and_lost_what_those_lose():
+    """Of the numbers that end there so much is lost: at least a hundredth of the last digit, at most a twentieth."""
+    for digits in (2, 3, 10, 24, 36):
+        gradient = np.asarray([1.0 + 2.0 ** (1 - digits), -2.0, 0.5])
+        expected = f"low precision: no entry has more than {digits} binary digits, and "
+        lost = 2.0**-digits / 100.0
+        assert explain._low_precision(np, gradient, 1.01 * lost, scattered=False).startswith(expected)
+        assert explain._low_precision(np, gradient, 0.99 * lost, scattered=False) == ""
+        assert explain._low_precision(np, gradient, 0.049, scattered=False).startswith(expected)
+        assert explain._low_precision(np, gradient, 0.051, scattered=False) == ""
+        assert explain._low_precision(np, gradient.astype(np.float32), 0.01, scattered=True) == ""
+    assert explain._low_precision(np, np.asarray([1.0 + 2.0**-36, 2.0]), 1e-3, scattered=False) == ""
+    of_none = np.asarray([0.1, 0.3])
+    assert explain._low_precision(np, of_none, 0.0, scattered=True) == ""
+    for share, solver in ((0.99e-3, True), (1.01e-3, False)):
+        said = explain._low_precision(np, of_none, share, scattered=True)
+        assert said.startswith("low precision: errors are scattered and 0.001 of the size, as by ")
+        assert said.endswith(", or by the tolerance of a solver in f?") == solver
+
+
 # --- a true gradient of zero ------------------------------------------------------------------------------------------
 
 
@@ -533,12 +606,21 @@ WHERE = [
     ((1, 7), lambda x, i, j: j > 4, "all in columns 5 to 6"),
     ((3, 4, 5), lambda x, i, j, k: j == 2, "all in slice 2 along axis 1"),
     ((4, 3, 5), lambda x, i, j, k: i > 1, "all in slices 2 to 3 along axis 0"),
+    ((6, 4), lambda x, i, j: (i >= 4) & (j != 1), "6 of 24 entries looked at are wrong, all in rows 4 to 5"),
+    ((6, 4), lambda x, i, j: (i >= 4) & (j > 1), "4 of 24 entries looked at are wrong, all in rows 4 to 5"),
+    (
+        (6, 4),
+        lambda x, i, j: (i >= 4) & (j > 1) & (i + j < 8),
+        "3 of 24 entries looked at are wrong, in no pattern known here",
+    ),
     ((5, 4), lambda x, i, j: x < 0.0, "exactly those where the parameter is negative"),
     ((9,), lambda x, i: x > 0.0, "exactly those where the parameter is positive"),
     ((3, 4, 2), lambda x, i, j, k: x > 0.0, "exactly those where the parameter is positive"),
     ((5, 5), lambda x, i, j: i > j, "all below the diagonal"),
     ((4, 4), lambda x, i, j: i < j, "all above the diagonal"),
     ((4, 4), lambda x, i, j: i == j, "all on the diagonal"),
+    ((4, 4), lambda x, i, j: i <= j, "10 of 16 entries looked at are wrong, in no pattern known here"),
+    ((4, 4), lambda x, i, j: i >= j, "10 of 16 entries looked at are wrong, in no pattern known here"),
     ((9,), lambda x, i: i > 6, "2 of 9 entries looked at are wrong, in no pattern known here"),
 ]
 
@@ -555,6 +637,20 @@ def test_where_the_wrong_entries_are(put, shape, places, words):
     row = mx.gradcheck(f, grad, (put(x),)).tensors[0]
     assert row.diagnosis.endswith(words)
     assert not row.explained
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(("sign", "words"), [(1.0, "positive"), (-1.0, "negative")])
+def test_the_sign_of_the_parameter_is_named_where_other_entries_have_another(sign, words):
+    """Where all entries are wrong and all of one sign, that sign says nothing."""
+    x, factors = sign * np.linspace(0.7, 1.3, 5), RANDOM_FACTORS[:5]
+
+    def said(x):
+        return mx.gradcheck(cubes, lambda x: (factors[: x.size] * 3.0 * x * x,), (x,)).tensors[0].diagnosis
+
+    assert said(x) == "5 of 5 entries looked at are wrong, in no pattern known here"
+    factors = np.append(factors, 1.0)
+    assert said(np.append(x, -sign)).endswith(f"exactly those where the parameter is {words}")
 
 
 @QUICK
@@ -689,6 +785,34 @@ def test_a_hypothesis_that_explains_the_gradient_is_the_diagnosis(put):
     assert report.tensors[0].diagnosis == "the 3 was forgotten"
     report = mx.gradcheck(f, lambda x: (x * x * x,), (x,), hypotheses=hypotheses)
     assert "forgotten" not in report.tensors[0].diagnosis
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("size", [1e-150, 1e-6, 1.0, 1e150])
+def test_a_hypothesis_agrees_to_ten_thousand_roundings_of_the_largest_entry(size):
+    gradient = size * np.asarray([0.5, -2.0, 1.0])
+    rows = [TensorReport("x", "fail", 0.5, None, 1.0, 2.0, 1e-9, 1e-9, "", 3, 3)]
+    for roundings, agrees in ((0.0, True), (0.99e4, True), (1.01e4, False), (1e9, False)):
+        other = gradient + np.asarray([roundings * 2.0**-52 * 2.0 * size, 0.0, 0.0])
+        (row,) = explain.with_hypotheses(rows, (gradient,), {"another": (2.0 * gradient,), "this": (other,)})
+        assert (row.diagnosis, row.explained) == (("this", True) if agrees else ("", False))
+    assert explain.with_hypotheses(rows, (gradient,), {"this": (gradient[:1] + 0.0 * gradient[None],)}) == rows
+
+
+@pytest.mark.only("numpy")
+def test_a_hypothesis_that_agrees_in_one_of_two_wrong_arrays_explains_neither():
+    a, b, c = (number * np.ones(2) for number in (1.0, 2.0, 3.0))
+    rows = [
+        TensorReport(name, verdict, 0.5, None, 1.0, 2.0, 1e-9, 1e-9, "", 2, 2, explained)
+        for name, verdict, explained in (("x", "fail", False), ("y", "pass", False), ("z", "fail", True))
+    ]
+
+    def said(*gradients):
+        return [row.diagnosis for row in explain.with_hypotheses(rows, (a, b, c), {"this": gradients})]
+
+    assert said(a, b, b) == said(c, b, c) == said(a, a, a) == ["", "", ""]
+    assert said(a, a, c) == ["this", "", ""]  # in all wrong arrays, of which one has a pattern
+    assert said(a, b, c) == ["this", "", "this"]  # in all arrays
 
 
 @QUICK

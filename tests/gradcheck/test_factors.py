@@ -55,7 +55,7 @@ NAMES = {
     "": [
         0.0, math.nan, math.inf, 1.2345, 1.0 + 1e-8, 2.0001, 0.500001, 1.01001, 0.85001, 0.333, 1.414, 3.1416, 0.6931,
         math.sqrt(4097.0), 0.01745, -1.2345, -1.00001, 123456.7, 1.0 / 3.7001, 1.4285, 10.0001, 65536.1, 0.0345678,
-        3.0 + 1e-7, 1.0 / 3.0 + 1e-7, 11.0 / 13.0, 13.0 / 11.0, 11.0 / 7.0, 7.0 / 11.0,
+        3.0 + 1e-7, 1.0 / 3.0 + 1e-7, 11.0 / 13.0, 13.0 / 11.0, 11.0 / 7.0, 7.0 / 11.0, 1.0, 1.0 + 1e-13,
     ],
 }  # fmt: skip
 
@@ -79,6 +79,29 @@ def test_a_number_has_its_name(words, number):
 )  # fmt: skip
 def test_a_number_that_is_not_well_known_has_no_name(number, rounding, named):
     assert bool(with_a_name(Factor(number, rounding))) == named
+
+
+@pytest.mark.parametrize("name", [0.95, 1.01, 0.99, 2.0, 3.0, -1.0, 1.0 / 3.0])
+def test_a_name_is_near_by_a_hundred_millionth_of_itself_and_of_its_distance_from_1(name):
+    """What says 0.95 means that 0.05 is gone: it is known as well as that."""
+    close = 1e-8 * min(abs(name), abs(name - 1.0))
+    for sign in (1.0, -1.0):
+        assert Factor(name + sign * 0.9 * close, 0.0).near(name)
+        assert not Factor(name + sign * 1.1 * close, 0.0).near(name)
+        assert Factor(name + sign * (0.9 * close + 1e-3), 1e-3).near(name)
+        assert not Factor(name + sign * (1.1 * close + 1e-3), 1e-3).near(name)
+        assert Factor(name, 0.9e4 * close).surely(name)  # a ten-thousandth
+        assert not Factor(name, 1.1e4 * close).surely(name)
+        assert not Factor(name + sign * 1.1 * close, 0.0).surely(name)
+    assert Factor(2.0 + 2.0**-26, 2.0**-26 - 1e-8).near(2.0)  # by just as much
+    assert Factor(2.0, 1e-4).surely(2.0)
+
+
+def test_what_undoes_a_factor_is_known_as_well_as_that():
+    """1 / 4 and 1 / 4.04 are 1% apart, as 4 and 4.04 are."""
+    factor = Factor(4.0, 0.04, (4, 3), {"f": 4.0})
+    assert factor.inverse == (0.25, 0.0025, (4, 3), {"f": 4.0})
+    assert factor.inverse.inverse == factor
 
 
 @pytest.mark.parametrize(
@@ -137,6 +160,12 @@ def test_a_number_of_the_callers_is_a_name(number, words):
 )
 def test_a_number_without_a_name_has_the_digits_that_are_known(number, rounding, words):
     assert in_digits(Factor(number, rounding)) == f"the gradient is {words} the true one"
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_from_1e_minus_100_to_1e100_a_factor_may_have_a_name(sign):
+    for number, named in ((1.1e-100, True), (0.9e-100, False), (0.9e100, True), (1.1e100, False)):
+        assert bool(with_a_name(Factor(sign * number, 0.0))) == named
 
 
 @pytest.mark.parametrize("number", [1e200, -1e200, 1e-200, 1e308, 5e-324, 1e160])

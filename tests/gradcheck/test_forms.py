@@ -12,6 +12,8 @@ import pytest
 from known_functions import QUICK, cubes_at_a_point
 
 from mlp_xp import check_hvp, check_jvp, check_pullback, directional_derivative, gradcheck
+from mlp_xp.gradcheck import forms
+from mlp_xp.gradcheck.dual import Dual, DualNamespace
 from mlp_xp.gradcheck.forms import CountedFunction, as_jvp, as_op, counterparts, flattened, rebuild, value_and_grad
 
 RANDOM = np.random.default_rng(0)
@@ -908,3 +910,16 @@ def test_a_complex_gradient_of_the_other_convention_is_told_which_option_means_i
     report = gradcheck(f, grad, (z,), wirtinger=other)
     assert [row.verdict for row in report.tensors] == ["pass", "fail"]
     assert f"check with wirtinger='{convention}'" in report.tensors[1].diagnosis
+
+
+@pytest.mark.only("numpy")
+def test_what_nothing_can_change_is_not_copied():
+    """A number of NumPy's, a dual number; an array is, in its own class and order."""
+    dual = Dual(DualNamespace(np), np.ones(2), np.ones(2))
+    for x in (np.float64(1.5), dual):
+        assert forms.fresh(x) is x
+    for x in (np.asfortranarray(np.ones((2, 3))), np.ma.masked_array([1.0, 2.0], [True, False])):
+        copied = forms.fresh(x)
+        assert copied is not x
+        assert not np.shares_memory(copied, x)
+        assert (type(copied), copied.strides) == (type(x), x.strides)

@@ -279,6 +279,18 @@ def kinks_of(w, a, v, c):
     return f
 
 
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("ties", [1, 2, 6, 7])
+def test_of_up_to_seven_ties_the_range_of_all_choices_is_exact(put, ties):
+    """``w |x|`` has by choice a slope of -w to w."""
+    weights = np.random.default_rng(ties).uniform(0.5, 1.5, ties) * np.resize([1.0, -1.0], ties)
+    f, reach = kinks_of([], [], weights.tolist(), np.ones(ties).tolist()), float(np.abs(weights).sum())
+    for share, verdict in ((0.999, "inconclusive"), (1.001, "fail")):
+        for sign in (1.0, -1.0):
+            expected = verdict if ties > 1 or share > 1.0 else ""
+            assert finding_of(put, f, [0.0], [sign * share * reach])[0] == expected
+
+
 @QUICKEST
 def test_no_choice_at_random_kinks_is_ever_refused_and_all_beyond_is(put):
     """Each term with a choice of its own; a closed form knows the range of the slopes."""

@@ -12,7 +12,7 @@ from mlp_xp.gradcheck import local
 from mlp_xp.gradcheck.dual import Dual
 from mlp_xp.gradcheck.forms import flattened
 from mlp_xp.gradcheck.local import LocalFunction, directional_derivative, prepare
-from mlp_xp.gradcheck.slopes import Slope
+from mlp_xp.gradcheck.slopes import Noise, Slope
 
 RANDOM = np.random.default_rng(5)
 
@@ -291,3 +291,35 @@ def test_a_function_that_leaves_the_library_is_judged_without_a_word_on_the_cons
         assert report.reference == "float64"
     numeric = mx.numerical_grad(lambda x: returned(np.sum(host(x) ** 3)), put(x))
     np.testing.assert_allclose(host(numeric), 3.0 * x**2, rtol=1e-8, atol=1e-8)  # (epsilon^(1/3))^2 is 4e-11
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    ("value", "sigma", "stairs"),
+    [
+        (2.0, 2.0**-28, 2.0**-24),  # of float32 at least
+        (-2.0, 2.0**-20, 2.0**-21),
+        (2.0, 2.0**-8, 2.0**-9),
+        (2.0, 1.0, 2.0**-8),  # of bfloat16 at most
+        (0.0, 2.0**-20, 2.0**-20),
+    ],
+)
+def test_coarser_numbers_on_the_way_of_f_are_those_of_float32_to_bfloat16(monkeypatch, value, sigma, stairs):
+    point = (np.asarray([1.0, 2.0]),)
+    flat = flattened(lambda x: value + 0.0 * float(np.sum(x)), lambda x: (0.0 * x,), point, None)
+    for seen, expected in ((True, stairs), (False, 0.0)):
+        monkeypatch.setattr(local, "evaluation_noise", lambda *_, seen=seen: Noise(sigma, False, seen))
+        there = prepare(flat.f, flat.arrays, 0)
+        assert (there.noise, there.flat, there.stairs) == (sigma, False, expected)
+
+
+@pytest.mark.only("numpy")
+def test_float64_is_fine_and_float32_is_not():
+    assert 2.0**-52 < local.FINE < 2.0**-23
+
+
+@pytest.mark.only("numpy")
+def test_the_seed_is_0_unless_another_is_given():
+    f, x = on_arrays(lambda x: np.float64(np.sum(np.sin(x), dtype=np.float32))), np.asarray([0.7, -1.3, 2.1])
+    default, zero, one = (directional_derivative(f, x, x, *seed) for seed in ((), (0,), (1,)))
+    assert default == zero != one

@@ -24,6 +24,7 @@ ANY = ((4, 3), (7,), (2, 3, 4))
 MATRICES = ((4, 3), (3, 6), (5, 4))
 SQUARES = ((3, 3), (5, 5), (4, 4))
 STACKS = ((3, 3), (2, 4, 4), (5, 5))
+STACKS_OF_ONE = ((1, 3, 3), (2, 1, 3, 3), (1, 2, 4, 4))
 CUBOIDS = ((2, 3, 4), (4, 2, 3), (3, 2, 5))
 IMAGES = ((2, 3, 4, 5), (3, 2, 2, 4), (2, 2, 3, 3))
 LONG = ((6, 3), (8,), (10, 2, 2))
@@ -82,6 +83,11 @@ def per_slice(g, axis):
     return np.moveaxis(
         per_row(np.moveaxis(g, axis, 0).reshape(g.shape[axis], -1)).reshape(np.moveaxis(g, axis, 0).shape), 0, axis
     )
+
+
+def in_rows_of(first, others):
+    """Each row has one length, the first another one."""
+    return lambda g, x: np.where(np.arange(len(g)) > 0, others, first)[:, None] * g / np.linalg.norm(g, axis=1)[:, None]
 
 
 def length(g):
@@ -144,6 +150,8 @@ PATTERNS = (
         lambda g, x: g / np.sqrt(np.sum(g * g, axis=1, keepdims=True)),
         lambda g, x: g / np.sqrt(np.sum(g * g, axis=0, keepdims=True)),
     ),
+    Pattern("each is normalised to length 1?", MATRICES, in_rows_of(1.0, 1.0), in_rows_of(1.0, 1.0 + 2e-6)),
+    Pattern("each is normalised to length 0.25?", MATRICES, in_rows_of(0.25, 0.25 + 1e-7), in_rows_of(0.25, 0.3)),
     # orders
     Pattern("the gradient is transposed", SQUARES, lambda g, x: t(g), lambda g, x: t(g) * 1.1),
     Pattern("transposed and reshaped", MATRICES, lambda g, x: relaid(g, (1, 0)), lambda g, x: shuffled(g)),
@@ -225,6 +233,7 @@ PATTERNS = (
     ),
     Pattern("only the lower triangle of the true", STACKS, lambda g, x: np.tril(g), lambda g, x: np.tril(g) * 1.1),
     Pattern("only the upper triangle of the true", STACKS, lambda g, x: np.triu(g), lambda g, x: np.triu(g) * 1.1),
+    Pattern("only the lower triangle of the", STACKS_OF_ONE, lambda g, x: np.tril(g), lambda g, x: np.tril(g) * 1.1),
     Pattern(
         "the true gradient is only the lower triangle",
         STACKS,
@@ -343,6 +352,19 @@ def test_a_forgotten_outer_function_is_named_by_the_factor_that_it_leaves(put, s
 
     said = mx.gradcheck(f, lambda x: (3.0 * x * x,), (x,)).tensors[0].diagnosis
     assert said.endswith(words) if words else "factor" not in said
+
+
+@pytest.mark.only("numpy")
+def test_a_zero_among_absolute_values_is_one():
+    """Where there is a negative number, the entries are counted."""
+    g = np.asarray([-1.3, 0.0, -0.4, 0.9, 1.7])
+
+    def said(wrong):
+        return mx.gradcheck(lambda x: array_namespace(x).sum(g * x), lambda x: (wrong,), (np.ones(5),)).tensors[0]
+
+    head = "the sizes are right, the signs are not: "
+    assert said(np.abs(g)).diagnosis == f"{head}this is the absolute value"
+    assert said(np.asarray([1.3, 0.0, 0.4, 0.9, -1.7])).diagnosis == f"{head}in 3 of 5 entries"
 
 
 HERE = pytest.mark.only("numpy")  # the numbers are the same on every backend: one case of each is enough elsewhere

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 from known_functions import EAGER, QUICK
 
 import mlp_xp as mx
+from mlp_xp.gradcheck import contract
 
 A = np.random.default_rng(3).standard_normal((3, 4))
 B = np.random.default_rng(4).standard_normal((3, 4))
@@ -297,6 +300,12 @@ def test_a_convention_of_another_name_is_refused(put):
         mx.check_pullback(lambda x: (x, lambda c: (c,)), (put([1.0]),), wirtinger="torch")
 
 
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("check", [mx.gradcheck, mx.check_pullback, mx.check_jvp, mx.check_hvp])
+def test_the_seed_of_a_check_is_0_unless_another_is_given(check):
+    assert inspect.signature(check).parameters["seed"].default == 0
+
+
 # --- what lies in memory otherwise -----------------------------------------------------------------------------------
 
 LAYOUTS = {"sliced with a step", "transposed", "reversed", "expanded from one number"}
@@ -352,6 +361,39 @@ def test_raw_memory_is_seen_in_every_number_of_dimensions(shape):
     x = np.random.default_rng(6).standard_normal(shape)
     report = mx.check_pullback(lambda x: (2.0 * x, lambda c: (2.0 * unlike_contiguous(c),)), (x,))
     assert layouts(report) == LAYOUTS - ({"transposed"} if len(shape) == 1 else set())
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("shape", [(), (5,), (3, 4), (2, 3, 4), (0, 3)])
+def test_a_layout_is_what_its_name_says_and_has_the_same_numbers(shape):
+    x, other = (np.asarray(np.random.default_rng(seed).standard_normal(shape)) for seed in (0, 1))
+    laid = {name: arrange(np, x, other) for name, arrange in contract._LAYOUTS.items()}
+    assert set(laid) == LAYOUTS
+    for name, y in laid.items():
+        assert y.shape == shape
+        if name != "expanded from one number":
+            np.testing.assert_array_equal(y, x)
+        elif x.size:
+            np.testing.assert_array_equal(y, np.full(shape, x.flat[0]))
+    if x.size and shape:
+        assert laid["sliced with a step"].strides[-1] == 2 * x.itemsize
+        assert laid["reversed"].strides[-1] == -x.itemsize
+        assert set(laid["expanded from one number"].strides) == {0}
+        columns = -2 if len(shape) > 1 else -1
+        assert laid["transposed"].strides[columns] == x.itemsize
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("shape", [(), (5,), (0, 3), (1, 1)])
+def test_raw_memory_of_one_output_is_seen_whatever_the_shape_of_another(shape):
+    """What has no columns to transpose, or no entries to slice, is handed over as it is."""
+    x, y = A.copy(), np.ones(shape)
+
+    def op(x, y):
+        return (2.0 * x, 2.0 * y), lambda c: (2.0 * c[0] * c[0].flags.c_contiguous, 2.0 * c[1])
+
+    assert layouts(mx.check_pullback(op, (x, y))) == LAYOUTS
+    assert layouts(mx.check_pullback(lambda y, x: (op(x, y)[0][::-1], lambda c: op(x, y)[1](c[::-1])[::-1]), (y, x)))
 
 
 @pytest.mark.only("torch")

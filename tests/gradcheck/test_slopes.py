@@ -201,8 +201,8 @@ def test_slopes_drift_while_no_step_halves_the_gap():
 
 
 def test_further_steps_begin_at_three_times_the_widest_of_use():
-    def steps(noise=0.0, finest=0.0, scale=1.0, value=1.0):
-        ladder = [slopes._Difference(h * scale, value, 0.0, 1.0) for h, value in ((0.2, 9.0), (0.1, 1.4), (0.01, 1.0))]
+    def steps(noise=0.0, finest=0.0, scale=1.0, value=1.0, off=1.4):
+        ladder = [slopes._Difference(h * scale, value, 0.0, 1.0) for h, value in ((0.2, 9.0), (0.1, off), (0.01, 1.0))]
         slope = slopes.Slope(value, 0.0, 0.0)
         return [d.step for d in slopes._more(lambda h: difference(math.sin, h), noise, slope, ladder, finest)]
 
@@ -210,6 +210,8 @@ def test_further_steps_begin_at_three_times_the_widest_of_use():
     assert steps(noise=8.1 * 0.2 / 6.0)[0] == pytest.approx(0.6)
     assert steps(noise=7.9 * 0.2 / 6.0)[0] == pytest.approx(0.3)
     assert steps(scale=10.0)[0] == 1.0
+    assert steps(off=1.5)[0] == steps(off=0.5)[0] == pytest.approx(0.3)  # half of it off is of use
+    assert steps(off=1.51)[0] == steps(off=0.49)[0] == pytest.approx(0.03)
     assert steps(value=100.0)[0] == pytest.approx(0.03)  # none is of use: from the finest
     assert steps(finest=0.3 / 1.5**3.5) == pytest.approx([0.3 / 1.5**k for k in range(4)])
 
