@@ -192,7 +192,7 @@ def tree_of(file: str) -> ast.Module:
 def names_of(file: str) -> Iterator[str]:
     """For each mistake of a file its name: what stood there, what stands there, and the how manieth such one it is.
 
-    A name has no line number: it outlives changes elsewhere in the file.
+    A name has no line number: it outlives changes elsewhere in the file, but for that count.
     """
     seen = Counter[str]()
     for *_, node, other in mistakes(tree_of(file)):
