@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import os
 import pickle
+import socket
 import statistics
 import subprocess
 import sys
@@ -23,10 +24,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from array_api_compat import device
 
 import mlp_xp as mx
 from mlp_xp import data, optim, schedules
 from mlp_xp.backends import Placement, load, probe, to_host
+from mlp_xp.ranks import Ranks, cupy_ranks, mean, torch_ranks
 from mlp_xp.train import train
 from mlp_xp.train.compiling import COMPILERS, compiled
 from mlp_xp.train.replaying import cuda_graph
@@ -223,6 +226,35 @@ def estimators(library: str, dry: bool) -> Found:
             ),
         }
     return {"fits": fits, "rest": rest, "ok": not any(map(failed, (*fits.values(), *rest.values())))}
+
+
+def ranks(library: str, dry: bool) -> Found:
+    """The sums of the library's engine over the one rank that a device has: NCCL; gloo for PyTorch in a dry run."""
+    if library == "jax":
+        return {"engine": "none: the compiler finds the sums", "ok": True}
+    X, y, params = problem((64, 12, 9, 5), "float64", place_of(library, dry))
+    loss, grads = mx.loss_and_grads(X, y, *params)
+    there = (loss, *grads)
+    only = _only_rank(library, dry)
+    pairs = [*zip(only.total(there), there, strict=True), *zip(mean(only, 64.0, *there), there, strict=True)]
+    gap = max(float(np.max(np.abs(to_host(a) - to_host(b)))) for a, b in pairs)
+    alike = all((type(a), a.dtype, a.shape, device(a)) == (type(b), b.dtype, b.shape, device(b)) for a, b in pairs)
+    return {"engine": "gloo" if dry else "nccl", "gap": gap, "alike": alike, "ok": alike and gap < FLOAT64_GAP}
+
+
+def _only_rank(library: str, dry: bool) -> Ranks:
+    """That of an engine which this process starts."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    if library == "cupy":
+        from cupyx.distributed import init_process_group
+
+        return cupy_ranks(init_process_group(1, 0, host="127.0.0.1", port=port), 0, 1)
+    from torch import distributed
+
+    distributed.init_process_group("gloo" if dry else "nccl", f"tcp://127.0.0.1:{port}", rank=0, world_size=1)
+    return torch_ranks()
 
 
 def command(library: str, dry: bool) -> Found:
@@ -439,6 +471,6 @@ def mnist(library: str, dry: bool) -> Found:
 
 SECTIONS: dict[str, Callable[[str, bool], Found]] = {
     "smoke": smoke, "check": check, "estimators": estimators, "step": step, "launches": launches, "mnist": mnist,
-    "command": command,
+    "command": command, "ranks": ranks,
 }  # fmt: skip
 """The sections by name, in the order in which they run."""
