@@ -90,7 +90,7 @@ PAPERS = (
     Row("dropout-relu", "mnist", "3 x 1024 relu units, dropout", SRIVASTAVA, "1.25",
         Loop(DEEP, 100, 100, 0.05, 0.9, {**DROPPED, "activation": "relu"}), seeds=1),
     Row("dropout-max-norm", "mnist", "3 x 1024 relu units, dropout, max-norm", SRIVASTAVA, "1.06",
-        Loop(DEEP, 150, 100, 0.05, 0.9, {**DROPPED, "activation": "relu", "max_norm": 2.0}), seeds=1),
+        Loop(DEEP, 100, 100, 0.05, 0.9, {**DROPPED, "activation": "relu", "max_norm": 2.0}), seeds=1),
     Row("distorted-800", "mnist", "800 relu units, affine and elastic distortions", SIMARD, "0.7",
         Loop((800,), 400, 128, 0.1, 0.9, {"activation": "relu"}, SIMARDS), wanted="0.9", seeds=1),
     Row("distorted-deep", "mnist", "2500-2000-1500-1000-500 tanh units, distortions", CIRESAN, "0.35",
