@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import os
 import pickle
-import socket
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from array_api_compat import device
+from start_ranks import free_port
 
 import mlp_xp as mx
 from mlp_xp import data, optim, schedules
@@ -244,9 +244,7 @@ def ranks(library: str, dry: bool) -> Found:
 
 def _only_rank(library: str, dry: bool) -> Ranks:
     """That of an engine which this process starts."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     if library == "cupy":
         from cupyx.distributed import init_process_group
 

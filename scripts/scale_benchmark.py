@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from benchmark import kept_rows, machine, save
 from scale_ranks import ENGINES, EXACT_SIZE, STEPS, Task, exact_params, exact_rows, trained
-from start_ranks import environment, launcher, started
+from start_ranks import environment, free_port, launcher, started
 
 import mlp_xp as mx
 from mlp_xp.cost import Scaling, scaling
@@ -108,12 +108,14 @@ def group_of(engine: str, ranks: int) -> Iterator[Group]:
 
 def _environment(engine: str, ranks: int) -> dict[str, str]:
     """That of an engine's processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     devices = ranks if engine == "jax-devices" else 1
     flags = f"--xla_cpu_multi_thread_eigen=false --xla_force_host_platform_device_count={devices}"
-    jaxs = {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1", "XLA_FLAGS": flags, "JAX_COORDINATOR": f"127.0.0.1:{port}"}
+    jaxs = {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_ENABLE_X64": "1",
+        "XLA_FLAGS": flags,
+        "JAX_COORDINATOR": f"127.0.0.1:{free_port()}",
+    }
     mpis = {"OMPI_MCA_btl": "self,tcp"} if engine == "mpi-tcp" else {}
     return environment(**jaxs, **mpis)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,13 @@ def launcher(engine: str, ranks: int, max_restarts: int = 0) -> list[str]:
     if engine == "mpi":
         return [str(Path(sys.executable).with_name("mpirun")), "-n", str(ranks), "--oversubscribe", sys.executable]
     return [sys.executable]
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -187,11 +187,8 @@ def tidy(where: str, y: NDArray[Any]) -> NDArray[Any]:
     if not np.isfinite(y).all():
         row = int(np.argmin(np.isfinite(y)))
         raise ValueError(f"{where}: the target must be finite, got {y[row]} in row {row + 1}")
-    return (
-        y.astype(np.int64)
-        if (y == np.floor(y)).all() and np.abs(y).max(initial=0) < _TOLD_APART
-        else y.astype(np.float64)
-    )
+    whole = (y == np.floor(y)).all() and np.abs(y).max(initial=0) < _TOLD_APART
+    return y.astype(np.int64 if whole else np.float64)
 
 
 def as_labels(place: Place, y: NDArray[np.float64]) -> NDArray[np.int64]:
