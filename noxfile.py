@@ -33,6 +33,7 @@ HOST_ONLY = (
     "tests/cli/",
     "tests/data/",
     "tests/test_export.py",
+    "tests/test_fuzz.py",
 )  # run with NumPy, once
 
 # Modules that run the same lines on many more numbers. What breaks on an old dependency or an old standard is a line of
