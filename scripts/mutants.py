@@ -54,7 +54,15 @@ TESTED_BY = {
     "train/divergence": (*_LOOP, "train/members", "train/stream"),
     "train/epoch": (*_LOOP, "train/members", "checkpoint"),
     "train/evaluate": (*_LOOP, "train/members"),
-    "train/loop": (*_LOOP, *_ARGUMENTS, "train/members", "train/accumulate", "train/stream", "train/compiling"),
+    "train/loop": (
+        *_LOOP,
+        *_ARGUMENTS,
+        "train/members",
+        "train/accumulate",
+        "train/stream",
+        "train/compiling",
+        "train/ranks",
+    ),
     "train/members": ("train/members", *_LOOP),
     "train/plan": (*_LOOP, "train/accumulate", "train/stream", "train/members", "train/ranks"),
     "train/replaying": ("train/replaying",),
@@ -97,6 +105,7 @@ TESTED_BY = {
 
 # Lines that arrays of these libraries alone reach.
 OTHER_BACKENDS = {
+    "gradcheck/contract": ("torch",),
     "gradcheck/forms": ("torch", "jax"),
     "gradcheck/products": ("torch", "array_api_strict"),
     "train/compiling": ("torch", "jax"),
@@ -222,10 +231,14 @@ def copied_to(folder: Path) -> Path:
 
 
 def outcome(copied: Path, file: str, limit: float | None = None) -> str:
-    """``survived``, ``killed`` where a test of ``file`` fails in the copy, ``hung`` beyond ``limit`` seconds."""
+    """``survived``, ``killed`` where a test of ``file`` fails in the copy, ``hung`` beyond ``limit`` seconds.
+
+    The examples in its docstrings are tests too, the quickest.
+    """
     tests = [str(Path("tests", name).with_name(f"test_{Path(name).name}.py")) for name in TESTED_BY[file]]
     options = ("-q", "-x", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-p", "no:randomly")
-    command = [sys.executable, "-B", "-m", "pytest", *options, "--hypothesis-seed=0", *tests]
+    examples = ("--doctest-modules", f"mlp_xp/{file}.py")
+    command = [sys.executable, "-B", "-m", "pytest", *options, "--hypothesis-seed=0", *examples, *tests]
     environment = {**os.environ, "PYTHONPATH": str(copied), "OMP_NUM_THREADS": "1"}
     for backend in ("numpy", *OTHER_BACKENDS.get(file, ())):
         every = [*command, "--backend", backend]

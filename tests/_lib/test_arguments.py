@@ -227,6 +227,9 @@ ROWS = {
         lambda g: optim.lbfgs(lambda w: (g.xp.sum(w * w), (2.0 * w,)), (g.X,), max_fun=0), V, "max_fun must be at least 1, got 0"),
     "the cost of an activation that is a number": (
         lambda g: mx.step_cost((3, 2, 2), n=1, activation=3), T, "activation must be a name, or one per hidden layer, got 3"),
+    "the cost of a share above one": (lambda g: mx.step_cost((3, 2), n=1, dropout=1.5), V, "dropout must be"),
+    "the cost of a share of inputs above one": (
+        lambda g: mx.step_cost((3, 2), n=1, input_dropout=1.5), V, "input_dropout must be"),
     "the cost of an unknown optimizer": (lambda g: mx.step_cost((3, 2), n=1, optimizer="adan"), V, "did you mean 'adam'?"),
     "the cost of too many activations": (
         lambda g: mx.step_cost((3, 2, 2), n=1, activation=["relu"] * 2), V, "one per hidden layer (1), got 2"),
