@@ -156,3 +156,9 @@ def test_an_epoch_copies_no_more_of_the_data_than_a_batch():
     step = mx.step_cost((200, 16, 3), 500).peak_activation_bytes
     order, batch = 8 * X.shape[0], X.nbytes // 40
     assert most < 2 * (order + batch + step) < 0.1 * X.nbytes
+
+
+@pytest.mark.only("numpy")
+def test_the_squared_norm_of_a_matrix_takes_no_array_of_squares():
+    X, W, b = np.ones((1, 1000)), np.ones((1000, 200)), np.zeros(200)
+    assert peak_of_numpy(partial(mx.objective, l2=0.1), (X, np.asarray([0]), W, b)) < 0.1 * W.nbytes

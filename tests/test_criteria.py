@@ -11,6 +11,7 @@ import mpmath
 import numpy as np
 import pytest
 import textbook
+from array_api_compat import array_namespace
 from sklearn.metrics import mean_pinball_loss
 
 import mlp_xp as mx
@@ -303,6 +304,11 @@ def test_every_criterion_of_the_library_has_a_family_and_a_curvature():
     for op in OPS.values():
         assert criterion_named(op).family in CRITERIA
         assert criterion_named(op).curvature is not None
+
+
+def test_the_quantiles_of_one_level_are_the_logits_and_no_sorted_copy(put):
+    logits = drawn(put, "absolute_error")[0]
+    assert criterion_named(mx.losses.quantile(0.3)).outputs(array_namespace(logits), logits, 2) is logits
 
 
 # --- what is learned -------------------------------------------------------------------------------------------------

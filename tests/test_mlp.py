@@ -464,6 +464,15 @@ def test_init_params_differ_by_seed(xp, device, host):
     assert first.tolist() == again.tolist()
 
 
+@pytest.mark.only("numpy")
+def test_init_params_ask_for_room_by_the_name_of_each_matrix(monkeypatch):
+    asked = []
+    monkeypatch.setattr("mlp_xp.mlp.check_room", lambda what, size: asked.append((what, size)))
+    mx.init_params((4, 8, 3), ensemble=5)
+    named = [("W1 of shape (4, 8)", 8 * 5 * 4 * 8), ("W2 of shape (8, 3)", 8 * 5 * 8 * 3)]
+    assert asked == [("the largest matrix of 4-8-3", 8 * 5 * 4 * 8), *named]
+
+
 # --- kinds of numbers as options -------------------------------------------------------------------------------------
 
 KINDS = [np.float64, np.float32, np.float16, Fraction]
