@@ -158,6 +158,16 @@ def test_differences_in_float64_are_fine_and_those_in_float32_are_not(xp, put, d
 
 
 @pytest.mark.only("numpy")
+def test_what_is_unsure_counts_in_the_units_of_each_entry():
+    x = np.asarray([1e-6, 1.0, 1e6])  # far apart: each is a unit of its own
+    flat = flattened(lambda x: np.sum(x * x), lambda x: (2.0 * x,), (x,), None)
+    here = gradient_at(flat, prepare(flat.f, flat.arrays, 0), flat.grad(*flat.arrays), np.random.default_rng(0))
+    entries = compare_entries(here, 0, range(3), vectorized=False)._replace(uncertainty=np.asarray([3.0, 0.0, 4e-12]))
+    # sqrt((3e-6)^2 + (4e-6)^2) of a gradient (2e-6, 2, 2e6) that is 2e12 in the same units
+    assert shown_by(here, 0, entries).worst.resolution == pytest.approx(5e-6 / 2e12, rel=1e-6)
+
+
+@pytest.mark.only("numpy")
 def test_an_entry_that_two_steps_know_to_a_hundred_thousandth_is_not_looked_at_again():
     """A wave: the quotients of steps h and 2h are h^2 k^2 / 2 apart, a quarter of which is left beside both slopes."""
     h = 2.0 ** (-52 / 3)
