@@ -249,7 +249,7 @@ def _data_loss(
 ) -> tuple[Array, Pullback]:
     """The weighted mean of the criterion, 0-d or (k,), as an op of the logits."""
     targets, weights = targets_and_weights(xp, y, logits, weight, smoothing, criterion, trusted)
-    labels = y.ndim == 1 and targets.shape[-1] > 1  # then each row of targets sums to 1
+    labels = y.ndim == 1  # then each row of targets sums to 1, where the criterion is of classes
     loss = criterion.label_loss if labels and criterion.label_loss is not None else criterion.loss
     return loss(xp, logits, targets, weights)
 

@@ -105,11 +105,13 @@ TESTED_BY = {
 
 # Lines that arrays of these libraries alone reach.
 OTHER_BACKENDS = {
-    "gradcheck/contract": ("torch",),
+    "gradcheck/dual": ("torch",),
     "gradcheck/forms": ("torch", "jax"),
     "gradcheck/products": ("torch", "array_api_strict"),
     "train/compiling": ("torch", "jax"),
+    "train/dataset": ("torch",),
     "train/sharding": ("jax",),
+    "train/step": ("array_api_strict",),
 }
 
 PAIRS: tuple[tuple[type[ast.AST], type[ast.AST]], ...] = (

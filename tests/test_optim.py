@@ -727,3 +727,13 @@ def test_a_flag_in_words_is_no_flag():
     ):  # fmt: skip
         with pytest.raises(TypeError, match="must be True or False, got "):
             make()
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize(
+    ("came", "end"), [("adam", "got 'adam'; write optim.adam()"), ("lion", "got 'lion'"), (3, "got 3")]
+)
+def test_what_is_no_optimizer_has_a_cure_where_it_is_the_name_of_one(came, end):
+    with pytest.raises(TypeError, match="optimizer must be an Optimizer such as") as caught:
+        optim.check_optimizer(came)
+    assert str(caught.value).endswith(end)

@@ -144,6 +144,7 @@ SORTS = {  # with take_along_axis, of 2024.12
     "sort": (lambda xp, x: xp.sort(x, axis=1, descending=True), A),
     "argsort and take_along_axis": (lambda xp, x: xp.take_along_axis(x, xp.argsort(x, axis=0), axis=0), A),
     "argmax": (lambda xp, x: x[:, int(xp.argmax(x[0, :]))], A),
+    "rows and columns by their numbers": (lambda xp, x: x[xp.arange(2), xp.argmax(x, axis=1)], A[:2, :]),
     "argmax along an axis": (lambda xp, x: xp.take_along_axis(x, xp.argmax(x, axis=1, keepdims=True), axis=1), A),
     "argmin along an axis": (lambda xp, x: xp.take_along_axis(x, xp.argmin(x, axis=0, keepdims=True), axis=0), A),
     "a row of equal entries beside others": (lambda xp, x: xp.sort(xp.concat([x, 0.0 * x]), axis=1), A),
@@ -521,7 +522,7 @@ class Model:
     def __init__(self) -> None:
         self.state, self.history, self.latest, self.pairs = {"mean": 0.0}, [], deque(maxlen=3), []
         self.attribute: Any = None
-        self.running, self.nested, self.variable = Running(0.0, 0), {"deep": [((0.0,),)]}, lambda: None
+        self.running, self.nested, self.variables = Running(0.0, 0), {"deep": [((0.0,),)]}, []
 
     def __call__(self, x: Any) -> Any:
         xp = array_namespace(x)
@@ -534,14 +535,15 @@ class Model:
         self.attribute, self.plain = loss, x
         self.running = Running(mean, self.running.steps + 1)
         self.nested["deep"][0] = ((loss, (x,)),)
-        self.variable = lambda: loss
+        self.variables.append(lambda: loss)  # of each call: the last one has no duals
         return loss
 
     def all_kept(self) -> list[Any]:
         (inner,) = self.nested["deep"][0]
         return [
             self.state["mean"], *self.history, *self.latest, *(loss for _, loss in self.pairs), self.attribute,
-            self.plain, self.running.mean, inner[0], *inner[1], self.variable(),
+            self.plain, self.running.mean, inner[0], *inner[1],
+            *(variable() for variable in self.variables),
         ]  # fmt: skip
 
 

@@ -164,7 +164,7 @@ def test_what_is_unsure_counts_in_the_units_of_each_entry():
     here = gradient_at(flat, prepare(flat.f, flat.arrays, 0), flat.grad(*flat.arrays), np.random.default_rng(0))
     entries = compare_entries(here, 0, range(3), vectorized=False)._replace(uncertainty=np.asarray([3.0, 0.0, 4e-12]))
     # sqrt((3e-6)^2 + (4e-6)^2) of a gradient (2e-6, 2, 2e6) that is 2e12 in the same units
-    assert shown_by(here, 0, entries).worst.resolution == pytest.approx(5e-6 / 2e12, rel=1e-6)
+    assert shown_by(here, 0, entries).worst.resolution == pytest.approx(5e-6 / 2e12, rel=1e-6, abs=0.0)
 
 
 @pytest.mark.only("numpy")

@@ -696,6 +696,14 @@ def test_entries_that_are_zero_are_said_to_be(put, shape, places, words):
     assert mx.gradcheck(f, grad, (put(x),)).tensors[0].diagnosis.endswith(words)
 
 
+@QUICK
+def test_entries_that_are_zero_where_the_parameter_is_negative_are_said_to_be(put):
+    x = np.asarray([1.3, -0.4, 2.0, 0.7, -1.1, 0.2, -0.6])
+    f, grad = weighted(put, np.random.default_rng(13).standard_normal(7), lambda g: g * put((x > 0.0) * 1.0))
+    words = "3 of 7 entries looked at are wrong and are zero, exactly those where the parameter is negative"
+    assert mx.gradcheck(f, grad, (put(x),)).tensors[0].diagnosis.endswith(words)
+
+
 # --- other parameters, and arrays of one entry ------------------------------------------------------------------------
 
 

@@ -779,7 +779,9 @@ def test_an_error_as_large_as_the_resolution_is_missed_once_in_a_hundred(toleran
     r = resolution([Probe(0.0, 0.0, t, 1.0) for t in tolerances])
     # a dense error changes each slope by a normal variable with a standard deviation of r
     missed = math.prod(math.erf(t / r / math.sqrt(2.0)) for t in tolerances)
-    seen_by_half = r == pytest.approx(2.5 * min(tolerances))  # of one entry: at least half of its size, and clearly
+    seen_by_half = r == pytest.approx(
+        2.5 * min(tolerances), rel=1e-12, abs=0.0
+    )  # of one entry: at least half of its size, and clearly
     assert missed < 0.01
     assert missed > 0.009 or seen_by_half
     assert r >= 2.5 * min(tolerances)

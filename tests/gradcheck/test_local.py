@@ -50,6 +50,16 @@ def test_where_f_takes_complex_numbers_a_relative_error_of_1e_12_is_refused(put)
 
 
 @QUICK
+def test_the_integral_over_a_circle_bounds_what_a_complex_step_may_miss(put):
+    """To six standard deviations of a mean of eight values, over the largest radius, whose eighth power is epsilon."""
+    flat = flattened(on_arrays(cubes), cubes_gradient, (put(A), put(V)), None)
+    local = prepare(flat.f, flat.arrays, 0)
+    radius = np.finfo(np.float64).eps ** (1 / 8)
+    assert local.missed == pytest.approx(6.0 * local.noise / (radius * 8.0**0.5), rel=1e-12, abs=0.0)
+    assert local.missed > 0.0
+
+
+@QUICK
 def test_a_function_that_drops_imaginary_parts_is_judged_by_differences(xp, put):
     """|x|, of a complex number its modulus, has no complex derivative: what the step gives is not confirmed."""
 
@@ -130,7 +140,7 @@ def test_a_difference_confirms_a_slope_to_a_billionth_or_to_six_deviations_of_it
         found = local._confirmed(at_one_point(noise=noise), lambda t: (1.0 + off) * t, exact, finest=0.9 * step)  # noqa: B023
         assert found[1] == confirmed
         # a quarter of a unit aside the values may be off by what they are off by here: by off times the step
-        assert found[0].uncertainty == pytest.approx(max(1e-12, 24.0 * abs(off) * step), rel=1e-3)
+        assert found[0].uncertainty == pytest.approx(max(1e-12, 24.0 * abs(off) * step), rel=1e-3, abs=0.0)
 
 
 @pytest.mark.only("numpy")

@@ -362,7 +362,7 @@ def test_a_line_tells_curves_stairs_and_what_is_not_finite():
     spacing = EPSILON**0.5
     counted = Counted(lambda t: 1.0 + t)
     straight = line_of(counted)
-    assert counted.points == pytest.approx([0.0, *(spacing * slopes._PLACES[1:])])
+    assert counted.points == pytest.approx([0.0, *(spacing * slopes._PLACES[1:])], rel=1e-12, abs=0.0)
     assert min(line_of(counted, -1.0) and counted.points) < 0.0
     assert (straight.spacing, straight.changes, straight.seen) == (spacing, 8, True)
     assert not straight.decays
@@ -370,7 +370,7 @@ def test_a_line_tells_curves_stairs_and_what_is_not_finite():
     assert straight.steepness == pytest.approx(1.0, rel=1e-6)
     level = line_of(lambda t: 2.0)
     assert (level.changes, level.sigma, level.seen) == (0, 0.0, True)
-    assert level.steepness == pytest.approx(2.0 * 2.0 * EPSILON / (slopes._PLACES[-1] * spacing))
+    assert level.steepness == pytest.approx(2.0 * 2.0 * EPSILON / (slopes._PLACES[-1] * spacing), rel=1e-12, abs=0.0)
     curve = line_of(lambda t: math.exp(t / spacing / 4.0))
     assert curve.decays
     assert curve.curved
@@ -402,7 +402,7 @@ def test_the_lines_reach_as_far_as_they_say():
     last = float(slopes._PLACES[-1])
     fine, wide, widest = (counted.points[k] for k in (7, 15, 23))
     assert (fine, wide, widest) == pytest.approx(
-        (last * EPSILON ** (2 / 3), -last * EPSILON**0.27, -last * EPSILON**0.115)
+        (last * EPSILON ** (2 / 3), -last * EPSILON**0.27, -last * EPSILON**0.115), rel=1e-12, abs=0.0
     )
     counted = Counted(lambda t: math.exp(300.0 * t))
     evaluation_noise(counted, 1.0, EPSILON)
@@ -815,8 +815,8 @@ def test_noise_and_slope_scale_with_the_function(scale):
             return scale * phi(t)
 
         plain, noise = (evaluation_noise(g, g(0.0), EPSILON).sigma for g in (phi, scaled))
-        assert noise == pytest.approx(scale * plain, rel=1e-9)
-        assert slope_of(scaled)[:3] == pytest.approx(tuple(scale * x for x in slope_of(phi)[:3]), rel=1e-6)
+        assert noise == pytest.approx(scale * plain, rel=1e-9, abs=0.0)
+        assert slope_of(scaled)[:3] == pytest.approx(tuple(scale * x for x in slope_of(phi)[:3]), rel=1e-6, abs=0.0)
 
 
 # --- slopes ----------------------------------------------------------------------------------------------------------

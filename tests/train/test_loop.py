@@ -8,6 +8,7 @@ import itertools
 import math
 import pickle
 import re
+from types import SimpleNamespace
 
 import array_api_strict
 import numpy as np
@@ -376,6 +377,8 @@ def test_gradients_are_clipped_to_the_norm_of_all_with_the_penalty(data, params,
 def test_a_sparse_matrix_is_as_good_as_a_dense_one(data, params, put, host, make):
     sparse = getattr(scipy.sparse, make)(textbook.batch())
     assert is_sparse(sparse)
+    assert not is_sparse(SimpleNamespace(toarray=sparse.toarray))
+    assert not is_sparse(SimpleNamespace(nnz=sparse.nnz))
     options = {
         **SGD,
         "epochs": 2,
@@ -1253,6 +1256,7 @@ CAUSES = {
     "large l2": ({"l2": 1e10}, "the penalty l2, 1e+10, is too large"),
     "huge l2": ({"l2": 1e308}, "the penalty l2, 1e+308, is too large"),
     "huge l1": ({"l1": 1e308}, "the penalty l1, 1e+308, is too large"),
+    "a large rate beside a penalty that the rows share": ({"lr": 5e9, "alpha": 1e10}, RATE.format("5e+09")),
     "large alpha": ({"alpha": 1e10}, "the penalty alpha, 1e+10, is too large"),
     "a large rate beside a small penalty": ({"lr": 1e10, "l2": 1e-3}, RATE.format("1e+10")),
     "an activation of NaN": (
@@ -1362,6 +1366,8 @@ def test_a_validation_set_that_does_not_fit_is_refused_before_the_first_step(xp,
     refused(TypeError, r"^validation must be a pair \(X, y\) or a share of the rows, got \[", [X, t][:0])
     refused(TypeError, "^sample_weight must have the dtype of X", None, sample_weight=put(np.ones(6), xp.float32))
     refused(TypeError, "^sample_weight must have the dtype of X", None, sample_weight=put(np.ones(6, dtype=int)))
+    shape = r"^sample_weight must have shape \(n,\) = \(6,\), got \(6, 1\)"
+    refused(ValueError, shape, None, sample_weight=put(np.ones((6, 1))))
 
 
 @pytest.mark.parametrize("weight", [-1.0, math.inf, math.nan])

@@ -388,6 +388,22 @@ def test_a_member_that_diverges_has_no_score_of_the_caller(numbers, networks, ho
 
 @pytest.mark.only("numpy", "torch", "array_api_strict")
 @LOUD
+@pytest.mark.parametrize("score", [None, "loss"])
+def test_a_member_that_diverges_leaves_the_others_the_score_of_their_own_rows(numbers, networks, score):
+    (X, t), held_out = numbers, [Dataset(*numbers, None)] * K
+    settings = Settings(
+        2, optim.sgd(), (1e-3, 1e200, 1e-2), batch_size=8, score=score, options={"criterion": "squared_error"}
+    )
+    *_, epoch = run(Dataset(X, t, None), held_out, networks[1], settings)
+    scores = [each.val_score for each in epoch.last.members]
+    if score == "loss":
+        assert scores == [None, None, None]
+    else:
+        assert [math.isnan(each) for each in scores] == [False, True, False]
+
+
+@pytest.mark.only("numpy", "torch", "array_api_strict")
+@LOUD
 def test_a_run_whose_members_all_diverge_says_so(numbers, networks, put, host):
     def bad_at(step):
         return lambda progress: 1e200 if progress.step == step else 1e-3

@@ -157,6 +157,15 @@ def test_the_rows_of_several_batches_are_read_together(params):
 
 
 @pytest.mark.only("numpy")
+def test_rows_without_gaps_are_asked_for_as_a_slice():
+    X = OnDisk(numbers())
+    for rows in ([5, 3, 4, 4], [7], [2, 4]):
+        np.testing.assert_array_equal(source.read_rows(X, np.asarray(rows)), X.rows[rows])
+    assert X.asked[:2] == [slice(3, 6), slice(7, 8)]
+    assert X.asked[2].tolist() == [2, 4]
+
+
+@pytest.mark.only("numpy")
 def test_the_next_call_is_made_while_the_result_of_the_one_before_is_used():
     made = [threading.Event() for _ in range(3)]
     calls = [lambda event=event: event.set() or threading.current_thread() for event in made]
