@@ -36,9 +36,10 @@ OPTIMIZERS = ["sgd", "adam"]
 RUNS = ("alone", "apart", "together")
 NEEDS = {
     "torch-numpy": ("torch",), "torch-torch": ("torch",), "mpi": ("mpi4py",), "mpi-tcp": ("mpi4py",),
-    "dask": ("distributed", "torch"), "jax-devices": ("jax",), "jax-processes": ("jax", "torch"),
+    "dask": ("distributed", "torch"), "dask-malloc": ("distributed", "torch"),
+    "jax-devices": ("jax",), "jax-processes": ("jax", "torch"),
 }  # fmt: skip
-OVER_TCP = ("torch-numpy", "torch-torch", "mpi-tcp", "dask", "jax-processes")
+OVER_TCP = ("torch-numpy", "torch-torch", "mpi-tcp", "dask", "dask-malloc", "jax-processes")
 START_SECONDS, ANSWER_SECONDS = 120.0, 120.0
 SUMS, SMALL_SUMS, UPDATES = 5, 20, 5  # timed at a time
 EFFICIENCY, ENGINE_MS = 0.85, 3.0  # wanted of two ranks at the first size

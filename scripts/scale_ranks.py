@@ -142,7 +142,7 @@ def jax_processes() -> Engine:
 
 ENGINES: dict[str, Callable[[], Engine]] = {
     "torch-numpy": torch_numpy, "torch-torch": torch_torch, "mpi": mpi_numpy, "mpi-tcp": mpi_numpy,
-    "dask": dask_numpy, "jax-devices": jax_devices, "jax-processes": jax_processes,
+    "dask": dask_numpy, "dask-malloc": dask_numpy, "jax-devices": jax_devices, "jax-processes": jax_processes,
 }  # fmt: skip
 
 
@@ -282,13 +282,18 @@ def answer(name: str, path: str, began: float, epoch: object = None) -> None:
             pipe.send(f"{type(error).__name__}: {first_line(error)[:160]}")
 
 
-def answer_in_workers(path: str) -> None:
+def answer_in_workers(name: str, path: str) -> None:
     """Let the workers of a Dask cluster answer, in a callback of ``dask_train``: they are ranks as in any fit."""
-    with cluster(int(os.environ["WORLD_SIZE"]), Path(path).parent) as (_, client):
+    import dask
+
+    settings: dict[str, Any] = {"temporary-directory": str(Path(path).parent)}  # which is removed, whatever happens
+    if name == "dask-malloc":  # the variable has glibc give freed arrays back to the system, so new ones are slow
+        settings["distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"] = None
+    with dask.config.set(settings), cluster(int(os.environ["WORLD_SIZE"])) as (_, client):
         workers, row = sorted(client.nthreads()), (np.zeros((1, 1)), np.zeros(1, dtype=np.int64))
         X, y = ([client.scatter([part], workers=[each], hash=False)[0] for each in workers] for part in row)
         params = mx.init_params((1, 1, 2), dtype=np.float64)
-        dask_train(client, X, y, params, epochs=1, retries=0, callbacks=[partial(answer, "dask", path, time.time())])
+        dask_train(client, X, y, params, epochs=1, retries=0, callbacks=[partial(answer, name, path, time.time())])
 
 
 def main(name: str, path: str) -> None:
@@ -296,8 +301,8 @@ def main(name: str, path: str) -> None:
 
     Joining an engine, its imports included, begins in a program that runs; with Dask in a cluster that runs.
     """
-    if name == "dask":
-        answer_in_workers(path)
+    if name.startswith("dask"):
+        answer_in_workers(name, path)
     else:
         answer(name, path, time.time())
 

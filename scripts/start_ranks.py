@@ -71,20 +71,12 @@ def started(command: list[str], env: dict[str, str] | None, said: IO[bytes]) -> 
 
 
 @contextmanager
-def cluster(workers: int, folder: Path | None = None) -> Iterator[tuple[Any, Any]]:
-    """A Dask cluster of so many processes, of one thread each, and a client of it.
-
-    ``folder`` has its temporary files; None for the folder that Dask takes.
-    """
-    import dask
+def cluster(workers: int) -> Iterator[tuple[Any, Any]]:
+    """A Dask cluster of so many processes, of one thread each, and a client of it."""
     from distributed import Client, LocalCluster
 
     here: dict[str, Any] = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
-    with (
-        dask.config.set(temporary_directory=folder and str(folder)),
-        LocalCluster(n_workers=workers, threads_per_worker=1, **here) as local,
-        Client(local) as client,
-    ):
+    with LocalCluster(n_workers=workers, threads_per_worker=1, **here) as local, Client(local) as client:
         yield local, client
 
 
