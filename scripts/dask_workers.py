@@ -21,13 +21,12 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from benchmark import machine
+from start_ranks import cluster
 
 import mlp_xp as mx
 from mlp_xp._lib.files import read, write_whole
@@ -127,19 +126,9 @@ def same(ours: Epoch, theirs: Epoch) -> bool:
     return arrays[0] == arrays[1] and records[0] == records[1]
 
 
-@contextmanager
-def cluster() -> Iterator[tuple[Any, Any]]:
-    """Two workers in processes of their own, and a client of them."""
-    from distributed import Client, LocalCluster
-
-    local: dict[str, Any] = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
-    with LocalCluster(n_workers=2, threads_per_worker=1, **local) as workers, Client(workers) as client:
-        yield workers, client
-
-
 def disturbed(seed: int, path: Path) -> dict[str, Any]:
     """A run whose workers are killed, and whether it ends as the one that nobody disturbed."""
-    with cluster() as (workers, client):
+    with cluster(2) as (workers, client):
         data = client.persist(problem(times=50))  # both runs find the partitions where they are
         undisturbed = trained(client, data, path.with_suffix(".undisturbed"))
         killer = Killer(workers.workers, client, path, undisturbed.last.seconds / EPOCHS, seed)
@@ -160,7 +149,7 @@ def main() -> None:
     parser.add_argument("--save", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        with cluster() as (_, client):
+        with cluster(2) as (_, client):
             by_ranks, by_graphs = milliseconds_of_a_step(client)
             print(
                 f"a step of 64-32-10 on 512 rows: {by_ranks:.1f} ms by ranks, {by_graphs:.0f} ms by graphs", flush=True

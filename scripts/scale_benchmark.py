@@ -1,4 +1,4 @@
-"""What several ranks gain and what their engine costs: torch.distributed, MPI, JAX, each beside ``cost.scaling``.
+"""What several ranks gain and what their engine costs: torch.distributed, MPI, Dask, JAX, each beside ``cost.scaling``.
 
     python scripts/scale_benchmark.py [--only ENGINE ...] [--ranks 2 4] [--rounds 10] [--quick] [--save FILE.json]
 
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -36,9 +36,10 @@ OPTIMIZERS = ["sgd", "adam"]
 RUNS = ("alone", "apart", "together")
 NEEDS = {
     "torch-numpy": ("torch",), "torch-torch": ("torch",), "mpi": ("mpi4py",), "mpi-tcp": ("mpi4py",),
+    "dask": ("distributed", "torch"), "dask-malloc": ("distributed", "torch"),
     "jax-devices": ("jax",), "jax-processes": ("jax", "torch"),
 }  # fmt: skip
-OVER_TCP = ("torch-numpy", "torch-torch", "mpi-tcp", "jax-processes")
+OVER_TCP = ("torch-numpy", "torch-torch", "mpi-tcp", "dask", "dask-malloc", "jax-processes")
 START_SECONDS, ANSWER_SECONDS = 120.0, 120.0
 SUMS, SMALL_SUMS, UPDATES = 5, 20, 5  # timed at a time
 EFFICIENCY, ENGINE_MS = 0.85, 3.0  # wanted of two ranks at the first size
@@ -52,10 +53,17 @@ class Refused(Exception):
 
 
 class Group(NamedTuple):
-    """The processes of an engine, in the order of their ranks, and into how many parts they divide the rows."""
+    """The processes of an engine.
+
+    engine: its name.
+    parts: into how many they divide the rows.
+    start: seconds that joining the engine took; see ``scale_ranks.main``.
+    pipes: to each, in the order of their ranks.
+    """
 
     engine: str
     parts: int
+    start: float
     pipes: list[Connection]
 
     def ask(self, *request: Any, among: int | None = None) -> list[Any]:
@@ -90,34 +98,38 @@ def group_of(engine: str, ranks: int) -> Iterator[Group]:
         command = [*launcher(starts, ranks), str(Path(__file__).with_name("scale_ranks.py")), engine]
         process = stack.enter_context(started([*command, f"{folder}/socket"], _environment(engine, ranks), said))
         found: dict[int, Connection] = {}
+        joined: list[float] = []
         server.settimeout(1.0)
         began = time.perf_counter()
         while len(found) < processes:
             try:
                 pipe = stack.enter_context(Connection(server.accept()[0].detach()))
-                rank, parts = pipe.recv()
+                rank, parts, seconds = pipe.recv()
                 found[rank] = pipe
+                joined.append(seconds)
             except TimeoutError:
                 if process.poll() is not None or time.perf_counter() - began > START_SECONDS:
                     words = (folder / "log").read_text("utf-8", "replace").split()
                     raise Refused(" ".join(["it did not start:", *words[-20:]])) from None
-        yield Group(engine, parts, [found[rank] for rank in sorted(found)])
+        yield Group(engine, parts, _rounded(max(joined)), [found[rank] for rank in sorted(found)])
         for pipe in found.values():
-            pipe.send(None)
+            with suppress(OSError):  # a process that has ended was refused when it was asked
+                pipe.send(None)
 
 
 def _environment(engine: str, ranks: int) -> dict[str, str]:
     """That of an engine's processes."""
     devices = ranks if engine == "jax-devices" else 1
     flags = f"--xla_cpu_multi_thread_eigen=false --xla_force_host_platform_device_count={devices}"
-    jaxs = {
+    more = {
+        "WORLD_SIZE": str(ranks),  # torchrun says it by itself
         "JAX_PLATFORMS": "cpu",
         "JAX_ENABLE_X64": "1",
         "XLA_FLAGS": flags,
         "JAX_COORDINATOR": f"127.0.0.1:{free_port()}",
     }
     mpis = {"OMPI_MCA_btl": "self,tcp"} if engine == "mpi-tcp" else {}
-    return environment(**jaxs, **mpis)
+    return environment(**more, **mpis)
 
 
 # --- measuring ---------------------------------------------------------------------------------------------------
@@ -135,7 +147,7 @@ def empty_row(group: Group, task: Task) -> dict[str, Any]:
     measured: dict[str, Any] = {name: {run: [] for run in RUNS} for name in ("seconds", "cpu")}
     measured |= {name: [] for name in ("inside", "inside_cpu", "sum", "small_sum", "update", "sent")}
     what = {"engine": group.engine, "ranks": group.parts, "size": list(task.size), "optimizer": task.optimizer}
-    return {**what, **measured, "exact": None, "refused": None}
+    return {**what, **measured, "start": None, "exact": None, "refused": None}
 
 
 def a_round(group: Group, task: Task, row: dict[str, Any], backwards: bool) -> None:
@@ -184,6 +196,7 @@ def readied(group: Group, task: Task, rows: list[dict[str, Any]]) -> dict[str, A
     row = found[0] if found else empty_row(group, task)
     if not found:
         rows.append(row)
+    row["start"] = group.start
     with refusing(row):
         group.ask("ready", task)
         a_round(group, task, empty_row(group, task), False)
@@ -251,14 +264,14 @@ def line_of(row: dict[str, Any]) -> str:
         row["engine"], row["ranks"], row["optimizer"], f"{row['size'][0] / alone:,.0f}",
         f"{row['size'][0] / together:,.0f}", f"{_ratio(row, 'together'):.2f}", apart,
         f"{model.efficiency:.2f}", f"{cpu:.2f}", inside, inside_cpu, f"{1e3 * median(row['sum']):.1f}",
-        f"{model.sent_bytes / 1e6:.2f}", sent, f"{row['exact']['difference']:.0e}",
+        f"{model.sent_bytes / 1e6:.2f}", sent, f"{row['start']:.1f}", f"{row['exact']['difference']:.0e}",
     )  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
 
 
 HEAD = (
     "engine", "ranks", "optimizer", "rows/s of one", "rows/s together", "efficiency", "each by itself", "predicted",
-    "CPU", "ms in the engine", "of CPU", "ms of a sum", "MB sent: model", "counted", "gap",
+    "CPU", "ms in the engine", "of CPU", "ms of a sum", "MB sent: model", "counted", "s to join", "gap",
 )  # fmt: skip
 
 

@@ -2,8 +2,9 @@
 
     torchrun ... scale_ranks.py ENGINE SOCKET
 
-In each process three runs of ``train`` wait for requests, and a request is some epochs of one of them: *alone*, the
-rows of all ranks in this process; *apart*, this rank's share of the rows, and no engine; *together*, all ranks.
+With Dask the program starts a cluster, and each of its workers is a rank. In each rank's process three runs of
+``train`` wait for requests, and a request is an epoch of one of them: *alone*, the rows of all ranks in this process;
+*apart*, this rank's share of the rows, and no engine; *together*, all ranks.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from start_ranks import cluster
 
 import mlp_xp as mx
 from mlp_xp import optim
 from mlp_xp._lib.arguments import first_line
 from mlp_xp._lib.namespace import to_host
-from mlp_xp.ranks import Ranks, started
+from mlp_xp.ranks import Ranks, started, torch_ranks
 from mlp_xp.train import split, train
+from mlp_xp.workers import dask_train
 
 STEPS = 4  # of an epoch
 RATES = {"sgd": 0.1, "adam": 1e-3}
@@ -99,6 +104,11 @@ def mpi_numpy() -> Engine:
     return of_ranks(started(), np.asarray)
 
 
+def dask_numpy() -> Engine:
+    """gloo as ``dask_train`` has started it in this worker, and arrays of NumPy."""
+    return of_ranks(torch_ranks(), np.asarray)
+
+
 def jax_devices() -> Engine:
     """The devices of a mesh of JAX, of this process or of several."""
     import jax
@@ -132,7 +142,7 @@ def jax_processes() -> Engine:
 
 ENGINES: dict[str, Callable[[], Engine]] = {
     "torch-numpy": torch_numpy, "torch-torch": torch_torch, "mpi": mpi_numpy, "mpi-tcp": mpi_numpy,
-    "jax-devices": jax_devices, "jax-processes": jax_processes,
+    "dask": dask_numpy, "dask-malloc": dask_numpy, "jax-devices": jax_devices, "jax-processes": jax_processes,
 }  # fmt: skip
 
 
@@ -245,18 +255,56 @@ def trained(X: Any, y: Any, params: Any, options: dict[str, Any]) -> list[np.nda
     return [np.array(to_host(p)) for p in last.params]
 
 
-def main(name: str, path: str) -> None:
-    """Answer requests, a method of ``Rank`` and its arguments, until one is None; a str is why there is no answer."""
+# --- the process -------------------------------------------------------------------------------------------------
+
+
+def answer(name: str, path: str, began: float, epoch: object = None) -> None:
+    """Join an engine, and answer requests, a method of ``Rank`` and its arguments, until one is None.
+
+    An answer that is a str is why there is none.
+
+    Args:
+        name: of the engine.
+        path: of the socket where requests come from.
+        began: when joining began, by the clock that all processes of the machine share.
+        epoch: what ``dask_train`` gives to a callback.
+    """
     rank = Rank(ENGINES[name]())
+    start = time.time() - began
     with socket.socket(socket.AF_UNIX) as own:
         own.connect(path)
         pipe = Connection(own.detach())
-    pipe.send((rank.engine.rank, rank.engine.parts))
+    pipe.send((rank.engine.rank, rank.engine.parts, start))
     while (request := pipe.recv()) is not None:
         try:
             pipe.send(getattr(rank, request[0])(*request[1:]))
         except Exception as error:
             pipe.send(f"{type(error).__name__}: {first_line(error)[:160]}")
+
+
+def answer_in_workers(name: str, path: str) -> None:
+    """Let the workers of a Dask cluster answer, in a callback of ``dask_train``: they are ranks as in any fit."""
+    import dask
+
+    settings: dict[str, Any] = {"temporary-directory": str(Path(path).parent)}  # which is removed, whatever happens
+    if name == "dask-malloc":  # the variable has glibc give freed arrays back to the system, so new ones are slow
+        settings["distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"] = None
+    with dask.config.set(settings), cluster(int(os.environ["WORLD_SIZE"])) as (_, client):
+        workers, row = sorted(client.nthreads()), (np.zeros((1, 1)), np.zeros(1, dtype=np.int64))
+        X, y = ([client.scatter([part], workers=[each], hash=False)[0] for each in workers] for part in row)
+        params = mx.init_params((1, 1, 2), dtype=np.float64)
+        dask_train(client, X, y, params, epochs=1, retries=0, callbacks=[partial(answer, name, path, time.time())])
+
+
+def main(name: str, path: str) -> None:
+    """Answer as a rank of an engine, or let workers do so.
+
+    Joining an engine, its imports included, begins in a program that runs; with Dask in a cluster that runs.
+    """
+    if name.startswith("dask"):
+        answer_in_workers(name, path)
+    else:
+        answer(name, path, time.time())
 
 
 if __name__ == "__main__":

@@ -10,13 +10,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 ENDS_SECONDS = 5.0  # for a launcher that is asked to end its ranks
 
 
 def launcher(engine: str, ranks: int, max_restarts: int = 0) -> list[str]:
-    """The command before the program's name: torchrun, mpirun, or Python itself, for JAX, whose ranks are devices."""
+    """The command before the program's name: torchrun, mpirun, or Python itself.
+
+    That is for JAX, whose ranks are devices, and for Dask, whose ranks are workers of a ``cluster``.
+    """
     if engine == "torch":
         here = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
         counts = ["--nnodes", "1", "--nproc-per-node", str(ranks), "--max-restarts", str(max_restarts)]
@@ -65,6 +68,16 @@ def started(command: list[str], env: dict[str, str] | None, said: IO[bytes]) -> 
             process.kill()
             process.wait()
         signal.signal(signal.SIGTERM, usual)
+
+
+@contextmanager
+def cluster(workers: int) -> Iterator[tuple[Any, Any]]:
+    """A Dask cluster of so many processes, of one thread each, and a client of it."""
+    from distributed import Client, LocalCluster
+
+    here: dict[str, Any] = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
+    with LocalCluster(n_workers=workers, threads_per_worker=1, **here) as local, Client(local) as client:
+        yield local, client
 
 
 def children_of(pid: int) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any
 import kill_ranks
 import pytest
 import scale_benchmark as scale
+from scale_ranks import Task
 from start_ranks import children_of, kill, started
 
 import mlp_xp as mx
@@ -28,6 +29,7 @@ def row_of(**changes: Any) -> dict[str, Any]:
         "inside": [5e-3],
         "inside_cpu": [1e-3],
         "sent": [3.3e6, 3.26e6],
+        "start": 2.0,
     }
     what = {"engine": "torch-numpy", "ranks": 2, "size": list(SIZE), "optimizer": "sgd", "refused": None}
     return {**what, "seconds": seconds, "cpu": seconds, **sums, "exact": {"difference": 0.0, "alike": True}, **changes}
@@ -51,7 +53,27 @@ def test_ratios_are_judged_round_by_round():
     assert scale.verdicts([row_of(ranks=4), row_of(refused="it is not installed")]) == ""
     line = scale.table([good]).splitlines()[-1]
     assert line.startswith("| torch-numpy | 2 | sgd | 40,960 | 65,536 | 0.80 | 1.00 | 0.93 |")
-    assert line.endswith("| 5.0 | 1.0 | 4.0 | 3.26 | 3.26 | 0e+00 |")
+    assert line.endswith("| 5.0 | 1.0 | 4.0 | 3.26 | 3.26 | 2.0 | 0e+00 |")
+
+
+@pytest.mark.only("torch")
+@pytest.mark.skipif(sys.platform == "win32", reason="ranks are asked over a socket of Unix")
+def test_workers_of_dask_are_measured_as_other_ranks_are():
+    pytest.importorskip("distributed", reason="the session tests(torch) installs it")
+    task, rows = Task((64, 64, 1024, 10), "adam"), []
+    with scale.group_of("dask", 2) as group:
+        scale.measure([group], [task], 1, rows, lambda: None)
+        group.pipes[1].send(None)  # a rank that ends too early
+        with pytest.raises(scale.Refused, match="a process has ended"):
+            group.ask("epoch", task, "alone")
+    (row,) = rows
+    assert row["refused"] is None
+    assert row["exact"]["alike"]
+    assert row["exact"]["difference"] < 1e-12
+    assert {run: len(seconds) for run, seconds in row["seconds"].items()} == dict.fromkeys(scale.RUNS, 1)
+    assert min(row["start"], *row["inside"]) > 0
+    assert sys.platform != "linux" or row["sent"][0] >= scale.predicted(row).sent_bytes  # others use the network too
+    assert f"| dask | 2 | adam | {64 / row['seconds']['alone'][0]:,.0f} |" in scale.table(rows)
 
 
 def test_two_ranks_are_killed_on_the_way_to_each_epoch():
