@@ -9,6 +9,7 @@ Before: ``network``, ``full_batch`` and ``settings``. Next: ``classifier`` and `
 
 import math
 import os
+import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -53,7 +54,17 @@ from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import predict
 from mlp_xp.ops import activations_of
 from mlp_xp.parameters import FULL_BATCH
-from mlp_xp.ranks import ALONE, Ranks, by_gathering, check_alike, check_ranks, each_of, sums_of, together
+from mlp_xp.ranks import (
+    ALONE,
+    Ranks,
+    by_gathering,
+    check_alike,
+    check_ranks,
+    each_of,
+    interrupts_into,
+    sums_of,
+    together,
+)
 from mlp_xp.ranks import gathered as gathered_from
 from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, Stream, run
 from mlp_xp.train.dataset import all_finite, taken, targets_of
@@ -429,15 +440,20 @@ class BaseMLP(Network):
                 start, settings = self._with_checkpoint(start, settings, (*learned, *judged), call)
         watched = (self.progress and ranks.rank == 0) or hasattr(self, "_skl_callbacks")
         epochs = 1 if call.incremental else settings.epochs
-        reports = reporting(self, X, y, epochs) if watched else nullcontext()
+        reports, asked = reporting(self, X, y, epochs) if watched else nullcontext(), threading.Event()
+        # a loss that is not finite is one sentence of the loop's
+        quiet = np.errstate(over="ignore", invalid="ignore")
         try:
-            # a loss that is not finite is one sentence of the loop's
-            with np.errstate(over="ignore", invalid="ignore"), reports as report:
-                for epoch in run(data, held_out, start, settings):
+            # between epochs too: a rank that raises there alone leaves the others waiting for its gradients
+            with quiet, reports as report, interrupts_into(asked, ranks):
+                for epoch in run(data, held_out, start, settings, asked):
                     rows = float(sum(counts)) or sum(each_of(ranks, like, rows_in(data)))  # of batches, as they came
                     finished = self._record(epoch, int(rows))
                     stops = bool(report and report(epoch, finished))
-                    if any(sums_of(ranks, like, float(stops))) or finished or call.incremental:
+                    stop, interrupt = sums_of(ranks, like, float(stops), float(asked.is_set()))
+                    if interrupt:
+                        raise KeyboardInterrupt
+                    if stop or finished or call.incremental:
                         break
                     if self.n_iter_ == self.max_iter:
                         reached = f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached"

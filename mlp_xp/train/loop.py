@@ -294,7 +294,11 @@ def _has_stalled(patience: float, tol: float, watched: Sequence[float]) -> bool:
 
 
 def run(
-    data: Dataset | Stream, held_out: Dataset | Sequence[Dataset] | None, start: Params | Epoch, settings: Settings
+    data: Dataset | Stream,
+    held_out: Dataset | Sequence[Dataset] | None,
+    start: Params | Epoch,
+    settings: Settings,
+    asked: threading.Event | None = None,
 ) -> Iterator[Epoch]:
     """``train`` on data that were checked already: on one device, finite, with targets that fit the network.
 
@@ -304,9 +308,10 @@ def run(
             None. Their weights are (n,) and positive.
         start: parameters, or an ``Epoch`` to go on from.
         settings: see ``train``.
+        asked: of the caller's own ``interrupts_into``, where it takes Ctrl-C between epochs too: it ends the next one.
     """
     params = start.params if isinstance(start, Epoch) else start
-    ranks, asked = settings.ranks, threading.Event()
+    ranks, asked = settings.ranks, asked or threading.Event()
     with together(ranks, params[0]):  # where the first batch is read
         scaled = needs_loss_scale(data.dtype, params)
     settings = settings._replace(optimizer=with_loss_scale(settings.optimizer)) if scaled else settings
