@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import piped
 from benchmark_report import plot, row_line, tables, targets
 from benchmark_sides import EPOCH_STEPS, PRECISIONS, SIDES, WORKLOADS, Run, Setting, make, number, prepare_process
 from worker import Stopped, Worker
@@ -469,4 +470,4 @@ def main(arguments: Iterable[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    piped.run(main)

@@ -16,6 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import piped
 from benchmark_sides import SIDES, WORKLOADS
 
 SMALL, LITTLE, MIDDLE = (32, 4, 16, 3), (128, 64, 64, 10), (128, 784, 256, 10)
@@ -225,4 +226,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    piped.run(main)

@@ -27,6 +27,7 @@ from typing import Any
 import fuzz_calls
 import fuzz_commands
 import fuzz_files
+import piped
 from fuzz_trials import BAD, Trial, answer
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -135,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    piped.run(main)

@@ -27,6 +27,7 @@ from typing import Any, Literal, NamedTuple
 import gradcheck_resolution as resolution
 import gradcheck_situations as situations
 import numpy as np
+import piped
 import wrong_backward_passes as catalogue
 from array_api_compat import array_namespace
 from benchmark import machine
@@ -587,4 +588,4 @@ def kinds_named(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> int
 
 
 if __name__ == "__main__":
-    main()
+    piped.run(main)

@@ -33,6 +33,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import piped
+
 ROOT = Path(__file__).parents[1]
 
 _LOOP, _CHECK, _ARGUMENTS = ("train/loop",), ("gradcheck/check",), ("_lib/arguments",)
@@ -353,4 +355,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    piped.run(main)

@@ -42,6 +42,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import piped
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn import datasets
@@ -206,4 +207,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    piped.run(main)

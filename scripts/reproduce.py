@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import piped
 from array_api_compat import array_namespace
 from benchmark import machine
 from distortions import distorting
@@ -352,6 +353,8 @@ def main() -> None:
             if not options.data.is_dir():
                 raise ValueError(f"--data must be a folder, got {options.data}")
             measure(rows, options, done)
+    except BrokenPipeError:  # of standard output, see ``piped``
+        raise
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"error: {error}")
     found = list(lines(rows if options.only or options.quick else ROWS, done))
@@ -361,4 +364,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    piped.run(main)

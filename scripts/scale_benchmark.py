@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
+import piped
 from benchmark import kept_rows, machine, save
 from scale_ranks import ENGINES, EXACT_SIZE, STEPS, Task, exact_params, exact_rows, trained
 from start_ranks import environment, free_port, launcher, started
@@ -341,4 +341,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    piped.run(main)

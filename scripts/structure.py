@@ -36,6 +36,7 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
+import piped
 
 SHORT, LONG = 30, 60  # lines of a body: usually at most, never more
 ARGUMENTS = 5
@@ -348,4 +349,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    piped.run(main)

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import piped
 
 FEWEST, MOST = 100, 100_000  # rows of a table that is used
 PACKAGES = {  # package -> folder of its tables
@@ -335,4 +336,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    piped.run(main)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import struct
+import subprocess
 import sys
 
 import numpy as np
@@ -159,3 +160,14 @@ def test_every_row_has_a_name_of_its_own_and_a_recipe_that_is_plain_data():
         assert row.data in reproduce.FOLDERS
         assert reproduce.plain(row)
         assert 0 < float(row.wanted or row.published) < 20
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has another error for a closed pipe")
+def test_where_nobody_reads_the_script_ends_without_a_word():
+    command = [sys.executable, str(reproduce.__file__), "--list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as script:
+        assert script.stdout is not None
+        script.stdout.close()
+        assert script.wait(timeout=60) == 141
+        assert script.stderr is not None
+        assert script.stderr.read() == b""

@@ -11,13 +11,14 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np  # for arrays on the host
 from numpy.typing import NDArray
@@ -125,15 +126,28 @@ def _held(path: Path) -> Iterator[None]:
                 yield
 
 
-def _remove_left_behind(path: Path) -> None:
-    """Remove a file of ``_held`` whose process is dead: the system has unlocked it then, whatever the clock says."""
+def _remove_left_behind(path: Path, folder: Path | None = None) -> None:
+    """Remove a file of ``_held`` whose process is dead: the system has unlocked it then, whatever the clock says.
+
+    Args:
+        path: the file.
+        folder: where it is, if that goes with it.
+    """
     with suppress(OSError):  # somebody holds it, or has removed it
         if fcntl is None:  # Windows removes no file that a process has open
             path.unlink()
+            _remove_folder(folder)
             return
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+            _remove_folder(folder)
+            path.unlink(missing_ok=True)
+
+
+def _remove_folder(folder: Path | None) -> None:
+    """Remove a folder with all that is in it, as far as the system allows."""
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _settle(target: Path) -> None:
@@ -147,6 +161,50 @@ def _settle(target: Path) -> None:
     with suppress(OSError):
         for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
             _remove_left_behind(left)
+
+
+# --- temporary folders -------------------------------------------------------------------------------------------
+
+_HELD_BY = ".held"  # a file in each, which tells others whether the process that made the folder lives
+
+
+class TemporaryFolder(NamedTuple):
+    """A folder among the system's temporary files that is this process's own until ``remove``.
+
+    path: the folder.
+    held: what tells others that this process lives.
+    """
+
+    path: Path
+    held: ExitStack
+
+    def remove(self) -> None:
+        """Remove it with all that is in it."""
+        self.held.close()  # first: Windows removes no file that is open
+        _remove_folder(self.path)
+
+
+def temporary_folder() -> TemporaryFolder:
+    """A new folder ``mlp_xp_*`` among the system's temporary files; those of dead processes are removed.
+
+    Raises:
+        OSError: there is no room, or no folder for temporary files.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"mlp_xp_*/{_HELD_BY}"):
+        if _is_own(left.parent):
+            _remove_left_behind(left, left.parent)
+    while True:
+        folder, held = Path(tempfile.mkdtemp(prefix="mlp_xp_")), ExitStack()
+        with suppress(FileNotFoundError):  # somebody took it for left behind, before it was held
+            held.enter_context(_held(folder / _HELD_BY))
+            return TemporaryFolder(folder, held)
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder, and no link to one, is this user's: what others have put beside it may be a trap."""
+    with suppress(OSError):
+        return not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
+    return False
 
 
 # --- arrays under a header ---------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ Before: ``_memory``. Next: ``_prepare`` takes the rows of one process or of seve
 
 import os
 import platform
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp_xp._lib.files import temporary_folder
 from mlp_xp._lib.typing import Array
 from mlp_xp.ranks import Ranks, gathered
 
@@ -44,18 +44,18 @@ def read_once(
     found = os.stat(temporary)  # containers of one name have folders of their own
     places = gathered(ranks, _LIKE, (platform.node(), found.st_dev, found.st_ino))
     first = places.index(places[ranks.rank])
-    folder = Path(tempfile.mkdtemp(prefix="mlp_xp_")) if first == ranks.rank else None
+    folder = temporary_folder() if first == ranks.rank else None
     try:
         kind = None
         if folder is not None:
-            X, y = read(folder / "X")
-            np.save(folder / "y.npy", y)
-            kind = folder, X.shape, X.dtype
+            X, y = read(folder.path / "X")
+            np.save(folder.path / "y.npy", y)
+            kind = folder.path, X.shape, X.dtype
         where, shape, dtype = cast(Any, gathered(ranks, _LIKE, kind)[first])
         if folder is None:
             X, y = np.memmap(where / "X", dtype, "r", shape=shape), np.load(where / "y.npy")
         gathered(ranks, _LIKE, None)  # all have opened it
     finally:
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.remove()
     return X, y

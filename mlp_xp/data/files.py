@@ -14,7 +14,6 @@ import re
 import select
 import shutil
 import sys
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from mlp_xp._lib.arguments import first_line, one_of
-from mlp_xp._lib.files import unreadable
+from mlp_xp._lib.files import TemporaryFolder, temporary_folder, unreadable
 
 SUFFIXES = {
     **dict.fromkeys((".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data"), "text"),
@@ -84,7 +83,7 @@ class Found(NamedTuple):
     packing: str = ""
     part: str = ""
     suffix: str = ""
-    folder: Path | None = None
+    folder: TemporaryFolder | None = None
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
@@ -95,7 +94,7 @@ class Found(NamedTuple):
     def remove(self) -> None:
         """Remove what is temporary."""
         if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.remove()
 
 
 def title_of(name: str) -> str:
@@ -124,17 +123,17 @@ def find(name: str) -> Found:
     whole, _, part = (name, "", "") if Path(name).exists() else name.partition("::")
     if name != "-" and "://" not in name:
         return _look_at(Path(whole), whole, part, None)
-    folder = Path(tempfile.mkdtemp(prefix="mlp_xp_"))
+    folder = temporary_folder()
     try:
         if name == "-":
-            path, where = folder / "stdin", "standard input"
+            path, where = folder.path / "stdin", "standard input"
             _spool(path)
         else:
-            path, where = folder / (Path(urllib.parse.urlsplit(whole).path).name or "data"), whole
+            path, where = folder.path / (Path(urllib.parse.urlsplit(whole).path).name or "data"), whole
             _fetch(whole, path)
         return _look_at(path, where, part, folder)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()
         raise
 
 
@@ -191,7 +190,7 @@ def is_zarr(path: Path) -> bool:
     return path.is_dir() and (path.suffix.lower() == ".zarr" or any((path / name).is_file() for name in _OF_ZARR))
 
 
-def _look_at(path: Path, where: str, part: str, folder: Path | None) -> Found:
+def _look_at(path: Path, where: str, part: str, folder: TemporaryFolder | None) -> Found:
     """The file in ``path``, with what its bytes and its name say of it; ``folder`` is that of a temporary file."""
     if is_zarr(path):
         return Found(path, where, title_of(path.resolve().name), "zarr", part=part)
@@ -333,12 +332,12 @@ def _opened(path: Path, packing: str, part: str, stack: ExitStack) -> Any:
 
 def _copied(found: Found) -> Found:
     """The file unpacked into a temporary one, for kinds that are not read from their start to their end."""
-    folder = found.folder or Path(tempfile.mkdtemp(prefix="mlp_xp_"))
+    folder = found.folder or temporary_folder()
     try:
-        path = folder / f"unpacked{found.suffix}"
+        path = folder.path / f"unpacked{found.suffix}"
         with found.open() as packed, path.open("wb") as file:
             shutil.copyfileobj(packed, file)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()
         raise
     return found._replace(path=path, packing="", part="", folder=folder)

@@ -9,6 +9,7 @@ Before: ``network``, ``full_batch`` and ``settings``. Next: ``classifier`` and `
 
 import math
 import os
+import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -31,7 +32,7 @@ from mlp_xp._lib.memory import check_room
 from mlp_xp._lib.namespace import Placement, in_dtype, namespace, placement_of, spans, wide_dtype
 from mlp_xp._lib.typing import Array, Params
 from mlp_xp._lib.wording import warn
-from mlp_xp.estimators import full_batch
+from mlp_xp.estimators import files, full_batch
 from mlp_xp.estimators.data import (
     answering_on_host,
     check_pair,
@@ -53,15 +54,27 @@ from mlp_xp.mistakes import check_gradients
 from mlp_xp.mlp import predict
 from mlp_xp.ops import activations_of
 from mlp_xp.parameters import FULL_BATCH
-from mlp_xp.ranks import ALONE, Ranks, by_gathering, check_alike, check_ranks, each_of, sums_of, together
+from mlp_xp.ranks import (
+    ALONE,
+    Ranks,
+    by_gathering,
+    check_alike,
+    check_ranks,
+    each_of,
+    interrupts_into,
+    sums_of,
+    together,
+)
 from mlp_xp.ranks import gathered as gathered_from
 from mlp_xp.train import Dataset, Diverged, Epoch, Interrupted, Settings, Stream, run
 from mlp_xp.train.dataset import all_finite, taken, targets_of
 from mlp_xp.train.epoch import ensemble_size
 from mlp_xp.train.evaluate import parts_of
+from mlp_xp.train.loop import step_of
 from mlp_xp.train.plan import rows_in
 from mlp_xp.train.scale import needs_loss_scale
 from mlp_xp.train.source import chunk_of, is_source, read_rows
+from mlp_xp.train.step import Step
 from mlp_xp.train.stream import check_batches, of_batch
 
 HeldOut: TypeAlias = Dataset | Sequence[Dataset] | None
@@ -429,15 +442,21 @@ class BaseMLP(Network):
                 start, settings = self._with_checkpoint(start, settings, (*learned, *judged), call)
         watched = (self.progress and ranks.rank == 0) or hasattr(self, "_skl_callbacks")
         epochs = 1 if call.incremental else settings.epochs
-        reports = reporting(self, X, y, epochs) if watched else nullcontext()
+        reports, asked = reporting(self, X, y, epochs) if watched else nullcontext(), threading.Event()
+        make = self._kept_step if call.incremental and ranks.size == 1 else step_of
+        # a loss that is not finite is one sentence of the loop's
+        quiet = np.errstate(over="ignore", invalid="ignore")
         try:
-            # a loss that is not finite is one sentence of the loop's
-            with np.errstate(over="ignore", invalid="ignore"), reports as report:
-                for epoch in run(data, held_out, start, settings):
+            # between epochs too: a rank that raises there alone leaves the others waiting for its gradients
+            with quiet, reports as report, interrupts_into(asked, ranks):
+                for epoch in run(data, held_out, start, settings, asked, make):
                     rows = float(sum(counts)) or sum(each_of(ranks, like, rows_in(data)))  # of batches, as they came
                     finished = self._record(epoch, int(rows))
                     stops = bool(report and report(epoch, finished))
-                    if any(sums_of(ranks, like, float(stops))) or finished or call.incremental:
+                    stop, interrupt = sums_of(ranks, like, float(stops), float(asked.is_set()))
+                    if interrupt:
+                        raise KeyboardInterrupt
+                    if stop or finished or call.incremental:
                         break
                     if self.n_iter_ == self.max_iter:
                         reached = f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached"
@@ -452,6 +471,28 @@ class BaseMLP(Network):
             if self.validation_scores_ and self.best_validation_score_ == -math.inf:
                 raise ValueError("early_stopping needs a validation score that is finite, got none in any epoch")
             self._learned(self._best)
+
+    def _kept_step(self, *arguments: Any) -> Step:
+        """``step_of``; where nothing that decides it has changed, the compiled step of the last ``partial_fit``.
+
+        To compile takes seconds, a call less. Settings that are functions may change unseen: these compile anew.
+        """
+        _, params, settings, scaled, _ = arguments
+        seen = ("learning_rate", "scoring", "random_state", "compile")  # which the step takes from outside, or not
+        chosen = {name: value for name, value in self.get_params(deep=False).items() if name not in seen}
+        try:
+            plain = {name: files.plain(name, value) for name, value in chosen.items()}
+        except TypeError:
+            return step_of(*arguments)
+        arrays = placement_of(params[0]), [(tuple(p.shape), p.dtype) for p in params]
+        decides = plain, self.out_activation_, settings.compile, scaled, arrays
+        if self._step is None or self._step[0] != decides:
+            self._step = decides, step_of(*arguments)
+        return cast(Step, self._step[1])
+
+    def __getstate__(self) -> Any:
+        """Without the compiled step, which can't be pickled."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_step"}
 
     def _diverged(self, error: Diverged) -> None:
         """Raise; or, where early stopping has a best epoch, end there as scikit-learn does: its scores go on as NaN."""

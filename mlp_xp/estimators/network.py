@@ -77,6 +77,7 @@ class Network(SharedParameters, Conversion, Transformer, CallbackSupportMixin, A
     _computes_in = ""  # the name of a dtype of 16 bits, for rows that come in float32 and are standardised in it
     _state_of = ""  # the solver whose state is kept, and whether it has a loss scale
     _idle = 0  # how many epochs in a row did not improve on the best of all fits
+    _step: Any = None  # what decided the compiled step of the last ``partial_fit``, and the step
     _falls = 0  # how often "adaptive" has divided the rate since the optimizer began
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -5,6 +5,7 @@ What is a number becomes a Python number here, which promotes no array and does 
 Before: ``optim`` and ``schedules``. Next: ``base`` runs the loop with these settings.
 """
 
+import math
 from collections.abc import Sequence
 from inspect import signature
 from typing import Any, cast
@@ -101,7 +102,8 @@ def _optimizer(estimator: Any) -> optim.Optimizer:
 
 def _rate(estimator: Any) -> float | schedules.Schedule:
     """The learning rate of the run: a number, or a function of how far training has come."""
-    lr, chosen = estimator._number("learning_rate_init"), estimator.learning_rate
+    number, chosen = estimator._number, estimator.learning_rate
+    lr = number("learning_rate_init")
     if chosen == "constant" and not estimator.warmup_steps:
         return cast(float, lr)
     if callable(chosen):
@@ -109,9 +111,11 @@ def _rate(estimator: Any) -> float | schedules.Schedule:
     elif chosen == "cosine":
         schedule = schedules.cosine(lr)
     elif estimator.solver == "sgd" and chosen == "invscaling":
-        schedule = schedules.inverse_scaling(lr, estimator._number("power_t"))
+        schedule = schedules.inverse_scaling(lr, number("power_t"))
     elif estimator._adapts() and estimator.ensemble > 1:
-        schedule = schedules.adaptive(lr, estimator.n_iter_no_change, estimator._number("tol"))
+        patience: Any = estimator.n_iter_no_change  # which may be infinite; the schedule has another name for it
+        patience = patience if patience == math.inf else number("n_iter_no_change")
+        schedule = schedules.adaptive(lr, patience, number("tol"))
     elif estimator._adapts():  # the estimator counts, since the best of all fits is what must be improved on
 
         def schedule(progress: schedules.Progress) -> float:
@@ -119,6 +123,6 @@ def _rate(estimator: Any) -> float | schedules.Schedule:
     else:
         schedule = schedules.constant(lr)
     if estimator.warmup_steps:
-        schedule = schedules.warm_up(schedule, int(estimator.warmup_steps))
+        schedule = schedules.warm_up(schedule, number("warmup_steps"))
     # scikit-learn counts the rows over all fits, and the first epoch of an optimizer takes the initial rate
     return lambda progress: schedule(progress._replace(rows=estimator.t_ if progress.rows else 0))

@@ -294,7 +294,12 @@ def _has_stalled(patience: float, tol: float, watched: Sequence[float]) -> bool:
 
 
 def run(
-    data: Dataset | Stream, held_out: Dataset | Sequence[Dataset] | None, start: Params | Epoch, settings: Settings
+    data: Dataset | Stream,
+    held_out: Dataset | Sequence[Dataset] | None,
+    start: Params | Epoch,
+    settings: Settings,
+    asked: threading.Event | None = None,
+    make: Callable[..., Step] | None = None,
 ) -> Iterator[Epoch]:
     """``train`` on data that were checked already: on one device, finite, with targets that fit the network.
 
@@ -304,9 +309,11 @@ def run(
             None. Their weights are (n,) and positive.
         start: parameters, or an ``Epoch`` to go on from.
         settings: see ``train``.
+        asked: of the caller's own ``interrupts_into``, where it takes Ctrl-C between epochs too: it ends the next one.
+        make: makes the step; ``step_of`` when None.
     """
     params = start.params if isinstance(start, Epoch) else start
-    ranks, asked = settings.ranks, threading.Event()
+    ranks, asked = settings.ranks, asked or threading.Event()
     with together(ranks, params[0]):  # where the first batch is read
         scaled = needs_loss_scale(data.dtype, params)
     settings = settings._replace(optimizer=with_loss_scale(settings.optimizer)) if scaled else settings
@@ -315,7 +322,7 @@ def run(
     xp, own = namespace(*here.params), histories(here)  # own: the records of each network
     settings = settings._replace(compile=available(xp, settings.compile))
     exchange = _exchange(data, here.params, settings, sum(counts), asked)
-    step = _step(xp, here.params, settings, scaled, exchange)
+    step = (make or step_of)(xp, here.params, settings, scaled, exchange)
     cause_of = partial(cause, data, settings, start, scaled)
     np.empty(_MEMORY, dtype=np.uint8)
     began = time.perf_counter() - (here.last.seconds if here.history else 0.0)
@@ -453,7 +460,7 @@ def _exchange(data: Dataset | Stream, params: Params, settings: Settings, n: int
     return make_exchange(namespace(*params), settings.ranks, params, steps, meetings, asked.is_set)
 
 
-def _step(xp: Namespace, params: Params, settings: Settings, scaled: bool, exchange: Exchange) -> Step:
+def step_of(xp: Namespace, params: Params, settings: Settings, scaled: bool, exchange: Exchange) -> Step:
     """The step of a run, compiled where it is to be.
 
     Args:

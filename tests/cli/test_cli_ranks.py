@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
+from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import runs
-from engines import started
+from engines import SECONDS, running, started
+from start_ranks import children_of, kill
 
 from mlp_xp import estimators
+from mlp_xp._lib import files
 from mlp_xp.cli._training import check_together
 from mlp_xp.ranks import Ranks
 
@@ -102,3 +109,60 @@ def test_what_each_rank_would_choose_for_itself_is_refused(name):
     options = {"data": "houses.csv", "backend": "numpy", "numbers": "plain", name: "auto"}
     with pytest.raises(ValueError, match=rf"--{name} auto is chosen by one process, and there are 2"):
         check_together(options, Ranks(0, 2, lambda arrays: arrays))
+
+
+# --- signals -----------------------------------------------------------------------------------------------------
+
+LONG = (
+    "--max-iter", "1000000", "--no-early-stopping", "--hidden", "8", "--preset", "medium", "--picture", "none",
+    "--no-check-gradients",
+)  # fmt: skip
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be looked at does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def ended(folder: Path, send: Callable[[int], object]) -> tuple[int, str, list[int]]:
+    """Train for some epochs, then call ``send(pid)`` with the launcher's; its status, stderr, and the ranks it had."""
+    state = "state.safetensors"
+    line = (*TRAIN, runs.write_table(folder), *LONG, "--checkpoint", state)
+    with running("mpi", *line, folder=folder, TERM="dumb") as run:  # mpirun gives its ranks a terminal
+        deadline, written = time.monotonic() + SECONDS, set()
+        while len(written) < 3:
+            assert run.poll() is None
+            assert time.monotonic() < deadline
+            written |= {each.stat().st_mtime_ns for each in folder.glob(state)}
+            time.sleep(0.002)
+        ranks = children_of(run.pid)
+        send(run.pid)
+        _, said = run.communicate(timeout=SECONDS)
+    return run.returncode, said, ranks
+
+
+def test_sigterm_to_the_ranks_saves_the_best_model_so_far(tmp_path):
+    """As ``srun`` and a batch system send it, to each process of the job."""
+    status, said, _ = ended(tmp_path, lambda pid: [os.kill(rank, signal.SIGTERM) for rank in children_of(pid)])
+    assert status == 143
+    assert "the best model so far" in said
+    assert "Traceback" not in said
+    assert estimators.load(tmp_path / "houses.safetensors").n_iter_ >= 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["houses.csv", "houses.safetensors", "state.safetensors"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_to_mpirun_ends_all_and_leaves_a_checkpoint(tmp_path, number):
+    """Open MPI 5 sends its ranks SIGTERM, kills them a quarter of a second later, and ends with a status of its own."""
+    status, said, ranks = ended(tmp_path, lambda pid: os.kill(pid, number))
+    assert status in (1, 143)
+    assert "Traceback" not in said
+    deadline = time.monotonic() + SECONDS
+    while any(map(is_there, ranks)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    left = [pid for pid in ranks if is_there(pid) and kill(pid)]
+    assert not left
+    assert files.read(tmp_path / "state.safetensors", "checkpoint")

@@ -8,11 +8,14 @@ import gzip
 import http.server
 import io
 import json
+import os
 import re
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -389,6 +392,36 @@ def left_behind() -> list[str]:
 def own_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_the_next_reader_removes_what_a_killed_one_has_left_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "temporary"
+    (own / "mlp_xp_of_a_user").mkdir(parents=True)
+    program = "from mlp_xp import data; data.open_data('-')"
+
+    def opened() -> Any:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a,b\n1,2\n3,4\n")))
+        return data.open_data("-")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(own))
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, env={**os.environ, "TMPDIR": str(own)}
+    ) as reader:
+        while not (copied := [*own.glob("mlp_xp_*/stdin")]):
+            assert reader.poll() is None
+            time.sleep(0.01)
+        while_it_lives = opened()
+        assert copied[0].exists()
+        reader.kill()
+    then = opened()
+    assert not copied[0].parent.exists()
+    assert (own / "mlp_xp_of_a_user").exists()
+    for source in (while_it_lives, then):
+        assert len(next(source.chunks(None)).X) == 2
+    assert len([*own.iterdir()]) == 3
 
 
 @pytest.mark.usefixtures("own_temporary")

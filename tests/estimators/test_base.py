@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import pickle
+
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
@@ -113,6 +116,38 @@ def test_options_that_scikit_learn_lacks_learn(options):
     assert model.score(X, y) > 0.9
     again = MLPClassifier(max_iter=60, random_state=0, **options).fit(X, y)
     assert apart(model, again) == 0.0
+
+
+@pytest.mark.only("numpy", "jax")
+def test_partial_fits_compile_once_until_a_setting_changes(put, backend):
+    X, y = iris()
+    made, traced = [], []
+    fast = importlib.import_module("jax").jit if backend == "jax" else lambda step: step
+
+    def compiler(step):
+        def seen(*arguments):
+            traced.append(step)
+            return step(*arguments)
+
+        made.append(step)
+        return fast(seen)
+
+    def learned(model, *rates):
+        for rate in rates:
+            model.set_params(alpha=rate).partial_fit(put(X), y, classes=[0, 1, 2])
+        return model
+
+    options = {"hidden_layer_sizes": (3,), "random_state": 0, "batch_size": 150}
+    model = learned(MLPClassifier(**options, compile=compiler), 0.1, 0.1, 0.1)
+    assert (len(made), len({*traced})) == (1, 1)
+    assert len(traced) == (1 if backend == "jax" else 3)
+    assert apart(model, learned(MLPClassifier(**options), 0.1, 0.1, 0.1)) <= 1e-6
+    learned(model, 0.2)
+    assert len(made) == 2  # a penalty is part of the step
+    again = pickle.loads(pickle.dumps(learned(model.set_params(compile=None), 0.2)))
+    assert apart(model, again) == 0.0
+    learned(clone(model).set_params(compile=compiler), 0.2)
+    assert len(made) == 3  # another estimator has a step of its own
 
 
 @pytest.mark.only("jax")

@@ -71,6 +71,8 @@ ROWS = {
     "a NumPy generator": (lambda g: g.fit(random_state=np.random.default_rng(0)), V, "'random_state' parameter"),
     "a negative seed": (lambda g: g.fit(random_state=-1), V, "'random_state' parameter of MLPClassifier must be"),
     "a rate beyond the largest float": (lambda g: g.fit(learning_rate_init=10**400), V, "learning_rate_init must be at least 0 and finite, got inf"),
+    "a warm-up beyond the largest float": (lambda g: g.fit(warmup_steps=10**400), V, "warmup_steps must be at least 0 and finite, got inf"),
+    "patience beyond the largest float": (lambda g: g.fit(n_iter_no_change=10**400, ensemble=2, solver="sgd", learning_rate="adaptive"), V, "n_iter_no_change must be at least 0 and finite, got inf"),
     "a penalty beyond the largest float": (lambda g: g.fit(alpha=10**400, solver="lbfgs"), V, "alpha must be at least 0 and finite, got inf"),
     "a schedule that gives no number": (lambda g: g.fit(learning_rate=lambda progress: None), T, "lr must be a number, got None"),
     "epochs that are a float": (lambda g: g.fit(max_iter=2.0), V, "'max_iter' parameter of MLPClassifier must be an int"),

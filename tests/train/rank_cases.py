@@ -514,6 +514,22 @@ def gone_on(xp: Any, ranks: Ranks, rank: int) -> Any:
     return fitted(model)
 
 
+def interrupted_between_epochs(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Ctrl-C reaches rank 1 alone, while the estimator notes what its third epoch has found."""
+    X, y, _ = problem(xp, UNEVEN, rank)
+    model = learner(batch_size=16, max_iter=50)
+    note = model._record
+
+    def press(epoch: Epoch, rows: int) -> bool:
+        if rank == 1 and epoch.last.number == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return bool(note(epoch, rows))
+
+    model._record = press
+    quietly(lambda: model.fit(X, y, ranks=ranks))
+    return fitted(model)
+
+
 def refused_fit(xp: Any, ranks: Ranks, rank: int, **options: Any) -> Any:
     """Options that take all rows."""
     X, y, _ = problem(xp, UNEVEN, rank)
@@ -552,6 +568,7 @@ LIKE_ONE: dict[str, Case] = {
 ALIKE: dict[str, Case] = {
     "share": share, "scored": scored, "stopped": stopped, "share of an estimator": share_of_estimator,
     "gone on": gone_on, "streamed until stopped": streamed_until_stopped,
+    "interrupted between epochs": interrupted_between_epochs,
 }  # fmt: skip
 """Cases in which the ranks agree with each other."""
 

@@ -144,6 +144,11 @@ def test_a_stream_that_ends_before_the_others_joins_in_until_all_have_ended(both
 
 
 @ENGINES
+def test_ctrl_c_of_one_rank_between_epochs_ends_the_fit_on_all(both):
+    assert [len(each["interrupted between epochs"]["history"]) for each in both] == [3, 3]
+
+
+@ENGINES
 @pytest.mark.parametrize("name", ["diverging", "interrupted", "interrupted stream"])
 def test_ranks_end_with_the_same_parameters(both, name):
     first, second = (each[name]["params"] for each in both)
