@@ -443,7 +443,7 @@ class BaseMLP(Network):
         watched = (self.progress and ranks.rank == 0) or hasattr(self, "_skl_callbacks")
         epochs = 1 if call.incremental else settings.epochs
         reports, asked = reporting(self, X, y, epochs) if watched else nullcontext(), threading.Event()
-        make = self._kept_step if call.incremental and ranks.size == 1 else step_of
+        make = self._kept_step if call.incremental and settings.compile and ranks.size == 1 else step_of
         # a loss that is not finite is one sentence of the loop's
         quiet = np.errstate(over="ignore", invalid="ignore")
         try:
