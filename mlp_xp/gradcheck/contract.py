@@ -384,8 +384,8 @@ def _reversed(xp: Any, x: Any, other: Any) -> Any:
 
 def _expanded(xp: Any, x: Any, other: Any) -> Any:
     """The first number of ``x`` in every place, as the backward pass of a sum hands it on."""
-    first = x[(slice(1),) * x.ndim]
-    return xp.broadcast_to(copied(xp, first), x.shape) if x.ndim and math.prod(x.shape) else x
+    (first,) = copied(xp, x[(slice(1),) * x.ndim])
+    return xp.broadcast_to(first, x.shape) if x.ndim and math.prod(x.shape) else x
 
 
 _LAYOUTS = {
