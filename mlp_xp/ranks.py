@@ -14,6 +14,7 @@ Next: ``train`` sums the gradients of a step, and decides by sums what all ranks
 """
 
 import atexit
+import hashlib
 import itertools
 import math
 import os
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from mlp_xp._lib.arguments import described
 from mlp_xp._lib.namespace import device_kwargs, namespace, to_host
-from mlp_xp._lib.typing import Array
+from mlp_xp._lib.typing import Array, Params
 
 _Made = TypeVar("_Made")
 
@@ -235,6 +236,12 @@ def check_alike(ranks: Ranks, like: Array, what: str, value: str) -> None:
     other = next((rank for rank, each in enumerate(found) if each != found[0]), None)
     if other is not None:
         raise ValueError(f"{what} must be the same on all ranks, those of rank {other} are not those of rank 0")
+
+
+def check_params_alike(ranks: Ranks, params: Params) -> None:
+    """Raise ValueError on all ranks unless the parameters to start from are the same on all."""
+    values = [to_host(p).tobytes() for p in params]
+    check_alike(ranks, params[0], "the parameters to start from", repr([hashlib.sha256(v).digest() for v in values]))
 
 
 # --- engines -----------------------------------------------------------------------------------------------------

@@ -189,8 +189,8 @@ class BaseMLP(Network):
                     few = self._batch(*data.first(), in_first=True) if isinstance(data, Stream) else data
                     self._check_gradients(few, place)
             if self.solver in FULL_BATCH and isinstance(data, Dataset):
-                with reporting(self, data.X, data.y, epochs=0):
-                    full_batch.learn(self, data, place, call.callbacks)
+                with self._reporting(data.X, data.y, 0, call.ranks):
+                    full_batch.learn(self, data, place, call.callbacks, call.ranks)
             else:
                 start = self._begin(first, call.incremental, needs_loss_scale(data.dtype, self._params()))
                 self._learn_by_epochs(data, held_out, start, random, call)
@@ -301,9 +301,8 @@ class BaseMLP(Network):
                 raise ValueError(f"{name} needs a stochastic solver: {reason}")
         if self.max_norm is not None and self.solver in FULL_BATCH:
             raise ValueError(f"max_norm needs a stochastic solver: {self.solver} minimises without constraints")
-        if call.ranks.size > 1 and (self.solver in FULL_BATCH or self.folds):
-            what = "folds=False" if self.folds else f"a stochastic solver, got {self.solver}"
-            raise ValueError(f"ranks need {what}: each has rows of its own")
+        if call.ranks.size > 1 and self.folds:
+            raise ValueError("ranks need folds=False: each has rows of its own")
         if self.folds:
             check_folds(self, eval_set, "fit_batches" if call.batched else "partial_fit" if call.incremental else "fit")
         if self.ensemble > 1 and self.solver in FULL_BATCH:
@@ -440,9 +439,8 @@ class BaseMLP(Network):
             judged = (held_out._replace(weight=None),) if isinstance(held_out, Dataset) else ()
             with together(ranks, like):
                 start, settings = self._with_checkpoint(start, settings, (*learned, *judged), call)
-        watched = (self.progress and ranks.rank == 0) or hasattr(self, "_skl_callbacks")
-        epochs = 1 if call.incremental else settings.epochs
-        reports, asked = reporting(self, X, y, epochs) if watched else nullcontext(), threading.Event()
+        reports = self._reporting(X, y, 1 if call.incremental else settings.epochs, ranks)
+        asked = threading.Event()
         make = self._kept_step if call.incremental and settings.compile and ranks.size == 1 else step_of
         # a loss that is not finite is one sentence of the loop's
         quiet = np.errstate(over="ignore", invalid="ignore")
@@ -471,6 +469,11 @@ class BaseMLP(Network):
             if self.validation_scores_ and self.best_validation_score_ == -math.inf:
                 raise ValueError("early_stopping needs a validation score that is finite, got none in any epoch")
             self._learned(self._best)
+
+    def _reporting(self, X: Any, y: Any, epochs: int, ranks: Ranks) -> Any:
+        """What shows how far a fit has come, see ``reporting``; of several ranks the first one alone has a display."""
+        watched = (self.progress and ranks.rank == 0) or hasattr(self, "_skl_callbacks")
+        return reporting(self, X, y, epochs) if watched else nullcontext()
 
     def _kept_step(self, *arguments: Any) -> Step:
         """``step_of``; where nothing that decides it has changed, the compiled step of the last ``partial_fit``.

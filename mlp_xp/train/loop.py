@@ -11,7 +11,6 @@ Before: ``plan`` and ``results`` have the two ends of an epoch, ``step`` what is
 epoch in a file; ``estimators`` and ``cli`` call the loop.
 """
 
-import hashlib
 import math
 import threading
 import time
@@ -40,7 +39,17 @@ from mlp_xp._lib.typing import Array, Namespace, Params
 from mlp_xp.losses import criterion_named
 from mlp_xp.mlp import TrainOptions, terms_of
 from mlp_xp.optim import Optimizer, adam, check_optimizer
-from mlp_xp.ranks import RankFailed, Ranks, check_alike, check_ranks, each_of, interrupts_into, sums_of, together
+from mlp_xp.ranks import (
+    RankFailed,
+    Ranks,
+    check_alike,
+    check_params_alike,
+    check_ranks,
+    each_of,
+    interrupts_into,
+    sums_of,
+    together,
+)
 from mlp_xp.schedules import Schedule, check_patience, stalls
 from mlp_xp.train.compiling import available, check_compile, compiled
 from mlp_xp.train.dataset import NO_WEIGHT, Dataset, read, weight_of
@@ -437,8 +446,7 @@ def _check_alike(params: Params, settings: Settings, more: Any) -> None:
     plain["score is None"] = settings.score is None
     plain["patience"] = [each for each in getattr(settings.stop, "args", ()) if isinstance(each, float)]
     check_alike(ranks, like, "the settings of a run", repr((plain, more)))
-    values = [to_host(p).tobytes() for p in params]
-    check_alike(ranks, like, "the parameters to start from", repr([hashlib.sha256(v).digest() for v in values]))
+    check_params_alike(ranks, params)
 
 
 # --- the parts of an epoch ---------------------------------------------------------------------------------------

@@ -306,7 +306,7 @@ def stopped(xp: Any, ranks: Ranks, rank: int) -> Any:
     return uneven(xp, ranks, rank, callbacks=[lambda epoch: rank == 1 and epoch.last.number == 3])
 
 
-def _fail(epoch: Epoch) -> None:
+def _fail(*arguments: Any, **options: Any) -> None:
     raise OSError("the disk is full")
 
 
@@ -421,7 +421,8 @@ def fitted(model: Any, **what: Any) -> Epoch:
     """What an estimator learned, as an epoch."""
     params = tuple(each for pair in zip(model.coefs_, model.intercepts_, strict=True) for each in pair)
     scaling = tuple(each for each in model.scaling_ or () if each is not None)
-    curve = tuple(map(loss_alone, model.loss_curve_))
+    losses = getattr(model, "loss_curve_", [model.loss_] * model.n_iter_)  # a search keeps its last loss alone
+    curve = tuple(map(loss_alone, losses))
     return Epoch(curve, params, params, (*scaling, *map(np.asarray, what.values())), rows=int(model.t_))
 
 
@@ -530,6 +531,51 @@ def interrupted_between_epochs(xp: Any, ranks: Ranks, rank: int) -> Any:
     return fitted(model)
 
 
+def searched(xp: Any, ranks: Ranks, rank: int | None, callbacks: Sequence[Any] = (), **options: Any) -> Any:
+    """A solver that takes all rows at once; rows are weighed, and rank 1 has no row of the first class."""
+    X, y, weight = problem(xp, UNEVEN, None)
+    y = np.where(np.arange(63) < 41, to_host(y), np.maximum(to_host(y), 1))
+    own = rows_of(UNEVEN, rank)
+    model = learner(alpha=0.1, standardise=True, **options)
+    quietly(lambda: model.fit(X[own], xp.asarray(y[own]), weight[own], ranks=ranks, callbacks=callbacks))
+    return fitted(model)
+
+
+def stopped_search(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """A callback of rank 1 ends it after the third iteration."""
+    return searched(xp, ranks, rank, [lambda epoch: rank == 1 and epoch.last.number == 3], solver="lbfgs")
+
+
+def interrupted_search(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Ctrl-C reaches rank 0 alone, after the third iteration."""
+
+    def press(epoch: Epoch) -> None:
+        if rank == 0 and epoch.last.number == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return searched(xp, ranks, rank, [press], solver="newton-cg")
+
+
+def failing_search(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """A callback of rank 1 raises."""
+    return searched(xp, ranks, rank, [_fail] if rank == 1 else [], solver="lbfgs")
+
+
+def failing_product(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """The second derivative fails on rank 0."""
+    module = import_module("mlp_xp.estimators.full_batch")
+    usual, module.hessian_at = module.hessian_at, _fail if rank == 0 else module.hessian_at
+    try:
+        return searched(xp, ranks, rank, solver="newton-cg")
+    finally:
+        module.hessian_at = usual
+
+
+def other_searches(xp: Any, ranks: Ranks, rank: int) -> Any:
+    """Rank 1 may evaluate once more."""
+    return searched(xp, ranks, rank, solver="lbfgs", max_fun=100 + rank)
+
+
 def refused_fit(xp: Any, ranks: Ranks, rank: int, **options: Any) -> Any:
     """Options that take all rows."""
     X, y, _ = problem(xp, UNEVEN, rank)
@@ -561,6 +607,7 @@ LIKE_ONE: dict[str, Case] = {
     "batches of a regressor": partial(batches_of_estimator, kind="MLPRegressor"),
     "streamed": streamed, "streamed, everything": partial(streamed, **EVERYTHING),
     "streamed, accumulated": partial(streamed, accumulate=2, epochs=7, **EVERYTHING),
+    "lbfgs": partial(searched, solver="lbfgs"), "newton-cg": partial(searched, solver="newton-cg"),
     "by hand": by_hand, "a compiler": partial(uneven, compile=lambda function: function, **EVERYTHING),
 }  # fmt: skip
 """Cases that one process with the rows of all ranks has too."""
@@ -569,6 +616,7 @@ ALIKE: dict[str, Case] = {
     "share": share, "scored": scored, "stopped": stopped, "share of an estimator": share_of_estimator,
     "gone on": gone_on, "streamed until stopped": streamed_until_stopped,
     "interrupted between epochs": interrupted_between_epochs,
+    "stopped search": stopped_search, "interrupted search": interrupted_search,
 }  # fmt: skip
 """Cases in which the ranks agree with each other."""
 
@@ -577,7 +625,8 @@ RAISE: dict[str, Case] = {
     "bad labels": bad_labels, "too few": too_few, "other settings": other_settings, "other params": other_params,
     "judged apart": judged_apart, "other patience": lambda xp, ranks, rank: uneven(xp, ranks, rank, patience=rank),
     "failing order": failing_order, "diverging": diverging, "interrupted": interrupted, "failing rows": failing_rows,
-    "lbfgs": partial(refused_fit, solver="lbfgs"),
+    "folds": partial(refused_fit, folds=True),
+    "failing search": failing_search, "failing product": failing_product, "other searches": other_searches,
     "bad rows": bad_rows_of_estimator,
     "other features": other_features, "bad batch": bad_batch,
     "bad batch of an estimator": bad_batch_of_estimator, "failing batches": failing_batches,

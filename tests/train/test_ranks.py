@@ -117,7 +117,10 @@ SAID = {
     "diverging": ("the loss is not finite at step 1 of 1 in epoch 1", "the inputs reach"),
     "interrupted": ("training was interrupted",) * 2,
     "failing rows": ("another rank has failed: what it raised says why", "the disk is gone"),
-    "lbfgs": ("ranks need a stochastic solver, got lbfgs",) * 2,
+    "folds": ("ranks need folds=False",) * 2,
+    "failing search": (GONE.format(1), "the disk is full"),
+    "failing product": ("the disk is full", "another rank has failed: what it raised says why"),
+    "other searches": ("the settings of a search must be the same on all ranks",) * 2,
     "bad rows": ("NaN", GONE.format(0)),
     "bad batch": (GONE.format(1), "batch 2: X must be finite, got NaN or infinity"),
     "bad batch of an estimator": (GONE.format(1), "batch 2: Input X contains NaN"),
@@ -146,6 +149,12 @@ def test_a_stream_that_ends_before_the_others_joins_in_until_all_have_ended(both
 @ENGINES
 def test_ctrl_c_of_one_rank_between_epochs_ends_the_fit_on_all(both):
     assert [len(each["interrupted between epochs"]["history"]) for each in both] == [3, 3]
+
+
+@ENGINES
+@pytest.mark.parametrize("name", ["stopped search", "interrupted search"])
+def test_a_search_of_ranks_ends_where_one_of_them_is_told_to(both, name):
+    assert [len(each[name]["history"]) for each in both] == [3, 3]
 
 
 @ENGINES
