@@ -51,7 +51,9 @@ def _status_of(arguments: list[str]) -> int:
     except click.ClickException as error:
         message = _help.sentence(error)
     except ModuleNotFoundError as error:
-        message = f"the command needs {(error.name or 'more').partition('.')[0]}: pip install 'mlp_xp[cli]'"
+        message = str(error)
+        if "pip install" not in message:  # ``import_optional`` names the extra by itself
+            message = f"the command needs {(error.name or 'more').partition('.')[0]}: pip install 'mlp_xp[cli]'"
     # array libraries raise RuntimeError and MemoryError when a device fails or is full
     except (ValueError, TypeError, OSError, ArithmeticError, RuntimeError, MemoryError) as error:
         message = in_a_line(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -29,3 +30,12 @@ def test_an_exported_model_predicts_the_same_from_raw_columns(folder: Path, targ
         np.testing.assert_allclose(found["output"], opened.predict(X), rtol=1e-10)
     else:
         assert (found["label"] == opened.predict(X)).all()
+
+
+def test_without_ndonnx_the_extra_that_brings_it_is_named(folder: Path, monkeypatch, capsys) -> None:
+    runs.train_quickly(runs.write_table(folder), "--target", "price", "--max-iter", "1")
+    capsys.readouterr()
+    monkeypatch.setitem(sys.modules, "ndonnx", None)
+    assert cli.main(["export", "houses.safetensors", "houses.onnx"]) == 2
+    assert capsys.readouterr().err == "error: an ONNX model is made with ndonnx: pip install 'mlp_xp[onnx]'\n"
+    assert not Path("houses.onnx").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from importlib import import_module
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -115,8 +116,12 @@ TAKE_LONG = {
 }
 """A command line -> what of it is slow, and what is said to take long."""
 
+EXPORTS = pytest.mark.skipif(find_spec("ndonnx") is None, reason="only the session of NumPy has ndonnx")
 
-@pytest.mark.parametrize("line", TAKE_LONG)
+
+@pytest.mark.parametrize(
+    "line", [pytest.param(line, marks=EXPORTS if line.startswith("export") else ()) for line in TAKE_LONG]
+)
 def test_a_command_that_takes_long_says_what_it_does(line, trained, folder, hasty, capsys, monkeypatch):
     slow, said = TAKE_LONG[line]
     module, _, name = slow.rpartition(".")
