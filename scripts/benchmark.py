@@ -3,7 +3,8 @@
     python scripts/benchmark.py [--quick] [--device cuda] [--save FILE.json] [--plot FILE.png]
     python scripts/benchmark.py --only ours-numpy textbook sgd 32,4,16,3
 
-Each side of ``benchmark_sides`` runs in a process of its own, because the threads of two libraries disturb each other.
+Each library has a process of its own, because the threads of two disturb each other; its sides share it, because memory
+lies better in one process than in another, for as long as it lives.
 The parent asks them in turn for a batch of steps, so that other load on the machine slows all. What is not installed or
 does not fit is said in one line, and the rest goes on. With --save a run that was stopped goes on where it was.
 Method: scripts/results/README.md.
@@ -69,26 +70,29 @@ class Refusal(NamedTuple):
     reason: str
 
 
-def work(pipe: Connection, side: str) -> None:
-    """Answer requests: ``(workload, setting)`` with the first results, ``(workload, count)`` with seconds of a run."""
-    ready: dict[str, tuple[Run, Callable[[Any], object]]] = {}
+def work(pipe: Connection, library: str) -> None:
+    """Answer requests: a side and a workload, and the setting, for the first results, or a count, for seconds of a run.
+
+    All sides are of one ``library``.
+    """
+    ready: dict[tuple[str, str], tuple[Run, Callable[[Any], object]]] = {}
     with suppress(EOFError, ConnectionError, KeyboardInterrupt):  # the parent has ended
         while request := pipe.recv():
             try:
-                answer = answer_to(side, ready, *request)
+                answer = answer_to(ready, *request)
             except Exception as error:
                 answer = Refusal(f"{type(error).__name__}: {first_line(error)[:160]}")
             pipe.send(answer)
 
 
-def answer_to(side: str, ready: dict[str, Any], workload: str, asked: Setting | int) -> Any:
-    """The answer to one request; ``ready`` has the workloads that were readied."""
+def answer_to(ready: dict[tuple[str, str], Any], side: str, workload: str, asked: Setting | int) -> Any:
+    """The answer to one request; ``ready`` has the sides and workloads that were readied."""
     if isinstance(asked, Setting):
         prepare_process(asked)
-        ready[workload] = make(side, workload, asked)
-        return [number(ready[workload][0]()[0]) for _ in range(CHECKED.get(workload, 1))]
+        run, _ = ready[side, workload] = make(side, workload, asked)
+        return [number(run()[0]) for _ in range(CHECKED.get(workload, 1))]
     time.sleep(PAUSE_SECONDS)
-    run, wait = ready[workload]
+    run, wait = ready[side, workload]
     return seconds_of(run, wait, asked)
 
 
@@ -159,8 +163,9 @@ class Unit:
         print(f"    {side}, {workload} at {self.setting.size} in {self.setting.dtype}: {reason}", flush=True)
 
     def run(self, sides: Sequence[str], rounds: int) -> None:
-        """One set of processes, one for each side: ready them, compare their first results, time them in turn."""
-        workers = {side: Worker(work, side) for side in sides}
+        """One set of processes, one for each library: ready the sides, compare first results, time them in turn."""
+        processes = {library: Worker(work, library) for library in dict.fromkeys(SIDES[side].library for side in sides)}
+        workers = {side: processes[SIDES[side].library] for side in sides}
         try:
             ready = {workload: self._ready(workload, workers) for workload in self.workloads}
             counts = {workload: self._counts(workload, ready[workload], rounds) for workload in self.workloads}
@@ -169,7 +174,7 @@ class Unit:
                     if turn < own_rounds:
                         self._round(workload, ready[workload], own, backwards=turn % 2 == 1)
         finally:
-            for worker in workers.values():
+            for worker in processes.values():
                 worker.stop()
 
     def _asked(self, workload: str, requests: dict[str, tuple[Worker, Any]], at_once: bool = False) -> dict[str, Any]:
@@ -177,7 +182,7 @@ class Unit:
         answers = {}
         for each in [list(requests)] if at_once else [[side] for side in requests]:
             for side in each:
-                answers[side] = _try(lambda side=side: requests[side][0].send((workload, requests[side][1])))
+                answers[side] = _try(lambda side=side: requests[side][0].send((side, workload, requests[side][1])))
             for side in each:
                 answers[side] = answers[side] or _try(requests[side][0].receive)
         for side, answer in list(answers.items()):
