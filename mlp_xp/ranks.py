@@ -21,7 +21,7 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -236,6 +236,19 @@ def check_alike(ranks: Ranks, like: Array, what: str, value: str) -> None:
     other = next((rank for rank, each in enumerate(found) if each != found[0]), None)
     if other is not None:
         raise ValueError(f"{what} must be the same on all ranks, those of rank {other} are not those of rank 0")
+
+
+def check_settings_alike(ranks: Ranks, like: Array, what: str, settings: Mapping[str, Any]) -> None:
+    """Raise ValueError on all ranks unless the settings are the same on all, those left out of which nobody can tell.
+
+    These are functions and other objects, and sequences with such an entry or none.
+    """
+
+    def is_plain(value: Any) -> bool:
+        many = isinstance(value, (tuple, list)) and len(value) > 0 and all(map(is_plain, value))
+        return many or isinstance(value, (str, bool, int, float))
+
+    check_alike(ranks, like, what, repr({name: value for name, value in settings.items() if is_plain(value)}))
 
 
 def check_params_alike(ranks: Ranks, params: Params) -> None:

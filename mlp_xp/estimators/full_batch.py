@@ -23,7 +23,7 @@ from mlp_xp._lib.wording import count_of, warn
 from mlp_xp.curvature import hessian_at
 from mlp_xp.estimators.data import in_chunks
 from mlp_xp.mlp import Options, TrainOptions, loss_and_grads
-from mlp_xp.ranks import Ranks, check_alike, check_params_alike, interrupts_into, sums_of, together
+from mlp_xp.ranks import Ranks, check_params_alike, check_settings_alike, interrupts_into, sums_of, together
 from mlp_xp.train import Dataset, Epoch, Record, is_sparse
 from mlp_xp.train.step import Combine, Gradients, make_exchange
 
@@ -106,8 +106,7 @@ def _summing(estimator: Any, ranks: Ranks, weight: float, asked: threading.Event
         return lambda own: own()
     params = estimator._params()
     chosen = {name: value for name, value in estimator.get_params(deep=False).items() if name not in _OF_A_RANK}
-    plain = {name: value for name, value in chosen.items() if isinstance(value, (str, bool, int, float, tuple, list))}
-    check_alike(ranks, params[0], "the settings of a search", repr(plain))
+    check_settings_alike(ranks, params[0], "the settings of a search", chosen)
     check_params_alike(ranks, params)
     exchange = make_exchange(namespace(*params), ranks, params, 1, 0, asked.is_set)
 

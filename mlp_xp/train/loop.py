@@ -42,9 +42,9 @@ from mlp_xp.optim import Optimizer, adam, check_optimizer
 from mlp_xp.ranks import (
     RankFailed,
     Ranks,
-    check_alike,
     check_params_alike,
     check_ranks,
+    check_settings_alike,
     each_of,
     interrupts_into,
     sums_of,
@@ -423,7 +423,7 @@ def _agreed(
     """
     ranks, like = settings.ranks, params[0]
     if ranks.size > 1:
-        _check_alike(params, settings, (scaled, held_out is not None))
+        _check_alike(params, settings, {"scaled": scaled, "judged": held_out is not None})
     if isinstance(data, Stream):
         return [0], None
     weight = weight_of(namespace(*params), data, like)
@@ -438,15 +438,13 @@ def _agreed(
     return counts, weighted
 
 
-def _check_alike(params: Params, settings: Settings, more: Any) -> None:
+def _check_alike(params: Params, settings: Settings, more: dict[str, bool]) -> None:
     """Raise on all ranks for settings or parameters that differ, or what else decides how the run goes."""
-    ranks, like = settings.ranks, params[0]
-    plain = {**settings._asdict(), **settings.options, "optimizer": settings.optimizer.name}
-    plain = {name: value for name, value in plain.items() if isinstance(value, (str, bool, int, float))}
-    plain["score is None"] = settings.score is None
-    plain["patience"] = [each for each in getattr(settings.stop, "args", ()) if isinstance(each, float)]
-    check_alike(ranks, like, "the settings of a run", repr((plain, more)))
-    check_params_alike(ranks, params)
+    every = {**settings._asdict(), **settings.options, **more, "optimizer": settings.optimizer.name}
+    every["score is None"] = settings.score is None
+    every["patience"] = [each for each in getattr(settings.stop, "args", ()) if isinstance(each, float)]
+    check_settings_alike(settings.ranks, params[0], "the settings of a run", every)
+    check_params_alike(settings.ranks, params)
 
 
 # --- the parts of an epoch ---------------------------------------------------------------------------------------

@@ -607,7 +607,8 @@ LIKE_ONE: dict[str, Case] = {
     "batches of a regressor": partial(batches_of_estimator, kind="MLPRegressor"),
     "streamed": streamed, "streamed, everything": partial(streamed, **EVERYTHING),
     "streamed, accumulated": partial(streamed, accumulate=2, epochs=7, **EVERYTHING),
-    "lbfgs": partial(searched, solver="lbfgs"), "newton-cg": partial(searched, solver="newton-cg"),
+    "lbfgs": partial(searched, solver="lbfgs", activation=[lambda z: mx.ops.tanh(z)]),
+    "newton-cg": partial(searched, solver="newton-cg"),
     "by hand": by_hand, "a compiler": partial(uneven, compile=lambda function: function, **EVERYTHING),
 }  # fmt: skip
 """Cases that one process with the rows of all ranks has too."""
